@@ -1,0 +1,2 @@
+//! hasync.
+fn main() {}
