@@ -1,1 +1,3 @@
 //! The engine of hasync.
+
+pub mod delta;

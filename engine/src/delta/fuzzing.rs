@@ -1,0 +1,67 @@
+//! What the fuzz targets run, beside the code they attack. The tests replay the committed corpus through it.
+
+use super::{BlockLen, OpDecoder, Patcher, Signature, diff};
+
+/// Any bytes as a signature: if they decode, they encode to the same bytes, and searching with them terminates
+/// and accounts for every byte of the source.
+pub fn signature_decode(data: &[u8]) {
+    let Ok(signature) = Signature::decode(data, 1 << 16) else {
+        return;
+    };
+    let mut encoded = Vec::new();
+    signature.encode(&mut encoded);
+    assert_eq!(encoded, data);
+    let mut len = 0;
+    let summary = diff(data, &signature.index(), &mut |op| {
+        len += op.output_len();
+        Ok(())
+    });
+    assert_eq!(summary.map(|summary| summary.source_len).ok(), Some(len));
+    assert_eq!(len, data.len() as u64);
+}
+
+/// Any bytes as a basis (its length in the first two) and a delta: an error or a result within the limit.
+pub fn delta_apply(data: &[u8]) {
+    let Some((&[low, high], rest)) = data.split_first_chunk() else {
+        return;
+    };
+    let basis_len = usize::from(u16::from_le_bytes([low, high])).min(rest.len());
+    let (basis, mut delta) = rest.split_at(basis_len);
+    let mut decoder = OpDecoder::default();
+    let mut patcher = Patcher::new(basis, basis_len as u64, Vec::new(), MAX_OUTPUT_LEN);
+    while let Ok(Some(op)) = decoder.next(&mut delta) {
+        if patcher.apply(op).is_err() {
+            return;
+        }
+    }
+    if let Ok((summary, result)) = patcher.finish() {
+        assert!(summary.len <= MAX_OUTPUT_LEN);
+        assert_eq!(
+            (summary.len, summary.sum),
+            (result.len() as u64, blake3::hash(&result))
+        );
+    }
+}
+
+/// Any bytes as a source and a basis (its length in the first two): the delta rebuilds the source.
+pub fn round_trip(data: &[u8]) {
+    let Some((&[low, high], rest)) = data.split_first_chunk() else {
+        return;
+    };
+    let (basis, source) =
+        rest.split_at(usize::from(u16::from_le_bytes([low, high])).min(rest.len()));
+    let Ok(signature) = Signature::with_salt(basis, 0, BlockLen::MIN, [0; 16]) else {
+        return;
+    };
+    let mut patcher = Patcher::new(basis, basis.len() as u64, Vec::new(), source.len() as u64);
+    let summary = diff(source, &signature.index(), &mut |op| {
+        patcher.apply(op).map_err(std::io::Error::other)
+    });
+    let (patched, result) = patcher
+        .finish()
+        .map_or((None, Vec::new()), |(s, r)| (Some(s.sum), r));
+    assert_eq!(result, source);
+    assert_eq!(summary.map(|summary| summary.sum).ok(), patched);
+}
+
+const MAX_OUTPUT_LEN: u64 = 1 << 20;

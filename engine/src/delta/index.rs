@@ -1,0 +1,246 @@
+//! The searchable form of a signature: from a weak sum to the few basis blocks that may have it.
+//!
+//! A bit filter small enough for the cache answers "surely not" for almost every position of a rolling window;
+//! only what passes it touches the hash table. Chains are bounded when the table is built, so that no
+//! signature, however many equal sums it holds, makes a look-up slow.
+
+use blake3::hazmat::ChainingValue;
+
+use super::block::BlockLen;
+use super::signature::Signature;
+use super::tree::StrongKey;
+
+/// A signature with its search index, ready for [`diff`](super::diff).
+#[derive(Debug)]
+pub struct IndexedSignature {
+    signature: Signature,
+    key: StrongKey,
+    filter: Filter,
+    /// First block of each chain, by the mixed weak sum; `NONE` if empty.
+    heads: Box<[u32]>,
+    /// By block index: the next block of its chain.
+    next: Box<[u32]>,
+    head_shift: u32,
+}
+
+impl IndexedSignature {
+    pub(super) fn new(signature: Signature) -> Self {
+        let full_blocks = full_blocks(&signature);
+        let head_bits = (full_blocks.max(1).ilog2() + 1).clamp(1, 31);
+        let mut indexed = Self {
+            key: StrongKey::new(&signature.salt),
+            filter: Filter::for_count(full_blocks),
+            heads: vec![NONE; 1 << head_bits].into(),
+            next: vec![NONE; full_blocks as usize].into(),
+            head_shift: 32 - head_bits,
+            signature,
+        };
+        for block in 0..full_blocks {
+            indexed.insert(block);
+        }
+        indexed
+    }
+
+    /// The length of the basis in bytes.
+    #[must_use]
+    pub fn basis_len(&self) -> u64 {
+        self.signature.basis_len
+    }
+
+    /// The block length the basis was cut into.
+    #[must_use]
+    pub fn block_len(&self) -> BlockLen {
+        self.signature.block_len
+    }
+
+    pub(super) fn filter(&self) -> &Filter {
+        &self.filter
+    }
+
+    /// True if there is a full block, and so anything that a rolling window could find.
+    pub(super) fn has_full_blocks(&self) -> bool {
+        !self.next.is_empty()
+    }
+
+    /// Length of block `index` in bytes: short for the last one, 0 past the end.
+    pub(super) fn len_of(&self, index: u64) -> u64 {
+        let block_len = u64::from(self.block_len().get());
+        let rest = self
+            .basis_len()
+            .saturating_sub(index.saturating_mul(block_len));
+        rest.min(block_len)
+    }
+
+    pub(super) fn has_weak(&self, index: u64, weak: u32) -> bool {
+        self.weak_of(index) == Some(weak)
+    }
+
+    pub(super) fn has_value(&self, index: u64, value: &ChainingValue) -> bool {
+        let expected = usize::try_from(index)
+            .ok()
+            .and_then(|index| self.signature.strong.get(index));
+        expected.is_some_and(|expected| *expected == self.key.strong(value))
+    }
+
+    /// The full blocks with this weak sum, at most [`MAX_SAME_WEAK`] of them.
+    pub(super) fn candidates(&self, weak: u32) -> impl Iterator<Item = u64> {
+        self.chain(weak)
+            .map(u64::from)
+            .filter(move |&block| self.has_weak(block, weak))
+    }
+
+    fn insert(&mut self, block: u32) {
+        let Some(weak) = self.weak_of(u64::from(block)) else {
+            return;
+        };
+        let same = self.candidates(weak).count();
+        if same >= MAX_SAME_WEAK || self.chain(weak).count() >= MAX_CHAIN {
+            return;
+        }
+        self.filter.insert(weak);
+        let slot = self.slot(weak);
+        if let (Some(head), Some(next)) =
+            (self.heads.get_mut(slot), self.next.get_mut(block as usize))
+        {
+            *next = std::mem::replace(head, block);
+        }
+    }
+
+    fn chain(&self, weak: u32) -> impl Iterator<Item = u32> {
+        let existing = |block: u32| (block != NONE).then_some(block);
+        let head = self.heads.get(self.slot(weak)).copied().and_then(existing);
+        std::iter::successors(head, move |&block| {
+            self.next.get(block as usize).copied().and_then(existing)
+        })
+    }
+
+    fn slot(&self, weak: u32) -> usize {
+        (mix(weak) >> self.head_shift) as usize
+    }
+
+    fn weak_of(&self, index: u64) -> Option<u32> {
+        usize::try_from(index)
+            .ok()
+            .and_then(|index| self.signature.weak.get(index))
+            .copied()
+    }
+}
+
+/// A Bloom filter of weak sums with two bits per sum.
+#[derive(Debug)]
+pub(super) struct Filter {
+    /// A power of two of words.
+    words: Box<[u64]>,
+    shift: u32,
+}
+
+impl Filter {
+    fn for_count(count: u32) -> Self {
+        let wanted = u64::from(count) * FILTER_BITS_PER_BLOCK;
+        let bits = wanted
+            .next_power_of_two()
+            .ilog2()
+            .clamp(MIN_FILTER_BITS_LOG2, 31);
+        Self {
+            words: vec![0; 1 << (bits - 6)].into(),
+            shift: 32 - bits,
+        }
+    }
+
+    fn insert(&mut self, weak: u32) {
+        for bit in [weak >> self.shift, mix(weak) >> self.shift] {
+            if let Some(word) = self.words.get_mut((bit >> 6) as usize) {
+                *word |= 1 << (bit & 63);
+            }
+        }
+    }
+
+    /// False if no block has this weak sum, by one look: true for at most one sum in eight that no block has.
+    #[inline(always)]
+    pub(super) fn first_look(&self, weak: u32) -> bool {
+        self.bit(weak >> self.shift)
+    }
+
+    /// As [`Filter::first_look`] with a second look: true for about one in a hundred.
+    #[inline(always)]
+    pub(super) fn maybe(&self, weak: u32) -> bool {
+        self.bit(weak >> self.shift) && self.bit(mix(weak) >> self.shift)
+    }
+
+    #[inline(always)]
+    fn bit(&self, bit: u32) -> bool {
+        self.words
+            .get((bit >> 6) as usize)
+            .is_some_and(|word| (word >> (bit & 63)) & 1 != 0)
+    }
+}
+
+fn full_blocks(signature: &Signature) -> u32 {
+    let full = signature.basis_len / u64::from(signature.block_len.get());
+    // Blocks past this are matched in sequence, but not found by look-up.
+    u32::try_from(full).unwrap_or(NONE).min(MAX_INDEXED_BLOCKS)
+}
+
+/// Spreads neighbouring weak sums; the high bits are the good ones.
+fn mix(weak: u32) -> u32 {
+    (weak ^ (weak >> 15)).wrapping_mul(0x85EB_CA6B)
+}
+
+/// Ends a chain.
+const NONE: u32 = u32::MAX;
+
+/// Blocks with equal weak sums that are tried at one position: more than one is rare in honest data, and those
+/// are mostly equal blocks, of which one will do.
+pub(super) const MAX_SAME_WEAK: usize = 4;
+
+/// Blocks in one chain, whatever their sums.
+const MAX_CHAIN: usize = 16;
+
+/// Blocks in the table: 2 TiB in the smallest blocks.
+const MAX_INDEXED_BLOCKS: u32 = 1 << 31;
+
+const FILTER_BITS_PER_BLOCK: u64 = 16;
+
+const MIN_FILTER_BITS_LOG2: u32 = 12;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn index_of(basis: &[u8]) -> IndexedSignature {
+        Signature::with_salt(basis, 0, BlockLen::MIN, [1; 16])
+            .unwrap()
+            .index()
+    }
+
+    #[test]
+    fn every_block_of_different_content_is_found_by_its_weak_sum() {
+        let mut basis = vec![0; 300 << 10];
+        blake3::Hasher::new().finalize_xof().fill(&mut basis);
+        let index = index_of(&basis);
+        for (block, number) in basis.chunks(1 << 10).zip(0..) {
+            let weak = super::super::weak::weak_sum(block);
+            assert!(index.filter().maybe(weak) && index.filter().first_look(weak));
+            assert!(index.candidates(weak).any(|candidate| candidate == number));
+        }
+    }
+
+    #[test]
+    fn equal_blocks_make_a_short_chain() {
+        let index = index_of(&[0; 1 << 20]);
+        assert_eq!(index.candidates(0).count(), MAX_SAME_WEAK);
+        assert_eq!(index.candidates(1).count(), 0);
+    }
+
+    #[test]
+    fn a_short_last_block_is_not_looked_up() {
+        let index = index_of(&[9; 1500]);
+        assert_eq!(index.next.len(), 1);
+        assert_eq!(
+            [index.len_of(0), index.len_of(1), index.len_of(2)],
+            [1024, 476, 0]
+        );
+        assert!(!index_of(&[9; 1000]).has_full_blocks());
+    }
+}

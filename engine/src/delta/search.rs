@@ -1,0 +1,387 @@
+//! The search: which parts of the source are in the basis, in one pass over the source.
+//!
+//! Tried in this order at each position: the block that follows the last match (files change in place, or shift
+//! as a whole); the block at the same offset of the basis; then every position, by weak sum, up to the next
+//! block that is known to match at its own offset. Blocks at their own offset are compared by the
+//! values that the whole-file sum needs anyway, so unchanged data is hashed once and never rolled over.
+//! Wasted hashing is bounded: see [`FALSE_ALARM_ALLOWANCE`].
+
+use std::io::{self, Read};
+
+use super::index::IndexedSignature;
+use super::ops::{MAX_LITERAL_LEN, Op};
+use super::roll::Roller;
+use super::tree::{TreeHasher, block_value};
+use super::weak::weak_sum;
+use super::window::{Window, read_full};
+use super::zero::split_zero_runs;
+
+/// What a search found out about the source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiffSummary {
+    /// Length of the source in bytes.
+    pub source_len: u64,
+    /// BLAKE3 of the source.
+    pub sum: blake3::Hash,
+    /// Bytes emitted as literals.
+    pub literal_bytes: u64,
+    /// Bytes emitted as copies.
+    pub matched_bytes: u64,
+    /// Bytes emitted as zero runs.
+    pub zero_bytes: u64,
+    /// Positions whose weak sum a block of the basis has.
+    pub hash_hits: u64,
+    /// Strong sums computed for such positions that turned out to differ.
+    pub false_alarms: u64,
+}
+
+/// Searches `source`, read to its end, for the blocks of a basis, and passes the ops that rebuild it to `sink`.
+///
+/// The ops follow from the bytes alone, not from how the reader splits them. Adjacent copies arrive merged; no
+/// op is empty. Holds 1 MiB of the source or four blocks, whichever is more. Errors are the reader's and the sink's.
+pub fn diff<R: Read>(
+    source: R,
+    signature: &IndexedSignature,
+    sink: &mut dyn FnMut(Op<'_>) -> io::Result<()>,
+) -> io::Result<DiffSummary> {
+    Search::new(source, signature, Emitter::new(sink)).run()
+}
+
+/// As [`diff`] without a basis: literals and zero runs only.
+pub fn whole<R: Read>(
+    mut source: R,
+    sink: &mut dyn FnMut(Op<'_>) -> io::Result<()>,
+) -> io::Result<DiffSummary> {
+    let mut emitter = Emitter::new(sink);
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; MIN_WHOLE_BUFFER_LEN];
+    loop {
+        let filled = read_full(&mut source, &mut buffer)?;
+        let read = buffer.get(..filled).unwrap_or_default();
+        hasher.update(read);
+        emitter.new_bytes(read)?;
+        if filled < buffer.len() {
+            return emitter.finish(hasher.finalize());
+        }
+        if buffer.len() < WINDOW_LEN {
+            buffer.resize(WINDOW_LEN, 0);
+        }
+    }
+}
+
+struct Search<'s, R> {
+    signature: &'s IndexedSignature,
+    emitter: Emitter<'s>,
+    window: Window<R>,
+    tree: TreeHasher,
+    block_len: u64,
+    /// For each whole block of the source in the window, whether the basis has it at the same offset.
+    in_place: Vec<bool>,
+    /// Number of the source block that `in_place` starts with.
+    first_block: u64,
+    /// Source offset up to which blocks are hashed.
+    hashed: u64,
+    /// Source offset up to which ops are emitted or pending.
+    done: u64,
+    /// Search position; what lies between `done` and here is new.
+    position: u64,
+    /// The basis block expected at the end of the last match.
+    expected: u64,
+}
+
+impl<'s, R: Read> Search<'s, R> {
+    fn new(source: R, signature: &'s IndexedSignature, emitter: Emitter<'s>) -> Self {
+        let block_len = signature.block_len().as_usize();
+        Self {
+            signature,
+            emitter,
+            window: Window::new(source, WINDOW_LEN.max(4 * block_len)),
+            tree: TreeHasher::default(),
+            block_len: block_len as u64,
+            in_place: Vec::new(),
+            first_block: 0,
+            hashed: 0,
+            done: 0,
+            position: 0,
+            expected: 0,
+        }
+    }
+
+    fn run(mut self) -> io::Result<DiffSummary> {
+        self.refill()?;
+        loop {
+            let held = self.window.end() - self.position;
+            if held < self.block_len && !self.window.ended() {
+                self.refill()?;
+            } else if held == 0 {
+                break;
+            } else if let Some((block, len)) = self.match_here() {
+                self.take_match(self.position, block, len)?;
+            } else {
+                self.search_gap()?;
+            }
+        }
+        self.flush_new()?;
+        self.emitter.finish(self.tree.finish())
+    }
+
+    /// Reads on, dropping what is done with, and hashes the blocks that became complete.
+    fn refill(&mut self) -> io::Result<()> {
+        self.flush_new()?;
+        let keep_from = (self.position / self.block_len).min(self.hashed / self.block_len);
+        let dropped = usize::try_from(keep_from - self.first_block).unwrap_or(usize::MAX);
+        self.in_place.drain(..dropped.min(self.in_place.len()));
+        self.first_block = keep_from;
+        self.window.refill(keep_from * self.block_len)?;
+        self.hash_blocks();
+        Ok(())
+    }
+
+    fn hash_blocks(&mut self) {
+        let (end, ended) = (self.window.end(), self.window.ended());
+        while self.hashed < end && (ended || end - self.hashed >= self.block_len) {
+            let block = self.window.bytes(self.hashed, self.hashed + self.block_len);
+            let value = block_value(self.hashed, block);
+            let number = self.hashed / self.block_len;
+            let same_len = self.signature.len_of(number) == block.len() as u64;
+            self.in_place
+                .push(same_len && self.signature.has_value(number, &value));
+            self.tree.push(value);
+            if self.hashed == 0 && ended && block.len() as u64 == end {
+                self.tree.only_block(block);
+            }
+            self.hashed += block.len() as u64;
+        }
+    }
+
+    /// The block that matches at the search position without any look-up, and its length.
+    fn match_here(&self) -> Option<(u64, u64)> {
+        if self.is_in_place(self.position) {
+            let number = self.position / self.block_len;
+            if self.expected == number || !self.continues(self.position, self.expected) {
+                return Some((number, self.signature.len_of(number)));
+            }
+        }
+        let known_to_differ = self.expected * self.block_len == self.position
+            && self.signature.len_of(self.expected) == self.block_len;
+        if !known_to_differ && self.continues(self.position, self.expected) {
+            return Some((self.expected, self.signature.len_of(self.expected)));
+        }
+        None
+    }
+
+    /// True if the source has basis block `number` at `position`.
+    fn continues(&self, position: u64, number: u64) -> bool {
+        let len = self.signature.len_of(number);
+        let bytes = self.window.bytes(position, position.saturating_add(len));
+        len > 0
+            && bytes.len() as u64 == len
+            && self.signature.has_weak(number, weak_sum(bytes))
+            && self
+                .signature
+                .has_value(number, &block_value(number * self.block_len, bytes))
+    }
+
+    fn is_in_place(&self, position: u64) -> bool {
+        let number = position / self.block_len;
+        let index = usize::try_from(number - self.first_block).unwrap_or(usize::MAX);
+        position.is_multiple_of(self.block_len) && self.in_place.get(index) == Some(&true)
+    }
+
+    /// Searches from the position, where nothing matches, up to the next block that is in place, or as far as
+    /// the bytes at hand go.
+    fn search_gap(&mut self) -> io::Result<()> {
+        let next_in_place = self.next_in_place();
+        let gap_end = next_in_place.unwrap_or(self.window.end());
+        if let Some((position, block)) = self.look_up(gap_end) {
+            return self.take_match(position, block, self.block_len);
+        }
+        if next_in_place.is_none()
+            && self.window.ended()
+            && let Some((position, block, len)) = self.short_block_at_end()
+        {
+            return self.take_match(position, block, len);
+        }
+        self.position = match next_in_place {
+            Some(start) => start,
+            None if self.window.ended() => gap_end,
+            // Windows that start later need bytes that are not read yet.
+            None => self
+                .position
+                .max((gap_end + 1).saturating_sub(self.block_len)),
+        };
+        Ok(())
+    }
+
+    /// Offset of the first block after the search position that the basis has at the same offset.
+    fn next_in_place(&self) -> Option<u64> {
+        let after = self.position / self.block_len + 1;
+        let skip = usize::try_from(after - self.first_block).unwrap_or(usize::MAX);
+        let later = self.in_place.get(skip..).unwrap_or_default();
+        let found = later.iter().position(|&in_place| in_place)?;
+        Some((after + found as u64) * self.block_len)
+    }
+
+    /// The first window between the search position and `gap_end` that a block of the basis matches.
+    fn look_up(&mut self, gap_end: u64) -> Option<(u64, u64)> {
+        if !self.signature.has_full_blocks() || self.is_hopeless() {
+            return None;
+        }
+        let bytes = self.window.bytes(self.position, gap_end);
+        let window_len = usize::try_from(self.block_len).unwrap_or(usize::MAX);
+        let mut roller = Roller::new(bytes, window_len)?;
+        let filter = self.signature.filter();
+        let mut may_match = filter.maybe(roller.weak());
+        let counts = &mut self.emitter.summary;
+        loop {
+            if may_match {
+                let mut candidates = self.signature.candidates(roller.weak()).peekable();
+                counts.hash_hits += u64::from(candidates.peek().is_some());
+                for block in candidates {
+                    let value = block_value(block * self.block_len, roller.window());
+                    if self.signature.has_value(block, &value) {
+                        return Some((self.position + roller.position() as u64, block));
+                    }
+                    counts.false_alarms += 1;
+                }
+                let searched = self.position + roller.position() as u64;
+                if is_hopeless(counts.false_alarms, searched, self.block_len) {
+                    return None;
+                }
+            }
+            if !roller.advance(filter) {
+                return None;
+            }
+            may_match = true;
+        }
+    }
+
+    fn is_hopeless(&self) -> bool {
+        is_hopeless(
+            self.emitter.summary.false_alarms,
+            self.position,
+            self.block_len,
+        )
+    }
+
+    /// The short last block of the basis, if the source ends with it.
+    fn short_block_at_end(&self) -> Option<(u64, u64, u64)> {
+        let number = self.signature.basis_len() / self.block_len;
+        let len = self.signature.len_of(number);
+        let position = self.window.end().checked_sub(len)?;
+        (position >= self.position && self.continues(position, number))
+            .then_some((position, number, len))
+    }
+
+    fn take_match(&mut self, position: u64, block: u64, len: u64) -> io::Result<()> {
+        self.position = position;
+        self.flush_new()?;
+        self.emitter.copy(block * self.block_len, len)?;
+        self.position = position + len;
+        self.done = self.position;
+        self.expected = block + 1;
+        Ok(())
+    }
+
+    fn flush_new(&mut self) -> io::Result<()> {
+        self.emitter
+            .new_bytes(self.window.bytes(self.done, self.position))?;
+        self.done = self.position;
+        Ok(())
+    }
+}
+
+/// Bounds the work that weak sums without a match may cause (a peer can craft them, data hardly can).
+fn is_hopeless(false_alarms: u64, searched: u64, block_len: u64) -> bool {
+    false_alarms.saturating_mul(block_len) > searched.saturating_add(FALSE_ALARM_ALLOWANCE)
+}
+
+/// Merges copies, splits what is new into literals and zero runs, and counts.
+struct Emitter<'s> {
+    sink: &'s mut dyn FnMut(Op<'_>) -> io::Result<()>,
+    pending: Option<(u64, u64)>,
+    summary: DiffSummary,
+}
+
+impl<'s> Emitter<'s> {
+    fn new(sink: &'s mut dyn FnMut(Op<'_>) -> io::Result<()>) -> Self {
+        let summary = DiffSummary {
+            source_len: 0,
+            sum: blake3::Hash::from_bytes([0; 32]),
+            literal_bytes: 0,
+            matched_bytes: 0,
+            zero_bytes: 0,
+            hash_hits: 0,
+            false_alarms: 0,
+        };
+        Self {
+            sink,
+            pending: None,
+            summary,
+        }
+    }
+
+    fn copy(&mut self, offset: u64, len: u64) -> io::Result<()> {
+        self.summary.matched_bytes += len;
+        match &mut self.pending {
+            Some((start, pending_len)) if *start + *pending_len == offset => *pending_len += len,
+            _ => {
+                self.flush_copy()?;
+                self.pending = Some((offset, len));
+            }
+        }
+        Ok(())
+    }
+
+    fn new_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.flush_copy()?;
+        let (sink, summary) = (&mut self.sink, &mut self.summary);
+        split_zero_runs(bytes, |range, is_zero| {
+            let run = bytes.get(range).unwrap_or_default();
+            let len = run.len() as u64;
+            if is_zero {
+                summary.zero_bytes += len;
+                return sink(Op::Zero { len });
+            }
+            summary.literal_bytes += len;
+            run.chunks(MAX_LITERAL_LEN)
+                .try_for_each(|literal| sink(Op::Literal(literal)))
+        })
+    }
+
+    fn flush_copy(&mut self) -> io::Result<()> {
+        match self.pending.take() {
+            Some((offset, len)) => (self.sink)(Op::Copy { offset, len }),
+            None => Ok(()),
+        }
+    }
+
+    fn finish(mut self, sum: blake3::Hash) -> io::Result<DiffSummary> {
+        self.flush_copy()?;
+        let DiffSummary {
+            literal_bytes,
+            matched_bytes,
+            zero_bytes,
+            ..
+        } = self.summary;
+        let source_len = literal_bytes + matched_bytes + zero_bytes;
+        Ok(DiffSummary {
+            source_len,
+            sum,
+            ..self.summary
+        })
+    }
+}
+
+/// False alarms may cost as much hashing as the source is long plus this many bytes; beyond that, only blocks in
+/// sequence and in place are matched, and the search stays linear.
+const FALSE_ALARM_ALLOWANCE: u64 = 64 << 20;
+
+/// Bytes of the source held: enough for long reads, little enough for the cache.
+const WINDOW_LEN: usize = 1 << 20;
+
+/// First read of [`whole`]: most files are smaller.
+const MIN_WHOLE_BUFFER_LEN: usize = 1 << 16;
