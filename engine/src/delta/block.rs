@@ -39,7 +39,9 @@ impl BlockLen {
         } else if len <= 4096 * MIB {
             8 * KIB
         } else {
-            len.div_ceil(MAX_PREFERRED_BLOCKS).clamp(16 * KIB, 4 * MIB).next_power_of_two()
+            len.div_ceil(MAX_PREFERRED_BLOCKS)
+                .clamp(16 * KIB, 4 * MIB)
+                .next_power_of_two()
         };
         Self(u32::try_from(len).unwrap_or(Self::MAX.0))
     }
