@@ -1,3 +1,4 @@
 //! The engine of hasync.
 
 pub mod delta;
+pub mod filter;
