@@ -335,7 +335,10 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(20_000))]
 
         #[test]
-        fn matching_is_what_the_pattern_means(pattern in "[ab/?*]{0,8}|([ab/]{0,2}[*]{0,2}){0,6}", text in "[ab/]{0,14}") {
+        fn matching_is_what_the_pattern_means(
+            pattern in "[ab/?*]{0,8}|([ab/]{0,2}[*]{0,2}){0,6}",
+            text in "[ab/]{0,14}",
+        ) {
             let (glob, text) = (Glob::parse(pattern.as_bytes()).unwrap(), text.as_bytes());
             prop_assert_eq!(glob.matches(text, Starts::Beginning), means(&glob.tokens, text));
             let later = (0..text.len()).filter(|&i| text[i] == b'/').map(|i| i + 1);
