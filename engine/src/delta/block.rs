@@ -26,21 +26,19 @@ impl BlockLen {
     /// The block length for a basis of `len` bytes.
     ///
     /// Small files get small blocks, so that an 8 KiB file can still be matched in parts; from a megabyte on a
-    /// block is at least a page, the unit in which databases and VM images change, and the signature is about
-    /// half a percent of the file or less; beyond 16 GiB blocks double so that there are at most 2^20 of them.
+    /// block is 8 KiB, about the page in which databases change and the least that hashes at full speed, and
+    /// the signature a quarter percent of the file; beyond 8 GiB blocks double so that there are at most 2^20.
     #[must_use]
     pub fn for_file_len(len: u64) -> Self {
         const KIB: u64 = 1 << 10;
         const MIB: u64 = 1 << 20;
-        let len = if len < MIB {
+        let len = if len <= 64 * KIB {
             KIB
-        } else if len <= 256 * MIB {
-            4 * KIB
-        } else if len <= 4096 * MIB {
-            8 * KIB
+        } else if len < MIB {
+            2 * KIB
         } else {
             len.div_ceil(MAX_PREFERRED_BLOCKS)
-                .clamp(16 * KIB, 4 * MIB)
+                .clamp(8 * KIB, 4 * MIB)
                 .next_power_of_two()
         };
         Self(u32::try_from(len).unwrap_or(Self::MAX.0))
@@ -133,7 +131,7 @@ mod tests {
     fn block_length_follows_the_file_length() {
         assert_eq!(BlockLen::for_file_len(0), BlockLen::MIN);
         assert_eq!(BlockLen::for_file_len(8 << 10).get(), 1 << 10);
-        assert_eq!(BlockLen::for_file_len(16 << 20).get(), 4 << 10);
+        assert_eq!(BlockLen::for_file_len(16 << 20).get(), 8 << 10);
         assert_eq!(BlockLen::for_file_len(2 << 30).get(), 8 << 10);
         let mut previous = BlockLen::MIN;
         for bits in 0..=42 {

@@ -7,6 +7,7 @@
 use blake3::hazmat::ChainingValue;
 
 use super::block::BlockLen;
+use super::filter::Filter;
 use super::signature::Signature;
 use super::tree::StrongKey;
 
@@ -126,62 +127,13 @@ impl IndexedSignature {
     }
 }
 
-/// A Bloom filter of weak sums with two bits per sum.
-#[derive(Debug)]
-pub(super) struct Filter {
-    /// A power of two of words.
-    words: Box<[u64]>,
-    shift: u32,
-}
-
-impl Filter {
-    fn for_count(count: u32) -> Self {
-        let wanted = u64::from(count) * FILTER_BITS_PER_BLOCK;
-        let bits = wanted
-            .next_power_of_two()
-            .ilog2()
-            .clamp(MIN_FILTER_BITS_LOG2, 31);
-        Self {
-            words: vec![0; 1 << (bits - 6)].into(),
-            shift: 32 - bits,
-        }
-    }
-
-    fn insert(&mut self, weak: u32) {
-        for bit in [weak >> self.shift, mix(weak) >> self.shift] {
-            if let Some(word) = self.words.get_mut((bit >> 6) as usize) {
-                *word |= 1 << (bit & 63);
-            }
-        }
-    }
-
-    /// False if no block has this weak sum, by one look: true for at most one sum in eight that no block has.
-    #[inline(always)]
-    pub(super) fn first_look(&self, weak: u32) -> bool {
-        self.bit(weak >> self.shift)
-    }
-
-    /// As [`Filter::first_look`] with a second look: true for about one in a hundred.
-    #[inline(always)]
-    pub(super) fn maybe(&self, weak: u32) -> bool {
-        self.bit(weak >> self.shift) && self.bit(mix(weak) >> self.shift)
-    }
-
-    #[inline(always)]
-    fn bit(&self, bit: u32) -> bool {
-        self.words
-            .get((bit >> 6) as usize)
-            .is_some_and(|word| (word >> (bit & 63)) & 1 != 0)
-    }
-}
-
 fn full_blocks(signature: &Signature) -> u32 {
     let full = signature.basis_len / u64::from(signature.block_len.get());
     // Blocks past this are matched in sequence, but not found by look-up.
     u32::try_from(full).unwrap_or(NONE).min(MAX_INDEXED_BLOCKS)
 }
 
-/// Spreads neighbouring weak sums; the high bits are the good ones.
+/// Spreads neighbouring weak sums over the table; the high bits are the good ones.
 fn mix(weak: u32) -> u32 {
     (weak ^ (weak >> 15)).wrapping_mul(0x85EB_CA6B)
 }
@@ -198,10 +150,6 @@ const MAX_CHAIN: usize = 16;
 
 /// Blocks in the table: 2 TiB in the smallest blocks.
 const MAX_INDEXED_BLOCKS: u32 = 1 << 31;
-
-const FILTER_BITS_PER_BLOCK: u64 = 16;
-
-const MIN_FILTER_BITS_LOG2: u32 = 12;
 
 #[cfg(test)]
 mod tests {
@@ -221,7 +169,6 @@ mod tests {
         let index = index_of(&basis);
         for (block, number) in basis.chunks(1 << 10).zip(0..) {
             let weak = super::super::weak::weak_sum(block);
-            assert!(index.filter().maybe(weak) && index.filter().first_look(weak));
             assert!(index.candidates(weak).any(|candidate| candidate == number));
         }
     }

@@ -12,7 +12,9 @@ mod signature;
 mod tree;
 mod weak;
 
+mod filter;
 mod index;
+mod lanes;
 mod roll;
 mod search;
 mod window;

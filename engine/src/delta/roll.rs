@@ -1,116 +1,168 @@
-//! The inner loop: rolls a window byte by byte over bytes that nothing is known about, and stops where its weak
-//! sum passes the filter. Nearly all of the time spent on unmatched data is spent here.
+//! The scan of bytes that nothing is known about: every position of a window whose weak sum passes the filter,
+//! in order. Nearly all of the time spent on unmatched data is spent here.
 
-use super::index::Filter;
+use std::ops::ControlFlow;
+
+use super::filter::{Bits, Filter};
+use super::lanes::{LANES, STEPS, roll_lanes};
 use super::weak::Rolling;
 use super::zero::zero_prefix_len;
 
-/// A window rolling over a slice.
-#[derive(Debug)]
-pub(super) struct Roller<'a> {
+/// Calls `candidate(position, weak sum)` for each position in `bytes` of a window of `window_len` bytes (a
+/// power of two) that passes `filter`, in order, until it breaks.
+pub(super) fn scan<T>(
+    bytes: &[u8],
+    window_len: usize,
+    filter: &Filter,
+    mut candidate: impl FnMut(usize, u32) -> ControlFlow<T>,
+) -> Option<T> {
+    let flow = match filter {
+        Filter::Small(bits) => scan_with(bytes, window_len, bits, &mut candidate),
+        Filter::Medium(bits) => scan_with(bytes, window_len, bits, &mut candidate),
+        Filter::Large(bits) => scan_with(bytes, window_len, bits, &mut candidate),
+        Filter::Huge(bits) => scan_with(bytes, window_len, bits, &mut candidate),
+    };
+    flow.break_value()
+}
+
+fn scan_with<T, const WORDS: usize>(
+    bytes: &[u8],
+    window_len: usize,
+    bits: &Bits<WORDS>,
+    candidate: &mut impl FnMut(usize, u32) -> ControlFlow<T>,
+) -> ControlFlow<T> {
+    let Some(first_window) = bytes.get(..window_len) else {
+        return ControlFlow::Continue(());
+    };
+    let mut scan = Scan {
+        bytes,
+        window_len,
+        bits,
+        position: 0,
+        window: Rolling::new(first_window),
+    };
+    if bits.maybe(scan.window.weak) {
+        candidate(0, scan.window.weak)?;
+    }
+    scan.roll(FIRST_STRETCH, candidate)?;
+    let mut hits = Vec::new();
+    let mut lane_len = MIN_LANE_LEN;
+    while scan.left() > 0 {
+        // Four windows are summed anew for each stretch: make it long once nothing was found for a while.
+        lane_len = (2 * lane_len)
+            .min(8 * window_len)
+            .min(scan.left() / LANES / STEPS * STEPS);
+        if lane_len < MIN_LANE_LEN {
+            scan.roll(LANES * MIN_LANE_LEN, candidate)?;
+            lane_len = MIN_LANE_LEN;
+            continue;
+        }
+        scan.roll_side_by_side(lane_len, &mut hits);
+        hits.iter()
+            .try_for_each(|&(position, weak)| candidate(position, weak))?;
+    }
+    ControlFlow::Continue(())
+}
+
+/// A window on its way over the bytes; its present position has been looked at.
+struct Scan<'a, const WORDS: usize> {
     bytes: &'a [u8],
     window_len: usize,
+    bits: &'a Bits<WORDS>,
     position: usize,
-    rolling: Rolling,
+    window: Rolling,
 }
 
-impl<'a> Roller<'a> {
-    /// Starts at the front of `bytes`; `None` if they are shorter than a window.
-    pub(super) fn new(bytes: &'a [u8], window_len: usize) -> Option<Self> {
-        let rolling = Rolling::new(bytes.get(..window_len)?);
-        Some(Self {
-            bytes,
-            window_len,
-            position: 0,
-            rolling,
-        })
+impl<'a, const WORDS: usize> Scan<'a, WORDS> {
+    /// How many positions are still to come.
+    fn left(&self) -> usize {
+        self.bytes.len() - self.window_len - self.position
     }
 
-    /// Where the window starts.
-    pub(super) fn position(&self) -> usize {
-        self.position
-    }
-
-    pub(super) fn weak(&self) -> u32 {
-        self.rolling.weak()
-    }
-
-    pub(super) fn window(&self) -> &'a [u8] {
-        self.bytes
-            .get(self.position..self.position + self.window_len)
-            .unwrap_or_default()
-    }
-
-    /// Moves to the next position that passes `filter`; false if there is none.
-    pub(super) fn advance(&mut self, filter: &Filter) -> bool {
-        loop {
-            let old = self.bytes.get(self.position..).unwrap_or_default();
-            let new = old.get(self.window_len..).unwrap_or_default();
-            if new.is_empty() {
-                return false;
+    /// Moves on by at most `stretch` positions.
+    fn roll<T>(
+        &mut self,
+        stretch: usize,
+        candidate: &mut impl FnMut(usize, u32) -> ControlFlow<T>,
+    ) -> ControlFlow<T> {
+        self.skip_zeros();
+        let (old, new) = self.ahead(0, stretch.min(self.left()));
+        for (&old, &new) in old.iter().zip(new) {
+            self.window.roll(old, new);
+            self.position += 1;
+            if self.bits.maybe(self.window.weak) {
+                candidate(self.position, self.window.weak)?;
             }
-            if self.rolling.sum == 0 {
-                // This window of zeros was not wanted; no other one will be.
-                let zeros = zero_prefix_len(new);
-                if zeros > 0 {
-                    self.position += zeros;
-                    continue;
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Moves on by four times `lane_len` positions, and lists those that pass the filter.
+    fn roll_side_by_side(&mut self, lane_len: usize, hits: &mut Vec<(usize, u32)>) {
+        hits.clear();
+        self.skip_zeros();
+        if self.left() < LANES * lane_len {
+            return;
+        }
+        let starts: [usize; LANES] = std::array::from_fn(|lane| lane * lane_len);
+        let mut windows = starts.map(|start| self.window_at(self.position + start));
+        let old = starts.map(|start| self.ahead(start, lane_len).0.as_chunks().0);
+        let new = starts.map(|start| self.ahead(start, lane_len).1.as_chunks().0);
+        let first = self.position + 1;
+        roll_lanes(&mut windows, old, new, |done, weaks| {
+            // One branch for all: which positions it was is found out afterwards.
+            let flat = weaks.as_flattened();
+            let any = flat.iter().fold(0, |any, &weak| any | self.bits.look(weak));
+            if any & 1 != 0 {
+                let mut passing = flat
+                    .iter()
+                    .rev()
+                    .fold(0_u32, |set, &weak| set << 1 | self.bits.look(weak) & 1);
+                while passing != 0 {
+                    let index = passing.trailing_zeros() as usize;
+                    passing &= passing - 1;
+                    let start = starts.get(index % LANES).copied().unwrap_or_default();
+                    let weak = flat.get(index).copied().unwrap_or_default();
+                    hits.push((first + start + done + index / LANES, weak));
                 }
             }
-            if self.advance_within(old, new, filter) {
-                return true;
-            }
+        });
+        hits.sort_unstable();
+        self.position += LANES * lane_len;
+        let [.., last] = windows;
+        self.window = last;
+    }
+
+    /// If the window is all zeros, moves on to the last position at which it is: those between need no look.
+    fn skip_zeros(&mut self) {
+        if self.window.sum == 0 {
+            let (_, new) = self.ahead(0, self.left());
+            self.position += zero_prefix_len(new);
         }
     }
 
-    /// Looks at up to [`STRETCH`] positions; `new` is one window ahead of `old`.
-    fn advance_within(&mut self, old: &[u8], new: &[u8], filter: &Filter) -> bool {
-        let stretch = new.len().min(STRETCH);
-        let (old, new) = (
+    fn window_at(&self, position: usize) -> Rolling {
+        Rolling::new(
+            self.bytes
+                .get(position..position + self.window_len)
+                .unwrap_or_default(),
+        )
+    }
+
+    /// The bytes that leave, and those that enter, during `stretch` moves that begin `start` positions on.
+    fn ahead(&self, start: usize, stretch: usize) -> (&'a [u8], &'a [u8]) {
+        let bytes: &'a [u8] = self.bytes;
+        let old = bytes.get(self.position + start..).unwrap_or_default();
+        let new = old.get(self.window_len..).unwrap_or_default();
+        (
             old.get(..stretch).unwrap_or_default(),
             new.get(..stretch).unwrap_or_default(),
-        );
-        let (old_groups, _) = old.as_chunks::<GROUP>();
-        let (new_groups, new_rest) = new.as_chunks::<GROUP>();
-        // One branch per group: which position it was is found out afterwards.
-        let mut rolling = self.rolling;
-        for (old_group, new_group) in old_groups.iter().zip(new_groups) {
-            let before = rolling;
-            let mut any = false;
-            for (&old, &new) in old_group.iter().zip(new_group) {
-                rolling.roll(old, new);
-                any |= filter.first_look(rolling.weak());
-            }
-            if any {
-                rolling = before;
-                for (&old, &new) in old_group.iter().zip(new_group) {
-                    rolling.roll(old, new);
-                    self.position += 1;
-                    if filter.maybe(rolling.weak()) {
-                        self.rolling = rolling;
-                        return true;
-                    }
-                }
-            } else {
-                self.position += GROUP;
-            }
-        }
-        let old_rest = old.get(new_groups.len() * GROUP..).unwrap_or_default();
-        for (&old, &new) in old_rest.iter().zip(new_rest) {
-            rolling.roll(old, new);
-            self.position += 1;
-            if filter.maybe(rolling.weak()) {
-                self.rolling = rolling;
-                return true;
-            }
-        }
-        self.rolling = rolling;
-        false
+        )
     }
 }
 
-/// Positions whose filter answers share one branch.
-const GROUP: usize = 8;
+/// Positions looked at one by one before windows roll side by side: gaps between matches are mostly short.
+const FIRST_STRETCH: usize = 512;
 
-/// Positions between two looks for a run of zeros.
-const STRETCH: usize = 4096;
+/// The shortest way worth setting up four windows for.
+const MIN_LANE_LEN: usize = 512;

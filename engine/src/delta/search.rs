@@ -7,10 +7,11 @@
 //! Wasted hashing is bounded: see [`FALSE_ALARM_ALLOWANCE`].
 
 use std::io::{self, Read};
+use std::ops::ControlFlow;
 
 use super::index::IndexedSignature;
 use super::ops::{MAX_LITERAL_LEN, Op};
-use super::roll::Roller;
+use super::roll::scan;
 use super::tree::{TreeHasher, block_value};
 use super::weak::weak_sum;
 use super::window::{Window, read_full};
@@ -224,44 +225,29 @@ impl<'s, R: Read> Search<'s, R> {
 
     /// The first window between the search position and `gap_end` that a block of the basis matches.
     fn look_up(&mut self, gap_end: u64) -> Option<(u64, u64)> {
-        if !self.signature.has_full_blocks() || self.is_hopeless() {
+        let (signature, start, block_len) = (self.signature, self.position, self.block_len);
+        let counts = &mut self.emitter.summary;
+        if !signature.has_full_blocks() || is_hopeless(counts.false_alarms, start, block_len) {
             return None;
         }
-        let bytes = self.window.bytes(self.position, gap_end);
-        let window_len = usize::try_from(self.block_len).unwrap_or(usize::MAX);
-        let mut roller = Roller::new(bytes, window_len)?;
-        let filter = self.signature.filter();
-        let mut may_match = filter.maybe(roller.weak());
-        let counts = &mut self.emitter.summary;
-        loop {
-            if may_match {
-                let mut candidates = self.signature.candidates(roller.weak()).peekable();
-                counts.hash_hits += u64::from(candidates.peek().is_some());
-                for block in candidates {
-                    let value = block_value(block * self.block_len, roller.window());
-                    if self.signature.has_value(block, &value) {
-                        return Some((self.position + roller.position() as u64, block));
-                    }
-                    counts.false_alarms += 1;
+        let bytes = self.window.bytes(start, gap_end);
+        let window_len = signature.block_len().as_usize();
+        scan(bytes, window_len, signature.filter(), |at, weak| {
+            let window = bytes.get(at..at + window_len).unwrap_or_default();
+            let mut candidates = signature.candidates(weak).peekable();
+            counts.hash_hits += u64::from(candidates.peek().is_some());
+            for block in candidates {
+                if signature.has_value(block, &block_value(block * block_len, window)) {
+                    return ControlFlow::Break(Some((start + at as u64, block)));
                 }
-                let searched = self.position + roller.position() as u64;
-                if is_hopeless(counts.false_alarms, searched, self.block_len) {
-                    return None;
-                }
+                counts.false_alarms += 1;
             }
-            if !roller.advance(filter) {
-                return None;
+            if is_hopeless(counts.false_alarms, start + at as u64, block_len) {
+                return ControlFlow::Break(None);
             }
-            may_match = true;
-        }
-    }
-
-    fn is_hopeless(&self) -> bool {
-        is_hopeless(
-            self.emitter.summary.false_alarms,
-            self.position,
-            self.block_len,
-        )
+            ControlFlow::Continue(())
+        })
+        .flatten()
     }
 
     /// The short last block of the basis, if the source ends with it.

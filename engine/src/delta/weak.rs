@@ -2,12 +2,11 @@
 //!
 //! For a window x[0..n] it is the sum of (SPREAD + n - i) * x[i] modulo 2^32. That is the classic pair
 //! (sum, position-weighted sum) folded into one word: the plain sum, times SPREAD, fills the bits that the
-//! weighted sum of a small window leaves empty. Only additions run along the bytes, so that compilers
-//! vectorise the bulk form for any x86-64 or aarch64.
+//! weighted sum of a small window leaves empty.
 
 /// The weak sum of `window`.
 pub(super) fn weak_sum(window: &[u8]) -> u32 {
-    Rolling::new(window).weak()
+    Rolling::new(window).weak
 }
 
 /// The weak sum of a window that can move by one byte.
@@ -15,23 +14,19 @@ pub(super) fn weak_sum(window: &[u8]) -> u32 {
 pub(super) struct Rolling {
     /// Sum of the bytes: zero only if all bytes are (a window has at most 2^22 of them).
     pub(super) sum: u32,
-    weak: u32,
-    /// SPREAD + n, the weight of the oldest byte.
-    oldest_weight: u32,
+    pub(super) weak: u32,
+    pub(super) window_len_log2: u32,
 }
 
 impl Rolling {
+    /// Only a window whose length is a power of two can be rolled.
     pub(super) fn new(window: &[u8]) -> Self {
         let (sum, weighted) = bulk_sums(window);
         Self {
             sum,
             weak: weighted.wrapping_add(sum.wrapping_mul(SPREAD)),
-            oldest_weight: SPREAD.wrapping_add(window.len() as u32),
+            window_len_log2: window.len().max(1).ilog2(),
         }
-    }
-
-    pub(super) fn weak(&self) -> u32 {
-        self.weak
     }
 
     /// Moves the window by one byte: `old` leaves at its front, `new` enters at its back.
@@ -42,32 +37,21 @@ impl Rolling {
         self.weak = self
             .weak
             .wrapping_add(self.sum)
-            .wrapping_add(SPREAD.wrapping_mul(new))
-            .wrapping_sub(self.oldest_weight.wrapping_mul(old));
+            .wrapping_add(new.wrapping_sub(old) << SPREAD_SHIFT)
+            .wrapping_sub(old << self.window_len_log2);
     }
 }
 
 /// The sum of x[i] and the sum of (n - i) * x[i], modulo 2^32.
 fn bulk_sums(window: &[u8]) -> (u32, u32) {
-    // Lane j holds bytes j, j + LANES, j + 2 * LANES, …; `later` sums the lane's running sums before each
-    // byte is added, which weights each byte by the number of strides after it.
-    let mut plain = [0_u32; LANES];
-    let mut later = [0_u32; LANES];
-    let (strides, rest) = window.as_chunks::<LANES>();
-    for stride in strides {
-        for ((plain, later), &byte) in plain.iter_mut().zip(&mut later).zip(stride) {
-            *later = later.wrapping_add(*plain);
-            *plain = plain.wrapping_add(u32::from(byte));
-        }
-    }
+    let (strides, rest) = window.as_chunks::<STRIDE>();
     let (mut sum, mut weighted) = (0_u32, 0_u32);
-    let mut weight_in_stride = LANES as u32;
-    for (&plain, &later) in plain.iter().zip(&later) {
-        sum = sum.wrapping_add(plain);
+    for stride in strides {
+        let (plain, own) = stride_sums(stride);
         weighted = weighted
-            .wrapping_add(later.wrapping_mul(LANES as u32))
-            .wrapping_add(plain.wrapping_mul(weight_in_stride));
-        weight_in_stride -= 1;
+            .wrapping_add(sum.wrapping_mul(STRIDE as u32))
+            .wrapping_add(own);
+        sum = sum.wrapping_add(plain);
     }
     for &byte in rest {
         sum = sum.wrapping_add(u32::from(byte));
@@ -76,11 +60,42 @@ fn bulk_sums(window: &[u8]) -> (u32, u32) {
     (sum, weighted)
 }
 
-/// Weight of the plain sum; odd, with well mixed bits (2^32 divided by the golden ratio).
-const SPREAD: u32 = 0x9E37_79B1;
+/// [`bulk_sums`] of one stride, in 16-bit lanes: column by column over its rows, then over the columns.
+#[inline(always)]
+fn stride_sums(stride: &[u8; STRIDE]) -> (u32, u32) {
+    // `later` sums the running sums before each byte is added: it weights each byte by the rows after it. It
+    // is at most (ROWS - 1) * ROWS / 2 * 255, which fits.
+    let mut plain = [0_u16; COLUMNS];
+    let mut later = [0_u16; COLUMNS];
+    let (rows, _) = stride.as_chunks::<COLUMNS>();
+    for row in rows {
+        for ((plain, later), &byte) in plain.iter_mut().zip(&mut later).zip(row) {
+            *later += *plain;
+            *plain += u16::from(byte);
+        }
+    }
+    let sum: u32 = plain.iter().map(|&plain| u32::from(plain)).sum();
+    let rows_after: u32 = later.iter().map(|&later| u32::from(later)).sum();
+    let in_row: u32 = plain
+        .iter()
+        .zip(&COLUMN_WEIGHTS)
+        .map(|(&plain, &weight)| u32::from(plain) * u32::from(weight))
+        .sum();
+    (sum, rows_after * COLUMNS as u32 + in_row)
+}
 
-/// Bytes summed side by side.
-const LANES: usize = 16;
+/// Weight of the plain sum, as a shift: large enough that the sums of a 1 KiB window reach all 32-bit values.
+pub(super) const SPREAD_SHIFT: u32 = 19;
+const SPREAD: u32 = 1 << SPREAD_SHIFT;
+
+const COLUMNS: usize = 16;
+const ROWS: usize = 16;
+
+/// Bytes summed without leaving 16-bit lanes.
+const STRIDE: usize = ROWS * COLUMNS;
+
+/// The weights within a row.
+const COLUMN_WEIGHTS: [u16; COLUMNS] = [16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1];
 
 #[cfg(test)]
 mod tests {
@@ -96,16 +111,15 @@ mod tests {
     #[test]
     fn bulk_and_rolling_agree_with_the_definition() {
         let data: Vec<u8> = (0..5000_u32).map(|i| (i * i / 7 + 13 * i) as u8).collect();
-        for len in [1, 15, 16, 17, 100, 1024, 4096] {
+        for len in [1, 2, 128, 256, 1024, 4096] {
             let mut rolling = Rolling::new(&data[..len]);
             for start in 0..400 {
                 let window = &data[start..start + len];
                 assert_eq!(
-                    rolling.weak(),
+                    rolling.weak,
                     by_definition(window),
                     "start {start} len {len}"
                 );
-                assert_eq!(weak_sum(window), rolling.weak());
                 assert_eq!(
                     rolling.sum,
                     window.iter().map(|&b| u32::from(b)).sum::<u32>()
@@ -116,7 +130,17 @@ mod tests {
     }
 
     #[test]
-    fn largest_window_of_largest_bytes_has_a_nonzero_plain_sum() {
-        assert_ne!(Rolling::new(&vec![255; 1 << 22]).sum, 0);
+    fn odd_lengths_have_sums_too() {
+        let data: Vec<u8> = (0..1000_u32).map(|i| (i * i) as u8).collect();
+        for len in [0, 1, 3, 255, 257, 511, 999] {
+            assert_eq!(weak_sum(&data[..len]), by_definition(&data[..len]), "{len}");
+        }
+    }
+
+    #[test]
+    fn largest_window_of_largest_bytes_is_exact() {
+        let window = vec![255; 1 << 22];
+        assert_eq!(weak_sum(&window), by_definition(&window));
+        assert_eq!(Rolling::new(&window).sum, 255 << 22);
     }
 }
