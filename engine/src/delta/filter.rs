@@ -1,32 +1,36 @@
 //! A bit filter of weak sums: "surely not in the basis" for almost every position, from memory that stays in
 //! the cache.
 
-/// A filter in one of four sizes, so that the inner loop knows the size it runs with.
+/// A filter in one of five sizes, so that the inner loop knows the size it runs with.
 #[derive(Debug)]
 pub(super) enum Filter {
-    /// 8 KiB.
-    Small(Bits<{ 1 << 11 }>),
-    /// 64 KiB.
-    Medium(Bits<{ 1 << 14 }>),
-    /// 512 KiB.
+    /// Tables of 8 KiB.
+    Tiny(Bits<{ 1 << 11 }>),
+    /// Tables of 32 KiB.
+    Small(Bits<{ 1 << 13 }>),
+    /// Tables of 128 KiB.
+    Medium(Bits<{ 1 << 15 }>),
+    /// Tables of 512 KiB.
     Large(Bits<{ 1 << 17 }>),
-    /// 4 MiB.
-    Huge(Bits<{ 1 << 20 }>),
+    /// Tables of 2 MiB.
+    Huge(Bits<{ 1 << 19 }>),
 }
 
 impl Filter {
-    /// A filter for about `count` sums: at most one bit in 48 gets set, up to 700,000 sums.
+    /// A filter for about `count` sums: at most one bit in 32 gets set, up to half a million sums.
     pub(super) fn for_count(count: u32) -> Self {
         match count {
-            0..=1360 => Self::Small(Bits::new()),
-            ..=10_900 => Self::Medium(Bits::new()),
-            ..=87_000 => Self::Large(Bits::new()),
-            _ => Self::Huge(Bits::new()),
+            0..=0x800 => Self::Tiny(Bits::new()),
+            0x801..=0x2000 => Self::Small(Bits::new()),
+            0x2001..=0x8000 => Self::Medium(Bits::new()),
+            0x8001..=0x2_0000 => Self::Large(Bits::new()),
+            0x2_0001.. => Self::Huge(Bits::new()),
         }
     }
 
     pub(super) fn insert(&mut self, weak: u32) {
         match self {
+            Self::Tiny(bits) => bits.insert(weak),
             Self::Small(bits) => bits.insert(weak),
             Self::Medium(bits) => bits.insert(weak),
             Self::Large(bits) => bits.insert(weak),
@@ -35,35 +39,51 @@ impl Filter {
     }
 }
 
-/// One bit per weak sum in a power of two of words.
+/// Two tables of a power of two of words with one bit per weak sum each. The first is looked at for every
+/// position; the second, addressed differently, only when the first one does not settle it.
 #[derive(Debug)]
-pub(super) struct Bits<const WORDS: usize>(Box<[u32; WORDS]>);
+pub(super) struct Bits<const WORDS: usize> {
+    first: Box<[u32; WORDS]>,
+    second: Box<[u32; WORDS]>,
+}
 
 impl<const WORDS: usize> Bits<WORDS> {
     fn new() -> Self {
-        // Zeroed by the allocator: `Box::new([0; WORDS])` would build it on the stack.
-        let words = vec![0; WORDS].into_boxed_slice();
-        Self(words.try_into().unwrap_or_else(|_| Box::new([0; WORDS])))
+        Self {
+            first: zeroed(),
+            second: zeroed(),
+        }
     }
 
     fn insert(&mut self, weak: u32) {
-        if let Some(word) = self.0.get_mut(Self::word_index(weak)) {
-            *word |= 1 << (weak & 31);
+        for (table, sum) in [(&mut self.first, weak), (&mut self.second, mix(weak))] {
+            if let Some(word) = table.get_mut(Self::word_index(sum)) {
+                *word |= 1 << (sum & 31);
+            }
         }
     }
 
     /// Lowest bit clear: no block has this weak sum. The other bits mean nothing.
     #[inline(always)]
     pub(super) fn look(&self, weak: u32) -> u32 {
-        self.0
+        self.first
             .get(Self::word_index(weak))
             .map_or(0, |word| word >> (weak & 31))
+    }
+
+    /// False: no block has this weak sum, though [`Bits::look`] could not tell.
+    #[inline(always)]
+    pub(super) fn look_again(&self, weak: u32) -> bool {
+        let sum = mix(weak);
+        self.second
+            .get(Self::word_index(sum))
+            .is_some_and(|word| word >> (sum & 31) & 1 != 0)
     }
 
     /// False: no block has this weak sum.
     #[inline(always)]
     pub(super) fn maybe(&self, weak: u32) -> bool {
-        self.look(weak) & 1 != 0
+        self.look(weak) & 1 != 0 && self.look_again(weak)
     }
 
     #[inline(always)]
@@ -72,12 +92,26 @@ impl<const WORDS: usize> Bits<WORDS> {
     }
 }
 
+/// Zeroed by the allocator: `Box::new([0; WORDS])` might build it on the stack.
+fn zeroed<const WORDS: usize>() -> Box<[u32; WORDS]> {
+    let words = vec![0; WORDS].into_boxed_slice();
+    words.try_into().unwrap_or_else(|_| Box::new([0; WORDS]))
+}
+
+/// Spreads neighbouring weak sums over the table; the high bits are the best ones.
+#[inline(always)]
+pub(super) fn mix(weak: u32) -> u32 {
+    let mixed = (weak ^ (weak >> 15)).wrapping_mul(0x85EB_CA6B);
+    mixed ^ (mixed >> 16)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn passing(filter: &Filter, weak: u32) -> bool {
         match filter {
+            Filter::Tiny(bits) => bits.maybe(weak),
             Filter::Small(bits) => bits.maybe(weak),
             Filter::Medium(bits) => bits.maybe(weak),
             Filter::Large(bits) => bits.maybe(weak),
@@ -100,7 +134,7 @@ mod tests {
             let others = sums(0x4000_0000)
                 .filter(|&weak| passing(&filter, weak))
                 .count();
-            assert!(others <= count as usize / 30, "{others} of {count}");
+            assert!(others <= count as usize / 200, "{others} of {count}");
         }
     }
 }

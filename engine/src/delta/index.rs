@@ -7,7 +7,7 @@
 use blake3::hazmat::ChainingValue;
 
 use super::block::BlockLen;
-use super::filter::Filter;
+use super::filter::{Filter, mix};
 use super::signature::Signature;
 use super::tree::StrongKey;
 
@@ -131,11 +131,6 @@ fn full_blocks(signature: &Signature) -> u32 {
     let full = signature.basis_len / u64::from(signature.block_len.get());
     // Blocks past this are matched in sequence, but not found by look-up.
     u32::try_from(full).unwrap_or(NONE).min(MAX_INDEXED_BLOCKS)
-}
-
-/// Spreads neighbouring weak sums over the table; the high bits are the good ones.
-fn mix(weak: u32) -> u32 {
-    (weak ^ (weak >> 15)).wrapping_mul(0x85EB_CA6B)
 }
 
 /// Ends a chain.

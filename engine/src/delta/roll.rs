@@ -17,6 +17,7 @@ pub(super) fn scan<T>(
     mut candidate: impl FnMut(usize, u32) -> ControlFlow<T>,
 ) -> Option<T> {
     let flow = match filter {
+        Filter::Tiny(bits) => scan_with(bytes, window_len, bits, &mut candidate),
         Filter::Small(bits) => scan_with(bytes, window_len, bits, &mut candidate),
         Filter::Medium(bits) => scan_with(bytes, window_len, bits, &mut candidate),
         Filter::Large(bits) => scan_with(bytes, window_len, bits, &mut candidate),
@@ -123,7 +124,9 @@ impl<'a, const WORDS: usize> Scan<'a, WORDS> {
                     passing &= passing - 1;
                     let start = starts.get(index % LANES).copied().unwrap_or_default();
                     let weak = flat.get(index).copied().unwrap_or_default();
-                    hits.push((first + start + done + index / LANES, weak));
+                    if self.bits.look_again(weak) {
+                        hits.push((first + start + done + index / LANES, weak));
+                    }
                 }
             }
         });
