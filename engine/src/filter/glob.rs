@@ -11,6 +11,8 @@ pub(super) struct Glob {
     tokens: Vec<Token>,
     /// How many [`Token::Star`] there are.
     star_count: usize,
+    /// The plain bytes behind the last wildcard.
+    tail: Vec<u8>,
 }
 
 /// Where in a text a match may begin; it always ends at the end.
@@ -80,7 +82,24 @@ impl Glob {
             tokens.push(token);
             rest = after;
         }
-        Some(Self { tokens, star_count })
+        let plain = tokens.iter().rev().map_while(|token| match token {
+            Token::Byte(byte) => Some(*byte),
+            _ => None,
+        });
+        let mut tail: Vec<u8> = plain.collect();
+        tail.reverse();
+        Some(Self {
+            tokens,
+            star_count,
+            tail,
+        })
+    }
+
+    /// Whether `text` ends as the pattern does, which rules out most texts at little cost.
+    ///
+    /// A slash in front of `text` is allowed for, as it may be put there before the match.
+    pub(super) fn agrees_at_end(&self, text: &[u8]) -> bool {
+        text.ends_with(&self.tail) || self.tail.strip_prefix(b"/") == Some(text)
     }
 
     /// Whether the pattern matches `text` from one of `starts` to its end.

@@ -293,6 +293,9 @@ impl Matcher {
                 glob,
                 slash_after_dir,
             } => {
+                if !glob.agrees_at_end(part) {
+                    return false;
+                }
                 let slash_before = matches!(self.scope, Scope::SlashPath);
                 let text = with_slashes(part, slash_before, *slash_after_dir && is_dir);
                 let starts = match self.scope {
