@@ -25,9 +25,10 @@ impl BlockLen {
 
     /// The block length for a basis of `len` bytes.
     ///
-    /// Small files get small blocks, so that an 8 KiB file can still be matched in parts; from a megabyte on a
-    /// block is 8 KiB, about the page in which databases change and the least that hashes at full speed, and
-    /// the signature a quarter percent of the file; beyond 8 GiB blocks double so that there are at most 2^20.
+    /// Small files get small blocks, so that an 8 KiB file can still be matched in parts; from a
+    /// megabyte on a block is 8 KiB, about the page in which databases change and the least that
+    /// hashes at full speed, and the signature a quarter percent of the file; beyond 8 GiB blocks
+    /// double so that there are at most 2^20.
     #[must_use]
     pub fn for_file_len(len: u64) -> Self {
         const KIB: u64 = 1 << 10;
@@ -95,7 +96,8 @@ impl fmt::Display for BlockLenError {
 
 impl std::error::Error for BlockLenError {}
 
-/// Files up to 4 TiB have at most this many blocks, which keeps their signature within tens of megabytes.
+/// Files up to 4 TiB have at most this many blocks, which keeps their signature within tens of
+/// megabytes.
 const MAX_PREFERRED_BLOCKS: u64 = 1 << 20;
 
 #[cfg(test)]

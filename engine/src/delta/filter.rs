@@ -1,5 +1,5 @@
-//! A bit filter of weak sums: "surely not in the basis" for almost every position, from memory that stays in
-//! the cache.
+//! A bit filter of weak sums: "surely not in the basis" for almost every position, from memory that
+//! stays in the cache.
 
 /// A filter in one of five sizes, so that the inner loop knows the size it runs with.
 #[derive(Debug)]
@@ -39,8 +39,8 @@ impl Filter {
     }
 }
 
-/// Two tables of a power of two of words with one bit per weak sum each. The first is looked at for every
-/// position; the second, addressed differently, only when the first one does not settle it.
+/// Two tables of a power of two of words with one bit per weak sum each. The first is looked at for
+/// every position; the second, addressed differently, only when the first one does not settle it.
 #[derive(Debug)]
 pub(super) struct Bits<const WORDS: usize> {
     first: Box<[u32; WORDS]>,

@@ -1,9 +1,10 @@
-//! What the fuzz targets run, beside the code they attack. The tests replay the committed corpus through it.
+//! What the fuzz targets run, beside the code they attack. The tests replay the committed corpus
+//! through it.
 
 use super::{BlockLen, OpDecoder, Patcher, Signature, diff};
 
-/// Any bytes as a signature: if they decode, they encode to the same bytes, and searching with them terminates
-/// and accounts for every byte of the source.
+/// Any bytes as a signature: if they decode, they encode to the same bytes, and searching with them
+/// terminates and accounts for every byte of the source.
 pub fn signature_decode(data: &[u8]) {
     let Ok(signature) = Signature::decode(data, 1 << 16) else {
         return;
@@ -20,7 +21,8 @@ pub fn signature_decode(data: &[u8]) {
     assert_eq!(len, data.len() as u64);
 }
 
-/// Any bytes as a basis (its length in the first two) and a delta: an error or a result within the limit.
+/// Any bytes as a basis (its length in the first two) and a delta: an error or a result within the
+/// limit.
 pub fn delta_apply(data: &[u8]) {
     let Some((&[low, high], rest)) = data.split_first_chunk() else {
         return;

@@ -1,8 +1,8 @@
 //! The searchable form of a signature: from a weak sum to the few basis blocks that may have it.
 //!
-//! A bit filter small enough for the cache answers "surely not" for almost every position of a rolling window;
-//! only what passes it touches the hash table. Chains are bounded when the table is built, so that no
-//! signature, however many equal sums it holds, makes a look-up slow.
+//! A bit filter small enough for the cache answers "surely not" for almost every position of a
+//! rolling window; only what passes it touches the hash table. Chains are bounded when the table is
+//! built, so that no signature, however many equal sums it holds, makes a look-up slow.
 
 use blake3::hazmat::ChainingValue;
 
@@ -136,8 +136,8 @@ fn full_blocks(signature: &Signature) -> u32 {
 /// Ends a chain.
 const NONE: u32 = u32::MAX;
 
-/// Blocks with equal weak sums that are tried at one position: more than one is rare in honest data, and those
-/// are mostly equal blocks, of which one will do.
+/// Blocks with equal weak sums that are tried at one position: more than one is rare in honest
+/// data, and those are mostly equal blocks, of which one will do.
 pub(super) const MAX_SAME_WEAK: usize = 4;
 
 /// Blocks in one chain, whatever their sums.

@@ -1,7 +1,8 @@
 //! Windows rolling side by side: what makes the search of unmatched data fast.
 //!
-//! The windows start a fixed distance apart in the same bytes, so that together they cover a stretch. The steps
-//! are written lane by lane over small arrays, which compilers turn into vector instructions.
+//! The windows start a fixed distance apart in the same bytes, so that together they cover a
+//! stretch. The steps are written lane by lane over small arrays, which compilers turn into vector
+//! instructions.
 
 use super::weak::{Rolling, SPREAD_SHIFT};
 
@@ -10,8 +11,9 @@ pub(super) type Weaks = [[u32; LANES]; STEPS];
 
 /// Moves windows over their bytes, [`STEPS`] at a time.
 ///
-/// `old` holds, per lane, the bytes that leave, `new` those that enter; all have the same length. All windows
-/// have one length. `each` gets the number of steps done before, and the sums after each of the next ones.
+/// `old` holds, per lane, the bytes that leave, `new` those that enter; all have the same length.
+/// All windows have one length. `each` gets the number of steps done before, and the sums after
+/// each of the next ones.
 #[inline(always)]
 pub(super) fn roll_lanes(
     windows: &mut [Rolling; LANES],

@@ -1,11 +1,13 @@
-//! The delta engine: what must travel so that a peer's old copy of a file, the *basis*, becomes the new one.
+//! The delta engine: what must travel so that a peer's old copy of a file, the *basis*, becomes the
+//! new one.
 //!
-//! Data goes one way, `signature -> delta -> apply`, and the modules stand in that order: the owner of the basis
-//! sums it block by block ([`Signature`]); the owner of the new file, the *source*, searches it for those blocks
-//! ([`diff`]) and emits ops ([`Op`]: copy from the basis, literal, zero run); the first one applies them
-//! ([`Patcher`]). Everything streams: memory depends on the block count, never on the file length.
-//! A match rests on 16 bytes of block sum, so the result is proven only by the whole-file BLAKE3 that both
-//! [`DiffSummary`] and [`Patcher::finish`] return: compare them, and send the file [`whole`] if they differ.
+//! Data goes one way, `signature -> delta -> apply`, and the modules stand in that order: the owner
+//! of the basis sums it block by block ([`Signature`]); the owner of the new file, the *source*,
+//! searches it for those blocks ([`diff`]) and emits ops ([`Op`]: copy from the basis, literal,
+//! zero run); the first one applies them ([`Patcher`]). Everything streams: memory depends on the
+//! block count, never on the file length. A match rests on 16 bytes of block sum, so the result is
+//! proven only by the whole-file BLAKE3 that both [`DiffSummary`] and [`Patcher::finish`] return:
+//! compare them, and send the file [`whole`] if they differ.
 
 mod block;
 mod signature;

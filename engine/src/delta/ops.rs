@@ -1,9 +1,10 @@
 //! Ops, the words of a delta, and their encoding.
 //!
-//! Each op starts with an unsigned LEB128 number, the length times four plus a tag (0 literal, 1 copy, 2 zero),
-//! and covers at least one byte. A literal's bytes follow. A copy is followed by its basis offset as a
-//! zigzag LEB128 difference to the end of the previous copy (0 at first), so that copies in sequence are short.
-//! Ops can be split into frames between any two of them, as long as one decoder sees all frames in order.
+//! Each op starts with an unsigned LEB128 number, the length times four plus a tag (0 literal, 1
+//! copy, 2 zero), and covers at least one byte. A literal's bytes follow. A copy is followed by its
+//! basis offset as a zigzag LEB128 difference to the end of the previous copy (0 at first), so that
+//! copies in sequence are short. Ops can be split into frames between any two of them, as long as
+//! one decoder sees all frames in order.
 
 use std::fmt;
 
@@ -44,7 +45,8 @@ pub struct OpEncoder {
 }
 
 impl OpEncoder {
-    /// Appends `op` to `out`: its literal bytes and at most 20 bytes more. An op that covers no byte is left out.
+    /// Appends `op` to `out`: its literal bytes and at most 20 bytes more. An op that covers no
+    /// byte is left out.
     pub fn encode(&mut self, op: Op<'_>, out: &mut Vec<u8>) {
         let len = op.output_len();
         if len == 0 {
@@ -75,8 +77,8 @@ pub struct OpDecoder {
 impl OpDecoder {
     /// Takes one op off the front of `input`; `None` at its end. Allocates nothing.
     ///
-    /// Lengths are as the peer sent them: the [`Patcher`](super::Patcher) checks them against basis and output.
-    /// After an error the input position is unspecified, and the delta is lost.
+    /// Lengths are as the peer sent them: the [`Patcher`](super::Patcher) checks them against basis
+    /// and output. After an error the input position is unspecified, and the delta is lost.
     pub fn next<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Op<'a>>, OpsError> {
         if input.is_empty() {
             return Ok(None);

@@ -1,4 +1,5 @@
-//! Applying a delta: ops in, the new file out, its BLAKE3 taken from the very bytes that were written.
+//! Applying a delta: ops in, the new file out, its BLAKE3 taken from the very bytes that were
+//! written.
 
 use std::fmt;
 use std::fs::File;
@@ -23,8 +24,8 @@ pub trait Output {
 
     /// Appends `bytes`, which were just read from the basis at `basis_offset`.
     ///
-    /// An output that starts as a clone of the basis overrides this: where `basis_offset` is its own
-    /// position, it need not write.
+    /// An output that starts as a clone of the basis overrides this: where `basis_offset` is its
+    /// own position, it need not write.
     fn copied(&mut self, basis_offset: u64, bytes: &[u8]) -> io::Result<()> {
         let _ = basis_offset;
         self.write_all(bytes)
@@ -57,8 +58,8 @@ pub struct Patcher<B, O> {
 }
 
 impl<B: Basis, O: Output> Patcher<B, O> {
-    /// Starts a patch of `basis`, of which the first `basis_len` bytes may be copied, into `output`, which may
-    /// grow to `max_output_len` bytes.
+    /// Starts a patch of `basis`, of which the first `basis_len` bytes may be copied, into
+    /// `output`, which may grow to `max_output_len` bytes.
     pub fn new(basis: B, basis_len: u64, output: O, max_output_len: u64) -> Self {
         let (hasher, buffer) = (blake3::Hasher::new(), Vec::new());
         Self {

@@ -1,5 +1,5 @@
-//! The scan of bytes that nothing is known about: every position of a window whose weak sum passes the filter,
-//! in order. Nearly all of the time spent on unmatched data is spent here.
+//! The scan of bytes that nothing is known about: every position of a window whose weak sum passes
+//! the filter, in order. Nearly all of the time spent on unmatched data is spent here.
 
 use std::ops::ControlFlow;
 
@@ -8,8 +8,8 @@ use super::lanes::{LANES, STEPS, roll_lanes};
 use super::weak::Rolling;
 use super::zero::zero_prefix_len;
 
-/// Calls `candidate(position, weak sum)` for each position in `bytes` of a window of `window_len` bytes (a
-/// power of two) that passes `filter`, in order, until it breaks.
+/// Calls `candidate(position, weak sum)` for each position in `bytes` of a window of `window_len`
+/// bytes (a power of two) that passes `filter`, in order, until it breaks.
 pub(super) fn scan<T>(
     bytes: &[u8],
     window_len: usize,
@@ -49,7 +49,8 @@ fn scan_with<T, const WORDS: usize>(
     let mut hits = Vec::new();
     let mut lane_len = MIN_LANE_LEN;
     while scan.left() > 0 {
-        // Four windows are summed anew for each stretch: make it long once nothing was found for a while.
+        // Four windows are summed anew for each stretch: make it long once nothing was found for a
+        // while.
         lane_len = (2 * lane_len)
             .min(8 * window_len)
             .min(scan.left() / LANES / STEPS * STEPS);
@@ -136,7 +137,8 @@ impl<'a, const WORDS: usize> Scan<'a, WORDS> {
         self.window = last;
     }
 
-    /// If the window is all zeros, moves on to the last position at which it is: those between need no look.
+    /// If the window is all zeros, moves on to the last position at which it is: those between need
+    /// no look.
     fn skip_zeros(&mut self) {
         if self.window.sum == 0 {
             let (_, new) = self.ahead(0, self.left());
@@ -152,7 +154,8 @@ impl<'a, const WORDS: usize> Scan<'a, WORDS> {
         )
     }
 
-    /// The bytes that leave, and those that enter, during `stretch` moves that begin `start` positions on.
+    /// The bytes that leave, and those that enter, during `stretch` moves that begin `start`
+    /// positions on.
     fn ahead(&self, start: usize, stretch: usize) -> (&'a [u8], &'a [u8]) {
         let bytes: &'a [u8] = self.bytes;
         let old = bytes.get(self.position + start..).unwrap_or_default();
@@ -164,7 +167,8 @@ impl<'a, const WORDS: usize> Scan<'a, WORDS> {
     }
 }
 
-/// Positions looked at one by one before windows roll side by side: gaps between matches are mostly short.
+/// Positions looked at one by one before windows roll side by side: gaps between matches are mostly
+/// short.
 const FIRST_STRETCH: usize = 512;
 
 /// The shortest way worth setting up four windows for.

@@ -1,10 +1,10 @@
 //! The search: which parts of the source are in the basis, in one pass over the source.
 //!
-//! Tried in this order at each position: the block that follows the last match (files change in place, or shift
-//! as a whole); the block at the same offset of the basis; then every position, by weak sum, up to the next
-//! block that is known to match at its own offset. Blocks at their own offset are compared by the
-//! values that the whole-file sum needs anyway, so unchanged data is hashed once and never rolled over.
-//! Wasted hashing is bounded: see [`FALSE_ALARM_ALLOWANCE`].
+//! Tried in this order at each position: the block that follows the last match (files change in
+//! place, or shift as a whole); the block at the same offset of the basis; then every position, by
+//! weak sum, up to the next block that is known to match at its own offset. Blocks at their own
+//! offset are compared by the values that the whole-file sum needs anyway, so unchanged data is
+//! hashed once and never rolled over. Wasted hashing is bounded: see [`FALSE_ALARM_ALLOWANCE`].
 
 use std::io::{self, Read};
 use std::ops::ControlFlow;
@@ -36,10 +36,12 @@ pub struct DiffSummary {
     pub false_alarms: u64,
 }
 
-/// Searches `source`, read to its end, for the blocks of a basis, and passes the ops that rebuild it to `sink`.
+/// Searches `source`, read to its end, for the blocks of a basis, and passes the ops that rebuild
+/// it to `sink`.
 ///
-/// The ops follow from the bytes alone, not from how the reader splits them. Adjacent copies arrive merged; no
-/// op is empty. Holds 1 MiB of the source or four blocks, whichever is more. Errors are the reader's and the sink's.
+/// The ops follow from the bytes alone, not from how the reader splits them. Adjacent copies arrive
+/// merged; no op is empty. Holds 1 MiB of the source or four blocks, whichever is more. Errors are
+/// the reader's and the sink's.
 pub fn diff<R: Read>(
     source: R,
     signature: &IndexedSignature,
@@ -76,7 +78,8 @@ struct Search<'s, R> {
     window: Window<R>,
     tree: TreeHasher,
     block_len: u64,
-    /// For each whole block of the source in the window, whether the basis has it at the same offset.
+    /// For each whole block of the source in the window, whether the basis has it at the same
+    /// offset.
     in_place: Vec<bool>,
     /// Number of the source block that `in_place` starts with.
     first_block: u64,
@@ -189,8 +192,8 @@ impl<'s, R: Read> Search<'s, R> {
         position.is_multiple_of(self.block_len) && self.in_place.get(index) == Some(&true)
     }
 
-    /// Searches from the position, where nothing matches, up to the next block that is in place, or as far as
-    /// the bytes at hand go.
+    /// Searches from the position, where nothing matches, up to the next block that is in place, or
+    /// as far as the bytes at hand go.
     fn search_gap(&mut self) -> io::Result<()> {
         let next_in_place = self.next_in_place();
         let gap_end = next_in_place.unwrap_or(self.window.end());
@@ -223,7 +226,8 @@ impl<'s, R: Read> Search<'s, R> {
         Some((after + found as u64) * self.block_len)
     }
 
-    /// The first window between the search position and `gap_end` that a block of the basis matches.
+    /// The first window between the search position and `gap_end` that a block of the basis
+    /// matches.
     fn look_up(&mut self, gap_end: u64) -> Option<(u64, u64)> {
         let (signature, start, block_len) = (self.signature, self.position, self.block_len);
         let counts = &mut self.emitter.summary;
@@ -277,7 +281,8 @@ impl<'s, R: Read> Search<'s, R> {
     }
 }
 
-/// Bounds the work that weak sums without a match may cause (a peer can craft them, data hardly can).
+/// Bounds the work that weak sums without a match may cause (a peer can craft them, data hardly
+/// can).
 fn is_hopeless(false_alarms: u64, searched: u64, block_len: u64) -> bool {
     false_alarms.saturating_mul(block_len) > searched.saturating_add(FALSE_ALARM_ALLOWANCE)
 }
@@ -362,8 +367,8 @@ impl<'s> Emitter<'s> {
     }
 }
 
-/// False alarms may cost as much hashing as the source is long plus this many bytes; beyond that, only blocks in
-/// sequence and in place are matched, and the search stays linear.
+/// False alarms may cost as much hashing as the source is long plus this many bytes; beyond that,
+/// only blocks in sequence and in place are matched, and the search stays linear.
 const FALSE_ALARM_ALLOWANCE: u64 = 64 << 20;
 
 /// Bytes of the source held: enough for long reads, little enough for the cache.

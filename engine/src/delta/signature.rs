@@ -1,8 +1,9 @@
 //! The signature: what the owner of a basis tells about it, block by block.
 //!
-//! Encoded, little-endian: format (1 byte, 1), log2 of the block length (1), salt (16), basis length (8), then
-//! per block its weak sum (4) and its strong sum (16). The block count follows from the two lengths; the last
-//! block may be short. A signature is [`Signature::HEADER_LEN`] + 20 bytes per block, no more, no less.
+//! Encoded, little-endian: format (1 byte, 1), log2 of the block length (1), salt (16), basis
+//! length (8), then per block its weak sum (4) and its strong sum (16). The block count follows
+//! from the two lengths; the last block may be short. A signature is [`Signature::HEADER_LEN`] + 20
+//! bytes per block, no more, no less.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -31,8 +32,8 @@ impl Signature {
 
     /// Sums everything `basis` yields, in blocks of `block_len`, under a fresh random salt.
     ///
-    /// `len_hint` (bytes, 0 if unknown) only sizes the allocation: what was read decides the length. Needs a
-    /// read buffer of about 1 MiB beside the result.
+    /// `len_hint` (bytes, 0 if unknown) only sizes the allocation: what was read decides the
+    /// length. Needs a read buffer of about 1 MiB beside the result.
     pub fn of(basis: impl Read, len_hint: u64, block_len: BlockLen) -> io::Result<Self> {
         let mut salt = Salt::default();
         let filled = rustix::rand::getrandom(&mut salt[..], rustix::rand::GetRandomFlags::empty())?;
@@ -44,7 +45,8 @@ impl Signature {
         Self::with_salt(basis, len_hint, block_len, salt)
     }
 
-    /// As [`Signature::of`], with a salt that the caller chose: for reproducible signatures, not for peers.
+    /// As [`Signature::of`], with a salt that the caller chose: for reproducible signatures, not
+    /// for peers.
     pub fn with_salt(
         mut basis: impl Read,
         len_hint: u64,
@@ -117,8 +119,8 @@ impl Signature {
 
     /// Decodes what [`Signature::encode`] wrote; `encoded` must hold it and nothing else.
     ///
-    /// Refuses more than `max_blocks` blocks before anything is allocated. What is allocated never exceeds
-    /// the length of `encoded`.
+    /// Refuses more than `max_blocks` blocks before anything is allocated. What is allocated never
+    /// exceeds the length of `encoded`.
     pub fn decode(encoded: &[u8], max_blocks: u64) -> Result<Self, SignatureError> {
         let header_error = SignatureError::Truncated { len: encoded.len() };
         let (header, blocks) = encoded

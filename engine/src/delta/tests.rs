@@ -1,4 +1,5 @@
-//! The delta engine as a whole: what is searched and applied is the source, on every shape of change.
+//! The delta engine as a whole: what is searched and applied is the source, on every shape of
+//! change.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::io::Read;
@@ -264,6 +265,25 @@ fn ops_do_not_depend_on_how_the_reader_splits() {
     }
 }
 
+#[test]
+fn fuzz_corpus_passes() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus");
+    let targets: [(&str, fn(&[u8])); 3] = [
+        ("signature_decode", super::fuzzing::signature_decode),
+        ("delta_apply", super::fuzzing::delta_apply),
+        ("delta_round_trip", super::fuzzing::round_trip),
+    ];
+    for (target, run) in targets {
+        let files: Vec<_> = std::fs::read_dir(format!("{corpus}/{target}"))
+            .unwrap()
+            .collect();
+        assert!(!files.is_empty(), "{target} has no corpus");
+        for file in files {
+            run(&std::fs::read(file.unwrap().path()).unwrap());
+        }
+    }
+}
+
 /// One edit of a file, in fractions of its length so that it fits any.
 #[derive(Clone, Debug)]
 enum Edit {
@@ -335,7 +355,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn any_edits_round_trip(basis in file(), edits in prop::collection::vec(edit(), 0..6), bits in 10..15_u32) {
+    fn any_edits_round_trip(
+        basis in file(), edits in prop::collection::vec(edit(), 0..6), bits in 10..15_u32,
+    ) {
         let mut source = basis.clone();
         edits.iter().for_each(|edit| apply_edit(&mut source, edit));
         check_with(&basis, &source, 1 << bits);
@@ -357,7 +379,8 @@ proptest! {
     #[test]
     fn fast_rsync_sends_no_fewer_literals_on_insertions_and_appends(
         seed in any::<u64>(), len in 0..200_000_usize,
-        at in prop_oneof![0.0..1.0, Just(1.0)], inserted in prop::collection::vec(any::<u8>(), 1..5000),
+        at in prop_oneof![0.0..1.0, Just(1.0)],
+        inserted in prop::collection::vec(any::<u8>(), 1..5000),
     ) {
         let basis = noise(seed, len);
         let mut source = basis.clone();
@@ -369,7 +392,9 @@ proptest! {
     }
 
     #[test]
-    fn hostile_signatures_and_deltas_are_errors(data in prop::collection::vec(any::<u8>(), 0..2000)) {
+    fn hostile_signatures_and_deltas_are_errors(
+        data in prop::collection::vec(any::<u8>(), 0..2000),
+    ) {
         super::fuzzing::signature_decode(&data);
         super::fuzzing::delta_apply(&data);
         super::fuzzing::round_trip(&data);

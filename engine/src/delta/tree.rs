@@ -1,9 +1,10 @@
-//! Block sums and whole-file sum in one hash pass: BLAKE3 is a tree, and a block is a subtree of it.
+//! Block sums and whole-file sum in one hash pass: BLAKE3 is a tree, and a block is a subtree of
+//! it.
 //!
-//! A block's *value* is its chaining value at its place in the file, so equal bytes at two offsets have two
-//! values; merging the values of all blocks gives the file's plain BLAKE3. What travels is the block's *strong
-//! sum*: 16 bytes of a hash of the value, keyed by the signature's salt, so that nobody can prepare two blocks
-//! that collide in somebody else's signature.
+//! A block's *value* is its chaining value at its place in the file, so equal bytes at two offsets
+//! have two values; merging the values of all blocks gives the file's plain BLAKE3. What travels is
+//! the block's *strong sum*: 16 bytes of a hash of the value, keyed by the signature's salt, so
+//! that nobody can prepare two blocks that collide in somebody else's signature.
 
 use blake3::hazmat::{self, ChainingValue, HasherExt, Mode};
 
@@ -43,8 +44,8 @@ impl StrongKey {
 /// Merges the values of a file's blocks, pushed in order, into the file's BLAKE3.
 #[derive(Debug, Default)]
 pub(super) struct TreeHasher {
-    /// Values of complete subtrees, largest first. Merging lags one push behind, because the last merge of all
-    /// must know that it makes the root.
+    /// Values of complete subtrees, largest first. Merging lags one push behind, because the last
+    /// merge of all must know that it makes the root.
     stack: Vec<ChainingValue>,
     count: u64,
     /// Set if the file is one block: a root is not made of that block's value, but of its bytes.

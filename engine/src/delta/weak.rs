@@ -1,8 +1,9 @@
-//! The weak sum: a 32-bit rolling sum of a window, cheap to move by one byte and cheap to compute in bulk.
+//! The weak sum: a 32-bit rolling sum of a window, cheap to move by one byte and cheap to compute
+//! in bulk.
 //!
-//! For a window x[0..n] it is the sum of (SPREAD + n - i) * x[i] modulo 2^32. That is the classic pair
-//! (sum, position-weighted sum) folded into one word: the plain sum, times SPREAD, fills the bits that the
-//! weighted sum of a small window leaves empty.
+//! For a window x[0..n] it is the sum of (SPREAD + n - i) * x[i] modulo 2^32. That is the classic
+//! pair (sum, position-weighted sum) folded into one word: the plain sum, times SPREAD, fills the
+//! bits that the weighted sum of a small window leaves empty.
 
 /// The weak sum of `window`.
 pub(super) fn weak_sum(window: &[u8]) -> u32 {
@@ -60,11 +61,12 @@ fn bulk_sums(window: &[u8]) -> (u32, u32) {
     (sum, weighted)
 }
 
-/// [`bulk_sums`] of one stride, in 16-bit lanes: column by column over its rows, then over the columns.
+/// [`bulk_sums`] of one stride, in 16-bit lanes: column by column over its rows, then over the
+/// columns.
 #[inline(always)]
 fn stride_sums(stride: &[u8; STRIDE]) -> (u32, u32) {
-    // `later` sums the running sums before each byte is added: it weights each byte by the rows after it. It
-    // is at most (ROWS - 1) * ROWS / 2 * 255, which fits.
+    // `later` sums the running sums before each byte is added: it weights each byte by the rows
+    // after it. It is at most (ROWS - 1) * ROWS / 2 * 255, which fits.
     let mut plain = [0_u16; COLUMNS];
     let mut later = [0_u16; COLUMNS];
     let (rows, _) = stride.as_chunks::<COLUMNS>();
@@ -84,7 +86,8 @@ fn stride_sums(stride: &[u8; STRIDE]) -> (u32, u32) {
     (sum, rows_after * COLUMNS as u32 + in_row)
 }
 
-/// Weight of the plain sum, as a shift: large enough that the sums of a 1 KiB window reach all 32-bit values.
+/// Weight of the plain sum, as a shift: large enough that the sums of a 1 KiB window reach all
+/// 32-bit values.
 pub(super) const SPREAD_SHIFT: u32 = 19;
 const SPREAD: u32 = 1 << SPREAD_SHIFT;
 

@@ -1,7 +1,7 @@
 //! A window over a streaming source: the bytes around the search position, refilled in large reads.
 //!
-//! Refills always read until the buffer is full or the source ends, so that what the search sees at each
-//! step does not depend on how the reader splits its data.
+//! Refills always read until the buffer is full or the source ends, so that what the search sees at
+//! each step does not depend on how the reader splits its data.
 
 use std::io::{self, ErrorKind, Read};
 
@@ -26,7 +26,8 @@ impl<R: Read> Window<R> {
         }
     }
 
-    /// Drops the bytes before source offset `from` (at least one) and reads until the buffer is full.
+    /// Drops the bytes before source offset `from` (at least one) and reads until the buffer is
+    /// full.
     ///
     /// Returns the offset of the first new byte.
     pub(super) fn refill(&mut self, from: u64) -> io::Result<u64> {
