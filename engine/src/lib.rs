@@ -1,4 +1,45 @@
-//! The engine of hasync.
+//! The engine of hasync: what makes one directory tree equal to another over any byte stream.
+//!
+//! Data goes one way: [`scan`] reads the source, [`compare`] decides what differs, [`delta`] finds
+//! what must travel of a file (signature, then delta), [`apply`] makes it in staging, and
+//! [`commit`] is the only door through which the target changes. [`wire`] is what travels, and
+//! [`session`] holds the two halves that speak it. The engine knows no terminal, no network and no
+//! environment variable, and prints nothing: it reports to an [`Observer`].
+#![forbid(unsafe_code)]
+
+mod scan;
+mod source;
+
+mod compare;
+mod digest;
 
 pub mod delta;
+
+mod apply;
+mod stage;
+
+mod commit;
+mod delete;
+
+mod session;
+mod wire;
+
+mod entry;
+mod error;
 pub mod filter;
+mod fs;
+mod ids;
+mod observer;
+mod options;
+mod path;
+mod target;
+
+pub use error::{Error, ErrorKind};
+pub use filter::{Filter, FilterRule};
+pub use observer::{
+    Action, Change, Differences, Kind, KindCounts, Observer, Progress, Summary, Warning,
+};
+pub use options::Options;
+pub use path::{Shown, escape};
+pub use session::{Duplex, push, serve};
+pub use target::ServePolicy;

@@ -1,0 +1,121 @@
+//! Making entries in staging: content written and summed as it is written, metadata set before
+//! anybody can see the entry.
+
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom, Write};
+use std::os::fd::AsFd;
+
+use rustix::fs::{FileType, Mode, OFlags, mknodat, openat, symlinkat};
+
+use crate::delta::Output;
+use crate::entry::{Body, Entry};
+use crate::fs::{Attrs, set_attrs};
+
+/// Bytes of zeros worth a hole: the usual block of a file system.
+const HOLE_LEN: usize = 4096;
+
+const ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+
+/// Makes an empty regular file that only this process can read, to be filled and then given its
+/// metadata.
+pub(crate) fn create_file(dir: impl AsFd, name: &[u8]) -> io::Result<File> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(File::from(openat(
+        dir,
+        name,
+        flags,
+        Mode::RUSR | Mode::WUSR,
+    )?))
+}
+
+/// Makes a symlink, device, fifo or socket with its metadata.
+pub(crate) fn create_node(
+    dir: impl AsFd,
+    name: &[u8],
+    entry: &Entry,
+    attrs: &Attrs,
+) -> io::Result<()> {
+    let dir = dir.as_fd();
+    let node = |file_type, rdev| mknodat(dir, name, file_type, Mode::RUSR | Mode::WUSR, rdev);
+    match &entry.body {
+        Body::Symlink { target } => symlinkat(target.as_slice(), dir, name)?,
+        Body::CharDevice { rdev } => node(FileType::CharacterDevice, *rdev)?,
+        Body::BlockDevice { rdev } => node(FileType::BlockDevice, *rdev)?,
+        Body::Fifo => node(FileType::Fifo, 0)?,
+        Body::Socket => node(FileType::Socket, 0)?,
+        Body::File { .. } | Body::Dir | Body::Unmirrored(_) => {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+    }
+    let c_name = std::ffi::CString::new(name).map_err(|_| io::ErrorKind::InvalidInput)?;
+    set_attrs(dir, &c_name, entry.symlink_target().is_some(), attrs)
+}
+
+/// A file being written front to back, with holes where asked for.
+#[derive(Debug)]
+pub(crate) struct FileSink {
+    file: File,
+    sparse: bool,
+    len: u64,
+    /// The file ends with a hole that nothing has been written after yet.
+    ends_with_hole: bool,
+}
+
+impl FileSink {
+    pub(crate) fn new(file: File, sparse: bool) -> Self {
+        FileSink {
+            file,
+            sparse,
+            len: 0,
+            ends_with_hole: false,
+        }
+    }
+
+    /// Writes the whole of a small file.
+    pub(crate) fn write_content(&mut self, content: &[u8]) -> io::Result<()> {
+        if !self.sparse {
+            return self.write_all(content);
+        }
+        let is_zero = |block: &&[u8]| block.len() == HOLE_LEN && **block == ZEROS[..HOLE_LEN];
+        content.chunks(HOLE_LEN).try_for_each(|block| {
+            if is_zero(&block) {
+                self.zero(HOLE_LEN as u64)
+            } else {
+                self.write_all(block)
+            }
+        })
+    }
+
+    /// Gives the file its full length and hands it back.
+    pub(crate) fn finish(self) -> io::Result<File> {
+        if self.ends_with_hole {
+            self.file.set_len(self.len)?;
+        }
+        Ok(self.file)
+    }
+}
+
+impl Output for FileSink {
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)?;
+        self.len += bytes.len() as u64;
+        self.ends_with_hole = false;
+        Ok(())
+    }
+
+    fn zero(&mut self, len: u64) -> io::Result<()> {
+        if self.sparse {
+            self.len += len;
+            self.file.seek(SeekFrom::Start(self.len))?;
+            self.ends_with_hole = true;
+            return Ok(());
+        }
+        let mut left = len;
+        while left > 0 {
+            let step = left.min(ZEROS.len() as u64);
+            self.write_all(&ZEROS[..step as usize])?;
+            left -= step;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,413 @@
+//! The only door through which entries of the target become visible, change or vanish. It takes
+//! [`Intent`]s, collects them, and carries them out in order.
+//!
+//! Order of durable effects: an entry is complete in staging, its content checked, before its
+//! intent is added; intents are carried out in the order in which they were added; removals are
+//! added only after everything else; times of directories come last, the root's at the very end;
+//! then one flush per mounted file system; only then may the push be acknowledged.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::fs::{
+    AtFlags, Mode, RenameFlags, fchmod, fstat, linkat, renameat, renameat_with, syncfs, unlinkat,
+};
+use rustix::io::Errno;
+
+use crate::entry::Time;
+use crate::error::{Error, describe, is_no_space};
+use crate::fs::{Attrs, Root, remove_tree, set_attrs, set_fd_attrs};
+use crate::observer::Warning;
+use crate::path::{RelPath, Shown};
+use crate::stage::{Stage, StageDir};
+
+/// Intents collected before they are carried out together.
+const BATCH_LEN: usize = 256;
+
+/// One intended change of the target.
+#[derive(Debug)]
+pub(crate) enum Intent {
+    /// Put a staged entry under its name, in place of whatever has it.
+    ///
+    /// Only with `over_tree` may that be a directory with entries.
+    Place {
+        staged: Staged,
+        dir: RelPath,
+        name: Vec<u8>,
+        is_dir: bool,
+        over_tree: bool,
+    },
+    /// Make `name` another name of the entry at `first`.
+    Link {
+        first: RelPath,
+        dir: RelPath,
+        name: Vec<u8>,
+    },
+    /// Set metadata of an existing entry.
+    SetAttrs {
+        dir: RelPath,
+        name: Vec<u8>,
+        is_symlink: bool,
+        attrs: Attrs,
+    },
+    /// Remove an entry, a directory with everything in it.
+    Remove { dir: RelPath, name: Vec<u8> },
+}
+
+/// An entry that was made in staging.
+#[derive(Clone, Debug)]
+pub(crate) struct Staged {
+    pub(crate) stage: Arc<StageDir>,
+    pub(crate) name: Vec<u8>,
+}
+
+/// Collects intents and carries them out.
+#[derive(Debug)]
+pub(crate) struct Commit {
+    root: Arc<Root>,
+    stage: Stage,
+    intents: Vec<Intent>,
+    /// Times to give directories at the end: new ones, or their own where changes inside moved it.
+    dir_times: BTreeMap<RelPath, Time>,
+    /// Permissions to give directories at the end, where an unprivileged receiver needed more.
+    dir_modes: BTreeMap<RelPath, u32>,
+    keep_times: bool,
+    privileged: bool,
+    held_dir: Option<(RelPath, Arc<OwnedFd>)>,
+    warnings: Vec<Warning>,
+    flush: bool,
+}
+
+impl Commit {
+    pub(crate) fn new(root: Arc<Root>, keep_times: bool, privileged: bool, flush: bool) -> Self {
+        Commit {
+            stage: Stage::new(Arc::clone(&root)),
+            root,
+            intents: Vec::new(),
+            dir_times: BTreeMap::new(),
+            dir_modes: BTreeMap::new(),
+            keep_times,
+            privileged,
+            held_dir: None,
+            warnings: Vec::new(),
+            flush,
+        }
+    }
+
+    /// The staging directory for entries of the target directory `dir`, and a free name in it.
+    pub(crate) fn stage_for(&mut self, dir: &RelPath) -> Result<Staged, Error> {
+        let staged = self.stage_near(dir);
+        match staged {
+            Ok(stage) => Ok(Staged {
+                stage,
+                name: self.stage.fresh_name(),
+            }),
+            Err(e) => {
+                let dir = Shown(dir.shown());
+                Err(Error::file(
+                    format_args!("make a staging directory for {dir}"),
+                    &e,
+                ))
+            }
+        }
+    }
+
+    fn stage_near(&mut self, dir: &RelPath) -> io::Result<Arc<StageDir>> {
+        let fd = match self.touch(dir) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound && !self.intents.is_empty() => {
+                // The directory itself may be among what has been collected.
+                self.run().map_err(|e| io::Error::other(e.message))?;
+                self.touch(dir)?
+            }
+            fd => fd?,
+        };
+        if self.stage.is_new(&fd)? {
+            // Making `.hasync` changes the time of the directory that holds it.
+            self.touch(&RelPath::root())?;
+        }
+        self.stage.for_dir(&fd)
+    }
+
+    /// Adds an intent; carries out what has been collected when that is enough.
+    pub(crate) fn add(&mut self, intent: Intent) -> Result<(), Error> {
+        self.intents.push(intent);
+        if self.intents.len() >= BATCH_LEN {
+            self.run()
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The directory's time is about to change for hasync's own reasons: give it back at the end.
+    pub(crate) fn spare_time(&mut self, dir: &RelPath) -> io::Result<()> {
+        self.touch(dir).map(|_| ())
+    }
+
+    /// Time that the directory gets at the end.
+    pub(crate) fn set_dir_time(&mut self, dir: RelPath, time: Time) {
+        self.dir_times.insert(dir, time);
+    }
+
+    /// Permissions that the directory gets at the end.
+    pub(crate) fn set_dir_mode(&mut self, dir: RelPath, mode: u32) {
+        self.dir_modes.insert(dir, mode);
+    }
+
+    /// Carries out everything collected. Fails only when no further change can succeed; what went
+    /// wrong with single entries is in [`take_warnings`](Self::take_warnings).
+    pub(crate) fn run(&mut self) -> Result<(), Error> {
+        for intent in std::mem::take(&mut self.intents) {
+            if let Err((path, e)) = self.carry_out(&intent) {
+                if is_no_space(&e) {
+                    return Err(Error::file(
+                        format_args!("change {}", Shown(path.shown())),
+                        &e,
+                    ));
+                }
+                self.warn(intent.verb(), &path, &e);
+            }
+        }
+        Ok(())
+    }
+
+    /// What went wrong with single entries since the last call.
+    pub(crate) fn take_warnings(&mut self) -> Vec<Warning> {
+        std::mem::take(&mut self.warnings)
+    }
+
+    /// Carries out the rest, sets the times of directories, flushes, and removes the staging.
+    /// Returns whether everything was flushed.
+    pub(crate) fn finish(&mut self) -> Result<bool, Error> {
+        self.run()?;
+        self.held_dir = None;
+        // Held until the flush: their descriptors were opened before the first staged byte.
+        let mounts = self.stage.mounts();
+        self.stage
+            .remove()
+            .map_err(|e| Error::file("remove the staging directory", &e))?;
+        self.finish_dirs();
+        if self.flush {
+            // The root too when nothing was staged: an interrupted push before this one may have
+            // left changes that are in place but not on disk.
+            let others = mounts.iter().map(|mount| mount.as_fd());
+            for fd in others.chain(std::iter::once(self.root.as_fd())) {
+                syncfs(fd).map_err(|e| Error::file("flush the target to disk", &e.into()))?;
+            }
+        }
+        Ok(self.flush)
+    }
+
+    fn finish_dirs(&mut self) {
+        // Children before parents, so that a parent without search permission comes last.
+        let mut paths: Vec<RelPath> = self
+            .dir_times
+            .keys()
+            .chain(self.dir_modes.keys())
+            .cloned()
+            .collect();
+        paths.sort_unstable();
+        paths.dedup();
+        for path in paths.into_iter().rev() {
+            let attrs = Attrs {
+                mode: self.dir_modes.get(&path).copied(),
+                mtime: self.dir_times.get(&path).copied(),
+                ..Attrs::default()
+            };
+            let result = self
+                .root
+                .open_dir(&path)
+                .and_then(|fd| set_fd_attrs(&File::from(fd), &attrs));
+            match result {
+                // Removed or replaced after its time was noted.
+                Err(e) if matches!(errno(&e), Some(Errno::NOENT | Errno::NOTDIR)) => {}
+                Err(e) => self.warn("set the times of", &path, &e),
+                Ok(()) => {}
+            }
+        }
+    }
+
+    fn carry_out(&mut self, intent: &Intent) -> Result<(), (RelPath, io::Error)> {
+        let (dir, name) = match intent {
+            Intent::Place { dir, name, .. }
+            | Intent::Link { dir, name, .. }
+            | Intent::SetAttrs { dir, name, .. }
+            | Intent::Remove { dir, name } => (dir, name),
+        };
+        let at = |e: io::Error| (dir.join(name), e);
+        match intent {
+            Intent::Place {
+                staged,
+                is_dir,
+                over_tree,
+                ..
+            } => {
+                let fd = self.touch(dir).map_err(at)?;
+                place(staged, &fd, name, *is_dir, *over_tree).map_err(at)
+            }
+            Intent::Link { first, .. } => {
+                let fd = self.touch(dir).map_err(at)?;
+                self.link(first, &fd, dir, name).map_err(at)
+            }
+            Intent::SetAttrs {
+                is_symlink, attrs, ..
+            } => {
+                let fd = self.open(dir).map_err(at)?;
+                let c_name = std::ffi::CString::new(name.as_slice())
+                    .map_err(|_| at(io::ErrorKind::InvalidInput.into()))?;
+                set_attrs(fd, &c_name, *is_symlink, attrs).map_err(at)
+            }
+            Intent::Remove { .. } => {
+                let fd = self.touch(dir).map_err(at)?;
+                remove_tree(fd, name).map_err(at)
+            }
+        }
+    }
+
+    fn link(
+        &mut self,
+        first: &RelPath,
+        dir: &OwnedFd,
+        dir_path: &RelPath,
+        name: &[u8],
+    ) -> io::Result<()> {
+        let Some((first_dir, first_name)) = first.split() else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        let first_dir = self.root.open_dir(&first_dir)?;
+        match linkat(&first_dir, first_name, dir, name, AtFlags::empty()) {
+            Err(Errno::EXIST) => {}
+            result => return Ok(result?),
+        }
+        let staged = self
+            .stage_for(dir_path)
+            .map_err(|e| io::Error::other(e.message))?;
+        linkat(
+            &first_dir,
+            first_name,
+            &staged.stage,
+            &*staged.name,
+            AtFlags::empty(),
+        )?;
+        place(&staged, dir, name, false, false)?;
+        // Renaming one name of an inode over another does nothing and leaves the first.
+        match unlinkat(&staged.stage, &*staged.name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Opens a directory whose contents are about to change, noting what the change would spoil.
+    fn touch(&mut self, dir: &RelPath) -> io::Result<Arc<OwnedFd>> {
+        let fd = self.open(dir)?;
+        let needs_time = self.keep_times && !self.dir_times.contains_key(dir);
+        if needs_time || !self.privileged {
+            let stat = fstat(&fd)?;
+            if needs_time {
+                let time = Time {
+                    secs: stat.st_mtime,
+                    nanos: stat.st_mtime_nsec as u32,
+                };
+                self.dir_times.insert(dir.clone(), time);
+            }
+            let mode = stat.st_mode & 0o7777;
+            if !self.privileged && mode & 0o300 != 0o300 {
+                self.dir_modes.entry(dir.clone()).or_insert(mode);
+                // If it is somebody else's directory, the change itself will say so.
+                let _ = fchmod(&fd, Mode::from_raw_mode(mode | 0o700));
+            }
+        }
+        Ok(fd)
+    }
+
+    /// Opens a directory; the last one is kept open, since changes come directory by directory.
+    fn open(&mut self, dir: &RelPath) -> io::Result<Arc<OwnedFd>> {
+        if let Some((held, fd)) = &self.held_dir
+            && held == dir
+        {
+            return Ok(Arc::clone(fd));
+        }
+        let fd = Arc::new(self.root.open_dir(dir)?);
+        self.held_dir = Some((dir.clone(), Arc::clone(&fd)));
+        Ok(fd)
+    }
+
+    fn warn(&mut self, verb: &str, path: &RelPath, e: &io::Error) {
+        let message = format!(
+            "cannot {verb} {} on the target: {}",
+            Shown(path.shown()),
+            describe(e)
+        );
+        self.warnings.push(Warning {
+            vanished: false,
+            harmless: false,
+            message,
+        });
+    }
+}
+
+impl Intent {
+    fn verb(&self) -> &'static str {
+        match self {
+            Intent::Place { .. } => "put in place",
+            Intent::Link { .. } => "link",
+            Intent::SetAttrs { .. } => "set the metadata of",
+            Intent::Remove { .. } => "remove",
+        }
+    }
+}
+
+/// Puts a staged entry under its name. The name is never absent: a rename replaces like by like,
+/// an exchange swaps a directory with anything else, and what was swapped out is removed after.
+fn place(
+    staged: &Staged,
+    dir: &OwnedFd,
+    name: &[u8],
+    is_dir: bool,
+    over_tree: bool,
+) -> io::Result<()> {
+    let (stage, staged_name) = (&*staged.stage, &*staged.name);
+    // A plain rename replaces a non-directory by another, and an empty directory by a directory.
+    match renameat(stage, staged_name, dir, name) {
+        Err(Errno::ISDIR) if !is_dir => {}
+        Err(Errno::NOTDIR | Errno::EXIST | Errno::NOTEMPTY) if is_dir => {}
+        result => return Ok(result?),
+    }
+    exchange(stage, staged_name, dir, name)?;
+    if over_tree {
+        return remove_tree(stage, staged_name);
+    }
+    let flags = if is_dir {
+        AtFlags::empty()
+    } else {
+        AtFlags::REMOVEDIR
+    };
+    match unlinkat(stage, staged_name, flags) {
+        Err(e @ (Errno::NOTEMPTY | Errno::EXIST | Errno::ISDIR)) => {
+            // Somebody put entries there since it was found empty: they go back where they were.
+            exchange(stage, staged_name, dir, name)?;
+            Err(e.into())
+        }
+        result => Ok(result?),
+    }
+}
+
+fn exchange(stage: &StageDir, staged: &[u8], dir: &OwnedFd, name: &[u8]) -> io::Result<()> {
+    match renameat_with(stage, staged, dir, name, RenameFlags::EXCHANGE) {
+        Err(Errno::INVAL | Errno::NOSYS) => {
+            // A file system that cannot exchange: the name is absent between these two calls,
+            // which only a change between directory and non-directory meets.
+            let aside = [staged, b".old"].concat();
+            renameat(dir, name, stage, &*aside)?;
+            renameat(stage, staged, dir, name)?;
+            Ok(renameat(stage, &*aside, stage, staged)?)
+        }
+        result => Ok(result?),
+    }
+}
+
+fn errno(e: &io::Error) -> Option<Errno> {
+    Errno::from_io_error(e)
+}

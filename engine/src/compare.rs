@@ -1,0 +1,292 @@
+//! The verdict on one entry: what has to happen so that the target's entry equals the source's,
+//! by rsync's rules (quick check by length and time, or by content under `-c`).
+
+use crate::digest::Fields;
+use crate::entry::{Body, Entry};
+use crate::fs::{Attrs, Listed};
+use crate::ids::{IdKind, IdMap};
+use crate::observer::{Action, Differences, Kind};
+use crate::options::Options;
+
+/// What has to happen to one entry of the target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// Nothing.
+    Keep,
+    /// Nothing, because of `-u`.
+    KeepNewer,
+    /// Metadata only, in place.
+    SetAttrs {
+        differences: Differences,
+        attrs: Attrs,
+    },
+    /// The entry is made anew and put under its name.
+    Make {
+        action: Action,
+        differences: Differences,
+    },
+}
+
+/// How the hard link that the source has for an entry stands on the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LinkState {
+    /// The source's entry is not linked to an earlier one.
+    NotLinked,
+    /// The target's entry is already the same inode as the first of the group.
+    SameInode,
+    /// It is another inode, or missing.
+    Apart,
+}
+
+/// Everything a verdict depends on besides the two entries.
+pub(crate) struct Judge<'a> {
+    pub(crate) options: &'a Options,
+    pub(crate) fields: &'a Fields,
+    pub(crate) privileged: bool,
+    /// Groups that an unprivileged receiver may set, the one of its new files included.
+    pub(crate) own_groups: &'a [u32],
+    /// The receiver's umask: what new entries lose without `-p`.
+    pub(crate) umask: u32,
+}
+
+impl Judge<'_> {
+    /// Decides about `entry`, given what the target has under that name.
+    pub(crate) fn decide(
+        &self,
+        ids: &IdMap,
+        entry: &Entry,
+        local: Option<&Listed>,
+        link: LinkState,
+    ) -> Decision {
+        if matches!(entry.body, Body::Unmirrored(_)) {
+            return Decision::Keep;
+        }
+        let same_kind = local.filter(|local| local.entry.kind() == entry.kind());
+        let made = match (entry.kind(), link) {
+            (_, LinkState::SameInode | LinkState::Apart) => Action::HardLink,
+            (Kind::File, _) => Action::Transfer,
+            _ => Action::Create,
+        };
+        let Some(local) = same_kind else {
+            let differences = Differences {
+                new: true,
+                ..Differences::default()
+            };
+            return Decision::Make {
+                action: made,
+                differences,
+            };
+        };
+        let time_differs = self.fields.time_store.stored(entry.mtime)
+            != self.fields.time_store.stored(local.entry.mtime);
+        if self.options.update
+            && entry.kind() == Kind::File
+            && self.fields.time_store.stored(entry.mtime) < local.entry.mtime
+        {
+            return Decision::KeepNewer;
+        }
+        let mut differences = self.metadata_differences(ids, entry, local);
+        let (content_differs, shown_as_content) = self.content_differs(entry, local, time_differs);
+        differences.size = entry.kind() == Kind::File && entry.len() != local.entry.len();
+        differences.content = shown_as_content;
+        differences.time = self.options.times && time_differs;
+        if content_differs || link == LinkState::Apart {
+            differences.time_now = content_differs && !self.options.times;
+            return Decision::Make {
+                action: made,
+                differences,
+            };
+        }
+        // The first entry of a link group answers for the inode they share.
+        if !differences.any() || link == LinkState::SameInode {
+            return Decision::Keep;
+        }
+        Decision::SetAttrs {
+            differences,
+            attrs: self.changed_attrs(ids, entry, differences),
+        }
+    }
+
+    /// Whether the content has to be made anew, and whether an itemized line shows that as `c`.
+    fn content_differs(&self, entry: &Entry, local: &Listed, time_differs: bool) -> (bool, bool) {
+        match (&entry.body, &local.entry.body) {
+            (
+                Body::File { len, sum },
+                Body::File {
+                    len: local_len,
+                    sum: local_sum,
+                },
+            ) => {
+                if self.options.checksum {
+                    let differs = len != local_len || sum.is_none() || sum != local_sum;
+                    (differs, differs)
+                } else {
+                    (len != local_len || time_differs, false)
+                }
+            }
+            (Body::Dir, Body::Dir) => (false, false),
+            (body, local_body) => (body != local_body, body != local_body),
+        }
+    }
+
+    fn metadata_differences(&self, ids: &IdMap, entry: &Entry, local: &Listed) -> Differences {
+        let mut differences = Differences::default();
+        if self.options.perms && entry.kind() != Kind::Symlink {
+            differences.perms = entry.mode != local.entry.mode;
+        }
+        differences.owner = self
+            .uid(ids, entry)
+            .is_some_and(|uid| uid != local.entry.uid);
+        differences.group = self
+            .gid(ids, entry)
+            .is_some_and(|gid| gid != local.entry.gid);
+        differences
+    }
+
+    fn changed_attrs(&self, ids: &IdMap, entry: &Entry, differences: Differences) -> Attrs {
+        let owned = differences.owner || differences.group;
+        Attrs {
+            uid: self.uid(ids, entry).filter(|_| differences.owner),
+            gid: self.gid(ids, entry).filter(|_| differences.group),
+            // A change of owner clears setuid and setgid: then the mode is set again.
+            mode: (self.options.perms && (differences.perms || owned)).then_some(entry.mode),
+            mtime: differences.time.then_some(entry.mtime),
+        }
+    }
+
+    /// The metadata of an entry made anew in a directory; `local` is what it replaces, and
+    /// `inherited_gid` the group that a setgid directory passes on.
+    pub(crate) fn made_attrs(
+        &self,
+        ids: &IdMap,
+        entry: &Entry,
+        local: Option<&Listed>,
+        inherited_gid: Option<u32>,
+    ) -> Attrs {
+        let same_kind = local.filter(|local| local.entry.kind() == entry.kind());
+        let mode = match same_kind {
+            _ if self.options.perms => entry.mode,
+            Some(local) if entry.kind() == Kind::File => local.entry.mode,
+            _ => {
+                let inherits_setgid = inherited_gid.is_some() && entry.is_dir();
+                let setgid = if inherits_setgid { 0o2000 } else { 0 };
+                (entry.mode & 0o777 & !self.umask) | setgid
+            }
+        };
+        Attrs {
+            uid: self.uid(ids, entry),
+            gid: self.gid(ids, entry).or(inherited_gid),
+            mode: Some(mode),
+            mtime: self.options.times.then_some(entry.mtime),
+        }
+    }
+
+    /// The owner that the entry is to have, if owners are kept at all.
+    fn uid(&self, ids: &IdMap, entry: &Entry) -> Option<u32> {
+        (self.options.owner && self.privileged).then(|| ids.local(IdKind::User, entry.uid))
+    }
+
+    /// The group that the entry is to have, if groups are kept and this process may set it.
+    fn gid(&self, ids: &IdMap, entry: &Entry) -> Option<u32> {
+        let gid = ids.local(IdKind::Group, entry.gid);
+        let may = self.privileged || self.own_groups.contains(&gid);
+        (self.options.group && may).then_some(gid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::TimeStore;
+    use crate::entry::Time;
+
+    fn file(len: u64, secs: i64, mode: u32) -> Entry {
+        Entry {
+            name: b"f".to_vec(),
+            mode,
+            uid: 0,
+            gid: 0,
+            mtime: Time { secs, nanos: 0 },
+            body: Body::File { len, sum: None },
+            link_to: None,
+        }
+    }
+
+    fn check(options: &Options, entry: &Entry, local: Option<Entry>) -> Decision {
+        let fields = Fields::new(options, true, Vec::new(), TimeStore::default(), [0; 32]);
+        let judge = Judge {
+            options,
+            fields: &fields,
+            privileged: true,
+            own_groups: &[],
+            umask: 0o22,
+        };
+        let local = local.map(|entry| Listed {
+            entry,
+            dev: 0,
+            ino: 0,
+            nlink: 1,
+        });
+        judge.decide(
+            &IdMap::default(),
+            entry,
+            local.as_ref(),
+            LinkState::NotLinked,
+        )
+    }
+
+    #[test]
+    fn quick_check_compares_length_and_time() {
+        let archive = Options::archive();
+        let same = check(&archive, &file(5, 9, 0o644), Some(file(5, 9, 0o644)));
+        assert_eq!(same, Decision::Keep);
+        for other in [file(6, 9, 0o644), file(5, 8, 0o644)] {
+            let decision = check(&archive, &file(5, 9, 0o644), Some(other));
+            assert!(matches!(
+                decision,
+                Decision::Make {
+                    action: Action::Transfer,
+                    ..
+                }
+            ));
+        }
+    }
+
+    #[test]
+    fn a_change_of_mode_alone_moves_no_content() {
+        let decision = check(
+            &Options::archive(),
+            &file(5, 9, 0o600),
+            Some(file(5, 9, 0o644)),
+        );
+        let Decision::SetAttrs { differences, attrs } = decision else {
+            unreachable!("{decision:?}")
+        };
+        assert!(differences.perms && !differences.time);
+        assert_eq!(
+            attrs,
+            Attrs {
+                mode: Some(0o600),
+                ..Attrs::default()
+            }
+        );
+    }
+
+    #[test]
+    fn update_leaves_newer_files_alone_but_not_other_types() {
+        let options = Options {
+            update: true,
+            ..Options::archive()
+        };
+        let newer = check(&options, &file(5, 9, 0o644), Some(file(6, 10, 0o600)));
+        assert_eq!(newer, Decision::KeepNewer);
+        let fifo = Entry {
+            body: Body::Fifo,
+            ..file(0, 10, 0o600)
+        };
+        assert!(matches!(
+            check(&options, &file(5, 9, 0o644), Some(fifo)),
+            Decision::Make { .. }
+        ));
+    }
+}

@@ -1,0 +1,228 @@
+//! What makes two entries equal: a canonical encoding of the fields that the options include.
+//! A directory's digest is the keyed hash of its entries' encodings, so one short message settles
+//! an unchanged directory. The key is fresh for each session: nobody can prepare a collision.
+
+use serde::{Deserialize, Serialize};
+
+use crate::entry::{Body, Entry, Time};
+use crate::ids::{IdKind, IdMap};
+use crate::options::Options;
+
+/// Digest of one directory: 16 bytes of keyed BLAKE3.
+pub(crate) type DirDigest = [u8; 16];
+
+/// Fingerprint of one entry, exchanged when a directory's digests differ: 8 bytes of keyed BLAKE3.
+pub(crate) type EntryPrint = u64;
+
+/// What the receiving file system can store as a time. Both sides compare times as it stores them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TimeStore {
+    /// Smallest step in nanoseconds; at least 1, at most 2 seconds.
+    pub(crate) granularity_ns: u32,
+    pub(crate) min_secs: i64,
+    pub(crate) max_secs: i64,
+}
+
+impl Default for TimeStore {
+    fn default() -> Self {
+        TimeStore {
+            granularity_ns: 1,
+            min_secs: i64::MIN,
+            max_secs: i64::MAX,
+        }
+    }
+}
+
+impl TimeStore {
+    /// `time` as the file system would give it back.
+    pub(crate) fn stored(&self, time: Time) -> Time {
+        if time.secs < self.min_secs {
+            return Time {
+                secs: self.min_secs,
+                nanos: 0,
+            };
+        }
+        if time.secs > self.max_secs {
+            return Time {
+                secs: self.max_secs,
+                nanos: 0,
+            };
+        }
+        match self.granularity_ns {
+            0 | 1 => time,
+            step @ 2..1_000_000_000 => Time {
+                secs: time.secs,
+                nanos: time.nanos / step * step,
+            },
+            step => {
+                let step_secs = i64::from(step / 1_000_000_000).max(1);
+                Time {
+                    secs: time.secs.div_euclid(step_secs) * step_secs,
+                    nanos: 0,
+                }
+            }
+        }
+    }
+}
+
+/// How far groups count.
+#[derive(Clone, Debug)]
+pub(crate) enum GroupScope {
+    Ignored,
+    All,
+    /// An unprivileged receiver: only the groups that it may set count, in this side's numbers.
+    /// The group that new files get anyway is not among them: it stands for all that it cannot set.
+    Among(Vec<u32>),
+}
+
+/// The fields that count in this session, agreed in the hello.
+#[derive(Clone, Debug)]
+pub(crate) struct Fields {
+    pub(crate) perms: bool,
+    pub(crate) owner: bool,
+    pub(crate) group: GroupScope,
+    pub(crate) times: bool,
+    pub(crate) checksum: bool,
+    pub(crate) hard_links: bool,
+    pub(crate) time_store: TimeStore,
+    key: [u8; 32],
+}
+
+impl Fields {
+    pub(crate) fn new(
+        options: &Options,
+        privileged: bool,
+        settable_groups: Vec<u32>,
+        time_store: TimeStore,
+        key: [u8; 32],
+    ) -> Self {
+        Fields {
+            perms: options.perms,
+            owner: options.owner && privileged,
+            group: match (options.group, privileged) {
+                (false, _) => GroupScope::Ignored,
+                (true, true) => GroupScope::All,
+                (true, false) => GroupScope::Among(settable_groups),
+            },
+            times: options.times,
+            checksum: options.checksum,
+            hard_links: options.hard_links,
+            time_store,
+            key,
+        }
+    }
+
+    /// Digest and fingerprints of a directory's entries, which stand in canonical order.
+    /// `Unmirrored` entries take no part, since the receiver cannot know of them.
+    pub(crate) fn dir_digest<'a>(
+        &self,
+        entries: impl Iterator<Item = &'a Entry>,
+        ids: &IdView<'_>,
+    ) -> DirDigest {
+        let mut bytes = Vec::with_capacity(4096);
+        for entry in entries {
+            self.encode(entry, ids, &mut bytes);
+        }
+        let mut digest = DirDigest::default();
+        let hash = blake3::keyed_hash(&self.key, &bytes);
+        digest.copy_from_slice(&hash.as_bytes()[..16]);
+        digest
+    }
+
+    /// Fingerprint of one entry.
+    pub(crate) fn print(&self, entry: &Entry, ids: &IdView<'_>) -> EntryPrint {
+        let mut bytes = Vec::with_capacity(256);
+        self.encode(entry, ids, &mut bytes);
+        let hash = blake3::keyed_hash(&self.key, &bytes);
+        let mut print = [0; 8];
+        print.copy_from_slice(&hash.as_bytes()[..8]);
+        u64::from_le_bytes(print)
+    }
+
+    /// The canonical encoding. Described in PROTOCOL.md; every field is self-delimiting.
+    fn encode(&self, entry: &Entry, ids: &IdView<'_>, out: &mut Vec<u8>) {
+        let (tag, timed) = match &entry.body {
+            Body::File { .. } => (b'f', self.times || !self.checksum),
+            Body::Dir => (b'd', self.times),
+            Body::Symlink { .. } => (b'l', self.times),
+            Body::CharDevice { .. } => (b'c', self.times),
+            Body::BlockDevice { .. } => (b'b', self.times),
+            Body::Fifo => (b'p', self.times),
+            Body::Socket => (b's', self.times),
+            Body::Unmirrored(_) => return,
+        };
+        out.push(tag);
+        put_bytes(out, &entry.name);
+        if self.perms && tag != b'l' {
+            out.extend_from_slice(&entry.mode.to_le_bytes());
+        }
+        if self.owner {
+            out.extend_from_slice(&ids.user(entry.uid).to_le_bytes());
+        }
+        if let Some(gid) = ids.group(&self.group, entry.gid) {
+            out.extend_from_slice(&gid.to_le_bytes());
+        }
+        if timed {
+            let time = self.time_store.stored(entry.mtime);
+            out.extend_from_slice(&time.secs.to_le_bytes());
+            out.extend_from_slice(&time.nanos.to_le_bytes());
+        }
+        match &entry.body {
+            Body::File { len, sum } => {
+                out.extend_from_slice(&len.to_le_bytes());
+                if self.checksum {
+                    out.extend_from_slice(sum.as_ref().unwrap_or(&[0; 32]));
+                }
+            }
+            Body::Symlink { target } => put_bytes(out, target),
+            Body::CharDevice { rdev } | Body::BlockDevice { rdev } => {
+                out.extend_from_slice(&rdev.to_le_bytes());
+            }
+            Body::Dir | Body::Fifo | Body::Socket | Body::Unmirrored(_) => {}
+        }
+        if self.hard_links {
+            put_bytes(out, entry.link_to.as_deref().unwrap_or_default());
+        }
+    }
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    out.extend_from_slice(&len.to_le_bytes());
+    out.extend_from_slice(bytes);
+}
+
+/// Whose numbers an entry's ids are. Digests hold the sender's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum IdView<'a> {
+    Sender,
+    Receiver(&'a IdMap),
+}
+
+/// Stands for every group that an unprivileged receiver cannot set.
+const GROUP_NOT_SETTABLE: u64 = u64::MAX;
+
+impl IdView<'_> {
+    fn user(&self, uid: u32) -> u64 {
+        match self {
+            IdView::Sender => uid.into(),
+            IdView::Receiver(map) => map.sender(IdKind::User, uid),
+        }
+    }
+
+    fn group(&self, scope: &GroupScope, gid: u32) -> Option<u64> {
+        let id = match self {
+            IdView::Sender => u64::from(gid),
+            IdView::Receiver(map) => map.sender(IdKind::Group, gid),
+        };
+        match scope {
+            GroupScope::Ignored => None,
+            GroupScope::All => Some(id),
+            GroupScope::Among(settable) => Some(if settable.contains(&gid) {
+                id
+            } else {
+                GROUP_NOT_SETTABLE
+            }),
+        }
+    }
+}

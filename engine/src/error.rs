@@ -1,0 +1,108 @@
+//! What ends a session. An error says whose fault it is by its kind, and in one line what failed,
+//! where, why and what to do; the command line decides the exit code from the kind.
+
+use std::fmt;
+use std::io;
+
+/// Whose fault an error is, and of what sort.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum ErrorKind {
+    /// The request makes no sense (a target that is a file, a path outside the allowed roots).
+    Usage,
+    /// The peer speaks another version of the protocol.
+    Incompatible,
+    /// A file system call failed in a way that ends the session.
+    FileIo,
+    /// The stream broke, or the peer sent what the protocol does not allow.
+    Stream,
+    /// The peer was silent for too long.
+    Timeout,
+    /// No space or quota left on the target.
+    NoSpace,
+    /// Another session holds what this one needs.
+    Locked,
+}
+
+/// An error that ends a session: kind and one lower-case line.
+#[derive(Clone, Debug)]
+pub struct Error {
+    /// Whose fault it is, and of what sort.
+    pub kind: ErrorKind,
+    /// One line: what failed, where, why, what to do.
+    pub message: String,
+}
+
+impl Error {
+    /// An error of this kind.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Error {
+            kind,
+            message: message.into(),
+        }
+    }
+
+    /// The peer broke the protocol: `what` names the rule it broke, with numbers.
+    pub(crate) fn peer(what: impl fmt::Display) -> Self {
+        Error::new(ErrorKind::Stream, format!("protocol error: {what}"))
+    }
+
+    /// A failed file system call: `what` is verb and path, such as `open "a/b"`.
+    pub(crate) fn file(what: impl fmt::Display, cause: &io::Error) -> Self {
+        let kind = if is_no_space(cause) {
+            ErrorKind::NoSpace
+        } else {
+            ErrorKind::FileIo
+        };
+        Error::new(kind, format!("cannot {what}: {}", describe(cause)))
+    }
+
+    /// The byte stream to the peer failed.
+    pub(crate) fn stream(cause: &io::Error) -> Self {
+        match cause.kind() {
+            io::ErrorKind::TimedOut => {
+                Error::new(ErrorKind::Timeout, "the peer has been silent for too long")
+            }
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe => Error::new(
+                ErrorKind::Stream,
+                "the peer closed the connection unexpectedly",
+            ),
+            _ => Error::new(
+                ErrorKind::Stream,
+                format!("the connection broke: {}", describe(cause)),
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Whether a call failed for lack of space, inodes or quota.
+pub(crate) fn is_no_space(cause: &io::Error) -> bool {
+    matches!(
+        cause
+            .raw_os_error()
+            .map(rustix::io::Errno::from_raw_os_error),
+        Some(rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT)
+    )
+}
+
+/// The cause in the words of the system, first letter small, without Rust's `(os error N)`.
+pub(crate) fn describe(cause: &io::Error) -> String {
+    let text = cause.to_string();
+    let text = text.split(" (os error").next().unwrap_or(&text);
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| {
+        // Keep words such as "I/O" and "EOF" as they are.
+        if chars.as_str().starts_with(|c: char| c.is_ascii_lowercase()) {
+            first.to_lowercase().chain(chars).collect()
+        } else {
+            text.to_owned()
+        }
+    })
+}

@@ -1,0 +1,135 @@
+//! Setting owner, permissions and times without following a symlink and without opening what must
+//! not be opened (a fifo blocks, a device acts).
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use filetime::FileTime;
+use rustix::fs::{
+    AtFlags, CWD, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, chmodat, chownat,
+    fchmod, fchown, openat, utimensat,
+};
+
+use crate::entry::Time;
+
+/// Metadata to set; `None` leaves a part as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Attrs {
+    pub(crate) uid: Option<u32>,
+    pub(crate) gid: Option<u32>,
+    /// Permission bits: 0o7777.
+    pub(crate) mode: Option<u32>,
+    pub(crate) mtime: Option<Time>,
+}
+
+impl Attrs {
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Attrs::default()
+    }
+}
+
+/// Sets `attrs` on an open file or directory.
+///
+/// Owner first: a change of owner clears setuid and setgid, so the mode comes after it. A mode
+/// must therefore be given along with an owner when those bits matter.
+pub(crate) fn set_fd_attrs(file: &File, attrs: &Attrs) -> io::Result<()> {
+    if attrs.uid.is_some() || attrs.gid.is_some() {
+        fchown(
+            file,
+            attrs.uid.map(Uid::from_raw),
+            attrs.gid.map(Gid::from_raw),
+        )?;
+    }
+    if let Some(mode) = attrs.mode {
+        fchmod(file, Mode::from_raw_mode(mode))?;
+    }
+    if let Some(mtime) = attrs.mtime {
+        let mtime = FileTime::from_unix_time(mtime.secs, mtime.nanos);
+        filetime::set_file_handle_times(file, None, Some(mtime))?;
+    }
+    Ok(())
+}
+
+/// Sets `attrs` on `name` in `dir`, on the link itself if it is a symlink (whose mode is left
+/// alone: Linux has none).
+pub(crate) fn set_attrs(
+    dir: impl AsFd,
+    name: &CStr,
+    is_symlink: bool,
+    attrs: &Attrs,
+) -> io::Result<()> {
+    let dir = dir.as_fd();
+    if attrs.uid.is_some() || attrs.gid.is_some() {
+        let uid = attrs.uid.map(Uid::from_raw);
+        let gid = attrs.gid.map(Gid::from_raw);
+        chownat(dir, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
+    }
+    if let Some(mode) = attrs.mode
+        && !is_symlink
+    {
+        chmod_nofollow(dir, name, mode)?;
+    }
+    if let Some(mtime) = attrs.mtime {
+        utimensat(dir, name, &timestamps(mtime), AtFlags::SYMLINK_NOFOLLOW)?;
+    }
+    Ok(())
+}
+
+/// `fchmodat` follows symlinks and `fchmod` refuses `O_PATH`, so the held inode is reached through
+/// `/proc/self/fd`. Should the name have become a symlink, that resolves to the link itself, and
+/// the kernel refuses.
+fn chmod_nofollow(dir: BorrowedFd<'_>, name: &CStr, mode: u32) -> io::Result<()> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let held = openat(dir, name, flags, Mode::empty())?;
+    let path = format!("/proc/self/fd/{}", held.as_raw_fd());
+    Ok(chmodat(
+        CWD,
+        path,
+        Mode::from_raw_mode(mode),
+        AtFlags::empty(),
+    )?)
+}
+
+fn timestamps(mtime: Time) -> Timestamps {
+    Timestamps {
+        last_access: Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_OMIT,
+        },
+        last_modification: Timespec {
+            tv_sec: mtime.secs,
+            tv_nsec: mtime.nanos.into(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    #[test]
+    fn a_symlink_is_never_followed() {
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::write(temp.path().join("file"), b"x").unwrap();
+        std::os::unix::fs::symlink("file", temp.path().join("link")).unwrap();
+        let before = std::fs::metadata(temp.path().join("file")).unwrap();
+        let dir = std::fs::File::open(temp.path()).unwrap();
+        let attrs = Attrs {
+            mode: Some(0o777),
+            mtime: Some(Time { secs: 1, nanos: 2 }),
+            ..Attrs::default()
+        };
+        // Taken for a file that turned into a symlink meanwhile: refused, not followed.
+        assert!(set_attrs(&dir, c"link", false, &attrs).is_err());
+        set_attrs(&dir, c"link", true, &attrs).unwrap();
+        let after = std::fs::metadata(temp.path().join("file")).unwrap();
+        assert_eq!(before.permissions().mode(), after.permissions().mode());
+        assert_eq!(before.mtime(), after.mtime());
+        let link = std::fs::symlink_metadata(temp.path().join("link")).unwrap();
+        assert_eq!((link.mtime(), link.mtime_nsec()), (1, 2));
+    }
+}

@@ -1,0 +1,12 @@
+//! File-system access that cannot be led out of a tree: directories are opened below a held root
+//! without following symlinks, and every other call names one component in a held directory.
+
+mod dir;
+mod meta;
+mod remove;
+mod root;
+
+pub(crate) use dir::{Listed, list, stat};
+pub(crate) use meta::{Attrs, set_attrs, set_fd_attrs};
+pub(crate) use remove::remove_tree;
+pub(crate) use root::{DirId, Root, dir_id};

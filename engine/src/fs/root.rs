@@ -1,0 +1,196 @@
+//! The root of a tree, held open. Directories below it are opened with `openat2` beneath the root
+//! and without symlinks, so that a parent swapped for a symlink leads nowhere; where `openat2` is
+//! filtered (seccomp) or missing (before Linux 5.6), component by component with `O_NOFOLLOW`.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags, openat, openat2, statx};
+use rustix::io::Errno;
+
+use crate::path::RelPath;
+
+/// Longest path handed to one system call; longer ones are opened in steps. `PATH_MAX` is 4096
+/// with the terminating zero.
+const PATH_STEP_LEN_MAX: usize = 4000;
+
+const DIR_FLAGS: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+
+/// An intermediate directory: needs search permission only, not read permission.
+const PATH_FLAGS: OFlags = OFlags::PATH
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+
+/// Set once `openat2` has turned out to be unusable in this process.
+static OPENAT2_REFUSED: AtomicBool = AtomicBool::new(false);
+
+/// A tree's root directory.
+#[derive(Debug)]
+pub(crate) struct Root {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+impl Root {
+    /// Opens the directory at `path`, following symlinks as the user typed them.
+    pub(crate) fn open(path: &Path) -> io::Result<Root> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = openat(CWD, path, flags, Mode::empty())?;
+        Ok(Root {
+            fd,
+            path: path.to_owned(),
+        })
+    }
+
+    /// A root on a directory that is already open; `path` is for messages.
+    pub(crate) fn from_fd(fd: OwnedFd, path: PathBuf) -> Root {
+        Root { fd, path }
+    }
+
+    /// The path as the user typed it, for messages.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens the directory at `rel` for reading. A symlink anywhere on the way is `ELOOP` or
+    /// `ENOTDIR`, never followed.
+    pub(crate) fn open_dir(&self, rel: &RelPath) -> io::Result<OwnedFd> {
+        if rel.is_root() {
+            return Ok(openat(&self.fd, ".", DIR_FLAGS, Mode::empty())?);
+        }
+        let mut rest = rel.as_bytes();
+        let mut held: Option<OwnedFd> = None;
+        loop {
+            let (step, tail) = next_step(rest);
+            let at = held.as_ref().unwrap_or(&self.fd);
+            let Some(tail) = tail else {
+                return Ok(open_beneath(at, step, DIR_FLAGS)?);
+            };
+            held = Some(open_beneath(at, step, PATH_FLAGS)?);
+            rest = tail;
+        }
+    }
+}
+
+impl AsFd for Root {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Splits off as many whole components as one system call takes.
+fn next_step(path: &[u8]) -> (&[u8], Option<&[u8]>) {
+    if path.len() <= PATH_STEP_LEN_MAX {
+        return (path, None);
+    }
+    match path[..PATH_STEP_LEN_MAX].iter().rposition(|&b| b == b'/') {
+        Some(at) => (&path[..at], Some(&path[at + 1..])),
+        // Unreachable with checked names (255 bytes); the system call will say what is wrong.
+        None => (path, None),
+    }
+}
+
+fn open_beneath(at: &OwnedFd, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    if !OPENAT2_REFUSED.load(Ordering::Relaxed) {
+        let resolve =
+            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        match openat2(at, path, flags, Mode::empty(), resolve) {
+            // A rename elsewhere in the tree can disturb the walk; the kernel asks to try again.
+            Err(Errno::AGAIN) => {}
+            Err(Errno::NOSYS | Errno::PERM) => OPENAT2_REFUSED.store(true, Ordering::Relaxed),
+            result => return result,
+        }
+    }
+    open_by_component(at, path, flags)
+}
+
+fn open_by_component(at: &OwnedFd, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    let mut held: Option<OwnedFd> = None;
+    let mut components = path.split(|&b| b == b'/').peekable();
+    while let Some(component) = components.next() {
+        let at = held.as_ref().unwrap_or(at);
+        let last = components.peek().is_none();
+        let fd = openat(
+            at,
+            component,
+            if last { flags } else { PATH_FLAGS },
+            Mode::empty(),
+        )?;
+        if last {
+            return Ok(fd);
+        }
+        held = Some(fd);
+    }
+    Err(Errno::NOENT)
+}
+
+/// Which mounted file system a directory is on, and which directory it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct DirId {
+    /// Two directories can exchange names only if these are equal.
+    pub(crate) mount: (u64, u64),
+    pub(crate) ino: u64,
+}
+
+/// Identifies an open directory.
+pub(crate) fn dir_id(dir: impl AsFd) -> io::Result<DirId> {
+    let mask = StatxFlags::INO | StatxFlags::MNT_ID;
+    let s = statx(dir, "", AtFlags::EMPTY_PATH, mask)?;
+    let dev = rustix::fs::makedev(s.stx_dev_major, s.stx_dev_minor);
+    // Before Linux 5.8 there is no mount id; the device alone misses bind mounts, whose EXDEV is
+    // then met at the rename.
+    let has_mnt_id = StatxFlags::from_bits_retain(s.stx_mask).contains(StatxFlags::MNT_ID);
+    Ok(DirId {
+        mount: (dev, if has_mnt_id { s.stx_mnt_id } else { 0 }),
+        ino: s.stx_ino,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn both_ways(root: &Root, path: &[u8]) -> [bool; 2] {
+        [
+            root.open_dir(&RelPath::parse(path).unwrap()).is_ok(),
+            open_by_component(&root.fd, path, DIR_FLAGS).is_ok(),
+        ]
+    }
+
+    #[test]
+    fn symlinks_on_the_way_are_not_followed() {
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(temp.path().join("a/b")).unwrap();
+        std::os::unix::fs::symlink("a", temp.path().join("to_a")).unwrap();
+        std::os::unix::fs::symlink("/", temp.path().join("a/out")).unwrap();
+        let root = Root::open(temp.path()).unwrap();
+        assert_eq!(both_ways(&root, b"a/b"), [true, true]);
+        assert_eq!(both_ways(&root, b"to_a/b"), [false, false]);
+        assert_eq!(both_ways(&root, b"to_a"), [false, false]);
+        assert_eq!(both_ways(&root, b"a/out"), [false, false]);
+        assert_eq!(both_ways(&root, b"a/out/etc"), [false, false]);
+    }
+
+    #[test]
+    fn paths_longer_than_path_max_open() {
+        let temp = tempfile::tempdir().unwrap();
+        let root = Root::open(temp.path()).unwrap();
+        let mut rel = RelPath::root();
+        let name = [b'n'; 200];
+        for _ in 0..40 {
+            let dir = root.open_dir(&rel).unwrap();
+            rustix::fs::mkdirat(&dir, &name[..], Mode::RWXU).unwrap();
+            rel = rel.join(&name);
+        }
+        assert!(rel.as_bytes().len() > 8000);
+        assert!(root.open_dir(&rel).is_ok());
+        super::super::remove_tree(&root, &name).unwrap();
+    }
+}

@@ -1,0 +1,121 @@
+//! Users and groups by name across two nodes. The sender announces (id, name) before an id's first
+//! use; the receiver maps it to its own id of that name. An id without a name, or with a name that
+//! the receiver does not know, stands for itself. Root is never mapped.
+
+use std::collections::HashMap;
+
+use nix::unistd::{Gid, Group, Uid, User};
+use serde::{Deserialize, Serialize};
+
+/// Users or groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) enum IdKind {
+    User,
+    Group,
+}
+
+/// The name of a user or group on this node.
+pub(crate) fn name_of(kind: IdKind, id: u32) -> Option<Vec<u8>> {
+    let name = match kind {
+        IdKind::User => User::from_uid(Uid::from_raw(id)).ok()??.name,
+        IdKind::Group => Group::from_gid(Gid::from_raw(id)).ok()??.name,
+    };
+    Some(name.into_bytes())
+}
+
+fn id_of(kind: IdKind, name: &[u8]) -> Option<u32> {
+    let name = std::str::from_utf8(name).ok()?;
+    match kind {
+        IdKind::User => User::from_name(name).ok()?.map(|user| user.uid.as_raw()),
+        IdKind::Group => Group::from_name(name).ok()?.map(|group| group.gid.as_raw()),
+    }
+}
+
+/// Bit that marks a local id which no id of the sender stands for, so that it equals none.
+const FOREIGN: u64 = 1 << 32;
+
+/// The receiver's map between the sender's ids and its own.
+#[derive(Debug, Default)]
+pub(crate) struct IdMap {
+    to_local: HashMap<(IdKind, u32), u32>,
+    to_sender: HashMap<(IdKind, u32), u32>,
+}
+
+impl IdMap {
+    /// Takes in an announcement.
+    pub(crate) fn announce(&mut self, kind: IdKind, id: u32, name: &[u8]) {
+        if let Some(local) = id_of(kind, name)
+            && id != 0
+        {
+            self.map(kind, id, local);
+        }
+    }
+
+    fn map(&mut self, kind: IdKind, id: u32, local: u32) {
+        self.to_local.insert((kind, id), local);
+        self.to_sender.entry((kind, local)).or_insert(id);
+    }
+
+    /// The local id for one of the sender's.
+    pub(crate) fn local(&self, kind: IdKind, id: u32) -> u32 {
+        self.to_local.get(&(kind, id)).copied().unwrap_or(id)
+    }
+
+    /// The sender's id for a local one, as a number that equals the sender's own exactly if the
+    /// two mean the same.
+    pub(crate) fn sender(&self, kind: IdKind, local: u32) -> u64 {
+        match self.to_sender.get(&(kind, local)) {
+            Some(&id) => id.into(),
+            None if self.local(kind, local) == local => local.into(),
+            // The sender's bearer of this number is another one here.
+            None => FOREIGN | u64::from(local),
+        }
+    }
+}
+
+/// A group by number and, where it has one, by name.
+pub(crate) type NamedGroup = (u32, Option<String>);
+
+/// The groups, besides the one that its new files get anyway, that this process may give its files
+/// to when it is not root.
+pub(crate) fn settable_groups() -> Vec<NamedGroup> {
+    let effective = nix::unistd::getegid();
+    let groups = nix::unistd::getgroups().unwrap_or_default();
+    let ids = groups
+        .iter()
+        .filter(|&&group| group != effective)
+        .map(|group| group.as_raw());
+    ids.map(|id| {
+        (
+            id,
+            name_of(IdKind::Group, id).and_then(|name| String::from_utf8(name).ok()),
+        )
+    })
+    .collect()
+}
+
+/// The peer's groups in this node's numbers: by name, or by number where either has no name.
+pub(crate) fn groups_here(groups: &[NamedGroup], numeric_ids: bool) -> Vec<u32> {
+    let here = |(id, name): &NamedGroup| match name {
+        Some(name) if !numeric_ids => id_of(IdKind::Group, name.as_bytes()).unwrap_or(*id),
+        _ => *id,
+    };
+    groups.iter().map(here).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mapped_number_is_not_mistaken_for_itself() {
+        let mut map = IdMap::default();
+        map.map(IdKind::User, 1000, 1001);
+        assert_eq!(map.local(IdKind::User, 1000), 1001);
+        assert_eq!(map.sender(IdKind::User, 1001), 1000);
+        // Local 1000 is somebody else than the sender's 1000.
+        assert_ne!(map.sender(IdKind::User, 1000), 1000);
+        assert_eq!(map.sender(IdKind::User, 7), 7);
+        assert_eq!(map.local(IdKind::Group, 1000), 1000);
+    }
+}

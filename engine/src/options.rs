@@ -1,0 +1,101 @@
+//! What one push is asked to do. The sender's options travel to the receiver in the hello,
+//! so both sides scan, compare and delete by the same rules.
+
+use serde::{Deserialize, Serialize};
+
+use crate::filter::FilterRule;
+
+/// The options of one push, named after rsync's long options.
+///
+/// `Default` is "nothing preserved, regular files of the named sources only", as rsync without
+/// letters; [`Options::archive`] is `-a`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Options {
+    /// `-r`: descend into directories.
+    pub recursive: bool,
+    /// `-l`: symlinks as symlinks.
+    pub links: bool,
+    /// `-p`: permissions, setuid, setgid and sticky bits.
+    pub perms: bool,
+    /// `-t`: modification times.
+    pub times: bool,
+    /// `-o`: owner, where the receiver runs as root.
+    pub owner: bool,
+    /// `-g`: group, as far as the receiver may set it.
+    pub group: bool,
+    /// First half of `-D`: character and block devices, where the receiver runs as root.
+    pub devices: bool,
+    /// Second half of `-D`: fifos and sockets.
+    pub specials: bool,
+    /// `-H`: hard links between mirrored names.
+    pub hard_links: bool,
+    /// `-S`: runs of zeros become holes.
+    pub sparse: bool,
+    /// `--delete`: remove what the source does not have.
+    pub delete: bool,
+    /// `--max-delete=N`: when more than N entries would go, none does.
+    pub max_delete: Option<u64>,
+    /// `-n`: decide and report, change nothing.
+    pub dry_run: bool,
+    /// `-c`: compare content instead of modification times.
+    pub checksum: bool,
+    /// `-u`: leave files alone that are newer on the receiver.
+    pub update: bool,
+    /// `-W`: no deltas.
+    pub whole_file: bool,
+    /// `-x`: stay on the file system of each source.
+    pub one_file_system: bool,
+    /// Ids as numbers, without looking names up.
+    pub numeric_ids: bool,
+    /// Flush the target before the push is acknowledged (`--no-fsync` clears it).
+    pub fsync: bool,
+    /// Include and exclude rules, first match wins.
+    pub filters: Vec<FilterRule>,
+    /// Longest silence of the peer in milliseconds; 0 is the default limit.
+    pub timeout_ms: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            recursive: false,
+            links: false,
+            perms: false,
+            times: false,
+            owner: false,
+            group: false,
+            devices: false,
+            specials: false,
+            hard_links: false,
+            sparse: false,
+            delete: false,
+            max_delete: None,
+            dry_run: false,
+            checksum: false,
+            update: false,
+            whole_file: false,
+            one_file_system: false,
+            numeric_ids: false,
+            fsync: true,
+            filters: Vec::new(),
+            timeout_ms: 0,
+        }
+    }
+}
+
+impl Options {
+    /// `-a`: `-rlptgoD`.
+    pub fn archive() -> Self {
+        Options {
+            recursive: true,
+            links: true,
+            perms: true,
+            times: true,
+            owner: true,
+            group: true,
+            devices: true,
+            specials: true,
+            ..Options::default()
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Names and paths inside a tree, as bytes. A [`Name`] is one component that is safe to hand to a
+//! system call; a [`RelPath`] is a list of them below the tree's root. Neither can be built from a
+//! peer's bytes without the checks here.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The name, at any depth, that is never part of a mirror: hasync's own files live there.
+pub(crate) const RESERVED_NAME: &[u8] = b".hasync";
+
+/// Longest name of one entry in bytes (`NAME_MAX` of every Linux file system hasync supports).
+pub(crate) const NAME_LEN_MAX: usize = 255;
+
+/// Why bytes are not a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NameError {
+    Empty,
+    TooLong,
+    DotOrDotDot,
+    SlashOrNul,
+    Reserved,
+}
+
+impl fmt::Display for NameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            NameError::Empty => "an empty name",
+            NameError::TooLong => "a name longer than 255 bytes",
+            NameError::DotOrDotDot => "a name that is . or ..",
+            NameError::SlashOrNul => "a name with a slash or a zero byte",
+            NameError::Reserved => "the reserved name .hasync",
+        })
+    }
+}
+
+/// Checks that `bytes` is one path component that may be created in the target.
+pub(crate) fn check_name(bytes: &[u8]) -> Result<(), NameError> {
+    match bytes {
+        b"" => Err(NameError::Empty),
+        b"." | b".." => Err(NameError::DotOrDotDot),
+        RESERVED_NAME => Err(NameError::Reserved),
+        _ if bytes.len() > NAME_LEN_MAX => Err(NameError::TooLong),
+        _ if bytes.iter().any(|b| matches!(b, b'/' | 0)) => Err(NameError::SlashOrNul),
+        _ => Ok(()),
+    }
+}
+
+/// A path below a root: components joined by single slashes, no leading or trailing one.
+/// The empty path is the root itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct RelPath(#[serde(with = "serde_bytes")] Vec<u8>);
+
+impl RelPath {
+    /// The root of the tree.
+    pub(crate) fn root() -> Self {
+        RelPath(Vec::new())
+    }
+
+    /// A path from bytes, each component checked by [`check_name`].
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, NameError> {
+        if !bytes.is_empty() {
+            bytes.split(|&b| b == b'/').try_for_each(check_name)?;
+        }
+        Ok(RelPath(bytes.to_vec()))
+    }
+
+    /// This path with one more component, which the caller has checked or read from a directory.
+    pub(crate) fn join(&self, name: &[u8]) -> Self {
+        let mut bytes = Vec::with_capacity(self.0.len() + 1 + name.len());
+        bytes.extend_from_slice(&self.0);
+        if !bytes.is_empty() {
+            bytes.push(b'/');
+        }
+        bytes.extend_from_slice(name);
+        RelPath(bytes)
+    }
+
+    pub(crate) fn is_root(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The path's bytes; empty for the root.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The path's bytes as people see them: `.` for the root.
+    pub(crate) fn shown(&self) -> &[u8] {
+        if self.0.is_empty() { b"." } else { &self.0 }
+    }
+
+    /// The directory that holds this entry, and the entry's name; `None` for the root.
+    pub(crate) fn split(&self) -> Option<(RelPath, &[u8])> {
+        if self.0.is_empty() {
+            return None;
+        }
+        Some(match self.0.iter().rposition(|&b| b == b'/') {
+            Some(at) => (RelPath(self.0[..at].to_vec()), &self.0[at + 1..]),
+            None => (RelPath::root(), &self.0[..]),
+        })
+    }
+
+    /// Whether this is `ancestor` itself or lies below it.
+    pub(crate) fn is_within(&self, ancestor: &RelPath) -> bool {
+        ancestor.is_root()
+            || (self.0.starts_with(&ancestor.0)
+                && matches!(self.0.get(ancestor.0.len()), None | Some(b'/')))
+    }
+}
+
+/// Shows a path in a message: quoted, control characters escaped as `\#ooo`, other bytes as they
+/// are where they are UTF-8.
+#[derive(Clone, Copy)]
+pub struct Shown<'a>(pub &'a [u8]);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", String::from_utf8_lossy(&escape(self.0)))
+    }
+}
+
+/// Replaces control characters by `\#ooo` (octal), as rsync prints names, and leaves other bytes.
+///
+/// A backslash that would read as such an escape is escaped too.
+pub fn escape(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len());
+    for (at, &byte) in bytes.iter().enumerate() {
+        let looks_escaped = byte == b'\\'
+            && bytes.get(at + 1) == Some(&b'#')
+            && bytes
+                .get(at + 2..at + 5)
+                .is_some_and(|d| d.iter().all(u8::is_ascii_digit));
+        if byte < 0x20 || byte == 0x7f || looks_escaped {
+            out.extend_from_slice(format!("\\#{byte:03o}").as_bytes());
+        } else {
+            out.push(byte);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn names_that_could_leave_the_tree_are_refused() {
+        for bad in [
+            &b""[..],
+            b".",
+            b"..",
+            b"a/b",
+            b"a\0b",
+            b".hasync",
+            &[b'x'; 256],
+        ] {
+            assert!(check_name(bad).is_err(), "{bad:?}");
+        }
+        for good in [&b"a"[..], b"...", b".hasync2", b"\xff\n", &[b'x'; 255]] {
+            assert!(check_name(good).is_ok(), "{good:?}");
+        }
+        assert!(RelPath::parse(b"a/../b").is_err());
+        assert!(RelPath::parse(b"/a").is_err());
+        assert!(RelPath::parse(b"a/").is_err());
+        assert_eq!(RelPath::parse(b"").unwrap(), RelPath::root());
+    }
+
+    #[test]
+    fn within_compares_whole_components() {
+        let path = |s: &str| RelPath::parse(s.as_bytes()).unwrap();
+        assert!(path("a/b").is_within(&path("a")));
+        assert!(path("a").is_within(&path("a")));
+        assert!(!path("ab").is_within(&path("a")));
+        assert!(path("x").is_within(&RelPath::root()));
+        assert_eq!(path("a/b/c").split().unwrap().1, b"c");
+    }
+
+    #[test]
+    fn escape_shows_control_characters() {
+        assert_eq!(escape(b"a\nb\\#012\xff"), b"a\\#012b\\#134#012\xff");
+    }
+}

@@ -1,0 +1,367 @@
+//! Walking the source tree: one directory after another in canonical order (a directory's own
+//! entries first, then each subdirectory), each with the digest that the receiver compares.
+//!
+//! Memory is one directory, and the names of directories seen but not entered yet.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+
+use crate::digest::{DirDigest, Fields, IdView};
+use crate::entry::{Body, Entry, Sum};
+use crate::error::describe;
+use crate::filter::Filter;
+use crate::fs::{Listed, list};
+use crate::ids::{IdKind, name_of};
+use crate::observer::{Kind, Warning};
+use crate::options::Options;
+use crate::path::{RelPath, Shown};
+use crate::source::{Layer, Source, open_file, stat_name};
+use crate::wire::DirIndex;
+
+/// One directory of the source.
+#[derive(Debug)]
+pub(crate) struct ScannedDir {
+    pub(crate) index: DirIndex,
+    pub(crate) parent: DirIndex,
+    pub(crate) path: RelPath,
+    /// In canonical order.
+    pub(crate) entries: Vec<Entry>,
+    /// For each entry the layer it comes from; empty if there is only one layer.
+    origins: Vec<usize>,
+    pub(crate) layers: Vec<Layer>,
+    pub(crate) digest: DirDigest,
+    /// Nothing of the directory is missing here.
+    pub(crate) complete: bool,
+    /// Ids that appear here for the first time, with their names.
+    pub(crate) new_ids: Vec<(IdKind, u32, Vec<u8>)>,
+    /// Said when this directory's turn to be reported comes.
+    pub(crate) notes: Vec<String>,
+    pub(crate) warnings: Vec<Warning>,
+}
+
+impl ScannedDir {
+    /// The layer that entry number `at` comes from.
+    pub(crate) fn layer_of(&self, at: usize) -> usize {
+        self.origins.get(at).copied().unwrap_or(0)
+    }
+
+    /// Last component of the path; empty for the root.
+    pub(crate) fn name(&self) -> &[u8] {
+        self.path.split().map_or(&[], |_| {
+            self.path
+                .as_bytes()
+                .rsplit(|&b| b == b'/')
+                .next()
+                .unwrap_or_default()
+        })
+    }
+}
+
+/// An entry on its way into a [`ScannedDir`].
+struct Found {
+    listed: Listed,
+    layer: usize,
+    /// Further layers in which the name is a directory.
+    merged: Vec<usize>,
+}
+
+/// A directory seen but not entered yet.
+struct Ahead {
+    parent: DirIndex,
+    path: RelPath,
+    layers: Vec<Layer>,
+}
+
+/// The walk. Each call of [`next`](Self::next) reads one directory.
+pub(crate) struct Scanner {
+    options: Options,
+    filter: Filter,
+    fields: Fields,
+    /// Whether the receiver can make devices.
+    privileged: bool,
+    ahead: Vec<Ahead>,
+    next_index: DirIndex,
+    first_links: HashMap<(u64, u64), RelPath>,
+    known_ids: HashSet<(IdKind, u32)>,
+    root_complete: bool,
+}
+
+impl Scanner {
+    pub(crate) fn new(
+        source: &Source,
+        options: Options,
+        filter: Filter,
+        fields: Fields,
+        privileged: bool,
+    ) -> Self {
+        // Only a `SRC/` argument makes the root part of the mirror; beside plain SRC arguments the
+        // target root keeps whatever else it holds.
+        let root_complete = source.root_entry.is_some() && source.failed.is_empty();
+        let root = Ahead {
+            parent: 0,
+            path: RelPath::root(),
+            layers: source.layers.clone(),
+        };
+        Scanner {
+            options,
+            filter,
+            fields,
+            privileged,
+            ahead: vec![root],
+            next_index: 0,
+            first_links: HashMap::new(),
+            known_ids: HashSet::new(),
+            root_complete,
+        }
+    }
+
+    /// Reads the next directory; `None` when all have been read.
+    pub(crate) fn next(&mut self) -> Option<ScannedDir> {
+        let ahead = self.ahead.pop()?;
+        let mut dir = ScannedDir {
+            index: self.next_index,
+            parent: ahead.parent,
+            complete: !ahead.path.is_root() || self.root_complete,
+            path: ahead.path,
+            entries: Vec::new(),
+            origins: Vec::new(),
+            layers: ahead.layers,
+            digest: DirDigest::default(),
+            new_ids: Vec::new(),
+            notes: Vec::new(),
+            warnings: Vec::new(),
+        };
+        self.next_index += 1;
+        let mut found = self.read_layers(&mut dir);
+        found.sort_unstable_by(|a, b| a.listed.entry.canonical_cmp(&b.listed.entry));
+        let mut below = Vec::new();
+        for Found {
+            listed,
+            layer,
+            merged,
+        } in found
+        {
+            let Some(entry) = self.admit(&mut dir, listed, layer, &merged, &mut below) else {
+                continue;
+            };
+            dir.entries.push(entry);
+            if dir.layers.len() > 1 {
+                dir.origins.push(layer);
+            }
+        }
+        below.reverse();
+        self.ahead.append(&mut below);
+        dir.digest = self.fields.dir_digest(dir.entries.iter(), &IdView::Sender);
+        Some(dir)
+    }
+
+    fn read_layers(&self, dir: &mut ScannedDir) -> Vec<Found> {
+        let mut found: Vec<Found> = Vec::new();
+        let mut by_name: HashMap<Vec<u8>, usize> = HashMap::new();
+        let layers = std::mem::take(&mut dir.layers);
+        for (number, layer) in layers.iter().enumerate() {
+            let listed = match self.read_layer(dir, layer) {
+                Ok(listed) => listed,
+                Err(e) => {
+                    dir.complete = false;
+                    dir.warnings
+                        .push(unreadable("read directory", &layer.shown(b""), &e));
+                    continue;
+                }
+            };
+            if layers.len() == 1 {
+                let whole = |listed| Found {
+                    listed,
+                    layer: 0,
+                    merged: Vec::new(),
+                };
+                found = listed.into_iter().map(whole).collect();
+                break;
+            }
+            for listed in listed {
+                match by_name
+                    .get(&listed.entry.name)
+                    .and_then(|&at| found.get_mut(at))
+                {
+                    None => {
+                        by_name.insert(listed.entry.name.clone(), found.len());
+                        found.push(Found {
+                            listed,
+                            layer: number,
+                            merged: Vec::new(),
+                        });
+                    }
+                    Some(first) if listed.entry.is_dir() => {
+                        if first.listed.entry.is_dir() {
+                            first.merged.push(number);
+                        } else {
+                            *first = Found {
+                                listed,
+                                layer: number,
+                                merged: Vec::new(),
+                            };
+                        }
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+        dir.layers = layers;
+        found
+    }
+
+    fn read_layer(&self, dir: &mut ScannedDir, layer: &Layer) -> io::Result<Vec<Listed>> {
+        let fd = layer.open()?;
+        if let Some(only) = &layer.only {
+            let mut listed = stat_name(&fd, &only.on_disk)?;
+            listed.entry.name.clone_from(&only.shown);
+            let path = dir.path.join(&only.shown);
+            let excluded = self
+                .filter
+                .is_excluded(path.as_bytes(), listed.entry.is_dir());
+            return Ok(if excluded { Vec::new() } else { vec![listed] });
+        }
+        let mut path = dir.path.as_bytes().to_vec();
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        let prefix_len = path.len();
+        let listing = list(fd.as_fd(), &mut |name, is_dir| {
+            if self.filter.is_empty() {
+                return false;
+            }
+            path.truncate(prefix_len);
+            path.extend_from_slice(name);
+            self.filter.is_excluded(&path, is_dir)
+        })?;
+        for (name, e) in &listing.failed {
+            dir.complete = false;
+            dir.warnings
+                .push(unreadable("examine", &layer.shown(name), e));
+        }
+        Ok(listing.entries)
+    }
+
+    /// Turns what was found into the entry that is announced; directories are queued.
+    fn admit(
+        &mut self,
+        dir: &mut ScannedDir,
+        listed: Listed,
+        layer_number: usize,
+        merged: &[usize],
+        below: &mut Vec<Ahead>,
+    ) -> Option<Entry> {
+        let Listed {
+            mut entry,
+            dev,
+            ino,
+            nlink,
+        } = listed;
+        let path = || dir.path.join(&entry.name);
+        let kind = entry.kind();
+        let mirrored = match kind {
+            Kind::File => true,
+            Kind::Dir => self.options.recursive,
+            Kind::Symlink => self.options.links,
+            Kind::Device => self.options.devices && self.privileged,
+            Kind::Special => self.options.specials,
+        };
+        let layer = dir.layers.get(layer_number)?;
+        if !mirrored {
+            let shown = path();
+            if kind == Kind::Dir {
+                let shown = String::from_utf8_lossy(shown.shown()).into_owned();
+                dir.notes.push(format!("skipping directory {shown}"));
+                return None;
+            }
+            dir.notes.push(format!(
+                "skipping non-regular file {}",
+                Shown(shown.as_bytes())
+            ));
+            entry.body = Body::Unmirrored(kind);
+            return Some(entry);
+        }
+        if kind == Kind::Dir {
+            if !(self.options.one_file_system && dev != layer.dev) {
+                let numbers = std::iter::once(layer_number).chain(merged.iter().copied());
+                let layers = numbers
+                    .filter_map(|n| Some(dir.layers.get(n)?.child(&entry.name)))
+                    .collect();
+                below.push(Ahead {
+                    parent: dir.index,
+                    path: path(),
+                    layers,
+                });
+            }
+        } else if self.options.hard_links && nlink > 1 {
+            match self.first_links.get(&(dev, ino)) {
+                Some(first) => entry.link_to = Some(first.as_bytes().to_vec()),
+                None => {
+                    self.first_links.insert((dev, ino), path());
+                }
+            }
+        }
+        if self.options.checksum
+            && let Body::File { sum, .. } = &mut entry.body
+        {
+            match layer
+                .open()
+                .and_then(|fd| sum_file(&open_file(&fd, layer.on_disk(&entry.name))?))
+            {
+                Ok(content) => *sum = Some(content),
+                Err(e) => {
+                    dir.complete = false;
+                    dir.warnings
+                        .push(unreadable("read", &layer.shown(&entry.name), &e));
+                    return None;
+                }
+            }
+        }
+        self.announce_ids(&entry, &mut dir.new_ids);
+        Some(entry)
+    }
+
+    /// Notes the names of ids on their first use.
+    fn announce_ids(&mut self, entry: &Entry, new_ids: &mut Vec<(IdKind, u32, Vec<u8>)>) {
+        if self.options.numeric_ids {
+            return;
+        }
+        let wanted = [
+            (self.options.owner, IdKind::User, entry.uid),
+            (self.options.group, IdKind::Group, entry.gid),
+        ];
+        for (wanted, kind, id) in wanted {
+            if wanted
+                && id != 0
+                && self.known_ids.insert((kind, id))
+                && let Some(name) = name_of(kind, id)
+            {
+                new_ids.push((kind, id, name));
+            }
+        }
+    }
+}
+
+/// BLAKE3 of a file from its start to its end.
+pub(crate) fn sum_file(file: &File) -> io::Result<Sum> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(file)?;
+    Ok(*hasher.finalize().as_bytes())
+}
+
+/// A path of the source that could not be read: exit 24 if it is gone, 23 otherwise.
+pub(crate) fn unreadable(what: &str, shown: &str, e: &io::Error) -> Warning {
+    let vanished = e.kind() == io::ErrorKind::NotFound;
+    let message = if vanished {
+        format!("file has vanished: {shown}")
+    } else {
+        format!("cannot {what} {shown} on the source: {}", describe(e))
+    };
+    Warning {
+        vanished,
+        harmless: false,
+        message,
+    }
+}

@@ -1,0 +1,36 @@
+//! The two halves of a push: the sender on the primary, the receiver on the standby, over any pair
+//! of byte streams.
+
+mod outbox;
+mod receiver;
+mod sender;
+mod signer;
+mod window;
+
+use std::io::{Read, Write};
+
+pub use receiver::serve;
+pub use sender::push;
+
+/// The byte streams to and from the peer.
+pub struct Duplex {
+    /// From the peer.
+    pub reader: Box<dyn Read + Send>,
+    /// To the peer. Dropping it ends the stream.
+    pub writer: Box<dyn Write + Send>,
+}
+
+/// A message with lists is split before it gets longer than about this, in bytes.
+const MESSAGE_LEN: usize = 256 * 1024;
+
+/// Silence after which a half says that it is alive, unless a shorter timeout asks for more.
+const PING_MS: u64 = 10_000;
+
+/// How often a half must be heard, given the `--timeout` of the push (0: the default).
+fn ping_ms(timeout_ms: u64) -> u64 {
+    if timeout_ms == 0 {
+        PING_MS
+    } else {
+        (timeout_ms / 3).clamp(100, PING_MS)
+    }
+}

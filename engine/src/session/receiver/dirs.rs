@@ -1,0 +1,251 @@
+//! Comparing directories: the digest, then prints against entries, and what the target has on top.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::io::Errno;
+
+use super::Receiver;
+use crate::commit::Staged;
+use crate::digest::{DirDigest, IdView};
+use crate::entry::{Body, Entry};
+use crate::error::{Error, describe};
+use crate::fs::{Attrs, Listed, list};
+use crate::path::{RelPath, Shown};
+use crate::scan::sum_file;
+use crate::session::MESSAGE_LEN;
+use crate::source::open_file;
+use crate::stage::clean_leftovers;
+use crate::wire::{DirIndex, ToSender};
+
+/// A directory whose entries or content are awaited.
+pub(super) struct DirState {
+    pub(super) path: RelPath,
+    /// As announced by the sender; content is named by position in here.
+    pub(super) entries: Vec<Entry>,
+    /// Content asked for and not arrived: position, and what the target has there now.
+    pub(super) wanted: HashMap<u32, Wanted>,
+    pub(super) phase: Phase,
+    /// The group that new entries inherit here, if groups are not kept.
+    pub(super) inherited_gid: Option<u32>,
+}
+
+/// Content asked for.
+pub(super) struct Wanted {
+    pub(super) local: Option<Listed>,
+    /// A non-empty directory is in the way, which goes with the deletions.
+    pub(super) in_the_way: bool,
+    /// The sender has been sent a signature.
+    pub(super) delta: bool,
+}
+
+/// How far a directory is.
+pub(super) enum Phase {
+    /// Prints were sent; the entries that differ are awaited.
+    Differs { local: Vec<Listed>, complete: bool },
+    /// Verdicts were sent; content is awaited.
+    Judged,
+    /// The directory is being made in staging, and content arrives unasked.
+    New {
+        staged: Staged,
+        fd: OwnedFd,
+        attrs: Attrs,
+    },
+    /// The directory could not be read or made; what arrives for it is dropped.
+    Failed,
+}
+
+/// Bytes of one print on the wire at most: a marker and eight bytes.
+const PRINT_LEN_MAX: usize = 9;
+
+impl Receiver {
+    /// A directory of the source: compare digests.
+    pub(super) fn dir(
+        &mut self,
+        dir: DirIndex,
+        parent: DirIndex,
+        name: &[u8],
+        digest: DirDigest,
+        complete: bool,
+    ) -> Result<(), Error> {
+        if dir < self.next_dir || (dir == 0) != self.ancestors.is_empty() {
+            return Err(Error::peer(format_args!("directory {dir} out of order")));
+        }
+        self.next_dir = dir + 1;
+        let path = if dir == 0 {
+            self.ancestors.push((0, RelPath::root()));
+            RelPath::root()
+        } else {
+            Self::path_below(&mut self.ancestors, dir, parent, name)?
+        };
+        if self
+            .lacking_root
+            .as_ref()
+            .is_some_and(|lacking| path.is_within(lacking))
+        {
+            return Ok(());
+        }
+        let local = match self.read_dir(&path) {
+            Ok(Some(local)) => local,
+            Ok(None) => {
+                self.lacking.insert(dir, path.clone());
+                self.lacking_root = Some(path);
+                return self.say(&ToSender::Lacks { dir });
+            }
+            Err(e) => {
+                let shown = Shown(path.shown());
+                self.warn(format!(
+                    "cannot read directory {shown} on the target: {}",
+                    describe(&e)
+                ))?;
+                self.dirs.insert(dir, DirState::new(path, Phase::Failed));
+                return self.say(&ToSender::Differs {
+                    dir,
+                    prints: Vec::new(),
+                    last: true,
+                });
+            }
+        };
+        let view = IdView::Receiver(&self.ids);
+        let entries = local.iter().map(|listed| &listed.entry);
+        if self.fields.dir_digest(entries, &view) == digest {
+            return Ok(());
+        }
+        let prints: Vec<u64> = local
+            .iter()
+            .map(|listed| self.fields.print(&listed.entry, &view))
+            .collect();
+        let mut state = DirState::new(path, Phase::Differs { local, complete });
+        state.inherited_gid = self.inherited_gid(&state.path);
+        self.dirs.insert(dir, state);
+        let mut parts = prints.chunks(MESSAGE_LEN / PRINT_LEN_MAX).peekable();
+        if parts.peek().is_none() {
+            return self.say(&ToSender::Differs {
+                dir,
+                prints: Vec::new(),
+                last: true,
+            });
+        }
+        while let Some(part) = parts.next() {
+            let last = parts.peek().is_none();
+            self.say(&ToSender::Differs {
+                dir,
+                prints: part.to_vec(),
+                last,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The target's entries in canonical order; `None` if there is no such directory.
+    fn read_dir(&mut self, path: &RelPath) -> io::Result<Option<Vec<Listed>>> {
+        let Some(root) = &self.root else {
+            return Ok(None);
+        };
+        let fd = match root.open_dir(path) {
+            Ok(fd) => fd,
+            Err(e) if is_absent(&e) => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let mut full = path.as_bytes().to_vec();
+        if !full.is_empty() {
+            full.push(b'/');
+        }
+        let prefix_len = full.len();
+        let filter = &self.filter;
+        let listing = list(fd.as_fd(), &mut |name, is_dir| {
+            if filter.is_empty() {
+                return false;
+            }
+            full.truncate(prefix_len);
+            full.extend_from_slice(name);
+            filter.is_excluded(&full, is_dir)
+        })?;
+        if let Some((_, e)) = listing.failed.into_iter().next() {
+            return Err(e);
+        }
+        let mut local = listing.entries;
+        local.sort_unstable_by(|a, b| a.entry.canonical_cmp(&b.entry));
+        for listed in &mut local {
+            if self.options.hard_links && listed.nlink > 1 && !listed.entry.is_dir() {
+                let path = path.join(&listed.entry.name);
+                let first = self
+                    .first_links
+                    .entry((listed.dev, listed.ino))
+                    .or_insert(path);
+                let is_first = first
+                    .split()
+                    .is_some_and(|(_, name)| name == listed.entry.name)
+                    && first.as_bytes().len() == prefix_len + listed.entry.name.len()
+                    && first.as_bytes().starts_with(&full[..prefix_len]);
+                if !is_first {
+                    listed.entry.link_to = Some(first.as_bytes().to_vec());
+                }
+            }
+            if self.options.checksum
+                && let Body::File { sum, .. } = &mut listed.entry.body
+            {
+                // Unreadable counts as different: it is replaced.
+                *sum = open_file(&fd, &listed.entry.name)
+                    .and_then(|file| sum_file(&file))
+                    .ok();
+            }
+        }
+        if listing.has_reserved
+            && let Some(commit) = &mut self.commit
+        {
+            commit.spare_time(path)?;
+            // What another user may have put there is no business of ours.
+            let _ = clean_leftovers(root, path);
+        }
+        Ok(Some(local))
+    }
+
+    /// Where groups are not kept, a setgid directory passes its own on; staging would lose that.
+    pub(super) fn inherited_gid(&self, dir: &RelPath) -> Option<u32> {
+        if self.options.group {
+            return None;
+        }
+        let fd = self.root.as_ref()?.open_dir(dir).ok()?;
+        let stat = rustix::fs::fstat(fd).ok()?;
+        (stat.st_mode & 0o2000 != 0).then_some(stat.st_gid)
+    }
+}
+
+impl DirState {
+    pub(super) fn new(path: RelPath, phase: Phase) -> Self {
+        DirState {
+            path,
+            entries: Vec::new(),
+            wanted: HashMap::new(),
+            phase,
+            inherited_gid: None,
+        }
+    }
+
+    /// Adds announced entries, which must continue in canonical order.
+    pub(super) fn announce(&mut self, entries: Vec<Entry>) -> Result<usize, Error> {
+        let first = self.entries.len();
+        for entry in entries {
+            entry
+                .check()
+                .map_err(|e| Error::peer(format_args!("an entry with {e}")))?;
+            if let Some(previous) = self.entries.last()
+                && previous.canonical_cmp(&entry) != std::cmp::Ordering::Less
+            {
+                return Err(Error::peer("entries out of order"));
+            }
+            self.entries.push(entry);
+        }
+        Ok(first)
+    }
+}
+
+/// Whether an error means that there is no directory of that name, but nothing or something else.
+fn is_absent(e: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(e),
+        Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP)
+    )
+}

@@ -1,0 +1,146 @@
+//! The end of a push: what waited for everything else, deletions, the flush, the acknowledgement.
+
+use super::verdicts::deleted;
+use super::{PendingLink, Receiver};
+use crate::commit::{Commit, Intent};
+use crate::delete::Doomed;
+use crate::error::{Error, describe};
+use crate::observer::Kind;
+use crate::path::{RelPath, Shown};
+use crate::wire::ToSender;
+
+impl Receiver {
+    /// Everything asked for has been sent and settled: finish the push, which is what `true` says.
+    pub(super) fn content_done(&mut self, deletable: bool) -> Result<bool, Error> {
+        self.catch_up()?;
+        if self.commit.is_some() {
+            self.make_bare_dirs()?;
+            self.commit()?.run()?;
+        }
+        let cleared = self.delete(deletable)?;
+        if self.commit.is_none() {
+            self.say(&ToSender::Done { durable: false })?;
+            return Ok(true);
+        }
+        self.link(&cleared)?;
+        let durable = self.commit()?.finish()?;
+        self.catch_up()?;
+        self.say(&ToSender::Done { durable })?;
+        Ok(true)
+    }
+
+    /// Removes what the source does not have, all or nothing as to `--max-delete`. Returns the
+    /// paths of directories that had to give way and could not.
+    fn delete(&mut self, deletable: bool) -> Result<Vec<RelPath>, Error> {
+        let extraneous = std::mem::take(&mut self.extraneous);
+        let in_the_way = std::mem::take(&mut self.in_the_way);
+        let Some(root) = self.root.clone() else {
+            return Ok(Vec::new());
+        };
+        if !deletable {
+            for (path, _) in &in_the_way {
+                let shown = Shown(path.shown());
+                self.warn(format!(
+                    "did not replace the directory {shown}: the source had errors"
+                ))?;
+            }
+            return Ok(in_the_way.into_iter().map(|(path, _)| path).collect());
+        }
+        let mut doomed = Doomed::default();
+        // What can go as one, and what goes piece by piece since a part of it stays.
+        let mut whole = Vec::new();
+        for (path, kind) in extraneous {
+            let before = doomed.entries.len();
+            if doomed.add(&root, &path, kind, &self.filter) {
+                whole.push(path);
+            } else {
+                whole.extend(
+                    doomed
+                        .entries
+                        .iter()
+                        .skip(before)
+                        .map(|(path, _)| path.clone()),
+                );
+            }
+        }
+        for (path, _) in &in_the_way {
+            doomed.add_contents(&root, path, &self.filter);
+        }
+        let count = doomed.entries.len() as u64;
+        if self.options.max_delete.is_some_and(|max| count > max) {
+            self.say(&ToSender::DeletionsStopped { count })?;
+            return Ok(in_the_way.into_iter().map(|(path, _)| path).collect());
+        }
+        self.tell_doomed(doomed)?;
+        if self.commit.is_none() {
+            return Ok(Vec::new());
+        }
+        for path in whole {
+            if let Some((dir, name)) = path.split() {
+                let name = name.to_vec();
+                self.commit()?.add(Intent::Remove { dir, name })?;
+            }
+        }
+        for (path, staged) in in_the_way {
+            let Some((dir, name)) = path.split().map(|(dir, name)| (dir, name.to_vec())) else {
+                continue;
+            };
+            let intent = match staged {
+                Some(staged) => Intent::Place {
+                    staged,
+                    dir,
+                    name,
+                    is_dir: false,
+                    over_tree: true,
+                },
+                None => Intent::Remove { dir, name },
+            };
+            self.commit()?.add(intent)?;
+        }
+        self.commit()?.run()?;
+        Ok(Vec::new())
+    }
+
+    fn tell_doomed(&self, doomed: Doomed) -> Result<(), Error> {
+        let Doomed {
+            entries,
+            pinned,
+            mounts,
+            failed,
+        } = doomed;
+        entries
+            .into_iter()
+            .try_for_each(|(path, kind): (RelPath, Kind)| self.say(&deleted(path, kind)))?;
+        for path in pinned {
+            let shown = String::from_utf8_lossy(path.shown()).into_owned();
+            self.say(&ToSender::Note(format!(
+                "cannot delete non-empty directory: {shown}"
+            )))?;
+        }
+        for path in mounts {
+            let shown = Shown(path.shown());
+            self.warn(format!(
+                "did not delete {shown} on the target: it is a mount point"
+            ))?;
+        }
+        for (path, e) in failed {
+            let shown = Shown(path.shown());
+            self.warn(format!(
+                "cannot delete directory {shown} on the target: {}",
+                describe(&e)
+            ))?;
+        }
+        Ok(())
+    }
+
+    /// Makes the hard links, now that what they point to is in place.
+    fn link(&mut self, not_cleared: &[RelPath]) -> Result<(), Error> {
+        for PendingLink { first, dir, name } in std::mem::take(&mut self.links) {
+            if not_cleared.contains(&dir.join(&name)) {
+                continue;
+            }
+            self.commit()?.add(Intent::Link { first, dir, name })?;
+        }
+        self.commit.as_mut().map_or(Ok(()), Commit::run)
+    }
+}

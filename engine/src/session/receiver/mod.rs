@@ -1,0 +1,357 @@
+//! The receiver: reads what the sender says, answers, stages, commits. One thread, driven by the
+//! incoming frames; answers are flushed before it waits for more.
+
+mod content;
+mod dirs;
+mod finish;
+mod verdicts;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use super::outbox::Outbox;
+use super::signer::Signer;
+use super::{Duplex, ping_ms};
+use crate::commit::{Commit, Staged};
+use crate::compare::Judge;
+use crate::digest::{Fields, TimeStore};
+use crate::entry::Entry;
+use crate::error::{Error, ErrorKind};
+use crate::filter::Filter;
+use crate::fs::{Listed, Root};
+use crate::ids::{IdMap, settable_groups};
+use crate::observer::Warning;
+use crate::options::Options;
+use crate::path::{RelPath, check_name};
+use crate::target::{ServePolicy, open_target, probe_times, root_listed};
+use crate::wire::{
+    DirIndex, FrameKind, FrameReader, FrameWriter, Hello, HelloReply, PREAMBLE_LEN, ToReceiver,
+    ToSender, check_preamble, decode, preamble,
+};
+
+use content::Incoming;
+use dirs::DirState;
+
+/// Longest path below the target root that a sender may build, in bytes.
+const PATH_LEN_MAX: usize = 1 << 20;
+
+/// Runs the receiver half of one push.
+///
+/// # Errors
+///
+/// Everything that ends the push early; the sender has been told the reason when it could be.
+pub fn serve(link: Duplex, policy: &ServePolicy) -> Result<(), Error> {
+    let mut reader = FrameReader::new(link.reader);
+    let outbox = Outbox::new(FrameWriter::new(link.writer));
+    {
+        let mut writer = outbox.lock();
+        writer.raw(&preamble());
+        writer.flush()?;
+    }
+    let result = run(&mut reader, &outbox, policy);
+    if let Err(e) = &result {
+        let fatal = ToSender::Fatal {
+            kind: e.kind,
+            message: e.message.clone(),
+        };
+        let mut writer = outbox.lock();
+        // If the sender is gone, there is nobody to tell.
+        let _ = writer.to_sender(&fatal).and_then(|()| writer.flush());
+    }
+    result
+}
+
+fn run(reader: &mut FrameReader, outbox: &Outbox, policy: &ServePolicy) -> Result<(), Error> {
+    check_preamble(reader.raw(PREAMBLE_LEN)?)?;
+    let hello = match reader.next()? {
+        Some(frame) if frame.kind == FrameKind::Message => decode(frame.payload)?,
+        _ => return Err(Error::peer("no hello")),
+    };
+    let ToReceiver::Hello(hello) = hello else {
+        return Err(Error::peer("another message where the hello is due"));
+    };
+    let ping_ms = ping_ms(hello.options.timeout_ms);
+    let _alive = outbox.keep_alive(ping_ms, |writer| writer.to_sender(&ToSender::Ping));
+    let mut receiver = Receiver::start(*hello, outbox, policy, ping_ms)?;
+    loop {
+        if !reader.has_frame() {
+            receiver.catch_up()?;
+            outbox.lock().flush()?;
+        }
+        let Some(frame) = reader.next()? else {
+            return Err(Error::stream(&std::io::ErrorKind::UnexpectedEof.into()));
+        };
+        match frame.kind {
+            FrameKind::Message => {
+                if receiver.message(decode(frame.payload)?)? {
+                    outbox.lock().flush()?;
+                    return Ok(());
+                }
+            }
+            FrameKind::Pack => receiver.pack(frame.payload)?,
+            FrameKind::Data => receiver.data(frame.payload)?,
+            FrameKind::Signature => return Err(Error::peer("a signature from the sender")),
+        }
+    }
+}
+
+/// A hard link to be made once everything else is in place.
+struct PendingLink {
+    first: RelPath,
+    dir: RelPath,
+    name: Vec<u8>,
+}
+
+/// State of the receiver half.
+struct Receiver {
+    outbox: Outbox,
+    options: Options,
+    filter: Filter,
+    fields: Fields,
+    ids: IdMap,
+    privileged: bool,
+    own_groups: Vec<u32>,
+    umask: u32,
+    /// `None` in a dry run whose target does not exist.
+    root: Option<Arc<Root>>,
+    commit: Option<Commit>,
+    signer: Option<Signer>,
+
+    /// The directories from the root down to the one announced last.
+    ancestors: Vec<(DirIndex, RelPath)>,
+    next_dir: DirIndex,
+    /// Directories below this index have been answered, as far as the sender knows.
+    told_below: DirIndex,
+    /// Directories that the target lacks and the sender has not begun to send.
+    lacking: HashMap<DirIndex, RelPath>,
+    /// The last of these; nothing below it needs an answer.
+    lacking_root: Option<RelPath>,
+    /// The directories from a lacking one down to the one sent last.
+    new_ancestors: Vec<(DirIndex, RelPath)>,
+    /// Directories whose entries or content are still awaited.
+    dirs: HashMap<DirIndex, DirState>,
+    /// Directories that have been announced as entries and not been made.
+    new_dirs: BTreeMap<RelPath, Entry>,
+
+    /// First path of each inode with several names, in canonical order.
+    first_links: HashMap<(u64, u64), RelPath>,
+    /// First paths that keep other content than the source's, so that nothing may be linked to them.
+    unlinkable: HashSet<RelPath>,
+    links: Vec<PendingLink>,
+    /// Entries of the target that the source does not have.
+    extraneous: Vec<(RelPath, crate::observer::Kind)>,
+    /// Non-empty directories in the way of something else, and what replaces them.
+    in_the_way: Vec<(RelPath, Option<Staged>)>,
+    incoming: Option<Incoming>,
+}
+
+impl Receiver {
+    fn start(
+        hello: Hello,
+        outbox: &Outbox,
+        policy: &ServePolicy,
+        ping_ms: u64,
+    ) -> Result<Self, Error> {
+        let Hello {
+            options,
+            destination,
+            single,
+            digest_key,
+        } = hello;
+        let filter = Filter::from_rules(options.filters.clone())
+            .map_err(|e| Error::peer(format_args!("a filter rule that does not compile: {e}")))?;
+        let target = open_target(&destination, single, options.dry_run, policy)?;
+        let root = target.root.map(Arc::new);
+        let time_store = root.as_deref().map_or_else(TimeStore::default, probe_times);
+        let privileged = rustix::process::geteuid().is_root();
+        let settable = settable_groups();
+        let settable_ids: Vec<u32> = settable.iter().map(|&(id, _)| id).collect();
+        let mut own_groups = settable_ids.clone();
+        own_groups.push(rustix::process::getegid().as_raw());
+        let reply = HelloReply {
+            privileged,
+            settable_groups: settable,
+            time_store,
+            rename: target.rename,
+            created_root: target.created,
+            ping_ms,
+        };
+        {
+            let mut writer = outbox.lock();
+            writer.to_sender(&ToSender::HelloReply(Box::new(reply)))?;
+            writer.flush()?;
+        }
+        let commit = root
+            .as_ref()
+            .filter(|_| !options.dry_run)
+            .map(|root| Commit::new(Arc::clone(root), options.times, privileged, options.fsync));
+        Ok(Receiver {
+            outbox: outbox.clone(),
+            fields: Fields::new(&options, privileged, settable_ids, time_store, digest_key),
+            signer: root
+                .as_ref()
+                .map(|root| Signer::start(Arc::clone(root), outbox.clone())),
+            options,
+            filter,
+            ids: IdMap::default(),
+            privileged,
+            own_groups,
+            umask: current_umask(),
+            root,
+            commit,
+            ancestors: Vec::new(),
+            next_dir: 0,
+            told_below: 0,
+            lacking: HashMap::new(),
+            lacking_root: None,
+            new_ancestors: Vec::new(),
+            dirs: HashMap::new(),
+            new_dirs: BTreeMap::new(),
+            first_links: HashMap::new(),
+            unlinkable: HashSet::new(),
+            links: Vec::new(),
+            extraneous: Vec::new(),
+            in_the_way: Vec::new(),
+            incoming: None,
+        })
+    }
+
+    /// Handles one message; `true` when the push is finished.
+    fn message(&mut self, message: ToReceiver) -> Result<bool, Error> {
+        match message {
+            ToReceiver::Hello(_) => return Err(Error::peer("a second hello")),
+            ToReceiver::Id { kind, id, name } => self.ids.announce(kind, id, &name),
+            ToReceiver::RootEntry(entry) => self.root_entry(&entry)?,
+            ToReceiver::Dir {
+                dir,
+                parent,
+                name,
+                digest,
+                complete,
+            } => {
+                self.dir(dir, parent, &name, digest, complete)?;
+            }
+            ToReceiver::Entries {
+                dir,
+                entries,
+                last,
+                unmatched,
+            } => {
+                self.entries(dir, entries, last, &unmatched)?;
+            }
+            ToReceiver::NewDir {
+                dir,
+                parent,
+                name,
+                entries,
+                last,
+            } => {
+                self.new_dir(dir, parent, &name, entries, last)?;
+            }
+            ToReceiver::NewDirDone { dir } => self.new_dir_done(dir)?,
+            ToReceiver::FileBegin {
+                dir,
+                entry,
+                len,
+                mtime,
+            } => {
+                self.file_begin(dir, entry, len, mtime)?;
+            }
+            ToReceiver::FileEnd { sum } => self.file_end(sum)?,
+            ToReceiver::FileSkipped { dir, entry } => self.file_skipped(dir, entry)?,
+            ToReceiver::ContentDone { deletable } => return self.content_done(deletable),
+            ToReceiver::Ping => {}
+        }
+        Ok(false)
+    }
+
+    /// Says what has not been said yet, before the receiver waits.
+    fn catch_up(&mut self) -> Result<(), Error> {
+        if self.told_below != self.next_dir {
+            self.told_below = self.next_dir;
+            self.say(&ToSender::Compared {
+                below: self.next_dir,
+            })?;
+        }
+        let warnings = self
+            .commit
+            .as_mut()
+            .map(Commit::take_warnings)
+            .unwrap_or_default();
+        warnings
+            .into_iter()
+            .try_for_each(|warning| self.say(&ToSender::Warning(warning)))
+    }
+
+    fn say(&self, message: &ToSender) -> Result<(), Error> {
+        self.outbox.lock().to_sender(message)
+    }
+
+    fn warn(&self, message: String) -> Result<(), Error> {
+        self.say(&ToSender::Warning(Warning {
+            vanished: false,
+            harmless: false,
+            message,
+        }))
+    }
+
+    fn judge(&self) -> Judge<'_> {
+        Judge {
+            options: &self.options,
+            fields: &self.fields,
+            privileged: self.privileged,
+            own_groups: &self.own_groups,
+            umask: self.umask,
+        }
+    }
+
+    /// The door to the target; there is none in a dry run, which must not come this far.
+    fn commit(&mut self) -> Result<&mut Commit, Error> {
+        self.commit
+            .as_mut()
+            .ok_or_else(|| Error::peer("content in a dry run"))
+    }
+
+    /// The path of the directory `name` in `parent`, which must be among `ancestors`.
+    fn path_below(
+        ancestors: &mut Vec<(DirIndex, RelPath)>,
+        dir: DirIndex,
+        parent: DirIndex,
+        name: &[u8],
+    ) -> Result<RelPath, Error> {
+        check_name(name).map_err(|e| Error::peer(format_args!("{e} for directory {dir}")))?;
+        while ancestors.last().is_some_and(|&(index, _)| index != parent) {
+            ancestors.pop();
+        }
+        let Some((_, above)) = ancestors.last() else {
+            return Err(Error::peer(format_args!(
+                "directory {dir} in directory {parent}, which is not above it"
+            )));
+        };
+        let path = above.join(name);
+        if path.as_bytes().len() > PATH_LEN_MAX {
+            return Err(Error::peer(format_args!(
+                "a path longer than {PATH_LEN_MAX} bytes"
+            )));
+        }
+        ancestors.push((dir, path.clone()));
+        Ok(path)
+    }
+
+    /// The target root's own metadata.
+    fn root_listed(&self) -> Option<Listed> {
+        self.root.as_deref().and_then(|root| root_listed(root).ok())
+    }
+}
+
+/// Reading the umask means setting it; nothing else runs in this process that makes files now.
+fn current_umask() -> u32 {
+    let umask = rustix::process::umask(rustix::fs::Mode::empty());
+    rustix::process::umask(umask);
+    umask.bits()
+}
+
+/// An error kind that ends the push rather than concern one entry.
+fn ends_push(error: &Error) -> bool {
+    error.kind != ErrorKind::FileIo
+}

@@ -1,0 +1,447 @@
+//! Judging entries that differ, and making at once what needs no content.
+
+use std::collections::HashMap;
+
+use super::dirs::{DirState, Phase, Wanted};
+use super::{PendingLink, Receiver, ends_push};
+use crate::apply::create_node;
+use crate::commit::Intent;
+use crate::compare::{Decision, LinkState};
+use crate::delete::Doomed;
+use crate::entry::{Body, Entry};
+use crate::error::{Error, describe};
+use crate::fs::{Attrs, Listed};
+use crate::observer::{Action, Differences, Kind};
+use crate::path::{RelPath, Shown};
+use crate::session::MESSAGE_LEN;
+use crate::session::signer::Job;
+use crate::source::stat_name;
+use crate::wire::{DirIndex, ToSender, Verdict, Want};
+
+/// Shorter files travel whole: a signature and its answer cost more than they save.
+const DELTA_LEN_MIN: u64 = 4096;
+
+/// Bytes of one verdict on the wire at most.
+const VERDICT_LEN_MAX: usize = 8;
+
+impl Receiver {
+    /// Judges the root itself; the answer is a verdict on entry 0 of directory 0.
+    pub(super) fn root_entry(&mut self, entry: &Entry) -> Result<(), Error> {
+        let local = self.root_listed().filter(|_| self.next_dir == 0);
+        let decision = self
+            .judge()
+            .decide(&self.ids, entry, local.as_ref(), LinkState::NotLinked);
+        let verdict = match decision {
+            Decision::SetAttrs { differences, attrs } => {
+                self.set_root_attrs(attrs)?;
+                Some((Action::Attributes, differences))
+            }
+            Decision::Make {
+                action,
+                differences,
+            } => Some((action, differences)),
+            Decision::Keep | Decision::KeepNewer => None,
+        };
+        let verdicts = verdict.map(|(action, differences)| Verdict {
+            entry: 0,
+            action,
+            differences,
+            want: Want::Nothing,
+        });
+        let verdicts = verdicts.into_iter().collect();
+        self.say(&ToSender::Verdicts {
+            dir: 0,
+            verdicts,
+            last: true,
+        })
+    }
+
+    fn set_root_attrs(&mut self, attrs: Attrs) -> Result<(), Error> {
+        let Some(root) = self.root.clone() else {
+            return Ok(());
+        };
+        let Some(commit) = &mut self.commit else {
+            return Ok(());
+        };
+        if let Some(time) = attrs.mtime {
+            commit.set_dir_time(RelPath::root(), time);
+        }
+        let now = Attrs {
+            mtime: None,
+            ..attrs
+        };
+        if !now.is_empty() {
+            let dot = root
+                .open_dir(&RelPath::root())
+                .and_then(|fd| crate::fs::set_fd_attrs(&std::fs::File::from(fd), &now));
+            if let Err(e) = dot {
+                self.warn(format!(
+                    "cannot set the metadata of the target root: {}",
+                    describe(&e)
+                ))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The entries that differ in a directory both sides have.
+    pub(super) fn entries(
+        &mut self,
+        dir: DirIndex,
+        entries: Vec<Entry>,
+        last: bool,
+        unmatched: &[u32],
+    ) -> Result<(), Error> {
+        let mut state = self.dirs.remove(&dir).ok_or_else(|| not_awaited(dir))?;
+        state.announce(entries)?;
+        if !last {
+            self.dirs.insert(dir, state);
+            return Ok(());
+        }
+        let mut verdicts = Vec::new();
+        match std::mem::replace(&mut state.phase, Phase::Judged) {
+            Phase::Differs { local, complete } => {
+                let local = pick(local, unmatched)?;
+                self.judge_dir(dir, &mut state, local, complete, &mut verdicts)?;
+            }
+            Phase::Failed => {}
+            Phase::Judged | Phase::New { .. } => return Err(not_awaited(dir)),
+        }
+        let wants: Vec<Verdict> = verdicts
+            .iter()
+            .filter(|v: &&Verdict| v.want == Want::Delta)
+            .copied()
+            .collect();
+        let mut parts = verdicts.chunks(MESSAGE_LEN / VERDICT_LEN_MAX).peekable();
+        loop {
+            let part = parts.next().unwrap_or_default().to_vec();
+            let last = parts.peek().is_none();
+            self.say(&ToSender::Verdicts {
+                dir,
+                verdicts: part,
+                last,
+            })?;
+            if last {
+                break;
+            }
+        }
+        for Verdict { entry, .. } in wants {
+            let name = state.entries.get(entry as usize).map(|e| e.name.as_slice());
+            let path = state.path.join(name.unwrap_or_default());
+            if let Some(signer) = &self.signer {
+                signer.sign(Job { dir, entry, path })?;
+            }
+        }
+        if !state.wanted.is_empty() {
+            self.dirs.insert(dir, state);
+        }
+        Ok(())
+    }
+
+    fn judge_dir(
+        &mut self,
+        dir: DirIndex,
+        state: &mut DirState,
+        local: Vec<Listed>,
+        complete: bool,
+        verdicts: &mut Vec<Verdict>,
+    ) -> Result<(), Error> {
+        let mut by_name: HashMap<Vec<u8>, Listed> = local
+            .into_iter()
+            .map(|listed| (listed.entry.name.clone(), listed))
+            .collect();
+        let entries = std::mem::take(&mut state.entries);
+        for (number, entry) in entries.iter().enumerate() {
+            let local = by_name.remove(&entry.name);
+            let number = u32::try_from(number).map_err(|_| not_awaited(dir))?;
+            if let Some(verdict) = self.judge_entry(state, number, entry, local)? {
+                verdicts.push(verdict);
+            }
+        }
+        state.entries = entries;
+        if self.options.delete && complete {
+            let mut extraneous: Vec<Listed> = by_name.into_values().collect();
+            extraneous.sort_unstable_by(|a, b| b.entry.name.cmp(&a.entry.name));
+            let path = |listed: &Listed| state.path.join(&listed.entry.name);
+            self.extraneous.extend(
+                extraneous
+                    .iter()
+                    .map(|listed| (path(listed), listed.entry.kind())),
+            );
+        }
+        Ok(())
+    }
+
+    fn judge_entry(
+        &mut self,
+        state: &mut DirState,
+        number: u32,
+        entry: &Entry,
+        local: Option<Listed>,
+    ) -> Result<Option<Verdict>, Error> {
+        let path = state.path.join(&entry.name);
+        let link = self.link_state(entry, local.as_ref())?;
+        let decision = self.judge().decide(&self.ids, entry, local.as_ref(), link);
+        let verdict = |action, differences, want| {
+            Ok(Some(Verdict {
+                entry: number,
+                action,
+                differences,
+                want,
+            }))
+        };
+        match decision {
+            Decision::Keep => Ok(None),
+            Decision::KeepNewer => {
+                if self.options.hard_links {
+                    self.unlinkable.insert(path);
+                }
+                verdict(Action::KeepNewer, Differences::default(), Want::Nothing)
+            }
+            Decision::SetAttrs { differences, attrs } => {
+                self.set_attrs(&state.path, &path, entry, attrs)?;
+                verdict(Action::Attributes, differences, Want::Nothing)
+            }
+            Decision::Make {
+                action,
+                differences,
+            } => {
+                let is_dir = |listed: &Listed| listed.entry.is_dir();
+                let mut in_the_way = false;
+                if local.as_ref().is_some_and(is_dir) && !entry.is_dir() {
+                    match self.may_replace_dir(&path)? {
+                        Replace::Refused => return Ok(None),
+                        Replace::AtOnce => {}
+                        Replace::WithDeletions => in_the_way = true,
+                    }
+                }
+                let want = self.make(state, number, entry, local, action, in_the_way)?;
+                verdict(action, differences, want)
+            }
+        }
+    }
+
+    /// How the target stands with the hard link that the source's entry is.
+    fn link_state(&self, entry: &Entry, local: Option<&Listed>) -> Result<LinkState, Error> {
+        let Some(first) = &entry.link_to else {
+            return Ok(LinkState::NotLinked);
+        };
+        let first =
+            RelPath::parse(first).map_err(|e| Error::peer(format_args!("a hard link to {e}")))?;
+        if self.unlinkable.contains(&first) {
+            return Ok(LinkState::NotLinked);
+        }
+        let inode = first.split().and_then(|(dir, name)| {
+            let dir = self.root.as_ref()?.open_dir(&dir).ok()?;
+            let listed = stat_name(dir, name).ok()?;
+            Some((listed.dev, listed.ino))
+        });
+        let same = local.is_some_and(|local| inode == Some((local.dev, local.ino)));
+        Ok(if same {
+            LinkState::SameInode
+        } else {
+            LinkState::Apart
+        })
+    }
+
+    fn set_attrs(
+        &mut self,
+        dir: &RelPath,
+        path: &RelPath,
+        entry: &Entry,
+        mut attrs: Attrs,
+    ) -> Result<(), Error> {
+        let privileged = self.privileged;
+        let Some(commit) = &mut self.commit else {
+            return Ok(());
+        };
+        if entry.is_dir() {
+            // What happens inside later would move the time, and may need the permission.
+            if let Some(time) = attrs.mtime.take() {
+                commit.set_dir_time(path.clone(), time);
+            }
+            if let Some(mode) = attrs
+                .mode
+                .filter(|mode| !privileged && mode & 0o700 != 0o700)
+            {
+                commit.set_dir_mode(path.clone(), mode);
+                attrs.mode = Some(mode | 0o700);
+            }
+        }
+        if attrs.is_empty() {
+            return Ok(());
+        }
+        let is_symlink = entry.symlink_target().is_some();
+        let (dir, name) = (dir.clone(), entry.name.clone());
+        commit.add(Intent::SetAttrs {
+            dir,
+            name,
+            is_symlink,
+            attrs,
+        })
+    }
+
+    /// Whether a directory may give way to something else.
+    fn may_replace_dir(&mut self, path: &RelPath) -> Result<Replace, Error> {
+        let Some(root) = self.root.clone() else {
+            return Ok(Replace::AtOnce);
+        };
+        let mut doomed = Doomed::default();
+        let all = doomed.add_contents(&root, path, &self.filter);
+        if all && doomed.entries.is_empty() {
+            return Ok(Replace::AtOnce);
+        }
+        if all && self.options.delete {
+            return Ok(Replace::WithDeletions);
+        }
+        let why = if self.options.delete {
+            "parts of it are excluded"
+        } else {
+            "give --delete"
+        };
+        let shown = Shown(path.shown());
+        self.warn(format!(
+            "cannot replace the non-empty directory {shown} on the target: {why}"
+        ))?;
+        Ok(Replace::Refused)
+    }
+
+    /// Makes an entry, or arranges for it; returns the content it needs from the sender.
+    fn make(
+        &mut self,
+        state: &mut DirState,
+        number: u32,
+        entry: &Entry,
+        local: Option<Listed>,
+        action: Action,
+        in_the_way: bool,
+    ) -> Result<Want, Error> {
+        let path = state.path.join(&entry.name);
+        if in_the_way && (self.commit.is_none() || action == Action::HardLink) {
+            self.in_the_way.push((path.clone(), None));
+        }
+        if action == Action::HardLink {
+            self.pend_link(&state.path, entry);
+            return Ok(Want::Nothing);
+        }
+        match &entry.body {
+            Body::File { len, .. } => {
+                let basis_len = local.as_ref().map_or(0, |local| local.entry.len());
+                let delta = !self.options.whole_file
+                    && basis_len.min(*len) >= DELTA_LEN_MIN
+                    && self.commit.is_some();
+                state.wanted.insert(
+                    number,
+                    Wanted {
+                        local,
+                        in_the_way,
+                        delta,
+                    },
+                );
+                Ok(if delta { Want::Delta } else { Want::Whole })
+            }
+            Body::Dir => {
+                self.new_dirs.insert(path, entry.clone());
+                Ok(Want::Nothing)
+            }
+            _ => {
+                let inherited = state.inherited_gid;
+                let attrs = self
+                    .judge()
+                    .made_attrs(&self.ids, entry, local.as_ref(), inherited);
+                self.make_node(&state.path, entry, &attrs, in_the_way)?;
+                Ok(Want::Nothing)
+            }
+        }
+    }
+
+    pub(super) fn pend_link(&mut self, dir: &RelPath, entry: &Entry) {
+        if let Some(first) = &entry.link_to
+            && let Ok(first) = RelPath::parse(first)
+        {
+            self.links.push(PendingLink {
+                first,
+                dir: dir.clone(),
+                name: entry.name.clone(),
+            });
+        }
+    }
+
+    fn make_node(
+        &mut self,
+        dir: &RelPath,
+        entry: &Entry,
+        attrs: &Attrs,
+        in_the_way: bool,
+    ) -> Result<(), Error> {
+        let Some(commit) = &mut self.commit else {
+            return Ok(());
+        };
+        let staged = match commit.stage_for(dir) {
+            Err(e) if ends_push(&e) => return Err(e),
+            Err(e) => return self.warn(e.message),
+            Ok(staged) => staged,
+        };
+        if let Err(e) = create_node(&*staged.stage, &staged.name, entry, attrs) {
+            let path = dir.join(&entry.name);
+            let e = Error::file(
+                format_args!("make {} on the target", Shown(path.shown())),
+                &e,
+            );
+            return if ends_push(&e) {
+                Err(e)
+            } else {
+                self.warn(e.message)
+            };
+        }
+        if in_the_way {
+            self.in_the_way.push((dir.join(&entry.name), Some(staged)));
+            return Ok(());
+        }
+        let (dir, name) = (dir.clone(), entry.name.clone());
+        self.commit()?.add(Intent::Place {
+            staged,
+            dir,
+            name,
+            is_dir: false,
+            over_tree: false,
+        })
+    }
+}
+
+enum Replace {
+    Refused,
+    AtOnce,
+    WithDeletions,
+}
+
+/// The target's entries that the sender named as unmatched.
+fn pick(local: Vec<Listed>, unmatched: &[u32]) -> Result<Vec<Listed>, Error> {
+    let mut unmatched = unmatched.iter().peekable();
+    let mut picked = Vec::with_capacity(unmatched.len());
+    for (at, listed) in local.into_iter().enumerate() {
+        if unmatched.next_if(|&&index| index as usize == at).is_some() {
+            picked.push(listed);
+        }
+    }
+    match unmatched.next() {
+        None => Ok(picked),
+        Some(index) => Err(Error::peer(format_args!(
+            "print {index} is not one that was sent"
+        ))),
+    }
+}
+
+pub(super) fn not_awaited(dir: DirIndex) -> Error {
+    Error::peer(format_args!(
+        "something for directory {dir} that was not asked for"
+    ))
+}
+
+/// The kind that is shown for an entry on its way out.
+pub(super) fn deleted(path: RelPath, kind: Kind) -> ToSender {
+    ToSender::Deleted {
+        path: path.as_bytes().to_vec(),
+        kind,
+    }
+}

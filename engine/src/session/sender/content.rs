@@ -1,0 +1,500 @@
+//! Sending content: small files packed, large ones as ops. What is read is a state that the file
+//! really had: if it changed while it was read, it is read again, and only the same bytes twice in
+//! a row (or a file that stood still) are taken.
+
+use std::fs::{File, Metadata};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+
+use super::{HeldDir, Sender};
+use crate::delta::{DiffSummary, IndexedSignature, Op, OpEncoder, Signature, diff, whole};
+use crate::entry::{Entry, Time};
+use crate::error::Error;
+use crate::observer::{Progress, Warning};
+use crate::path::RelPath;
+use crate::scan::unreadable;
+use crate::source::{Layer, open_file};
+use crate::wire::{
+    DirIndex, FRAME_LEN_MAX, FrameKind, FrameWriter, PACK_HEADER_LEN_MAX, ToReceiver, patch_packed,
+    put_packed_header,
+};
+
+/// Files up to this length travel in packs.
+const PACKED_LEN_MAX: u64 = 128 * 1024;
+
+/// A frame of content is closed when it has grown to this, in bytes.
+const CONTENT_FRAME_LEN: usize = 256 * 1024;
+
+/// How often a file that keeps changing is read before it is given up.
+const READ_ATTEMPTS: usize = 2;
+
+/// Blocks that a signature may claim: a terabyte in its largest blocks.
+const SIGNATURE_BLOCKS_MAX: u64 = 1 << 22;
+
+/// Bytes of unused signatures that a receiver may have sent.
+const SIGNATURE_BYTES_MAX: usize = 256 << 20;
+
+/// A file whose content the receiver needs.
+#[derive(Clone)]
+pub(super) struct FileSource {
+    held: Arc<HeldDir>,
+    at: usize,
+    /// The number by which the receiver knows it.
+    number: u32,
+}
+
+impl FileSource {
+    /// The entry at position `at` of a directory, if it has content.
+    pub(super) fn new(held: &Arc<HeldDir>, at: usize, number: u32) -> Option<Self> {
+        held.dir.entries.get(at).filter(|entry| entry.is_file())?;
+        Some(FileSource {
+            held: Arc::clone(held),
+            at,
+            number,
+        })
+    }
+
+    fn dir(&self) -> DirIndex {
+        self.held.dir.index
+    }
+
+    fn entry(&self) -> Option<&Entry> {
+        self.held.dir.entries.get(self.at)
+    }
+
+    fn layer(&self) -> Option<&Layer> {
+        self.held.dir.layers.get(self.held.dir.layer_of(self.at))
+    }
+
+    fn name(&self) -> &[u8] {
+        self.entry().map_or(&[], |entry| &entry.name)
+    }
+
+    fn path(&self) -> RelPath {
+        self.held.dir.path.join(self.name())
+    }
+
+    fn shown(&self) -> String {
+        self.layer()
+            .map_or_else(String::new, |layer| layer.shown(self.name()))
+    }
+
+    /// The time to send along, if it is not the one announced.
+    fn changed_time(&self, found: &Metadata) -> Option<Time> {
+        let time = Time {
+            secs: found.mtime(),
+            nanos: found.mtime_nsec() as u32,
+        };
+        (self.entry().map(|entry| entry.mtime) != Some(time)).then_some(time)
+    }
+}
+
+/// A file whose signature is on its way.
+pub(super) struct DeltaTask {
+    file: FileSource,
+    encoded: Vec<u8>,
+}
+
+impl DeltaTask {
+    pub(super) fn new(file: FileSource) -> Self {
+        DeltaTask {
+            file,
+            encoded: Vec::new(),
+        }
+    }
+}
+
+/// Keeps the directory of the last file open: files come directory by directory.
+#[derive(Default)]
+struct DirCache(Option<(DirIndex, usize, OwnedFd)>);
+
+impl DirCache {
+    fn open(&mut self, file: &FileSource) -> io::Result<File> {
+        let layer_number = file.held.dir.layer_of(file.at);
+        let layer = file.layer().ok_or(io::ErrorKind::NotFound)?;
+        let key = (file.dir(), layer_number);
+        if self
+            .0
+            .as_ref()
+            .is_none_or(|(dir, number, _)| (*dir, *number) != key)
+        {
+            self.0 = Some((key.0, key.1, layer.open()?));
+        }
+        let (_, _, fd) = self.0.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        open_file(fd, layer.on_disk(file.name()))
+    }
+}
+
+/// Why a file's content was not sent.
+enum NotSent {
+    /// The source could not be read: this file's misfortune.
+    Source(Warning),
+    /// The link broke: everybody's.
+    Link(Error),
+}
+
+impl From<Error> for NotSent {
+    fn from(error: Error) -> Self {
+        NotSent::Link(error)
+    }
+}
+
+impl Sender<'_> {
+    /// A piece of a signature.
+    pub(super) fn signature(
+        &mut self,
+        dir: DirIndex,
+        entry: u32,
+        last: bool,
+        bytes: &[u8],
+    ) -> Result<(), Error> {
+        let key = (dir, entry);
+        let task = self.deltas.get_mut(&key);
+        let task = task.ok_or_else(|| Error::peer("a signature that was not announced"))?;
+        task.encoded.extend_from_slice(bytes);
+        self.signature_bytes += bytes.len();
+        if self.signature_bytes > SIGNATURE_BYTES_MAX && self.deltas_ready.len() > 1 {
+            return Err(Error::peer("more signatures than can be used"));
+        }
+        if last && let Some(task) = self.deltas.remove(&key) {
+            self.deltas_ready.push_back(task);
+        }
+        Ok(())
+    }
+
+    /// Sends the files asked for that lie in one directory.
+    pub(super) fn send_asked(&mut self) -> Result<(), Error> {
+        let Some(dir) = self.files.front().map(FileSource::dir) else {
+            return Ok(());
+        };
+        let mut files = Vec::new();
+        while self.files.front().is_some_and(|file| file.dir() == dir) {
+            files.extend(self.files.pop_front());
+        }
+        self.send_files(&mut files.into_iter())
+    }
+
+    /// Sends files of one directory, whole: small ones in packs, large ones one by one.
+    pub(super) fn send_files(
+        &mut self,
+        files: &mut dyn Iterator<Item = FileSource>,
+    ) -> Result<(), Error> {
+        let mut cache = DirCache::default();
+        let mut files = files.peekable();
+        while let Some(first) = files.peek() {
+            if first
+                .entry()
+                .is_some_and(|entry| entry.len() > PACKED_LEN_MAX)
+            {
+                if let Some(file) = files.next() {
+                    self.send_large(&mut cache, &file, None)?;
+                }
+                continue;
+            }
+            let mut misfortunes = Vec::new();
+            let outbox = self.outbox.clone();
+            let mut writer = outbox.lock();
+            writer.begin(FrameKind::Pack);
+            writer
+                .payload()
+                .extend_from_slice(&first.dir().to_le_bytes());
+            let is_small = |file: &FileSource| {
+                file.entry()
+                    .is_some_and(|entry| entry.len() <= PACKED_LEN_MAX)
+            };
+            while writer.payload_len() < CONTENT_FRAME_LEN {
+                let Some(file) = files.next_if(is_small) else {
+                    break;
+                };
+                match put_file(&mut cache, &file, &mut writer) {
+                    Ok(len) => {
+                        self.summary.literal_bytes += len;
+                        self.progress(&file, len, len);
+                    }
+                    Err(Put::TooLong) => misfortunes.push((file, None)),
+                    Err(Put::Failed(warning)) => misfortunes.push((file, Some(warning))),
+                }
+            }
+            writer.finish()?;
+            drop(writer);
+            for (file, warning) in misfortunes {
+                match warning {
+                    Some(warning) => self.skip(&file, &warning)?,
+                    None => {
+                        self.send_large(&mut cache, &file, None)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a file as a delta against the receiver's signature.
+    pub(super) fn send_delta(&mut self, task: DeltaTask) -> Result<(), Error> {
+        let DeltaTask { file, encoded } = task;
+        self.signature_bytes -= encoded.len();
+        let mut signature = None;
+        if !encoded.is_empty() {
+            let decoded = Signature::decode(&encoded, SIGNATURE_BLOCKS_MAX).map_err(Error::peer)?;
+            signature = Some(decoded.index());
+        }
+        drop(encoded);
+        self.delta_sources
+            .insert((file.dir(), file.number), file.clone());
+        if !self.send_large(&mut DirCache::default(), &file, signature.as_ref())? {
+            self.delta_sources.remove(&(file.dir(), file.number));
+        }
+        Ok(())
+    }
+
+    /// Sends one file as ops; `false` if it could not be read.
+    fn send_large(
+        &mut self,
+        cache: &mut DirCache,
+        file: &FileSource,
+        signature: Option<&IndexedSignature>,
+    ) -> Result<bool, Error> {
+        for attempt in 1..=READ_ATTEMPTS {
+            match self.send_ops(cache, file, signature) {
+                Ok(true) => return Ok(true),
+                Ok(false) if attempt < READ_ATTEMPTS => {}
+                Ok(false) => self.skip(file, &changed(file))?,
+                Err(NotSent::Source(warning)) => {
+                    self.skip(file, &warning)?;
+                    break;
+                }
+                Err(NotSent::Link(e)) => return Err(e),
+            }
+        }
+        Ok(false)
+    }
+
+    /// One attempt; `false` if the file changed while it was read.
+    fn send_ops(
+        &mut self,
+        cache: &mut DirCache,
+        file: &FileSource,
+        signature: Option<&IndexedSignature>,
+    ) -> Result<bool, NotSent> {
+        let not_read = |e: &io::Error| NotSent::Source(unreadable("read", &file.shown(), e));
+        let source = cache.open(file).map_err(|e| not_read(&e))?;
+        let before = metadata(&source).map_err(|e| not_read(&e))?;
+        let len = before.len();
+        let begin = ToReceiver::FileBegin {
+            dir: file.dir(),
+            entry: file.number,
+            len,
+            mtime: file.changed_time(&before),
+        };
+        self.say(&begin)?;
+        let summary = match self.stream_ops(file, &source, len, signature) {
+            Ok(summary) => summary,
+            Err(not_sent) => {
+                if matches!(not_sent, NotSent::Source(_)) {
+                    self.say(&ToReceiver::FileEnd { sum: None })?;
+                }
+                return Err(not_sent);
+            }
+        };
+        let steady = summary.source_len == len
+            && (stood_still(&before, &source) || same_again(&source, len, &summary));
+        let sum = steady.then(|| *summary.sum.as_bytes());
+        self.say(&ToReceiver::FileEnd { sum })?;
+        if steady {
+            self.summary.literal_bytes += summary.literal_bytes;
+            self.summary.matched_bytes += summary.matched_bytes;
+            self.progress(file, len, 0);
+        }
+        Ok(steady)
+    }
+
+    fn stream_ops(
+        &mut self,
+        file: &FileSource,
+        source: &File,
+        len: u64,
+        signature: Option<&IndexedSignature>,
+    ) -> Result<DiffSummary, NotSent> {
+        let outbox = self.outbox.clone();
+        let mut encoder = OpEncoder::default();
+        let mut link_error = None;
+        let mut frame = Vec::with_capacity(CONTENT_FRAME_LEN + FRAME_LEN_MAX / 2);
+        let mut sent = 0;
+        let mut sink = |op: Op<'_>| {
+            encoder.encode(op, &mut frame);
+            sent += op.output_len();
+            if frame.len() < CONTENT_FRAME_LEN {
+                return Ok(());
+            }
+            let result = put_data(&mut outbox.lock(), &frame);
+            frame.clear();
+            self.progress(file, sent, std::mem::take(&mut sent));
+            result.map_err(|e| {
+                link_error = Some(e);
+                io::Error::other("link")
+            })
+        };
+        let reader = source.take(len);
+        let result = match signature {
+            Some(signature) => diff(reader, signature, &mut sink),
+            None => whole(reader, &mut sink),
+        };
+        if let Some(e) = link_error {
+            return Err(NotSent::Link(e));
+        }
+        let summary = result.map_err(|e| NotSent::Source(unreadable("read", &file.shown(), &e)))?;
+        put_data(&mut outbox.lock(), &frame)?;
+        Ok(summary)
+    }
+
+    fn skip(&mut self, file: &FileSource, warning: &Warning) -> Result<(), Error> {
+        self.say(&ToReceiver::FileSkipped {
+            dir: file.dir(),
+            entry: file.number,
+        })?;
+        if !warning.vanished {
+            self.deletable = false;
+        }
+        self.warn(warning);
+        Ok(())
+    }
+
+    fn progress(&mut self, file: &FileSource, file_offset: u64, more: u64) {
+        self.moved_bytes += more;
+        let path = file.path();
+        self.observer.progress(&Progress {
+            path: path.shown(),
+            file_offset,
+            file_len: file.entry().map_or(0, Entry::len),
+            total_bytes: self.moved_bytes,
+            file_count: self.moved_files,
+            to_check: self.seen - self.checked,
+            seen: self.seen,
+            scanning: self.scanning,
+        });
+    }
+}
+
+fn put_data(writer: &mut FrameWriter, ops: &[u8]) -> Result<(), Error> {
+    if ops.is_empty() {
+        return Ok(());
+    }
+    writer.begin(FrameKind::Data);
+    writer.payload().extend_from_slice(ops);
+    writer.finish()
+}
+
+/// Why a file did not go into a pack.
+enum Put {
+    /// It has grown too long for one.
+    TooLong,
+    Failed(Warning),
+}
+
+/// Puts one whole file into the open pack; nothing of it stays there if that fails.
+fn put_file(cache: &mut DirCache, file: &FileSource, writer: &mut FrameWriter) -> Result<u64, Put> {
+    let start = writer.payload().len();
+    let result = try_put_file(cache, file, writer.payload());
+    if result.is_err() {
+        writer.payload().truncate(start);
+    }
+    result
+}
+
+fn try_put_file(cache: &mut DirCache, file: &FileSource, out: &mut Vec<u8>) -> Result<u64, Put> {
+    let not_read = |e: &io::Error| Put::Failed(unreadable("read", &file.shown(), e));
+    let mut source = cache.open(file).map_err(|e| not_read(&e))?;
+    let start = out.len();
+    for _ in 0..READ_ATTEMPTS {
+        let before = metadata(&source).map_err(|e| not_read(&e))?;
+        if before.len() > PACKED_LEN_MAX {
+            return Err(Put::TooLong);
+        }
+        out.truncate(start);
+        out.reserve(PACK_HEADER_LEN_MAX + before.len() as usize + 1);
+        put_packed_header(out, file.number, file.changed_time(&before));
+        let content_at = out.len();
+        let read = read_up_to(&mut source, before.len(), out).map_err(|e| not_read(&e))?;
+        if read == before.len() && stood_still(&before, &source) {
+            patch_packed(out, content_at);
+            return Ok(read);
+        }
+        source.seek(SeekFrom::Start(0)).map_err(|e| not_read(&e))?;
+        let mut again = Vec::new();
+        read_up_to(&mut source, read, &mut again).map_err(|e| not_read(&e))?;
+        if read == before.len() && out.get(content_at..) == Some(&again) {
+            patch_packed(out, content_at);
+            return Ok(read);
+        }
+        source.seek(SeekFrom::Start(0)).map_err(|e| not_read(&e))?;
+    }
+    Err(Put::Failed(changed(file)))
+}
+
+fn read_up_to(source: &mut File, len: u64, out: &mut Vec<u8>) -> io::Result<u64> {
+    let start = out.len();
+    out.resize(start + len as usize, 0);
+    let mut filled = start;
+    while let Some(rest) = out.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match source.read(rest) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    out.truncate(filled);
+    Ok((filled - start) as u64)
+}
+
+/// Metadata of an open source file, which must still be a regular one.
+fn metadata(source: &File) -> io::Result<Metadata> {
+    let metadata = source.metadata()?;
+    if metadata.is_file() {
+        Ok(metadata)
+    } else {
+        Err(io::Error::other("it is not a regular file any more"))
+    }
+}
+
+/// Whether nobody has written to the file since `before`.
+fn stood_still(before: &Metadata, source: &File) -> bool {
+    let stamp = |m: &Metadata| {
+        (
+            m.len(),
+            m.mtime(),
+            m.mtime_nsec(),
+            m.ctime(),
+            m.ctime_nsec(),
+        )
+    };
+    source
+        .metadata()
+        .is_ok_and(|after| stamp(&after) == stamp(before))
+}
+
+/// Whether a second reading gives the same bytes. If so, the file had exactly this content at the
+/// moment between the two: appending to a log does not disturb what was there.
+fn same_again(source: &File, len: u64, summary: &DiffSummary) -> bool {
+    let mut source = source;
+    if source.seek(SeekFrom::Start(0)).is_err() {
+        return false;
+    }
+    let mut hasher = blake3::Hasher::new();
+    let read = hasher.update_reader(source.take(len));
+    read.is_ok_and(|hasher| hasher.count() == len && hasher.finalize() == summary.sum)
+}
+
+fn changed(file: &FileSource) -> Warning {
+    let shown = file.shown();
+    let message = format!(
+        "{shown} keeps changing while it is read; the target keeps what it has, push again later"
+    );
+    Warning {
+        vanished: false,
+        harmless: false,
+        message,
+    }
+}

@@ -1,0 +1,381 @@
+//! Announcing directories and answering what the receiver says about them.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::content::{DeltaTask, FileSource};
+use super::{HeldDir, Sender};
+use crate::digest::{EntryPrint, IdView};
+use crate::entry::Entry;
+use crate::error::Error;
+use crate::ids::{IdKind, name_of};
+use crate::session::MESSAGE_LEN;
+use crate::wire::{DirIndex, ToReceiver, Verdict, Want};
+
+/// Prints that a receiver may send for one directory.
+const PRINTS_MAX: usize = 1 << 26;
+
+/// Bytes of an entry on the wire besides its name and target, at most.
+const ENTRY_LEN_MAX: usize = 96;
+
+/// A directory on its way through the window.
+pub(super) struct PendingDir {
+    pub(super) held: Arc<HeldDir>,
+    pub(super) stage: Stage,
+}
+
+/// What has been heard about a directory.
+pub(super) enum Stage {
+    /// Announced.
+    Waiting,
+    /// The receiver's prints are coming.
+    Differs { prints: Vec<EntryPrint> },
+    /// The entries that differ were sent: their positions. Verdicts are coming.
+    Sent {
+        positions: Vec<usize>,
+        verdicts: Vec<Verdict>,
+    },
+    /// Equal.
+    Same,
+    /// The receiver lacks it.
+    New,
+    Judged {
+        positions: Vec<usize>,
+        verdicts: Vec<Verdict>,
+    },
+}
+
+impl Stage {
+    fn is_resolved(&self) -> bool {
+        matches!(self, Stage::Same | Stage::New | Stage::Judged { .. })
+    }
+}
+
+impl Sender<'_> {
+    /// A directory was scanned: announce it, or queue it if the receiver lacks it anyway.
+    pub(super) fn scanned(&mut self, mut held: HeldDir) -> Result<(), Error> {
+        let dir = &mut held.dir;
+        self.count(dir);
+        for (kind, id, name) in std::mem::take(&mut dir.new_ids) {
+            self.say(&ToReceiver::Id { kind, id, name })?;
+        }
+        let new = self
+            .lacking_root
+            .as_ref()
+            .is_some_and(|root| dir.path.is_within(root));
+        let held = Arc::new(held);
+        let dir = &held.dir;
+        if new {
+            self.queue_push(&held);
+            self.window.push_back(PendingDir {
+                held,
+                stage: Stage::New,
+            });
+            return self.report();
+        }
+        self.summary.dirs_compared += 1;
+        self.say(&ToReceiver::Dir {
+            dir: dir.index,
+            parent: dir.parent,
+            name: dir.name().to_vec(),
+            digest: dir.digest,
+            complete: dir.complete,
+        })?;
+        self.window.push_back(PendingDir {
+            held,
+            stage: Stage::Waiting,
+        });
+        Ok(())
+    }
+
+    fn queue_push(&mut self, held: &Arc<HeldDir>) {
+        if !self.options.dry_run {
+            self.pushes.push_back(Arc::clone(held));
+        }
+    }
+
+    /// The root's owner and group are used before any directory announces its ids.
+    pub(super) fn announce_root_ids(&self, root: &Entry) -> Result<(), Error> {
+        if self.options.numeric_ids {
+            return Ok(());
+        }
+        for (kind, id) in [(IdKind::User, root.uid), (IdKind::Group, root.gid)] {
+            if let Some(name) = name_of(kind, id) {
+                self.say(&ToReceiver::Id { kind, id, name })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Every directory below `below` that has had no other answer is equal.
+    pub(super) fn compared(&mut self, below: DirIndex) -> Result<(), Error> {
+        for pending in &mut self.window {
+            if pending.held.dir.index >= below {
+                break;
+            }
+            if matches!(pending.stage, Stage::Waiting) {
+                pending.stage = Stage::Same;
+            }
+        }
+        self.report()
+    }
+
+    pub(super) fn lacks(&mut self, dir: DirIndex) -> Result<(), Error> {
+        let at = self.find(dir)?;
+        let root = match self.window.get_mut(at) {
+            Some(pending) if matches!(pending.stage, Stage::Waiting) && dir != 0 => {
+                pending.held.dir.path.clone()
+            }
+            Some(pending) if self.options.dry_run => pending.held.dir.path.clone(),
+            _ => return Err(unasked(dir)),
+        };
+        let mut found = Vec::new();
+        for pending in self.window.iter_mut().skip(at) {
+            if !pending.held.dir.path.is_within(&root) {
+                break;
+            }
+            pending.stage = Stage::New;
+            found.push(Arc::clone(&pending.held));
+        }
+        found.iter().for_each(|held| self.queue_push(held));
+        self.lacking_root = Some(root);
+        self.report()
+    }
+
+    pub(super) fn differs(
+        &mut self,
+        dir: DirIndex,
+        more: Vec<EntryPrint>,
+        last: bool,
+    ) -> Result<(), Error> {
+        let at = self.find(dir)?;
+        let Some(pending) = self.window.get_mut(at) else {
+            return Err(unasked(dir));
+        };
+        let mut prints = match std::mem::replace(&mut pending.stage, Stage::Waiting) {
+            Stage::Waiting => more,
+            Stage::Differs { mut prints } => {
+                prints.extend(more);
+                prints
+            }
+            _ => return Err(unasked(dir)),
+        };
+        if prints.len() > PRINTS_MAX {
+            return Err(Error::peer(format_args!("more than {PRINTS_MAX} prints")));
+        }
+        if !last {
+            pending.stage = Stage::Differs { prints };
+            return Ok(());
+        }
+        prints.shrink_to_fit();
+        let held = Arc::clone(&pending.held);
+        let (positions, unmatched) = self.unmatched(&held.dir.entries, &prints)?;
+        self.summary.dirs_exchanged += 1;
+        self.send_entries(dir, &held.dir.entries, &positions, unmatched)?;
+        if let Some(pending) = self.window.get_mut(at) {
+            pending.stage = Stage::Sent {
+                positions,
+                verdicts: Vec::new(),
+            };
+        }
+        Ok(())
+    }
+
+    /// Positions of the source's entries that the receiver does not have as they are, and of the
+    /// receiver's prints that are none of the source's.
+    fn unmatched(
+        &self,
+        entries: &[Entry],
+        prints: &[EntryPrint],
+    ) -> Result<(Vec<usize>, Vec<u32>), Error> {
+        let theirs: HashSet<EntryPrint> = prints.iter().copied().collect();
+        let mut ours = HashSet::with_capacity(entries.len());
+        let mut positions = Vec::new();
+        for (at, entry) in entries.iter().enumerate() {
+            let print = self.fields.print(entry, &IdView::Sender);
+            // Unmirrored entries have no print; the receiver must know of them every time.
+            if entry.is_unmirrored() || !theirs.contains(&print) {
+                positions.push(at);
+            } else {
+                ours.insert(print);
+            }
+        }
+        let unmatched = prints
+            .iter()
+            .zip(0_u32..)
+            .filter(|(print, _)| !ours.contains(print))
+            .map(|(_, at)| at)
+            .collect();
+        Ok((positions, unmatched))
+    }
+
+    fn send_entries(
+        &self,
+        dir: DirIndex,
+        entries: &[Entry],
+        positions: &[usize],
+        unmatched: Vec<u32>,
+    ) -> Result<(), Error> {
+        let mut rest = positions
+            .iter()
+            .filter_map(|&at| entries.get(at))
+            .peekable();
+        while rest.peek().is_some() {
+            let entries = take_part(&mut rest);
+            let unmatched = Vec::new();
+            self.say(&ToReceiver::Entries {
+                dir,
+                entries,
+                last: false,
+                unmatched,
+            })?;
+        }
+        // Up to five bytes each: a message holds those of any directory below 200,000 entries;
+        // beyond that the frame limit speaks up.
+        self.say(&ToReceiver::Entries {
+            dir,
+            entries: Vec::new(),
+            last: true,
+            unmatched,
+        })
+    }
+
+    pub(super) fn verdicts(
+        &mut self,
+        dir: DirIndex,
+        more: Vec<Verdict>,
+        last: bool,
+    ) -> Result<(), Error> {
+        if dir == 0 && self.root_verdict_due {
+            self.root_verdict_due = false;
+            return self.report_root(&more);
+        }
+        let at = self.find(dir)?;
+        let Some(pending) = self.window.get_mut(at) else {
+            return Err(unasked(dir));
+        };
+        let Stage::Sent {
+            positions,
+            verdicts,
+        } = &mut pending.stage
+        else {
+            return Err(unasked(dir));
+        };
+        let in_range = |v: &Verdict| (v.entry as usize) < positions.len();
+        let ascending = |a: &Verdict, b: &Verdict| a.entry < b.entry;
+        if !more.iter().all(in_range)
+            || verdicts
+                .last()
+                .zip(more.first())
+                .is_some_and(|(a, b)| !ascending(a, b))
+            || !more.is_sorted_by(ascending)
+        {
+            return Err(Error::peer(format_args!(
+                "verdicts on directory {dir} out of order"
+            )));
+        }
+        verdicts.extend(more);
+        if !last {
+            return Ok(());
+        }
+        let (positions, verdicts) = (std::mem::take(positions), std::mem::take(verdicts));
+        let held = Arc::clone(&pending.held);
+        for verdict in &verdicts {
+            if verdict.want == Want::Nothing {
+                continue;
+            }
+            let position = positions.get(verdict.entry as usize).copied();
+            let file = position
+                .and_then(|at| FileSource::new(&held, at, verdict.entry))
+                .ok_or_else(|| Error::peer("content wanted of what has none"))?;
+            if self.options.dry_run {
+                continue;
+            }
+            if verdict.want == Want::Delta {
+                self.deltas
+                    .insert((dir, verdict.entry), DeltaTask::new(file));
+            } else {
+                self.files.push_back(file);
+            }
+        }
+        pending_set(
+            self,
+            at,
+            Stage::Judged {
+                positions,
+                verdicts,
+            },
+        );
+        self.report()
+    }
+
+    /// Sends a directory that the receiver lacks: its entries, then the content.
+    pub(super) fn push_dir(&mut self, held: &Arc<HeldDir>) -> Result<(), Error> {
+        let dir = &held.dir;
+        let mut rest = dir.entries.iter().peekable();
+        loop {
+            let entries = take_part(&mut rest);
+            let last = rest.peek().is_none();
+            let (index, parent, name) = (dir.index, dir.parent, dir.name().to_vec());
+            self.say(&ToReceiver::NewDir {
+                dir: index,
+                parent,
+                name,
+                entries,
+                last,
+            })?;
+            if last {
+                break;
+            }
+        }
+        let has_content = |at: &usize| {
+            dir.entries
+                .get(*at)
+                .is_some_and(|e| e.is_file() && e.link_to.is_none())
+        };
+        let mut files = (0..dir.entries.len())
+            .filter(has_content)
+            .filter_map(|at| FileSource::new(held, at, u32::try_from(at).ok()?));
+        self.send_files(&mut files)?;
+        self.say(&ToReceiver::NewDirDone { dir: dir.index })
+    }
+
+    fn find(&self, dir: DirIndex) -> Result<usize, Error> {
+        self.window
+            .binary_search_by_key(&dir, |pending| pending.held.dir.index)
+            .map_err(|_| unasked(dir))
+    }
+
+    /// Takes the directories at the front whose outcome is known out of the window.
+    pub(super) fn next_resolved(&mut self) -> Option<PendingDir> {
+        if self.root_verdict_due || !self.window.front()?.stage.is_resolved() {
+            return None;
+        }
+        self.window.pop_front()
+    }
+}
+
+fn pending_set(sender: &mut Sender<'_>, at: usize, stage: Stage) {
+    if let Some(pending) = sender.window.get_mut(at) {
+        pending.stage = stage;
+    }
+}
+
+/// As many entries as go into one message.
+fn take_part<'a>(rest: &mut std::iter::Peekable<impl Iterator<Item = &'a Entry>>) -> Vec<Entry> {
+    let mut part = Vec::new();
+    let mut len = 0;
+    while let Some(entry) = rest.next_if(|_| len < MESSAGE_LEN) {
+        let links = entry.symlink_target().map_or(0, <[u8]>::len)
+            + entry.link_to.as_ref().map_or(0, Vec::len);
+        len += entry.name.len() + links + ENTRY_LEN_MAX;
+        part.push(entry.clone());
+    }
+    part
+}
+
+fn unasked(dir: DirIndex) -> Error {
+    Error::peer(format_args!(
+        "an answer about directory {dir} that is not due"
+    ))
+}

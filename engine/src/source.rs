@@ -1,0 +1,195 @@
+//! The source tree: one or several SRC arguments seen as a single tree. `SRC/` gives its contents,
+//! `SRC` gives itself; where two give the same name, the first wins, directories are merged, and a
+//! directory wins over anything else.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{Mode, OFlags, openat};
+
+use crate::entry::Entry;
+use crate::fs::{Listed, Root, stat};
+use crate::path::{RelPath, Shown};
+
+/// Where a directory of the source tree takes entries from: one directory on disk, or one name
+/// in it.
+#[derive(Clone, Debug)]
+pub(crate) struct Layer {
+    pub(crate) root: Arc<Root>,
+    pub(crate) path: RelPath,
+    /// Take only this name; the tree shows it as `shown`.
+    pub(crate) only: Option<OnlyName>,
+    /// Device of the SRC argument, for `-x`; with `only`, of that entry.
+    pub(crate) dev: u64,
+}
+
+/// A single name taken from a directory.
+#[derive(Clone, Debug)]
+pub(crate) struct OnlyName {
+    pub(crate) on_disk: Vec<u8>,
+    pub(crate) shown: Vec<u8>,
+}
+
+/// The SRC arguments, opened.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) layers: Vec<Layer>,
+    /// Metadata of the root, if a `SRC/` argument gives it.
+    pub(crate) root_entry: Option<Entry>,
+    /// Arguments that could not be opened, with the reason.
+    pub(crate) failed: Vec<(OsString, io::Error)>,
+    /// The only argument names one entry that is not a directory.
+    pub(crate) single: bool,
+}
+
+impl Source {
+    /// Opens every argument, noting those that cannot be.
+    pub(crate) fn open(arguments: &[OsString]) -> Source {
+        let mut source = Source {
+            layers: Vec::new(),
+            root_entry: None,
+            failed: Vec::new(),
+            single: false,
+        };
+        let mut only_is_dir = false;
+        for argument in arguments {
+            let opened = if gives_contents(argument.as_bytes()) {
+                source.open_contents(argument)
+            } else {
+                source
+                    .open_name(argument)
+                    .map(|is_dir| only_is_dir = is_dir)
+            };
+            if let Err(e) = opened {
+                source.failed.push((argument.clone(), e));
+            }
+        }
+        source.single = arguments.len() == 1
+            && !only_is_dir
+            && source
+                .layers
+                .first()
+                .is_some_and(|layer| layer.only.is_some());
+        source
+    }
+
+    fn open_contents(&mut self, argument: &OsString) -> io::Result<()> {
+        let root = Root::open(Path::new(argument))?;
+        let listed = stat(&root, c".")?;
+        self.root_entry.get_or_insert(listed.entry);
+        self.layers.push(Layer {
+            root: Arc::new(root),
+            path: RelPath::root(),
+            only: None,
+            dev: listed.dev,
+        });
+        Ok(())
+    }
+
+    fn open_name(&mut self, argument: &OsString) -> io::Result<bool> {
+        let bytes = argument.as_bytes();
+        let (parent, name) = match bytes.iter().rposition(|&b| b == b'/') {
+            Some(0) => (&b"/"[..], &bytes[1..]),
+            Some(at) => (&bytes[..at], &bytes[at + 1..]),
+            None => (&b"."[..], bytes),
+        };
+        let root = Root::open(&PathBuf::from(OsString::from_vec(parent.to_vec())))?;
+        let listed = stat_name(&root, name)?;
+        let is_dir = listed.entry.is_dir();
+        self.layers.push(Layer {
+            root: Arc::new(root),
+            path: RelPath::root(),
+            only: Some(OnlyName {
+                on_disk: name.to_vec(),
+                shown: name.to_vec(),
+            }),
+            dev: listed.dev,
+        });
+        Ok(is_dir)
+    }
+
+    /// Gives the single entry another name in the tree.
+    pub(crate) fn rename_single(&mut self, name: Vec<u8>) {
+        if let Some(only) = self
+            .layers
+            .first_mut()
+            .and_then(|layer| layer.only.as_mut())
+        {
+            only.shown = name;
+        }
+    }
+}
+
+/// Whether an argument means the contents of a directory: a trailing slash, `.` or `..`.
+fn gives_contents(argument: &[u8]) -> bool {
+    let last = argument.rsplit(|&b| b == b'/').next().unwrap_or(argument);
+    matches!(last, b"" | b"." | b"..")
+}
+
+/// Examines one name of an open directory.
+pub(crate) fn stat_name(dir: impl std::os::fd::AsFd, name: &[u8]) -> io::Result<Listed> {
+    let name = std::ffi::CString::new(name)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "a name with a zero byte"))?;
+    stat(dir, &name)
+}
+
+impl Layer {
+    /// Opens the directory on disk.
+    pub(crate) fn open(&self) -> io::Result<OwnedFd> {
+        self.root.open_dir(&self.path)
+    }
+
+    /// The layer below this one for the subdirectory that the tree shows as `name`.
+    pub(crate) fn child(&self, name: &[u8]) -> Layer {
+        let on_disk = self.only.as_ref().map_or(name, |only| &only.on_disk);
+        Layer {
+            root: Arc::clone(&self.root),
+            path: self.path.join(on_disk),
+            only: None,
+            dev: self.dev,
+        }
+    }
+
+    /// The name on disk of what the tree shows as `name`.
+    pub(crate) fn on_disk<'a>(&'a self, name: &'a [u8]) -> &'a [u8] {
+        self.only.as_ref().map_or(name, |only| &only.on_disk)
+    }
+
+    /// The path on disk as the user would write it, quoted for a message.
+    pub(crate) fn shown(&self, name: &[u8]) -> String {
+        let mut path = self.root.path().to_owned();
+        for part in [self.path.as_bytes(), self.on_disk(name)] {
+            if !part.is_empty() {
+                path.push(OsString::from_vec(part.to_vec()));
+            }
+        }
+        Shown(path.as_os_str().as_bytes()).to_string()
+    }
+}
+
+/// Opens a regular file of the source for reading; a symlink, fifo or device that took its place
+/// meanwhile is not opened, or not read.
+pub(crate) fn open_file(dir: &OwnedFd, name: &[u8]) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    Ok(File::from(openat(dir, name, flags, Mode::empty())?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trailing_slash_or_dot_means_the_contents() {
+        for contents in ["a/", "a/.", ".", "..", "a/..", "/", "./"] {
+            assert!(gives_contents(contents.as_bytes()), "{contents}");
+        }
+        for name in ["a", "a/b", "./b", ".b", "a/.b", "..b"] {
+            assert!(!gives_contents(name.as_bytes()), "{name}");
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Staging: where entries are made before they become visible. `.hasync/stage/<session>` in the
+//! target root, mode 0700, locked for as long as the session lives. A directory that names cannot
+//! be moved into from there (another mount) gets a `.hasync` of its own.
+//!
+//! `.hasync` exists on disk from before the first change of a push until after its last one: an
+//! interrupted push leaves at most that, and the next one removes it.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RawDir, flock, mkdirat, openat, unlinkat};
+use rustix::io::Errno;
+
+use crate::fs::{DirId, Root, dir_id, remove_tree};
+use crate::path::{RESERVED_NAME, RelPath};
+
+const STAGE_NAME: &[u8] = b"stage";
+
+/// How often a session's directory is made again when another session's cleaning races it.
+const MAKE_ATTEMPTS: usize = 10;
+
+/// A directory to make entries in.
+#[derive(Debug)]
+pub(crate) struct StageDir {
+    fd: OwnedFd,
+    /// The directory that holds its `.hasync`.
+    holder: OwnedFd,
+    session: Vec<u8>,
+}
+
+impl AsFd for StageDir {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// All staging directories of one session, made when first needed.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    root: Arc<Root>,
+    by_mount: HashMap<(u64, u64), Arc<StageDir>>,
+    next_name: u64,
+}
+
+impl Stage {
+    pub(crate) fn new(root: Arc<Root>) -> Self {
+        Stage {
+            root,
+            by_mount: HashMap::new(),
+            next_name: 0,
+        }
+    }
+
+    /// The staging directory whose entries can be moved into the open directory `dir`.
+    pub(crate) fn for_dir(&mut self, dir: &OwnedFd) -> io::Result<Arc<StageDir>> {
+        let DirId { mount, .. } = dir_id(dir)?;
+        if let Some(stage) = self.by_mount.get(&mount) {
+            return Ok(Arc::clone(stage));
+        }
+        let root_mount = dir_id(&*self.root)?.mount;
+        let holder = if mount == root_mount {
+            self.root.as_fd()
+        } else {
+            dir.as_fd()
+        };
+        let stage = Arc::new(make(holder)?);
+        self.by_mount.insert(mount, Arc::clone(&stage));
+        Ok(stage)
+    }
+
+    /// Whether [`for_dir`](Self::for_dir) would have to make a staging directory.
+    pub(crate) fn is_new(&self, dir: &OwnedFd) -> io::Result<bool> {
+        Ok(!self.by_mount.contains_key(&dir_id(dir)?.mount))
+    }
+
+    /// A name that no other entry of this session's staging has.
+    pub(crate) fn fresh_name(&mut self) -> Vec<u8> {
+        self.next_name += 1;
+        format!("{}", self.next_name).into_bytes()
+    }
+
+    /// One descriptor for every mount that was staged on, to flush it by.
+    pub(crate) fn mounts(&self) -> Vec<Arc<StageDir>> {
+        self.by_mount.values().map(Arc::clone).collect()
+    }
+
+    /// Removes this session's staging, and `.hasync` itself where nothing else needs it.
+    pub(crate) fn remove(&mut self) -> io::Result<()> {
+        let mut result = Ok(());
+        for (_, stage) in self.by_mount.drain() {
+            let removed = remove_session(&stage.holder, &stage.session);
+            result = result.and(removed);
+        }
+        result
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        // After an error: give the space back. What cannot be removed, the next push removes.
+        let _ = self.remove();
+    }
+}
+
+/// Removes what interrupted sessions left in the `.hasync` of directory `dir` of `root`; sessions
+/// still running hold their lock and are left alone. Returns whether there was anything.
+pub(crate) fn clean_leftovers(root: &Root, dir: &RelPath) -> io::Result<bool> {
+    let holder = root.open_dir(dir)?;
+    let stage = match open_stage(&holder) {
+        Ok(stage) => stage,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            // Killed between two steps of making or removing it.
+            return Ok(unlinkat(&holder, RESERVED_NAME, AtFlags::REMOVEDIR).is_ok());
+        }
+        Err(e) => return Err(e),
+    };
+    let mut any = false;
+    for session in names(&stage)? {
+        let Ok(fd) = open_dir(&stage, &session) else {
+            continue;
+        };
+        if flock(&fd, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            remove_tree(&stage, &session)?;
+            any = true;
+        }
+    }
+    remove_if_empty(&holder)?;
+    Ok(any)
+}
+
+fn make(holder: impl AsFd) -> io::Result<StageDir> {
+    let holder = openat(
+        &holder,
+        ".",
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    let mut random = [0; 8];
+    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
+    let session = format!("{:016x}", u64::from_le_bytes(random)).into_bytes();
+    let mut last = Errno::NOENT;
+    for _ in 0..MAKE_ATTEMPTS {
+        match try_make(&holder, &session) {
+            Ok(fd) => {
+                return Ok(StageDir {
+                    fd,
+                    holder,
+                    session,
+                });
+            }
+            // Another session removed a directory that was empty for a moment.
+            Err(Errno::NOENT) => last = Errno::NOENT,
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Err(last.into())
+}
+
+fn try_make(holder: &OwnedFd, session: &[u8]) -> rustix::io::Result<OwnedFd> {
+    mkdir_if_missing(holder, RESERVED_NAME)?;
+    let reserved = open_private(holder, RESERVED_NAME)?;
+    mkdir_if_missing(&reserved, STAGE_NAME)?;
+    let stage = open_private(&reserved, STAGE_NAME)?;
+    mkdir_if_missing(&stage, session)?;
+    let fd = open_private(&stage, session)?;
+    flock(&fd, FlockOperation::LockExclusive)?;
+    // A cleaner may have removed it before it was locked.
+    open_private(&stage, session)?;
+    Ok(fd)
+}
+
+fn mkdir_if_missing(dir: &OwnedFd, name: &[u8]) -> rustix::io::Result<()> {
+    match mkdirat(dir, name, Mode::RWXU) {
+        Err(Errno::EXIST) => Ok(()),
+        result => result,
+    }
+}
+
+/// Opens a directory that only this user may have made: anybody else's could be a trap.
+fn open_private(dir: &OwnedFd, name: &[u8]) -> rustix::io::Result<OwnedFd> {
+    let fd = open_dir(dir, name)?;
+    let stat = rustix::fs::fstat(&fd)?;
+    if stat.st_uid != rustix::process::geteuid().as_raw() || stat.st_mode & 0o022 != 0 {
+        return Err(Errno::PERM);
+    }
+    Ok(fd)
+}
+
+fn open_dir(dir: &OwnedFd, name: &[u8]) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat(dir, name, flags, Mode::empty())
+}
+
+fn open_stage(holder: &OwnedFd) -> io::Result<OwnedFd> {
+    let reserved = open_private(holder, RESERVED_NAME)?;
+    Ok(open_private(&reserved, STAGE_NAME)?)
+}
+
+fn remove_session(holder: &OwnedFd, session: &[u8]) -> io::Result<()> {
+    let stage = open_stage(holder)?;
+    remove_tree(&stage, session)?;
+    remove_if_empty(holder)
+}
+
+fn remove_if_empty(holder: &OwnedFd) -> io::Result<()> {
+    let reserved = match open_dir(holder, RESERVED_NAME) {
+        Ok(reserved) => reserved,
+        Err(Errno::NOENT) => return Ok(()),
+        Err(e) => return Err(e.into()),
+    };
+    for (dir, name) in [(&reserved, STAGE_NAME), (holder, RESERVED_NAME)] {
+        match unlinkat(dir, name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            // Another session's.
+            Err(Errno::NOTEMPTY | Errno::EXIST) => return Ok(()),
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(())
+}
+
+fn names(dir: &OwnedFd) -> io::Result<Vec<Vec<u8>>> {
+    let mut buffer = Vec::with_capacity(4096);
+    let mut records = RawDir::new(dir, buffer.spare_capacity_mut());
+    let mut names = Vec::new();
+    while let Some(record) = records.next() {
+        let record = record?;
+        let name = record.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push(name.to_vec());
+        }
+    }
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn leftovers_go_and_running_sessions_stay() {
+        let temp = tempfile::tempdir().unwrap();
+        let root = Arc::new(Root::open(temp.path()).unwrap());
+        let dir = root.open_dir(&RelPath::root()).unwrap();
+        let mut running = Stage::new(Arc::clone(&root));
+        let session = running.for_dir(&dir).unwrap().session.clone();
+        let left = temp.path().join(".hasync/stage/dead");
+        std::fs::create_dir_all(left.join("deep/er")).unwrap();
+        assert!(clean_leftovers(&root, &RelPath::root()).unwrap());
+        assert!(!left.exists());
+        let session = String::from_utf8(session).unwrap();
+        assert!(temp.path().join(".hasync/stage").join(session).exists());
+        running.remove().unwrap();
+        assert!(!temp.path().join(".hasync").exists());
+        assert!(!clean_leftovers(&root, &RelPath::root()).unwrap());
+    }
+}

@@ -1,0 +1,34 @@
+//! The encoding of messages: serde through bincode 2, variable-length integers, little endian.
+//! bincode is archived upstream and pinned; this module is the only one that names it.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::frame::FRAME_LEN_MAX;
+use crate::error::Error;
+
+/// Upper bound on what one message may claim to hold when it is decoded, whatever lengths the
+/// peer wrote: a few times the frame, since small items grow in memory.
+const DECODE_LIMIT: usize = 8 * FRAME_LEN_MAX;
+
+/// Appends the encoding of `message` to `out`.
+pub(crate) fn encode<T: Serialize>(message: &T, out: &mut Vec<u8>) -> Result<(), Error> {
+    bincode::serde::encode_into_std_write(message, out, bincode::config::standard())
+        .map(|_| ())
+        .map_err(|e| Error::peer(format_args!("cannot encode a message: {e}")))
+}
+
+/// Decodes one message that fills `bytes` exactly.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    let config = bincode::config::standard().with_limit::<DECODE_LIMIT>();
+    let (message, used) = bincode::serde::decode_from_slice(bytes, config)
+        .map_err(|e| Error::peer(format_args!("a message that does not decode: {e}")))?;
+    if used == bytes.len() {
+        Ok(message)
+    } else {
+        let rest = bytes.len() - used;
+        Err(Error::peer(format_args!(
+            "a message with {rest} bytes after its end"
+        )))
+    }
+}

@@ -1,0 +1,194 @@
+//! The messages, one enum for each direction. Directories are named by index; entries by their
+//! position in the list in which the sender announced them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::{DirDigest, EntryPrint, TimeStore};
+use crate::entry::{Entry, Sum, Time};
+use crate::error::ErrorKind;
+use crate::ids::{IdKind, NamedGroup};
+use crate::observer::{Action, Differences, Kind, Warning};
+use crate::options::Options;
+
+/// Number of a directory: its position in the sender's canonical order. 0 is the root.
+pub(crate) type DirIndex = u64;
+
+/// The first message of the sender.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Hello {
+    pub(crate) options: Options,
+    /// Target path as the user typed it.
+    #[serde(with = "serde_bytes")]
+    pub(crate) destination: Vec<u8>,
+    /// The source is one entry that is not a directory, so that the destination may name it.
+    pub(crate) single: bool,
+    /// Key of this session's digests, random.
+    pub(crate) digest_key: [u8; 32],
+}
+
+/// The receiver's answer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct HelloReply {
+    /// Whether the receiver may set owners and make devices.
+    pub(crate) privileged: bool,
+    pub(crate) settable_groups: Vec<NamedGroup>,
+    pub(crate) time_store: TimeStore,
+    /// Name that the single source entry gets.
+    #[serde(with = "serde_bytes")]
+    pub(crate) rename: Option<Vec<u8>>,
+    /// The target root was missing, and was made or in a dry run would be.
+    pub(crate) created_root: bool,
+    /// The receiver will be silent for at most this long.
+    pub(crate) ping_ms: u64,
+}
+
+/// What the sender says.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum ToReceiver {
+    Hello(Box<Hello>),
+    /// Name of an id, before its first use.
+    Id {
+        kind: IdKind,
+        id: u32,
+        #[serde(with = "serde_bytes")]
+        name: Vec<u8>,
+    },
+    /// The root's own metadata, before the root's `Dir`, if the root itself is mirrored; its name
+    /// means nothing. The answer is a `Verdicts` on directory 0, before any other.
+    RootEntry(Entry),
+    /// A directory of the source, in canonical order. The receiver answers `Differs`, `Lacks`, or
+    /// nothing but a later `Compared` if the digests are equal.
+    Dir {
+        dir: DirIndex,
+        parent: DirIndex,
+        #[serde(with = "serde_bytes")]
+        name: Vec<u8>,
+        digest: DirDigest,
+        /// Whether the whole directory is known, so that what it lacks may be deleted.
+        complete: bool,
+    },
+    /// Answer to `Differs`: the entries whose prints were not among the receiver's; in the last
+    /// part, the receiver's prints that matched nothing, by position.
+    Entries {
+        dir: DirIndex,
+        entries: Vec<Entry>,
+        last: bool,
+        unmatched: Vec<u32>,
+    },
+    /// A directory that the receiver lacks, with all its entries; content follows unasked.
+    NewDir {
+        dir: DirIndex,
+        parent: DirIndex,
+        #[serde(with = "serde_bytes")]
+        name: Vec<u8>,
+        entries: Vec<Entry>,
+        last: bool,
+    },
+    /// All content of a `NewDir` has been sent.
+    NewDirDone {
+        dir: DirIndex,
+    },
+    /// `Data` frames with the ops of this file follow, then `FileEnd`.
+    FileBegin {
+        dir: DirIndex,
+        entry: u32,
+        /// Length that the file had when it was opened.
+        len: u64,
+        /// Its modification time then, if it differs from the announced one.
+        mtime: Option<Time>,
+    },
+    /// The file is complete and has this sum; without a sum it is to be thrown away.
+    FileEnd {
+        sum: Option<Sum>,
+    },
+    /// The content cannot be read: the entry stays as it is.
+    FileSkipped {
+        dir: DirIndex,
+        entry: u32,
+    },
+    /// Everything asked for has been sent. `deletable`: the source was read completely and
+    /// without an error, so that deletions may run.
+    ContentDone {
+        deletable: bool,
+    },
+    /// Nothing; the sender is alive.
+    Ping,
+}
+
+/// What the receiver is to do about one entry of an `Entries` list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Verdict {
+    pub(crate) entry: u32,
+    pub(crate) action: Action,
+    pub(crate) differences: Differences,
+    pub(crate) want: Want,
+}
+
+/// The content that a verdict asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Want {
+    Nothing,
+    /// The whole content.
+    Whole,
+    /// A delta against a signature, which follows in `Signature` frames.
+    Delta,
+}
+
+/// What the receiver says.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum ToSender {
+    HelloReply(Box<HelloReply>),
+    /// The digests differ; these are the prints of the receiver's entries, in canonical order.
+    Differs {
+        dir: DirIndex,
+        prints: Vec<EntryPrint>,
+        last: bool,
+    },
+    /// The receiver has no such directory, nor anything below it.
+    Lacks {
+        dir: DirIndex,
+    },
+    /// Every directory below this index that needed an answer has had it.
+    Compared {
+        below: DirIndex,
+    },
+    /// What happens to the entries of an `Entries` list; entries not named are as they should be.
+    Verdicts {
+        dir: DirIndex,
+        verdicts: Vec<Verdict>,
+        last: bool,
+    },
+    /// A delta ended in a wrong sum: send the whole file.
+    Again {
+        dir: DirIndex,
+        entry: u32,
+    },
+    /// A delta is applied, or was given up: the sender may forget the file.
+    Settled {
+        dir: DirIndex,
+        entry: u32,
+    },
+    /// An entry that is, or in a dry run would be, removed.
+    Deleted {
+        #[serde(with = "serde_bytes")]
+        path: Vec<u8>,
+        kind: Kind,
+    },
+    /// What `--max-delete` kept from being removed.
+    DeletionsStopped {
+        count: u64,
+    },
+    Warning(Warning),
+    Note(String),
+    /// The session ends here, for this reason.
+    Fatal {
+        kind: ErrorKind,
+        message: String,
+    },
+    /// Everything is done. `durable`: and flushed to disk.
+    Done {
+        durable: bool,
+    },
+    /// Nothing; the receiver is alive.
+    Ping,
+}

@@ -1,0 +1,16 @@
+//! What travels between the halves: a preamble, then frames; most carry one message, the rest raw
+//! file data. `PROTOCOL.md` describes every byte and changes together with this module.
+
+mod codec;
+mod frame;
+mod message;
+mod pack;
+mod preamble;
+
+pub(crate) use codec::decode;
+pub(crate) use frame::{FRAME_LEN_MAX, FrameKind, FrameReader, FrameWriter};
+pub(crate) use message::{DirIndex, Hello, HelloReply, ToReceiver, ToSender, Verdict, Want};
+pub(crate) use pack::{
+    PACK_HEADER_LEN_MAX, PackedFile, SignatureChunk, parse_pack, patch_packed, put_packed_header,
+};
+pub(crate) use preamble::{PREAMBLE_LEN, check_preamble, preamble};

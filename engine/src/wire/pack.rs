@@ -1,0 +1,200 @@
+//! The payloads that are not messages: packs of whole small files, and pieces of signatures. (Ops
+//! have their own encoding, in `delta`.) Integers are little endian and of fixed width.
+
+use crate::entry::{Sum, Time};
+use crate::error::Error;
+use crate::wire::DirIndex;
+
+/// Longest header of a packed file: entry, flags, length, sum, time.
+pub(crate) const PACK_HEADER_LEN_MAX: usize = 4 + 1 + 4 + 32 + 12;
+
+const FLAG_MTIME: u8 = 1;
+
+/// One whole file out of a pack.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct PackedFile<'a> {
+    pub(crate) entry: u32,
+    /// Set if the file's time had changed since it was announced.
+    pub(crate) mtime: Option<Time>,
+    pub(crate) sum: Sum,
+    pub(crate) content: &'a [u8],
+}
+
+/// Appends a file's header with room for length and sum; the content follows it directly, then
+/// [`patch_packed`] completes the header.
+pub(crate) fn put_packed_header(out: &mut Vec<u8>, entry: u32, mtime: Option<Time>) {
+    out.extend_from_slice(&entry.to_le_bytes());
+    out.push(if mtime.is_some() { FLAG_MTIME } else { 0 });
+    if let Some(mtime) = mtime {
+        out.extend_from_slice(&mtime.secs.to_le_bytes());
+        out.extend_from_slice(&mtime.nanos.to_le_bytes());
+    }
+    out.extend_from_slice(&[0; 4 + 32]);
+}
+
+/// Completes the header that ends where the content, `out[content_at..]`, begins.
+pub(crate) fn patch_packed(out: &mut [u8], content_at: usize) {
+    let (head, content) = out.split_at_mut(content_at);
+    let sum = blake3::hash(content);
+    let at = head.len() - 36;
+    head[at..at + 4].copy_from_slice(&(content.len() as u32).to_le_bytes());
+    head[at + 4..].copy_from_slice(sum.as_bytes());
+}
+
+/// Splits a pack: the directory, and its files one by one.
+pub(crate) fn parse_pack(
+    payload: &[u8],
+) -> Result<
+    (
+        DirIndex,
+        impl Iterator<Item = Result<PackedFile<'_>, Error>>,
+    ),
+    Error,
+> {
+    let mut rest = Bytes(payload);
+    let dir = rest.u64()?;
+    let files = std::iter::from_fn(move || (!rest.0.is_empty()).then(|| parse_packed(&mut rest)));
+    Ok((dir, files))
+}
+
+fn parse_packed<'a>(rest: &mut Bytes<'a>) -> Result<PackedFile<'a>, Error> {
+    let entry = rest.u32()?;
+    let mtime = match rest.u8()? {
+        0 => None,
+        FLAG_MTIME => {
+            let time = Time {
+                secs: rest.u64()? as i64,
+                nanos: rest.u32()?,
+            };
+            if time.nanos >= 1_000_000_000 {
+                return Err(Error::peer(format_args!(
+                    "{} nanoseconds in a second",
+                    time.nanos
+                )));
+            }
+            Some(time)
+        }
+        flags => {
+            return Err(Error::peer(format_args!(
+                "unknown flags {flags:#x} in a pack"
+            )));
+        }
+    };
+    let len = rest.u32()?;
+    let sum = *rest.array::<32>()?;
+    let content = rest.slice(len as usize)?;
+    Ok(PackedFile {
+        entry,
+        mtime,
+        sum,
+        content,
+    })
+}
+
+/// A piece of the signature of one entry's basis.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct SignatureChunk<'a> {
+    pub(crate) dir: DirIndex,
+    pub(crate) entry: u32,
+    pub(crate) last: bool,
+    pub(crate) bytes: &'a [u8],
+}
+
+impl<'a> SignatureChunk<'a> {
+    pub(crate) fn put(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.dir.to_le_bytes());
+        out.extend_from_slice(&self.entry.to_le_bytes());
+        out.push(self.last.into());
+        out.extend_from_slice(self.bytes);
+    }
+
+    pub(crate) fn parse(payload: &'a [u8]) -> Result<Self, Error> {
+        let mut rest = Bytes(payload);
+        let (dir, entry, last) = (rest.u64()?, rest.u32()?, rest.u8()?);
+        if last > 1 {
+            return Err(Error::peer(format_args!(
+                "{last} where a signature says if it ends"
+            )));
+        }
+        Ok(SignatureChunk {
+            dir,
+            entry,
+            last: last == 1,
+            bytes: rest.0,
+        })
+    }
+}
+
+/// Takes fixed-width fields off the front of a payload.
+struct Bytes<'a>(&'a [u8]);
+
+impl<'a> Bytes<'a> {
+    fn array<const N: usize>(&mut self) -> Result<&'a [u8; N], Error> {
+        let (array, rest) = self
+            .0
+            .split_first_chunk::<N>()
+            .ok_or_else(|| Error::peer(format_args!("{} bytes where {N} are due", self.0.len())))?;
+        self.0 = rest;
+        Ok(array)
+    }
+
+    fn slice(&mut self, len: usize) -> Result<&'a [u8], Error> {
+        if len > self.0.len() {
+            return Err(Error::peer(format_args!(
+                "{} bytes where {len} are due",
+                self.0.len()
+            )));
+        }
+        let (slice, rest) = self.0.split_at(len);
+        self.0 = rest;
+        Ok(slice)
+    }
+
+    fn u8(&mut self) -> Result<u8, Error> {
+        self.array::<1>().map(|[byte]| *byte)
+    }
+
+    fn u32(&mut self) -> Result<u32, Error> {
+        self.array().map(|bytes| u32::from_le_bytes(*bytes))
+    }
+
+    fn u64(&mut self) -> Result<u64, Error> {
+        self.array().map(|bytes| u64::from_le_bytes(*bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn packs_round_trip_and_cut_packs_are_errors() {
+        let mut pack = 7_u64.to_le_bytes().to_vec();
+        let mtime = Some(Time { secs: -1, nanos: 5 });
+        for (entry, mtime, content) in [(1, None, &b"one"[..]), (2, mtime, b""), (9, None, b"9")] {
+            put_packed_header(&mut pack, entry, mtime);
+            let at = pack.len();
+            pack.extend_from_slice(content);
+            patch_packed(&mut pack, at);
+        }
+        let (dir, files) = parse_pack(&pack).unwrap();
+        let files: Vec<_> = files.map(Result::unwrap).collect();
+        assert_eq!(dir, 7);
+        assert_eq!(files.len(), 3);
+        assert_eq!(
+            (files[1].entry, files[1].mtime, files[1].content),
+            (2, mtime, &b""[..])
+        );
+        assert_eq!(files[2].sum, *blake3::hash(b"9").as_bytes());
+        for cut in 9..pack.len() {
+            if let Ok((_, files)) = parse_pack(&pack[..cut]) {
+                let files: Vec<_> = files.take(4).collect();
+                assert!(
+                    files.len() < 3 || files.iter().any(Result::is_err),
+                    "cut at {cut}"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Both halves in one process, over a pair of pipes: the engine without any transport.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
+
+use std::ffi::OsString;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use hasync_engine::{
+    Action, Change, Duplex, Error, Observer, Options, ServePolicy, Summary, Warning, push, serve,
+};
+
+#[derive(Default)]
+struct Log {
+    lines: Vec<(Action, String)>,
+    warnings: Vec<String>,
+}
+
+impl Observer for Log {
+    fn change(&mut self, change: &Change<'_>) {
+        self.lines.push((
+            change.action,
+            String::from_utf8_lossy(change.path).into_owned(),
+        ));
+    }
+
+    fn warn(&mut self, warning: &Warning) {
+        self.warnings.push(warning.message.clone());
+    }
+
+    fn note(&mut self, _note: &str) {}
+}
+
+fn run(source: &str, target: &Path, options: &Options) -> (Result<Summary, Error>, Log) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let duplex = |stream: UnixStream| Duplex {
+        reader: Box::new(stream.try_clone().unwrap()),
+        writer: Box::new(stream),
+    };
+    let receiver = duplex(theirs);
+    let half = std::thread::spawn(move || serve(receiver, &ServePolicy::default()));
+    let mut log = Log::default();
+    let target = target.as_os_str().as_encoded_bytes();
+    let result = push(
+        duplex(ours),
+        &[OsString::from(source)],
+        target,
+        options,
+        &mut log,
+    );
+    let served = half.join().unwrap();
+    assert_eq!(result.is_ok(), served.is_ok(), "{result:?} {served:?}");
+    (result, log)
+}
+
+fn push_ok(source: &Path, target: &Path, options: &Options) -> (Summary, Log) {
+    let (result, log) = run(&format!("{}/", source.display()), target, options);
+    let summary = result.unwrap();
+    assert_eq!(log.warnings, Vec::<String>::new());
+    (summary, log)
+}
+
+fn options() -> Options {
+    Options {
+        delete: true,
+        ..Options::archive()
+    }
+}
+
+#[test]
+fn first_copy_then_nothing_then_a_change() {
+    let temp = tempfile::tempdir().unwrap();
+    let (source, target) = (temp.path().join("s"), temp.path().join("t"));
+    for dir in ["a", "a/deep", "b"] {
+        std::fs::create_dir_all(source.join(dir)).unwrap();
+        for number in 0..20 {
+            let content = format!("{dir} {number}").repeat(number * 50);
+            std::fs::write(source.join(dir).join(number.to_string()), content).unwrap();
+        }
+    }
+    let big: Vec<u8> = (0..3_000_000_u32).flat_map(u32::to_le_bytes).collect();
+    std::fs::write(source.join("big"), &big).unwrap();
+    std::os::unix::fs::symlink("nowhere", source.join("link")).unwrap();
+
+    let (first, _) = push_ok(&source, &target, &options());
+    assert_eq!(first.transferred_files, 61);
+    assert!(first.durable);
+    assert_eq!(std::fs::read(target.join("big")).unwrap(), big);
+    assert!(!target.join(".hasync").exists());
+
+    let (second, log) = push_ok(&source, &target, &options());
+    assert_eq!((second.dirs_exchanged, second.transferred_files), (0, 0));
+    assert!(log.lines.is_empty(), "{:?}", log.lines);
+
+    let mut changed = big.clone();
+    changed[5_000_000] ^= 1;
+    std::fs::write(source.join("big"), &changed).unwrap();
+    std::fs::remove_dir_all(source.join("b")).unwrap();
+    let dry = Options {
+        dry_run: true,
+        ..options()
+    };
+    let (_, would) = push_ok(&source, &target, &dry);
+    let (third, did) = push_ok(&source, &target, &options());
+    assert_eq!(would.lines, did.lines);
+    assert_eq!(std::fs::read(target.join("big")).unwrap(), changed);
+    assert!(third.literal_bytes < 1_000_000, "{third:?}");
+    assert_eq!(third.deleted.total(), 21);
+    assert!(!target.join("b").exists());
+    let (fourth, _) = push_ok(&source, &target, &options());
+    assert_eq!(fourth.dirs_exchanged, 0);
+}
+
+#[test]
+fn a_missing_source_deletes_nothing() {
+    let temp = tempfile::tempdir().unwrap();
+    let target = temp.path().join("t");
+    std::fs::create_dir(&target).unwrap();
+    std::fs::write(target.join("kept"), b"").unwrap();
+    let source = temp.path().join("missing");
+    let (result, log) = run(&format!("{}/", source.display()), &target, &options());
+    assert!(result.unwrap().partial);
+    assert_eq!(log.warnings.len(), 1);
+    assert!(target.join("kept").exists());
+}
