@@ -46,7 +46,8 @@ pub(crate) fn set_fd_attrs(file: &File, attrs: &Attrs) -> io::Result<()> {
         fchmod(file, Mode::from_raw_mode(mode))?;
     }
     if let Some(mtime) = attrs.mtime {
-        let mtime = FileTime::from_unix_time(mtime.secs, mtime.nanos);
+        // `filetime` negates the seconds, which the smallest number does not survive.
+        let mtime = FileTime::from_unix_time(mtime.secs.max(-i64::MAX), mtime.nanos);
         filetime::set_file_handle_times(file, None, Some(mtime))?;
     }
     Ok(())
