@@ -14,7 +14,7 @@ use crate::fs::{Attrs, set_attrs};
 /// Bytes of zeros worth a hole: the usual block of a file system.
 const HOLE_LEN: usize = 4096;
 
-const ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// Makes an empty regular file that only this process can read, to be filled and then given its
 /// metadata.

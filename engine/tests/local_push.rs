@@ -92,7 +92,7 @@ fn first_copy_then_nothing_then_a_change() {
     assert_eq!((second.dirs_exchanged, second.transferred_files), (0, 0));
     assert!(log.lines.is_empty(), "{:?}", log.lines);
 
-    let mut changed = big.clone();
+    let mut changed = big;
     changed[5_000_000] ^= 1;
     std::fs::write(source.join("big"), &changed).unwrap();
     std::fs::remove_dir_all(source.join("b")).unwrap();

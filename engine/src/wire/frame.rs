@@ -178,14 +178,14 @@ impl FrameWriter {
     }
 
     /// Puts a message of the sender.
-    pub(crate) fn to_receiver(&mut self, message: &ToReceiver) -> Result<(), Error> {
+    pub(crate) fn put_to_receiver(&mut self, message: &ToReceiver) -> Result<(), Error> {
         self.begin(FrameKind::Message);
         encode(message, &mut self.buf)?;
         self.finish()
     }
 
     /// Puts a message of the receiver.
-    pub(crate) fn to_sender(&mut self, message: &ToSender) -> Result<(), Error> {
+    pub(crate) fn put_to_sender(&mut self, message: &ToSender) -> Result<(), Error> {
         self.begin(FrameKind::Message);
         encode(message, &mut self.buf)?;
         self.finish()

@@ -110,7 +110,7 @@ impl Receiver {
         } = doomed;
         entries
             .into_iter()
-            .try_for_each(|(path, kind): (RelPath, Kind)| self.say(&deleted(path, kind)))?;
+            .try_for_each(|(path, kind): (RelPath, Kind)| self.say(&deleted(&path, kind)))?;
         for path in pinned {
             let shown = String::from_utf8_lossy(path.shown()).into_owned();
             self.say(&ToSender::Note(format!(

@@ -4,6 +4,7 @@
 mod content;
 mod dirs;
 mod finish;
+mod new_dirs;
 mod verdicts;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -56,7 +57,7 @@ pub fn serve(link: Duplex, policy: &ServePolicy) -> Result<(), Error> {
         };
         let mut writer = outbox.lock();
         // If the sender is gone, there is nobody to tell.
-        let _ = writer.to_sender(&fatal).and_then(|()| writer.flush());
+        let _ = writer.put_to_sender(&fatal).and_then(|()| writer.flush());
     }
     result
 }
@@ -71,7 +72,7 @@ fn run(reader: &mut FrameReader, outbox: &Outbox, policy: &ServePolicy) -> Resul
         return Err(Error::peer("another message where the hello is due"));
     };
     let ping_ms = ping_ms(hello.options.timeout_ms);
-    let _alive = outbox.keep_alive(ping_ms, |writer| writer.to_sender(&ToSender::Ping));
+    let _alive = outbox.keep_alive(ping_ms, |writer| writer.put_to_sender(&ToSender::Ping));
     let mut receiver = Receiver::start(*hello, outbox, policy, ping_ms)?;
     loop {
         if !reader.has_frame() {
@@ -178,7 +179,7 @@ impl Receiver {
         };
         {
             let mut writer = outbox.lock();
-            writer.to_sender(&ToSender::HelloReply(Box::new(reply)))?;
+            writer.put_to_sender(&ToSender::HelloReply(Box::new(reply)))?;
             writer.flush()?;
         }
         let commit = root
@@ -284,7 +285,7 @@ impl Receiver {
     }
 
     fn say(&self, message: &ToSender) -> Result<(), Error> {
-        self.outbox.lock().to_sender(message)
+        self.outbox.lock().put_to_sender(message)
     }
 
     fn warn(&self, message: String) -> Result<(), Error> {

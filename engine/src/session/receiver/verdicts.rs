@@ -439,7 +439,7 @@ pub(super) fn not_awaited(dir: DirIndex) -> Error {
 }
 
 /// The kind that is shown for an entry on its way out.
-pub(super) fn deleted(path: RelPath, kind: Kind) -> ToSender {
+pub(super) fn deleted(path: &RelPath, kind: Kind) -> ToSender {
     ToSender::Deleted {
         path: path.as_bytes().to_vec(),
         kind,

@@ -64,7 +64,7 @@ pub fn push(
     let window = Arc::new(Window::default());
     let (queue, events) = channel();
     let _alive = outbox.keep_alive(ping_ms(options.timeout_ms), |writer| {
-        writer.to_receiver(&ToReceiver::Ping)
+        writer.put_to_receiver(&ToReceiver::Ping)
     });
     start_reading(reader, queue.clone(), Arc::clone(&read_bytes));
     start_scan(
@@ -134,7 +134,7 @@ fn greet(
         let mut writer = outbox.lock();
         writer.raw(&preamble());
         writer
-            .to_receiver(&ToReceiver::Hello(Box::new(hello)))
+            .put_to_receiver(&ToReceiver::Hello(Box::new(hello)))
             .and_then(|()| writer.flush())
     };
     // If the peer is not hasync, what it sent says more than the failure to write to it.
@@ -457,7 +457,7 @@ impl Sender<'_> {
     }
 
     fn say(&self, message: &ToReceiver) -> Result<(), Error> {
-        self.outbox.lock().to_receiver(message)
+        self.outbox.lock().put_to_receiver(message)
     }
 }
 

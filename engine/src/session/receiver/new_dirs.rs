@@ -1,0 +1,204 @@
+//! Directories that the target lacks: made in staging with everything directly in them, and put in
+//! place when complete. Their subdirectories follow the same way, into the directory then in place.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{Mode, OFlags, mkdirat, openat};
+
+use super::dirs::{DirState, Phase};
+use super::verdicts::not_awaited;
+use super::{Receiver, ends_push};
+use crate::apply::create_node;
+use crate::commit::{Intent, Staged};
+use crate::entry::{Body, Entry};
+use crate::error::{Error, ErrorKind};
+use crate::fs::{Attrs, set_fd_attrs};
+use crate::path::{RelPath, Shown};
+use crate::wire::DirIndex;
+
+impl Receiver {
+    /// A directory that the target lacks, or another part of its entries.
+    pub(super) fn new_dir(
+        &mut self,
+        dir: DirIndex,
+        parent: DirIndex,
+        name: &[u8],
+        entries: Vec<Entry>,
+        last: bool,
+    ) -> Result<(), Error> {
+        let mut state = match self.dirs.remove(&dir) {
+            Some(state) => state,
+            None => {
+                let path = match self.lacking.remove(&dir) {
+                    Some(path) => {
+                        self.new_ancestors = vec![(dir, path.clone())];
+                        path
+                    }
+                    None => Self::path_below(&mut self.new_ancestors, dir, parent, name)?,
+                };
+                self.begin_new_dir(path)?
+            }
+        };
+        let first = state.announce(entries)?;
+        let announced = std::mem::take(&mut state.entries);
+        for entry in announced.get(first..).unwrap_or_default() {
+            self.new_entry(&state, entry)?;
+        }
+        state.entries = announced;
+        let _ = last;
+        self.dirs.insert(dir, state);
+        Ok(())
+    }
+
+    fn begin_new_dir(&mut self, path: RelPath) -> Result<DirState, Error> {
+        let Some(entry) = self.new_dirs.remove(&path) else {
+            let shown = Shown(path.shown());
+            self.warn(format!(
+                "directory {shown} vanished on the target while it was compared; push again"
+            ))?;
+            return Ok(DirState::new(path, Phase::Failed));
+        };
+        match self.stage_dir(&path, &entry) {
+            Err(e) if ends_push(&e) => Err(e),
+            Err(e) => {
+                self.warn(e.message)?;
+                Ok(DirState::new(path, Phase::Failed))
+            }
+            Ok((staged, fd, attrs)) => {
+                let mut state = DirState::new(path, Phase::New { staged, fd, attrs });
+                let setgid = attrs.mode.is_some_and(|mode| mode & 0o2000 != 0);
+                if setgid && !self.options.group {
+                    state.inherited_gid = attrs
+                        .gid
+                        .or_else(|| Some(rustix::process::getegid().as_raw()));
+                }
+                Ok(state)
+            }
+        }
+    }
+
+    /// Makes an empty directory in staging, private for now, and says what metadata it is to get.
+    fn stage_dir(
+        &mut self,
+        path: &RelPath,
+        entry: &Entry,
+    ) -> Result<(Staged, OwnedFd, Attrs), Error> {
+        let parent = path
+            .split()
+            .map_or_else(RelPath::root, |(parent, _)| parent);
+        let staged = self.commit()?.stage_for(&parent)?;
+        let inherited = self.inherited_gid(&parent);
+        let attrs = self.judge().made_attrs(&self.ids, entry, None, inherited);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = mkdirat(&*staged.stage, &*staged.name, Mode::RWXU)
+            .and_then(|()| openat(&*staged.stage, &*staged.name, flags, Mode::empty()))
+            .map_err(|e| {
+                let what = format_args!("make directory {} on the target", Shown(path.shown()));
+                Error::file(what, &e.into())
+            })?;
+        Ok((staged, fd, attrs))
+    }
+
+    /// An entry of a new directory: what has no content is made at once.
+    fn new_entry(&mut self, state: &DirState, entry: &Entry) -> Result<(), Error> {
+        let Phase::New { fd, .. } = &state.phase else {
+            return Ok(());
+        };
+        if entry.link_to.is_some() {
+            self.pend_link(&state.path, entry);
+            return Ok(());
+        }
+        match entry.body {
+            Body::File { .. } | Body::Unmirrored(_) => Ok(()),
+            Body::Dir => {
+                self.new_dirs
+                    .insert(state.path.join(&entry.name), entry.clone());
+                Ok(())
+            }
+            _ => {
+                let attrs = self
+                    .judge()
+                    .made_attrs(&self.ids, entry, None, state.inherited_gid);
+                let Err(e) = create_node(fd, &entry.name, entry, &attrs) else {
+                    return Ok(());
+                };
+                let path = state.path.join(&entry.name);
+                let e = Error::file(
+                    format_args!("make {} on the target", Shown(path.shown())),
+                    &e,
+                );
+                if ends_push(&e) {
+                    Err(e)
+                } else {
+                    self.warn(e.message)
+                }
+            }
+        }
+    }
+
+    /// All content of a new directory has arrived: it can be seen.
+    pub(super) fn new_dir_done(&mut self, dir: DirIndex) -> Result<(), Error> {
+        let state = self.dirs.remove(&dir).ok_or_else(|| not_awaited(dir))?;
+        match state.phase {
+            Phase::New { staged, fd, attrs } => self.place_dir(&state.path, staged, fd, attrs),
+            Phase::Failed => Ok(()),
+            Phase::Differs { .. } | Phase::Judged => Err(not_awaited(dir)),
+        }
+    }
+
+    fn place_dir(
+        &mut self,
+        path: &RelPath,
+        staged: Staged,
+        fd: OwnedFd,
+        attrs: Attrs,
+    ) -> Result<(), Error> {
+        let mut now = Attrs {
+            mtime: None,
+            ..attrs
+        };
+        let privileged = self.privileged;
+        let commit = self.commit()?;
+        if let Some(time) = attrs.mtime {
+            commit.set_dir_time(path.clone(), time);
+        }
+        if let Some(mode) = attrs
+            .mode
+            .filter(|mode| !privileged && mode & 0o700 != 0o700)
+        {
+            // Its own subdirectories have still to be put into it.
+            commit.set_dir_mode(path.clone(), mode);
+            now.mode = Some(mode | 0o700);
+        }
+        let Some((dir, name)) = path.split().map(|(dir, name)| (dir, name.to_vec())) else {
+            return Err(Error::peer("a new root"));
+        };
+        if let Err(e) = set_fd_attrs(&File::from(fd), &now) {
+            let what = format_args!("set the metadata of {} on the target", Shown(path.shown()));
+            self.warn(Error::file(what, &e).message)?;
+        }
+        let place = Intent::Place {
+            staged,
+            dir,
+            name,
+            is_dir: true,
+            over_tree: false,
+        };
+        self.commit()?.add(place)
+    }
+
+    /// Makes the directories that were announced and whose entries never came: mount points under
+    /// `-x`, and those that the sender could not read.
+    pub(super) fn make_bare_dirs(&mut self) -> Result<(), Error> {
+        for (path, entry) in std::mem::take(&mut self.new_dirs) {
+            self.commit()?.run()?;
+            match self.stage_dir(&path, &entry) {
+                Ok((staged, fd, attrs)) => self.place_dir(&path, staged, fd, attrs)?,
+                Err(e) if e.kind == ErrorKind::FileIo => self.warn(e.message)?,
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+}
