@@ -1,0 +1,60 @@
+//! A small file system of a chosen kind in an image file, mounted through a loop device:
+//! disks that are full, read-only, or of a kind the machine does not otherwise have.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::process::run_ok;
+use super::{TempTree, need_root};
+
+/// A mounted image; unmounted and removed on drop.
+pub(crate) struct LoopFs {
+    scratch: TempTree,
+    mount: PathBuf,
+}
+
+impl LoopFs {
+    /// Makes and mounts `kind` (ext4, xfs, btrfs) of `mebibytes`; xfs needs 300, btrfs 110.
+    pub(crate) fn new(kind: &str, mebibytes: u64) -> Self {
+        need_root();
+        let scratch = TempTree::within(Path::new("/tmp"));
+        let image = scratch.path("image");
+        let file = std::fs::File::create(&image).unwrap();
+        file.set_len(mebibytes << 20).unwrap();
+        let image_text = image.display().to_string();
+        let maker = format!("mkfs.{kind}");
+        let quiet: &[&str] = if kind == "ext4" {
+            &["-q", "-F", "-m", "0"]
+        } else {
+            &["-q"]
+        };
+        run_ok(&maker, &[quiet, &[image_text.as_str()]].concat());
+        let mount = scratch.mkdir("mount");
+        run_ok(
+            "mount",
+            &["-o", "loop", &image_text, &mount.display().to_string()],
+        );
+        Self { scratch, mount }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.mount.join(name)
+    }
+
+    pub(crate) fn make_read_only(&self) {
+        run_ok(
+            "mount",
+            &["-o", "remount,ro", &self.mount.display().to_string()],
+        );
+    }
+}
+
+impl Drop for LoopFs {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg(&self.mount).status();
+        if !unmounted.is_ok_and(|status| status.success()) {
+            let _ = Command::new("umount").arg("-l").arg(&self.mount).status();
+            println!("had to unmount {} lazily", self.scratch.root().display());
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Fixtures of the integration tests: trees on disk, the program under test, a real
+//! sshd, two network namespaces, small loop-mounted file systems, tree snapshots and
+//! the rsync oracle. Each file holds one fixture and cleans up after itself on drop.
+
+pub(crate) mod hasync;
+pub(crate) mod loopfs;
+pub(crate) mod netns;
+pub(crate) mod process;
+pub(crate) mod rng;
+pub(crate) mod rsync;
+pub(crate) mod snapshot;
+pub(crate) mod sshd;
+pub(crate) mod temptree;
+pub(crate) mod versions;
+
+use std::io::Write as _;
+
+pub(crate) use hasync::Hasync;
+pub(crate) use process::Finished;
+pub(crate) use rng::Rng;
+pub(crate) use snapshot::Snapshot;
+pub(crate) use sshd::Sshd;
+pub(crate) use temptree::TempTree;
+
+/// True when the long campaigns are asked for (`tests/run.sh --soak`).
+pub(crate) fn soak() -> bool {
+    std::env::var_os("HASYNC_SOAK").is_some_and(|value| value == "1")
+}
+
+/// How many rounds a campaign runs; `tests/run.sh` prints the list at its end.
+pub(crate) fn rounds(campaign: &str, normal: usize, full: usize) -> usize {
+    let count = if soak() { full } else { normal };
+    let line = format!("{campaign}: {count} rounds (normal {normal}, soak {full})\n");
+    print!("{line}");
+    if let Some(log) = std::env::var_os("HASYNC_CAMPAIGN_LOG") {
+        let mut log = std::fs::OpenOptions::new().append(true).open(log).unwrap();
+        log.write_all(line.as_bytes()).unwrap();
+    }
+    count
+}
+
+/// Stops a test that mounts, changes owners or makes namespaces when it cannot.
+pub(crate) fn need_root() {
+    assert!(
+        rustix::process::geteuid().is_root(),
+        "this test needs root (mounts, owners, namespaces): run tests/run.sh as root"
+    );
+}

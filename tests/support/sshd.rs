@@ -1,0 +1,159 @@
+//! A real OpenSSH sshd of our own: throw-away keys, one port, one directory, and the
+//! client configuration that reaches it as the host `standby`.
+
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::process::{descendants_running, run_ok};
+use super::{Hasync, TempTree};
+
+/// How long sshd may take until it listens.
+const START_SECONDS: u64 = 20;
+
+/// A running sshd; killed on drop.
+pub(crate) struct Sshd {
+    dir: TempTree,
+    address: String,
+    port: u16,
+    child: Child,
+}
+
+impl Sshd {
+    /// Starts one on a free loopback port.
+    pub(crate) fn start() -> Self {
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        Self::start_at(&[], "127.0.0.1", port)
+    }
+
+    /// Starts one under a launcher (`ip netns exec NS`) on an address that exists there.
+    pub(crate) fn start_at(launcher: &[&str], address: &str, port: u16) -> Self {
+        std::fs::create_dir_all("/run/sshd").unwrap();
+        let dir = TempTree::within(Path::new("/tmp"));
+        for key in ["host_key", "user_key", "other_key"] {
+            let path = dir.text(key);
+            run_ok(
+                "ssh-keygen",
+                &["-q", "-t", "ed25519", "-N", "", "-C", key, "-f", &path],
+            );
+        }
+        std::fs::copy(dir.path("user_key.pub"), dir.path("authorized_keys")).unwrap();
+        dir.write("sshd_config", server_config(&dir, address, port));
+        let host_key = String::from_utf8(dir.read("host_key.pub")).unwrap();
+        dir.write("known_hosts", format!("[{address}]:{port} {host_key}"));
+        dir.write("ssh_config", client_config(&dir, address, port));
+
+        let config = dir.text("sshd_config");
+        let words = [launcher, &["/usr/sbin/sshd", "-D", "-e", "-f", &config]].concat();
+        let log = std::fs::File::create(dir.path("log")).unwrap();
+        let child = Command::new(words[0])
+            .args(&words[1..])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let sshd = Self {
+            dir,
+            address: address.to_owned(),
+            port,
+            child,
+        };
+        sshd.await_listening(launcher);
+        sshd
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.dir.path(name)
+    }
+
+    /// The options that make hasync reach this server; the target is `standby:DST`.
+    pub(crate) fn options(&self) -> Vec<String> {
+        let program = Hasync::program().display().to_string();
+        vec![
+            "--ssh-config".into(),
+            self.dir.text("ssh_config"),
+            "--remote-bin".into(),
+            program,
+        ]
+    }
+
+    /// A push of `source` to `target` on the far side.
+    pub(crate) fn push(&self, options: &[&str], source: &str, target: &Path) -> Hasync {
+        Hasync::push(options)
+            .args(self.options())
+            .arg(source)
+            .arg(format!("standby:{}", target.display()))
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The far halves of hasync that this server has started and that still live.
+    pub(crate) fn far_halves(&self) -> Vec<u32> {
+        descendants_running(self.id(), &Hasync::program())
+    }
+
+    fn await_listening(&self, launcher: &[&str]) {
+        let deadline = Instant::now() + Duration::from_secs(START_SECONDS);
+        while !self.listens(launcher) {
+            let log = || std::fs::read_to_string(self.dir.path("log")).unwrap_or_default();
+            assert!(
+                Instant::now() < deadline,
+                "sshd does not listen:\n{}",
+                log()
+            );
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn listens(&self, launcher: &[&str]) -> bool {
+        if launcher.is_empty() {
+            return TcpStream::connect((self.address.as_str(), self.port)).is_ok();
+        }
+        let log = std::fs::read_to_string(self.dir.path("log")).unwrap_or_default();
+        log.contains("Server listening on")
+    }
+}
+
+impl Drop for Sshd {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn server_config(dir: &TempTree, address: &str, port: u16) -> String {
+    format!(
+        "Port {port}\nListenAddress {address}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\n\
+         StrictModes no\nUsePAM no\nPermitRootLogin yes\nPasswordAuthentication no\n\
+         MaxStartups 100\nLogLevel VERBOSE\n",
+        dir.text("host_key"),
+        dir.text("authorized_keys"),
+    )
+}
+
+fn client_config(dir: &TempTree, address: &str, port: u16) -> String {
+    format!(
+        "Host standby\n  HostName {address}\n  Port {port}\n  User {}\n  IdentityFile {}\n  \
+         IdentitiesOnly yes\n  UserKnownHostsFile {}\n  StrictHostKeyChecking yes\n",
+        user_name(),
+        dir.text("user_key"),
+        dir.text("known_hosts"),
+    )
+}
+
+fn user_name() -> String {
+    run_ok("id", &["-un"]).trim().to_owned()
+}
