@@ -1,0 +1,232 @@
+//! The property: a push by hasync gives the tree, the `-i` lines and the exit code that
+//! rsync 3.5.0 gives for the same options, and `-n -i` prints what the real run then does.
+//! `HASYNC_ORACLE_SEED=N` runs one case again and shows it; `HASYNC_ORACLE_CASES=N` runs N.
+
+mod deviations;
+mod generate;
+mod shapes;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use crate::support::hasync::FakeRsh;
+use crate::support::process::Finished;
+use crate::support::{Hasync, Snapshot, TempTree, need_root, rounds, rsync};
+use generate::Case;
+
+/// Failures shown before a campaign gives up.
+const SHOWN_FAILURES: usize = 3;
+
+fn campaign_len() -> usize {
+    match std::env::var("HASYNC_ORACLE_CASES") {
+        Ok(count) => count.parse().unwrap(),
+        Err(_) => rounds("oracle against rsync", 160, 5_000),
+    }
+}
+
+#[test]
+fn random_pushes_equal_rsync() {
+    need_root();
+    assert!(
+        rsync::is_the_oracle(),
+        "rsync 3.5.0 is needed: run tests/run.sh"
+    );
+    if let Ok(seed) = std::env::var("HASYNC_ORACLE_SEED") {
+        let failure = check(seed.parse().unwrap(), true);
+        assert!(failure.is_empty(), "{failure}");
+        return;
+    }
+    let mut failures = Vec::new();
+    for seed in 0..campaign_len() as u64 {
+        let failure = check(seed, false);
+        if !failure.is_empty() {
+            failures.push(format!("=== HASYNC_ORACLE_SEED={seed}\n{failure}"));
+        }
+        if failures.len() >= SHOWN_FAILURES {
+            break;
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn every_deviation_is_told_in_the_readme() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let readme = std::fs::read_to_string(path).unwrap_or_default();
+    let readme = readme.split_whitespace().collect::<Vec<_>>().join(" ");
+    for deviation in deviations::LIST {
+        let told = readme.contains(deviation.sentence);
+        assert!(
+            told,
+            "README.md lacks ({}): {}",
+            deviation.name, deviation.sentence
+        );
+    }
+}
+
+/// Runs the case of a seed with both programs; says what differed, or nothing.
+fn check(seed: u64, verbose: bool) -> String {
+    let case = Case::of(seed, 3 + usize::try_from(seed % 29).unwrap());
+    let trees = TempTree::new();
+    let sources = case.make_sources(trees.root());
+    for name in ["by-rsync", "by-hasync"] {
+        case.make_target(&trees.path(name));
+    }
+    let Some(expected) = run_rsync(&case, &sources, &trees) else {
+        println!("seed {seed}: rsync hung, nothing to compare with");
+        return String::new();
+    };
+    let before = Snapshot::of(&trees.path("by-hasync"));
+    let dry = run_hasync(&case, &sources, &trees, &["-n"]);
+    let mut out = String::new();
+    let after_dry = Snapshot::of(&trees.path("by-hasync"));
+    if after_dry.entries != before.entries {
+        writeln!(out, "-n changed the target:\n{}", before.diff(&after_dry)).unwrap();
+    }
+    let real = run_hasync(&case, &sources, &trees, &[]);
+    if dry.stdout != real.stdout || dry.code != real.code {
+        let (dry, real) = (format!("{dry}"), format!("{real}"));
+        writeln!(out, "-n differs from the real run:\n{dry}--- real\n{real}").unwrap();
+    }
+    out += &compare_runs(&expected, &real);
+    out += &compare_trees(&case, &trees);
+    if out.is_empty() && expected.code == 0 {
+        out += &compare_second_runs(&case, &sources, &trees);
+    }
+    if verbose || !out.is_empty() {
+        for (index, spec) in case.sources.iter().enumerate() {
+            write!(out, "  source {index}:\n{}", generate::listing(spec)).unwrap();
+        }
+        write!(out, "  target:\n{}", generate::listing(&case.target)).unwrap();
+        writeln!(out, "  options: {:?} sources {sources:?}", case.options).unwrap();
+    }
+    if verbose {
+        println!("{out}\nrsync {expected}\nhasync {real}");
+    }
+    if out.starts_with("  source") {
+        String::new()
+    } else {
+        out
+    }
+}
+
+/// What rsync printed and left, with the deviations that its command line can express.
+struct Expected {
+    code: i32,
+    lines: Vec<Vec<u8>>,
+    shown: String,
+}
+
+impl std::fmt::Display for Expected {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+fn run_rsync(case: &Case, sources: &[String], trees: &TempTree) -> Option<Expected> {
+    let rsh = FakeRsh::plain();
+    let target = trees.path("by-rsync");
+    let run = |stopped: bool, dry: &[&str]| {
+        let mut options = deviations::rsync_options(case, stopped);
+        options.push("-i".into());
+        options.extend(dry.iter().map(|&word| word.to_owned()));
+        rsync::push(&rsh, &options, sources, &target)
+    };
+    // rsync's own dry run tells whether the limit would be passed.
+    let said = |run: &Finished| run.stderr.contains("Deletions stopped due to --max-delete");
+    let stopped = said(&run(false, &["-n"])?);
+    let done = run(stopped, &[])?;
+    let code = deviations::exit_code(done.code, stopped);
+    Some(Expected {
+        code,
+        lines: comparable(&done),
+        shown: done.to_string(),
+    })
+}
+
+fn run_hasync(case: &Case, sources: &[String], trees: &TempTree, dry: &[&str]) -> Finished {
+    let target = trees.path("by-hasync");
+    Hasync::push(dry)
+        .arg("-i")
+        .args(&case.options)
+        .args(sources)
+        .arg(target)
+        .run()
+}
+
+/// Lines as a multiset, with the direction letter of a push.
+fn comparable(run: &Finished) -> Vec<Vec<u8>> {
+    let mut lines: Vec<Vec<u8>> = run
+        .lines()
+        .into_iter()
+        .filter(|line| !deviations::is_unsaid(line))
+        .map(|mut line| {
+            if line.first() == Some(&b'>') {
+                line[0] = b'<';
+            }
+            line
+        })
+        .collect();
+    lines.sort();
+    lines
+}
+
+fn compare_runs(expected: &Expected, real: &Finished) -> String {
+    let mut out = String::new();
+    if real.code != expected.code {
+        writeln!(
+            out,
+            "exit {} instead of {}\n{real}--- rsync\n{expected}",
+            real.code, expected.code
+        )
+        .unwrap();
+    }
+    out + &compare_lines(&expected.lines, &comparable(real))
+}
+
+fn compare_lines(expected: &[Vec<u8>], ours: &[Vec<u8>]) -> String {
+    let mut balance: BTreeMap<&[u8], i32> = BTreeMap::new();
+    for line in expected {
+        *balance.entry(line).or_default() -= 1;
+    }
+    for line in ours {
+        *balance.entry(line).or_default() += 1;
+    }
+    let mut out = String::new();
+    for (line, count) in balance.into_iter().filter(|(_, count)| *count != 0) {
+        let who = if count < 0 {
+            "rsync says "
+        } else {
+            "hasync says"
+        };
+        writeln!(out, "only {who}: {}", line.escape_ascii()).unwrap();
+    }
+    out
+}
+
+fn compare_trees(case: &Case, trees: &TempTree) -> String {
+    let rsync = deviations::with_now(Snapshot::of(&trees.path("by-rsync")));
+    let hasync = deviations::with_now(Snapshot::of(&trees.path("by-hasync")));
+    let left = deviations::without_unpromised_times(case, rsync.clone(), &rsync);
+    let right = deviations::without_unpromised_times(case, hasync, &rsync);
+    let diff = left.diff(&right);
+    if diff.is_empty() {
+        diff
+    } else {
+        format!("trees differ (rsync, hasync):\n{diff}")
+    }
+}
+
+/// What is left to do after a push that succeeded is the same for both, mostly nothing.
+fn compare_second_runs(case: &Case, sources: &[String], trees: &TempTree) -> String {
+    let Some(expected) = run_rsync(case, sources, trees) else {
+        return String::new();
+    };
+    let second = run_hasync(case, sources, trees, &[]);
+    let out = compare_runs(&expected, &second);
+    if out.is_empty() {
+        out
+    } else {
+        format!("in the second run:\n{out}")
+    }
+}

@@ -1,0 +1,521 @@
+//! Hand-picked pushes that random ones rarely meet: how SRC and DST are named, single
+//! files, hard-link groups in every state, and every change of kind, each against rsync.
+
+use super::deviations::{self, NOW};
+use super::{comparable, compare_lines};
+use crate::support::hasync::FakeRsh;
+use crate::support::{Hasync, Snapshot, TempTree, need_root, rsync};
+
+/// One push: how the trees are made, then the options, the SRCs and the DST by name.
+struct Shape {
+    what: &'static str,
+    make: fn(&TempTree),
+    options: &'static [&'static str],
+    sources: &'static [&'static str],
+    target: &'static str,
+}
+
+/// Sources lie under `s`, `s2`; targets under `d`.
+const SHAPES: &[Shape] = &[
+    shape(
+        "dir with slash, target missing",
+        small,
+        &["-a"],
+        &["s/"],
+        "new",
+    ),
+    shape(
+        "dir without slash, target missing",
+        small,
+        &["-a"],
+        &["s"],
+        "new",
+    ),
+    shape(
+        "dir without slash, target there",
+        small,
+        &["-a"],
+        &["s"],
+        "d",
+    ),
+    shape(
+        "target missing, with slash",
+        small,
+        &["-a"],
+        &["s/"],
+        "new/",
+    ),
+    shape("dot inside", small, &["-a"], &["s/."], "d"),
+    shape("double slash", small, &["-a"], &["s//"], "d"),
+    shape("parent by dots", small, &["-a"], &["s/dir/.."], "new"),
+    shape("two levels missing", small, &["-a"], &["s/"], "new/er"),
+    shape("file to missing name", small, &["-a"], &["s/a"], "name"),
+    shape("file to missing dir", small, &["-a"], &["s/a"], "name/"),
+    shape("file into dir", small, &["-a"], &["s/a"], "d"),
+    shape(
+        "file to new name in dir",
+        small,
+        &["-a"],
+        &["s/a"],
+        "d/name",
+    ),
+    shape("file over older file", small, &["-a"], &["s/a"], "d/older"),
+    shape("file over symlink", small, &["-a"], &["s/a"], "d/dangling"),
+    shape("file over fifo", small, &["-a"], &["s/a"], "d/fifo"),
+    shape(
+        "file over symlink to dir",
+        small,
+        &["-a"],
+        &["s/a"],
+        "d/to-dir",
+    ),
+    shape(
+        "dir over symlink to dir",
+        small,
+        &["-a"],
+        &["s/"],
+        "d/to-dir",
+    ),
+    shape(
+        "dir over dangling symlink",
+        small,
+        &["-a"],
+        &["s/"],
+        "d/dangling",
+    ),
+    shape(
+        "file under missing parent",
+        small,
+        &["-a"],
+        &["s/a"],
+        "d/no/name",
+    ),
+    shape(
+        "two files to missing dir",
+        small,
+        &["-a"],
+        &["s/a", "s/b"],
+        "new",
+    ),
+    shape(
+        "two files over a file",
+        small,
+        &["-a"],
+        &["s/a", "s/b"],
+        "d/older",
+    ),
+    shape("dir over a file", small, &["-a"], &["s/"], "d/older"),
+    shape(
+        "file into a file with slash",
+        small,
+        &["-a"],
+        &["s/a"],
+        "d/older/",
+    ),
+    shape("file and dir", small, &["-a"], &["s/a", "s/dir"], "new"),
+    shape("same dir twice", small, &["-a"], &["s/", "s/"], "new"),
+    shape("same file twice", small, &["-a"], &["s/a", "s/a"], "d"),
+    shape("contents and dir", small, &["-a"], &["s/", "s"], "new"),
+    shape("dir without -r", small, &["-lt"], &["s"], "d"),
+    shape("contents without -r", small, &["-lt"], &["s/"], "d"),
+    shape("file without -r", small, &["-t"], &["s/a"], "d"),
+    shape(
+        "delete with single file",
+        small,
+        &["-a", "--delete"],
+        &["s/a"],
+        "d",
+    ),
+    shape(
+        "delete with named dirs",
+        small,
+        &["-a", "--delete"],
+        &["s/dir", "s2/dir"],
+        "d",
+    ),
+    shape(
+        "delete with contents",
+        small,
+        &["-a", "--delete"],
+        &["s/"],
+        "d",
+    ),
+    shape(
+        "delete with a union",
+        small,
+        &["-a", "--delete"],
+        &["s/", "s2/"],
+        "d",
+    ),
+    shape("union, first wins", small, &["-a"], &["s/", "s2/"], "d"),
+    shape("union, other order", small, &["-a"], &["s2/", "s/"], "d"),
+    shape(
+        "exclude names the source",
+        small,
+        &["-a", "--exclude=s"],
+        &["s"],
+        "new",
+    ),
+    shape(
+        "exclude below the source",
+        small,
+        &["-a", "--exclude=/s/a"],
+        &["s"],
+        "new",
+    ),
+    shape(
+        "exclude from the root",
+        small,
+        &["-a", "--exclude=/a"],
+        &["s/"],
+        "new",
+    ),
+    shape(
+        "exclude a single file",
+        small,
+        &["-a", "--exclude=a"],
+        &["s/a"],
+        "new",
+    ),
+    shape("no specials, no links", kinds, &["-rt"], &["s/"], "d"),
+    shape(
+        "no specials, no links, delete",
+        kinds,
+        &["-rt", "--delete"],
+        &["s/"],
+        "d",
+    ),
+    shape("kinds change", kinds, &["-a"], &["s/"], "d"),
+    shape(
+        "kinds change, delete",
+        kinds,
+        &["-a", "--delete"],
+        &["s/"],
+        "d",
+    ),
+    shape("kinds change, -u", kinds, &["-au"], &["s/"], "d"),
+    shape(
+        "full dirs in the way",
+        full_dirs,
+        &["-a", "--delete"],
+        &["s/"],
+        "d",
+    ),
+    shape(
+        "full dirs in the way, no delete",
+        full_dirs,
+        &["-a"],
+        &["s/"],
+        "d",
+    ),
+    shape(
+        "excluded inside deleted",
+        excluded,
+        &["-a", "--delete", "--exclude=*.o"],
+        &["s/"],
+        "d",
+    ),
+    shape("links, none there", links, &["-aH"], &["s/none/"], "new"),
+    shape("links in every state", links, &["-aH"], &["s/"], "d"),
+    shape("links in every state, -c", links, &["-aHc"], &["s/"], "d"),
+    shape(
+        "links in every state, no -t",
+        links,
+        &["-rlH"],
+        &["s/"],
+        "d",
+    ),
+    shape(
+        "links in every state, delete",
+        links,
+        &["-aH", "--delete"],
+        &["s/"],
+        "d",
+    ),
+    shape("links without -H", links, &["-a"], &["s/"], "e"),
+    shape("attributes only", attributes, &["-a"], &["s/"], "d"),
+    shape("attributes, no -p", attributes, &["-rltgoD"], &["s/"], "d"),
+    shape(
+        "attributes, no -o -g",
+        attributes,
+        &["-rlptD"],
+        &["s/"],
+        "d",
+    ),
+    shape("attributes, no -t", attributes, &["-rlpgoD"], &["s/"], "d"),
+    shape("attributes, new", attributes, &["-rltgoD"], &["s/"], "new"),
+    shape("contents", contents, &["-a"], &["s/"], "d"),
+    shape("contents, -c", contents, &["-ac"], &["s/"], "d"),
+    shape("contents, -u", contents, &["-au"], &["s/"], "d"),
+    shape("contents, -c without -t", contents, &["-rc"], &["s/"], "d"),
+    shape("contents without -t", contents, &["-rl"], &["s/"], "d"),
+    shape("contents, -W", contents, &["-aW"], &["s/"], "d"),
+];
+
+const fn shape(
+    what: &'static str,
+    make: fn(&TempTree),
+    options: &'static [&'static str],
+    sources: &'static [&'static str],
+    target: &'static str,
+) -> Shape {
+    Shape {
+        what,
+        make,
+        options,
+        sources,
+        target,
+    }
+}
+
+#[test]
+fn hand_picked_pushes_equal_rsync() {
+    need_root();
+    assert!(
+        rsync::is_the_oracle(),
+        "rsync 3.5.0 is needed: run tests/run.sh"
+    );
+    let failures: Vec<String> = SHAPES.iter().filter_map(check).collect();
+    assert!(
+        failures.is_empty(),
+        "{} differ\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
+}
+
+fn check(shape: &Shape) -> Option<String> {
+    let (theirs, ours) = (TempTree::new(), TempTree::new());
+    for trees in [&theirs, &ours] {
+        (shape.make)(trees);
+        if trees.path("d").exists() {
+            trees.mtime("d", 1_500_000_000, 0);
+        }
+    }
+    // Both run where their trees are, with the same relative names.
+    let options = [shape.options, &["-i"]].concat();
+    let target = |trees: &TempTree| format!("{}/{}", trees.root().display(), shape.target);
+    let rsh = FakeRsh::plain();
+    let sources = |trees: &TempTree| -> Vec<String> {
+        shape
+            .sources
+            .iter()
+            .map(|source| format!("{}/{source}", trees.root().display()))
+            .collect()
+    };
+    let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
+    let expected = rsync::push(
+        &rsh,
+        &options,
+        &sources(&theirs),
+        std::path::Path::new(&target(&theirs)),
+    )?;
+    let push = |dry: &[&str]| {
+        Hasync::push(dry)
+            .args(&options)
+            .args(sources(&ours))
+            .arg(target(&ours))
+            .run()
+    };
+    let (dry, real) = (push(&["-n"]), push(&[]));
+
+    let mut out = String::new();
+    let code = deviations::exit_code(expected.code, false);
+    if real.code != code {
+        out += &format!("exit {} instead of {code}\n", real.code);
+    }
+    if dry.stdout != real.stdout || dry.code != real.code {
+        out += &format!("-n differs:\n{dry}");
+    }
+    let in_place = |lines: Vec<Vec<u8>>, trees: &TempTree| -> Vec<Vec<u8>> {
+        let root = trees.root().display().to_string();
+        let text = |line: &Vec<u8>| {
+            String::from_utf8_lossy(line)
+                .replace(&root, "")
+                .into_bytes()
+        };
+        lines.iter().map(text).collect()
+    };
+    let their_lines = in_place(comparable(&expected), &theirs);
+    out += &compare_lines(&their_lines, &in_place(comparable(&real), &ours));
+    let seen = |trees: &TempTree| deviations::with_now(Snapshot::of(trees.root()));
+    let (left, right) = (seen(&theirs), seen(&ours));
+    let keeps_times = shape
+        .options
+        .iter()
+        .any(|o| o.starts_with("-a") || (!o.starts_with("--") && o.contains('t')));
+    let forgive = |tree: Snapshot| {
+        let rsync = left.clone();
+        tree.map(|path, entry| {
+            let is_now = rsync
+                .entries
+                .get(path)
+                .is_some_and(|theirs| theirs.mtime == NOW);
+            let outside = matches!(path, b"" | b"d") && !shape.sources[0].ends_with('/');
+            if entry.kind == 'd' && (!keeps_times || is_now || outside) {
+                entry.mtime = NOW;
+            }
+        })
+    };
+    let diff = forgive(left.clone()).diff(&forgive(right));
+    if !diff.is_empty() {
+        out += &format!("trees differ (rsync, hasync):\n{diff}");
+    }
+    if out.is_empty() {
+        return None;
+    }
+    let what = (shape.what, shape.options, shape.sources, shape.target);
+    Some(format!(
+        "=== {what:?}\n{out}--- hasync stderr: {}",
+        real.stderr
+    ))
+}
+
+fn small(trees: &TempTree) {
+    for (file, data) in [("a", "aaa"), ("b", "b"), ("dir/c", "c"), ("dir/sub/d", "d")] {
+        trees.write(format!("s/{file}"), data);
+    }
+    for (file, data) in [("a", "other"), ("dir/e", "e"), ("b/now-a-dir", "x")] {
+        trees.write(format!("s2/{file}"), data);
+    }
+    trees.write("d/older", "older");
+    trees.write("d/extra/deep/file", "x");
+    trees.write("d/dir/extra", "x");
+    trees.symlink("no/where", "d/dangling");
+    trees.symlink("extra", "d/to-dir");
+    trees.fifo("d/fifo");
+    age(trees, &["s", "s2", "d"]);
+}
+
+fn kinds(trees: &TempTree) {
+    let all = ["file", "dir", "link", "fifo", "sock", "char"];
+    for (from, to) in all
+        .iter()
+        .flat_map(|from| all.iter().map(move |to| (from, to)))
+    {
+        for (root, kind) in [("s", to), ("d", from)] {
+            trees.mkdir(root);
+            let at = format!("{root}/{from}-to-{to}");
+            match *kind {
+                "file" => trees.write(at, root),
+                "dir" => drop(trees.mkdir(at)),
+                "link" => trees.symlink(root, at),
+                "fifo" => trees.fifo(at),
+                "sock" => trees.socket(at),
+                _ => trees.char_device(at, 1, if root == "s" { 3 } else { 5 }),
+            }
+        }
+    }
+    age(trees, &["s", "d"]);
+}
+
+fn full_dirs(trees: &TempTree) {
+    trees.write("s/file", "file");
+    trees.symlink("x", "s/link");
+    trees.fifo("s/fifo");
+    trees.write("s/other", "other");
+    for name in ["file", "link", "fifo"] {
+        trees.write(format!("d/{name}/in/x"), "x");
+        trees.write(format!("d/{name}/y"), "y");
+    }
+    age(trees, &["s", "d"]);
+}
+
+fn excluded(trees: &TempTree) {
+    trees.mkdir("s");
+    for file in [
+        "old/keep.o",
+        "old/drop",
+        "old/sub/drop",
+        "old/sub2/keep.o",
+        "gone/x",
+    ] {
+        trees.write(format!("d/{file}"), "x");
+    }
+    age(trees, &["s", "d"]);
+}
+
+/// Groups of three, one per state of the target: which members are there, and how.
+fn links(trees: &TempTree) {
+    let states = [
+        "none", "a", "b", "c", "ab", "bc", "abc", "A", "B", "C", "AB", "BC", "ABC", "Ab", "aB",
+        "L", "M",
+    ];
+    for state in states {
+        trees.write(format!("s/{state}/a"), "shared");
+        for other in ["b", "c"] {
+            trees.hard_link(format!("s/{state}/a"), format!("s/{state}/{other}"));
+        }
+        trees.mkdir(format!("d/{state}"));
+        for letter in state.chars().filter(|_| state != "none") {
+            let at = |name: char| format!("d/{state}/{}", name.to_ascii_lowercase());
+            match letter {
+                'L' | 'M' => {
+                    trees.write(at('a'), if letter == 'L' { "stale" } else { "shared" });
+                    trees.hard_link(at('a'), at('b'));
+                    trees.hard_link(at('a'), at('c'));
+                }
+                upper if upper.is_ascii_uppercase() => trees.write(at(upper), "stale"),
+                lower => trees.write(at(lower), "shared"),
+            }
+        }
+    }
+    age(trees, &["s", "d"]);
+    trees.chmod("d/M/a", 0o600);
+    trees.mtime("d/M", 1_500_000_000, 0);
+}
+
+fn attributes(trees: &TempTree) {
+    for root in ["s", "d"] {
+        for file in ["mode", "owner", "both", "suid"] {
+            trees.write(format!("{root}/{file}"), "same");
+        }
+        trees.mkdir(format!("{root}/dir"));
+        trees.mkdir(format!("{root}/time"));
+        trees.symlink("to", format!("{root}/link"));
+        trees.fifo(format!("{root}/fifo"));
+    }
+    for entry in ["owner", "both", "suid", "dir", "link", "fifo"] {
+        trees.chown(format!("s/{entry}"), 1, 2);
+    }
+    for (entry, mode) in [
+        ("mode", 0o600),
+        ("both", 0o750),
+        ("suid", 0o6755),
+        ("dir", 0o2770),
+        ("fifo", 0o622),
+    ] {
+        trees.chmod(format!("s/{entry}"), mode);
+    }
+    age(trees, &["s", "d"]);
+    trees.mtime("s/time", 1_550_000_000, 0);
+    trees.mtime("s/link", 1_550_000_000, 0);
+    trees.mtime("s/fifo", 1_550_000_000, 0);
+}
+
+fn contents(trees: &TempTree) {
+    let base = "0123456789".repeat(9000);
+    for (file, theirs) in [
+        ("same", base.clone()),
+        ("longer", base.clone() + "x"),
+        ("bytes", base.replace('5', "!")),
+    ] {
+        for (when, seconds) in [("older", -10), ("equal", 0), ("newer", 10)] {
+            let name = format!("{file}-{when}");
+            trees.write(format!("s/{name}"), &theirs);
+            trees.write(format!("d/{name}"), &base);
+            trees.mtime(format!("s/{name}"), 1_500_000_000, 0);
+            trees.mtime(format!("d/{name}"), 1_500_000_000 + seconds, 0);
+        }
+    }
+    trees.mtime("s", 1_500_000_000, 0);
+}
+
+/// Gives every entry one old time, so that only what a shape means to differ differs.
+fn age(trees: &TempTree, roots: &[&str]) {
+    for root in roots {
+        for entry in walkdir::WalkDir::new(trees.path(root)).contents_first(true) {
+            crate::support::temptree::set_mtime(entry.unwrap().path(), 1_500_000_000, 0);
+        }
+    }
+}
