@@ -1,0 +1,124 @@
+//! The command line as admins' scripts use it: usage errors exit 1 and say what is wrong,
+//! help and version exit 0, options combine as in rsync.
+
+use crate::support::{Hasync, Snapshot, TempTree};
+
+#[test]
+fn unknown_option_is_a_usage_error() {
+    for option in ["--nope", "-Q", "-aQ", "--nope=1"] {
+        Hasync::push(&[option, "a", "b"])
+            .run()
+            .expect(1)
+            .assert_says("unknown option");
+    }
+}
+
+#[test]
+fn missing_or_impossible_arguments_are_usage_errors() {
+    let cases: [&[&str]; 6] = [
+        &["push"],
+        &["push", "-a", "only-one"],
+        &["push", "-a", "host:a", "host:b"],
+        &["push", "--delete", "a", "b"],
+        &["push", "-a", "--max-delete=x", "a", "b"],
+        &["no-such-verb"],
+    ];
+    for arguments in cases {
+        let done = Hasync::new().args(arguments).run().expect(1);
+        assert!(!done.stderr.is_empty(), "{done}");
+    }
+}
+
+#[test]
+fn help_and_version_answer_on_stdout() {
+    for arguments in [
+        &["--help"][..],
+        &["push", "--help"],
+        &["serve", "--help"],
+        &["demo", "--help"],
+    ] {
+        let done = Hasync::new().args(arguments).run().expect(0);
+        assert!(
+            done.stdout_text().to_lowercase().contains("usage"),
+            "{done}"
+        );
+    }
+    let done = Hasync::new().arg("--version").run().expect(0);
+    assert!(
+        done.stdout_text().contains(env!("CARGO_PKG_VERSION")),
+        "{done}"
+    );
+}
+
+#[test]
+fn short_options_combine_and_long_ones_take_equals() {
+    let trees = TempTree::new();
+    trees.write("source/a", "1");
+    trees.write("source/skipped.o", "1");
+    let done = Hasync::push(&["-naurvli", "--delete", "--exclude=*.o", "--timeout=60"])
+        .args([trees.contents_of("source"), trees.text("target")])
+        .run()
+        .expect(0);
+    assert!(done.stdout_text().contains("f+++++++++ a\n"), "{done}");
+    assert!(!done.stdout_text().contains("skipped.o"), "{done}");
+    assert!(!trees.path("target").exists(), "-n writes nothing");
+}
+
+#[test]
+fn exclude_from_reads_rules_from_a_file() {
+    let trees = TempTree::new();
+    for file in ["keep.c", "drop.o", "sub/drop.o", "sub/keep.o"] {
+        trees.write(format!("source/{file}"), "x");
+    }
+    trees.write("rules", "# objects\n\n+ keep.o\n*.o\n");
+    Hasync::push(&["-a", "--exclude-from", &trees.text("rules")])
+        .args([trees.contents_of("source"), trees.text("target")])
+        .run()
+        .expect(0);
+    let there = Snapshot::of(&trees.path("target"));
+    let names: Vec<&[u8]> = there.entries.keys().map(Vec::as_slice).collect();
+    assert_eq!(names, [&b""[..], b"keep.c", b"sub", b"sub/keep.o"]);
+}
+
+#[test]
+fn quiet_says_nothing_and_verbose_says_names() {
+    let trees = TempTree::new();
+    trees.write("source/a", "1");
+    let to = |target: &str, option: &str| {
+        let from = trees.contents_of("source");
+        Hasync::push(&["-a", option])
+            .args([from, trees.text(target)])
+            .run()
+            .expect(0)
+    };
+    let quiet = to("t1", "-q");
+    assert!(
+        quiet.stdout.is_empty() && quiet.stderr.is_empty(),
+        "{quiet}"
+    );
+    let verbose = to("t2", "-v");
+    assert!(
+        verbose.stdout_text().lines().any(|line| line == "a"),
+        "{verbose}"
+    );
+    assert!(
+        verbose.stdout_text().contains("total size is 1 "),
+        "{verbose}"
+    );
+}
+
+#[test]
+fn demo_shows_equal_trees() {
+    let done = Hasync::new().arg("demo").run().expect(0);
+    assert!(!done.stdout.is_empty(), "{done}");
+}
+
+impl crate::support::Finished {
+    #[track_caller]
+    fn assert_says(&self, words: &str) {
+        assert!(
+            self.stderr.contains(words),
+            "the error must say {words:?}\n{self}"
+        );
+    }
+}

@@ -1,0 +1,283 @@
+//! What goes wrong on disks and in directories: each with its exit code, one clear line,
+//! and nothing lost of what was there.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use crate::support::hasync::Reachable;
+use crate::support::loopfs::LoopFs;
+use crate::support::{Finished, Hasync, Snapshot, TempTree, need_root, versions};
+
+fn push(options: &[&str], source: &str, target: &Path) -> Finished {
+    Hasync::push(options).arg(source).arg(target).run()
+}
+
+#[test]
+fn full_disk_loses_nothing() {
+    for kind in ["ext4", "btrfs", "xfs"] {
+        let disk = LoopFs::new(kind, if kind == "xfs" { 320 } else { 120 });
+        let trees = TempTree::new();
+        let source = trees.mkdir("source");
+        versions::write_tree(&source, 50, 1, 1000);
+        let target = disk.path("target");
+        push(&["-a"], &trees.contents_of("source"), &target).expect(0);
+        let old = Snapshot::of(&target);
+
+        versions::write_tree(&source, 50, 2, 1000);
+        let mut rng = crate::support::Rng::new(1);
+        for part in 0..6 {
+            trees.write(format!("source/too-large/{part}"), rng.bytes(60 << 20));
+        }
+        let new = Snapshot::of(&source);
+        let done = push(&["-a", "--delete"], &trees.contents_of("source"), &target);
+        done.expect_error(82, &["space"]);
+        versions::assert_old_or_new(&Snapshot::of(&target), &old, &new);
+
+        std::fs::remove_dir_all(source.join("too-large")).unwrap();
+        push(&["-a", "--delete"], &trees.contents_of("source"), &target).expect(0);
+        let there = Snapshot::of(&target);
+        assert!(
+            there.litter().is_empty(),
+            "left behind: {:?}",
+            there.litter()
+        );
+        Snapshot::of(&source).assert_same(&there);
+    }
+}
+
+#[test]
+fn mirrors_onto_every_file_system() {
+    for kind in ["ext4", "xfs", "btrfs"] {
+        let disk = LoopFs::new(kind, if kind == "xfs" { 320 } else { 120 });
+        let trees = TempTree::new();
+        let source = trees.mkdir("source");
+        versions::write_tree(&source, 100, 1, 100);
+        trees.write("source/large", versions::content(0, 1, 200_000));
+        trees.symlink("x", "source/link");
+        trees.fifo("source/fifo");
+        let target = disk.path("target");
+        for version in 2..4 {
+            push(&["-aH", "--delete"], &trees.contents_of("source"), &target).expect(0);
+            Snapshot::of(&source).assert_same(&Snapshot::of(&target));
+            versions::write_tree(&source, 90, version, 101);
+            trees.write(
+                "source/large",
+                versions::content(0, version, 200_000 + version as usize),
+            );
+        }
+    }
+}
+
+#[test]
+fn read_only_target() {
+    let disk = LoopFs::new("ext4", 16);
+    std::fs::create_dir(disk.path("target")).unwrap();
+    std::fs::write(disk.path("target/a"), "old").unwrap();
+    disk.make_read_only();
+    let trees = TempTree::new();
+    trees.write("source/a", "newer");
+    push(&["-a"], &trees.contents_of("source"), &disk.path("target"))
+        .expect_error(11, &["read-only", "target"]);
+    assert_eq!(std::fs::read(disk.path("target/a")).unwrap(), b"old");
+}
+
+#[test]
+fn target_that_may_not_be_written() {
+    need_root();
+    let reachable = Reachable::new();
+    let trees = TempTree::new();
+    trees.write("source/a", "newer");
+    trees.write("target/a", "old");
+    let done = Hasync::push(&["-rlt"])
+        .args([trees.contents_of("source"), trees.text("target")])
+        .by_nobody(&reachable)
+        .run();
+    done.expect_error(11, &["permission denied"]);
+    assert_eq!(trees.read("target/a"), b"old");
+}
+
+#[test]
+fn one_forbidden_directory_does_not_stop_the_rest() {
+    need_root();
+    let reachable = Reachable::new();
+    let trees = TempTree::new();
+    trees.write("source/closed/a", "newer");
+    trees.write("source/open/a", "newer");
+    trees.write("target/closed/a", "old");
+    trees.write("target/open/a", "old");
+    for dir in ["target", "target/open", "target/open/a"] {
+        trees.chown(dir, 65534, 65534);
+    }
+    let done = Hasync::push(&["-rlt"])
+        .args([trees.contents_of("source"), trees.text("target")])
+        .by_nobody(&reachable)
+        .run()
+        .expect(23);
+    assert!(done.stderr.contains("closed"), "the path is named\n{done}");
+    assert_eq!(trees.read("target/closed/a"), b"old");
+    assert_eq!(trees.read("target/open/a"), b"newer");
+}
+
+#[test]
+fn target_that_is_a_file() {
+    let trees = TempTree::new();
+    trees.write("source/a", "newer");
+    trees.write("target", "a file");
+    push(&["-a"], &trees.contents_of("source"), &trees.path("target"))
+        .expect_error(11, &["target", "directory"]);
+    assert_eq!(trees.read("target"), b"a file");
+}
+
+#[test]
+fn missing_source_deletes_nothing() {
+    let trees = TempTree::new();
+    trees.write("source/a", "newer");
+    trees.write("target/b", "old");
+    let missing = trees.text("missing");
+    let done = Hasync::push(&["-a", "--delete"])
+        .args([trees.contents_of("source"), missing.clone()])
+        .arg(trees.path("target"))
+        .run()
+        .expect(23);
+    assert!(done.stderr.contains(&missing), "the path is named\n{done}");
+    assert_eq!(trees.read("target/a"), b"newer");
+    assert_eq!(trees.read("target/b"), b"old");
+    push(
+        &["-a", "--delete"],
+        &format!("{missing}/"),
+        &trees.path("target"),
+    )
+    .expect(23);
+    assert_eq!(trees.read("target/b"), b"old");
+}
+
+#[test]
+fn unreadable_source_deletes_nothing() {
+    need_root();
+    let reachable = Reachable::new();
+    for secret in ["secret-file", "secret-dir"] {
+        let trees = TempTree::new();
+        trees.write("source/a", "newer");
+        if secret == "secret-dir" {
+            trees.mkdir("source/secret-dir");
+        } else {
+            trees.write("source/secret-file", "mine");
+        }
+        trees.chmod(format!("source/{secret}"), 0o000);
+        trees.write("target/extra", "old");
+        for owned in ["target", "target/extra"] {
+            trees.chown(owned, 65534, 65534);
+        }
+        let done = Hasync::push(&["-rlt", "--delete"])
+            .args([trees.contents_of("source"), trees.text("target")])
+            .by_nobody(&reachable)
+            .run()
+            .expect(23);
+        assert!(done.stderr.contains(secret), "the path is named\n{done}");
+        assert_eq!(trees.read("target/a"), b"newer");
+        assert_eq!(trees.read("target/extra"), b"old");
+    }
+}
+
+#[test]
+fn delete_limit_deletes_all_or_nothing() {
+    let trees = TempTree::new();
+    trees.mkdir("source");
+    for extra in 0..5 {
+        trees.write(format!("target/extra{extra}"), "x");
+    }
+    let from = trees.contents_of("source");
+    let done = push(
+        &["-a", "--delete", "--max-delete=4"],
+        &from,
+        &trees.path("target"),
+    );
+    done.expect_error(25, &["5"]);
+    assert_eq!(std::fs::read_dir(trees.path("target")).unwrap().count(), 5);
+    push(
+        &["-a", "--delete", "--max-delete=5"],
+        &from,
+        &trees.path("target"),
+    )
+    .expect(0);
+    assert_eq!(std::fs::read_dir(trees.path("target")).unwrap().count(), 0);
+}
+
+#[test]
+fn delete_follows_no_symlink_and_stays_in_the_root() {
+    let trees = TempTree::new();
+    trees.write("outside/precious", "must survive");
+    trees.mkdir("source");
+    trees.mkdir("target/dir");
+    trees.symlink(trees.path("outside"), "target/link");
+    trees.symlink("../../outside", "target/dir/link");
+    push(
+        &["-a", "--delete"],
+        &trees.contents_of("source"),
+        &trees.path("target"),
+    )
+    .expect(0);
+    assert_eq!(std::fs::read_dir(trees.path("target")).unwrap().count(), 0);
+    assert_eq!(trees.read("outside/precious"), b"must survive");
+}
+
+#[test]
+fn files_that_change_or_vanish_while_pushed_never_corrupt() {
+    let trees = TempTree::new();
+    let source = trees.mkdir("source");
+    versions::write_tree(&source, 60, 1, 20_000);
+    push(&["-a"], &trees.contents_of("source"), &trees.path("target")).expect(0);
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let writer = {
+        let (stop, source) = (Arc::clone(&stop), source.clone());
+        thread::spawn(move || {
+            let mut version = 2;
+            while !stop.load(Ordering::Relaxed) {
+                // Rewritten in place, block by block, and a few removed and made again.
+                for file in 0..60 {
+                    let path = source.join(versions::name(file));
+                    if file % 10 == 0 {
+                        let _ = std::fs::remove_file(&path);
+                    }
+                    std::fs::write(&path, versions::content(file, version, 20_000)).unwrap();
+                }
+                version += 1;
+            }
+        })
+    };
+    let mut codes = Vec::new();
+    for _ in 0..6 {
+        let done = push(&["-a"], &trees.contents_of("source"), &trees.path("target"));
+        assert!(matches!(done.code, 0 | 23 | 24), "{done}");
+        assert!(done.code == 0 || !done.stderr.is_empty(), "{done}");
+        codes.push(done.code);
+    }
+    stop.store(true, Ordering::Relaxed);
+    writer.join().unwrap();
+    versions::write_tree(&source, 60, 1_000_000, 20_001);
+    push(&["-a"], &trees.contents_of("source"), &trees.path("target")).expect(0);
+    let there = Snapshot::of(&trees.path("target"));
+    assert!(there.litter().is_empty(), "{codes:?}: {:?}", there.litter());
+    Snapshot::of(&source).assert_same(&there);
+}
+
+#[test]
+fn a_target_below_an_unreadable_directory_is_reached() {
+    need_root();
+    let reachable = Reachable::new();
+    let trees = TempTree::new();
+    trees.write("source/a", "newer");
+    trees.mkdir("x-only/target");
+    trees.chown("x-only/target", 65534, 65534);
+    std::fs::set_permissions(trees.path("x-only"), std::fs::Permissions::from_mode(0o711)).unwrap();
+    Hasync::push(&["-rlt"])
+        .args([trees.contents_of("source"), trees.text("x-only/target")])
+        .by_nobody(&reachable)
+        .run()
+        .expect(0);
+    assert_eq!(trees.read("x-only/target/a"), b"newer");
+}

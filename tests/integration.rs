@@ -1,0 +1,34 @@
+//! All integration tests, in one binary. They run the real program, most of them as root,
+//! against a real sshd, real file systems and rsync 3.5.0. `tests/run.sh` runs them.
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by panicking"
+)]
+
+/// The command line: usage, version, unknown options, paths that make no sense.
+mod command_line;
+/// What goes wrong on disks: full, read-only, forbidden, missing, changing under our hands.
+mod disk_trouble;
+/// Pushes that are killed or cut off, and the next push that repairs.
+mod interrupted;
+/// What goes wrong between the nodes: refused, unknown, silent, garbage, cut at any byte.
+mod link_trouble;
+/// A reader of the target never misses a name and never sees half a file.
+mod live_names;
+/// Random and hand-picked pushes compared with rsync 3.5.0.
+mod oracle;
+/// Every kind of entry and attribute arrives as it was.
+mod preserved;
+/// First copy, update and delete over a real sshd, on loopback and between two nodes.
+mod ssh;
+/// Fixtures.
+mod support;
+/// House rules of the repository, checked on every tracked file.
+mod tidy;
+/// A second push of an unchanged tree sends and writes nothing.
+mod unchanged;
