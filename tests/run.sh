@@ -1,0 +1,84 @@
+#!/bin/bash
+# The test command: installs what the tests need, checks form, then runs every test.
+#   tests/run.sh          everything, long campaigns cut short
+#   tests/run.sh --soak   everything, long campaigns in full
+# Run it as root: tests that mount, change owners or make network namespaces say so and
+# fail otherwise.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+case "${1-}" in
+'') ;;
+--soak) export HASYNC_SOAK=1 ;;
+*)
+    echo "usage: tests/run.sh [--soak]" >&2
+    exit 1
+    ;;
+esac
+
+step() { printf '\n== %s\n' "$*"; }
+
+# program:package, for every program that the tests start.
+needs='sshd:openssh-server ssh:openssh-client ssh-agent:openssh-client rsync:rsync
+getfacl:acl attr:attr ip:iproute2 tc:iproute2 nft:nftables mkfs.xfs:xfsprogs
+mkfs.btrfs:btrfs-progs mkfs.ext4:e2fsprogs setpriv:util-linux strace:strace
+time:time ps:procps cc:gcc'
+
+install_needs() {
+    local missing='' need
+    for need in $needs; do
+        command -v "${need%%:*}" >/dev/null 2>&1 || missing="$missing ${need#*:}"
+    done
+    # The oracle is rsync 3.5.0; older ones print and do other things.
+    rsync --version 2>/dev/null | grep -q '^rsync  version 3\.5\.0 ' || missing="$missing rsync"
+    [ -z "$missing" ] && return
+    step "installing:$missing"
+    if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+        echo "not root or no apt-get: install$missing by hand, or run tests/run.sh as root" >&2
+        exit 1
+    fi
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -q
+    # shellcheck disable=SC2086 # a list of packages
+    apt-get install -q -y --no-install-recommends $missing
+}
+
+PATH="$PATH:/usr/sbin:/sbin"
+install_needs
+if ! rsync --version | grep -q '^rsync  version 3\.5\.0 '; then
+    echo "warning: $(rsync --version | head -n 1): the comparison with rsync needs 3.5.0 and will fail" >&2
+fi
+[ "$(id -u)" -eq 0 ] || echo "warning: not root: the tests that need root will fail and say so" >&2
+[ "$(id -u)" -ne 0 ] || mkdir -p /run/sshd
+
+step 'form: rustfmt'
+cargo fmt --all --check
+
+step 'form: clippy'
+cargo clippy --workspace --all-targets --quiet -- -D warnings
+
+step 'dependencies: cargo-deny'
+if command -v cargo-deny >/dev/null; then
+    cargo deny --log-level error check
+else
+    echo 'skipped: cargo-deny is not installed (cargo install cargo-deny --locked)'
+fi
+
+step 'tests'
+out=$(mktemp)
+HASYNC_CAMPAIGN_LOG=$(mktemp)
+export HASYNC_CAMPAIGN_LOG
+trap 'rm -f "$out" "$HASYNC_CAMPAIGN_LOG"' EXIT
+status=0
+cargo test --workspace --no-fail-fast 2>&1 | tee "$out" || status=$?
+
+step 'campaigns'
+sort -u "$HASYNC_CAMPAIGN_LOG"
+
+step 'results'
+grep -E '^test .*FAILED$' "$out" || true
+grep '^test result: ' "$out" | awk '
+    { passed += $4; failed += $6; ignored += $8 }
+    END { printf "test result: %s. %d passed; %d failed; %d ignored\n",
+          failed ? "FAILED" : "ok", passed, failed, ignored }'
+exit "$status"
