@@ -268,7 +268,8 @@ fn ops_do_not_depend_on_how_the_reader_splits() {
 #[test]
 fn fuzz_corpus_passes() {
     let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus");
-    let targets: [(&str, fn(&[u8])); 3] = [
+    type Entry = fn(&[u8]);
+    let targets: [(&str, Entry); 3] = [
         ("signature_decode", super::fuzzing::signature_decode),
         ("delta_apply", super::fuzzing::delta_apply),
         ("delta_round_trip", super::fuzzing::round_trip),

@@ -1,0 +1,176 @@
+//! The delta engine beside `fast_rsync`, on the same buffers in the same run, in bytes per second.
+//!
+//! Groups: `signature`, `diff-*` for each shape of change, `apply`; sizes 64 KiB, 16 MiB and 256 MiB,
+//! with HASYNC_BENCH_GIB=1 also 1 GiB. Both engines run with the same block length on one thread, and
+//! both write an encoded delta. Ours also takes the BLAKE3 of the whole file, in diff and in apply.
+#![allow(clippy::expect_used, missing_docs)]
+
+use std::hint::black_box;
+use std::time::Duration;
+
+use criterion::{
+    BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group,
+    criterion_main, measurement::WallTime,
+};
+use hasync_engine::delta::{
+    BlockLen, IndexedSignature, OpDecoder, OpEncoder, Patcher, Signature, diff,
+};
+
+criterion_group!(benches, bench_delta);
+criterion_main!(benches);
+
+fn bench_delta(criterion: &mut Criterion) {
+    for len in sizes() {
+        let basis = noise(1, len);
+        signature(criterion, &basis);
+        for (shape, source) in shapes(&basis) {
+            diff_shape(criterion, &format!("diff-{shape}"), &basis, &source);
+        }
+        diff_shape(criterion, "diff-all-zero", &vec![0; len], &vec![0; len + 1]);
+        apply(criterion, &basis, &one_percent_changed(&basis));
+    }
+}
+
+fn signature(criterion: &mut Criterion, basis: &[u8]) {
+    let mut group = group(criterion, "signature", basis.len());
+    let block_len = block_len(basis);
+    group.bench_function(BenchmarkId::new("hasync", basis.len()), |bencher| {
+        bencher.iter(|| sign(black_box(basis), block_len));
+    });
+    group.bench_function(BenchmarkId::new("fast_rsync", basis.len()), |bencher| {
+        bencher.iter(|| fast_sign(black_box(basis), block_len));
+    });
+}
+
+fn diff_shape(criterion: &mut Criterion, name: &str, basis: &[u8], source: &[u8]) {
+    let mut group = group(criterion, name, source.len());
+    let block_len = block_len(basis);
+    let index = sign(basis, block_len).index();
+    group.bench_function(BenchmarkId::new("hasync", basis.len()), |bencher| {
+        let mut delta = Vec::new();
+        bencher.iter(|| encode_delta(black_box(source), &index, &mut delta));
+    });
+    let signature = fast_sign(basis, block_len);
+    let index = signature.index();
+    group.bench_function(BenchmarkId::new("fast_rsync", basis.len()), |bencher| {
+        let mut delta = Vec::new();
+        bencher.iter(|| {
+            delta.clear();
+            fast_rsync::diff(&index, black_box(source), &mut delta).expect("a Vec takes all");
+        });
+    });
+}
+
+fn apply(criterion: &mut Criterion, basis: &[u8], source: &[u8]) {
+    let mut group = group(criterion, "apply", source.len());
+    let block_len = block_len(basis);
+    let mut delta = Vec::new();
+    encode_delta(source, &sign(basis, block_len).index(), &mut delta);
+    group.bench_function(BenchmarkId::new("hasync", basis.len()), |bencher| {
+        let mut result = Vec::with_capacity(source.len());
+        bencher.iter(|| {
+            result.clear();
+            apply_delta(basis, black_box(&delta), &mut result);
+        });
+        assert!(
+            result.is_empty() || result == source,
+            "the delta rebuilds the source"
+        );
+    });
+    let signature = fast_sign(basis, block_len);
+    let mut delta = Vec::new();
+    fast_rsync::diff(&signature.index(), source, &mut delta).expect("a Vec takes all");
+    group.bench_function(BenchmarkId::new("fast_rsync", basis.len()), |bencher| {
+        let mut result = Vec::with_capacity(source.len());
+        bencher.iter(|| {
+            result.clear();
+            fast_rsync::apply(basis, black_box(&delta), &mut result).expect("the delta is whole");
+        });
+    });
+}
+
+fn sign(basis: &[u8], block_len: BlockLen) -> Signature {
+    Signature::of(basis, basis.len() as u64, block_len).expect("slices can be read")
+}
+
+fn fast_sign(basis: &[u8], block_len: BlockLen) -> fast_rsync::Signature {
+    let block_size = block_len.get();
+    let options = fast_rsync::SignatureOptions {
+        block_size,
+        crypto_hash_size: 16,
+    };
+    fast_rsync::Signature::calculate(basis, options)
+}
+
+fn encode_delta(source: &[u8], index: &IndexedSignature, delta: &mut Vec<u8>) {
+    delta.clear();
+    let mut encoder = OpEncoder::default();
+    let searched = diff(source, index, &mut |op| {
+        encoder.encode(op, delta);
+        Ok(())
+    });
+    black_box(searched.expect("slices can be read"));
+}
+
+fn apply_delta(basis: &[u8], mut delta: &[u8], result: &mut Vec<u8>) {
+    let mut patcher = Patcher::new(basis, basis.len() as u64, result, u64::MAX);
+    let mut decoder = OpDecoder::default();
+    while let Some(op) = decoder.next(&mut delta).expect("the delta is whole") {
+        patcher.apply(op).expect("the delta fits the basis");
+    }
+    black_box(patcher.finish().expect("the delta fits the basis").0);
+}
+
+fn block_len(basis: &[u8]) -> BlockLen {
+    BlockLen::for_file_len(basis.len() as u64)
+}
+
+/// What may have become of `basis`.
+fn shapes(basis: &[u8]) -> [(&'static str, Vec<u8>); 4] {
+    [
+        ("equal", basis.to_vec()),
+        ("one-percent", one_percent_changed(basis)),
+        ("shifted", [&noise(2, 1237), basis].concat()),
+        ("unrelated", noise(3, basis.len())),
+    ]
+}
+
+/// Every hundredth page of 8 KiB overwritten, at least one.
+fn one_percent_changed(basis: &[u8]) -> Vec<u8> {
+    let mut changed = basis.to_vec();
+    for page in changed.chunks_mut(8192).step_by(100) {
+        page.copy_from_slice(&noise(4, page.len()));
+    }
+    changed
+}
+
+/// Bytes without repetition, different for each seed.
+fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    let mut hasher = blake3::Hasher::new();
+    hasher
+        .update(&seed.to_le_bytes())
+        .finalize_xof()
+        .fill(&mut bytes);
+    bytes
+}
+
+fn sizes() -> Vec<usize> {
+    let mut sizes = vec![64 << 10, 16 << 20, 256 << 20];
+    if std::env::var_os("HASYNC_BENCH_GIB").is_some() {
+        sizes.push(1 << 30);
+    }
+    sizes
+}
+
+fn group<'a>(criterion: &'a mut Criterion, name: &str, len: usize) -> BenchmarkGroup<'a, WallTime> {
+    let mut group = criterion.benchmark_group(name);
+    group.throughput(Throughput::Bytes(len as u64));
+    group.warm_up_time(Duration::from_millis(300));
+    group.measurement_time(Duration::from_secs(2));
+    group.sample_size(10);
+    if len > 1 << 20 {
+        group.sampling_mode(SamplingMode::Flat);
+    }
+    group
+}
