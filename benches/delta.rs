@@ -1,8 +1,9 @@
 //! The delta engine beside `fast_rsync`, on the same buffers in the same run, in bytes per second.
 //!
-//! Groups: `signature`, `diff-*` for each shape of change, `apply`; sizes 64 KiB, 16 MiB and 256 MiB,
-//! with HASYNC_BENCH_GIB=1 also 1 GiB. Both engines run with the same block length on one thread, and
-//! both write an encoded delta. Ours also takes the BLAKE3 of the whole file, in diff and in apply.
+//! Groups: `signature`, `diff-*` for each shape of change, `apply`; sizes 64 KiB, 16 MiB and 256
+//! MiB, with HASYNC_BENCH_GIB=1 also 1 GiB. Both engines run with the same block length on one
+//! thread, and both write an encoded delta. Ours also takes the BLAKE3 of the whole file, in diff
+//! and in apply.
 #![allow(clippy::expect_used, missing_docs)]
 
 use std::hint::black_box;

@@ -1,6 +1,7 @@
 //! What the fuzz targets run, beside the code they attack. The tests replay the committed corpus
 //! through it.
 
+use super::exchange::{BasisSums, Comparison, MAX_ANSWER_LEN, Step, SumTree};
 use super::{BlockLen, OpDecoder, Patcher, Signature, diff};
 
 /// Any bytes as a signature: if they decode, they encode to the same bytes, and searching with them
@@ -64,6 +65,57 @@ pub fn round_trip(data: &[u8]) {
         .map_or((None, Vec::new()), |(s, r)| (Some(s.sum), r));
     assert_eq!(result, source);
     assert_eq!(summary.map(|summary| summary.sum).ok(), patched);
+}
+
+/// Any bytes as an ask about a basis of 2 MiB: an error or an answer within the limit.
+pub fn exchange_ask(data: &[u8]) {
+    let basis = vec![1; 2 << 20];
+    let Ok(tree) = SumTree::of(&basis[..], basis.len() as u64, 1) else {
+        return;
+    };
+    let Ok(sums) = BasisSums::new(&basis[..], tree) else {
+        return;
+    };
+    if let Ok(answer) = sums.answer(data) {
+        assert!(answer.len() <= MAX_ANSWER_LEN);
+    }
+}
+
+/// Any bytes as an offer and two answers (the lengths of the first two in the first four bytes):
+/// an error, or a plan that emits the whole source.
+pub fn exchange_compare(data: &[u8]) {
+    let Some((&[a, b, c, d], rest)) = data.split_first_chunk() else {
+        return;
+    };
+    let split =
+        |bytes: &'_ [u8], len: [u8; 2]| usize::from(u16::from_le_bytes(len)).min(bytes.len());
+    let (offer, rest) = rest.split_at(split(rest, [a, b]));
+    let (first, second) = rest.split_at(split(rest, [c, d]));
+    let source = vec![7; 300_000];
+    let file = &source[..];
+    let Ok(tree) = SumTree::of(file, source.len() as u64, 1) else {
+        return;
+    };
+    let Ok((mut comparison, mut step)) = Comparison::start(&file, &tree, offer) else {
+        return;
+    };
+    for answer in [first, second] {
+        if let Step::Ask(_) = step {
+            let Ok(next) = comparison.answer(answer) else {
+                return;
+            };
+            step = next;
+        }
+    }
+    if let Step::Ready(plan) = step {
+        let mut len = 0;
+        let summary = plan.emit(&file, &mut |op| {
+            len += op.output_len();
+            Ok(())
+        });
+        assert_eq!(summary.map(|summary| summary.source_len).ok(), Some(len));
+        assert_eq!(len, source.len() as u64);
+    }
 }
 
 const MAX_OUTPUT_LEN: u64 = 1 << 20;

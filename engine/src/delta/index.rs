@@ -9,35 +9,62 @@ use blake3::hazmat::ChainingValue;
 use super::block::BlockLen;
 use super::filter::{Filter, mix};
 use super::signature::Signature;
-use super::tree::StrongKey;
+use super::tree::{StrongKey, StrongSum};
 
 /// A signature with its search index, ready for [`diff`](super::diff).
 #[derive(Debug)]
 pub struct IndexedSignature {
     signature: Signature,
+    /// The block numbers that the sums belong to, rising; `None` if they are all blocks in order.
+    numbers: Option<Box<[u64]>>,
+    /// How much of each strong sum is known, in bytes.
+    strong_len: usize,
     key: StrongKey,
     filter: Filter,
-    /// First block of each chain, by the mixed weak sum; `NONE` if empty.
+    /// Place of the first block of each chain, by the mixed weak sum; `NONE` if empty.
     heads: Box<[u32]>,
-    /// By block index: the next block of its chain.
+    /// By place in the signature: the next block of its chain.
     next: Box<[u32]>,
     head_shift: u32,
 }
 
 impl IndexedSignature {
     pub(super) fn new(signature: Signature) -> Self {
-        let full_blocks = full_blocks(&signature);
-        let head_bits = (full_blocks.max(1).ilog2() + 1).clamp(1, 31);
+        let count = signature.basis_len / u64::from(signature.block_len.get());
+        let strong_len = size_of::<StrongSum>();
+        Self::build(signature, None, count, strong_len)
+    }
+
+    /// An index of some full blocks only: `signature` holds their sums in the order of `numbers`,
+    /// the strong ones known to `strong_len` bytes.
+    pub(super) fn of_blocks(signature: Signature, numbers: Vec<u64>, strong_len: usize) -> Self {
+        let count = numbers.len() as u64;
+        Self::build(signature, Some(numbers.into()), count, strong_len)
+    }
+
+    fn build(
+        signature: Signature,
+        numbers: Option<Box<[u64]>>,
+        full_blocks: u64,
+        strong_len: usize,
+    ) -> Self {
+        // Blocks past this limit are matched in sequence, but not found by look-up.
+        let count = u32::try_from(full_blocks)
+            .unwrap_or(NONE)
+            .min(MAX_INDEXED_BLOCKS);
+        let head_bits = (count.max(1).ilog2() + 1).clamp(1, 31);
         let mut indexed = Self {
+            numbers,
+            strong_len,
             key: StrongKey::new(&signature.salt),
-            filter: Filter::for_count(full_blocks),
+            filter: Filter::for_count(count),
             heads: vec![NONE; 1 << head_bits].into(),
-            next: vec![NONE; full_blocks as usize].into(),
+            next: vec![NONE; count as usize].into(),
             head_shift: 32 - head_bits,
             signature,
         };
-        for block in 0..full_blocks {
-            indexed.insert(block);
+        for place in 0..count {
+            indexed.insert(place);
         }
         indexed
     }
@@ -63,47 +90,59 @@ impl IndexedSignature {
         !self.next.is_empty()
     }
 
-    /// Length of block `index` in bytes: short for the last one, 0 past the end.
-    pub(super) fn len_of(&self, index: u64) -> u64 {
+    /// Length of block `number` in bytes: short for the last one, 0 for one that is not known.
+    pub(super) fn len_of(&self, number: u64) -> u64 {
+        if self.place_of(number).is_none() {
+            return 0;
+        }
         let block_len = u64::from(self.block_len().get());
-        let rest = self
-            .basis_len()
-            .saturating_sub(index.saturating_mul(block_len));
-        rest.min(block_len)
+        let start = number.saturating_mul(block_len);
+        self.basis_len().saturating_sub(start).min(block_len)
     }
 
-    pub(super) fn has_weak(&self, index: u64, weak: u32) -> bool {
-        self.weak_of(index) == Some(weak)
+    pub(super) fn has_weak(&self, number: u64, weak: u32) -> bool {
+        self.place_of(number).and_then(|place| self.weak_at(place)) == Some(weak)
     }
 
-    pub(super) fn has_value(&self, index: u64, value: &ChainingValue) -> bool {
-        let expected = usize::try_from(index)
-            .ok()
-            .and_then(|index| self.signature.strong.get(index));
-        expected.is_some_and(|expected| *expected == self.key.strong(value))
+    pub(super) fn has_value(&self, number: u64, value: &ChainingValue) -> bool {
+        let place = self.place_of(number);
+        let expected = place.and_then(|place| self.signature.strong.get(place));
+        let found = self.key.strong(value);
+        expected.is_some_and(|sum| {
+            sum.iter()
+                .zip(&found)
+                .take(self.strong_len)
+                .all(|(a, b)| a == b)
+        })
     }
 
-    /// The full blocks with this weak sum, at most [`MAX_SAME_WEAK`] of them.
+    /// The numbers of the full blocks with this weak sum, at most [`MAX_SAME_WEAK`] of them.
     pub(super) fn candidates(&self, weak: u32) -> impl Iterator<Item = u64> {
-        self.chain(weak)
-            .map(u64::from)
-            .filter(move |&block| self.has_weak(block, weak))
+        self.same_weak(weak)
+            .filter_map(|place| match &self.numbers {
+                None => Some(place as u64),
+                Some(numbers) => numbers.get(place).copied(),
+            })
     }
 
-    fn insert(&mut self, block: u32) {
-        let Some(weak) = self.weak_of(u64::from(block)) else {
+    fn same_weak(&self, weak: u32) -> impl Iterator<Item = usize> {
+        let places = self.chain(weak).map(|place| place as usize);
+        places.filter(move |&place| self.weak_at(place) == Some(weak))
+    }
+
+    fn insert(&mut self, place: u32) {
+        let Some(weak) = self.weak_at(place as usize) else {
             return;
         };
-        let same = self.candidates(weak).count();
+        let same = self.same_weak(weak).count();
         if same >= MAX_SAME_WEAK || self.chain(weak).count() >= MAX_CHAIN {
             return;
         }
         self.filter.insert(weak);
         let slot = self.slot(weak);
-        if let (Some(head), Some(next)) =
-            (self.heads.get_mut(slot), self.next.get_mut(block as usize))
-        {
-            *next = std::mem::replace(head, block);
+        let next = self.next.get_mut(place as usize);
+        if let (Some(head), Some(next)) = (self.heads.get_mut(slot), next) {
+            *next = std::mem::replace(head, place);
         }
     }
 
@@ -119,18 +158,19 @@ impl IndexedSignature {
         (mix(weak) >> self.head_shift) as usize
     }
 
-    fn weak_of(&self, index: u64) -> Option<u32> {
-        usize::try_from(index)
-            .ok()
-            .and_then(|index| self.signature.weak.get(index))
-            .copied()
+    fn weak_at(&self, place: usize) -> Option<u32> {
+        self.signature.weak.get(place).copied()
     }
-}
 
-fn full_blocks(signature: &Signature) -> u32 {
-    let full = signature.basis_len / u64::from(signature.block_len.get());
-    // Blocks past this are matched in sequence, but not found by look-up.
-    u32::try_from(full).unwrap_or(NONE).min(MAX_INDEXED_BLOCKS)
+    /// Where the sums of block `number` are.
+    fn place_of(&self, number: u64) -> Option<usize> {
+        match &self.numbers {
+            None => usize::try_from(number)
+                .ok()
+                .filter(|&at| at < self.signature.weak.len()),
+            Some(numbers) => numbers.binary_search(&number).ok(),
+        }
+    }
 }
 
 /// Ends a chain.

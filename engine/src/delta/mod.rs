@@ -14,6 +14,7 @@ mod signature;
 mod tree;
 mod weak;
 
+mod emit;
 mod filter;
 mod index;
 mod lanes;
@@ -25,6 +26,8 @@ mod zero;
 mod ops;
 mod patch;
 
+pub mod exchange;
+
 #[doc(hidden)]
 pub mod fuzzing;
 
@@ -32,8 +35,9 @@ pub mod fuzzing;
 mod tests;
 
 pub use block::{BlockLen, BlockLenError};
+pub use emit::DiffSummary;
 pub use index::IndexedSignature;
 pub use ops::{MAX_LITERAL_LEN, Op, OpDecoder, OpEncoder, OpsError};
 pub use patch::{Basis, Output, PatchError, PatchSummary, Patcher};
-pub use search::{DiffSummary, diff, whole};
+pub use search::{diff, whole};
 pub use signature::{Signature, SignatureError};

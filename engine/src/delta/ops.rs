@@ -181,7 +181,7 @@ impl fmt::Display for OpsError {
 impl std::error::Error for OpsError {}
 
 /// Appends an LEB128 number of at most 66 bits.
-fn put_number(out: &mut Vec<u8>, mut number: u128) {
+pub(super) fn put_number(out: &mut Vec<u8>, mut number: u128) {
     while number >= 0x80 {
         out.push((number as u8) | 0x80);
         number >>= 7;
@@ -189,7 +189,8 @@ fn put_number(out: &mut Vec<u8>, mut number: u128) {
     out.push(number as u8);
 }
 
-fn take_number(input: &mut &[u8]) -> Result<u128, OpsError> {
+/// Takes an LEB128 number off the front of `input`.
+pub(super) fn take_number(input: &mut &[u8]) -> Result<u128, OpsError> {
     let mut number = 0_u128;
     for place in 0..MAX_NUMBER_LEN {
         let (&byte, rest) = input.split_first().ok_or(OpsError::Number)?;

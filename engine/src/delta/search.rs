@@ -9,32 +9,13 @@
 use std::io::{self, Read};
 use std::ops::ControlFlow;
 
+use super::emit::{DiffSummary, Emitter};
 use super::index::IndexedSignature;
-use super::ops::{MAX_LITERAL_LEN, Op};
+use super::ops::Op;
 use super::roll::scan;
 use super::tree::{TreeHasher, block_value};
 use super::weak::weak_sum;
 use super::window::{Window, read_full};
-use super::zero::split_zero_runs;
-
-/// What a search found out about the source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DiffSummary {
-    /// Length of the source in bytes.
-    pub source_len: u64,
-    /// BLAKE3 of the source.
-    pub sum: blake3::Hash,
-    /// Bytes emitted as literals.
-    pub literal_bytes: u64,
-    /// Bytes emitted as copies.
-    pub matched_bytes: u64,
-    /// Bytes emitted as zero runs.
-    pub zero_bytes: u64,
-    /// Positions whose weak sum a block of the basis has.
-    pub hash_hits: u64,
-    /// Strong sums computed for such positions that turned out to differ.
-    pub false_alarms: u64,
-}
 
 /// Searches `source`, read to its end, for the blocks of a basis, and passes the ops that rebuild
 /// it to `sink`.
@@ -47,7 +28,10 @@ pub fn diff<R: Read>(
     signature: &IndexedSignature,
     sink: &mut dyn FnMut(Op<'_>) -> io::Result<()>,
 ) -> io::Result<DiffSummary> {
-    Search::new(source, signature, Emitter::new(sink)).run()
+    let capacity = WINDOW_LEN.max(4 * signature.block_len().as_usize());
+    let search = Search::new(source, capacity, signature, Emitter::new(sink));
+    let (emitter, tree) = search.run()?;
+    emitter.finish(tree.finish())
 }
 
 /// As [`diff`] without a basis: literals and zero runs only.
@@ -72,12 +56,48 @@ pub fn whole<R: Read>(
     }
 }
 
+/// Searches `len` bytes of a source that `reader` yields, none of which are in place in the basis,
+/// and emits them.
+pub(super) fn search_gap<'s, R: Read>(
+    reader: R,
+    len: u64,
+    signature: &'s IndexedSignature,
+    emitter: Emitter<'s>,
+) -> io::Result<Emitter<'s>> {
+    let capacity = WINDOW_LEN.max(4 * signature.block_len().as_usize());
+    // With room for a byte more than there is, the first read meets the end.
+    let needed = usize::try_from(len + 1).unwrap_or(usize::MAX);
+    let mut search = Search::new(reader, capacity.min(needed), signature, emitter);
+    search.may_be_in_place = false;
+    search.expected = NO_BLOCK;
+    Ok(search.run()?.0)
+}
+
+/// True if any window of `bytes` is a block of the basis.
+pub(super) fn has_match(bytes: &[u8], signature: &IndexedSignature) -> bool {
+    let block_len = signature.block_len().as_usize();
+    let found = scan(bytes, block_len, signature.filter(), |at, weak| {
+        let window = bytes.get(at..at + block_len).unwrap_or_default();
+        let is_match =
+            |block: u64| signature.has_value(block, &block_value(block * block_len as u64, window));
+        if signature.candidates(weak).any(is_match) {
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    });
+    found.is_some()
+}
+
 struct Search<'s, R> {
     signature: &'s IndexedSignature,
     emitter: Emitter<'s>,
     window: Window<R>,
     tree: TreeHasher,
     block_len: u64,
+    /// Whether the source is a whole file, to be summed and compared with the basis in place.
+    may_be_in_place: bool,
+    /// Bytes that were emitted before this search.
+    emitted_before: u64,
     /// For each whole block of the source in the window, whether the basis has it at the same
     /// offset.
     in_place: Vec<bool>,
@@ -94,14 +114,20 @@ struct Search<'s, R> {
 }
 
 impl<'s, R: Read> Search<'s, R> {
-    fn new(source: R, signature: &'s IndexedSignature, emitter: Emitter<'s>) -> Self {
-        let block_len = signature.block_len().as_usize();
+    fn new(
+        source: R,
+        capacity: usize,
+        signature: &'s IndexedSignature,
+        emitter: Emitter<'s>,
+    ) -> Self {
         Self {
             signature,
+            emitted_before: emitter.source_len(),
             emitter,
-            window: Window::new(source, WINDOW_LEN.max(4 * block_len)),
+            window: Window::new(source, capacity),
             tree: TreeHasher::default(),
-            block_len: block_len as u64,
+            block_len: u64::from(signature.block_len().get()),
+            may_be_in_place: true,
             in_place: Vec::new(),
             first_block: 0,
             hashed: 0,
@@ -111,7 +137,7 @@ impl<'s, R: Read> Search<'s, R> {
         }
     }
 
-    fn run(mut self) -> io::Result<DiffSummary> {
+    fn run(mut self) -> io::Result<(Emitter<'s>, TreeHasher)> {
         self.refill()?;
         loop {
             let held = self.window.end() - self.position;
@@ -126,7 +152,7 @@ impl<'s, R: Read> Search<'s, R> {
             }
         }
         self.flush_new()?;
-        self.emitter.finish(self.tree.finish())
+        Ok((self.emitter, self.tree))
     }
 
     /// Reads on, dropping what is done with, and hashes the blocks that became complete.
@@ -137,7 +163,11 @@ impl<'s, R: Read> Search<'s, R> {
         self.in_place.drain(..dropped.min(self.in_place.len()));
         self.first_block = keep_from;
         self.window.refill(keep_from * self.block_len)?;
-        self.hash_blocks();
+        if self.may_be_in_place {
+            self.hash_blocks();
+        } else {
+            self.hashed = self.window.end();
+        }
         Ok(())
     }
 
@@ -166,7 +196,8 @@ impl<'s, R: Read> Search<'s, R> {
                 return Some((number, self.signature.len_of(number)));
             }
         }
-        let known_to_differ = self.expected * self.block_len == self.position
+        let known_to_differ = self.may_be_in_place
+            && self.expected * self.block_len == self.position
             && self.signature.len_of(self.expected) == self.block_len;
         if !known_to_differ && self.continues(self.position, self.expected) {
             return Some((self.expected, self.signature.len_of(self.expected)));
@@ -230,8 +261,10 @@ impl<'s, R: Read> Search<'s, R> {
     /// matches.
     fn look_up(&mut self, gap_end: u64) -> Option<(u64, u64)> {
         let (signature, start, block_len) = (self.signature, self.position, self.block_len);
-        let counts = &mut self.emitter.summary;
-        if !signature.has_full_blocks() || is_hopeless(counts.false_alarms, start, block_len) {
+        let (before, counts) = (self.emitted_before, &mut self.emitter.summary);
+        if !signature.has_full_blocks()
+            || is_hopeless(counts.false_alarms, before + start, block_len)
+        {
             return None;
         }
         let bytes = self.window.bytes(start, gap_end);
@@ -246,7 +279,7 @@ impl<'s, R: Read> Search<'s, R> {
                 }
                 counts.false_alarms += 1;
             }
-            if is_hopeless(counts.false_alarms, start + at as u64, block_len) {
+            if is_hopeless(counts.false_alarms, before + start + at as u64, block_len) {
                 return ControlFlow::Break(None);
             }
             ControlFlow::Continue(())
@@ -287,92 +320,15 @@ fn is_hopeless(false_alarms: u64, searched: u64, block_len: u64) -> bool {
     false_alarms.saturating_mul(block_len) > searched.saturating_add(FALSE_ALARM_ALLOWANCE)
 }
 
-/// Merges copies, splits what is new into literals and zero runs, and counts.
-struct Emitter<'s> {
-    sink: &'s mut dyn FnMut(Op<'_>) -> io::Result<()>,
-    pending: Option<(u64, u64)>,
-    summary: DiffSummary,
-}
-
-impl<'s> Emitter<'s> {
-    fn new(sink: &'s mut dyn FnMut(Op<'_>) -> io::Result<()>) -> Self {
-        let summary = DiffSummary {
-            source_len: 0,
-            sum: blake3::Hash::from_bytes([0; 32]),
-            literal_bytes: 0,
-            matched_bytes: 0,
-            zero_bytes: 0,
-            hash_hits: 0,
-            false_alarms: 0,
-        };
-        Self {
-            sink,
-            pending: None,
-            summary,
-        }
-    }
-
-    fn copy(&mut self, offset: u64, len: u64) -> io::Result<()> {
-        self.summary.matched_bytes += len;
-        match &mut self.pending {
-            Some((start, pending_len)) if *start + *pending_len == offset => *pending_len += len,
-            _ => {
-                self.flush_copy()?;
-                self.pending = Some((offset, len));
-            }
-        }
-        Ok(())
-    }
-
-    fn new_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        self.flush_copy()?;
-        let (sink, summary) = (&mut self.sink, &mut self.summary);
-        split_zero_runs(bytes, |range, is_zero| {
-            let run = bytes.get(range).unwrap_or_default();
-            let len = run.len() as u64;
-            if is_zero {
-                summary.zero_bytes += len;
-                return sink(Op::Zero { len });
-            }
-            summary.literal_bytes += len;
-            run.chunks(MAX_LITERAL_LEN)
-                .try_for_each(|literal| sink(Op::Literal(literal)))
-        })
-    }
-
-    fn flush_copy(&mut self) -> io::Result<()> {
-        match self.pending.take() {
-            Some((offset, len)) => (self.sink)(Op::Copy { offset, len }),
-            None => Ok(()),
-        }
-    }
-
-    fn finish(mut self, sum: blake3::Hash) -> io::Result<DiffSummary> {
-        self.flush_copy()?;
-        let DiffSummary {
-            literal_bytes,
-            matched_bytes,
-            zero_bytes,
-            ..
-        } = self.summary;
-        let source_len = literal_bytes + matched_bytes + zero_bytes;
-        Ok(DiffSummary {
-            source_len,
-            sum,
-            ..self.summary
-        })
-    }
-}
+/// The number of no block.
+const NO_BLOCK: u64 = u64::MAX;
 
 /// False alarms may cost as much hashing as the source is long plus this many bytes; beyond that,
 /// only blocks in sequence and in place are matched, and the search stays linear.
 const FALSE_ALARM_ALLOWANCE: u64 = 64 << 20;
 
 /// Bytes of the source held: enough for long reads, little enough for the cache.
-const WINDOW_LEN: usize = 1 << 20;
+pub(super) const WINDOW_LEN: usize = 1 << 20;
 
 /// First read of [`whole`]: most files are smaller.
 const MIN_WHOLE_BUFFER_LEN: usize = 1 << 16;

@@ -35,14 +35,7 @@ impl Signature {
     /// `len_hint` (bytes, 0 if unknown) only sizes the allocation: what was read decides the
     /// length. Needs a read buffer of about 1 MiB beside the result.
     pub fn of(basis: impl Read, len_hint: u64, block_len: BlockLen) -> io::Result<Self> {
-        let mut salt = Salt::default();
-        let filled = rustix::rand::getrandom(&mut salt[..], rustix::rand::GetRandomFlags::empty())?;
-        if filled != salt.len() {
-            return Err(io::Error::other(
-                "the kernel gave too few random bytes for a salt",
-            ));
-        }
-        Self::with_salt(basis, len_hint, block_len, salt)
+        Self::with_salt(basis, len_hint, block_len, random_salt()?)
     }
 
     /// As [`Signature::of`], with a salt that the caller chose: for reproducible signatures, not
@@ -246,6 +239,18 @@ impl fmt::Display for SignatureError {
 }
 
 impl std::error::Error for SignatureError {}
+
+/// A salt that nobody can foresee.
+pub(super) fn random_salt() -> io::Result<Salt> {
+    let mut salt = Salt::default();
+    let filled = rustix::rand::getrandom(&mut salt[..], rustix::rand::GetRandomFlags::empty())?;
+    if filled != salt.len() {
+        return Err(io::Error::other(
+            "the kernel gave too few random bytes for a salt",
+        ));
+    }
+    Ok(salt)
+}
 
 /// A read buffer no longer than the basis needs: one byte more shows the end of a file in one read.
 fn buffer_len_for(len_hint: u64, block_bytes: usize) -> usize {

@@ -38,7 +38,7 @@ fn check(basis: &[u8], source: &[u8]) -> DiffSummary {
 }
 
 /// Bytes without repetition, different for each seed.
-fn noise(seed: u64, len: usize) -> Vec<u8> {
+pub(super) fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     let mut hasher = blake3::Hasher::new();
     hasher
@@ -269,10 +269,12 @@ fn ops_do_not_depend_on_how_the_reader_splits() {
 fn fuzz_corpus_passes() {
     let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus");
     type Entry = fn(&[u8]);
-    let targets: [(&str, Entry); 3] = [
+    let targets: [(&str, Entry); 5] = [
         ("signature_decode", super::fuzzing::signature_decode),
         ("delta_apply", super::fuzzing::delta_apply),
         ("delta_round_trip", super::fuzzing::round_trip),
+        ("exchange_ask", super::fuzzing::exchange_ask),
+        ("exchange_compare", super::fuzzing::exchange_compare),
     ];
     for (target, run) in targets {
         let files: Vec<_> = std::fs::read_dir(format!("{corpus}/{target}"))
@@ -287,7 +289,7 @@ fn fuzz_corpus_passes() {
 
 /// One edit of a file, in fractions of its length so that it fits any.
 #[derive(Clone, Debug)]
-enum Edit {
+pub(super) enum Edit {
     Overwrite(f64, Vec<u8>),
     Insert(f64, Vec<u8>),
     Remove(f64, usize),
@@ -295,7 +297,7 @@ enum Edit {
     Zero(f64, usize),
 }
 
-fn edit() -> impl Strategy<Value = Edit> {
+pub(super) fn edit() -> impl Strategy<Value = Edit> {
     let bytes = || {
         prop_oneof![
             prop::collection::vec(any::<u8>(), 0..3000),
@@ -311,7 +313,7 @@ fn edit() -> impl Strategy<Value = Edit> {
     ]
 }
 
-fn apply_edit(file: &mut Vec<u8>, edit: &Edit) {
+pub(super) fn apply_edit(file: &mut Vec<u8>, edit: &Edit) {
     let at = |fraction: f64, len: usize| (fraction * len as f64) as usize;
     match edit {
         Edit::Overwrite(from, bytes) => {
@@ -342,7 +344,7 @@ fn apply_edit(file: &mut Vec<u8>, edit: &Edit) {
 }
 
 /// Files with structure: noise, zeros and repetition, up to some 200 KiB.
-fn file() -> impl Strategy<Value = Vec<u8>> {
+pub(super) fn file() -> impl Strategy<Value = Vec<u8>> {
     let part = prop_oneof![
         (any::<u64>(), 0..60_000_usize).prop_map(|(seed, len)| noise(seed, len)),
         (0..40_000_usize).prop_map(|len| vec![0; len]),

@@ -1,0 +1,122 @@
+//! From matches and new bytes to ops: merges copies, splits literals and zero runs, and counts.
+
+use std::io::{self, Read};
+
+use super::ops::{MAX_LITERAL_LEN, Op};
+use super::window::read_full;
+use super::zero::split_zero_runs;
+
+/// What a search found out about the source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiffSummary {
+    /// Length of the source in bytes.
+    pub source_len: u64,
+    /// BLAKE3 of the source.
+    pub sum: blake3::Hash,
+    /// Bytes emitted as literals.
+    pub literal_bytes: u64,
+    /// Bytes emitted as copies.
+    pub matched_bytes: u64,
+    /// Bytes emitted as zero runs.
+    pub zero_bytes: u64,
+    /// Positions whose weak sum a block of the basis has.
+    pub hash_hits: u64,
+    /// Strong sums computed for such positions that turned out to differ.
+    pub false_alarms: u64,
+}
+
+/// Merges copies, splits what is new into literals and zero runs, and counts.
+pub(super) struct Emitter<'s> {
+    sink: &'s mut dyn FnMut(Op<'_>) -> io::Result<()>,
+    pending: Option<(u64, u64)>,
+    pub(super) summary: DiffSummary,
+}
+
+impl<'s> Emitter<'s> {
+    pub(super) fn new(sink: &'s mut dyn FnMut(Op<'_>) -> io::Result<()>) -> Self {
+        let summary = DiffSummary {
+            source_len: 0,
+            sum: blake3::Hash::from_bytes([0; 32]),
+            literal_bytes: 0,
+            matched_bytes: 0,
+            zero_bytes: 0,
+            hash_hits: 0,
+            false_alarms: 0,
+        };
+        Self {
+            sink,
+            pending: None,
+            summary,
+        }
+    }
+
+    pub(super) fn copy(&mut self, offset: u64, len: u64) -> io::Result<()> {
+        self.summary.matched_bytes += len;
+        match &mut self.pending {
+            Some((start, pending_len)) if *start + *pending_len == offset => *pending_len += len,
+            _ => {
+                self.flush_copy()?;
+                self.pending = Some((offset, len));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn new_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.flush_copy()?;
+        let (sink, summary) = (&mut self.sink, &mut self.summary);
+        split_zero_runs(bytes, |range, is_zero| {
+            let run = bytes.get(range).unwrap_or_default();
+            let len = run.len() as u64;
+            if is_zero {
+                summary.zero_bytes += len;
+                return sink(Op::Zero { len });
+            }
+            summary.literal_bytes += len;
+            run.chunks(MAX_LITERAL_LEN)
+                .try_for_each(|literal| sink(Op::Literal(literal)))
+        })
+    }
+
+    /// As [`Emitter::new_bytes`], with all that `reader` yields; `buffer` is room to read into.
+    pub(super) fn new_from(&mut self, mut reader: impl Read, buffer: &mut [u8]) -> io::Result<()> {
+        loop {
+            let filled = read_full(&mut reader, buffer)?;
+            self.new_bytes(buffer.get(..filled).unwrap_or_default())?;
+            if filled < buffer.len() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Bytes of the source that ops were made of.
+    pub(super) fn source_len(&self) -> u64 {
+        let DiffSummary {
+            literal_bytes,
+            matched_bytes,
+            zero_bytes,
+            ..
+        } = self.summary;
+        literal_bytes + matched_bytes + zero_bytes
+    }
+
+    fn flush_copy(&mut self) -> io::Result<()> {
+        match self.pending.take() {
+            Some((offset, len)) => (self.sink)(Op::Copy { offset, len }),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn finish(mut self, sum: blake3::Hash) -> io::Result<DiffSummary> {
+        self.flush_copy()?;
+        let source_len = self.source_len();
+        Ok(DiffSummary {
+            source_len,
+            sum,
+            ..self.summary
+        })
+    }
+}

@@ -1,0 +1,207 @@
+//! The BLAKE3 tree of a file: values of its leaves and of all nodes above them, and its sum.
+
+use std::io;
+use std::sync::{Mutex, PoisonError};
+
+use blake3::hazmat::{self, ChainingValue, HasherExt, Mode};
+
+use super::super::patch::Basis;
+
+/// The sums of one file as it was when it was read.
+///
+/// A leaf is 4 KiB up to 1 MiB of file and 16 KiB up to 8 GiB; beyond that leaves double, so that
+/// there are at most 2^19 of them and the tree takes at most 32 MiB.
+#[derive(Clone, Debug)]
+pub struct SumTree {
+    len: u64,
+    leaf_len: u64,
+    /// By level from the leaves up; the last one has at most two nodes. A node without a sibling at
+    /// the right edge stands unchanged in the level above, as in BLAKE3 itself.
+    levels: Vec<Vec<ChainingValue>>,
+    sum: blake3::Hash,
+}
+
+impl SumTree {
+    /// Sums the first `len` bytes of `file`, in up to `threads` threads (one of them the caller's).
+    ///
+    /// Needs a read buffer of 1 MiB per thread beside the result. Fails if the file is shorter.
+    pub fn of<F: Basis + Sync + ?Sized>(file: &F, len: u64, threads: usize) -> io::Result<Self> {
+        let leaf_len = leaf_len_for(len);
+        let leaf_count = usize::try_from(len.div_ceil(leaf_len)).unwrap_or(usize::MAX);
+        let mut leaves = vec![[0; 32]; leaf_count];
+        sum_leaves(file, len, leaf_len, &mut leaves, threads)?;
+        let mut levels = vec![leaves];
+        while let Some(below) = levels.last().filter(|level| level.len() > 2) {
+            let level = below.chunks(2).filter_map(merge).collect();
+            levels.push(level);
+        }
+        let sum = match levels.last().map(Vec::as_slice) {
+            Some([left, right]) => hazmat::merge_subtrees_root(left, right, Mode::Hash),
+            // A file of one leaf is no subtree but a root, whose sum is made of its bytes.
+            _ => sum_range(file, 0, len, blake3::Hasher::new())?.finalize(),
+        };
+        Ok(Self {
+            len,
+            leaf_len,
+            levels,
+            sum,
+        })
+    }
+
+    /// The length of the file in bytes.
+    #[must_use]
+    pub fn file_len(&self) -> u64 {
+        self.len
+    }
+
+    /// The BLAKE3 of the file.
+    #[must_use]
+    pub fn sum(&self) -> blake3::Hash {
+        self.sum
+    }
+
+    pub(super) fn leaf_len(&self) -> u64 {
+        self.leaf_len
+    }
+
+    /// The value of node number `index` of those that span `span` bytes each, which may be short at
+    /// the file's end. Nodes within a leaf are summed anew from `file`. `None` if the file has no
+    /// such node.
+    pub(super) fn value<F: Basis + ?Sized>(
+        &self,
+        file: &F,
+        span: u64,
+        index: u64,
+    ) -> io::Result<Option<ChainingValue>> {
+        if span < self.leaf_len {
+            let start = index.saturating_mul(span);
+            let len = self.len.saturating_sub(start).min(span);
+            if len == 0 {
+                return Ok(None);
+            }
+            return range_value(file, start, len).map(Some);
+        }
+        let level = (span / self.leaf_len).ilog2() as usize;
+        let index = usize::try_from(index).unwrap_or(usize::MAX);
+        Ok(self
+            .levels
+            .get(level)
+            .and_then(|level| level.get(index))
+            .copied())
+    }
+}
+
+pub(super) fn leaf_len_for(len: u64) -> u64 {
+    if len <= 1 << 20 {
+        1 << 12
+    } else {
+        len.div_ceil(MAX_LEAVES).next_power_of_two().max(1 << 14)
+    }
+}
+
+fn merge(pair: &[ChainingValue]) -> Option<ChainingValue> {
+    match pair {
+        [left, right] => Some(hazmat::merge_subtrees_non_root(left, right, Mode::Hash)),
+        [alone] => Some(*alone),
+        _ => None,
+    }
+}
+
+/// Fills in the leaf values, piece by piece; each thread takes the next piece when it is done.
+fn sum_leaves<F: Basis + Sync + ?Sized>(
+    file: &F,
+    len: u64,
+    leaf_len: u64,
+    leaves: &mut [ChainingValue],
+    threads: usize,
+) -> io::Result<()> {
+    let leaves_per_piece = (PIECE_LEN / leaf_len).max(1);
+    let per_piece = usize::try_from(leaves_per_piece).unwrap_or(1);
+    let piece_count = leaves.len().div_ceil(per_piece);
+    let pieces = Mutex::new(leaves.chunks_mut(per_piece).zip(0_u64..));
+    let work = || -> io::Result<()> {
+        let mut buffer = Vec::new();
+        loop {
+            let next = pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some((piece, number)) = next else {
+                return Ok(());
+            };
+            let start = number * leaves_per_piece * leaf_len;
+            sum_piece(file, start, len, leaf_len, piece, &mut buffer)?;
+        }
+    };
+    std::thread::scope(|scope| {
+        let helper_count = threads.min(piece_count).saturating_sub(1);
+        // If a thread cannot be had, the others do its share.
+        let helpers: Vec<_> = (0..helper_count)
+            .filter_map(|_| std::thread::Builder::new().spawn_scoped(scope, work).ok())
+            .collect();
+        let mut result = work();
+        for helper in helpers {
+            let ended = helper.join();
+            result = result.and(ended.unwrap_or_else(|_| Err(io::Error::other("a thread died"))));
+        }
+        result
+    })
+}
+
+fn sum_piece<F: Basis + ?Sized>(
+    file: &F,
+    start: u64,
+    len: u64,
+    leaf_len: u64,
+    leaves: &mut [ChainingValue],
+    buffer: &mut Vec<u8>,
+) -> io::Result<()> {
+    if leaf_len > PIECE_LEN {
+        for (leaf, index) in leaves.iter_mut().zip(0..) {
+            let leaf_start = start + index * leaf_len;
+            *leaf = range_value(file, leaf_start, leaf_len.min(len - leaf_start))?;
+        }
+        return Ok(());
+    }
+    let piece_len = (leaves.len() as u64 * leaf_len).min(len - start);
+    buffer.resize(usize::try_from(piece_len).unwrap_or(0), 0);
+    file.read_exact_at(buffer, start)?;
+    let leaf_bytes = usize::try_from(leaf_len).unwrap_or(usize::MAX);
+    for ((leaf, bytes), index) in leaves.iter_mut().zip(buffer.chunks(leaf_bytes)).zip(0..) {
+        *leaf = super::super::tree::block_value(start + index * leaf_len, bytes);
+    }
+    Ok(())
+}
+
+/// The value of the subtree over the `len` bytes (not 0) from `start` on, a multiple of its span.
+pub(super) fn range_value<F: Basis + ?Sized>(
+    file: &F,
+    start: u64,
+    len: u64,
+) -> io::Result<ChainingValue> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.set_input_offset(start);
+    Ok(sum_range(file, start, len, hasher)?.finalize_non_root())
+}
+
+fn sum_range<F: Basis + ?Sized>(
+    file: &F,
+    start: u64,
+    len: u64,
+    mut hasher: blake3::Hasher,
+) -> io::Result<blake3::Hasher> {
+    let mut buffer = vec![0; usize::try_from(len.min(PIECE_LEN)).unwrap_or(0)];
+    let mut done = 0;
+    while done < len {
+        let step = usize::try_from(len - done)
+            .unwrap_or(usize::MAX)
+            .min(buffer.len());
+        let bytes = buffer.get_mut(..step).unwrap_or_default();
+        file.read_exact_at(bytes, start + done)?;
+        hasher.update(bytes);
+        done += step as u64;
+    }
+    Ok(hasher)
+}
+
+const MAX_LEAVES: u64 = 1 << 19;
+
+/// Bytes read at once.
+const PIECE_LEN: u64 = 1 << 20;
