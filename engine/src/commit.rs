@@ -21,7 +21,7 @@ use crate::entry::Time;
 use crate::error::{Error, describe, is_no_space};
 use crate::fs::{Attrs, Root, remove_tree, set_attrs, set_fd_attrs};
 use crate::observer::Warning;
-use crate::path::{RelPath, Shown};
+use crate::path::RelPath;
 use crate::stage::{Stage, StageDir};
 
 /// Intents collected before they are carried out together.
@@ -106,7 +106,7 @@ impl Commit {
                 name: self.stage.fresh_name(),
             }),
             Err(e) => {
-                let dir = Shown(dir.shown());
+                let dir = self.root.shown(dir);
                 Err(Error::file(
                     format_args!("make a staging directory for {dir}"),
                     &e,
@@ -117,7 +117,7 @@ impl Commit {
 
     fn stage_near(&mut self, dir: &RelPath) -> io::Result<Arc<StageDir>> {
         let fd = match self.touch(dir) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound && !self.intents.is_empty() => {
+            Err(_) if !self.intents.is_empty() => {
                 // The directory itself may be among what has been collected.
                 self.run().map_err(|e| io::Error::other(e.message))?;
                 self.touch(dir)?
@@ -163,7 +163,7 @@ impl Commit {
             if let Err((path, e)) = self.carry_out(&intent) {
                 if is_no_space(&e) {
                     return Err(Error::file(
-                        format_args!("change {}", Shown(path.shown())),
+                        format_args!("change {}", self.root.shown(&path)),
                         &e,
                     ));
                 }
@@ -337,7 +337,7 @@ impl Commit {
     fn warn(&mut self, verb: &str, path: &RelPath, e: &io::Error) {
         let message = format!(
             "cannot {verb} {} on the target: {}",
-            Shown(path.shown()),
+            self.root.shown(path),
             describe(e)
         );
         self.warnings.push(Warning {

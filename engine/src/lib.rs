@@ -37,7 +37,7 @@ mod target;
 pub use error::{Error, ErrorKind};
 pub use filter::{Filter, FilterRule};
 pub use observer::{
-    Action, Change, Differences, Kind, KindCounts, Observer, Progress, Summary, Warning,
+    Action, Change, Differences, Kind, KindCounts, Note, Observer, Progress, Summary, Warning,
 };
 pub use options::Options;
 pub use path::{Shown, escape};

@@ -14,11 +14,24 @@ pub trait Observer {
     /// The target root was missing and is being made, or in a dry run would be.
     fn created_root(&mut self) {}
 
-    /// Something worth knowing that is not an error, such as `skipping directory x`.
-    fn note(&mut self, note: &str);
+    /// Something worth knowing that is not an error.
+    fn note(&mut self, note: &Note<'_>);
 
     /// Called as content moves; cheap to ignore.
     fn progress(&mut self, _progress: &Progress<'_>) {}
+}
+
+/// Something worth knowing. Paths are relative to the target root, bytes as on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Note<'a> {
+    /// A directory is left out because `-r` was not given.
+    SkippedDir(&'a [u8]),
+    /// An entry is left out because the options do not include its type.
+    SkippedNonRegular(&'a [u8]),
+    /// A directory is not deleted because the filters protect something in it.
+    NotEmpty(&'a [u8]),
+    /// `-o` was asked for, and the receiver does not run as root.
+    OwnersNotKept,
 }
 
 /// How far the push is.

@@ -16,7 +16,7 @@ use crate::fs::{Listed, list};
 use crate::ids::{IdKind, name_of};
 use crate::observer::{Kind, Warning};
 use crate::options::Options;
-use crate::path::{RelPath, Shown};
+use crate::path::RelPath;
 use crate::source::{Layer, Source, open_file, stat_name};
 use crate::wire::DirIndex;
 
@@ -36,8 +36,8 @@ pub(crate) struct ScannedDir {
     pub(crate) complete: bool,
     /// Ids that appear here for the first time, with their names.
     pub(crate) new_ids: Vec<(IdKind, u32, Vec<u8>)>,
-    /// Said when this directory's turn to be reported comes.
-    pub(crate) notes: Vec<String>,
+    /// Entries of types that the options leave out.
+    pub(crate) skipped: Vec<RelPath>,
     pub(crate) warnings: Vec<Warning>,
 }
 
@@ -130,7 +130,7 @@ impl Scanner {
             layers: ahead.layers,
             digest: DirDigest::default(),
             new_ids: Vec::new(),
-            notes: Vec::new(),
+            skipped: Vec::new(),
             warnings: Vec::new(),
         };
         self.next_index += 1;
@@ -263,23 +263,15 @@ impl Scanner {
         let kind = entry.kind();
         let mirrored = match kind {
             Kind::File => true,
-            Kind::Dir => self.options.recursive,
+            // Without `-r` no directory is among the sources, and none below them is read.
+            Kind::Dir => true,
             Kind::Symlink => self.options.links,
             Kind::Device => self.options.devices && self.privileged,
             Kind::Special => self.options.specials,
         };
         let layer = dir.layers.get(layer_number)?;
         if !mirrored {
-            let shown = path();
-            if kind == Kind::Dir {
-                let shown = String::from_utf8_lossy(shown.shown()).into_owned();
-                dir.notes.push(format!("skipping directory {shown}"));
-                return None;
-            }
-            dir.notes.push(format!(
-                "skipping non-regular file {}",
-                Shown(shown.as_bytes())
-            ));
+            dir.skipped.push(path());
             entry.body = Body::Unmirrored(kind);
             return Some(entry);
         }

@@ -13,7 +13,9 @@ use std::sync::Arc;
 use rustix::fs::{Mode, OFlags, openat};
 
 use crate::entry::Entry;
+use crate::filter::Filter;
 use crate::fs::{Listed, Root, stat};
+use crate::options::Options;
 use crate::path::{RelPath, Shown};
 
 /// Where a directory of the source tree takes entries from: one directory on disk, or one name
@@ -36,62 +38,62 @@ pub(crate) struct OnlyName {
 }
 
 /// The SRC arguments, opened.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Source {
+    /// What makes the root of the tree; empty if there is nothing to push.
     pub(crate) layers: Vec<Layer>,
     /// Metadata of the root, if a `SRC/` argument gives it.
     pub(crate) root_entry: Option<Entry>,
     /// Arguments that could not be opened, with the reason.
     pub(crate) failed: Vec<(OsString, io::Error)>,
+    /// Arguments left out because they are directories and `-r` was not given.
+    pub(crate) skipped_dirs: Vec<Vec<u8>>,
     /// The only argument names one entry that is not a directory.
     pub(crate) single: bool,
 }
 
 impl Source {
-    /// Opens every argument, noting those that cannot be.
-    pub(crate) fn open(arguments: &[OsString]) -> Source {
-        let mut source = Source {
-            layers: Vec::new(),
-            root_entry: None,
-            failed: Vec::new(),
-            single: false,
-        };
-        let mut only_is_dir = false;
+    /// Opens every argument that the options and the filter admit, noting those that cannot be.
+    pub(crate) fn open(arguments: &[OsString], options: &Options, filter: &Filter) -> Source {
+        let mut source = Source::default();
         for argument in arguments {
             let opened = if gives_contents(argument.as_bytes()) {
-                source.open_contents(argument)
+                source.open_contents(argument, options)
             } else {
-                source
-                    .open_name(argument)
-                    .map(|is_dir| only_is_dir = is_dir)
+                source.open_name(argument, options, filter)
             };
             if let Err(e) = opened {
                 source.failed.push((argument.clone(), e));
             }
         }
-        source.single = arguments.len() == 1
-            && !only_is_dir
-            && source
-                .layers
-                .first()
-                .is_some_and(|layer| layer.only.is_some());
+        source.single &= arguments.len() == 1;
         source
     }
 
-    fn open_contents(&mut self, argument: &OsString) -> io::Result<()> {
+    fn open_contents(&mut self, argument: &OsString, options: &Options) -> io::Result<()> {
         let root = Root::open(Path::new(argument))?;
+        if !options.recursive {
+            self.skipped_dirs.push(b".".to_vec());
+            return Ok(());
+        }
         let listed = stat(&root, c".")?;
         self.root_entry.get_or_insert(listed.entry);
+        let (root, path) = (Arc::new(root), RelPath::root());
         self.layers.push(Layer {
-            root: Arc::new(root),
-            path: RelPath::root(),
+            root,
+            path,
             only: None,
             dev: listed.dev,
         });
         Ok(())
     }
 
-    fn open_name(&mut self, argument: &OsString) -> io::Result<bool> {
+    fn open_name(
+        &mut self,
+        argument: &OsString,
+        options: &Options,
+        filter: &Filter,
+    ) -> io::Result<()> {
         let bytes = argument.as_bytes();
         let (parent, name) = match bytes.iter().rposition(|&b| b == b'/') {
             Some(0) => (&b"/"[..], &bytes[1..]),
@@ -101,16 +103,26 @@ impl Source {
         let root = Root::open(&PathBuf::from(OsString::from_vec(parent.to_vec())))?;
         let listed = stat_name(&root, name)?;
         let is_dir = listed.entry.is_dir();
+        if filter.is_excluded(name, is_dir) {
+            return Ok(());
+        }
+        if is_dir && !options.recursive {
+            self.skipped_dirs.push(name.to_vec());
+            return Ok(());
+        }
+        self.single = !is_dir;
+        let only = OnlyName {
+            on_disk: name.to_vec(),
+            shown: name.to_vec(),
+        };
+        let (root, path) = (Arc::new(root), RelPath::root());
         self.layers.push(Layer {
-            root: Arc::new(root),
-            path: RelPath::root(),
-            only: Some(OnlyName {
-                on_disk: name.to_vec(),
-                shown: name.to_vec(),
-            }),
+            root,
+            path,
+            only: Some(only),
             dev: listed.dev,
         });
-        Ok(is_dir)
+        Ok(())
     }
 
     /// Gives the single entry another name in the tree.
@@ -122,6 +134,12 @@ impl Source {
         {
             only.shown = name;
         }
+    }
+
+    /// The name that the single entry has on the source, if the tree shows it by another.
+    pub(crate) fn renamed_from(&self) -> Option<&[u8]> {
+        let only = self.layers.first().filter(|_| self.single)?.only.as_ref()?;
+        (only.on_disk != only.shown).then_some(&only.on_disk)
     }
 }
 

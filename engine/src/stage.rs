@@ -60,12 +60,13 @@ impl Stage {
             return Ok(Arc::clone(stage));
         }
         let root_mount = dir_id(&*self.root)?.mount;
-        let holder = if mount == root_mount {
-            self.root.as_fd()
+        let made = if mount == root_mount {
+            // An unprivileged receiver may have no right to the root, but to what is below it.
+            make(&*self.root).or_else(|e| make(dir).map_err(|_| e))
         } else {
-            dir.as_fd()
+            make(dir)
         };
-        let stage = Arc::new(make(holder)?);
+        let stage = Arc::new(made?);
         self.by_mount.insert(mount, Arc::clone(&stage));
         Ok(stage)
     }

@@ -6,7 +6,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, mkdirat, openat, readlinkat};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, fstat, mkdirat, openat, readlinkat, statat,
+};
 use rustix::io::Errno;
 
 use crate::digest::TimeStore;
@@ -92,6 +94,10 @@ pub(crate) fn open_target(
         });
     }
     if dry_run {
+        if statat(&parent, &*name, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+            let e = Errno::EXIST.into();
+            return Err(Error::file(format_args!("make the target {shown}"), &e));
+        }
         return Ok(Target {
             root: None,
             created: true,

@@ -7,7 +7,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use hasync_engine::{
-    Action, Change, Duplex, Error, Observer, Options, ServePolicy, Summary, Warning, push, serve,
+    Action, Change, Duplex, Error, Note, Observer, Options, ServePolicy, Summary, Warning, push,
+    serve,
 };
 
 #[derive(Default)]
@@ -28,10 +29,10 @@ impl Observer for Log {
         self.warnings.push(warning.message.clone());
     }
 
-    fn note(&mut self, _note: &str) {}
+    fn note(&mut self, _note: &Note<'_>) {}
 }
 
-fn run(source: &str, target: &Path, options: &Options) -> (Result<Summary, Error>, Log) {
+fn run(sources: &[String], target: &Path, options: &Options) -> (Result<Summary, Error>, Log) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let duplex = |stream: UnixStream| Duplex {
         reader: Box::new(stream.try_clone().unwrap()),
@@ -40,21 +41,16 @@ fn run(source: &str, target: &Path, options: &Options) -> (Result<Summary, Error
     let receiver = duplex(theirs);
     let half = std::thread::spawn(move || serve(receiver, &ServePolicy::default()));
     let mut log = Log::default();
+    let sources: Vec<OsString> = sources.iter().map(OsString::from).collect();
     let target = target.as_os_str().as_encoded_bytes();
-    let result = push(
-        duplex(ours),
-        &[OsString::from(source)],
-        target,
-        options,
-        &mut log,
-    );
+    let result = push(duplex(ours), &sources, target, options, &mut log);
     let served = half.join().unwrap();
     assert_eq!(result.is_ok(), served.is_ok(), "{result:?} {served:?}");
     (result, log)
 }
 
 fn push_ok(source: &Path, target: &Path, options: &Options) -> (Summary, Log) {
-    let (result, log) = run(&format!("{}/", source.display()), target, options);
+    let (result, log) = run(&[format!("{}/", source.display())], target, options);
     let summary = result.unwrap();
     assert_eq!(log.warnings, Vec::<String>::new());
     (summary, log)
@@ -118,7 +114,13 @@ fn a_missing_source_deletes_nothing() {
     std::fs::create_dir(&target).unwrap();
     std::fs::write(target.join("kept"), b"").unwrap();
     let source = temp.path().join("missing");
-    let (result, log) = run(&format!("{}/", source.display()), &target, &options());
+    let present = temp.path().join("present");
+    std::fs::create_dir(&present).unwrap();
+    let sources = [
+        format!("{}/", present.display()),
+        format!("{}/", source.display()),
+    ];
+    let (result, log) = run(&sources, &target, &options());
     assert!(result.unwrap().partial);
     assert_eq!(log.warnings.len(), 1);
     assert!(target.join("kept").exists());

@@ -33,28 +33,28 @@ impl Attrs {
 /// Sets `attrs` on an open file or directory.
 ///
 /// Owner first: a change of owner clears setuid and setgid, so the mode comes after it. A mode
-/// must therefore be given along with an owner when those bits matter.
+/// must therefore be given along with an owner when those bits matter. Each part is tried even if
+/// one before it failed; the first error is returned.
 pub(crate) fn set_fd_attrs(file: &File, attrs: &Attrs) -> io::Result<()> {
-    if attrs.uid.is_some() || attrs.gid.is_some() {
-        fchown(
-            file,
-            attrs.uid.map(Uid::from_raw),
-            attrs.gid.map(Gid::from_raw),
-        )?;
-    }
-    if let Some(mode) = attrs.mode {
-        fchmod(file, Mode::from_raw_mode(mode))?;
-    }
-    if let Some(mtime) = attrs.mtime {
+    let owner = match (attrs.uid, attrs.gid) {
+        (None, None) => Ok(()),
+        (uid, gid) => fchown(file, uid.map(Uid::from_raw), gid.map(Gid::from_raw)),
+    };
+    let mode = attrs
+        .mode
+        .map_or(Ok(()), |mode| fchmod(file, Mode::from_raw_mode(mode)));
+    let time = attrs.mtime.map_or(Ok(()), |time| {
         // `filetime` negates the seconds, which the smallest number does not survive.
-        let mtime = FileTime::from_unix_time(mtime.secs.max(-i64::MAX), mtime.nanos);
-        filetime::set_file_handle_times(file, None, Some(mtime))?;
-    }
-    Ok(())
+        let mtime = FileTime::from_unix_time(time.secs.max(-i64::MAX), time.nanos);
+        filetime::set_file_handle_times(file, None, Some(mtime))
+    });
+    owner?;
+    mode?;
+    time
 }
 
 /// Sets `attrs` on `name` in `dir`, on the link itself if it is a symlink (whose mode is left
-/// alone: Linux has none).
+/// alone: Linux has none). In the order, and with the errors, of [`set_fd_attrs`].
 pub(crate) fn set_attrs(
     dir: impl AsFd,
     name: &CStr,
@@ -62,20 +62,21 @@ pub(crate) fn set_attrs(
     attrs: &Attrs,
 ) -> io::Result<()> {
     let dir = dir.as_fd();
-    if attrs.uid.is_some() || attrs.gid.is_some() {
-        let uid = attrs.uid.map(Uid::from_raw);
-        let gid = attrs.gid.map(Gid::from_raw);
-        chownat(dir, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
-    }
-    if let Some(mode) = attrs.mode
-        && !is_symlink
-    {
-        chmod_nofollow(dir, name, mode)?;
-    }
-    if let Some(mtime) = attrs.mtime {
-        utimensat(dir, name, &timestamps(mtime), AtFlags::SYMLINK_NOFOLLOW)?;
-    }
-    Ok(())
+    let owner = match (attrs.uid, attrs.gid) {
+        (None, None) => Ok(()),
+        (uid, gid) => {
+            let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
+            chownat(dir, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
+        }
+    };
+    let mode = attrs.mode.filter(|_| !is_symlink);
+    let mode = mode.map_or(Ok(()), |mode| chmod_nofollow(dir, name, mode));
+    let time = attrs.mtime.map_or(Ok(()), |time| {
+        utimensat(dir, name, &timestamps(time), AtFlags::SYMLINK_NOFOLLOW)
+    });
+    owner?;
+    mode?;
+    Ok(time?)
 }
 
 /// `fchmodat` follows symlinks and `fchmod` refuses `O_PATH`, so the held inode is reached through

@@ -2,15 +2,17 @@
 //! and without symlinks, so that a parent swapped for a symlink leads nowhere; where `openat2` is
 //! filtered (seccomp) or missing (before Linux 5.6), component by component with `O_NOFOLLOW`.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags, openat, openat2, statx};
 use rustix::io::Errno;
 
-use crate::path::RelPath;
+use crate::path::{RelPath, Shown};
 
 /// Longest path handed to one system call; longer ones are opened in steps. `PATH_MAX` is 4096
 /// with the terminating zero.
@@ -56,6 +58,15 @@ impl Root {
     /// The path as the user typed it, for messages.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The full path of what is at `rel`, quoted for a message.
+    pub(crate) fn shown(&self, rel: &RelPath) -> String {
+        let mut path = self.path.clone();
+        if !rel.is_root() {
+            path.push(OsStr::from_bytes(rel.as_bytes()));
+        }
+        Shown(path.as_os_str().as_bytes()).to_string()
     }
 
     /// Opens the directory at `rel` for reading. A symlink anywhere on the way is `ELOOP` or

@@ -179,7 +179,11 @@ pub(crate) enum ToSender {
         count: u64,
     },
     Warning(Warning),
-    Note(String),
+    /// A directory stays because the filters protect something in it.
+    NotEmpty {
+        #[serde(with = "serde_bytes")]
+        path: Vec<u8>,
+    },
     /// The session ends here, for this reason.
     Fatal {
         kind: ErrorKind,

@@ -14,7 +14,7 @@ use crate::delta::{Basis, OpDecoder, PatchError, Patcher};
 use crate::entry::{Body, Entry, Sum, Time};
 use crate::error::Error;
 use crate::fs::set_fd_attrs;
-use crate::path::{RelPath, Shown};
+use crate::path::RelPath;
 use crate::source::open_file;
 use crate::wire::{DirIndex, PackedFile, ToSender, parse_pack};
 
@@ -81,7 +81,7 @@ impl Receiver {
             let path = state.path.join(&entry.name);
             return Err(Error::peer(format_args!(
                 "a wrong sum for {}",
-                Shown(path.shown())
+                self.shown(&path)
             )));
         }
         let path = state.path.join(&entry.name);
@@ -141,7 +141,7 @@ impl Receiver {
             Err((e, what)) => {
                 let path = state.path.join(&entry.name);
                 let e = Error::file(
-                    format_args!("{what} {} on the target", Shown(path.shown())),
+                    format_args!("{what} {} on the target", self.shown(&path)),
                     &e,
                 );
                 if ends_push(&e) {
@@ -172,7 +172,7 @@ impl Receiver {
         }
         let path = state.path.join(&entry.name);
         if let Err(e) = set_fd_attrs(&file, &attrs) {
-            let what = format_args!("set the metadata of {} on the target", Shown(path.shown()));
+            let what = format_args!("set the metadata of {} on the target", self.shown(&path));
             self.warn(Error::file(what, &e).message)?;
         }
         drop(file);
@@ -181,7 +181,7 @@ impl Receiver {
         };
         let staged = staged.clone();
         if in_the_way {
-            self.in_the_way.push((path, Some(staged)));
+            self.replace_later(&path, staged);
             return Ok(());
         }
         let (dir, name) = (state.path.clone(), entry.name.clone());
@@ -205,10 +205,7 @@ impl Receiver {
         e: &std::io::Error,
     ) -> Result<(), Error> {
         discard(state, entry, place);
-        let e = Error::file(
-            format_args!("write {} on the target", Shown(path.shown())),
-            e,
-        );
+        let e = Error::file(format_args!("write {} on the target", self.shown(path)), e);
         if ends_push(&e) {
             Err(e)
         } else {
@@ -341,7 +338,7 @@ impl Receiver {
                 let sum = blake3::Hash::from(sum).to_hex();
                 return Err(Error::peer(format_args!(
                     "{} has not the sum {sum}",
-                    Shown(path.shown())
+                    self.shown(&path)
                 )));
             }
             if delta {

@@ -12,7 +12,7 @@ use crate::digest::{DirDigest, IdView};
 use crate::entry::{Body, Entry};
 use crate::error::{Error, describe};
 use crate::fs::{Attrs, Listed, list};
-use crate::path::{RelPath, Shown};
+use crate::path::RelPath;
 use crate::scan::sum_file;
 use crate::session::MESSAGE_LEN;
 use crate::source::open_file;
@@ -24,6 +24,8 @@ pub(super) struct DirState {
     pub(super) path: RelPath,
     /// As announced by the sender; content is named by position in here.
     pub(super) entries: Vec<Entry>,
+    /// The sender has announced the last of them.
+    pub(super) all_announced: bool,
     /// Content asked for and not arrived: position, and what the target has there now.
     pub(super) wanted: HashMap<u32, Wanted>,
     pub(super) phase: Phase,
@@ -94,7 +96,7 @@ impl Receiver {
                 return self.say(&ToSender::Lacks { dir });
             }
             Err(e) => {
-                let shown = Shown(path.shown());
+                let shown = self.shown(&path);
                 self.warn(format!(
                     "cannot read directory {shown} on the target: {}",
                     describe(&e)
@@ -218,6 +220,7 @@ impl DirState {
         DirState {
             path,
             entries: Vec::new(),
+            all_announced: false,
             wanted: HashMap::new(),
             phase,
             inherited_gid: None,
@@ -225,7 +228,12 @@ impl DirState {
     }
 
     /// Adds announced entries, which must continue in canonical order.
-    pub(super) fn announce(&mut self, entries: Vec<Entry>) -> Result<usize, Error> {
+    ///
+    /// Returns the position of the first of these.
+    pub(super) fn announce(&mut self, entries: Vec<Entry>, last: bool) -> Result<usize, Error> {
+        if std::mem::replace(&mut self.all_announced, last) {
+            return Err(Error::peer("entries after the last"));
+        }
         let first = self.entries.len();
         for entry in entries {
             entry

@@ -1,12 +1,13 @@
 //! The end of a push: what waited for everything else, deletions, the flush, the acknowledgement.
 
 use super::verdicts::deleted;
-use super::{PendingLink, Receiver};
+use super::{InTheWay, PendingLink, Receiver, Replacement};
 use crate::commit::{Commit, Intent};
 use crate::delete::Doomed;
 use crate::error::{Error, describe};
+use crate::fs::Root;
 use crate::observer::Kind;
-use crate::path::{RelPath, Shown};
+use crate::path::RelPath;
 use crate::wire::ToSender;
 
 impl Receiver {
@@ -38,13 +39,13 @@ impl Receiver {
             return Ok(Vec::new());
         };
         if !deletable {
-            for (path, _) in &in_the_way {
-                let shown = Shown(path.shown());
+            for found in &in_the_way {
+                let shown = root.shown(&found.path);
                 self.warn(format!(
                     "did not replace the directory {shown}: the source had errors"
                 ))?;
             }
-            return Ok(in_the_way.into_iter().map(|(path, _)| path).collect());
+            return Ok(in_the_way.into_iter().map(|found| found.path).collect());
         }
         let mut doomed = Doomed::default();
         // What can go as one, and what goes piece by piece since a part of it stays.
@@ -63,15 +64,15 @@ impl Receiver {
                 );
             }
         }
-        for (path, _) in &in_the_way {
-            doomed.add_contents(&root, path, &self.filter);
+        for found in &in_the_way {
+            doomed.add_contents(&root, &found.path, &self.filter);
         }
         let count = doomed.entries.len() as u64;
         if self.options.max_delete.is_some_and(|max| count > max) {
             self.say(&ToSender::DeletionsStopped { count })?;
-            return Ok(in_the_way.into_iter().map(|(path, _)| path).collect());
+            return Ok(in_the_way.into_iter().map(|found| found.path).collect());
         }
-        self.tell_doomed(doomed)?;
+        self.tell_doomed(&root, doomed)?;
         if self.commit.is_none() {
             return Ok(Vec::new());
         }
@@ -81,19 +82,20 @@ impl Receiver {
                 self.commit()?.add(Intent::Remove { dir, name })?;
             }
         }
-        for (path, staged) in in_the_way {
+        for InTheWay { path, by } in in_the_way {
             let Some((dir, name)) = path.split().map(|(dir, name)| (dir, name.to_vec())) else {
                 continue;
             };
-            let intent = match staged {
-                Some(staged) => Intent::Place {
+            let intent = match by {
+                Replacement::Awaited => continue,
+                Replacement::Staged(staged) => Intent::Place {
                     staged,
                     dir,
                     name,
                     is_dir: false,
                     over_tree: true,
                 },
-                None => Intent::Remove { dir, name },
+                Replacement::Link => Intent::Remove { dir, name },
             };
             self.commit()?.add(intent)?;
         }
@@ -101,7 +103,7 @@ impl Receiver {
         Ok(Vec::new())
     }
 
-    fn tell_doomed(&self, doomed: Doomed) -> Result<(), Error> {
+    fn tell_doomed(&self, root: &Root, doomed: Doomed) -> Result<(), Error> {
         let Doomed {
             entries,
             pinned,
@@ -112,19 +114,17 @@ impl Receiver {
             .into_iter()
             .try_for_each(|(path, kind): (RelPath, Kind)| self.say(&deleted(&path, kind)))?;
         for path in pinned {
-            let shown = String::from_utf8_lossy(path.shown()).into_owned();
-            self.say(&ToSender::Note(format!(
-                "cannot delete non-empty directory: {shown}"
-            )))?;
+            let path = path.as_bytes().to_vec();
+            self.say(&ToSender::NotEmpty { path })?;
         }
         for path in mounts {
-            let shown = Shown(path.shown());
+            let shown = root.shown(&path);
             self.warn(format!(
                 "did not delete {shown} on the target: it is a mount point"
             ))?;
         }
         for (path, e) in failed {
-            let shown = Shown(path.shown());
+            let shown = root.shown(&path);
             self.warn(format!(
                 "cannot delete directory {shown} on the target: {}",
                 describe(&e)

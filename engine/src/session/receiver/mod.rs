@@ -23,7 +23,7 @@ use crate::fs::{Listed, Root};
 use crate::ids::{IdMap, settable_groups};
 use crate::observer::Warning;
 use crate::options::Options;
-use crate::path::{RelPath, check_name};
+use crate::path::{RelPath, Shown, check_name};
 use crate::target::{ServePolicy, open_target, probe_times, root_listed};
 use crate::wire::{
     DirIndex, FrameKind, FrameReader, FrameWriter, Hello, HelloReply, PREAMBLE_LEN, ToReceiver,
@@ -103,6 +103,21 @@ struct PendingLink {
     name: Vec<u8>,
 }
 
+/// A non-empty directory that gives way together with the deletions.
+struct InTheWay {
+    path: RelPath,
+    by: Replacement,
+}
+
+/// What comes in place of a directory.
+enum Replacement {
+    /// Content that has not arrived. If it never does, the directory stays.
+    Awaited,
+    Staged(Staged),
+    /// A hard link, made once the directory is gone.
+    Link,
+}
+
 /// State of the receiver half.
 struct Receiver {
     outbox: Outbox,
@@ -115,6 +130,7 @@ struct Receiver {
     umask: u32,
     /// `None` in a dry run whose target does not exist.
     root: Option<Arc<Root>>,
+    created_root: bool,
     commit: Option<Commit>,
     signer: Option<Signer>,
 
@@ -141,8 +157,8 @@ struct Receiver {
     links: Vec<PendingLink>,
     /// Entries of the target that the source does not have.
     extraneous: Vec<(RelPath, crate::observer::Kind)>,
-    /// Non-empty directories in the way of something else, and what replaces them.
-    in_the_way: Vec<(RelPath, Option<Staged>)>,
+    /// Non-empty directories in the way of something else.
+    in_the_way: Vec<InTheWay>,
     incoming: Option<Incoming>,
 }
 
@@ -199,6 +215,7 @@ impl Receiver {
             own_groups,
             umask: current_umask(),
             root,
+            created_root: target.created,
             commit,
             ancestors: Vec::new(),
             next_dir: 0,
@@ -294,6 +311,13 @@ impl Receiver {
             harmless: false,
             message,
         }))
+    }
+
+    /// The full path of what is at `rel` in the target, quoted for a message.
+    fn shown(&self, rel: &RelPath) -> String {
+        self.root
+            .as_ref()
+            .map_or_else(|| Shown(rel.shown()).to_string(), |root| root.shown(rel))
     }
 
     fn judge(&self) -> Judge<'_> {

@@ -14,7 +14,7 @@ use crate::commit::{Intent, Staged};
 use crate::entry::{Body, Entry};
 use crate::error::{Error, ErrorKind};
 use crate::fs::{Attrs, set_fd_attrs};
-use crate::path::{RelPath, Shown};
+use crate::path::RelPath;
 use crate::wire::DirIndex;
 
 impl Receiver {
@@ -40,20 +40,19 @@ impl Receiver {
                 self.begin_new_dir(path)?
             }
         };
-        let first = state.announce(entries)?;
+        let first = state.announce(entries, last)?;
         let announced = std::mem::take(&mut state.entries);
         for entry in announced.get(first..).unwrap_or_default() {
             self.new_entry(&state, entry)?;
         }
         state.entries = announced;
-        let _ = last;
         self.dirs.insert(dir, state);
         Ok(())
     }
 
     fn begin_new_dir(&mut self, path: RelPath) -> Result<DirState, Error> {
         let Some(entry) = self.new_dirs.remove(&path) else {
-            let shown = Shown(path.shown());
+            let shown = self.shown(&path);
             self.warn(format!(
                 "directory {shown} vanished on the target while it was compared; push again"
             ))?;
@@ -94,7 +93,7 @@ impl Receiver {
         let fd = mkdirat(&*staged.stage, &*staged.name, Mode::RWXU)
             .and_then(|()| openat(&*staged.stage, &*staged.name, flags, Mode::empty()))
             .map_err(|e| {
-                let what = format_args!("make directory {} on the target", Shown(path.shown()));
+                let what = format_args!("make directory {} on the target", self.shown(path));
                 Error::file(what, &e.into())
             })?;
         Ok((staged, fd, attrs))
@@ -124,10 +123,7 @@ impl Receiver {
                     return Ok(());
                 };
                 let path = state.path.join(&entry.name);
-                let e = Error::file(
-                    format_args!("make {} on the target", Shown(path.shown())),
-                    &e,
-                );
+                let e = Error::file(format_args!("make {} on the target", self.shown(&path)), &e);
                 if ends_push(&e) {
                     Err(e)
                 } else {
@@ -175,7 +171,7 @@ impl Receiver {
             return Err(Error::peer("a new root"));
         };
         if let Err(e) = set_fd_attrs(&File::from(fd), &now) {
-            let what = format_args!("set the metadata of {} on the target", Shown(path.shown()));
+            let what = format_args!("set the metadata of {} on the target", self.shown(path));
             self.warn(Error::file(what, &e).message)?;
         }
         let place = Intent::Place {

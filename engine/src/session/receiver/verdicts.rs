@@ -3,16 +3,16 @@
 use std::collections::HashMap;
 
 use super::dirs::{DirState, Phase, Wanted};
-use super::{PendingLink, Receiver, ends_push};
+use super::{InTheWay, PendingLink, Receiver, Replacement, ends_push};
 use crate::apply::create_node;
-use crate::commit::Intent;
+use crate::commit::{Intent, Staged};
 use crate::compare::{Decision, LinkState};
 use crate::delete::Doomed;
 use crate::entry::{Body, Entry};
 use crate::error::{Error, describe};
 use crate::fs::{Attrs, Listed};
 use crate::observer::{Action, Differences, Kind};
-use crate::path::{RelPath, Shown};
+use crate::path::RelPath;
 use crate::session::MESSAGE_LEN;
 use crate::session::signer::Job;
 use crate::source::stat_name;
@@ -27,7 +27,7 @@ const VERDICT_LEN_MAX: usize = 8;
 impl Receiver {
     /// Judges the root itself; the answer is a verdict on entry 0 of directory 0.
     pub(super) fn root_entry(&mut self, entry: &Entry) -> Result<(), Error> {
-        let local = self.root_listed().filter(|_| self.next_dir == 0);
+        let local = self.root_listed().filter(|_| !self.created_root);
         let decision = self
             .judge()
             .decide(&self.ids, entry, local.as_ref(), LinkState::NotLinked);
@@ -39,7 +39,11 @@ impl Receiver {
             Decision::Make {
                 action,
                 differences,
-            } => Some((action, differences)),
+            } => {
+                let attrs = self.judge().made_attrs(&self.ids, entry, None, None);
+                self.set_root_attrs(attrs)?;
+                Some((action, differences))
+            }
             Decision::Keep | Decision::KeepNewer => None,
         };
         let verdicts = verdict.map(|(action, differences)| Verdict {
@@ -93,7 +97,7 @@ impl Receiver {
         unmatched: &[u32],
     ) -> Result<(), Error> {
         let mut state = self.dirs.remove(&dir).ok_or_else(|| not_awaited(dir))?;
-        state.announce(entries)?;
+        state.announce(entries, last)?;
         if !last {
             self.dirs.insert(dir, state);
             return Ok(());
@@ -299,7 +303,7 @@ impl Receiver {
         } else {
             "give --delete"
         };
-        let shown = Shown(path.shown());
+        let shown = self.shown(path);
         self.warn(format!(
             "cannot replace the non-empty directory {shown} on the target: {why}"
         ))?;
@@ -317,8 +321,15 @@ impl Receiver {
         in_the_way: bool,
     ) -> Result<Want, Error> {
         let path = state.path.join(&entry.name);
-        if in_the_way && (self.commit.is_none() || action == Action::HardLink) {
-            self.in_the_way.push((path.clone(), None));
+        if in_the_way {
+            let by = match action {
+                Action::HardLink => Replacement::Link,
+                _ => Replacement::Awaited,
+            };
+            self.in_the_way.push(InTheWay {
+                path: path.clone(),
+                by,
+            });
         }
         if action == Action::HardLink {
             self.pend_link(&state.path, entry);
@@ -355,6 +366,17 @@ impl Receiver {
         }
     }
 
+    /// What replaces a directory in the way is ready.
+    pub(super) fn replace_later(&mut self, path: &RelPath, staged: Staged) {
+        if let Some(found) = self
+            .in_the_way
+            .iter_mut()
+            .rfind(|found| found.path == *path)
+        {
+            found.by = Replacement::Staged(staged);
+        }
+    }
+
     pub(super) fn pend_link(&mut self, dir: &RelPath, entry: &Entry) {
         if let Some(first) = &entry.link_to
             && let Ok(first) = RelPath::parse(first)
@@ -384,10 +406,7 @@ impl Receiver {
         };
         if let Err(e) = create_node(&*staged.stage, &staged.name, entry, attrs) {
             let path = dir.join(&entry.name);
-            let e = Error::file(
-                format_args!("make {} on the target", Shown(path.shown())),
-                &e,
-            );
+            let e = Error::file(format_args!("make {} on the target", self.shown(&path)), &e);
             return if ends_push(&e) {
                 Err(e)
             } else {
@@ -395,7 +414,7 @@ impl Receiver {
             };
         }
         if in_the_way {
-            self.in_the_way.push((dir.join(&entry.name), Some(staged)));
+            self.replace_later(&dir.join(&entry.name), staged);
             return Ok(());
         }
         let (dir, name) = (dir.clone(), entry.name.clone());

@@ -211,6 +211,7 @@ impl Sender<'_> {
                 match put_file(&mut cache, &file, &mut writer) {
                     Ok(len) => {
                         self.summary.literal_bytes += len;
+                        self.moved_files += 1;
                         self.progress(&file, len, len);
                     }
                     Err(Put::TooLong) => misfortunes.push((file, None)),
@@ -305,6 +306,7 @@ impl Sender<'_> {
         if steady {
             self.summary.literal_bytes += summary.literal_bytes;
             self.summary.matched_bytes += summary.matched_bytes;
+            self.moved_files += 1;
             self.progress(file, len, 0);
         }
         Ok(steady)

@@ -20,7 +20,7 @@ use crate::digest::Fields;
 use crate::error::{Error, ErrorKind, describe};
 use crate::filter::Filter;
 use crate::ids::groups_here;
-use crate::observer::{Observer, Summary, Warning};
+use crate::observer::{Note, Observer, Summary, Warning};
 use crate::options::Options;
 use crate::path::{RelPath, Shown};
 use crate::scan::{ScannedDir, Scanner};
@@ -53,7 +53,20 @@ pub fn push(
 ) -> Result<Summary, Error> {
     let filter = Filter::from_rules(options.filters.clone())
         .map_err(|e| Error::new(ErrorKind::Usage, e.to_string()))?;
-    let mut source = Source::open(sources);
+    let mut source = Source::open(sources, options, &filter);
+    for name in &source.skipped_dirs {
+        observer.note(&Note::SkippedDir(name));
+    }
+    if source.layers.is_empty() {
+        // Nothing to push: the target is not touched, not even made.
+        for (argument, e) in &source.failed {
+            observer.warn(&not_opened(argument, e));
+        }
+        return Ok(Summary {
+            partial: !source.failed.is_empty(),
+            ..Summary::default()
+        });
+    }
     let mut reader = FrameReader::new(link.reader);
     let outbox = Outbox::new(FrameWriter::new(link.writer));
     let (reply, fields) = greet(&mut reader, &outbox, destination, options, source.single)?;
@@ -332,15 +345,9 @@ impl Sender<'_> {
             self.observer.created_root();
         }
         if self.options.owner && !reply.privileged {
-            self.observer
-                .note("the receiver does not run as root: owners are not kept");
+            self.observer.note(&Note::OwnersNotKept);
         }
-        if let Some(entry) = self
-            .source
-            .root_entry
-            .clone()
-            .filter(|_| self.options.recursive)
-        {
+        if let Some(entry) = self.source.root_entry.clone() {
             self.root_verdict_due = true;
             self.summary.entries.add(entry.kind());
             self.announce_root_ids(&entry)?;
@@ -442,7 +449,7 @@ impl Sender<'_> {
             ToSender::Deleted { path, kind } => self.deleted(&path, kind)?,
             ToSender::DeletionsStopped { count } => self.summary.deletions_stopped += count,
             ToSender::Warning(warning) => self.warn(&warning),
-            ToSender::Note(note) => self.observer.note(&note),
+            ToSender::NotEmpty { path } => self.observer.note(&Note::NotEmpty(&path)),
             ToSender::Fatal { kind, message } => return Err(Error::new(kind, message)),
             ToSender::Done { durable } => {
                 if !self.content_done_sent {
@@ -458,6 +465,17 @@ impl Sender<'_> {
 
     fn say(&self, message: &ToReceiver) -> Result<(), Error> {
         self.outbox.lock().put_to_receiver(message)
+    }
+}
+
+/// A missing argument is an error, not a file that vanished.
+fn not_opened(argument: &OsString, e: &std::io::Error) -> Warning {
+    let shown = Shown(argument.as_encoded_bytes());
+    let message = format!("cannot open the source {shown}: {}", describe(e));
+    Warning {
+        vanished: false,
+        harmless: false,
+        message,
     }
 }
 

@@ -4,7 +4,7 @@ use super::Sender;
 use super::dirs::{PendingDir, Stage};
 use crate::entry::{Body, Entry};
 use crate::error::Error;
-use crate::observer::{Action, Change, Differences, Kind, Warning};
+use crate::observer::{Action, Change, Differences, Kind, Note, Warning};
 use crate::path::RelPath;
 use crate::scan::ScannedDir;
 use crate::wire::Verdict;
@@ -32,7 +32,10 @@ impl Sender<'_> {
             let dir = &held.dir;
             self.checked += dir.entries.len() as u64;
             dir.warnings.iter().for_each(|warning| self.warn(warning));
-            dir.notes.iter().for_each(|note| self.observer.note(note));
+            for path in &dir.skipped {
+                self.observer
+                    .note(&Note::SkippedNonRegular(path.as_bytes()));
+            }
             match stage {
                 Stage::New => self.report_new(dir),
                 Stage::Judged {
@@ -98,7 +101,8 @@ impl Sender<'_> {
             Action::HardLink => entry.link_to.as_deref(),
             _ => entry.symlink_target(),
         };
-        let path = path.shown();
+        // A single entry that gets another name is reported by the one it has, as rsync does.
+        let path = self.source.renamed_from().unwrap_or(path.shown());
         let len = entry.len();
         self.observer.change(&Change {
             path,
