@@ -1,0 +1,565 @@
+//! What ssh configuration means for one connection: the first value of each directive wins, and a
+//! directive that matters for security or reachability and is not supported stops everything.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use russh::Preferred;
+
+use super::algorithms;
+use super::client::ClientOptions;
+use super::config_file::{Directive, directives};
+use super::config_words::{Tokens, expand_path, expand_tokens};
+use super::destination::Destination;
+use crate::{Error, ErrorKind};
+
+/// Everything a connection needs to know.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// The name or address to connect to.
+    pub(crate) host_name: String,
+    pub(crate) port: u16,
+    pub(crate) user: String,
+    /// The name under which known_hosts lists the host, instead of its own.
+    pub(crate) host_key_alias: Option<String>,
+    pub(crate) host_keys: HostKeyPolicy,
+    /// Where new host keys go is the first.
+    pub(crate) known_hosts: Vec<PathBuf>,
+    pub(crate) global_known_hosts: Vec<PathBuf>,
+    pub(crate) hash_known_hosts: bool,
+    /// In the order to try, and whether the user named them.
+    pub(crate) identities: Vec<PathBuf>,
+    pub(crate) identities_are_explicit: bool,
+    pub(crate) identities_only: bool,
+    pub(crate) agent_socket: Option<PathBuf>,
+    pub(crate) family: Family,
+    pub(crate) bind_address: Option<IpAddr>,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) alive_interval: Option<Duration>,
+    pub(crate) alive_count_max: usize,
+    pub(crate) preferred: Preferred,
+    pub(crate) rekey_len: Option<u64>,
+}
+
+/// `StrictHostKeyChecking`, without a question to ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HostKeyPolicy {
+    /// Only known keys: `yes`, and `ask` as nobody is there to answer.
+    Known,
+    /// Unknown keys are added, changed ones refused: `accept-new`.
+    AddNew,
+    /// Anything: `no`.
+    Any,
+}
+
+/// `AddressFamily`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    Any,
+    V4,
+    V6,
+}
+
+/// Reads the configuration files for `destination`; options and the destination itself come first.
+pub(crate) fn settings(to: &Destination, options: &ClientOptions) -> Result<Settings, Error> {
+    let found = directives(to, &options.environment, options.config_file.as_deref())?;
+    let found = Found(found);
+    found.refuse_unsupported()?;
+
+    let environment = &options.environment;
+    let host_name = match found.first("hostname")? {
+        Some((name, directive)) => {
+            expand_tokens(name, &[('h', &to.host)]).map_err(|e| directive.place.error(e))?
+        }
+        None => to.host.clone(),
+    };
+    let port = match (to.port, found.first("port")?) {
+        (Some(port), _) => port,
+        (None, Some((port, directive))) => port
+            .parse()
+            .ok()
+            .filter(|port| *port > 0)
+            .ok_or_else(|| directive.place.error(format_args!("bad port {port}")))?,
+        (None, None) => 22,
+    };
+    let user = match (&to.user, found.first("user")?) {
+        (Some(user), _) => user.clone(),
+        (None, Some((user, _))) => user.to_owned(),
+        (None, None) => environment.user.clone(),
+    };
+    let host_key_alias = found.first("hostkeyalias")?.map(|(alias, _)| alias.to_owned());
+
+    let home = environment.home.to_string_lossy();
+    let (port_text, uid_text) = (port.to_string(), environment.uid.to_string());
+    let tokens = [
+        ('h', host_name.as_str()),
+        ('p', &port_text),
+        ('r', &user),
+        ('n', &to.host),
+        ('u', &environment.user),
+        ('i', &uid_text),
+        ('d', &home),
+        ('k', host_key_alias.as_deref().unwrap_or(&to.host)),
+    ];
+    let files = FileNames { tokens: &tokens, home: &environment.home };
+
+    let (known_hosts, global_known_hosts) = match &options.known_hosts {
+        Some(file) => (vec![file.clone()], Vec::new()),
+        None => (
+            files.of(&found, "userknownhostsfile", &["~/.ssh/known_hosts", "~/.ssh/known_hosts2"])?,
+            files.of(
+                &found,
+                "globalknownhostsfile",
+                &["/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"],
+            )?,
+        ),
+    };
+    let configured = files.of_all(&found, "identityfile")?;
+    let identities_are_explicit = !options.identities.is_empty() || !configured.is_empty();
+    let mut identities = options.identities.clone();
+    identities.extend(configured);
+    if !identities_are_explicit {
+        for name in ["id_ed25519", "id_ecdsa", "id_rsa"] {
+            identities.push(environment.home.join(".ssh").join(name));
+        }
+    }
+    let (alive_interval, alive_count_max) = alive(&found)?;
+    Ok(Settings {
+        host_keys: host_key_policy(&found)?,
+        known_hosts,
+        global_known_hosts,
+        hash_known_hosts: found.flag("hashknownhosts")?.unwrap_or(false),
+        identities,
+        identities_are_explicit,
+        // A key named on the command line is meant to be the one that is used.
+        identities_only: found.flag("identitiesonly")?.unwrap_or(false)
+            || !options.identities.is_empty(),
+        agent_socket: agent_socket(&found, &files, options)?,
+        family: family(&found)?,
+        bind_address: bind_address(&found)?,
+        connect_timeout: connect_timeout(&found, options)?,
+        alive_interval,
+        alive_count_max,
+        preferred: offered(&found)?,
+        rekey_len: match options.rekey_len {
+            Some(len) => Some(len),
+            None => rekey_len(&found)?,
+        },
+        host_name,
+        port,
+        user,
+        host_key_alias,
+    })
+}
+
+fn host_key_policy(found: &Found) -> Result<HostKeyPolicy, Error> {
+    let Some((value, directive)) = found.first("stricthostkeychecking")? else {
+        return Ok(HostKeyPolicy::Known);
+    };
+    match value.to_ascii_lowercase().as_str() {
+        "yes" | "ask" | "true" => Ok(HostKeyPolicy::Known),
+        "accept-new" => Ok(HostKeyPolicy::AddNew),
+        "no" | "off" | "false" => Ok(HostKeyPolicy::Any),
+        _ => Err(directive.bad_value(value)),
+    }
+}
+
+fn agent_socket(
+    found: &Found,
+    files: &FileNames<'_>,
+    options: &ClientOptions,
+) -> Result<Option<PathBuf>, Error> {
+    let default = || options.environment.agent_socket.clone();
+    let Some((value, directive)) = found.first("identityagent")? else { return Ok(default()) };
+    match value {
+        "none" => Ok(None),
+        "SSH_AUTH_SOCK" => Ok(default()),
+        variable if variable.starts_with('$') && !variable.starts_with("${") => {
+            Ok(std::env::var_os(variable.trim_start_matches('$')).map(PathBuf::from))
+        }
+        path => files.expand(path, directive).map(Some),
+    }
+}
+
+fn family(found: &Found) -> Result<Family, Error> {
+    let Some((value, directive)) = found.first("addressfamily")? else { return Ok(Family::Any) };
+    match value.to_ascii_lowercase().as_str() {
+        "any" => Ok(Family::Any),
+        "inet" => Ok(Family::V4),
+        "inet6" => Ok(Family::V6),
+        _ => Err(directive.bad_value(value)),
+    }
+}
+
+fn bind_address(found: &Found) -> Result<Option<IpAddr>, Error> {
+    let Some((value, directive)) = found.first("bindaddress")? else { return Ok(None) };
+    match value.parse() {
+        Ok(address) => Ok(Some(address)),
+        Err(_) => Err(directive.place.error("BindAddress takes a numeric address here")),
+    }
+}
+
+fn connect_timeout(found: &Found, options: &ClientOptions) -> Result<Duration, Error> {
+    if let Some(limit) = options.connect_timeout {
+        return Ok(limit);
+    }
+    match found.seconds("connecttimeout")? {
+        Some(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
+        _ => Ok(CONNECT_TIMEOUT),
+    }
+}
+
+fn alive(found: &Found) -> Result<(Option<Duration>, usize), Error> {
+    let interval = found.seconds("serveraliveinterval")?;
+    let count_max = match found.first("serveralivecountmax")? {
+        Some((value, directive)) => value.parse().map_err(|_| directive.bad_value(value))?,
+        None => ALIVE_COUNT_MAX,
+    };
+    Ok(match interval {
+        // Debian ships 0; a mirror whose standby died has to notice all the same.
+        None | Some(0) => (Some(ALIVE_INTERVAL), count_max.max(1)),
+        Some(seconds) => (Some(Duration::from_secs(seconds)), count_max.max(1)),
+    })
+}
+
+fn offered(found: &Found) -> Result<Preferred, Error> {
+    type Edit = fn(&mut Preferred, &str) -> Result<(), String>;
+    let edits: [(&str, Edit); 4] = [
+        ("ciphers", algorithms::set_ciphers),
+        ("macs", algorithms::set_macs),
+        ("kexalgorithms", algorithms::set_kex),
+        ("hostkeyalgorithms", algorithms::set_host_keys),
+    ];
+    let mut preferred = algorithms::preferred();
+    for (keyword, edit) in edits {
+        if let Some((list, directive)) = found.first(keyword)? {
+            edit(&mut preferred, list)
+                .map_err(|e| directive.place.error(format_args!("{keyword}: {e}")))?;
+        }
+    }
+    Ok(preferred)
+}
+
+fn rekey_len(found: &Found) -> Result<Option<u64>, Error> {
+    let Some((value, directive)) = found.first("rekeylimit")? else { return Ok(None) };
+    if matches!(value, "default" | "none") {
+        return Ok(None);
+    }
+    let (digits, shift) = match value.to_ascii_lowercase().chars().last() {
+        Some('k') => (value.get(..value.len() - 1), 10),
+        Some('m') => (value.get(..value.len() - 1), 20),
+        Some('g') => (value.get(..value.len() - 1), 30),
+        _ => (Some(value), 0),
+    };
+    let number: Option<u64> = digits.and_then(|digits| digits.parse().ok());
+    match number.and_then(|number| number.checked_mul(1 << shift)) {
+        Some(len) => Ok(Some(len)),
+        None => Err(directive.bad_value(value)),
+    }
+}
+
+/// Expands file names of directives.
+struct FileNames<'a> {
+    tokens: &'a Tokens<'a>,
+    home: &'a std::path::Path,
+}
+
+impl FileNames<'_> {
+    /// All arguments of the first `keyword`, or `default`; `none` stands for no file.
+    fn of(&self, found: &Found, keyword: &str, default: &[&str]) -> Result<Vec<PathBuf>, Error> {
+        match found.0.iter().find(|directive| directive.keyword == keyword) {
+            Some(directive) => {
+                directive.value()?;
+                let names = directive.arguments.iter().filter(|name| *name != "none");
+                names.map(|name| self.expand(name, directive)).collect()
+            }
+            None => {
+                let at_home = |name: &&str| match name.strip_prefix("~/") {
+                    Some(below) => self.home.join(below),
+                    None => PathBuf::from(name),
+                };
+                Ok(default.iter().map(at_home).collect())
+            }
+        }
+    }
+
+    /// The first argument of every `keyword`.
+    fn of_all(&self, found: &Found, keyword: &str) -> Result<Vec<PathBuf>, Error> {
+        let mut paths = Vec::new();
+        for directive in found.0.iter().filter(|directive| directive.keyword == keyword) {
+            let name = directive.value()?;
+            if name != "none" {
+                paths.push(self.expand(name, directive)?);
+            }
+        }
+        Ok(paths)
+    }
+
+    fn expand(&self, name: &str, directive: &Directive) -> Result<PathBuf, Error> {
+        expand_path(name, self.tokens, self.home)
+            .map_err(|e| directive.place.error(format_args!("{name}: {e}")))
+    }
+}
+
+/// The directives that apply, in order.
+struct Found(Vec<Directive>);
+
+impl Found {
+    fn first(&self, keyword: &str) -> Result<Option<(&str, &Directive)>, Error> {
+        let Some(directive) = self.0.iter().find(|directive| directive.keyword == keyword) else {
+            return Ok(None);
+        };
+        Ok(Some((directive.value()?, directive)))
+    }
+
+    fn flag(&self, keyword: &str) -> Result<Option<bool>, Error> {
+        let Some((value, directive)) = self.first(keyword)? else { return Ok(None) };
+        match value.to_ascii_lowercase().as_str() {
+            "yes" | "true" => Ok(Some(true)),
+            "no" | "false" => Ok(Some(false)),
+            _ => Err(directive.bad_value(value)),
+        }
+    }
+
+    /// A time: plain seconds, or with units as in `1m30s`.
+    fn seconds(&self, keyword: &str) -> Result<Option<u64>, Error> {
+        let Some((value, directive)) = self.first(keyword)? else { return Ok(None) };
+        match parse_seconds(value) {
+            Some(seconds) => Ok(Some(seconds)),
+            None => Err(directive.bad_value(value)),
+        }
+    }
+
+    fn refuse_unsupported(&self) -> Result<(), Error> {
+        let mut ignored: Vec<&str> = Vec::new();
+        for directive in self.0.iter().filter(|directive| directive.keyword == "ignoreunknown") {
+            ignored.extend(directive.arguments.iter().flat_map(|list| list.split(',')));
+        }
+        for directive in &self.0 {
+            let keyword = directive.keyword.as_str();
+            if USED.contains(&keyword) || WITHOUT_EFFECT.contains(&keyword) {
+                continue;
+            }
+            let value = directive.arguments.join(" ");
+            let refused = REFUSED.iter().find(|(refused, _)| *refused == keyword);
+            match refused {
+                Some((_, harmless)) => {
+                    let lower = value.to_ascii_lowercase();
+                    if !harmless.iter().any(|value| super::pattern::matches(value, &lower)) {
+                        let what = format!("{keyword} {value} is not supported here: use -e ssh");
+                        return Err(directive.place.error(what));
+                    }
+                }
+                None if super::pattern::list_matches(ignored.iter().copied(), keyword) => {}
+                None => {
+                    let what = format!("unknown directive {keyword} (IgnoreUnknown would skip it)");
+                    return Err(directive.place.error(what));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Directive {
+    fn value(&self) -> Result<&str, Error> {
+        match self.arguments.first() {
+            Some(value) if !value.is_empty() => Ok(value),
+            _ => Err(self.place.error(format_args!("{} needs a value", self.keyword))),
+        }
+    }
+
+    fn bad_value(&self, value: &str) -> Error {
+        self.place.error(format_args!("{}: bad value {value}", self.keyword))
+    }
+}
+
+fn parse_seconds(text: &str) -> Option<u64> {
+    if text.is_empty() {
+        return None;
+    }
+    let mut total: u64 = 0;
+    let mut number: Option<u64> = None;
+    for c in text.chars() {
+        if let Some(digit) = c.to_digit(10) {
+            let so_far = number.unwrap_or(0).checked_mul(10)?.checked_add(digit.into())?;
+            number = Some(so_far);
+            continue;
+        }
+        let unit = match c.to_ascii_lowercase() {
+            's' => 1,
+            'm' => 60,
+            'h' => 3600,
+            'd' => 86_400,
+            'w' => 604_800,
+            _ => return None,
+        };
+        total = total.checked_add(number.take()?.checked_mul(unit)?)?;
+    }
+    total.checked_add(number.unwrap_or(0))
+}
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const ALIVE_INTERVAL: Duration = Duration::from_secs(15);
+const ALIVE_COUNT_MAX: usize = 3;
+
+/// Directives that take effect above.
+const USED: &[&str] = &[
+    "addressfamily", "bindaddress", "ciphers", "connecttimeout", "globalknownhostsfile",
+    "hashknownhosts", "hostkeyalgorithms", "hostkeyalias", "hostname", "identitiesonly",
+    "identityagent", "identityfile", "ignoreunknown", "kexalgorithms", "macs", "port",
+    "rekeylimit", "serveralivecountmax", "serveraliveinterval", "stricthostkeychecking", "user",
+    "userknownhostsfile",
+];
+
+/// Directives that may be left out without making the connection reach elsewhere or trust more.
+const WITHOUT_EFFECT: &[&str] = &[
+    "addkeystoagent", "batchmode", "canonicaldomains", "canonicalizefallbacklocal",
+    "canonicalizemaxdots", "canonicalizepermittedcnames", "casignaturealgorithms",
+    "challengeresponseauthentication", "channeltimeout", "checkhostip", "clearallforwardings",
+    "compression", "compressionlevel", "connectionattempts", "controlmaster", "controlpath",
+    "controlpersist", "dynamicforward", "enableescapecommandline", "enablesshkeysign",
+    "escapechar", "exitonforwardfailure", "fingerprinthash", "forkafterauthentication",
+    "forwardagent", "forwardx11", "forwardx11timeout", "forwardx11trusted", "gatewayports",
+    "gssapiauthentication", "gssapiclientidentity", "gssapidelegatecredentials",
+    "gssapikexalgorithms", "gssapikeyexchange", "gssapirenewalforcesrekey", "gssapiserveridentity",
+    "gssapitrustdns", "hostbasedacceptedalgorithms", "hostbasedauthentication",
+    "hostbasedkeytypes", "ipqos", "kbdinteractiveauthentication", "kbdinteractivedevices",
+    "keyboardinteractiveauthentication", "localcommand", "localforward", "loglevel", "logverbose",
+    "nohostauthenticationforlocalhost", "numberofpasswordprompts", "obscurekeystroketiming",
+    "passwordauthentication", "permitlocalcommand", "permitremoteopen", "protocol",
+    "proxyusefdpass", "remoteforward", "requesttty", "securitykeyprovider", "sendenv",
+    "sessiontype", "setenv", "stdinnull", "streamlocalbindmask", "streamlocalbindunlink",
+    "syslogfacility", "tag", "tcpkeepalive", "tunnel", "tunneldevice", "updatehostkeys",
+    "useprivilegedport", "verifyhostkeydns", "versionaddendum", "visualhostkey", "warnweakcrypto",
+    "xauthlocation",
+];
+
+/// Directives that cannot be left out, and the values (as patterns) with which they say nothing.
+const REFUSED: &[(&str, &[&str])] = &[
+    ("bindinterface", &[]),
+    ("canonicalizehostname", &["no"]),
+    ("certificatefile", &["none"]),
+    ("knownhostscommand", &["none"]),
+    ("pkcs11provider", &["none"]),
+    ("preferredauthentications", &["*publickey*"]),
+    ("proxycommand", &["none"]),
+    ("proxyjump", &["none"]),
+    ("pubkeyacceptedalgorithms", &["+*", "^*"]),
+    ("pubkeyacceptedkeytypes", &["+*", "^*"]),
+    ("pubkeyauthentication", &["yes", "true", "unbound", "host-bound"]),
+    ("refuseconnection", &[]),
+    ("remotecommand", &["none"]),
+    ("requiredrsasize", &[]),
+    ("revokedhostkeys", &["none"]),
+    ("smartcarddevice", &["none"]),
+];
+
+/// A configuration that names no host at all is refused before anything is resolved.
+pub(crate) fn check_host(to: &Destination) -> Result<(), Error> {
+    let odd = |c: char| c.is_control() || c.is_whitespace();
+    if to.host.is_empty() || to.host.starts_with('-') || to.host.contains(odd) {
+        let message = format!("{:?} is no host name", to.host);
+        return Err(Error::new(ErrorKind::NameNotResolved, message));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::ssh::Environment;
+    use std::path::Path;
+
+    fn under(config: &str, to: &Destination) -> Result<Settings, Error> {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("config");
+        std::fs::write(&file, config).unwrap();
+        let environment = Environment {
+            home: "/home/me".into(),
+            user: "me".into(),
+            uid: 7,
+            agent_socket: Some("/run/agent".into()),
+        };
+        let options =
+            ClientOptions { config_file: Some(file), environment, ..ClientOptions::default() };
+        settings(to, &options)
+    }
+
+    fn to_b() -> Destination {
+        Destination { host: "b".into(), ..Destination::default() }
+    }
+
+    #[test]
+    fn defaults() {
+        let settings = under("", &to_b()).unwrap();
+        assert_eq!((settings.host_name.as_str(), settings.port), ("b", 22));
+        assert_eq!(settings.user, "me");
+        assert_eq!(settings.identities.first().unwrap(), Path::new("/home/me/.ssh/id_ed25519"));
+        assert_eq!(settings.known_hosts.first().unwrap(), Path::new("/home/me/.ssh/known_hosts"));
+        assert_eq!(settings.agent_socket.unwrap(), Path::new("/run/agent"));
+        assert_eq!(settings.alive_interval, Some(Duration::from_secs(15)));
+        assert_eq!(settings.host_keys, HostKeyPolicy::Known);
+        assert!(!settings.identities_are_explicit);
+    }
+
+    #[test]
+    fn the_first_value_wins_and_the_destination_before_it() {
+        let config = "Host b\n HostName %h.lan\n Port 2222\n User u\nHost *\n Port 1\n User v\n";
+        let settings = under(config, &to_b()).unwrap();
+        assert_eq!(settings.host_name, "b.lan");
+        assert_eq!((settings.port, settings.user.as_str()), (2222, "u"));
+        let given = Destination { user: Some("w".into()), port: Some(9), ..to_b() };
+        let settings = under(config, &given).unwrap();
+        assert_eq!((settings.port, settings.user.as_str()), (9, "w"));
+    }
+
+    #[test]
+    fn identity_files_add_up() {
+        let config = "IdentityFile ~/.ssh/%n_%r\nHost *\n IdentityFile /k/%i\n IdentityAgent none\n\
+                      IdentitiesOnly yes\n UserKnownHostsFile /a ~/b\n ConnectTimeout 1m5\n";
+        let settings = under(config, &to_b()).unwrap();
+        let expected = [Path::new("/home/me/.ssh/b_me"), Path::new("/k/7")];
+        assert_eq!(settings.identities, expected);
+        assert_eq!(settings.known_hosts, [Path::new("/a"), Path::new("/home/me/b")]);
+        assert!(settings.identities_only && settings.agent_socket.is_none());
+        assert_eq!(settings.connect_timeout, Duration::from_secs(65));
+    }
+
+    #[test]
+    fn what_cannot_be_left_out_stops_with_its_place() {
+        for (config, named) in [
+            ("Port 1\nProxyJump gate\n", "config:2: proxyjump gate is not supported"),
+            ("ProxyCommand nc %h %p\n", "config:1: proxycommand"),
+            ("RevokedHostKeys /x\n", "revokedhostkeys"),
+            ("PreferredAuthentications password\n", "preferredauthentications"),
+            ("NoSuchThing 1\n", "unknown directive nosuchthing"),
+            ("Port x\n", "bad port"),
+            ("User\n", "user needs a value"),
+            ("Ciphers no-such\n", "none of no-such"),
+        ] {
+            let error = under(config, &to_b()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config, "{config}");
+            assert!(error.to_string().contains(named), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_says_nothing_is_passed_over() {
+        let config = "ProxyJump none\nProxyCommand none\nSendEnv LANG LC_*\nHashKnownHosts yes\n\
+                      GSSAPIAuthentication yes\nIgnoreUnknown No*\nNoSuchThing 1\nForwardX11 no\n\
+                      Host c\n ProxyJump gate\n NoSuch 1\n";
+        assert!(under(config, &to_b()).unwrap().hash_known_hosts);
+    }
+
+    #[test]
+    fn times_and_sizes() {
+        assert_eq!(parse_seconds("1h2m3"), Some(3723));
+        assert_eq!(parse_seconds(""), None);
+        assert_eq!(parse_seconds("m"), None);
+        assert_eq!(parse_seconds("99999999999999999999"), None);
+        assert_eq!(under("RekeyLimit 16M 1h\n", &to_b()).unwrap().rekey_len, Some(16 << 20));
+    }
+}

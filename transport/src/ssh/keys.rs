@@ -1,0 +1,171 @@
+//! Private key files: reading them the way ssh does, and making new ones.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use ring::rand::{SecureRandom, SystemRandom};
+use russh::keys::ssh_key::private::{Ed25519Keypair, KeypairData};
+use russh::keys::ssh_key::{LineEnding, PrivateKey, PublicKey};
+
+use crate::error::Plain;
+use crate::{Error, ErrorKind};
+
+/// What a private key file gives.
+pub(crate) enum KeyFile {
+    Usable(Box<PrivateKey>),
+    /// Protected by a passphrase: an agent may hold it.
+    Encrypted(Option<Box<PublicKey>>),
+}
+
+/// Reads a private key in OpenSSH or PEM format. A file that others may read is refused, as ssh
+/// does; so are files larger than any key.
+pub(crate) fn read_private_key(path: &Path, uid: u32) -> Result<KeyFile, KeyFileError> {
+    let cannot = |e: std::io::Error| match e.kind() {
+        std::io::ErrorKind::NotFound => KeyFileError::Missing,
+        _ => KeyFileError::Unusable(Plain(&e).to_string()),
+    };
+    let file = File::open(path).map_err(cannot)?;
+    let metadata = file.metadata().map_err(cannot)?;
+    if metadata.uid() == uid && metadata.mode() & 0o077 != 0 {
+        let mode = metadata.mode() & 0o777;
+        return Err(KeyFileError::Unusable(format!(
+            "mode {mode:03o} lets others read it (chmod 600)"
+        )));
+    }
+    let mut text = String::new();
+    file.take(KEY_FILE_MAX_LEN).read_to_string(&mut text).map_err(cannot)?;
+    parse_private_key(&text, path)
+}
+
+/// Why a key file gives no key.
+pub(crate) enum KeyFileError {
+    Missing,
+    Unusable(String),
+}
+
+fn parse_private_key(text: &str, path: &Path) -> Result<KeyFile, KeyFileError> {
+    let public_beside = || {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".pub");
+        read_public_key(Path::new(&name)).map(Box::new)
+    };
+    if text.contains("-----BEGIN OPENSSH PRIVATE KEY-----") {
+        let key = PrivateKey::from_openssh(text.trim())
+            .map_err(|e| KeyFileError::Unusable(format!("no usable private key: {e}")))?;
+        if key.is_encrypted() {
+            return Ok(KeyFile::Encrypted(Some(Box::new(key.public_key().clone()))));
+        }
+        return Ok(KeyFile::Usable(Box::new(key)));
+    }
+    if text.contains("ENCRYPTED") {
+        return Ok(KeyFile::Encrypted(public_beside()));
+    }
+    match russh::keys::decode_secret_key(text, None) {
+        Ok(key) => Ok(KeyFile::Usable(Box::new(key))),
+        Err(russh::keys::Error::KeyIsEncrypted) => Ok(KeyFile::Encrypted(public_beside())),
+        Err(e) => Err(KeyFileError::Unusable(format!("no usable private key: {e}"))),
+    }
+}
+
+/// The public key in a `.pub` file.
+pub(crate) fn read_public_key(path: &Path) -> Option<PublicKey> {
+    let mut text = String::new();
+    File::open(path).ok()?.take(KEY_FILE_MAX_LEN).read_to_string(&mut text).ok()?;
+    PublicKey::from_openssh(text.trim()).ok()
+}
+
+/// Reads a server's host key: it has to exist, be readable by its owner alone, and have no
+/// passphrase.
+pub(crate) fn read_host_key(path: &Path, uid: u32) -> Result<PrivateKey, Error> {
+    let wrong = |why: &str| {
+        Error::new(ErrorKind::Config, format!("host key {}: {why}", path.display()))
+    };
+    match read_private_key(path, uid) {
+        Ok(KeyFile::Usable(key)) => Ok(*key),
+        Ok(KeyFile::Encrypted(_)) => Err(wrong("has a passphrase, and nobody is there to type it")),
+        Err(KeyFileError::Missing) => {
+            Err(wrong("does not exist (ssh-keygen -t ed25519 -N '' -f FILE makes one)"))
+        }
+        Err(KeyFileError::Unusable(why)) => Err(wrong(&why)),
+    }
+}
+
+/// Makes a new ed25519 host key at `path` (mode 600; the file must not exist) and its public half
+/// at `path.pub`. Gives the public half as a known_hosts or authorized_keys line has it:
+/// `ssh-ed25519 BASE64`.
+pub fn generate_host_key(path: &Path) -> Result<String, Error> {
+    generate_key_pair(path, "")
+}
+
+/// The same for a user's key, with a comment.
+pub fn generate_key_pair(path: &Path, comment: &str) -> Result<String, Error> {
+    let failed = |what: &dyn std::fmt::Display| {
+        Error::new(ErrorKind::Io, format!("making the key {}: {what}", path.display()))
+    };
+    let mut seed = [0; 32];
+    SystemRandom::new().fill(&mut seed).map_err(|_| failed(&"the system gives no random numbers"))?;
+    let pair = KeypairData::from(Ed25519Keypair::from_seed(&seed));
+    let key = PrivateKey::new(pair, comment).map_err(|e| failed(&e))?;
+    let private = key.to_openssh(LineEnding::LF).map_err(|e| failed(&e))?;
+    let public = key.public_key().to_openssh().map_err(|e| failed(&e))?;
+    let mut public_path = path.as_os_str().to_owned();
+    public_path.push(".pub");
+    write_new(path, private.as_bytes(), 0o600).map_err(|e| failed(&Plain(&e)))?;
+    write_new(&PathBuf::from(public_path), format!("{public}\n").as_bytes(), 0o644)
+        .map_err(|e| failed(&Plain(&e)))?;
+    Ok(public)
+}
+
+fn write_new(path: &Path, data: &[u8], mode: u32) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    file.write_all(data)?;
+    file.sync_all()
+}
+
+/// Larger than the largest RSA key file by far.
+const KEY_FILE_MAX_LEN: u64 = 256 * 1024;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_made_key_reads_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        let public = generate_key_pair(&path, "me@here").unwrap();
+        let key = read_host_key(&path, rustix::process::geteuid().as_raw()).unwrap();
+        assert_eq!(key.public_key().to_openssh().unwrap(), public);
+        let beside = read_public_key(&dir.path().join("key.pub")).unwrap();
+        assert_eq!(beside.key_data(), key.public_key().key_data());
+        assert!(generate_key_pair(&path, "").is_err(), "an existing key was overwritten");
+    }
+
+    #[test]
+    fn a_key_others_can_read_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        generate_host_key(&path).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        let error = read_host_key(&path, rustix::process::geteuid().as_raw()).unwrap_err();
+        assert!(error.to_string().contains("mode 640"), "{error}");
+        assert_eq!(error.kind(), ErrorKind::Config);
+    }
+
+    #[test]
+    fn what_is_no_key_is_said_to_be_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        for text in ["", "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n", "\u{0}garbage"] {
+            let _ = std::fs::remove_file(&path);
+            write_new(&path, text.as_bytes(), 0o600).unwrap();
+            let read = read_private_key(&path, rustix::process::geteuid().as_raw());
+            assert!(matches!(read, Err(KeyFileError::Unusable(_))), "{text:?}");
+        }
+    }
+}

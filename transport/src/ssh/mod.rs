@@ -1,0 +1,43 @@
+//! SSH without a helper program: a client for pushing, a server for nodes without sshd.
+
+mod algorithms;
+mod auth;
+mod client;
+mod config;
+mod config_file;
+mod config_words;
+mod destination;
+mod hostkey;
+mod keys;
+mod known_hosts;
+mod pattern;
+mod runner;
+pub mod server;
+mod socket;
+mod state;
+mod stream;
+
+pub use client::{ClientOptions, connect};
+pub use destination::{Destination, Environment};
+pub use keys::{generate_host_key, generate_key_pair};
+
+use std::time::Duration;
+
+use russh::Limits;
+
+/// The receive window of a channel: what may be under way unread on a long link.
+const WINDOW_LEN: u32 = 8 * 1024 * 1024;
+/// The largest data packet we accept: the largest russh can read.
+const PACKET_LEN: u32 = 256 * 1024;
+/// Packets that may wait for the reader; their bytes are bounded by `state`.
+const QUEUE_PACKETS: usize = 16 * 1024;
+/// Keys are renewed at the latest after this much data one way; what AES-GCM bears.
+const REKEY_LEN: u64 = 1 << 30;
+/// And at the latest after this time.
+const REKEY_TIME: Duration = Duration::from_secs(3600);
+
+/// russh refuses larger limits than [`REKEY_LEN`] by panicking.
+fn limits(rekey_len: Option<u64>) -> Limits {
+    let len = rekey_len.unwrap_or(REKEY_LEN).clamp(1 << 10, REKEY_LEN) as usize;
+    Limits::new(len, len, REKEY_TIME)
+}

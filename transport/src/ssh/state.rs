@@ -1,0 +1,261 @@
+//! What the blocking side and the SSH session of one connection know about each other: whether the
+//! channel lives, how the far end ended, and how much the blocking side still has to read.
+//!
+//! russh opens the receive window when data arrives, not when it is read, so a reader that falls
+//! behind has to slow the session down. It is slowed, not stopped: a stopped session would answer
+//! no keepalive, and a standby busy flushing its disk would be taken for dead. Beyond
+//! [`BACKLOG_LEN`] each packet waits up to [`BACKLOG_WAIT`], beyond [`BACKLOG_MAX_LEN`] without end.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use russh::Sig;
+use tokio::sync::{Notify, watch};
+
+use super::WINDOW_LEN;
+use crate::link::{last_line, push_tail};
+use crate::{Error, ErrorKind, Finish};
+
+/// How the channel stands.
+#[derive(Clone, Debug)]
+pub(crate) enum Phase {
+    /// Both directions may still carry data.
+    Open,
+    /// The far end closed the channel in good order.
+    Closed,
+    /// The connection is gone, and why.
+    Lost(Error),
+}
+
+impl Phase {
+    /// Why the connection is gone.
+    pub(crate) fn error(&self) -> Option<Error> {
+        match self {
+            Phase::Lost(error) => Some(error.clone()),
+            Phase::Open | Phase::Closed => None,
+        }
+    }
+}
+
+/// Shared by the session's callbacks, the reader, the writer and the control of one channel.
+pub(crate) struct ChannelState {
+    pub(crate) peer: String,
+    phase: watch::Sender<Phase>,
+    end: Mutex<Finish>,
+    /// Data bytes received over the channel.
+    received: AtomicU64,
+    backlog: AtomicUsize,
+    drained: Notify,
+    reader_gone: AtomicBool,
+    io_timeout_ms: AtomicU64,
+}
+
+impl ChannelState {
+    pub(crate) fn new(peer: &str) -> Arc<ChannelState> {
+        Arc::new(ChannelState {
+            peer: peer.to_owned(),
+            phase: watch::Sender::new(Phase::Open),
+            end: Mutex::default(),
+            received: AtomicU64::new(0),
+            backlog: AtomicUsize::new(0),
+            drained: Notify::new(),
+            reader_gone: AtomicBool::new(false),
+            io_timeout_ms: AtomicU64::new(0),
+        })
+    }
+
+    pub(crate) fn phase(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
+    /// The first end counts; a connection that breaks after the channel closed is no news.
+    pub(crate) fn end(&self, phase: Phase) {
+        self.phase.send_if_modified(|now| {
+            let first = matches!(now, Phase::Open);
+            if first {
+                *now = phase;
+            }
+            first
+        });
+    }
+
+    pub(crate) fn exit_status(&self, code: u32) {
+        self.lock_end().exit_code = Some(code);
+    }
+
+    pub(crate) fn exit_signal(&self, signal: &Sig) {
+        let name = match signal {
+            Sig::Custom(name) => name.clone(),
+            known => format!("{known:?}"),
+        };
+        self.lock_end().signal = Some(name);
+    }
+
+    pub(crate) fn stderr(&self, data: &[u8]) {
+        push_tail(&mut self.lock_end().stderr_tail, data);
+    }
+
+    /// Accounts for a data packet that was put before the reader, and waits as described above.
+    pub(crate) async fn arrived(&self, data_len: usize) {
+        self.received.fetch_add(data_len as u64, Ordering::Relaxed);
+        self.queued(data_len).await;
+    }
+
+    /// The same for a packet of another stream: the reader passes over it.
+    pub(crate) async fn queued(&self, data_len: usize) {
+        let cost = data_len + PACKET_COST;
+        let backlog = self.backlog.fetch_add(cost, Ordering::AcqRel) + cost;
+        if backlog <= BACKLOG_LEN {
+            return;
+        }
+        let room = async {
+            loop {
+                let drained = self.drained.notified();
+                if self.reader_gone.load(Ordering::Acquire)
+                    || self.backlog.load(Ordering::Acquire) <= BACKLOG_LEN
+                {
+                    return;
+                }
+                drained.await;
+            }
+        };
+        if backlog > BACKLOG_MAX_LEN {
+            room.await;
+        } else {
+            let _ = tokio::time::timeout(BACKLOG_WAIT, room).await;
+        }
+    }
+
+    pub(crate) fn consumed(&self, data_len: usize) {
+        let cost = data_len + PACKET_COST;
+        let before = self.backlog.fetch_sub(cost, Ordering::AcqRel);
+        if before > BACKLOG_LEN {
+            self.drained.notify_one();
+        }
+    }
+
+    pub(crate) fn reader_gone(&self) {
+        self.reader_gone.store(true, Ordering::Release);
+        self.drained.notify_one();
+    }
+
+    pub(crate) fn set_io_timeout(&self, limit: Option<Duration>) {
+        let limit_ms = limit.map_or(0, |limit| limit.as_millis().clamp(1, u64::MAX.into()) as u64);
+        self.io_timeout_ms.store(limit_ms, Ordering::Relaxed);
+    }
+
+    /// `wait`, unless the time set with `set_io_timeout` passes first.
+    pub(crate) async fn limited<T>(&self, wait: impl Future<Output = T>) -> Result<T, Error> {
+        let limit_ms = self.io_timeout_ms.load(Ordering::Relaxed);
+        if limit_ms == 0 {
+            return Ok(wait.await);
+        }
+        let limit = Duration::from_millis(limit_ms);
+        tokio::time::timeout(limit, wait).await.map_err(|_| {
+            let message = format!("{}: no data for {} s", self.peer, limit_ms.div_ceil(1000));
+            Error::new(ErrorKind::Timeout, message)
+        })
+    }
+
+    pub(crate) fn finish(&self) -> Finish {
+        self.lock_end().clone()
+    }
+
+    pub(crate) fn has_received(&self) -> bool {
+        self.received.load(Ordering::Relaxed) > 0
+    }
+
+    /// The far end closed: is that an answer, or did its program never start? Nothing received and
+    /// a failure status means the latter.
+    pub(crate) fn failed_start(&self) -> Option<Error> {
+        if self.has_received() {
+            return None;
+        }
+        let end = self.lock_end();
+        failed_start(&self.peer, &end)
+    }
+
+    fn lock_end(&self) -> MutexGuard<'_, Finish> {
+        self.end.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why a peer that sent nothing ended, if it ended with a failure.
+pub(crate) fn failed_start(peer: &str, end: &Finish) -> Option<Error> {
+    let said = last_line(&end.stderr_tail).map(|line| format!(": {line}")).unwrap_or_default();
+    let (kind, what) = match (end.exit_code, &end.signal) {
+        (Some(0), _) | (None, None) => return None,
+        (Some(127), _) => {
+            let hint = "install it there or give --remote-bin PATH";
+            let message = format!("{peer}: hasync was not found there ({hint}){said}");
+            return Some(Error::new(ErrorKind::CommandNotFound, message));
+        }
+        (Some(code), _) => (ErrorKind::Closed, format!("exit status {code}")),
+        (None, Some(signal)) => (ErrorKind::Closed, format!("signal {signal}")),
+    };
+    Some(Error::new(kind, format!("{peer}: ended before its first byte with {what}{said}")))
+}
+
+/// A reader this far behind slows the session down.
+pub(crate) const BACKLOG_LEN: usize = WINDOW_LEN as usize;
+/// How long one packet waits for a slow reader before the session looks after itself again.
+const BACKLOG_WAIT: Duration = Duration::from_secs(5);
+/// A reader this far behind stops the session.
+const BACKLOG_MAX_LEN: usize = BACKLOG_LEN + 32 * 1024 * 1024;
+/// What a packet costs beside its data, so that a flood of tiny ones is bounded as well.
+const PACKET_COST: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    fn ended(exit_code: Option<u32>, signal: Option<&str>, stderr: &str) -> Option<Error> {
+        let end = Finish {
+            exit_code,
+            signal: signal.map(str::to_owned),
+            stderr_tail: stderr.into(),
+            ..Finish::default()
+        };
+        failed_start("b", &end)
+    }
+
+    #[test]
+    fn a_missing_program_is_told_from_a_failing_one() {
+        let missing = ended(Some(127), None, "sh: 1: hasync: not found\n").expect("failure");
+        assert_eq!(missing.kind(), ErrorKind::CommandNotFound);
+        assert!(missing.to_string().contains("--remote-bin"));
+        let failing = ended(Some(78), None, "hasync: no root given\n").expect("failure");
+        assert_eq!(failing.kind(), ErrorKind::Closed);
+        assert!(failing.to_string().ends_with("exit status 78: hasync: no root given"));
+        assert!(ended(None, Some("KILL"), "").expect("failure").to_string().contains("KILL"));
+        assert!(ended(Some(0), None, "").is_none());
+    }
+
+    #[test]
+    fn the_first_end_counts() {
+        let state = ChannelState::new("b");
+        state.end(Phase::Closed);
+        state.end(Phase::Lost(Error::new(ErrorKind::Timeout, "late")));
+        assert!(matches!(*state.phase().borrow(), Phase::Closed));
+    }
+
+    #[test]
+    fn a_full_backlog_waits_for_the_reader() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let state = ChannelState::new("b");
+            let full = BACKLOG_MAX_LEN + 1;
+            let waiting = tokio::spawn({
+                let state = Arc::clone(&state);
+                async move { state.arrived(full).await }
+            });
+            tokio::task::yield_now().await;
+            assert!(!waiting.is_finished());
+            state.consumed(full);
+            waiting.await.unwrap();
+        });
+    }
+}
