@@ -37,7 +37,10 @@ pub struct Error {
 impl Error {
     /// An error of `kind` that prints as `message`.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
-        Error { kind, message: message.into() }
+        Error {
+            kind,
+            message: message.into(),
+        }
     }
 
     /// What to decide on.

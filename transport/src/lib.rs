@@ -10,3 +10,4 @@ pub mod ssh;
 
 pub use error::{Error, ErrorKind};
 pub use link::{Control, Finish, Link, STDERR_TAIL_LEN, Traffic};
+pub use pipe::{ChildStderr, spawn, stdio};

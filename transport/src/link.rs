@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::time::Duration;
 
-use crate::Error;
+use crate::{Error, ErrorKind};
 
 /// An open byte stream each way. Dropping the writer sends end of file; dropping all three parts
 /// without [`Control::finish`] abandons the peer.
@@ -61,6 +61,27 @@ pub struct Traffic {
 /// How much of the peer's standard error is kept.
 pub const STDERR_TAIL_LEN: usize = 8 * 1024;
 
+/// Why a peer that sent nothing ended, if it ended with a failure.
+pub(crate) fn failed_start(peer: &str, end: &Finish) -> Option<Error> {
+    let said = last_line(&end.stderr_tail)
+        .map(|line| format!(": {line}"))
+        .unwrap_or_default();
+    let (kind, what) = match (end.exit_code, &end.signal) {
+        (Some(0), _) | (None, None) => return None,
+        (Some(127), _) => {
+            let hint = "install it there or give --remote-bin PATH";
+            let message = format!("{peer}: hasync was not found there ({hint}){said}");
+            return Some(Error::new(ErrorKind::CommandNotFound, message));
+        }
+        (Some(code), _) => (ErrorKind::Closed, format!("exit status {code}")),
+        (None, Some(signal)) => (ErrorKind::Closed, format!("signal {signal}")),
+    };
+    Some(Error::new(
+        kind,
+        format!("{peer}: ended before its first byte with {what}{said}"),
+    ))
+}
+
 /// Appends to a tail that keeps its last [`STDERR_TAIL_LEN`] bytes.
 pub(crate) fn push_tail(tail: &mut Vec<u8>, data: &[u8]) {
     let keep_from = data.len().saturating_sub(STDERR_TAIL_LEN);
@@ -72,7 +93,11 @@ pub(crate) fn push_tail(tail: &mut Vec<u8>, data: &[u8]) {
 /// The last line of a tail as text for a message: control characters shown, never executed.
 pub(crate) fn last_line(tail: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(tail);
-    let line = text.lines().rev().map(str::trim).find(|line| !line.is_empty())?;
+    let line = text
+        .lines()
+        .rev()
+        .map(str::trim)
+        .find(|line| !line.is_empty())?;
     let mut shown = String::new();
     for c in line.chars().take(300) {
         if c.is_control() {
@@ -86,8 +111,39 @@ pub(crate) fn last_line(tail: &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
+
+    fn ended(exit_code: Option<u32>, signal: Option<&str>, stderr: &str) -> Option<Error> {
+        let end = Finish {
+            exit_code,
+            signal: signal.map(str::to_owned),
+            stderr_tail: stderr.into(),
+            ..Finish::default()
+        };
+        failed_start("b", &end)
+    }
+
+    #[test]
+    fn a_missing_program_is_told_from_a_failing_one() {
+        let missing = ended(Some(127), None, "sh: 1: hasync: not found\n").expect("failure");
+        assert_eq!(missing.kind(), ErrorKind::CommandNotFound);
+        assert!(missing.to_string().contains("--remote-bin"));
+        let failing = ended(Some(78), None, "hasync: no root given\n").expect("failure");
+        assert_eq!(failing.kind(), ErrorKind::Closed);
+        assert!(
+            failing
+                .to_string()
+                .ends_with("exit status 78: hasync: no root given")
+        );
+        assert!(
+            ended(None, Some("KILL"), "")
+                .expect("failure")
+                .to_string()
+                .contains("KILL")
+        );
+        assert!(ended(Some(0), None, "").is_none());
+    }
 
     #[test]
     fn a_tail_keeps_its_end() {

@@ -1,1 +1,470 @@
-//! placeholder
+//! Links without SSH of our own: a child over pipes, and our own standard input and output.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, poll};
+
+use crate::error::Plain;
+use crate::link::{failed_start, push_tail};
+use crate::{Control, Error, ErrorKind, Finish, Link, Traffic};
+
+/// Where a child's standard error goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChildStderr {
+    /// To ours: for programs that talk to the user, such as `ssh`.
+    Inherit,
+    /// Into [`Finish::stderr_tail`].
+    Keep,
+}
+
+/// Starts `command` and links to its standard input and output. `peer` names it in messages.
+pub fn spawn(mut command: Command, peer: &str, stderr: ChildStderr) -> Result<Link, Error> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(match stderr {
+            ChildStderr::Inherit => Stdio::inherit(),
+            ChildStderr::Keep => Stdio::piped(),
+        });
+    let mut child = command.spawn().map_err(|e| {
+        Error::new(
+            ErrorKind::Config,
+            format!("{peer}: cannot run {program}: {}", Plain(&e)),
+        )
+    })?;
+    let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
+        return Err(Error::new(
+            ErrorKind::Io,
+            format!("{peer}: {program} has no pipes"),
+        ));
+    };
+    let shared = Shared::new(peer);
+    if let Some(stderr) = child.stderr.take() {
+        let shared = Arc::clone(&shared);
+        let keep = move || shared.keep_stderr(stderr);
+        let started = std::thread::Builder::new()
+            .name("child stderr".to_owned())
+            .spawn(keep);
+        started.map_err(|e| Error::io("starting a thread", &e))?;
+    }
+    *shared.lock_child() = Some(child);
+    // Only we hold these ends, so making them non-blocking concerns nobody else.
+    link(stdout.into(), stdin.into(), true, shared)
+}
+
+/// Links to our own standard input and output, as sshd or [`spawn`] started us. Takes them over:
+/// from now on file descriptors 0 and 1 are `/dev/null`, so that nothing printed by accident can
+/// get into the stream.
+pub fn stdio() -> Result<Link, Error> {
+    let cannot = |e: io::Error| Error::io("taking over standard input and output", &e);
+    let input = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3);
+    let output = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3);
+    let null = File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")
+        .map_err(cannot)?;
+    let (input, output) = (
+        input.map_err(|e| cannot(e.into()))?,
+        output.map_err(|e| cannot(e.into()))?,
+    );
+    rustix::stdio::dup2_stdin(&null).map_err(|e| cannot(e.into()))?;
+    rustix::stdio::dup2_stdout(&null).map_err(|e| cannot(e.into()))?;
+    link(input, output, false, Shared::new("the peer"))
+}
+
+fn link(
+    input: OwnedFd,
+    output: OwnedFd,
+    nonblocking: bool,
+    shared: Arc<Shared>,
+) -> Result<Link, Error> {
+    for fd in [&input, &output] {
+        // A larger pipe saves switches; sockets and full user limits do without.
+        let _ = rustix::pipe::fcntl_setpipe_size(fd, PIPE_LEN);
+        if nonblocking {
+            rustix::io::ioctl_fionbio(fd, true)
+                .map_err(|e| Error::io("setting up a pipe", &e.into()))?;
+        }
+    }
+    let reader = PipeReader {
+        file: input.into(),
+        shared: Arc::clone(&shared),
+    };
+    let writer = PipeWriter {
+        file: output.into(),
+        nonblocking,
+        shared: Arc::clone(&shared),
+    };
+    Ok(Link {
+        reader: Box::new(reader),
+        writer: Box::new(BufWriter::with_capacity(WRITE_LEN, writer)),
+        peer: shared.peer.clone(),
+        control: Box::new(PipeControl {
+            shared,
+            finished: false,
+        }),
+    })
+}
+
+struct Shared {
+    peer: String,
+    sent: AtomicU64,
+    received: AtomicU64,
+    /// Negative for none.
+    io_timeout_ms: AtomicI64,
+    /// Absent for our own standard input and output.
+    child: Mutex<Option<Child>>,
+    stderr_tail: Mutex<Vec<u8>>,
+    stderr_thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Shared {
+    fn new(peer: &str) -> Arc<Shared> {
+        Arc::new(Shared {
+            peer: peer.to_owned(),
+            sent: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+            io_timeout_ms: AtomicI64::new(-1),
+            child: Mutex::new(None),
+            stderr_tail: Mutex::default(),
+            stderr_thread: Mutex::default(),
+        })
+    }
+
+    fn keep_stderr(&self, mut stderr: impl Read) {
+        let mut buffer = [0; 4096];
+        while let Ok(len @ 1..) = stderr.read(&mut buffer) {
+            let mut tail = self
+                .stderr_tail
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            push_tail(&mut tail, buffer.get(..len).unwrap_or_default());
+        }
+    }
+
+    fn lock_child(&self) -> MutexGuard<'_, Option<Child>> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for `fd`, no longer than the I/O timeout.
+    fn wait(&self, fd: &File, flags: PollFlags) -> io::Result<()> {
+        let limit_ms = self.io_timeout_ms.load(Ordering::Relaxed);
+        let limit = Duration::from_millis(limit_ms.max(0).unsigned_abs());
+        let start = Instant::now();
+        loop {
+            let mut fds = [PollFd::from_borrowed_fd(fd.as_fd(), flags)];
+            let left = limit.saturating_sub(start.elapsed());
+            let left = (limit_ms >= 0).then(|| left.try_into()).transpose();
+            match poll(&mut fds, left.unwrap_or_default().as_ref()) {
+                Ok(0) => {
+                    let what = format!("{}: no data for {} s", self.peer, limit.as_secs());
+                    return Err(Error::new(ErrorKind::Timeout, what).into());
+                }
+                Ok(_) => return Ok(()),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+
+    fn is_limited(&self) -> bool {
+        self.io_timeout_ms.load(Ordering::Relaxed) >= 0
+    }
+
+    /// How the child ended, if it does within `limit`.
+    fn ended(&self, limit: Duration) -> Option<Finish> {
+        let start = Instant::now();
+        loop {
+            let status = self.lock_child().as_mut()?.try_wait().ok()?;
+            if let Some(status) = status {
+                self.wait_for_stderr();
+                return Some(self.finish(status));
+            }
+            if start.elapsed() >= limit {
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// The last words of a child may be read a moment after its end; but whoever inherited its
+    /// standard error can keep that open for ever.
+    fn wait_for_stderr(&self) {
+        let start = Instant::now();
+        let thread = self
+            .stderr_thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let running = || thread.as_ref().is_some_and(|thread| !thread.is_finished());
+        while running() && start.elapsed() < STDERR_WAIT {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn finish(&self, status: ExitStatus) -> Finish {
+        let stderr_tail = self
+            .stderr_tail
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        Finish {
+            exit_code: status.code().and_then(|code| u32::try_from(code).ok()),
+            signal: status.signal().map(|signal| signal.to_string()),
+            stderr_tail,
+            traffic: self.traffic(),
+        }
+    }
+
+    fn traffic(&self) -> Traffic {
+        Traffic {
+            sent_bytes: self.sent.load(Ordering::Relaxed),
+            received_bytes: self.received.load(Ordering::Relaxed),
+        }
+    }
+
+    /// A child that ended with a failure before its first byte never did what it was started for.
+    fn failed_start(&self) -> Option<Error> {
+        if self.received.load(Ordering::Relaxed) > 0 {
+            return None;
+        }
+        failed_start(&self.peer, &self.ended(STATUS_WAIT)?)
+    }
+}
+
+struct PipeReader {
+    file: File,
+    shared: Arc<Shared>,
+}
+
+impl Read for PipeReader {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        if self.shared.is_limited() {
+            self.shared.wait(&self.file, PollFlags::IN)?;
+        }
+        loop {
+            match self.file.read(buf) {
+                Ok(0) => return self.shared.failed_start().map_or(Ok(0), |e| Err(e.into())),
+                Ok(len) => {
+                    self.shared
+                        .received
+                        .fetch_add(len as u64, Ordering::Relaxed);
+                    return Ok(len);
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    self.shared.wait(&self.file, PollFlags::IN)?;
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+}
+
+struct PipeWriter {
+    file: File,
+    nonblocking: bool,
+    shared: Arc<Shared>,
+}
+
+impl Write for PipeWriter {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        loop {
+            let mut now = buf;
+            if !self.nonblocking && self.shared.is_limited() {
+                self.shared.wait(&self.file, PollFlags::OUT)?;
+                // What poll calls writable takes this much without blocking, and maybe no more.
+                now = buf.get(..ATOMIC_LEN).unwrap_or(buf);
+            }
+            match self.file.write(now) {
+                Ok(len) => {
+                    self.shared.sent.fetch_add(len as u64, Ordering::Relaxed);
+                    return Ok(len);
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    self.shared.wait(&self.file, PollFlags::OUT)?;
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::BrokenPipe => {
+                    let closed = || {
+                        let peer = &self.shared.peer;
+                        let what = format!("{peer}: closed the stream while data was being sent");
+                        Error::new(ErrorKind::Closed, what)
+                    };
+                    return Err(self.shared.failed_start().unwrap_or_else(closed).into());
+                }
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct PipeControl {
+    shared: Arc<Shared>,
+    finished: bool,
+}
+
+impl Control for PipeControl {
+    fn finish(mut self: Box<Self>) -> Result<Finish, Error> {
+        if self.shared.lock_child().is_none() {
+            return Ok(Finish {
+                traffic: self.shared.traffic(),
+                ..Finish::default()
+            });
+        }
+        let finish = self.shared.ended(FINISH_WAIT);
+        self.finished = finish.is_some();
+        finish.ok_or_else(|| {
+            let (peer, limit_s) = (&self.shared.peer, FINISH_WAIT.as_secs());
+            Error::new(
+                ErrorKind::Timeout,
+                format!("{peer}: did not end within {limit_s} s"),
+            )
+        })
+    }
+
+    fn set_io_timeout(&self, limit: Option<Duration>) {
+        let limit_ms = limit.map_or(-1, |limit| limit.as_millis().try_into().unwrap_or(i64::MAX));
+        self.shared.io_timeout_ms.store(limit_ms, Ordering::Relaxed);
+    }
+
+    fn traffic(&self) -> Traffic {
+        self.shared.traffic()
+    }
+}
+
+impl Drop for PipeControl {
+    fn drop(&mut self) {
+        if self.finished {
+            return;
+        }
+        // An abandoned child must not linger on: nothing can be said to it any more.
+        if let Some(child) = self.shared.lock_child().as_mut() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// What a pipe is asked to hold; the most an unprivileged process may ask for by default.
+const PIPE_LEN: usize = 1 << 20;
+/// Writes are collected up to this.
+const WRITE_LEN: usize = 256 * 1024;
+/// `PIPE_BUF`: what a writable pipe takes at once.
+const ATOMIC_LEN: usize = 4096;
+/// How long after the end of its output a child's status may take.
+const STATUS_WAIT: Duration = Duration::from_secs(2);
+/// How long after a child's end its last words may take.
+const STDERR_WAIT: Duration = Duration::from_millis(500);
+/// How long a child may take to exit after both directions are finished.
+const FINISH_WAIT: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn shell(script: &str) -> Link {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        spawn(command, "child", ChildStderr::Keep).unwrap()
+    }
+
+    /// Sends and receives at once, and compares.
+    fn round_trip(link: Link, len: usize) -> Finish {
+        let data: Vec<u8> = (0..len).map(|i| ((i * 31) >> 3) as u8).collect();
+        let (mut reader, mut writer) = (link.reader, link.writer);
+        let mut back = Vec::new();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for piece in data.chunks(100_003) {
+                    writer.write_all(piece).unwrap();
+                }
+                drop(writer);
+            });
+            reader.read_to_end(&mut back).unwrap();
+        });
+        assert!(back == data);
+        link.control.finish().unwrap()
+    }
+
+    #[test]
+    fn data_comes_back_whole() {
+        let finish = round_trip(shell("cat; echo bye >&2; exit 3"), 20_000_000);
+        assert_eq!(finish.exit_code, Some(3));
+        assert_eq!(finish.stderr_tail, b"bye\n");
+        let expected = Traffic {
+            sent_bytes: 20_000_000,
+            received_bytes: 20_000_000,
+        };
+        assert_eq!(finish.traffic, expected);
+    }
+
+    #[test]
+    fn data_comes_back_whole_under_a_timeout() {
+        let link = shell("cat");
+        link.control.set_io_timeout(Some(Duration::from_secs(60)));
+        round_trip(link, 3_000_000);
+    }
+
+    #[test]
+    fn flush_sends_at_once() {
+        let mut link = shell("head -c 2; cat >/dev/null");
+        link.writer.write_all(b"ab").unwrap();
+        link.writer.flush().unwrap();
+        let mut two = [0; 2];
+        link.reader.read_exact(&mut two).unwrap();
+        assert_eq!(&two, b"ab");
+    }
+
+    #[test]
+    fn a_child_that_cannot_start_says_why() {
+        let gone = spawn(Command::new("/nonexistent/rsh"), "b", ChildStderr::Inherit);
+        assert_eq!(gone.err().map(|e| e.kind()), Some(ErrorKind::Config));
+        let mut link = shell("no-such-program-here");
+        let error = link.reader.read(&mut [0; 8]).unwrap_err();
+        assert_eq!(
+            Error::of(&error).unwrap().kind(),
+            ErrorKind::CommandNotFound
+        );
+    }
+
+    #[test]
+    fn a_silent_child_runs_into_the_timeout() {
+        let mut link = shell("sleep 600");
+        link.control.set_io_timeout(Some(Duration::from_millis(20)));
+        let error = link.reader.read(&mut [0; 8]).unwrap_err();
+        assert_eq!(Error::of(&error).unwrap().kind(), ErrorKind::Timeout);
+        let full = vec![0; 4 << 20];
+        let error = link.writer.write_all(&full).unwrap_err();
+        assert_eq!(Error::of(&error).unwrap().kind(), ErrorKind::Timeout);
+    }
+
+    #[test]
+    fn a_child_that_stops_reading_is_noticed() {
+        let mut link = shell("echo x; exec sleep 0");
+        let error = loop {
+            if let Err(error) = link.writer.write_all(&[0; 65_536]) {
+                break error;
+            }
+        };
+        let kind = Error::of(&error).unwrap().kind();
+        assert!(matches!(kind, ErrorKind::Closed), "{kind:?}");
+    }
+}

@@ -24,7 +24,11 @@ pub(crate) fn set_ciphers(preferred: &mut Preferred, list: &str) -> Result<(), S
 
 /// Applies a `MACs` list.
 pub(crate) fn set_macs(preferred: &mut Preferred, list: &str) -> Result<(), String> {
-    let names = edited(list, &Preferred::DEFAULT.mac, &[mac::HMAC_SHA1_ETM, mac::HMAC_SHA1])?;
+    let names = edited(
+        list,
+        &Preferred::DEFAULT.mac,
+        &[mac::HMAC_SHA1_ETM, mac::HMAC_SHA1],
+    )?;
     preferred.mac = Cow::Owned(names);
     Ok(())
 }
@@ -44,9 +48,17 @@ pub(crate) fn set_kex(preferred: &mut Preferred, list: &str) -> Result<(), Strin
 
 /// Applies a `HostKeyAlgorithms` list.
 pub(crate) fn set_host_keys(preferred: &mut Preferred, list: &str) -> Result<(), String> {
-    let named = |keys: &[Algorithm]| -> Vec<String> { keys.iter().map(ToString::to_string).collect() };
-    let names = edited(list, &named(HOST_KEYS), &named(&[Algorithm::Rsa { hash: None }]))?;
-    let keys = names.iter().filter_map(|name| Algorithm::new(name).ok()).collect();
+    let named =
+        |keys: &[Algorithm]| -> Vec<String> { keys.iter().map(ToString::to_string).collect() };
+    let names = edited(
+        list,
+        &named(HOST_KEYS),
+        &named(&[Algorithm::Rsa { hash: None }]),
+    )?;
+    let keys = names
+        .iter()
+        .filter_map(|name| Algorithm::new(name).ok())
+        .collect();
     preferred.key = Cow::Owned(keys);
     Ok(())
 }
@@ -80,7 +92,8 @@ fn edited<N: AsRef<str> + Clone>(
     let chosen = || {
         asked.iter().flat_map(|asked| {
             let all = default.iter().chain(on_request);
-            all.filter(|name| super::pattern::matches(asked, name.as_ref())).cloned()
+            all.filter(|name| super::pattern::matches(asked, name.as_ref()))
+                .cloned()
         })
     };
     let mut result: Vec<N> = match operator {
@@ -88,9 +101,15 @@ fn edited<N: AsRef<str> + Clone>(
         Some('^') => chosen().chain(default.iter().cloned()).collect(),
         Some(_) => {
             let removed = |name: &N| {
-                asked.iter().any(|asked| super::pattern::matches(asked, name.as_ref()))
+                asked
+                    .iter()
+                    .any(|asked| super::pattern::matches(asked, name.as_ref()))
             };
-            default.iter().filter(|name| !removed(name)).cloned().collect()
+            default
+                .iter()
+                .filter(|name| !removed(name))
+                .cloned()
+                .collect()
         }
         None => chosen().collect(),
     };
@@ -101,8 +120,15 @@ fn edited<N: AsRef<str> + Clone>(
         first
     });
     if result.is_empty() {
-        let known: Vec<&str> = default.iter().chain(on_request).map(AsRef::as_ref).collect();
-        return Err(format!("none of {names} is supported here (supported: {})", known.join(",")));
+        let known: Vec<&str> = default
+            .iter()
+            .chain(on_request)
+            .map(AsRef::as_ref)
+            .collect();
+        return Err(format!(
+            "none of {names} is supported here (supported: {})",
+            known.join(",")
+        ));
     }
     Ok(result)
 }
@@ -115,8 +141,11 @@ const CIPHERS: &[cipher::Name] = &[
     cipher::AES_192_CTR,
     cipher::AES_128_CTR,
 ];
-const CIPHERS_ON_REQUEST: &[cipher::Name] =
-    &[cipher::AES_256_CBC, cipher::AES_192_CBC, cipher::AES_128_CBC];
+const CIPHERS_ON_REQUEST: &[cipher::Name] = &[
+    cipher::AES_256_CBC,
+    cipher::AES_192_CBC,
+    cipher::AES_128_CBC,
+];
 const KEX_ON_REQUEST: &[kex::Name] = &[
     kex::ECDH_SHA2_NISTP256,
     kex::ECDH_SHA2_NISTP384,
@@ -125,11 +154,21 @@ const KEX_ON_REQUEST: &[kex::Name] = &[
 ];
 const HOST_KEYS: &[Algorithm] = &[
     Algorithm::Ed25519,
-    Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 },
-    Algorithm::Ecdsa { curve: EcdsaCurve::NistP384 },
-    Algorithm::Ecdsa { curve: EcdsaCurve::NistP521 },
-    Algorithm::Rsa { hash: Some(HashAlg::Sha512) },
-    Algorithm::Rsa { hash: Some(HashAlg::Sha256) },
+    Algorithm::Ecdsa {
+        curve: EcdsaCurve::NistP256,
+    },
+    Algorithm::Ecdsa {
+        curve: EcdsaCurve::NistP384,
+    },
+    Algorithm::Ecdsa {
+        curve: EcdsaCurve::NistP521,
+    },
+    Algorithm::Rsa {
+        hash: Some(HashAlg::Sha512),
+    },
+    Algorithm::Rsa {
+        hash: Some(HashAlg::Sha256),
+    },
 ];
 
 #[cfg(test)]
@@ -140,12 +179,19 @@ mod tests {
     fn ciphers(list: &str) -> Vec<String> {
         let mut preferred = preferred();
         set_ciphers(&mut preferred, list).unwrap();
-        preferred.cipher.iter().map(|name| name.as_ref().to_owned()).collect()
+        preferred
+            .cipher
+            .iter()
+            .map(|name| name.as_ref().to_owned())
+            .collect()
     }
 
     #[test]
     fn lists_replace_append_remove_and_promote() {
-        assert_eq!(ciphers("aes128-ctr,no-such,aes256-ctr"), ["aes128-ctr", "aes256-ctr"]);
+        assert_eq!(
+            ciphers("aes128-ctr,no-such,aes256-ctr"),
+            ["aes128-ctr", "aes256-ctr"]
+        );
         assert_eq!(ciphers("+aes128-cbc").last().unwrap(), "aes128-cbc");
         assert_eq!(ciphers("^aes128-ctr").first().unwrap(), "aes128-ctr");
         assert_eq!(ciphers("-*-ctr,chacha20*").len(), 2);

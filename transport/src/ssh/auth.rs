@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use russh::MethodKind;
 use russh::client::{AuthResult, Handle};
+use russh::keys::PrivateKeyWithHashAlg;
 use russh::keys::agent::AgentIdentity;
 use russh::keys::agent::client::AgentClient;
 use russh::keys::ssh_key::{HashAlg, PrivateKey, PublicKey};
-use russh::keys::PrivateKeyWithHashAlg;
 use tokio::net::UnixStream;
 
 use super::client::Callbacks;
@@ -28,7 +28,12 @@ pub(crate) async fn authenticate(
     settings: &Settings,
     uid: u32,
 ) -> Result<(), Error> {
-    let mut attempt = Attempt { session, user: &settings.user, rsa_hash: None, tried: Vec::new() };
+    let mut attempt = Attempt {
+        session,
+        user: &settings.user,
+        rsa_hash: None,
+        tried: Vec::new(),
+    };
     let mut agent = Held::connect(settings, attempt.session, &mut attempt.tried).await;
     for candidate in candidates(settings, uid, agent.as_ref(), &mut attempt.tried) {
         if attempt.offer(candidate, agent.as_mut()).await? {
@@ -59,11 +64,16 @@ impl Held {
                 let _ = client.bind_session(binding, false).await;
             }
             let identities = client.request_identities().await?;
-            let keys = identities.into_iter().filter_map(|identity| match identity {
-                AgentIdentity::PublicKey { key, comment } => Some((key, comment)),
-                AgentIdentity::Certificate { .. } => None,
-            });
-            Ok::<_, russh::keys::Error>(Held { client, keys: keys.collect() })
+            let keys = identities
+                .into_iter()
+                .filter_map(|identity| match identity {
+                    AgentIdentity::PublicKey { key, comment } => Some((key, comment)),
+                    AgentIdentity::Certificate { .. } => None,
+                });
+            Ok::<_, russh::keys::Error>(Held {
+                client,
+                keys: keys.collect(),
+            })
         };
         match held.await {
             Ok(held) => Some(held),
@@ -75,7 +85,9 @@ impl Held {
     }
 
     fn holds(&self, key: &PublicKey) -> bool {
-        self.keys.iter().any(|(held, _)| held.key_data() == key.key_data())
+        self.keys
+            .iter()
+            .any(|(held, _)| held.key_data() == key.key_data())
     }
 }
 
@@ -137,13 +149,17 @@ fn candidates(
     let mut from_agent = Vec::new();
     for (key, comment) in agent.iter().flat_map(|agent| &agent.keys) {
         let name = format!("agent key {comment} {}", fingerprint(key));
-        from_agent.push(Candidate { name, key: Key::Agent(key.clone()) });
+        from_agent.push(Candidate {
+            name,
+            key: Key::Agent(key.clone()),
+        });
     }
-    let mut ordered: Vec<Candidate> = match (settings.identities_only, settings.identities_are_explicit) {
-        (true, _) => from_files,
-        (false, true) => from_files.into_iter().chain(from_agent).collect(),
-        (false, false) => from_agent.into_iter().chain(from_files).collect(),
-    };
+    let mut ordered: Vec<Candidate> =
+        match (settings.identities_only, settings.identities_are_explicit) {
+            (true, _) => from_files,
+            (false, true) => from_files.into_iter().chain(from_agent).collect(),
+            (false, false) => from_agent.into_iter().chain(from_files).collect(),
+        };
     let mut seen = Vec::new();
     ordered.retain(|candidate| {
         let data = candidate.key.public().key_data().clone();
@@ -165,7 +181,11 @@ struct Attempt<'a> {
 
 impl Attempt<'_> {
     /// True if the key was accepted, false if another may be.
-    async fn offer(&mut self, candidate: Candidate, agent: Option<&mut Held>) -> Result<bool, Error> {
+    async fn offer(
+        &mut self,
+        candidate: Candidate,
+        agent: Option<&mut Held>,
+    ) -> Result<bool, Error> {
         let Candidate { name, key } = candidate;
         let rsa = key.public().algorithm().is_rsa();
         let hash = if rsa { self.rsa_hash().await } else { None };
@@ -177,19 +197,26 @@ impl Attempt<'_> {
             }
             (Key::Agent(key), Some(agent)) => {
                 let signer = &mut agent.client;
-                let result =
-                    self.session.authenticate_publickey_with(self.user, key, hash, signer).await;
+                let result = self
+                    .session
+                    .authenticate_publickey_with(self.user, key, hash, signer)
+                    .await;
                 result.map_err(|e| format!("the agent did not sign: {e}"))
             }
             (Key::Agent(_), None) => return Ok(false),
         };
         match result {
             Ok(AuthResult::Success) => return Ok(true),
-            Ok(AuthResult::Failure { partial_success: true, .. }) => {
+            Ok(AuthResult::Failure {
+                partial_success: true,
+                ..
+            }) => {
                 let message = format!("{name} was accepted, but the server wants more than a key");
                 return Err(Error::new(ErrorKind::Auth, message));
             }
-            Ok(AuthResult::Failure { remaining_methods, .. }) if !self.session.is_closed() => {
+            Ok(AuthResult::Failure {
+                remaining_methods, ..
+            }) if !self.session.is_closed() => {
                 self.tried.push(format!("{name} (refused)"));
                 if !remaining_methods.is_empty()
                     && !remaining_methods.contains(&MethodKind::PublicKey)
@@ -226,9 +253,16 @@ impl Attempt<'_> {
 
     fn failed(&self, what: &str, settings: &Settings) -> Error {
         let tried = if self.tried.is_empty() {
-            let files: Vec<String> =
-                settings.identities.iter().map(|path| path.display().to_string()).collect();
-            let agent = if settings.agent_socket.is_some() { "; the agent holds none" } else { "" };
+            let files: Vec<String> = settings
+                .identities
+                .iter()
+                .map(|path| path.display().to_string())
+                .collect();
+            let agent = if settings.agent_socket.is_some() {
+                "; the agent holds none"
+            } else {
+                ""
+            };
             format!("there is none: no {}{agent}", files.join(", "))
         } else {
             format!("tried: {}", self.tried.join(", "))

@@ -1,7 +1,6 @@
 //! The SSH client: from a destination to the open stream of a command there. Every step has a
 //! deadline, and each says for itself what failed.
 
-use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,7 +16,7 @@ use super::auth::authenticate;
 use super::config::{self, Family, Settings};
 use super::destination::{Destination, Environment};
 use super::hostkey::HostKeys;
-use super::runner::Running;
+use super::runner::{Running, Runtime};
 use super::socket::{Counters, Socket};
 use super::state::{ChannelState, Phase};
 use super::stream::{ChannelReader, ChannelWriter};
@@ -80,13 +79,14 @@ pub fn connect(
     let opened = running.run(work).ok_or_else(gone)??;
 
     let write_half = Arc::new(opened.write_half);
+    let runtime = Runtime::Own(Arc::clone(&running));
     Ok(Link {
         reader: Box::new(ChannelReader::new(
             opened.read_half,
             Arc::clone(&state),
-            Arc::clone(&running),
+            runtime.clone(),
         )),
-        writer: Box::new(ChannelWriter::new(write_half, Arc::clone(&state), Arc::clone(&running))),
+        writer: Box::new(ChannelWriter::new(write_half, Arc::clone(&state), runtime)),
         peer: destination.host.clone(),
         control: Box::new(ClientControl {
             session: opened.session,
@@ -114,7 +114,11 @@ impl Target {
         } else {
             format!("{} ({host} port {port})", destination.host)
         };
-        Target { name, host: host.clone(), port }
+        Target {
+            name,
+            host: host.clone(),
+            port,
+        }
     }
 
     fn error(&self, kind: ErrorKind, what: impl std::fmt::Display) -> Error {
@@ -141,31 +145,49 @@ async fn open(
     let deadline = Instant::now() + options.handshake_timeout;
     let limit_s = options.handshake_timeout.as_secs();
     let late = |doing: &str| {
-        target.error(ErrorKind::Timeout, format_args!("{doing} took longer than {limit_s} s"))
+        target.error(
+            ErrorKind::Timeout,
+            format_args!("{doing} took longer than {limit_s} s"),
+        )
     };
 
     let config = Arc::new(session_config(&settings, &host_keys));
     let alive = settings.alive_interval.unwrap_or(Duration::from_secs(15));
     let stall_limit = alive * (settings.alive_count_max as u32).saturating_add(1);
     let (socket, counters) = Socket::new(tcp, stall_limit);
-    let callbacks =
-        Callbacks { host_keys, state: Arc::clone(&state), name: target.name.clone(), stall_limit };
-    let mut session =
-        timeout_at(deadline, russh::client::connect_stream(config, socket, callbacks))
-            .await
-            .map_err(|_| late("the key exchange"))?
-            .map_err(|failure| failure.into_error(&target.name, "during key exchange", stall_limit))?;
+    let callbacks = Callbacks {
+        host_keys,
+        state: Arc::clone(&state),
+        name: target.name.clone(),
+        stall_limit,
+    };
+    let mut session = timeout_at(
+        deadline,
+        russh::client::connect_stream(config, socket, callbacks),
+    )
+    .await
+    .map_err(|_| late("the key exchange"))?
+    .map_err(|failure| failure.into_error(&target.name, "during key exchange", stall_limit))?;
 
     let login = authenticate(&mut session, &settings, options.environment.uid);
-    timeout_at(deadline, login).await.map_err(|_| late("authentication"))?.map_err(|e| {
-        let user = &settings.user;
-        target.error(e.kind(), format_args!("login as {user} failed: {e}"))
-    })?;
+    timeout_at(deadline, login)
+        .await
+        .map_err(|_| late("authentication"))?
+        .map_err(|e| {
+            let user = &settings.user;
+            target.error(e.kind(), format_args!("login as {user} failed: {e}"))
+        })?;
 
     let started = start(&session, &target, &command, &state);
-    let (read_half, write_half) =
-        timeout_at(deadline, started).await.map_err(|_| late("starting the command"))??;
-    Ok(Opened { session, read_half, write_half, counters })
+    let (read_half, write_half) = timeout_at(deadline, started)
+        .await
+        .map_err(|_| late("starting the command"))??;
+    Ok(Opened {
+        session,
+        read_half,
+        write_half,
+        counters,
+    })
 }
 
 fn session_config(settings: &Settings, host_keys: &HostKeys) -> russh::client::Config {
@@ -194,7 +216,10 @@ async fn start(
 ) -> Result<(ChannelReadHalf, ChannelWriteHalf<russh::client::Msg>), Error> {
     let failed = |e: russh::Error| match &*state.phase().borrow() {
         Phase::Lost(error) => error.clone(),
-        _ => target.error(ErrorKind::Closed, format_args!("opening a session failed: {e}")),
+        _ => target.error(
+            ErrorKind::Closed,
+            format_args!("opening a session failed: {e}"),
+        ),
     };
     let channel = session.channel_open_session().await.map_err(failed)?;
     let (mut read_half, write_half) = channel.split();
@@ -216,10 +241,12 @@ async fn connect_tcp(target: &Target, settings: &Settings) -> Result<TcpStream, 
     let limit = settings.connect_timeout;
     let deadline = Instant::now() + limit;
     let limit_s = limit.as_secs_f32();
-    let addresses = timeout_at(deadline, resolve(target, settings.family)).await.map_err(|_| {
-        let what = format_args!("resolving the name took longer than {limit_s} s");
-        target.error(ErrorKind::Timeout, what)
-    })??;
+    let addresses = timeout_at(deadline, resolve(target, settings.family))
+        .await
+        .map_err(|_| {
+            let what = format_args!("resolving the name took longer than {limit_s} s");
+            target.error(ErrorKind::Timeout, what)
+        })??;
     let mut last = target.error(ErrorKind::NameNotResolved, "no address to connect to");
     let count = addresses.len();
     for (index, address) in addresses.into_iter().enumerate() {
@@ -228,7 +255,8 @@ async fn connect_tcp(target: &Target, settings: &Settings) -> Result<TcpStream, 
         let share = left / (count - index).min(u32::MAX as usize) as u32;
         match timeout(share, dial(address, settings.bind_address)).await {
             Ok(Ok(tcp)) => {
-                tcp.set_nodelay(true).map_err(|e| Error::io(format_args!("{address}"), &e))?;
+                tcp.set_nodelay(true)
+                    .map_err(|e| Error::io(format_args!("{address}"), &e))?;
                 return Ok(tcp);
             }
             Ok(Err(e)) => {
@@ -258,7 +286,11 @@ fn kind_of(error: &std::io::Error) -> ErrorKind {
 }
 
 async fn dial(to: SocketAddr, from: Option<IpAddr>) -> std::io::Result<TcpStream> {
-    let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    let socket = if to.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
     if let Some(from) = from.filter(|from| from.is_ipv4() == to.is_ipv4()) {
         socket.bind(SocketAddr::new(from, 0))?;
     }
@@ -331,9 +363,10 @@ pub(crate) fn lost(name: &str, when: &str, error: &russh::Error, stall_limit: Du
             let what = format!("{name}: the connection broke {when}: {}", Plain(e));
             Error::new(ErrorKind::Closed, what)
         }
-        russh::Error::IO(_) | russh::Error::Disconnect | russh::Error::HUP => {
-            Error::new(ErrorKind::Closed, format!("{name}: the connection was closed {when}"))
-        }
+        russh::Error::IO(_) | russh::Error::Disconnect | russh::Error::HUP => Error::new(
+            ErrorKind::Closed,
+            format!("{name}: the connection was closed {when}"),
+        ),
         russh::Error::NoCommonAlgo { kind, ours, theirs } => {
             let (kind, ours, theirs) = (format!("{kind:?}"), ours.join(","), theirs.join(","));
             let what = format!(
@@ -354,9 +387,11 @@ impl Handler for Callbacks {
 
     async fn check_server_key(&mut self, key: &PublicKeyOrCertificate) -> Result<bool, Failure> {
         match key {
-            PublicKeyOrCertificate::PublicKey { key, .. } => {
-                self.host_keys.check(key).map(|()| true).map_err(Failure::Own)
-            }
+            PublicKeyOrCertificate::PublicKey { key, .. } => self
+                .host_keys
+                .check(key)
+                .map(|()| true)
+                .map_err(Failure::Own),
             // Never asked for, so never shown by an honest server.
             PublicKeyOrCertificate::Certificate(_) => Ok(false),
         }
@@ -381,7 +416,12 @@ impl Handler for Callbacks {
         Ok(())
     }
 
-    async fn exit_status(&mut self, _: ChannelId, code: u32, _: &mut Session) -> Result<(), Failure> {
+    async fn exit_status(
+        &mut self,
+        _: ChannelId,
+        code: u32,
+        _: &mut Session,
+    ) -> Result<(), Failure> {
         self.state.exit_status(code);
         Ok(())
     }
@@ -407,7 +447,12 @@ impl Handler for Callbacks {
     async fn disconnected(&mut self, reason: DisconnectReason<Failure>) -> Result<(), Failure> {
         let error = match reason {
             DisconnectReason::ReceivedDisconnect(info) => {
-                let said: String = info.message.chars().filter(|c| !c.is_control()).take(200).collect();
+                let said: String = info
+                    .message
+                    .chars()
+                    .filter(|c| !c.is_control())
+                    .take(200)
+                    .collect();
                 let what = format!("{}: the server disconnected: {said}", self.name);
                 Error::new(ErrorKind::Closed, what)
             }
@@ -431,7 +476,10 @@ impl Control for ClientControl {
     fn finish(self: Box<Self>) -> Result<Finish, Error> {
         let mut phase = self.state.phase();
         let ended = self.running.handle().block_on(async {
-            let ended = timeout(FINISH_WAIT, phase.wait_for(|now| !matches!(now, Phase::Open)));
+            let ended = timeout(
+                FINISH_WAIT,
+                phase.wait_for(|now| !matches!(now, Phase::Open)),
+            );
             let ended = ended.await.map(|phase| phase.map(|phase| phase.clone()));
             let goodbye = self.session.disconnect(Disconnect::ByApplication, "", "en");
             let _ = timeout(GOODBYE_WAIT, goodbye).await;
@@ -441,7 +489,10 @@ impl Control for ClientControl {
         });
         match ended {
             Ok(Ok(Phase::Lost(error))) => Err(error),
-            Ok(_) => Ok(Finish { traffic: self.counters.traffic(), ..self.state.finish() }),
+            Ok(_) => Ok(Finish {
+                traffic: self.counters.traffic(),
+                ..self.state.finish()
+            }),
             Err(_) => {
                 let peer = &self.state.peer;
                 let what = format!("{peer}: did not end within {} s", FINISH_WAIT.as_secs());
@@ -459,11 +510,9 @@ impl Control for ClientControl {
     }
 }
 
-fn closed(session: &Handle<Callbacks>) -> impl Future<Output = ()> {
-    async {
-        while !session.is_closed() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+async fn closed(session: &Handle<Callbacks>) {
+    while !session.is_closed() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 

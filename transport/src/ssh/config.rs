@@ -88,7 +88,9 @@ pub(crate) fn settings(to: &Destination, options: &ClientOptions) -> Result<Sett
         (None, Some((user, _))) => user.to_owned(),
         (None, None) => environment.user.clone(),
     };
-    let host_key_alias = found.first("hostkeyalias")?.map(|(alias, _)| alias.to_owned());
+    let host_key_alias = found
+        .first("hostkeyalias")?
+        .map(|(alias, _)| alias.to_owned());
 
     let home = environment.home.to_string_lossy();
     let (port_text, uid_text) = (port.to_string(), environment.uid.to_string());
@@ -102,12 +104,19 @@ pub(crate) fn settings(to: &Destination, options: &ClientOptions) -> Result<Sett
         ('d', &home),
         ('k', host_key_alias.as_deref().unwrap_or(&to.host)),
     ];
-    let files = FileNames { tokens: &tokens, home: &environment.home };
+    let files = FileNames {
+        tokens: &tokens,
+        home: &environment.home,
+    };
 
     let (known_hosts, global_known_hosts) = match &options.known_hosts {
         Some(file) => (vec![file.clone()], Vec::new()),
         None => (
-            files.of(&found, "userknownhostsfile", &["~/.ssh/known_hosts", "~/.ssh/known_hosts2"])?,
+            files.of(
+                &found,
+                "userknownhostsfile",
+                &["~/.ssh/known_hosts", "~/.ssh/known_hosts2"],
+            )?,
             files.of(
                 &found,
                 "globalknownhostsfile",
@@ -171,7 +180,9 @@ fn agent_socket(
     options: &ClientOptions,
 ) -> Result<Option<PathBuf>, Error> {
     let default = || options.environment.agent_socket.clone();
-    let Some((value, directive)) = found.first("identityagent")? else { return Ok(default()) };
+    let Some((value, directive)) = found.first("identityagent")? else {
+        return Ok(default());
+    };
     match value {
         "none" => Ok(None),
         "SSH_AUTH_SOCK" => Ok(default()),
@@ -183,7 +194,9 @@ fn agent_socket(
 }
 
 fn family(found: &Found) -> Result<Family, Error> {
-    let Some((value, directive)) = found.first("addressfamily")? else { return Ok(Family::Any) };
+    let Some((value, directive)) = found.first("addressfamily")? else {
+        return Ok(Family::Any);
+    };
     match value.to_ascii_lowercase().as_str() {
         "any" => Ok(Family::Any),
         "inet" => Ok(Family::V4),
@@ -193,10 +206,14 @@ fn family(found: &Found) -> Result<Family, Error> {
 }
 
 fn bind_address(found: &Found) -> Result<Option<IpAddr>, Error> {
-    let Some((value, directive)) = found.first("bindaddress")? else { return Ok(None) };
+    let Some((value, directive)) = found.first("bindaddress")? else {
+        return Ok(None);
+    };
     match value.parse() {
         Ok(address) => Ok(Some(address)),
-        Err(_) => Err(directive.place.error("BindAddress takes a numeric address here")),
+        Err(_) => Err(directive
+            .place
+            .error("BindAddress takes a numeric address here")),
     }
 }
 
@@ -242,7 +259,9 @@ fn offered(found: &Found) -> Result<Preferred, Error> {
 }
 
 fn rekey_len(found: &Found) -> Result<Option<u64>, Error> {
-    let Some((value, directive)) = found.first("rekeylimit")? else { return Ok(None) };
+    let Some((value, directive)) = found.first("rekeylimit")? else {
+        return Ok(None);
+    };
     if matches!(value, "default" | "none") {
         return Ok(None);
     }
@@ -268,7 +287,11 @@ struct FileNames<'a> {
 impl FileNames<'_> {
     /// All arguments of the first `keyword`, or `default`; `none` stands for no file.
     fn of(&self, found: &Found, keyword: &str, default: &[&str]) -> Result<Vec<PathBuf>, Error> {
-        match found.0.iter().find(|directive| directive.keyword == keyword) {
+        match found
+            .0
+            .iter()
+            .find(|directive| directive.keyword == keyword)
+        {
             Some(directive) => {
                 directive.value()?;
                 let names = directive.arguments.iter().filter(|name| *name != "none");
@@ -287,7 +310,11 @@ impl FileNames<'_> {
     /// The first argument of every `keyword`.
     fn of_all(&self, found: &Found, keyword: &str) -> Result<Vec<PathBuf>, Error> {
         let mut paths = Vec::new();
-        for directive in found.0.iter().filter(|directive| directive.keyword == keyword) {
+        for directive in found
+            .0
+            .iter()
+            .filter(|directive| directive.keyword == keyword)
+        {
             let name = directive.value()?;
             if name != "none" {
                 paths.push(self.expand(name, directive)?);
@@ -314,7 +341,9 @@ impl Found {
     }
 
     fn flag(&self, keyword: &str) -> Result<Option<bool>, Error> {
-        let Some((value, directive)) = self.first(keyword)? else { return Ok(None) };
+        let Some((value, directive)) = self.first(keyword)? else {
+            return Ok(None);
+        };
         match value.to_ascii_lowercase().as_str() {
             "yes" | "true" => Ok(Some(true)),
             "no" | "false" => Ok(Some(false)),
@@ -324,7 +353,9 @@ impl Found {
 
     /// A time: plain seconds, or with units as in `1m30s`.
     fn seconds(&self, keyword: &str) -> Result<Option<u64>, Error> {
-        let Some((value, directive)) = self.first(keyword)? else { return Ok(None) };
+        let Some((value, directive)) = self.first(keyword)? else {
+            return Ok(None);
+        };
         match parse_seconds(value) {
             Some(seconds) => Ok(Some(seconds)),
             None => Err(directive.bad_value(value)),
@@ -333,7 +364,11 @@ impl Found {
 
     fn refuse_unsupported(&self) -> Result<(), Error> {
         let mut ignored: Vec<&str> = Vec::new();
-        for directive in self.0.iter().filter(|directive| directive.keyword == "ignoreunknown") {
+        for directive in self
+            .0
+            .iter()
+            .filter(|directive| directive.keyword == "ignoreunknown")
+        {
             ignored.extend(directive.arguments.iter().flat_map(|list| list.split(',')));
         }
         for directive in &self.0 {
@@ -346,7 +381,10 @@ impl Found {
             match refused {
                 Some((_, harmless)) => {
                     let lower = value.to_ascii_lowercase();
-                    if !harmless.iter().any(|value| super::pattern::matches(value, &lower)) {
+                    if !harmless
+                        .iter()
+                        .any(|value| super::pattern::matches(value, &lower))
+                    {
                         let what = format!("{keyword} {value} is not supported here: use -e ssh");
                         return Err(directive.place.error(what));
                     }
@@ -366,12 +404,15 @@ impl Directive {
     fn value(&self) -> Result<&str, Error> {
         match self.arguments.first() {
             Some(value) if !value.is_empty() => Ok(value),
-            _ => Err(self.place.error(format_args!("{} needs a value", self.keyword))),
+            _ => Err(self
+                .place
+                .error(format_args!("{} needs a value", self.keyword))),
         }
     }
 
     fn bad_value(&self, value: &str) -> Error {
-        self.place.error(format_args!("{}: bad value {value}", self.keyword))
+        self.place
+            .error(format_args!("{}: bad value {value}", self.keyword))
     }
 }
 
@@ -383,7 +424,10 @@ fn parse_seconds(text: &str) -> Option<u64> {
     let mut number: Option<u64> = None;
     for c in text.chars() {
         if let Some(digit) = c.to_digit(10) {
-            let so_far = number.unwrap_or(0).checked_mul(10)?.checked_add(digit.into())?;
+            let so_far = number
+                .unwrap_or(0)
+                .checked_mul(10)?
+                .checked_add(digit.into())?;
             number = Some(so_far);
             continue;
         }
@@ -406,33 +450,108 @@ const ALIVE_COUNT_MAX: usize = 3;
 
 /// Directives that take effect above.
 const USED: &[&str] = &[
-    "addressfamily", "bindaddress", "ciphers", "connecttimeout", "globalknownhostsfile",
-    "hashknownhosts", "hostkeyalgorithms", "hostkeyalias", "hostname", "identitiesonly",
-    "identityagent", "identityfile", "ignoreunknown", "kexalgorithms", "macs", "port",
-    "rekeylimit", "serveralivecountmax", "serveraliveinterval", "stricthostkeychecking", "user",
+    "addressfamily",
+    "bindaddress",
+    "ciphers",
+    "connecttimeout",
+    "globalknownhostsfile",
+    "hashknownhosts",
+    "hostkeyalgorithms",
+    "hostkeyalias",
+    "hostname",
+    "identitiesonly",
+    "identityagent",
+    "identityfile",
+    "ignoreunknown",
+    "kexalgorithms",
+    "macs",
+    "port",
+    "rekeylimit",
+    "serveralivecountmax",
+    "serveraliveinterval",
+    "stricthostkeychecking",
+    "user",
     "userknownhostsfile",
 ];
 
 /// Directives that may be left out without making the connection reach elsewhere or trust more.
 const WITHOUT_EFFECT: &[&str] = &[
-    "addkeystoagent", "batchmode", "canonicaldomains", "canonicalizefallbacklocal",
-    "canonicalizemaxdots", "canonicalizepermittedcnames", "casignaturealgorithms",
-    "challengeresponseauthentication", "channeltimeout", "checkhostip", "clearallforwardings",
-    "compression", "compressionlevel", "connectionattempts", "controlmaster", "controlpath",
-    "controlpersist", "dynamicforward", "enableescapecommandline", "enablesshkeysign",
-    "escapechar", "exitonforwardfailure", "fingerprinthash", "forkafterauthentication",
-    "forwardagent", "forwardx11", "forwardx11timeout", "forwardx11trusted", "gatewayports",
-    "gssapiauthentication", "gssapiclientidentity", "gssapidelegatecredentials",
-    "gssapikexalgorithms", "gssapikeyexchange", "gssapirenewalforcesrekey", "gssapiserveridentity",
-    "gssapitrustdns", "hostbasedacceptedalgorithms", "hostbasedauthentication",
-    "hostbasedkeytypes", "ipqos", "kbdinteractiveauthentication", "kbdinteractivedevices",
-    "keyboardinteractiveauthentication", "localcommand", "localforward", "loglevel", "logverbose",
-    "nohostauthenticationforlocalhost", "numberofpasswordprompts", "obscurekeystroketiming",
-    "passwordauthentication", "permitlocalcommand", "permitremoteopen", "protocol",
-    "proxyusefdpass", "remoteforward", "requesttty", "securitykeyprovider", "sendenv",
-    "sessiontype", "setenv", "stdinnull", "streamlocalbindmask", "streamlocalbindunlink",
-    "syslogfacility", "tag", "tcpkeepalive", "tunnel", "tunneldevice", "updatehostkeys",
-    "useprivilegedport", "verifyhostkeydns", "versionaddendum", "visualhostkey", "warnweakcrypto",
+    "addkeystoagent",
+    "batchmode",
+    "canonicaldomains",
+    "canonicalizefallbacklocal",
+    "canonicalizemaxdots",
+    "canonicalizepermittedcnames",
+    "casignaturealgorithms",
+    "challengeresponseauthentication",
+    "channeltimeout",
+    "checkhostip",
+    "clearallforwardings",
+    "compression",
+    "compressionlevel",
+    "connectionattempts",
+    "controlmaster",
+    "controlpath",
+    "controlpersist",
+    "dynamicforward",
+    "enableescapecommandline",
+    "enablesshkeysign",
+    "escapechar",
+    "exitonforwardfailure",
+    "fingerprinthash",
+    "forkafterauthentication",
+    "forwardagent",
+    "forwardx11",
+    "forwardx11timeout",
+    "forwardx11trusted",
+    "gatewayports",
+    "gssapiauthentication",
+    "gssapiclientidentity",
+    "gssapidelegatecredentials",
+    "gssapikexalgorithms",
+    "gssapikeyexchange",
+    "gssapirenewalforcesrekey",
+    "gssapiserveridentity",
+    "gssapitrustdns",
+    "hostbasedacceptedalgorithms",
+    "hostbasedauthentication",
+    "hostbasedkeytypes",
+    "ipqos",
+    "kbdinteractiveauthentication",
+    "kbdinteractivedevices",
+    "keyboardinteractiveauthentication",
+    "localcommand",
+    "localforward",
+    "loglevel",
+    "logverbose",
+    "nohostauthenticationforlocalhost",
+    "numberofpasswordprompts",
+    "obscurekeystroketiming",
+    "passwordauthentication",
+    "permitlocalcommand",
+    "permitremoteopen",
+    "protocol",
+    "proxyusefdpass",
+    "remoteforward",
+    "requesttty",
+    "securitykeyprovider",
+    "sendenv",
+    "sessiontype",
+    "setenv",
+    "stdinnull",
+    "streamlocalbindmask",
+    "streamlocalbindunlink",
+    "syslogfacility",
+    "tag",
+    "tcpkeepalive",
+    "tunnel",
+    "tunneldevice",
+    "updatehostkeys",
+    "useprivilegedport",
+    "verifyhostkeydns",
+    "versionaddendum",
+    "visualhostkey",
+    "warnweakcrypto",
     "xauthlocation",
 ];
 
@@ -448,7 +567,10 @@ const REFUSED: &[(&str, &[&str])] = &[
     ("proxyjump", &["none"]),
     ("pubkeyacceptedalgorithms", &["+*", "^*"]),
     ("pubkeyacceptedkeytypes", &["+*", "^*"]),
-    ("pubkeyauthentication", &["yes", "true", "unbound", "host-bound"]),
+    (
+        "pubkeyauthentication",
+        &["yes", "true", "unbound", "host-bound"],
+    ),
     ("refuseconnection", &[]),
     ("remotecommand", &["none"]),
     ("requiredrsasize", &[]),
@@ -483,13 +605,19 @@ mod tests {
             uid: 7,
             agent_socket: Some("/run/agent".into()),
         };
-        let options =
-            ClientOptions { config_file: Some(file), environment, ..ClientOptions::default() };
+        let options = ClientOptions {
+            config_file: Some(file),
+            environment,
+            ..ClientOptions::default()
+        };
         settings(to, &options)
     }
 
     fn to_b() -> Destination {
-        Destination { host: "b".into(), ..Destination::default() }
+        Destination {
+            host: "b".into(),
+            ..Destination::default()
+        }
     }
 
     #[test]
@@ -497,8 +625,14 @@ mod tests {
         let settings = under("", &to_b()).unwrap();
         assert_eq!((settings.host_name.as_str(), settings.port), ("b", 22));
         assert_eq!(settings.user, "me");
-        assert_eq!(settings.identities.first().unwrap(), Path::new("/home/me/.ssh/id_ed25519"));
-        assert_eq!(settings.known_hosts.first().unwrap(), Path::new("/home/me/.ssh/known_hosts"));
+        assert_eq!(
+            settings.identities.first().unwrap(),
+            Path::new("/home/me/.ssh/id_ed25519")
+        );
+        assert_eq!(
+            settings.known_hosts.first().unwrap(),
+            Path::new("/home/me/.ssh/known_hosts")
+        );
         assert_eq!(settings.agent_socket.unwrap(), Path::new("/run/agent"));
         assert_eq!(settings.alive_interval, Some(Duration::from_secs(15)));
         assert_eq!(settings.host_keys, HostKeyPolicy::Known);
@@ -511,7 +645,11 @@ mod tests {
         let settings = under(config, &to_b()).unwrap();
         assert_eq!(settings.host_name, "b.lan");
         assert_eq!((settings.port, settings.user.as_str()), (2222, "u"));
-        let given = Destination { user: Some("w".into()), port: Some(9), ..to_b() };
+        let given = Destination {
+            user: Some("w".into()),
+            port: Some(9),
+            ..to_b()
+        };
         let settings = under(config, &given).unwrap();
         assert_eq!((settings.port, settings.user.as_str()), (9, "w"));
     }
@@ -523,7 +661,10 @@ mod tests {
         let settings = under(config, &to_b()).unwrap();
         let expected = [Path::new("/home/me/.ssh/b_me"), Path::new("/k/7")];
         assert_eq!(settings.identities, expected);
-        assert_eq!(settings.known_hosts, [Path::new("/a"), Path::new("/home/me/b")]);
+        assert_eq!(
+            settings.known_hosts,
+            [Path::new("/a"), Path::new("/home/me/b")]
+        );
         assert!(settings.identities_only && settings.agent_socket.is_none());
         assert_eq!(settings.connect_timeout, Duration::from_secs(65));
     }
@@ -531,10 +672,16 @@ mod tests {
     #[test]
     fn what_cannot_be_left_out_stops_with_its_place() {
         for (config, named) in [
-            ("Port 1\nProxyJump gate\n", "config:2: proxyjump gate is not supported"),
+            (
+                "Port 1\nProxyJump gate\n",
+                "config:2: proxyjump gate is not supported",
+            ),
             ("ProxyCommand nc %h %p\n", "config:1: proxycommand"),
             ("RevokedHostKeys /x\n", "revokedhostkeys"),
-            ("PreferredAuthentications password\n", "preferredauthentications"),
+            (
+                "PreferredAuthentications password\n",
+                "preferredauthentications",
+            ),
             ("NoSuchThing 1\n", "unknown directive nosuchthing"),
             ("Port x\n", "bad port"),
             ("User\n", "user needs a value"),
@@ -560,6 +707,9 @@ mod tests {
         assert_eq!(parse_seconds(""), None);
         assert_eq!(parse_seconds("m"), None);
         assert_eq!(parse_seconds("99999999999999999999"), None);
-        assert_eq!(under("RekeyLimit 16M 1h\n", &to_b()).unwrap().rekey_len, Some(16 << 20));
+        assert_eq!(
+            under("RekeyLimit 16M 1h\n", &to_b()).unwrap().rekey_len,
+            Some(16 << 20)
+        );
     }
 }

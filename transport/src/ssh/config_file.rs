@@ -45,7 +45,11 @@ pub(crate) fn directives(
     environment: &Environment,
     only_file: Option<&Path>,
 ) -> Result<Vec<Directive>, Error> {
-    let mut walk = Walk { destination, environment, found: Vec::new() };
+    let mut walk = Walk {
+        destination,
+        environment,
+        found: Vec::new(),
+    };
     match only_file {
         Some(file) => walk.file(file, Origin::User, true, &mut true, 0)?,
         None => {
@@ -111,7 +115,10 @@ impl Walk<'_> {
         };
         let text = String::from_utf8_lossy(&std::fs::read(file).map_err(cannot)?).into_owned();
         for (index, line) in text.lines().enumerate() {
-            let place = Place { file: file.to_owned(), line: index + 1 };
+            let place = Place {
+                file: file.to_owned(),
+                line: index + 1,
+            };
             let Some((keyword, arguments)) = split_line(line).map_err(|e| place.error(e))? else {
                 continue;
             };
@@ -129,7 +136,11 @@ impl Walk<'_> {
                     }
                 }
                 "include" => {}
-                _ if *active => self.found.push(Directive { keyword, arguments, place }),
+                _ if *active => self.found.push(Directive {
+                    keyword,
+                    arguments,
+                    place,
+                }),
                 _ => {}
             }
         }
@@ -138,7 +149,8 @@ impl Walk<'_> {
 
     fn included(&self, name: &str, origin: Origin, at: &Place) -> Result<Vec<PathBuf>, Error> {
         let home = &self.environment.home;
-        let path = expand_path(name, &[], home).map_err(|e| at.error(format_args!("{name}: {e}")))?;
+        let path =
+            expand_path(name, &[], home).map_err(|e| at.error(format_args!("{name}: {e}")))?;
         let directory = match origin {
             Origin::User => home.join(".ssh"),
             Origin::System => PathBuf::from("/etc/ssh"),
@@ -150,8 +162,9 @@ impl Walk<'_> {
         let mut words = criteria.iter().map(String::as_str);
         let mut holds = true;
         while let Some(word) = words.next() {
-            let (negated, criterion) =
-                word.strip_prefix('!').map_or((false, word), |criterion| (true, criterion));
+            let (negated, criterion) = word
+                .strip_prefix('!')
+                .map_or((false, word), |criterion| (true, criterion));
             let criterion = criterion.to_ascii_lowercase();
             let holds_here = match criterion.as_str() {
                 "all" => true,
@@ -186,10 +199,8 @@ impl Walk<'_> {
     fn host_name(&self) -> Result<String, Error> {
         let original = &self.destination.host;
         match self.first("hostname") {
-            Some((name, place)) => {
-                super::config_words::expand_tokens(name, &[('h', original)])
-                    .map_err(|e| place.error(e))
-            }
+            Some((name, place)) => super::config_words::expand_tokens(name, &[('h', original)])
+                .map_err(|e| place.error(e)),
             None => Ok(original.clone()),
         }
     }
@@ -203,7 +214,10 @@ impl Walk<'_> {
     }
 
     fn first(&self, keyword: &str) -> Option<(&str, &Place)> {
-        let directive = self.found.iter().find(|directive| directive.keyword == keyword)?;
+        let directive = self
+            .found
+            .iter()
+            .find(|directive| directive.keyword == keyword)?;
         Some((directive.arguments.first()?, &directive.place))
     }
 }
@@ -222,17 +236,33 @@ mod tests {
         let file = dir.path().join("config");
         let config = config.replace("DIR", dir.path().to_str().unwrap());
         std::fs::write(&file, config).unwrap();
-        std::fs::write(dir.path().join("extra.conf"), "Port 7\nHost other\nUser no\n").unwrap();
-        let destination = Destination { host: host.into(), ..Destination::default() };
-        let environment = Environment { user: "me".into(), ..Environment::default() };
+        std::fs::write(
+            dir.path().join("extra.conf"),
+            "Port 7\nHost other\nUser no\n",
+        )
+        .unwrap();
+        let destination = Destination {
+            host: host.into(),
+            ..Destination::default()
+        };
+        let environment = Environment {
+            user: "me".into(),
+            ..Environment::default()
+        };
         let found = directives(&destination, &environment, Some(&file))?;
-        Ok(found.iter().map(|d| format!("{} {}", d.keyword, d.arguments.join(" "))).collect())
+        Ok(found
+            .iter()
+            .map(|d| format!("{} {}", d.keyword, d.arguments.join(" ")))
+            .collect())
     }
 
     #[test]
     fn host_blocks() {
         let config = "User a\nHost b* !bad\n Port 2\nHost *\n Port 3\n";
-        assert_eq!(applied(config, "b1").unwrap(), ["user a", "port 2", "port 3"]);
+        assert_eq!(
+            applied(config, "b1").unwrap(),
+            ["user a", "port 2", "port 3"]
+        );
         assert_eq!(applied(config, "bad").unwrap(), ["user a", "port 3"]);
     }
 
@@ -251,13 +281,19 @@ mod tests {
         assert_eq!(applied(config, "b").unwrap(), ["port 1"]);
         let error = applied(config, "c").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);
-        assert!(error.to_string().contains("config:2: Match exec"), "{error}");
+        assert!(
+            error.to_string().contains("config:2: Match exec"),
+            "{error}"
+        );
     }
 
     #[test]
     fn an_include_leaves_the_block_as_it_was() {
         let config = "Host b\n Include DIR/*.conf\n User yes\nHost c\n Include DIR/extra.conf\n";
         assert_eq!(applied(config, "b").unwrap(), ["port 7", "user yes"]);
-        assert_eq!(applied("Include DIR/config\n", "b").unwrap_err().kind(), ErrorKind::Config);
+        assert_eq!(
+            applied("Include DIR/config\n", "b").unwrap_err().kind(),
+            ErrorKind::Config
+        );
     }
 }

@@ -10,7 +10,9 @@ pub(crate) fn split_line(line: &str) -> Result<Option<(String, Vec<String>)>, &'
     if line.is_empty() || line.starts_with('#') {
         return Ok(None);
     }
-    let end = line.find(|c: char| c.is_whitespace() || c == '=').unwrap_or(line.len());
+    let end = line
+        .find(|c: char| c.is_whitespace() || c == '=')
+        .unwrap_or(line.len());
     let (keyword, rest) = line.split_at(end);
     let rest = rest.trim_start();
     let rest = rest.strip_prefix('=').unwrap_or(rest);
@@ -26,7 +28,11 @@ fn split_arguments(text: &str) -> Result<Vec<String>, &'static str> {
     while let Some(c) = chars.next() {
         match quote {
             Some(open) if c == open => quote = None,
-            _ if c == '\\' && chars.peek().is_some_and(|next| matches!(next, '"' | '\'' | '\\')) => {
+            _ if c == '\\'
+                && chars
+                    .peek()
+                    .is_some_and(|next| matches!(next, '"' | '\'' | '\\')) =>
+            {
                 current.get_or_insert_default().extend(chars.next());
             }
             Some(_) => current.get_or_insert_default().push(c),
@@ -103,7 +109,10 @@ pub(crate) fn glob(path: &Path) -> Vec<PathBuf> {
             found.iter_mut().for_each(|path| path.push(component));
             continue;
         }
-        found = found.iter().flat_map(|directory| matching_entries(directory, &name)).collect();
+        found = found
+            .iter()
+            .flat_map(|directory| matching_entries(directory, &name))
+            .collect();
     }
     found.retain(|path| path.exists());
     found.truncate(GLOB_MAX_FILES);
@@ -111,7 +120,9 @@ pub(crate) fn glob(path: &Path) -> Vec<PathBuf> {
 }
 
 fn matching_entries(directory: &Path, name_pattern: &str) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return Vec::new();
+    };
     let mut paths: Vec<PathBuf> = entries
         .flatten()
         .filter(|entry| {
@@ -141,8 +152,14 @@ mod tests {
     #[test]
     fn lines() {
         assert_eq!(split("  # x"), None);
-        assert_eq!(split("Port=22").unwrap(), ("port".into(), vec!["22".into()]));
-        assert_eq!(split("Port = 22 # x").unwrap(), ("port".into(), vec!["22".into()]));
+        assert_eq!(
+            split("Port=22").unwrap(),
+            ("port".into(), vec!["22".into()])
+        );
+        assert_eq!(
+            split("Port = 22 # x").unwrap(),
+            ("port".into(), vec!["22".into()])
+        );
         assert_eq!(
             split("\tHost a \"b c\" 'd'#e").unwrap(),
             ("host".into(), vec!["a".into(), "b c".into(), "d#e".into()])
@@ -174,7 +191,10 @@ mod tests {
             std::fs::write(dir.path().join(name), "").unwrap();
         }
         let found = glob(&dir.path().join("*.conf"));
-        assert_eq!(found, [dir.path().join("a.conf"), dir.path().join("b.conf")]);
+        assert_eq!(
+            found,
+            [dir.path().join("a.conf"), dir.path().join("b.conf")]
+        );
         assert_eq!(glob(&dir.path().join("e.conf")), Vec::<PathBuf>::new());
     }
 }

@@ -20,8 +20,15 @@ impl Destination {
             Some((user, host)) => (Some(user.to_owned()), host),
             None => (None, text),
         };
-        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        Destination { user, host: bare.to_owned(), port: None }
+        let bare = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+            .unwrap_or(host);
+        Destination {
+            user,
+            host: bare.to_owned(),
+            port: None,
+        }
     }
 }
 
@@ -43,7 +50,9 @@ impl Environment {
     pub fn current() -> Environment {
         let uid = nix::unistd::geteuid();
         let entry = nix::unistd::User::from_uid(uid).ok().flatten();
-        let home = std::env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+        let home = std::env::var_os("HOME")
+            .filter(|home| !home.is_empty())
+            .map(PathBuf::from);
         let agent = std::env::var_os("SSH_AUTH_SOCK").filter(|socket| !socket.is_empty());
         let (name, dir) = match entry {
             Some(entry) => (entry.name, entry.dir),
@@ -70,6 +79,9 @@ mod tests {
         };
         assert_eq!(parse("b"), (None, "b".to_owned()));
         assert_eq!(parse("root@b"), (Some("root".to_owned()), "b".to_owned()));
-        assert_eq!(parse("a@corp@[::1]"), (Some("a@corp".to_owned()), "::1".to_owned()));
+        assert_eq!(
+            parse("a@corp@[::1]"),
+            (Some("a@corp".to_owned()), "::1".to_owned())
+        );
     }
 }

@@ -29,7 +29,10 @@ impl HostKeys {
                 (listed_name(host, settings.port), bare)
             }
         };
-        let files = settings.known_hosts.iter().chain(&settings.global_known_hosts);
+        let files = settings
+            .known_hosts
+            .iter()
+            .chain(&settings.global_known_hosts);
         Ok(HostKeys {
             known: KnownHost::load(files, &name, bare.as_deref())?,
             name,
@@ -47,10 +50,17 @@ impl HostKeys {
     /// Accepts the key, adding it to known_hosts where the policy says so, or tells why not.
     pub(crate) fn check(&self, key: &PublicKey) -> Result<(), Error> {
         let algorithm = key.algorithm();
-        let key_type = if algorithm.clone().is_rsa() { "ssh-rsa" } else { algorithm.as_str() };
-        let blob = key
-            .to_bytes()
-            .map_err(|e| Error::new(ErrorKind::HostKey, format!("{}: bad host key: {e}", self.name)))?;
+        let key_type = if algorithm.clone().is_rsa() {
+            "ssh-rsa"
+        } else {
+            algorithm.as_str()
+        };
+        let blob = key.to_bytes().map_err(|e| {
+            Error::new(
+                ErrorKind::HostKey,
+                format!("{}: bad host key: {e}", self.name),
+            )
+        })?;
         let shown = format!("{key_type} {}", fingerprint(key));
         match (self.known.judge(key_type, &blob), self.policy) {
             (Verdict::Known, _) => Ok(()),
@@ -72,7 +82,14 @@ impl HostKeys {
                     self.accepting(key_type, &blob)
                 )))
             }
-            (Verdict::Changed { place, key_type: old_type, blob: old }, _) => {
+            (
+                Verdict::Changed {
+                    place,
+                    key_type: old_type,
+                    blob: old,
+                },
+                _,
+            ) => {
                 let old = known_fingerprint(&old);
                 let file = quoted(&place.file.to_string_lossy());
                 Err(self.refused(format_args!(
@@ -87,7 +104,10 @@ impl HostKeys {
     }
 
     fn refused(&self, why: std::fmt::Arguments<'_>) -> Error {
-        Error::new(ErrorKind::HostKey, format!("the host key of {} {why}", self.name))
+        Error::new(
+            ErrorKind::HostKey,
+            format!("the host key of {} {why}", self.name),
+        )
     }
 
     /// The shell command that makes the key known.

@@ -35,7 +35,9 @@ pub(crate) fn read_private_key(path: &Path, uid: u32) -> Result<KeyFile, KeyFile
         )));
     }
     let mut text = String::new();
-    file.take(KEY_FILE_MAX_LEN).read_to_string(&mut text).map_err(cannot)?;
+    file.take(KEY_FILE_MAX_LEN)
+        .read_to_string(&mut text)
+        .map_err(cannot)?;
     parse_private_key(&text, path)
 }
 
@@ -65,14 +67,20 @@ fn parse_private_key(text: &str, path: &Path) -> Result<KeyFile, KeyFileError> {
     match russh::keys::decode_secret_key(text, None) {
         Ok(key) => Ok(KeyFile::Usable(Box::new(key))),
         Err(russh::keys::Error::KeyIsEncrypted) => Ok(KeyFile::Encrypted(public_beside())),
-        Err(e) => Err(KeyFileError::Unusable(format!("no usable private key: {e}"))),
+        Err(e) => Err(KeyFileError::Unusable(format!(
+            "no usable private key: {e}"
+        ))),
     }
 }
 
 /// The public key in a `.pub` file.
 pub(crate) fn read_public_key(path: &Path) -> Option<PublicKey> {
     let mut text = String::new();
-    File::open(path).ok()?.take(KEY_FILE_MAX_LEN).read_to_string(&mut text).ok()?;
+    File::open(path)
+        .ok()?
+        .take(KEY_FILE_MAX_LEN)
+        .read_to_string(&mut text)
+        .ok()?;
     PublicKey::from_openssh(text.trim()).ok()
 }
 
@@ -80,14 +88,17 @@ pub(crate) fn read_public_key(path: &Path) -> Option<PublicKey> {
 /// passphrase.
 pub(crate) fn read_host_key(path: &Path, uid: u32) -> Result<PrivateKey, Error> {
     let wrong = |why: &str| {
-        Error::new(ErrorKind::Config, format!("host key {}: {why}", path.display()))
+        Error::new(
+            ErrorKind::Config,
+            format!("host key {}: {why}", path.display()),
+        )
     };
     match read_private_key(path, uid) {
         Ok(KeyFile::Usable(key)) => Ok(*key),
         Ok(KeyFile::Encrypted(_)) => Err(wrong("has a passphrase, and nobody is there to type it")),
-        Err(KeyFileError::Missing) => {
-            Err(wrong("does not exist (ssh-keygen -t ed25519 -N '' -f FILE makes one)"))
-        }
+        Err(KeyFileError::Missing) => Err(wrong(
+            "does not exist (ssh-keygen -t ed25519 -N '' -f FILE makes one)",
+        )),
         Err(KeyFileError::Unusable(why)) => Err(wrong(&why)),
     }
 }
@@ -102,10 +113,15 @@ pub fn generate_host_key(path: &Path) -> Result<String, Error> {
 /// The same for a user's key, with a comment.
 pub fn generate_key_pair(path: &Path, comment: &str) -> Result<String, Error> {
     let failed = |what: &dyn std::fmt::Display| {
-        Error::new(ErrorKind::Io, format!("making the key {}: {what}", path.display()))
+        Error::new(
+            ErrorKind::Io,
+            format!("making the key {}: {what}", path.display()),
+        )
     };
     let mut seed = [0; 32];
-    SystemRandom::new().fill(&mut seed).map_err(|_| failed(&"the system gives no random numbers"))?;
+    SystemRandom::new()
+        .fill(&mut seed)
+        .map_err(|_| failed(&"the system gives no random numbers"))?;
     let pair = KeypairData::from(Ed25519Keypair::from_seed(&seed));
     let key = PrivateKey::new(pair, comment).map_err(|e| failed(&e))?;
     let private = key.to_openssh(LineEnding::LF).map_err(|e| failed(&e))?;
@@ -113,13 +129,21 @@ pub fn generate_key_pair(path: &Path, comment: &str) -> Result<String, Error> {
     let mut public_path = path.as_os_str().to_owned();
     public_path.push(".pub");
     write_new(path, private.as_bytes(), 0o600).map_err(|e| failed(&Plain(&e)))?;
-    write_new(&PathBuf::from(public_path), format!("{public}\n").as_bytes(), 0o644)
-        .map_err(|e| failed(&Plain(&e)))?;
+    write_new(
+        &PathBuf::from(public_path),
+        format!("{public}\n").as_bytes(),
+        0o644,
+    )
+    .map_err(|e| failed(&Plain(&e)))?;
     Ok(public)
 }
 
 fn write_new(path: &Path, data: &[u8], mode: u32) -> std::io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)?;
     file.write_all(data)?;
     file.sync_all()
 }
@@ -143,7 +167,10 @@ mod tests {
         assert_eq!(key.public_key().to_openssh().unwrap(), public);
         let beside = read_public_key(&dir.path().join("key.pub")).unwrap();
         assert_eq!(beside.key_data(), key.public_key().key_data());
-        assert!(generate_key_pair(&path, "").is_err(), "an existing key was overwritten");
+        assert!(
+            generate_key_pair(&path, "").is_err(),
+            "an existing key was overwritten"
+        );
     }
 
     #[test]
@@ -161,7 +188,11 @@ mod tests {
     fn what_is_no_key_is_said_to_be_none() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
-        for text in ["", "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n", "\u{0}garbage"] {
+        for text in [
+            "",
+            "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n",
+            "\u{0}garbage",
+        ] {
             let _ = std::fs::remove_file(&path);
             write_new(&path, text.as_bytes(), 0o600).unwrap();
             let read = read_private_key(&path, rustix::process::geteuid().as_raw());

@@ -35,16 +35,28 @@ struct Line {
 pub(crate) enum Verdict {
     Known,
     /// No line, or only `@cert-authority` lines, for this host.
-    Unknown { authority: Option<Place> },
+    Unknown {
+        authority: Option<Place>,
+    },
     /// The host is known by another key.
-    Changed { place: Place, key_type: String, blob: Vec<u8> },
-    Revoked { place: Place },
+    Changed {
+        place: Place,
+        key_type: String,
+        blob: Vec<u8>,
+    },
+    Revoked {
+        place: Place,
+    },
 }
 
 /// The name under which a host is listed: `host`, or `[host]:port` for a port other than 22.
 pub(crate) fn listed_name(host: &str, port: u16) -> String {
     let host = host.to_ascii_lowercase();
-    if port == 22 { host } else { format!("[{host}]:{port}") }
+    if port == 22 {
+        host
+    } else {
+        format!("[{host}]:{port}")
+    }
 }
 
 impl KnownHost {
@@ -63,7 +75,10 @@ impl KnownHost {
                 Err(e) => return Err(Error::io(format_args!("reading {}", file.display()), &e)),
             };
             for (index, text) in text.lines().enumerate() {
-                let place = Place { file: file.clone(), line: index + 1 };
+                let place = Place {
+                    file: file.clone(),
+                    line: index + 1,
+                };
                 known.line(text, place, name, bare);
             }
         }
@@ -83,7 +98,9 @@ impl KnownHost {
     pub(crate) fn judge(&self, key_type: &str, blob: &[u8]) -> Verdict {
         let same = |line: &&Line| line.blob == blob;
         if let Some(line) = self.lines.iter().filter(same).find(|line| line.revoked) {
-            return Verdict::Revoked { place: line.place.clone() };
+            return Verdict::Revoked {
+                place: line.place.clone(),
+            };
         }
         let usable = self.lines.iter().filter(|line| !line.revoked);
         if usable.clone().any(|line| same(&line)) {
@@ -98,7 +115,9 @@ impl KnownHost {
                 key_type: line.key_type.clone(),
                 blob: line.blob.clone(),
             },
-            None => Verdict::Unknown { authority: self.authority.clone() },
+            None => Verdict::Unknown {
+                authority: self.authority.clone(),
+            },
         }
     }
 
@@ -117,7 +136,9 @@ impl KnownHost {
         if !exact && !portless {
             return;
         }
-        let Ok(blob) = BASE64.decode(key.as_bytes()) else { return };
+        let Ok(blob) = BASE64.decode(key.as_bytes()) else {
+            return;
+        };
         match marker {
             None | Some("@revoked") => self.lines.push(Line {
                 place,
@@ -163,7 +184,11 @@ pub(crate) fn add(
     blob: &[u8],
 ) -> Result<(), Error> {
     let cannot = |e| Error::io(format_args!("adding a host key to {}", file.display()), &e);
-    let listed = if hash_name { hashed_name(name)? } else { name.to_owned() };
+    let listed = if hash_name {
+        hashed_name(name)?
+    } else {
+        name.to_owned()
+    };
     if let Some(directory) = file.parent() {
         std::fs::DirBuilder::new()
             .recursive(true)
@@ -173,7 +198,11 @@ pub(crate) fn add(
     }
     let ends_open = std::fs::read(file).is_ok_and(|text| text.last().is_some_and(|&c| c != b'\n'));
     let line = line_for(&listed, key_type, blob);
-    let text = if ends_open { format!("\n{line}\n") } else { format!("{line}\n") };
+    let text = if ends_open {
+        format!("\n{line}\n")
+    } else {
+        format!("{line}\n")
+    };
     let mut known_hosts = std::fs::OpenOptions::new()
         .append(true)
         .create(true)
@@ -190,7 +219,11 @@ fn hashed_name(name: &str) -> Result<String, Error> {
         .map_err(|_| Error::new(ErrorKind::Io, "the system gives no random numbers"))?;
     let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &salt);
     let hash = hmac::sign(&key, name.as_bytes());
-    Ok(format!("|1|{}|{}", BASE64.encode(&salt), BASE64.encode(hash.as_ref())))
+    Ok(format!(
+        "|1|{}|{}",
+        BASE64.encode(&salt),
+        BASE64.encode(hash.as_ref())
+    ))
 }
 
 #[cfg(test)]
@@ -204,21 +237,31 @@ mod tests {
     fn judge(text: &str, name: &str, bare: Option<&str>, blob: &[u8]) -> Verdict {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("known_hosts");
-        let text = text.replace("KEY", &BASE64.encode(KEY)).replace("OTHER", &BASE64.encode(OTHER));
+        let text = text
+            .replace("KEY", &BASE64.encode(KEY))
+            .replace("OTHER", &BASE64.encode(OTHER));
         std::fs::write(&file, text).unwrap();
         let missing = dir.path().join("missing");
-        KnownHost::load([&missing, &file], name, bare).unwrap().judge("ssh-ed25519", blob)
+        KnownHost::load([&missing, &file], name, bare)
+            .unwrap()
+            .judge("ssh-ed25519", blob)
     }
 
     #[test]
     fn plain_lists_and_patterns() {
         for hosts in ["b", "a,b", "*", "b,!c", "?"] {
             let text = format!("# x\n\n{hosts} ssh-ed25519 KEY comment\n");
-            assert!(matches!(judge(&text, "b", None, KEY), Verdict::Known), "{hosts}");
+            assert!(
+                matches!(judge(&text, "b", None, KEY), Verdict::Known),
+                "{hosts}"
+            );
         }
         for hosts in ["a", "!b,*", "[b]:22", "b.lan", "#b"] {
             let text = format!("{hosts} ssh-ed25519 KEY\n");
-            assert!(matches!(judge(&text, "b", None, KEY), Verdict::Unknown { .. }), "{hosts}");
+            assert!(
+                matches!(judge(&text, "b", None, KEY), Verdict::Unknown { .. }),
+                "{hosts}"
+            );
         }
     }
 
@@ -226,7 +269,9 @@ mod tests {
     fn a_conflict_names_its_line() {
         let text = "b ssh-rsa OTHER\nb ssh-ed25519 OTHER\n";
         match judge(text, "b", None, KEY) {
-            Verdict::Changed { place, key_type, .. } => {
+            Verdict::Changed {
+                place, key_type, ..
+            } => {
                 assert_eq!((place.line, key_type.as_str()), (2, "ssh-ed25519"));
             }
             other => unreachable!("{other:?}"),
@@ -252,15 +297,26 @@ mod tests {
     #[test]
     fn hashed_names_match_what_they_were_made_of() {
         let text = format!("{} ssh-ed25519 KEY\n", hashed_name("[b]:2222").unwrap());
-        assert!(matches!(judge(&text, "[b]:2222", Some("b"), KEY), Verdict::Known));
-        assert!(matches!(judge(&text, "[c]:2222", Some("c"), KEY), Verdict::Unknown { .. }));
+        assert!(matches!(
+            judge(&text, "[b]:2222", Some("b"), KEY),
+            Verdict::Known
+        ));
+        assert!(matches!(
+            judge(&text, "[c]:2222", Some("c"), KEY),
+            Verdict::Unknown { .. }
+        ));
         let broken = judge("|1|x|y ssh-ed25519 KEY\n", "b", None, KEY);
         assert!(matches!(broken, Verdict::Unknown { .. }));
     }
 
     #[test]
     fn markers() {
-        let revoked = judge("b ssh-ed25519 KEY\n@revoked * ssh-ed25519 KEY\n", "b", None, KEY);
+        let revoked = judge(
+            "b ssh-ed25519 KEY\n@revoked * ssh-ed25519 KEY\n",
+            "b",
+            None,
+            KEY,
+        );
         assert!(matches!(revoked, Verdict::Revoked { place } if place.line == 2));
         let authority = judge("@cert-authority * ssh-ed25519 KEY\n", "b", None, KEY);
         assert!(matches!(authority, Verdict::Unknown { authority: Some(_) }));
@@ -274,7 +330,10 @@ mod tests {
         std::fs::write(&file, std::fs::read_to_string(&file).unwrap().trim_end()).unwrap();
         add(&file, "c", true, "ssh-ed25519", OTHER).unwrap();
         let text = std::fs::read_to_string(&file).unwrap();
-        assert!(text.lines().count() == 2 && !text.contains("c ssh"), "{text}");
+        assert!(
+            text.lines().count() == 2 && !text.contains("c ssh"),
+            "{text}"
+        );
         let known = KnownHost::load([&file], "c", None).unwrap();
         assert!(matches!(known.judge("ssh-ed25519", OTHER), Verdict::Known));
         assert_eq!(known.key_types(), ["ssh-ed25519"]);

@@ -2,7 +2,9 @@
 
 mod algorithms;
 mod auth;
+mod authorized_keys;
 mod client;
+mod command_line;
 mod config;
 mod config_file;
 mod config_words;
@@ -13,6 +15,7 @@ mod known_hosts;
 mod pattern;
 mod runner;
 pub mod server;
+mod server_session;
 mod socket;
 mod state;
 mod stream;

@@ -2,14 +2,31 @@
 //! and encryption has a core to itself while the engine works on another.
 
 use std::future::Future;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
 use crate::Error;
+
+/// What blocking code needs of a connection's runtime: a way in, and that it lives as long.
+#[derive(Clone)]
+pub(crate) enum Runtime {
+    /// Kept alive by whoever holds this.
+    Own(Arc<Running>),
+    /// Kept alive by the connection's thread, which outlasts what runs over it.
+    Of(Handle),
+}
+
+impl Runtime {
+    pub(crate) fn handle(&self) -> &Handle {
+        match self {
+            Runtime::Own(running) => running.handle(),
+            Runtime::Of(handle) => handle,
+        }
+    }
+}
 
 /// Holds a connection's thread; dropped, the connection is closed.
 pub(crate) struct Running {
@@ -58,8 +75,17 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        drop(self.stop.lock().unwrap_or_else(PoisonError::into_inner).take());
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(
+            self.stop
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(thread) = thread {
             let _ = thread.join();
         }

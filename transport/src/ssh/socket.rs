@@ -69,7 +69,9 @@ impl Socket {
         ready!(Pin::new(&mut self.tcp).poll_read(cx, &mut free))?;
         let read_len = free.filled().len();
         self.end += read_len;
-        self.counters.received.fetch_add(read_len as u64, Ordering::Relaxed);
+        self.counters
+            .received
+            .fetch_add(read_len as u64, Ordering::Relaxed);
         Poll::Ready(Ok(read_len))
     }
 
@@ -115,13 +117,19 @@ impl AsyncRead for Socket {
                 let filled_len = buf.filled().len();
                 ready!(Pin::new(&mut this.tcp).poll_read(cx, buf))?;
                 let read_len = buf.filled().len() - filled_len;
-                this.counters.received.fetch_add(read_len as u64, Ordering::Relaxed);
+                this.counters
+                    .received
+                    .fetch_add(read_len as u64, Ordering::Relaxed);
                 return Poll::Ready(Ok(()));
             }
             ready!(this.poll_fill(cx))?;
         }
         let len = buf.remaining().min(this.end - this.start);
-        buf.put_slice(this.ahead.get(this.start..this.start + len).unwrap_or_default());
+        buf.put_slice(
+            this.ahead
+                .get(this.start..this.start + len)
+                .unwrap_or_default(),
+        );
         this.start += len;
         Poll::Ready(Ok(()))
     }
@@ -137,12 +145,16 @@ impl AsyncWrite for Socket {
         if let Poll::Ready(written) = Pin::new(&mut this.tcp).poll_write(cx, buf) {
             this.stall = None;
             let written_len = written?;
-            this.counters.sent.fetch_add(written_len as u64, Ordering::Relaxed);
+            this.counters
+                .sent
+                .fetch_add(written_len as u64, Ordering::Relaxed);
             return Poll::Ready(Ok(written_len));
         }
         let moved = this.read_ahead(cx);
         let limit = this.stall_limit;
-        let stall = this.stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        let stall = this
+            .stall
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         if moved {
             stall.as_mut().reset(Instant::now() + limit);
         }

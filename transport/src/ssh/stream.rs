@@ -11,7 +11,7 @@ use russh::{ChannelId, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::runner::Running;
+use super::runner::Runtime;
 use super::state::{ChannelState, Phase};
 use crate::{Error, ErrorKind};
 
@@ -20,24 +20,42 @@ pub(crate) struct ChannelReader {
     half: ChannelReadHalf,
     current: Bytes,
     at_end: bool,
+    phase: watch::Receiver<Phase>,
     state: Arc<ChannelState>,
-    running: Arc<Running>,
+    runtime: Runtime,
 }
 
 impl ChannelReader {
     pub(crate) fn new(
         half: ChannelReadHalf,
         state: Arc<ChannelState>,
-        running: Arc<Running>,
+        runtime: Runtime,
     ) -> ChannelReader {
-        ChannelReader { half, current: Bytes::new(), at_end: false, state, running }
+        let phase = state.phase();
+        ChannelReader {
+            half,
+            current: Bytes::new(),
+            at_end: false,
+            phase,
+            state,
+            runtime,
+        }
     }
 
     /// The next packet's data, or nothing at the end.
     fn next(&mut self) -> io::Result<Option<Bytes>> {
-        let handle = self.running.handle();
+        let runtime = self.runtime.clone();
+        let handle = runtime.handle();
         loop {
-            let message = handle.block_on(self.state.limited(self.half.wait()))?;
+            let (half, phase) = (&mut self.half, &mut self.phase);
+            let message = handle.block_on(self.state.limited(async {
+                tokio::select! {
+                    // What has arrived is read before an end is believed.
+                    biased;
+                    message = half.wait() => Ok(message),
+                    error = lost(phase) => Err(error),
+                }
+            }))??;
             match message {
                 Some(ChannelMsg::Data { data }) => {
                     self.state.consumed(data.len());
@@ -66,7 +84,9 @@ impl ChannelReader {
                 _ => None,
             }
         });
-        error.or_else(|| self.state.failed_start()).map_or(Ok(None), |error| Err(error.into()))
+        error
+            .or_else(|| self.state.failed_start())
+            .map_or(Ok(None), |error| Err(error.into()))
     }
 }
 
@@ -85,7 +105,9 @@ impl Read for ChannelReader {
             }
         }
         let len = buf.len().min(self.current.len());
-        self.current.split_to(len).copy_to_slice(buf.get_mut(..len).unwrap_or_default());
+        self.current
+            .split_to(len)
+            .copy_to_slice(buf.get_mut(..len).unwrap_or_default());
         Ok(len)
     }
 }
@@ -105,7 +127,7 @@ where
     buffer: Vec<u8>,
     phase: watch::Receiver<Phase>,
     state: Arc<ChannelState>,
-    running: Arc<Running>,
+    runtime: Runtime,
 }
 
 impl<S> ChannelWriter<S>
@@ -115,10 +137,16 @@ where
     pub(crate) fn new(
         half: Arc<ChannelWriteHalf<S>>,
         state: Arc<ChannelState>,
-        running: Arc<Running>,
+        runtime: Runtime,
     ) -> ChannelWriter<S> {
         let phase = state.phase();
-        ChannelWriter { half, buffer: Vec::with_capacity(WRITE_LEN), phase, state, running }
+        ChannelWriter {
+            half,
+            buffer: Vec::with_capacity(WRITE_LEN),
+            phase,
+            state,
+            runtime,
+        }
     }
 
     fn send(&mut self) -> io::Result<()> {
@@ -128,7 +156,7 @@ where
         let data = std::mem::replace(&mut self.buffer, Vec::with_capacity(WRITE_LEN));
         let half = &self.half;
         let wait = alive(&mut self.phase, &self.state, half.data_bytes(data));
-        self.running.handle().block_on(self.state.limited(wait))??;
+        self.runtime.handle().block_on(self.state.limited(wait))??;
         Ok(())
     }
 }
@@ -166,7 +194,7 @@ where
         let wait = alive(&mut self.phase, &self.state, last);
         // Nobody is left to be told of a failure; whoever reads or finishes learns of it.
         let _ = self
-            .running
+            .runtime
             .handle()
             .block_on(async { tokio::time::timeout(DROP_WAIT, wait).await.map(drop) });
     }
@@ -191,15 +219,35 @@ async fn alive(
     }
 }
 
+/// Resolves when the connection is gone.
+async fn lost(phase: &mut watch::Receiver<Phase>) -> Error {
+    match phase
+        .wait_for(|now| matches!(now, Phase::Lost(_)))
+        .await
+        .ok()
+        .and_then(|now| now.error())
+    {
+        Some(error) => error,
+        None => std::future::pending().await,
+    }
+}
+
 /// Resolves when the channel is no longer open.
 async fn why_ended(phase: &mut watch::Receiver<Phase>, state: &ChannelState) -> Error {
-    let error = phase.wait_for(|now| !matches!(now, Phase::Open)).await.ok().and_then(|now| now.error());
+    let error = phase
+        .wait_for(|now| !matches!(now, Phase::Open))
+        .await
+        .ok()
+        .and_then(|now| now.error());
     error.unwrap_or_else(|| closed(state))
 }
 
 fn closed(state: &ChannelState) -> Error {
     state.failed_start().unwrap_or_else(|| {
-        let message = format!("{}: closed the stream while data was being sent", state.peer);
+        let message = format!(
+            "{}: closed the stream while data was being sent",
+            state.peer
+        );
         Error::new(ErrorKind::Closed, message)
     })
 }

@@ -1,0 +1,13 @@
+//! The SSH client and server against OpenSSH: a real sshd and a real ssh on loopback.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+/// What a connection that fails says, and that it fails at all.
+mod failures;
+/// A real sshd, keys, and what the tests share.
+mod fixture;
+/// Keys, agents and host keys.
+mod identity;
+/// The embedded server, for OpenSSH's client and for ours.
+mod server;
+/// Data, rekeying, ends and exit statuses.
+mod streams;
