@@ -1,2 +1,43 @@
-//! hasync.
-fn main() {}
+//! `hasync` keeps the standby of a two-node HA cluster equal to its primary.
+//!
+//! This file is the table of contents of the command line: parse what was typed, do it, say in
+//! one line what went wrong, leave with the code that `exit` decides.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod demo;
+mod escape;
+mod exit;
+mod filters;
+mod itemize;
+mod numbers;
+mod out;
+mod progress;
+mod push;
+mod reach;
+mod report;
+mod serve;
+mod signals;
+mod stats;
+mod target;
+
+use std::process::ExitCode;
+
+use args::Typed;
+
+fn main() -> ExitCode {
+    let outcome = args::parse(std::env::args_os()).and_then(|typed| match typed {
+        Typed::Push(args) => push::run(&args),
+        Typed::Serve(args) => serve::run(&args),
+        Typed::Demo(args) => demo::run(&args),
+        Typed::Help(text, exit) => out::help(&text, exit),
+    });
+    match outcome {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            out::error(&failure.message);
+            failure.exit.into()
+        }
+    }
+}

@@ -1,0 +1,456 @@
+//! What was typed: every option of every verb with its help, and what a wrong word is answered.
+//! What the options mean for a run is decided by the verb's own module.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
+use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::exit::{Exit, Failure};
+
+/// One parsed command line.
+#[derive(Debug)]
+pub(crate) enum Typed {
+    /// `hasync push`
+    Push(Box<PushArgs>),
+    /// `hasync serve`
+    Serve(ServeArgs),
+    /// `hasync demo`
+    Demo(DemoArgs),
+    /// Text to print, and the code to leave with: 0 when it was asked for.
+    Help(String, Exit),
+}
+
+/// Reads a command line, the program's name first.
+pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Typed, Failure> {
+    let words: Vec<OsString> = words.into_iter().collect();
+    let matches = match command().try_get_matches_from(&words) {
+        Ok(matches) => matches,
+        Err(error) => return answer(&error),
+    };
+    let verb = Cli::from_arg_matches(&matches)
+        .map_err(|error| usage(&error))?
+        .verb;
+    Ok(match verb {
+        Verb::Push(mut args) => {
+            if let Some(matches) = matches.subcommand_matches("push") {
+                args.settle(matches);
+            }
+            Typed::Push(args)
+        }
+        Verb::Serve(args) => Typed::Serve(args),
+        Verb::Demo(args) => Typed::Demo(args),
+    })
+}
+
+/// Keep the standby of a two-node HA cluster equal to its primary
+#[derive(Debug, Parser)]
+#[command(
+    name = "hasync",
+    version,
+    max_term_width = 100,
+    subcommand_required = true
+)]
+#[command(arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(after_help = "\
+Examples:
+  hasync push -a --delete /srv/html/ standby:/srv/html
+  hasync push -naiH --delete /etc /srv root@[fd00::2]:/mirror/
+  hasync demo
+
+`hasync VERB --help` shows the options of a verb.")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Make a directory tree on another host equal to one here
+    Push(Box<PushArgs>),
+    /// Receive pushes: started by sshd on stdin and stdout, or as an SSH server of its own
+    Serve(ServeArgs),
+    /// Show a push through real SSH between two temporary trees on this machine
+    Demo(DemoArgs),
+}
+
+const WHAT: &str = "What is mirrored";
+const DELETE: &str = "What is removed";
+const CHOICE: &str = "Which files are looked at";
+const REPORT: &str = "What is reported";
+const HOW: &str = "How it is done";
+const REACH: &str = "How the other host is reached";
+
+/// The options of `hasync push`.
+#[derive(Args, Clone, Debug)]
+#[command(disable_help_flag = true, args_override_self = true)]
+#[command(
+    override_usage = "hasync push [OPTIONS] SRC... [USER@]HOST:DST\n       \
+                            hasync push [OPTIONS] SRC... DST"
+)]
+#[command(after_help = "\
+A SRC with a trailing slash means what is in it, without one the directory itself.
+Short options combine (-aurvn). Each letter of -a, and most other switches, can be taken back
+by a later --no-OPTION: -a --no-o, --no-owner, --no-D, --no-whole-file.")]
+pub(crate) struct PushArgs {
+    /// Local files and directories, then the destination
+    #[arg(value_name = "SRC... DST", required = true)]
+    pub(crate) operands: Vec<OsString>,
+
+    /// Archive: -rlptgoD
+    #[arg(short = 'a', long, help_heading = WHAT)]
+    pub(crate) archive: bool,
+    /// Descend into directories
+    #[arg(short = 'r', long, help_heading = WHAT)]
+    pub(crate) recursive: bool,
+    /// Symlinks as symlinks
+    #[arg(short = 'l', long, help_heading = WHAT)]
+    pub(crate) links: bool,
+    /// Permissions, with setuid, setgid and sticky bits
+    #[arg(short = 'p', long, help_heading = WHAT)]
+    pub(crate) perms: bool,
+    /// Modification times, to the nanosecond
+    #[arg(short = 't', long, help_heading = WHAT)]
+    pub(crate) times: bool,
+    /// Group
+    #[arg(short = 'g', long, help_heading = WHAT)]
+    pub(crate) group: bool,
+    /// Owner (the receiving side must run as root)
+    #[arg(short = 'o', long, help_heading = WHAT)]
+    pub(crate) owner: bool,
+    /// Same as --devices --specials
+    #[arg(short = 'D', help_heading = WHAT)]
+    pub(crate) devices_and_specials: bool,
+    /// Character and block devices (the receiving side must run as root)
+    #[arg(long, help_heading = WHAT)]
+    pub(crate) devices: bool,
+    /// Fifos and sockets
+    #[arg(long, help_heading = WHAT)]
+    pub(crate) specials: bool,
+    /// Hard links between mirrored names
+    #[arg(short = 'H', long, help_heading = WHAT)]
+    pub(crate) hard_links: bool,
+    /// Long runs of zeros become holes
+    #[arg(short = 'S', long, help_heading = WHAT)]
+    pub(crate) sparse: bool,
+    /// Owner and group as numbers, names are not looked up
+    #[arg(long, help_heading = WHAT)]
+    pub(crate) numeric_ids: bool,
+
+    /// Remove from DST what SRC does not have
+    #[arg(long, help_heading = DELETE)]
+    pub(crate) delete: bool,
+    /// Remove nothing if more than N entries would go (exit 25)
+    #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = DELETE)]
+    pub(crate) max_delete: Option<i64>,
+
+    /// Leave out what matches PATTERN
+    #[arg(long, value_name = "PATTERN", action = ArgAction::Append)]
+    #[arg(allow_hyphen_values = true, help_heading = CHOICE)]
+    pub(crate) exclude: Vec<OsString>,
+    /// Keep what matches PATTERN, whatever a later --exclude says
+    #[arg(long, value_name = "PATTERN", action = ArgAction::Append)]
+    #[arg(allow_hyphen_values = true, help_heading = CHOICE)]
+    pub(crate) include: Vec<OsString>,
+    /// Read exclude patterns from FILE, one a line; - is stdin
+    #[arg(long, value_name = "FILE", action = ArgAction::Append, help_heading = CHOICE)]
+    pub(crate) exclude_from: Vec<PathBuf>,
+    /// Read include patterns from FILE, one a line; - is stdin
+    #[arg(long, value_name = "FILE", action = ArgAction::Append, help_heading = CHOICE)]
+    pub(crate) include_from: Vec<PathBuf>,
+    /// Compare content, not size and time
+    #[arg(short = 'c', long, help_heading = CHOICE)]
+    pub(crate) checksum: bool,
+    /// Leave files alone that are newer in DST
+    #[arg(short = 'u', long, help_heading = CHOICE)]
+    pub(crate) update: bool,
+    /// Stay on the file system of each SRC
+    #[arg(short = 'x', long, help_heading = CHOICE)]
+    pub(crate) one_file_system: bool,
+
+    /// Change nothing, report what would change
+    #[arg(short = 'n', long, help_heading = REPORT)]
+    pub(crate) dry_run: bool,
+    /// Name what changes, and sum up
+    #[arg(short = 'v', long, action = ArgAction::Count, help_heading = REPORT)]
+    pub(crate) verbose: u8,
+    /// Report nothing but errors
+    #[arg(short = 'q', long, help_heading = REPORT)]
+    pub(crate) quiet: bool,
+    /// One line a change, saying what differs
+    #[arg(short = 'i', long, help_heading = REPORT)]
+    pub(crate) itemize_changes: bool,
+    /// Counts of entries and bytes at the end
+    #[arg(long, help_heading = REPORT)]
+    pub(crate) stats: bool,
+    /// Show how each file gets on
+    #[arg(long, help_heading = REPORT)]
+    pub(crate) progress: bool,
+
+    /// Send changed files whole, no deltas (the default for a local DST)
+    #[arg(short = 'W', long, help_heading = HOW)]
+    pub(crate) whole_file: bool,
+    /// Send deltas for a local DST too
+    #[arg(long, help_heading = HOW)]
+    pub(crate) no_whole_file: bool,
+    /// Do not flush DST to its disk before success is reported
+    #[arg(long, help_heading = HOW)]
+    pub(crate) no_fsync: bool,
+    /// Give up when the other side is silent for SECONDS; 0 is the built-in limit
+    #[arg(long, value_name = "SECONDS", help_heading = HOW)]
+    pub(crate) timeout: Option<u32>,
+
+    /// Port of the SSH server (not handed on to the program of -e)
+    #[arg(long, value_name = "PORT", help_heading = REACH)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: Option<u16>,
+    /// Private key to log in with
+    #[arg(long, value_name = "FILE", help_heading = REACH)]
+    pub(crate) identity: Option<PathBuf>,
+    /// Read this file, not ~/.ssh/config and /etc/ssh/ssh_config; none reads no file
+    #[arg(long, value_name = "FILE", help_heading = REACH)]
+    pub(crate) ssh_config: Option<PathBuf>,
+    /// Host keys to trust, not those in ~/.ssh/known_hosts
+    #[arg(long, value_name = "FILE", help_heading = REACH)]
+    pub(crate) known_hosts: Option<PathBuf>,
+    /// The hasync program on the other host
+    #[arg(long, value_name = "PATH", visible_alias = "rsync-path", help_heading = REACH)]
+    #[arg(default_value = "hasync")]
+    pub(crate) remote_bin: OsString,
+    /// Reach the host through a program of your own: COMMAND [-l USER] HOST hasync serve
+    #[arg(short = 'e', long, value_name = "COMMAND", help_heading = REACH)]
+    #[arg(allow_hyphen_values = true)]
+    pub(crate) rsh: Option<OsString>,
+
+    /// Print this help
+    #[arg(long, action = ArgAction::Help, help_heading = REPORT)]
+    help: Option<bool>,
+
+    /// The filter options in the order in which they were typed.
+    #[arg(skip)]
+    pub(crate) filters: Vec<FilterWord>,
+}
+
+/// One filter option as typed: their order decides, across the four of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum FilterWord {
+    /// `--exclude PATTERN`
+    Exclude(OsString),
+    /// `--include PATTERN`
+    Include(OsString),
+    /// `--exclude-from FILE`
+    ExcludeFrom(PathBuf),
+    /// `--include-from FILE`
+    IncludeFrom(PathBuf),
+}
+
+/// The options of `hasync serve`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Without --listen one push is received on stdin and stdout, which is how sshd starts it. As a
+forced command in authorized_keys:
+  command=\"hasync serve --root /srv --receive-only\",restrict ssh-ed25519 AAAA...")]
+pub(crate) struct ServeArgs {
+    /// Only accept destinations in DIR (repeatable)
+    #[arg(long, value_name = "DIR", action = ArgAction::Append)]
+    pub(crate) root: Vec<PathBuf>,
+    /// Only ever receive, whatever later versions can do besides
+    #[arg(long)]
+    pub(crate) receive_only: bool,
+    /// Drop a peer that is silent for SECONDS; 0 is the built-in limit
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) timeout: Option<u32>,
+    /// Be an SSH server on ADDR:PORT that offers nothing but this; port 0 takes a free one
+    #[arg(long, value_name = "ADDR:PORT", requires_all = ["root", "authorized_keys", "host_key"])]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Public keys that may log in, as in OpenSSH's file of that name
+    #[arg(long, value_name = "FILE", requires = "listen")]
+    pub(crate) authorized_keys: Option<PathBuf>,
+    /// Private key that proves who this server is
+    #[arg(long, value_name = "FILE", requires = "listen")]
+    pub(crate) host_key: Option<PathBuf>,
+}
+
+/// The options of `hasync demo`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct DemoArgs {
+    /// Keep the trees and say where they are
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+/// A switch that a later word can take back: its id, the ids that turn it on too, and the
+/// letters for which `--no-LETTER` works as well.
+const SWITCHES: &[(&str, &[&str], &[&str])] = &[
+    ("recursive", &["archive"], &["r"]),
+    ("links", &["archive"], &["l"]),
+    ("perms", &["archive"], &["p"]),
+    ("times", &["archive"], &["t"]),
+    ("group", &["archive"], &["g"]),
+    ("owner", &["archive"], &["o"]),
+    ("devices", &["archive", "devices_and_specials"], &[]),
+    ("specials", &["archive", "devices_and_specials"], &[]),
+    ("hard_links", &[], &["H"]),
+    ("sparse", &[], &["S"]),
+    ("numeric_ids", &[], &[]),
+    ("checksum", &[], &["c"]),
+    ("one_file_system", &[], &["x"]),
+    ("verbose", &[], &["v"]),
+    ("itemize_changes", &[], &["i"]),
+    ("progress", &[], &[]),
+    ("whole_file", &[], &["W"]),
+];
+
+fn command() -> clap::Command {
+    let mut negations = vec![
+        // Takes back both halves of -D.
+        negation("devices_and_specials").long("no-D"),
+        // rsync's spelling of what is the default here.
+        clap::Arg::new("fsync")
+            .long("fsync")
+            .action(ArgAction::SetTrue)
+            .hide(true),
+    ];
+    for (id, _, letters) in SWITCHES {
+        if *id != "whole_file" {
+            let aliases = letters.iter().map(|letter| format!("no-{letter}"));
+            let arg = negation(id).long(format!("no-{}", id.replace('_', "-")));
+            negations.push(arg.aliases(aliases));
+        }
+    }
+    Cli::command().mut_subcommand("push", |push| {
+        push.args(negations)
+            .mut_arg("no_whole_file", |arg| arg.alias("no-W"))
+    })
+}
+
+fn negation(id: &str) -> clap::Arg {
+    clap::Arg::new(format!("no_{id}"))
+        .action(ArgAction::SetTrue)
+        .hide(true)
+}
+
+impl PushArgs {
+    /// Lets the last word count among those that turn a switch on and off, and puts the filters
+    /// into one row.
+    fn settle(&mut self, matches: &ArgMatches) {
+        let on = |id: &str| {
+            let (_, also_on, _) = SWITCHES
+                .iter()
+                .find(|(name, ..)| *name == id)
+                .unwrap_or(&(("", &[], &[])));
+            let latest = |id: &str| last_index(matches, id);
+            let mut off = latest(&format!("no_{id}"));
+            if also_on.contains(&"devices_and_specials") {
+                off = off.max(latest("no_devices_and_specials"));
+            }
+            also_on.iter().copied().chain([id]).filter_map(latest).max() > off
+        };
+        self.recursive = on("recursive");
+        self.links = on("links");
+        self.perms = on("perms");
+        self.times = on("times");
+        self.group = on("group");
+        self.owner = on("owner");
+        self.devices = on("devices");
+        self.specials = on("specials");
+        self.hard_links = on("hard_links");
+        self.sparse = on("sparse");
+        self.numeric_ids = on("numeric_ids");
+        self.checksum = on("checksum");
+        self.one_file_system = on("one_file_system");
+        self.itemize_changes = on("itemize_changes");
+        self.progress = on("progress");
+        self.whole_file = on("whole_file");
+        self.no_whole_file &= !self.whole_file;
+        self.no_fsync = last_index(matches, "no_fsync") > last_index(matches, "fsync");
+        self.verbose = if on("verbose") { self.verbose } else { 0 };
+        self.filters = filters_in_order(matches);
+    }
+}
+
+/// The place of the last time that an option was typed; `None` if it was not.
+fn last_index(matches: &ArgMatches, id: &str) -> Option<usize> {
+    (matches.value_source(id) == Some(ValueSource::CommandLine))
+        .then(|| matches.indices_of(id).and_then(Iterator::max))
+        .flatten()
+}
+
+fn filters_in_order(matches: &ArgMatches) -> Vec<FilterWord> {
+    let typed = |id: &str, word: fn(OsString) -> FilterWord| {
+        let indices = matches.indices_of(id).into_iter().flatten();
+        let values = matches.get_raw(id).into_iter().flatten();
+        indices
+            .zip(values.map(|value| word(value.to_owned())))
+            .collect::<Vec<_>>()
+    };
+    let mut filters = typed("exclude", FilterWord::Exclude);
+    filters.extend(typed("include", FilterWord::Include));
+    filters.extend(typed("exclude_from", |file| {
+        FilterWord::ExcludeFrom(file.into())
+    }));
+    filters.extend(typed("include_from", |file| {
+        FilterWord::IncludeFrom(file.into())
+    }));
+    filters.sort_by_key(|(index, _)| *index);
+    filters.into_iter().map(|(_, word)| word).collect()
+}
+
+/// What clap calls an error may be a wish for help.
+fn answer(error: &clap::Error) -> Result<Typed, Failure> {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            Ok(Typed::Help(error.to_string(), Exit::Ok))
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
+            Ok(Typed::Help(error.to_string(), Exit::Usage))
+        }
+        _ => Err(usage(error)),
+    }
+}
+
+/// clap's answer as one line of ours.
+fn usage(error: &clap::Error) -> Failure {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        Some(ContextValue::Strings(texts)) => Some(texts.join(", ")),
+        _ => None,
+    };
+    let word = context(ContextKind::InvalidArg).unwrap_or_default();
+    let line = match error.kind() {
+        ErrorKind::UnknownArgument if word.starts_with('-') => {
+            let hint = context(ContextKind::SuggestedArg)
+                .map_or_else(String::new, |near| format!("; did you mean {near}?"));
+            format!("unknown option '{word}'{hint}")
+        }
+        ErrorKind::UnknownArgument => format!("unexpected word '{word}'"),
+        ErrorKind::InvalidSubcommand => {
+            let verb = context(ContextKind::InvalidSubcommand).unwrap_or_default();
+            format!("unknown verb '{verb}'; verbs are push, serve and demo")
+        }
+        ErrorKind::MissingRequiredArgument if word.contains("SRC") => {
+            "a push needs at least one source and a destination".to_owned()
+        }
+        ErrorKind::MissingRequiredArgument => format!("{word} must be given too"),
+        ErrorKind::InvalidValue if context(ContextKind::InvalidValue).as_deref() == Some("") => {
+            format!("{word} needs a value")
+        }
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
+            let value = context(ContextKind::InvalidValue).unwrap_or_default();
+            format!("invalid value '{value}' for {word}")
+        }
+        _ => {
+            let text = error.to_string();
+            let first = text.lines().next().unwrap_or_default();
+            first.strip_prefix("error: ").unwrap_or(first).to_owned()
+        }
+    };
+    Failure::usage(line)
+}
+
+#[cfg(test)]
+#[path = "args_tests.rs"]
+mod tests;

@@ -1,0 +1,185 @@
+//! Tests of what a command line is read as.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use super::*;
+
+fn words(line: &[&str]) -> Vec<OsString> {
+    ["hasync"].iter().chain(line).map(OsString::from).collect()
+}
+
+fn push(line: &str) -> PushArgs {
+    let mut all = vec!["push"];
+    all.extend(line.split_whitespace());
+    all.extend(["src/", "host:dst"]);
+    match parse(words(&all)).unwrap() {
+        Typed::Push(args) => *args,
+        other => panic!("not a push: {other:?}"),
+    }
+}
+
+fn refusal(line: &[&str]) -> String {
+    let failure = parse(words(line)).unwrap_err();
+    assert_eq!(failure.exit, Exit::Usage);
+    assert!(!failure.message.contains('\n'));
+    failure.message
+}
+
+/// The letters of `-a` that are on, in rsync's order.
+fn letters(args: &PushArgs) -> String {
+    let switches = [
+        ('r', args.recursive),
+        ('l', args.links),
+        ('p', args.perms),
+        ('t', args.times),
+        ('g', args.group),
+        ('o', args.owner),
+        ('d', args.devices),
+        ('s', args.specials),
+    ];
+    switches
+        .iter()
+        .filter(|(_, on)| *on)
+        .map(|(letter, _)| letter)
+        .collect()
+}
+
+#[test]
+fn the_definition_is_sound() {
+    command().debug_assert();
+}
+
+#[test]
+fn archive_is_its_letters() {
+    assert_eq!(letters(&push("")), "");
+    assert_eq!(letters(&push("-a")), "rlptgods");
+    assert_eq!(letters(&push("-rt -D")), "rtds");
+    assert_eq!(letters(&push("--archive")), letters(&push("-rlptgoD")));
+}
+
+#[test]
+fn the_last_word_about_a_switch_counts() {
+    assert_eq!(letters(&push("-a --no-o")), "rlptgds");
+    assert_eq!(letters(&push("-a --no-owner --no-g")), "rlptds");
+    assert_eq!(letters(&push("-a --no-D")), "rlptgo");
+    assert_eq!(letters(&push("-a --no-D --specials")), "rlptgos");
+    assert_eq!(letters(&push("--no-o -a")), "rlptgods");
+    assert_eq!(letters(&push("-a --no-perms -p")), "rlptgods");
+    assert!(!push("-W --no-whole-file").whole_file);
+    assert!(push("--no-W -W").whole_file);
+    assert!(!push("-i --no-i").itemize_changes);
+    assert_eq!(push("-vv --no-v").verbose, 0);
+    assert_eq!(push("-v -v").verbose, 2);
+    assert!(push("--fsync --no-fsync").no_fsync);
+    assert!(!push("--no-fsync --fsync").no_fsync);
+}
+
+#[test]
+fn short_options_combine() {
+    let args = push("-naurvlicHSWx");
+    assert!(args.dry_run && args.update && args.itemize_changes && args.checksum);
+    assert!(args.hard_links && args.sparse && args.whole_file && args.one_file_system);
+    assert_eq!(args.verbose, 1);
+    assert_eq!(letters(&args), "rlptgods");
+    assert_eq!(push("-ave ssh").rsh, Some("ssh".into()));
+    assert_eq!(push("-essh").rsh, Some("ssh".into()));
+}
+
+#[test]
+fn long_options_take_their_value_either_way() {
+    assert_eq!(push("--max-delete=5").max_delete, Some(5));
+    assert_eq!(push("--max-delete 5").max_delete, Some(5));
+    assert_eq!(push("--max-delete=-1").max_delete, Some(-1));
+    assert_eq!(push("--rsync-path=/opt/hasync").remote_bin, "/opt/hasync");
+    assert_eq!(push("--remote-bin /opt/hasync").remote_bin, "/opt/hasync");
+    assert_eq!(push("").remote_bin, "hasync");
+    assert_eq!(push("--port=2222 --timeout=9").port, Some(2222));
+}
+
+#[test]
+fn options_may_follow_operands() {
+    let args = match parse(words(&["push", "a", "b:c", "-a", "--", "-d"])).unwrap() {
+        Typed::Push(args) => args,
+        other => panic!("not a push: {other:?}"),
+    };
+    assert!(args.archive);
+    assert_eq!(args.operands, ["a", "b:c", "-d"]);
+}
+
+#[test]
+fn filters_keep_their_order_across_options() {
+    let args = push("--include=a --exclude-from=f --exclude b --include c --exclude=d");
+    let expected = [
+        FilterWord::Include("a".into()),
+        FilterWord::ExcludeFrom("f".into()),
+        FilterWord::Exclude("b".into()),
+        FilterWord::Include("c".into()),
+        FilterWord::Exclude("d".into()),
+    ];
+    assert_eq!(args.filters, expected);
+}
+
+#[test]
+fn an_unknown_option_is_named() {
+    assert!(refusal(&["push", "--bogus", "a", "b:c"]).starts_with("unknown option '--bogus'"));
+    assert!(refusal(&["push", "-avz", "a", "b:c"]).starts_with("unknown option '-z'"));
+    assert!(refusal(&["push", "-avh", "a", "b:c"]).starts_with("unknown option '-h'"));
+    assert!(refusal(&["push", "--no-delete", "a", "b:c"]).starts_with("unknown option"));
+    assert!(refusal(&["serve", "--bogus"]).starts_with("unknown option '--bogus'"));
+    assert!(refusal(&["pull"]).starts_with("unknown verb 'pull'"));
+}
+
+#[test]
+fn wrong_values_are_named() {
+    assert!(refusal(&["push", "--port=0", "a", "b:c"]).contains("'0' for --port"));
+    assert!(refusal(&["push", "--max-delete=x", "a", "b"]).contains("'x' for --max-delete"));
+    assert!(refusal(&["push", "-a"]).contains("at least one source"));
+    assert!(refusal(&["push", "--exclude"]).contains("--exclude"));
+    let listen = refusal(&["serve", "--listen", "127.0.0.1:0", "--root", "/srv"]);
+    assert!(listen.contains("--authorized-keys"), "{listen}");
+}
+
+#[test]
+fn help_and_version_are_no_failure() {
+    for line in [
+        &["--help"][..],
+        &["--version"],
+        &["push", "--help"],
+        &["serve", "--help"],
+    ] {
+        match parse(words(line)).unwrap() {
+            Typed::Help(text, exit) => {
+                assert_eq!(exit, Exit::Ok, "{line:?}");
+                assert!(text.contains("hasync"), "{line:?}");
+            }
+            other => panic!("not help: {other:?}"),
+        }
+    }
+    assert!(matches!(
+        parse(words(&[])).unwrap(),
+        Typed::Help(_, Exit::Usage)
+    ));
+}
+
+#[test]
+fn every_visible_option_has_a_help_line() {
+    for verb in command().get_subcommands() {
+        for arg in verb.get_arguments().filter(|arg| !arg.is_hide_set()) {
+            assert!(
+                arg.get_help().is_some(),
+                "{} of {}",
+                arg.get_id(),
+                verb.get_name()
+            );
+        }
+    }
+}
+
+#[test]
+fn every_option_has_a_heading_in_the_help_of_push() {
+    let command = command();
+    let push = command.find_subcommand("push").unwrap();
+    for arg in push.get_opts().filter(|arg| !arg.is_hide_set()) {
+        assert!(arg.get_help_heading().is_some(), "{}", arg.get_id());
+    }
+}

@@ -1,0 +1,203 @@
+//! The exit codes, and the one place that decides which of them a run ends with.
+//!
+//! The numbers below 64 are rsync's, so that scripts written for it go on working; the rest are
+//! the conventions of `sysexits.h` and numbers of our own.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use hasync_engine as engine;
+use hasync_transport as transport;
+
+/// How a run ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Exit {
+    /// Everything that was asked for is done.
+    Ok = 0,
+    /// The command line or the request makes no sense.
+    Usage = 1,
+    /// The peer speaks another version of the protocol.
+    Incompatible = 2,
+    /// A comparison found a difference.
+    NotEqual = 3,
+    /// A file system call failed in a way that ended the run.
+    FileIo = 11,
+    /// The stream to the peer broke, or carried garbage.
+    Stream = 12,
+    /// Ended by SIGINT, SIGTERM or SIGHUP.
+    Signal = 20,
+    /// Some entries could not be mirrored.
+    Partial = 23,
+    /// Some source files vanished while they were read.
+    Vanished = 24,
+    /// `--max-delete` stopped the deletions.
+    DeleteLimit = 25,
+    /// The peer was silent for too long.
+    Timeout = 30,
+    /// The host name could not be resolved.
+    NameNotResolved = 68,
+    /// The host refused the connection or could not be reached.
+    Unreachable = 69,
+    /// Another session holds the target; trying later helps.
+    Locked = 75,
+    /// The host key is unknown or not the expected one.
+    HostKey = 76,
+    /// The host accepted none of the keys.
+    Auth = 77,
+    /// A configuration file is wrong or asks for something unsupported.
+    Config = 78,
+    /// No space or quota left on the target.
+    NoSpace = 82,
+    /// `hasync` was not found on the peer.
+    NotFound = 127,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", *self as u8)
+    }
+}
+
+/// Why a run ended early: the code, and one lower-case line for a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// The code to leave with.
+    pub(crate) exit: Exit,
+    /// What failed, where, why and what to do; without the leading `hasync: `.
+    pub(crate) message: String,
+}
+
+impl Failure {
+    /// A failure that ends with `exit`.
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Failure {
+            exit,
+            message: message.into(),
+        }
+    }
+
+    /// A command line or a request that makes no sense.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Failure::new(Exit::Usage, message)
+    }
+}
+
+impl From<engine::Error> for Failure {
+    fn from(error: engine::Error) -> Self {
+        use engine::ErrorKind;
+        let exit = match error.kind {
+            ErrorKind::Usage => Exit::Usage,
+            ErrorKind::Incompatible => Exit::Incompatible,
+            ErrorKind::FileIo => Exit::FileIo,
+            ErrorKind::Stream => Exit::Stream,
+            ErrorKind::Timeout => Exit::Timeout,
+            ErrorKind::NoSpace => Exit::NoSpace,
+            ErrorKind::Locked => Exit::Locked,
+        };
+        Failure::new(exit, error.message)
+    }
+}
+
+impl From<transport::Error> for Failure {
+    fn from(error: transport::Error) -> Self {
+        use transport::ErrorKind;
+        let exit = match error.kind() {
+            ErrorKind::NameNotResolved => Exit::NameNotResolved,
+            ErrorKind::Unreachable => Exit::Unreachable,
+            ErrorKind::Timeout => Exit::Timeout,
+            ErrorKind::HostKey => Exit::HostKey,
+            ErrorKind::Auth => Exit::Auth,
+            ErrorKind::CommandNotFound => Exit::NotFound,
+            ErrorKind::Config => Exit::Config,
+            _ => Exit::Stream,
+        };
+        Failure::new(exit, error.to_string())
+    }
+}
+
+/// How a push that ran to its end leaves, and the line that says so. An error that admins must
+/// not miss outranks one that cures itself: partial, then vanished, then the delete limit.
+pub(crate) fn of_summary(summary: &engine::Summary) -> (Exit, Option<String>) {
+    if summary.partial {
+        let line = "partial: some entries were not mirrored, see the lines above";
+        (
+            Exit::Partial,
+            Some(format!("{line} (exit {})", Exit::Partial)),
+        )
+    } else if summary.vanished {
+        let line = "some source files vanished before they were read, the rest is mirrored";
+        (
+            Exit::Vanished,
+            Some(format!("{line} (exit {})", Exit::Vanished)),
+        )
+    } else if summary.deletions_stopped > 0 {
+        let line = format!(
+            "--max-delete stopped the deletions, all {} of them; the rest is mirrored",
+            summary.deletions_stopped
+        );
+        (
+            Exit::DeleteLimit,
+            Some(format!("{line} (exit {})", Exit::DeleteLimit)),
+        )
+    } else {
+        (Exit::Ok, None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hasync_engine::{Error, ErrorKind, Summary};
+
+    fn exit_of(partial: bool, vanished: bool, deletions_stopped: u64) -> Exit {
+        of_summary(&Summary {
+            partial,
+            vanished,
+            deletions_stopped,
+            ..Summary::default()
+        })
+        .0
+    }
+
+    #[test]
+    fn partial_outranks_vanished_outranks_the_delete_limit() {
+        assert_eq!(exit_of(true, true, 3), Exit::Partial);
+        assert_eq!(exit_of(false, true, 3), Exit::Vanished);
+        assert_eq!(exit_of(false, false, 3), Exit::DeleteLimit);
+        assert_eq!(exit_of(false, false, 0), Exit::Ok);
+    }
+
+    #[test]
+    fn every_end_but_success_says_its_code() {
+        for (partial, vanished, stopped, code) in [
+            (true, false, 0, "23"),
+            (false, true, 0, "24"),
+            (false, false, 1, "25"),
+        ] {
+            let summary = Summary {
+                partial,
+                vanished,
+                deletions_stopped: stopped,
+                ..Summary::default()
+            };
+            let line = of_summary(&summary).1.unwrap_or_default();
+            assert!(line.ends_with(&format!("(exit {code})")), "{line}");
+        }
+    }
+
+    #[test]
+    fn an_engine_error_keeps_its_line() {
+        let failure = Failure::from(Error::new(ErrorKind::NoSpace, "cannot write \"a\": full"));
+        assert_eq!(
+            failure,
+            Failure::new(Exit::NoSpace, "cannot write \"a\": full")
+        );
+        assert_eq!(Exit::NoSpace as u8, 82);
+    }
+}

@@ -1,0 +1,100 @@
+//! Where words leave the program: the report on standard output, errors on standard error.
+//!
+//! A report that nobody reads (`| head`) never ends a push: what cannot be written is dropped,
+//! and a real write error is told once, at the end.
+
+use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::exit::{Exit, Failure};
+
+/// Longest time that lines of a running push stay in the buffer when new ones come.
+const FLUSH_INTERVAL: Duration = Duration::from_millis(200);
+
+/// One line on standard error, with our name in front.
+pub(crate) fn error(message: &str) {
+    // With standard error closed there is nobody left to tell.
+    let _ = writeln!(io::stderr(), "hasync: {}", message.replace('\n', "\\#012"));
+}
+
+/// Prints the help or the version, on standard output when it was asked for.
+pub(crate) fn help(text: &str, exit: Exit) -> Result<Exit, Failure> {
+    if exit == Exit::Ok {
+        let out = Out::stdout();
+        out.write(text.as_bytes());
+        out.finish()?;
+    } else {
+        let _ = io::stderr().write_all(text.as_bytes());
+    }
+    Ok(exit)
+}
+
+/// Standard output, buffered. Clones share the buffer, so that a signal can flush it.
+#[derive(Clone)]
+pub(crate) struct Out(Arc<Mutex<State>>);
+
+struct State {
+    buffer: BufWriter<Stdout>,
+    flush_lines: bool,
+    last_flush: Instant,
+    failure: Option<io::Error>,
+}
+
+impl Out {
+    /// The process's standard output.
+    pub(crate) fn stdout() -> Self {
+        let stdout = io::stdout();
+        let flush_lines = stdout.is_terminal();
+        Out(Arc::new(Mutex::new(State {
+            buffer: BufWriter::with_capacity(64 * 1024, stdout),
+            flush_lines,
+            last_flush: Instant::now(),
+            failure: None,
+        })))
+    }
+
+    /// Writes `bytes`, as they are; errors wait for [`Out::finish`].
+    pub(crate) fn write(&self, bytes: &[u8]) {
+        let mut state = self.state();
+        if state.failure.is_some() {
+            return;
+        }
+        if let Err(cause) = state.buffer.write_all(bytes) {
+            state.failure = Some(cause);
+        } else if state.flush_lines || state.last_flush.elapsed() >= FLUSH_INTERVAL {
+            state.flush();
+        }
+    }
+
+    /// Sends the buffer on its way.
+    pub(crate) fn flush(&self) {
+        self.state().flush();
+    }
+
+    /// Flushes, and tells whether everything was written or the reader simply went away.
+    pub(crate) fn finish(&self) -> Result<(), Failure> {
+        let mut state = self.state();
+        state.flush();
+        match state.failure.take() {
+            Some(cause) if cause.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(
+                Exit::FileIo,
+                format!("cannot write the report to standard output: {cause}"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn flush(&mut self) {
+        self.last_flush = Instant::now();
+        if self.failure.is_none() {
+            self.failure = self.buffer.flush().err();
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! `hasync push`: what the typed options mean, and the course of one push.
+
+use std::ffi::OsString;
+
+use hasync_engine::{self as engine, Duplex, Options};
+
+use crate::args::PushArgs;
+use crate::exit::{self, Exit, Failure};
+use crate::filters;
+use crate::out::{self, Out};
+use crate::reach::{self, Reach};
+use crate::report::{Report, Style};
+use crate::signals;
+use crate::target::{self, Target};
+
+/// Runs one push to its end.
+pub(crate) fn run(args: &PushArgs) -> Result<Exit, Failure> {
+    let plan = Plan::new(args)?;
+    let out = Out::stdout();
+    let interrupted = out.clone();
+    signals::exit_on_signal(move |signal| {
+        interrupted.flush();
+        out::error(&format!(
+            "interrupted by {signal}; the destination has no half-written entry, the next push \
+             goes on from here (exit {})",
+            Exit::Signal
+        ));
+    })?;
+
+    let link = reach::open(&plan.target, &plan.reach)?;
+    let mut report = Report::begin(out.clone(), plan.style);
+    let duplex = Duplex {
+        reader: link.reader,
+        writer: link.writer,
+    };
+    let outcome = engine::push(
+        duplex,
+        plan.sources,
+        plan.target.path(),
+        &plan.options,
+        &mut report,
+    );
+    match outcome {
+        Ok(summary) => {
+            reach::close(link.control);
+            report.end(&summary);
+            let (exit, line) = exit::of_summary(&summary);
+            let written = out.finish();
+            if let Some(line) = line {
+                out::error(&line);
+            }
+            // A report that could not be written matters less than an incomplete mirror.
+            if exit == Exit::Ok {
+                written.map(|()| exit)
+            } else {
+                Ok(exit)
+            }
+        }
+        Err(error) => {
+            out.flush();
+            Err(reach::explain(error, link.control, &plan.target))
+        }
+    }
+}
+
+/// What a command line asks for.
+struct Plan<'a> {
+    sources: &'a [OsString],
+    target: Target,
+    options: Options,
+    style: Style,
+    reach: Reach,
+}
+
+impl<'a> Plan<'a> {
+    fn new(args: &'a PushArgs) -> Result<Self, Failure> {
+        let (sources, target) = target::parse(&args.operands)?;
+        let options = options(args, &target)?;
+        let style = Style {
+            verbose: args.verbose > 0,
+            itemize: args.itemize_changes,
+            stats: args.stats,
+            progress: args.progress,
+            quiet: args.quiet,
+            recursive: args.recursive,
+            dry_run: args.dry_run,
+            sent_letter: if matches!(target, Target::Local(_)) {
+                b'>'
+            } else {
+                b'<'
+            },
+        };
+        Ok(Plan {
+            sources,
+            target,
+            options,
+            style,
+            reach: Reach::new(args)?,
+        })
+    }
+}
+
+fn options(args: &PushArgs, target: &Target) -> Result<Options, Failure> {
+    if args.delete && !args.recursive {
+        return Err(Failure::usage(
+            "--delete does not work without --recursive (-r)",
+        ));
+    }
+    Ok(Options {
+        recursive: args.recursive,
+        links: args.links,
+        perms: args.perms,
+        times: args.times,
+        owner: args.owner,
+        group: args.group,
+        devices: args.devices,
+        specials: args.specials,
+        hard_links: args.hard_links,
+        sparse: args.sparse,
+        delete: args.delete,
+        // rsync's habit: a negative limit is none.
+        max_delete: args.max_delete.and_then(|limit| u64::try_from(limit).ok()),
+        dry_run: args.dry_run,
+        checksum: args.checksum,
+        update: args.update,
+        // Within one host a delta reads the old file to save writing to a pipe: no gain.
+        whole_file: args.whole_file || (matches!(target, Target::Local(_)) && !args.no_whole_file),
+        one_file_system: args.one_file_system,
+        numeric_ids: args.numeric_ids,
+        fsync: !args.no_fsync,
+        filters: filters::rules(&args.filters)?,
+        timeout_ms: args.timeout.map_or(0, |seconds| u64::from(seconds) * 1000),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+
+    use super::*;
+    use crate::args::{self, Typed};
+
+    fn typed(line: &str) -> PushArgs {
+        let words = ["hasync", "push"]
+            .into_iter()
+            .chain(line.split_whitespace());
+        match args::parse(words.map(OsString::from)).unwrap() {
+            Typed::Push(args) => *args,
+            other => panic!("not a push: {other:?}"),
+        }
+    }
+
+    fn check(line: &str, test: impl Fn(&Plan<'_>) -> bool) {
+        let args = typed(line);
+        assert!(test(&Plan::new(&args).unwrap()), "{line}");
+    }
+
+    #[test]
+    fn whole_files_are_the_default_within_one_host() {
+        check("-a s /dst", |plan| plan.options.whole_file);
+        check("-a --no-whole-file s /dst", |plan| !plan.options.whole_file);
+        check("-a s host:/dst", |plan| !plan.options.whole_file);
+        check("-aW s host:/dst", |plan| plan.options.whole_file);
+    }
+
+    #[test]
+    fn a_delete_limit_below_zero_is_none() {
+        check("-r --delete --max-delete=-1 s d", |plan| {
+            plan.options.max_delete.is_none()
+        });
+        check("-r --delete --max-delete=0 s d", |plan| {
+            plan.options.max_delete == Some(0)
+        });
+    }
+
+    #[test]
+    fn delete_needs_recursion() {
+        let failure = Plan::new(&typed("--delete s d")).err().unwrap();
+        assert_eq!(failure.exit, Exit::Usage);
+        assert!(Plan::new(&typed("-r --delete --no-r s d")).is_err());
+    }
+
+    #[test]
+    fn content_goes_out_to_another_host_and_in_within_one() {
+        check("-ai s host:/dst", |plan| plan.style.sent_letter == b'<');
+        check("-ai s /dst", |plan| plan.style.sent_letter == b'>');
+    }
+
+    #[test]
+    fn seconds_become_milliseconds_and_the_disk_is_flushed_unless_told() {
+        check("-a --timeout=3 s d", |plan| plan.options.timeout_ms == 3000);
+        check("-a s d", |plan| {
+            plan.options.timeout_ms == 0 && plan.options.fsync
+        });
+        check("-a --no-fsync s d", |plan| !plan.options.fsync);
+    }
+}

@@ -1,0 +1,291 @@
+//! How the receiving half is reached: a child process for a local target, the built-in SSH
+//! client for a host, or a program of the user's (`-e`). Whatever it is, above it is one link.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use hasync_engine as engine;
+use hasync_transport::{self as transport, Control, Finish, Link, ssh};
+
+use crate::args::PushArgs;
+use crate::escape::escape_text;
+use crate::exit::{Exit, Failure};
+use crate::target::Target;
+
+/// The longest line quoted from the far end, in characters.
+const MAX_QUOTE_LEN: usize = 400;
+
+/// The options that say how a host is reached.
+#[derive(Clone, Debug)]
+pub(crate) struct Reach {
+    /// What the built-in SSH client goes by.
+    pub(crate) port: Option<u16>,
+    /// A private key.
+    pub(crate) identity: Option<PathBuf>,
+    /// A configuration file in place of the usual two.
+    pub(crate) ssh_config: Option<PathBuf>,
+    /// A file of host keys in place of the usual ones.
+    pub(crate) known_hosts: Option<PathBuf>,
+    /// The program on the other host.
+    pub(crate) remote_bin: OsString,
+    /// The words of `-e`, in place of the built-in SSH client.
+    pub(crate) rsh: Option<Vec<OsString>>,
+    /// Longest silence of the link.
+    pub(crate) timeout: Option<Duration>,
+}
+
+impl Reach {
+    /// What the command line says about it.
+    pub(crate) fn new(args: &PushArgs) -> Result<Self, Failure> {
+        let rsh = args
+            .rsh
+            .as_ref()
+            .map(|command| split_words(command.as_bytes()))
+            .transpose()?;
+        let seconds = args.timeout.filter(|seconds| *seconds > 0);
+        Ok(Reach {
+            port: args.port,
+            identity: args.identity.clone(),
+            ssh_config: args.ssh_config.clone(),
+            known_hosts: args.known_hosts.clone(),
+            remote_bin: args.remote_bin.clone(),
+            rsh,
+            timeout: seconds.map(|seconds| Duration::from_secs(u64::from(seconds))),
+        })
+    }
+}
+
+/// Opens the link to the receiving half at `target`.
+pub(crate) fn open(target: &Target, reach: &Reach) -> Result<Link, Failure> {
+    let link = match (target, &reach.rsh) {
+        (Target::Local(_), _) => transport::spawn(local_receiver(), "the receiving half")?,
+        (Target::Remote { user, host, .. }, Some(words)) => {
+            let command = rsh_command(words, user.as_deref(), host, &reach.remote_bin)?;
+            transport::spawn(command, host)?
+        }
+        (Target::Remote { user, host, .. }, None) => {
+            let destination = ssh::Destination {
+                host: host.clone(),
+                user: user.clone(),
+                port: reach.port,
+            };
+            let options = ssh::ClientOptions {
+                identity: reach.identity.clone(),
+                ssh_config: reach.ssh_config.clone(),
+                known_hosts: reach.known_hosts.clone(),
+            };
+            let bin = reach.remote_bin.to_str().ok_or_else(|| {
+                let bin = escape_text(reach.remote_bin.as_bytes());
+                Failure::usage(format!("--remote-bin \"{bin}\" is not UTF-8; use -e ssh"))
+            })?;
+            ssh::connect(&destination, &format!("{bin} serve"), &options)?
+        }
+    };
+    if reach.timeout.is_some() {
+        link.control.set_io_timeout(reach.timeout);
+    }
+    Ok(link)
+}
+
+/// Lets the far end leave after a push that succeeded. What it says then changes nothing: the
+/// acknowledgement has been read.
+pub(crate) fn close(control: Box<dyn Control>) {
+    let _ = control.finish();
+}
+
+/// Why the push failed: the engine's reason, or the far end's when it is the better one.
+pub(crate) fn explain(error: engine::Error, control: Box<dyn Control>, target: &Target) -> Failure {
+    let broke = matches!(error.kind, engine::ErrorKind::Stream);
+    let mut failure = Failure::from(error);
+    if !broke {
+        return failure;
+    }
+    match control.finish() {
+        Ok(finish) => blame_far_end(failure, &finish, target),
+        Err(cause) => {
+            let cause = Failure::from(cause);
+            if cause.exit == Exit::Stream {
+                failure.message = format!("{}; {}", failure.message, cause.message);
+                failure
+            } else {
+                cause
+            }
+        }
+    }
+}
+
+fn blame_far_end(failure: Failure, finish: &Finish, target: &Target) -> Failure {
+    let place = match target {
+        Target::Local(_) => "the receiving half",
+        Target::Remote { host, .. } => host,
+    };
+    let said = last_words(&finish.stderr_tail)
+        .map_or_else(String::new, |words| format!("; {place} said: {words}"));
+    if finish.exit_code == Some(127) {
+        let message = format!(
+            "hasync not found on {place}; install it there, or name it with --remote-bin{said}"
+        );
+        return Failure::new(Exit::NotFound, message);
+    }
+    let end = match (&finish.signal, finish.exit_code) {
+        (Some(signal), _) => format!("; it was ended by signal {signal}"),
+        (None, Some(code)) if code != 0 => format!("; it left with exit code {code}"),
+        _ => String::new(),
+    };
+    Failure {
+        message: format!("{}{end}{said}", failure.message),
+        ..failure
+    }
+}
+
+/// The last line that the far end wrote to its standard error, fit for one line of ours.
+fn last_words(stderr: &[u8]) -> Option<String> {
+    let line = stderr
+        .split(|&byte| byte == b'\n')
+        .rev()
+        .map(<[u8]>::trim_ascii);
+    let line = line.into_iter().find(|line| !line.is_empty())?;
+    Some(escape_text(line).chars().take(MAX_QUOTE_LEN).collect())
+}
+
+/// The receiving half as a child of this very program, even if its file was replaced meanwhile.
+fn local_receiver() -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("hasync").arg("serve");
+    // Where we run as a forced command ourselves, that command is not the child's.
+    command.env_remove("SSH_ORIGINAL_COMMAND");
+    // A Ctrl-C is for us: the child learns it from the end of its input, and tidies up.
+    command.process_group(0);
+    command
+}
+
+/// `COMMAND [-l USER] HOST REMOTE_BIN serve`, started without a shell, as rsync does.
+fn rsh_command(
+    words: &[OsString],
+    user: Option<&str>,
+    host: &str,
+    remote_bin: &OsString,
+) -> Result<Command, Failure> {
+    let (program, arguments) = words
+        .split_first()
+        .ok_or_else(|| Failure::usage("the command of -e is empty"))?;
+    let mut command = Command::new(program);
+    command.args(arguments);
+    if let Some(user) = user {
+        command.args(["-l", user]);
+    }
+    command.arg(host).arg(remote_bin).arg("serve");
+    Ok(command)
+}
+
+/// Splits the command of `-e` at spaces. Quotes of either kind keep spaces together, a doubled
+/// quote inside them is one; nothing else is special.
+fn split_words(command: &[u8]) -> Result<Vec<OsString>, Failure> {
+    let mut words: Vec<Vec<u8>> = Vec::new();
+    let mut word: Option<Vec<u8>> = None;
+    let mut quote = None;
+    let mut bytes = command.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        match quote {
+            Some(mark) if byte == mark => {
+                if bytes.next_if_eq(&mark).is_some() {
+                    word.get_or_insert_default().push(mark);
+                } else {
+                    quote = None;
+                }
+            }
+            None if byte == b'\'' || byte == b'"' => {
+                quote = Some(byte);
+                word.get_or_insert_default();
+            }
+            None if byte == b' ' => words.extend(word.take()),
+            _ => word.get_or_insert_default().push(byte),
+        }
+    }
+    if quote.is_some() {
+        let command = escape_text(command);
+        return Err(Failure::usage(format!(
+            "a quote is not closed in the command of -e: {command}"
+        )));
+    }
+    words.extend(word);
+    Ok(words.into_iter().map(OsString::from_vec).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn words(command: &str) -> Vec<OsString> {
+        split_words(command.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_command_is_split_at_spaces_outside_quotes() {
+        assert_eq!(words("ssh -p 22"), ["ssh", "-p", "22"]);
+        assert_eq!(words("  ssh   -v "), ["ssh", "-v"]);
+        assert_eq!(
+            words("ssh -o 'ProxyCommand nc %h %p'"),
+            ["ssh", "-o", "ProxyCommand nc %h %p"]
+        );
+        assert_eq!(words("a\"b c\"d ''"), ["ab cd", ""]);
+        assert_eq!(words("'it''s' \"a\"\"b\" c\\d"), ["it's", "a\"b", "c\\d"]);
+        assert!(split_words(b"ssh 'x").is_err());
+    }
+
+    #[test]
+    fn the_program_gets_rsyncs_words() {
+        let command = rsh_command(&words("ssh -q"), Some("root"), "b", &"hasync".into()).unwrap();
+        assert_eq!(command.get_program(), "ssh");
+        let arguments: Vec<_> = command.get_args().collect();
+        assert_eq!(arguments, ["-q", "-l", "root", "b", "hasync", "serve"]);
+        assert!(rsh_command(&[], None, "b", &"hasync".into()).is_err());
+    }
+
+    fn blamed(exit_code: Option<u32>, stderr: &[u8]) -> Failure {
+        let target = Target::Remote {
+            user: None,
+            host: "b".to_owned(),
+            path: b"/x".to_vec(),
+        };
+        let finish = Finish {
+            exit_code,
+            stderr_tail: stderr.to_vec(),
+            ..Finish::default()
+        };
+        blame_far_end(
+            Failure::new(Exit::Stream, "the connection broke"),
+            &finish,
+            &target,
+        )
+    }
+
+    #[test]
+    fn a_missing_program_has_its_own_code() {
+        let failure = blamed(Some(127), b"bash: hasync: command not found\n");
+        assert_eq!(failure.exit, Exit::NotFound);
+        assert!(failure.message.starts_with("hasync not found on b;"));
+        assert!(
+            failure
+                .message
+                .ends_with("b said: bash: hasync: command not found")
+        );
+    }
+
+    #[test]
+    fn the_far_ends_last_words_are_quoted_on_one_line() {
+        let failure = blamed(Some(255), b"first\nHost key\x1b[1m failed.\r\n\n");
+        assert_eq!(failure.exit, Exit::Stream);
+        assert_eq!(
+            failure.message,
+            "the connection broke; it left with exit code 255; b said: Host key\\#033[1m failed."
+        );
+        assert_eq!(blamed(Some(0), b"").message, "the connection broke");
+    }
+}

@@ -1,0 +1,44 @@
+//! Leaving on SIGINT, SIGTERM and SIGHUP with one line and exit 20. What is committed stays,
+//! what is staged stays for the next push to go on from.
+
+use std::thread;
+
+use nix::sys::signal::{SigSet, Signal};
+
+use crate::exit::{Exit, Failure};
+
+/// From now on these signals run `cleanup` and end the process. To be called before any other
+/// thread starts, since threads inherit the mask. Children do not: the standard library clears
+/// it for them.
+pub(crate) fn exit_on_signal(cleanup: impl FnOnce(Signal) + Send + 'static) -> Result<(), Failure> {
+    let ignored = ignored_signals();
+    let mut set = SigSet::empty();
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        // A blocked signal is delivered even if it is ignored, which would undo nohup.
+        if ignored & (1 << (signal as u32 - 1)) == 0 {
+            set.add(signal);
+        }
+    }
+    let failed =
+        |cause: String| Failure::new(Exit::FileIo, format!("cannot wait for signals: {cause}"));
+    set.thread_block()
+        .map_err(|cause| failed(cause.to_string()))?;
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            if let Ok(signal) = set.wait() {
+                cleanup(signal);
+                std::process::exit(Exit::Signal as i32);
+            }
+        })
+        .map_err(|cause| failed(cause.to_string()))?;
+    Ok(())
+}
+
+/// The signals that whoever started us had set to be ignored, one bit each.
+fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0)
+}

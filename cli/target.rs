@@ -1,0 +1,277 @@
+//! Where a push goes: `DST` on this host, or `[USER@]HOST:DST` on another. Read as rsync reads
+//! it: a colon that follows a slash belongs to a local name.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+use crate::escape::escape_text;
+use crate::exit::Failure;
+
+/// The place that a push makes equal to its sources.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// A path on this host, as typed.
+    Local(Vec<u8>),
+    /// A path on another host.
+    Remote {
+        /// The name to log in with, if one was typed.
+        user: Option<String>,
+        /// Name or address, without the brackets of an IPv6 address.
+        host: String,
+        /// The path, as typed, seen from the directory that the login starts in.
+        path: Vec<u8>,
+    },
+}
+
+impl Target {
+    /// The path, as bytes, that the receiving half is asked to fill.
+    pub(crate) fn path(&self) -> &[u8] {
+        match self {
+            Target::Local(path) | Target::Remote { path, .. } => path,
+        }
+    }
+}
+
+/// Tells sources and target apart: the last operand is the target. Sources must be local, since
+/// `hasync` only ever pushes.
+pub(crate) fn parse(operands: &[OsString]) -> Result<(&[OsString], Target), Failure> {
+    let (last, sources) = match operands.split_last() {
+        Some((last, sources)) if !sources.is_empty() => (last, sources),
+        _ => {
+            return Err(Failure::usage(
+                "a push needs at least one source and a destination",
+            ));
+        }
+    };
+    let target = parse_target(last)?;
+    for source in sources {
+        let bytes = source.as_bytes();
+        if bytes.is_empty() {
+            return Err(Failure::usage(
+                "a source is empty; write . for the current directory",
+            ));
+        }
+        if bytes.starts_with(b"rsync://") || host_colon(bytes).is_some() {
+            return Err(Failure::usage(refuse_remote_source(source, &target)));
+        }
+    }
+    Ok((sources, target))
+}
+
+fn refuse_remote_source(source: &OsStr, target: &Target) -> String {
+    let name = escape_text(source.as_bytes());
+    match target {
+        Target::Remote { .. } => {
+            format!("source \"{name}\" and destination name two hosts; a source must be local")
+        }
+        Target::Local(_) => format!(
+            "source \"{name}\" names another host, but hasync only pushes; run the push on the \
+             host that has the data, or write ./{name} for a local name with a colon"
+        ),
+    }
+}
+
+fn parse_target(operand: &OsStr) -> Result<Target, Failure> {
+    let bytes = operand.as_bytes();
+    let name = escape_text(bytes);
+    if bytes.is_empty() {
+        return Err(Failure::usage(
+            "the destination is empty; write . for the current directory",
+        ));
+    }
+    if bytes.starts_with(b"rsync://") {
+        return Err(Failure::usage(format!(
+            "\"{name}\" names an rsync daemon, which hasync does not speak to; write HOST:PATH"
+        )));
+    }
+    let Some(colon) = host_colon(bytes) else {
+        return Ok(Target::Local(bytes.to_vec()));
+    };
+    let (login, path) = (
+        bytes.get(..colon).unwrap_or(bytes),
+        bytes.get(colon + 1..).unwrap_or(b""),
+    );
+    if path.starts_with(b":") {
+        return Err(Failure::usage(format!(
+            "\"{name}\" names a module of an rsync daemon, which hasync does not speak to; \
+             write HOST:PATH with one colon"
+        )));
+    }
+    let login = std::str::from_utf8(login)
+        .map_err(|_| Failure::usage(format!("the host name in \"{name}\" is not UTF-8")))?;
+    let (user, host) = match login.rsplit_once('@') {
+        Some((user, host)) => (Some(user.to_owned()), host),
+        None => (None, login),
+    };
+    let host = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .unwrap_or(host);
+    if host.is_empty() {
+        return Err(Failure::usage(format!(
+            "no host before the colon in \"{name}\""
+        )));
+    }
+    if host.starts_with('-') || user.as_ref().is_some_and(|user| user.starts_with('-')) {
+        // Such a word would become an option of the program that -e names.
+        return Err(Failure::usage(format!(
+            "host or user in \"{name}\" starts with a dash"
+        )));
+    }
+    if user.as_deref() == Some("") {
+        return Err(Failure::usage(format!(
+            "no user before the @ in \"{name}\""
+        )));
+    }
+    let path = from_login_directory(path).ok_or_else(|| {
+        Failure::usage(format!(
+            "~USER in \"{name}\" is not expanded; write the \
+            path from /, or ~/ for the directory that the login starts in"
+        ))
+    })?;
+    Ok(Target::Remote {
+        user,
+        host: host.to_owned(),
+        path,
+    })
+}
+
+/// The index of the colon that ends a host name, if there is one: the first colon, outside the
+/// brackets of an IPv6 address, with no slash before it.
+fn host_colon(bytes: &[u8]) -> Option<usize> {
+    let host = bytes
+        .iter()
+        .position(|&byte| byte == b'@')
+        .map_or(0, |at| at + 1);
+    let host = if bytes.get(..host)?.contains(&b'/') {
+        0
+    } else {
+        host
+    };
+    if bytes.get(host) == Some(&b'[')
+        && let Some(end) = bytes.iter().position(|&byte| byte == b']')
+        && bytes.get(end + 1) == Some(&b':')
+        && !bytes.get(..end)?.contains(&b'/')
+    {
+        return Some(end + 1);
+    }
+    let colon = bytes.iter().position(|&byte| byte == b':')?;
+    (!bytes.get(..colon)?.contains(&b'/')).then_some(colon)
+}
+
+/// `~` is what a remote shell would have made of it: no shell runs here, and a session starts in
+/// the login directory. `None` for another user's directory.
+fn from_login_directory(path: &[u8]) -> Option<Vec<u8>> {
+    let path = match path {
+        b"" | b"~" | b"~/" => b".",
+        [b'~', b'/', rest @ ..] => {
+            let slashes = rest.iter().take_while(|&&byte| byte == b'/').count();
+            match rest.get(slashes..) {
+                None | Some([]) => b".",
+                Some(rest) => rest,
+            }
+        }
+        [b'~', ..] => return None,
+        path => path,
+    };
+    Some(path.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn target(operand: &str) -> Target {
+        parse_target(OsStr::new(operand)).unwrap()
+    }
+
+    fn local(path: &str) -> Target {
+        Target::Local(path.as_bytes().to_vec())
+    }
+
+    fn remote(user: Option<&str>, host: &str, path: &str) -> Target {
+        let user = user.map(str::to_owned);
+        Target::Remote {
+            user,
+            host: host.to_owned(),
+            path: path.as_bytes().to_vec(),
+        }
+    }
+
+    fn refusal(operands: &[&str]) -> String {
+        let operands: Vec<OsString> = operands.iter().map(OsString::from).collect();
+        parse(&operands).unwrap_err().message
+    }
+
+    #[test]
+    fn a_host_ends_at_the_first_colon() {
+        assert_eq!(target("b:/srv"), remote(None, "b", "/srv"));
+        assert_eq!(
+            target("root@b:/srv/a:b"),
+            remote(Some("root"), "b", "/srv/a:b")
+        );
+        assert_eq!(
+            target("u@example.com@b:x"),
+            remote(Some("u@example.com"), "b", "x")
+        );
+    }
+
+    #[test]
+    fn a_colon_after_a_slash_is_local() {
+        for path in ["/srv/a:b", "./a:b", "a/b:c", "plain", "a@b/c:d", "/x/[y]:z"] {
+            assert_eq!(target(path), local(path));
+        }
+    }
+
+    #[test]
+    fn ipv6_addresses_stand_in_brackets() {
+        assert_eq!(target("[fd00::2]:/srv"), remote(None, "fd00::2", "/srv"));
+        assert_eq!(target("root@[::1]:"), remote(Some("root"), "::1", "."));
+    }
+
+    #[test]
+    fn the_login_directory_is_where_paths_start() {
+        for path in ["b:", "b:~", "b:~/", "b:~//"] {
+            assert_eq!(target(path), remote(None, "b", "."), "{path}");
+        }
+        assert_eq!(target("b:~/html/"), remote(None, "b", "html/"));
+        assert_eq!(target("b:x~"), remote(None, "b", "x~"));
+        assert!(refusal(&["a", "b:~www/x"]).contains("~USER"));
+    }
+
+    #[test]
+    fn daemons_are_refused_by_name() {
+        assert!(refusal(&["a", "b::module/x"]).contains("module of an rsync daemon"));
+        assert!(refusal(&["a", "rsync://b/x"]).contains("rsync daemon"));
+    }
+
+    #[test]
+    fn a_pull_is_refused_with_the_way_out() {
+        assert!(refusal(&["b:/srv", "/srv"]).contains("only pushes"));
+        assert!(refusal(&["b:/srv", "c:/srv"]).contains("two hosts"));
+    }
+
+    #[test]
+    fn what_cannot_be_a_host_is_refused() {
+        assert!(refusal(&["a", ":/x"]).contains("no host"));
+        assert!(refusal(&["a", "@b:/x"]).contains("no user"));
+        assert!(refusal(&["a", "-oProxyCommand=x:/x"]).contains("dash"));
+        assert!(refusal(&["a"]).contains("at least one source"));
+        assert!(refusal(&[]).contains("at least one source"));
+        assert!(refusal(&["", "b:/x"]).contains("empty"));
+    }
+
+    #[test]
+    fn sources_keep_their_trailing_slash() {
+        let operands = [
+            OsString::from("a/"),
+            OsString::from("b"),
+            OsString::from("h:/x"),
+        ];
+        let (sources, target) = parse(&operands).unwrap();
+        assert_eq!(sources, &operands[..2]);
+        assert_eq!(target, remote(None, "h", "/x"));
+    }
+}
