@@ -29,7 +29,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Typed, 
     let words: Vec<OsString> = words.into_iter().collect();
     let matches = match command().try_get_matches_from(&words) {
         Ok(matches) => matches,
-        Err(error) => return answer(&error),
+        Err(error) => return answer(&error, &words),
     };
     let verb = Cli::from_arg_matches(&matches)
         .map_err(|error| usage(&error))?
@@ -199,7 +199,7 @@ pub(crate) struct PushArgs {
     /// Do not flush DST to its disk before success is reported
     #[arg(long, help_heading = HOW)]
     pub(crate) no_fsync: bool,
-    /// Give up when the other side is silent for SECONDS; 0 is the built-in limit
+    /// Longest silence of the other side; 0 is the built-in limit
     #[arg(long, value_name = "SECONDS", help_heading = HOW)]
     pub(crate) timeout: Option<u32>,
 
@@ -210,17 +210,17 @@ pub(crate) struct PushArgs {
     /// Private key to log in with
     #[arg(long, value_name = "FILE", help_heading = REACH)]
     pub(crate) identity: Option<PathBuf>,
-    /// Read this file, not ~/.ssh/config and /etc/ssh/ssh_config; none reads no file
+    /// Read this in place of the two usual files; none reads no file
     #[arg(long, value_name = "FILE", help_heading = REACH)]
     pub(crate) ssh_config: Option<PathBuf>,
-    /// Host keys to trust, not those in ~/.ssh/known_hosts
+    /// Host keys to trust, in place of ~/.ssh/known_hosts
     #[arg(long, value_name = "FILE", help_heading = REACH)]
     pub(crate) known_hosts: Option<PathBuf>,
     /// The hasync program on the other host
     #[arg(long, value_name = "PATH", visible_alias = "rsync-path", help_heading = REACH)]
     #[arg(default_value = "hasync")]
     pub(crate) remote_bin: OsString,
-    /// Reach the host through a program of your own: COMMAND [-l USER] HOST hasync serve
+    /// Run COMMAND [-l USER] HOST hasync serve, not the built-in SSH
     #[arg(short = 'e', long, value_name = "COMMAND", help_heading = REACH)]
     #[arg(allow_hyphen_values = true)]
     pub(crate) rsh: Option<OsString>,
@@ -249,6 +249,11 @@ pub(crate) enum FilterWord {
 
 /// The options of `hasync serve`.
 #[derive(Args, Clone, Debug)]
+#[command(
+    override_usage = "hasync serve [--root DIR]... [--receive-only] [--timeout SECONDS]\n       \
+                            hasync serve --listen ADDR:PORT --root DIR... --authorized-keys FILE \
+                            --host-key FILE"
+)]
 #[command(after_help = "\
 Without --listen one push is received on stdin and stdout, which is how sshd starts it. As a
 forced command in authorized_keys:
@@ -263,7 +268,7 @@ pub(crate) struct ServeArgs {
     /// Drop a peer that is silent for SECONDS; 0 is the built-in limit
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout: Option<u32>,
-    /// Be an SSH server on ADDR:PORT that offers nothing but this; port 0 takes a free one
+    /// Be an SSH server that offers nothing but this; port 0 takes a free one
     #[arg(long, value_name = "ADDR:PORT", requires_all = ["root", "authorized_keys", "host_key"])]
     pub(crate) listen: Option<SocketAddr>,
     /// Public keys that may log in, as in OpenSSH's file of that name
@@ -338,10 +343,11 @@ impl PushArgs {
     /// into one row.
     fn settle(&mut self, matches: &ArgMatches) {
         let on = |id: &str| {
-            let (_, also_on, _) = SWITCHES
-                .iter()
-                .find(|(name, ..)| *name == id)
-                .unwrap_or(&(("", &[], &[])));
+            let (_, also_on, _) =
+                SWITCHES
+                    .iter()
+                    .find(|(name, ..)| *name == id)
+                    .unwrap_or(&("", &[], &[]));
             let latest = |id: &str| last_index(matches, id);
             let mut off = latest(&format!("no_{id}"));
             if also_on.contains(&"devices_and_specials") {
@@ -400,7 +406,7 @@ fn filters_in_order(matches: &ArgMatches) -> Vec<FilterWord> {
 }
 
 /// What clap calls an error may be a wish for help.
-fn answer(error: &clap::Error) -> Result<Typed, Failure> {
+fn answer(error: &clap::Error, words: &[OsString]) -> Result<Typed, Failure> {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             Ok(Typed::Help(error.to_string(), Exit::Ok))
@@ -408,7 +414,18 @@ fn answer(error: &clap::Error) -> Result<Typed, Failure> {
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
             Ok(Typed::Help(error.to_string(), Exit::Usage))
         }
-        _ => Err(usage(error)),
+        _ => {
+            let mut failure = usage(error);
+            if words
+                .get(1)
+                .is_some_and(|word| word.as_encoded_bytes().starts_with(b"-"))
+            {
+                failure
+                    .message
+                    .push_str("; options follow the verb: hasync push OPTIONS ...");
+            }
+            Err(failure)
+        }
     }
 }
 

@@ -126,6 +126,7 @@ fn an_unknown_option_is_named() {
     assert!(refusal(&["push", "-avh", "a", "b:c"]).starts_with("unknown option '-h'"));
     assert!(refusal(&["push", "--no-delete", "a", "b:c"]).starts_with("unknown option"));
     assert!(refusal(&["serve", "--bogus"]).starts_with("unknown option '--bogus'"));
+    assert!(refusal(&["-av", "a", "b:c"]).contains("options follow the verb"));
     assert!(refusal(&["pull"]).starts_with("unknown verb 'pull'"));
 }
 

@@ -4,43 +4,44 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// `name` on one line: control characters become `\#ooo` (octal), and so does a backslash that
-/// would read as such an escape, so that the name can be told back from the line. Other bytes
-/// stay as they are.
-pub(crate) fn escape(name: &[u8]) -> Cow<'_, [u8]> {
-    if !(0..name.len()).any(|index| needs_escape(name, index)) {
-        return Cow::Borrowed(name);
+/// `name` as text on one line, told back from it by undoing the escapes: what is not UTF-8,
+/// control characters except tab, and a backslash that would read as an escape become `\#ooo`
+/// (octal), as rsync prints them in a UTF-8 locale.
+pub(crate) fn escape(name: &[u8]) -> Cow<'_, str> {
+    if let Ok(text) = std::str::from_utf8(name)
+        && !text.contains(is_unsafe)
+        && !text.contains("\\#")
+    {
+        return Cow::Borrowed(text);
     }
-    let mut escaped = Vec::with_capacity(name.len() + 16);
-    for (index, &byte) in name.iter().enumerate() {
-        if needs_escape(name, index) {
-            escaped.extend_from_slice(format!("\\#{byte:03o}").as_bytes());
-        } else {
-            escaped.push(byte);
+    let mut escaped = String::with_capacity(name.len() + 16);
+    let octal = |escaped: &mut String, bytes: &[u8]| {
+        for byte in bytes {
+            // Writing to a String cannot fail.
+            let _ = write!(escaped, "\\#{byte:03o}");
         }
+    };
+    for chunk in name.utf8_chunks() {
+        for (index, char) in chunk.valid().char_indices() {
+            let rest = chunk.valid().get(index..).unwrap_or_default();
+            if is_unsafe(char) || reads_as_escape(rest.as_bytes()) {
+                octal(&mut escaped, char.encode_utf8(&mut [0; 4]).as_bytes());
+            } else {
+                escaped.push(char);
+            }
+        }
+        octal(&mut escaped, chunk.invalid());
     }
     Cow::Owned(escaped)
 }
 
-/// Text from elsewhere, such as the far end's error output, as part of one line for a terminal:
-/// what is not UTF-8 is escaped as well.
-pub(crate) fn escape_text(bytes: &[u8]) -> String {
-    let escaped = escape(bytes);
-    let mut text = String::with_capacity(escaped.len());
-    for chunk in escaped.utf8_chunks() {
-        text.push_str(chunk.valid());
-        for byte in chunk.invalid() {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "\\#{byte:03o}");
-        }
-    }
-    text
+fn is_unsafe(char: char) -> bool {
+    char.is_control() && char != '\t'
 }
 
-fn needs_escape(name: &[u8], index: usize) -> bool {
-    match name.get(index..) {
-        Some([b'\\', b'#', a, b, c, ..]) => [a, b, c].iter().all(|digit| digit.is_ascii_digit()),
-        Some([byte, ..]) => byte.is_ascii_control(),
+fn reads_as_escape(text: &[u8]) -> bool {
+    match text {
+        [b'\\', b'#', a, b, c, ..] => [a, b, c].iter().all(|digit| digit.is_ascii_digit()),
         _ => false,
     }
 }
@@ -52,24 +53,27 @@ mod tests {
     #[test]
     fn plain_names_are_not_copied() {
         assert!(matches!(
-            escape("sub/ä b\\#1.txt".as_bytes()),
-            Cow::Borrowed(_)
+            escape("sub/ä b 1.txt".as_bytes()),
+            Cow::Borrowed("sub/ä b 1.txt")
         ));
     }
 
     #[test]
     fn a_line_holds_one_name() {
-        assert_eq!(&*escape(b"nl\nname\x7f"), b"nl\\#012name\\#177");
+        assert_eq!(escape(b"nl\nname\x7f"), "nl\\#012name\\#177");
+        assert_eq!(escape(b"tab\tstays"), "tab\tstays");
+        assert_eq!(escape("csi\u{9b}1m".as_bytes()), "csi\\#302\\#2331m");
     }
 
     #[test]
     fn a_name_that_looks_escaped_is_told_apart() {
-        assert_eq!(&*escape(b"a\\#012"), b"a\\#134#012");
+        assert_eq!(escape(b"a\\#012"), "a\\#134#012");
+        assert_eq!(escape(b"a\\#01x\\"), "a\\#01x\\");
     }
 
     #[test]
-    fn other_bytes_stay_in_lists_and_are_escaped_in_messages() {
-        assert_eq!(&*escape(b"\xff"), b"\xff");
-        assert_eq!(escape_text(b"\xc3\xa4\xff"), "ä\\#377");
+    fn what_is_not_utf8_is_escaped_and_its_neighbours_stay() {
+        assert_eq!(escape(b"\xc3\xa4\xff\xfe!"), "ä\\#377\\#376!");
+        assert_eq!(escape(b"half\xe2\x80y"), "half\\#342\\#200y");
     }
 }

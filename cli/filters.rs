@@ -8,7 +8,7 @@ use std::path::Path;
 use hasync_engine::{Filter, FilterRule, Sense};
 
 use crate::args::FilterWord;
-use crate::escape::escape_text;
+use crate::escape::escape;
 use crate::exit::{Exit, Failure};
 
 /// The most bytes read from one file of patterns.
@@ -37,7 +37,7 @@ fn add_file(filter: &mut Filter, sense: Sense, file: &Path) -> Result<(), Failur
         Sense::Exclude => "--exclude-from",
         Sense::Include => "--include-from",
     };
-    let name = escape_text(file.as_os_str().as_bytes());
+    let name = escape(file.as_os_str().as_bytes());
     let contents = read(file).map_err(|cause| {
         Failure::new(
             Exit::FileIo,

@@ -84,7 +84,7 @@ fn difference_letters(change: &Change<'_>) -> [u8; 9] {
 }
 
 fn push_name(line: &mut Vec<u8>, change: &Change<'_>) {
-    line.extend_from_slice(&escape(change.path));
+    line.extend_from_slice(escape(change.path).as_bytes());
     if change.kind == Kind::Dir {
         line.push(b'/');
     }
@@ -95,7 +95,7 @@ fn push_name(line: &mut Vec<u8>, change: &Change<'_>) {
             b" -> "
         };
         line.extend_from_slice(arrow);
-        line.extend_from_slice(&escape(link));
+        line.extend_from_slice(escape(link).as_bytes());
     }
 }
 

@@ -118,8 +118,10 @@ fn options(args: &PushArgs, target: &Target) -> Result<Options, Failure> {
         hard_links: args.hard_links,
         sparse: args.sparse,
         delete: args.delete,
-        // rsync's habit: a negative limit is none.
-        max_delete: args.max_delete.and_then(|limit| u64::try_from(limit).ok()),
+        // rsync's habit: below zero is zero.
+        max_delete: args
+            .max_delete
+            .map(|limit| u64::try_from(limit).unwrap_or(0)),
         dry_run: args.dry_run,
         checksum: args.checksum,
         update: args.update,

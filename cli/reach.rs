@@ -4,15 +4,15 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use hasync_engine as engine;
-use hasync_transport::{self as transport, Control, Finish, Link, ssh};
+use hasync_transport::{self as transport, Control, Finish, Link, Traffic, ssh};
 
 use crate::args::PushArgs;
-use crate::escape::escape_text;
+use crate::escape::escape;
 use crate::exit::{Exit, Failure};
 use crate::target::Target;
 
@@ -50,12 +50,21 @@ impl Reach {
         Ok(Reach {
             port: args.port,
             identity: args.identity.clone(),
-            ssh_config: args.ssh_config.clone(),
+            ssh_config: args.ssh_config.as_deref().map(config_file),
             known_hosts: args.known_hosts.clone(),
             remote_bin: args.remote_bin.clone(),
             rsh,
             timeout: seconds.map(|seconds| Duration::from_secs(u64::from(seconds))),
         })
+    }
+}
+
+/// ssh's word for reading no configuration at all is `none`.
+fn config_file(typed: &Path) -> PathBuf {
+    if typed == "none" {
+        PathBuf::from("/dev/null")
+    } else {
+        typed.to_owned()
     }
 }
 
@@ -74,12 +83,14 @@ pub(crate) fn open(target: &Target, reach: &Reach) -> Result<Link, Failure> {
                 port: reach.port,
             };
             let options = ssh::ClientOptions {
-                identity: reach.identity.clone(),
-                ssh_config: reach.ssh_config.clone(),
+                identities: reach.identity.iter().cloned().collect(),
+                config_file: reach.ssh_config.clone(),
                 known_hosts: reach.known_hosts.clone(),
+                environment: ssh::Environment::current(),
+                ..ssh::ClientOptions::default()
             };
             let bin = reach.remote_bin.to_str().ok_or_else(|| {
-                let bin = escape_text(reach.remote_bin.as_bytes());
+                let bin = escape(reach.remote_bin.as_bytes());
                 Failure::usage(format!("--remote-bin \"{bin}\" is not UTF-8; use -e ssh"))
             })?;
             ssh::connect(&destination, &format!("{bin} serve"), &options)?
@@ -91,10 +102,11 @@ pub(crate) fn open(target: &Target, reach: &Reach) -> Result<Link, Failure> {
     Ok(link)
 }
 
-/// Lets the far end leave after a push that succeeded. What it says then changes nothing: the
-/// acknowledgement has been read.
-pub(crate) fn close(control: Box<dyn Control>) {
-    let _ = control.finish();
+/// Lets the far end leave after a push that succeeded, and gives what crossed the link. How it
+/// leaves changes nothing: the acknowledgement has been read.
+pub(crate) fn close(control: Box<dyn Control>) -> Traffic {
+    let so_far = control.traffic();
+    control.finish().map_or(so_far, |finish| finish.traffic)
 }
 
 /// Why the push failed: the engine's reason, or the far end's when it is the better one.
@@ -105,7 +117,7 @@ pub(crate) fn explain(error: engine::Error, control: Box<dyn Control>, target: &
         return failure;
     }
     match control.finish() {
-        Ok(finish) => blame_far_end(failure, &finish, target),
+        Ok(finish) => blame_far_end(&failure, &finish, target),
         Err(cause) => {
             let cause = Failure::from(cause);
             if cause.exit == Exit::Stream {
@@ -118,12 +130,14 @@ pub(crate) fn explain(error: engine::Error, control: Box<dyn Control>, target: &
     }
 }
 
-fn blame_far_end(failure: Failure, finish: &Finish, target: &Target) -> Failure {
+fn blame_far_end(failure: &Failure, finish: &Finish, target: &Target) -> Failure {
     let place = match target {
         Target::Local(_) => "the receiving half",
         Target::Remote { host, .. } => host,
     };
+    // A link that ended before its first byte has said all this itself.
     let said = last_words(&finish.stderr_tail)
+        .filter(|words| !failure.message.contains(words))
         .map_or_else(String::new, |words| format!("; {place} said: {words}"));
     if finish.exit_code == Some(127) {
         let message = format!(
@@ -132,14 +146,15 @@ fn blame_far_end(failure: Failure, finish: &Finish, target: &Target) -> Failure 
         return Failure::new(Exit::NotFound, message);
     }
     let end = match (&finish.signal, finish.exit_code) {
-        (Some(signal), _) => format!("; it was ended by signal {signal}"),
-        (None, Some(code)) if code != 0 => format!("; it left with exit code {code}"),
+        (Some(signal), _) if !failure.message.contains(signal) => {
+            format!("; it was ended by signal {signal}")
+        }
+        (None, Some(code)) if code != 0 && !failure.message.contains("exit status") => {
+            format!("; it left with exit code {code}")
+        }
         _ => String::new(),
     };
-    Failure {
-        message: format!("{}{end}{said}", failure.message),
-        ..failure
-    }
+    Failure::new(failure.exit, format!("{}{end}{said}", failure.message))
 }
 
 /// The last line that the far end wrote to its standard error, fit for one line of ours.
@@ -149,7 +164,7 @@ fn last_words(stderr: &[u8]) -> Option<String> {
         .rev()
         .map(<[u8]>::trim_ascii);
     let line = line.into_iter().find(|line| !line.is_empty())?;
-    Some(escape_text(line).chars().take(MAX_QUOTE_LEN).collect())
+    Some(escape(line).chars().take(MAX_QUOTE_LEN).collect())
 }
 
 /// The receiving half as a child of this very program, even if its file was replaced meanwhile.
@@ -207,7 +222,7 @@ fn split_words(command: &[u8]) -> Result<Vec<OsString>, Failure> {
         }
     }
     if quote.is_some() {
-        let command = escape_text(command);
+        let command = escape(command);
         return Err(Failure::usage(format!(
             "a quote is not closed in the command of -e: {command}"
         )));
@@ -260,7 +275,7 @@ mod tests {
             ..Finish::default()
         };
         blame_far_end(
-            Failure::new(Exit::Stream, "the connection broke"),
+            &Failure::new(Exit::Stream, "the connection broke"),
             &finish,
             &target,
         )

@@ -4,7 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-use crate::escape::escape_text;
+use crate::escape::escape;
 use crate::exit::Failure;
 
 /// The place that a push makes equal to its sources.
@@ -59,7 +59,7 @@ pub(crate) fn parse(operands: &[OsString]) -> Result<(&[OsString], Target), Fail
 }
 
 fn refuse_remote_source(source: &OsStr, target: &Target) -> String {
-    let name = escape_text(source.as_bytes());
+    let name = escape(source.as_bytes());
     match target {
         Target::Remote { .. } => {
             format!("source \"{name}\" and destination name two hosts; a source must be local")
@@ -73,7 +73,7 @@ fn refuse_remote_source(source: &OsStr, target: &Target) -> String {
 
 fn parse_target(operand: &OsStr) -> Result<Target, Failure> {
     let bytes = operand.as_bytes();
-    let name = escape_text(bytes);
+    let name = escape(bytes);
     if bytes.is_empty() {
         return Err(Failure::usage(
             "the destination is empty; write . for the current directory",

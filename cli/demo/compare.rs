@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use crate::escape::escape_text;
+use crate::escape::escape;
 
 /// What a comparison found.
 #[derive(Debug, Default)]
@@ -32,19 +32,26 @@ pub(super) fn compare(left: &Path, right: &Path) -> io::Result<Comparison> {
         let difference = match right_facts.get(path) {
             None => Some("missing on the standby".to_owned()),
             Some(other) => facts.difference(other).map(str::to_owned).or_else(|| {
-                let same = facts.kind != "file" || same_content(&left.join(path), &right.join(path));
+                let same =
+                    facts.kind != "file" || same_content(&left.join(path), &right.join(path));
                 (!same).then(|| "content differs".to_owned())
             }),
         };
-        comparison.differences.extend(difference.map(|what| line(path, &what)));
+        comparison
+            .differences
+            .extend(difference.map(|what| line(path, &what)));
     }
-    let surplus = right_facts.keys().filter(|path| !left_facts.contains_key(*path));
-    comparison.differences.extend(surplus.map(|path| line(path, "only on the standby")));
+    let surplus = right_facts
+        .keys()
+        .filter(|path| !left_facts.contains_key(*path));
+    comparison
+        .differences
+        .extend(surplus.map(|path| line(path, "only on the standby")));
     Ok(comparison)
 }
 
 fn line(path: &Path, what: &str) -> String {
-    format!("\"{}\": {what}", escape_text(path.as_os_str().as_bytes()))
+    format!("\"{}\": {what}", escape(path.as_os_str().as_bytes()))
 }
 
 /// What a mirror keeps of an entry, apart from content.
@@ -91,7 +98,10 @@ fn walk(root: &Path) -> io::Result<BTreeMap<PathBuf, Facts>> {
                 open.push(path.join(entry?.file_name()));
             }
         }
-        let link_target = metadata.is_symlink().then(|| fs::read_link(&full)).transpose()?;
+        let link_target = metadata
+            .is_symlink()
+            .then(|| fs::read_link(&full))
+            .transpose()?;
         found.insert(path, (metadata, link_target));
     }
     let mut firsts: HashMap<(u64, u64), PathBuf> = HashMap::new();
@@ -151,7 +161,10 @@ fn same_content(left: &Path, right: &Path) -> bool {
             left_bytes.clear();
             right_bytes.clear();
             left.by_ref().take(STEP_LEN).read_to_end(&mut left_bytes)?;
-            right.by_ref().take(STEP_LEN).read_to_end(&mut right_bytes)?;
+            right
+                .by_ref()
+                .take(STEP_LEN)
+                .read_to_end(&mut right_bytes)?;
             if left_bytes != right_bytes {
                 return Ok(false);
             }
@@ -203,7 +216,11 @@ mod tests {
             file.set_modified(times.modified().unwrap()).unwrap();
             fs::write(root.join("odd/surplus"), "x").unwrap();
             fs::remove_file(root.join("links/hard-05")).unwrap();
-            fs::copy(root.join("html/05/page-005.html"), root.join("links/hard-05")).unwrap();
+            fs::copy(
+                root.join("html/05/page-005.html"),
+                root.join("links/hard-05"),
+            )
+            .unwrap();
         });
         let expected = [
             "\"html/00/page-099.html\": content differs",
@@ -213,8 +230,16 @@ mod tests {
             "\"html/05/page-005.html\": hard links differ",
         ];
         for line in expected {
-            assert!(found.iter().any(|found| found == line), "{line} not in {found:#?}");
+            assert!(
+                found.iter().any(|found| found == line),
+                "{line} not in {found:#?}"
+            );
         }
-        assert!(found.iter().any(|line| line.starts_with("\"links/dangling\": ")), "{found:#?}");
+        assert!(
+            found
+                .iter()
+                .any(|line| line.starts_with("\"links/dangling\": ")),
+            "{found:#?}"
+        );
     }
 }

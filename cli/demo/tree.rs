@@ -32,7 +32,11 @@ pub(super) fn build(root: &Path) -> io::Result<()> {
         fs::create_dir(root.join(format!("mail/user-{user:02}/new")))?;
     }
     for image in 0..100 {
-        maker.file(&root.join(format!("images/{image:03}.jpg")), 40_000, 200_000)?;
+        maker.file(
+            &root.join(format!("images/{image:03}.jpg")),
+            40_000,
+            200_000,
+        )?;
     }
     let table_len = TABLE_PAGES as usize * PAGE_LEN;
     maker.file(&root.join("db/table.ibd"), table_len, table_len)?;
@@ -46,10 +50,18 @@ pub(super) fn build(root: &Path) -> io::Result<()> {
 pub(super) fn change(root: &Path) -> io::Result<()> {
     let mut maker = Maker { random: Random(2) };
     for dir in 0..20 {
-        maker.file(&root.join(format!("html/{dir:02}/page-042.html")), 500, 8_000)?;
+        maker.file(
+            &root.join(format!("html/{dir:02}/page-042.html")),
+            500,
+            8_000,
+        )?;
     }
     for message in 0..8 {
-        maker.file(&root.join(format!("mail/user-07/new/{message:04}.eml")), 300, 20_000)?;
+        maker.file(
+            &root.join(format!("mail/user-07/new/{message:04}.eml")),
+            300,
+            20_000,
+        )?;
         fs::remove_file(root.join(format!("mail/user-08/cur/{message:04}.eml")))?;
     }
     fs::remove_file(root.join("images/013.jpg"))?;
@@ -59,11 +71,15 @@ pub(super) fn change(root: &Path) -> io::Result<()> {
     fs::remove_file(root.join("html/current"))?;
     symlink("07", root.join("html/current"))?;
 
-    let mut table = File::options().write(true).open(root.join("db/table.ibd"))?;
+    let mut table = File::options()
+        .write(true)
+        .open(root.join("db/table.ibd"))?;
     let mut page = vec![0; PAGE_LEN];
     for _ in 0..TABLE_PAGES / 100 {
         maker.random.fill(&mut page);
-        table.seek(SeekFrom::Start(maker.random.below(TABLE_PAGES) * PAGE_LEN as u64))?;
+        table.seek(SeekFrom::Start(
+            maker.random.below(TABLE_PAGES) * PAGE_LEN as u64,
+        ))?;
         table.write_all(&page)?;
     }
     Ok(())
@@ -98,13 +114,23 @@ fn odd_entries(maker: &mut Maker, root: &Path) -> io::Result<()> {
     maker.file(&odd.join("empty"), 0, 0)?;
     maker.file(&odd.join("to be removed/soon/file"), 10, 10)?;
     fs::create_dir(odd.join("empty directory"))?;
-    for (name, mode) in [("set-user-id", 0o4755), ("set-group-id", 0o2755), ("secret", 0o600)] {
+    for (name, mode) in [
+        ("set-user-id", 0o4755),
+        ("set-group-id", 0o2755),
+        ("secret", 0o600),
+    ] {
         maker.file(&odd.join(name), 100, 100)?;
         fs::set_permissions(odd.join(name), Permissions::from_mode(mode))?;
     }
     fs::create_dir(odd.join("sticky"))?;
     fs::set_permissions(odd.join("sticky"), Permissions::from_mode(0o1777))?;
-    rustix::fs::mknodat(CWD, odd.join("fifo"), FileType::Fifo, Mode::from_raw_mode(0o640), 0)?;
+    rustix::fs::mknodat(
+        CWD,
+        odd.join("fifo"),
+        FileType::Fifo,
+        Mode::from_raw_mode(0o640),
+        0,
+    )?;
     Ok(())
 }
 
@@ -120,8 +146,14 @@ fn age(maker: &mut Maker, path: &Path) -> io::Result<()> {
         }
     }
     let seconds = 1_600_000_000 + maker.random.below(150_000_000) as i64;
-    let time = Timespec { tv_sec: seconds, tv_nsec: maker.random.below(1_000_000_000) as i64 };
-    let times = Timestamps { last_access: time, last_modification: time };
+    let time = Timespec {
+        tv_sec: seconds,
+        tv_nsec: maker.random.below(1_000_000_000) as i64,
+    };
+    let times = Timestamps {
+        last_access: time,
+        last_modification: time,
+    };
     rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?;
     Ok(())
 }
@@ -166,7 +198,10 @@ impl Random {
     fn fill(&mut self, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(8) {
             let word = self.next().to_le_bytes();
-            chunk.iter_mut().zip(word).for_each(|(byte, random)| *byte = random);
+            chunk
+                .iter_mut()
+                .zip(word)
+                .for_each(|(byte, random)| *byte = random);
         }
     }
 }
