@@ -166,13 +166,11 @@ mod tests {
     }
 
     #[test]
-    fn a_delete_limit_below_zero_is_none() {
+    fn a_delete_limit_below_zero_is_zero() {
         check("-r --delete --max-delete=-1 s d", |plan| {
-            plan.options.max_delete.is_none()
-        });
-        check("-r --delete --max-delete=0 s d", |plan| {
             plan.options.max_delete == Some(0)
         });
+        check("-r --delete s d", |plan| plan.options.max_delete.is_none());
     }
 
     #[test]

@@ -17,7 +17,7 @@ const TABLE_PAGES: u64 = 2048;
 /// Fills `root`, an existing directory: web pages, mail, images, a database table, and one of
 /// everything that a mirror can get wrong.
 pub(super) fn build(root: &Path) -> io::Result<()> {
-    let mut maker = Maker { random: Random(1) };
+    let mut maker = Maker::new(1);
     for dir in 0..20 {
         let dir = root.join(format!("html/{dir:02}"));
         for page in 0..100 {
@@ -48,7 +48,7 @@ pub(super) fn build(root: &Path) -> io::Result<()> {
 /// Changes about one entry in a hundred: rewrites, additions, removals, permissions, links, and
 /// one page in a hundred of the database.
 pub(super) fn change(root: &Path) -> io::Result<()> {
-    let mut maker = Maker { random: Random(2) };
+    let mut maker = Maker::new(2);
     for dir in 0..20 {
         maker.file(
             &root.join(format!("html/{dir:02}/page-042.html")),
@@ -76,7 +76,7 @@ pub(super) fn change(root: &Path) -> io::Result<()> {
         .open(root.join("db/table.ibd"))?;
     let mut page = vec![0; PAGE_LEN];
     for _ in 0..TABLE_PAGES / 100 {
-        maker.random.fill(&mut page);
+        maker.fill(&mut page);
         table.seek(SeekFrom::Start(
             maker.random.below(TABLE_PAGES) * PAGE_LEN as u64,
         ))?;
@@ -160,9 +160,34 @@ fn age(maker: &mut Maker, path: &Path) -> io::Result<()> {
 
 struct Maker {
     random: Random,
+    /// Random bytes that content is cut from: copying them is faster than making new ones.
+    pool: Vec<u8>,
 }
 
+/// Bytes of random content between two stamps that make each piece unlike any other.
+const STAMP_INTERVAL: usize = 2048;
+
 impl Maker {
+    fn new(seed: u64) -> Self {
+        let mut random = Random(seed);
+        let words = (0..1 << 15).map(|_| random.next());
+        let pool = words.flat_map(u64::to_le_bytes).collect();
+        Maker { random, pool }
+    }
+
+    fn fill(&mut self, bytes: &mut [u8]) {
+        for chunk in bytes.chunks_mut(STAMP_INTERVAL) {
+            let from = self.random.below((self.pool.len() - STAMP_INTERVAL) as u64) as usize;
+            let piece = self.pool.get(from..from + chunk.len()).unwrap_or_default();
+            chunk.copy_from_slice(piece);
+            let stamp = self.random.next().to_le_bytes();
+            chunk
+                .iter_mut()
+                .zip(stamp)
+                .for_each(|(byte, random)| *byte = random);
+        }
+    }
+
     /// Writes a file of `min_len` to `max_len` random bytes, and the directories it needs. Its
     /// time is ahead of any that `age` gives, so that a rewrite is seen.
     fn file(&mut self, path: &Path, min_len: usize, max_len: usize) -> io::Result<()> {
@@ -171,7 +196,7 @@ impl Maker {
         }
         let more = self.random.below((max_len - min_len + 1) as u64) as usize;
         let mut content = vec![0; min_len + more];
-        self.random.fill(&mut content);
+        self.fill(&mut content);
         let mut file = File::create(path)?;
         file.write_all(&content)?;
         let time = UNIX_EPOCH + Duration::from_nanos(1_760_000_000_123_456_789);
@@ -193,15 +218,5 @@ impl Random {
 
     fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit.max(1)
-    }
-
-    fn fill(&mut self, bytes: &mut [u8]) {
-        for chunk in bytes.chunks_mut(8) {
-            let word = self.next().to_le_bytes();
-            chunk
-                .iter_mut()
-                .zip(word)
-                .for_each(|(byte, random)| *byte = random);
-        }
     }
 }
