@@ -15,24 +15,42 @@ pub(crate) fn escape(name: &[u8]) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     let mut escaped = String::with_capacity(name.len() + 16);
-    let octal = |escaped: &mut String, bytes: &[u8]| {
-        for byte in bytes {
-            // Writing to a String cannot fail.
-            let _ = write!(escaped, "\\#{byte:03o}");
-        }
-    };
     for chunk in name.utf8_chunks() {
         for (index, char) in chunk.valid().char_indices() {
             let rest = chunk.valid().get(index..).unwrap_or_default();
             if is_unsafe(char) || reads_as_escape(rest.as_bytes()) {
-                octal(&mut escaped, char.encode_utf8(&mut [0; 4]).as_bytes());
+                push_octal(&mut escaped, char.encode_utf8(&mut [0; 4]).as_bytes());
             } else {
                 escaped.push(char);
             }
         }
-        octal(&mut escaped, chunk.invalid());
+        push_octal(&mut escaped, chunk.invalid());
     }
     Cow::Owned(escaped)
+}
+
+/// A message, whose names are escaped already but that may come from the peer, on one line:
+/// control characters become `\#ooo`, everything else stays.
+pub(crate) fn defuse(message: &str) -> Cow<'_, str> {
+    if !message.contains(is_unsafe) {
+        return Cow::Borrowed(message);
+    }
+    let mut defused = String::with_capacity(message.len() + 16);
+    for char in message.chars() {
+        if is_unsafe(char) {
+            push_octal(&mut defused, char.encode_utf8(&mut [0; 4]).as_bytes());
+        } else {
+            defused.push(char);
+        }
+    }
+    Cow::Owned(defused)
+}
+
+fn push_octal(text: &mut String, bytes: &[u8]) {
+    for byte in bytes {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "\\#{byte:03o}");
+    }
 }
 
 fn is_unsafe(char: char) -> bool {
@@ -69,6 +87,15 @@ mod tests {
     fn a_name_that_looks_escaped_is_told_apart() {
         assert_eq!(escape(b"a\\#012"), "a\\#134#012");
         assert_eq!(escape(b"a\\#01x\\"), "a\\#01x\\");
+    }
+
+    #[test]
+    fn a_message_is_escaped_once() {
+        assert_eq!(
+            defuse("cannot open \"a\\#012b\""),
+            "cannot open \"a\\#012b\""
+        );
+        assert_eq!(defuse("two\nlines\x1b[1m"), "two\\#012lines\\#033[1m");
     }
 
     #[test]

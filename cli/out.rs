@@ -3,10 +3,11 @@
 //! A report that nobody reads (`| head`) never ends a push: what cannot be written is dropped,
 //! and a real write error is told once, at the end.
 
-use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::escape::defuse;
 use crate::exit::{Exit, Failure};
 
 /// Longest time that lines of a running push stay in the buffer when new ones come.
@@ -15,7 +16,7 @@ const FLUSH_INTERVAL: Duration = Duration::from_millis(200);
 /// One line on standard error, with our name in front.
 pub(crate) fn error(message: &str) {
     // With standard error closed there is nobody left to tell.
-    let _ = writeln!(io::stderr(), "hasync: {}", message.replace('\n', "\\#012"));
+    let _ = writeln!(io::stderr(), "hasync: {}", defuse(message));
 }
 
 /// Prints the help or the version, on standard output when it was asked for.
@@ -35,7 +36,7 @@ pub(crate) fn help(text: &str, exit: Exit) -> Result<Exit, Failure> {
 pub(crate) struct Out(Arc<Mutex<State>>);
 
 struct State {
-    buffer: BufWriter<Stdout>,
+    buffer: BufWriter<Box<dyn Write + Send>>,
     flush_lines: bool,
     last_flush: Instant,
     failure: Option<io::Error>,
@@ -46,8 +47,12 @@ impl Out {
     pub(crate) fn stdout() -> Self {
         let stdout = io::stdout();
         let flush_lines = stdout.is_terminal();
+        Out::new(Box::new(stdout), flush_lines)
+    }
+
+    fn new(writer: Box<dyn Write + Send>, flush_lines: bool) -> Self {
         Out(Arc::new(Mutex::new(State {
-            buffer: BufWriter::with_capacity(64 * 1024, stdout),
+            buffer: BufWriter::with_capacity(64 * 1024, writer),
             flush_lines,
             last_flush: Instant::now(),
             failure: None,
@@ -95,6 +100,64 @@ impl State {
         self.last_flush = Instant::now();
         if self.failure.is_none() {
             self.failure = self.buffer.flush().err();
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    /// Everything written to an [`Out`].
+    #[derive(Clone, Default)]
+    pub(crate) struct Caught(Arc<Mutex<Vec<u8>>>);
+
+    impl Caught {
+        pub(crate) fn out(&self) -> Out {
+            Out::new(Box::new(self.clone()), false)
+        }
+
+        pub(crate) fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    impl Write for Caught {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    struct Refusing(io::ErrorKind);
+
+    impl Write for Refusing {
+        fn write(&mut self, _bytes: &[u8]) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_reader_that_went_away_is_no_failure_and_a_full_disk_is() {
+        for (kind, fails) in [
+            (io::ErrorKind::BrokenPipe, false),
+            (io::ErrorKind::StorageFull, true),
+        ] {
+            let out = Out::new(Box::new(Refusing(kind)), false);
+            out.write(b"line\n");
+            out.flush();
+            out.write(b"line\n");
+            assert_eq!(out.finish().is_err(), fails, "{kind}");
         }
     }
 }

@@ -16,6 +16,10 @@ use crate::escape::escape;
 use crate::exit::{Exit, Failure};
 use crate::target::Target;
 
+/// Longest silence of a link when none was asked for. The receiving half says every few seconds
+/// that it is alive, but may leave our writes waiting while it reads a huge old file.
+const DEFAULT_SILENCE: Duration = Duration::from_secs(600);
+
 /// The longest line quoted from the far end, in characters.
 const MAX_QUOTE_LEN: usize = 400;
 
@@ -35,7 +39,7 @@ pub(crate) struct Reach {
     /// The words of `-e`, in place of the built-in SSH client.
     pub(crate) rsh: Option<Vec<OsString>>,
     /// Longest silence of the link.
-    pub(crate) timeout: Option<Duration>,
+    pub(crate) silence: Duration,
 }
 
 impl Reach {
@@ -46,7 +50,6 @@ impl Reach {
             .as_ref()
             .map(|command| split_words(command.as_bytes()))
             .transpose()?;
-        let seconds = args.timeout.filter(|seconds| *seconds > 0);
         Ok(Reach {
             port: args.port,
             identity: args.identity.clone(),
@@ -54,8 +57,16 @@ impl Reach {
             known_hosts: args.known_hosts.clone(),
             remote_bin: args.remote_bin.clone(),
             rsh,
-            timeout: seconds.map(|seconds| Duration::from_secs(u64::from(seconds))),
+            silence: silence(args.timeout, DEFAULT_SILENCE),
         })
+    }
+}
+
+/// What `--timeout` means: 0, or nothing, is the built-in limit.
+pub(crate) fn silence(seconds: Option<u32>, default: Duration) -> Duration {
+    match seconds {
+        None | Some(0) => default,
+        Some(seconds) => Duration::from_secs(u64::from(seconds)),
     }
 }
 
@@ -96,9 +107,7 @@ pub(crate) fn open(target: &Target, reach: &Reach) -> Result<Link, Failure> {
             ssh::connect(&destination, &format!("{bin} serve"), &options)?
         }
     };
-    if reach.timeout.is_some() {
-        link.control.set_io_timeout(reach.timeout);
-    }
+    link.control.set_io_timeout(Some(reach.silence));
     Ok(link)
 }
 

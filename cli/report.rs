@@ -1,10 +1,11 @@
 //! What a push tells a person while it runs: which events become lines, and where they go.
 //! Lists go to standard output, anything that went wrong to standard error.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use hasync_engine::{Change, Observer, Progress, Summary, Warning};
 
+use crate::escape::defuse;
 use crate::itemize::{itemized, named};
 use crate::out::{self, Out};
 use crate::progress::Meter;
@@ -73,6 +74,15 @@ impl Report {
         self.style.verbose || self.style.itemize || self.style.progress
     }
 
+    /// One line on standard error.
+    fn tell(&mut self, message: &str) {
+        let end = self.meter.end_line();
+        self.out.write(end.as_bytes());
+        // In a log that holds both streams, the line belongs behind what came before it.
+        self.out.flush();
+        out::error(message);
+    }
+
     fn line(&mut self, mut line: Vec<u8>) {
         line.push(b'\n');
         line.splice(0..0, self.meter.end_line().bytes());
@@ -99,17 +109,22 @@ impl Observer for Report {
         if warning.harmless && self.style.quiet {
             return;
         }
-        let end = self.meter.end_line();
-        self.out.write(end.as_bytes());
-        // In a log that holds both streams, the error belongs behind what came before it.
-        self.out.flush();
-        out::error(&warning.message);
+        self.tell(&warning.message);
     }
 
     fn note(&mut self, note: &str) {
-        let asked_for = !note.starts_with("created directory ") || self.lists();
-        if asked_for && !self.style.quiet {
-            self.line(note.replace('\n', "\\#012").into_bytes());
+        if self.style.quiet {
+            return;
+        }
+        if note.starts_with("created directory ") {
+            // Part of the list, as in rsync.
+            if self.lists() {
+                self.line(defuse(note).as_bytes().to_vec());
+            }
+        } else if note.starts_with("skipping ") {
+            self.line(defuse(note).as_bytes().to_vec());
+        } else {
+            self.tell(note);
         }
     }
 
@@ -117,15 +132,141 @@ impl Observer for Report {
         if !self.style.progress || self.style.quiet {
             return;
         }
-        if let Some(text) = self.meter.draw(progress, self.now()) {
+        if let Some(text) = self.meter.draw(progress, self.began.elapsed()) {
             self.out.write(text.as_bytes());
             self.out.flush();
         }
     }
 }
 
-impl Report {
-    fn now(&self) -> Duration {
-        self.began.elapsed()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::out::tests::Caught;
+    use hasync_engine::{Action, Differences, Kind};
+
+    const SILENT: Style = Style {
+        verbose: false,
+        itemize: false,
+        stats: false,
+        progress: false,
+        quiet: false,
+        recursive: true,
+        dry_run: false,
+        sent_letter: b'<',
+    };
+
+    /// What is printed for a small push under `style`, up to the closing lines.
+    fn printed(style: Style) -> String {
+        let caught = Caught::default();
+        let out = caught.out();
+        let mut report = Report::begin(out.clone(), style);
+        report.note("created directory /dst");
+        report.note("skipping non-regular file \"dev\"");
+        let new = Differences {
+            new: true,
+            ..Differences::default()
+        };
+        for (path, action) in [(&b"a"[..], Action::Transfer), (b"b", Action::Attributes)] {
+            report.change(&Change {
+                path,
+                kind: Kind::File,
+                action,
+                differences: new,
+                link: None,
+                len: 3,
+            });
+        }
+        report.progress(&Progress {
+            path: b"a",
+            file_offset: 3,
+            file_len: 3,
+            total_bytes: 3,
+            file_count: 1,
+            to_check: 0,
+            seen: 1,
+            scanning: false,
+        });
+        report.end(&Summary {
+            total_len: 3,
+            ..Summary::default()
+        });
+        out.flush();
+        caught.text()
+    }
+
+    #[test]
+    fn without_letters_only_what_was_skipped_is_said() {
+        assert_eq!(printed(SILENT), "skipping non-regular file \"dev\"\n");
+    }
+
+    #[test]
+    fn verbose_names_and_sums_up() {
+        let text = printed(Style {
+            verbose: true,
+            dry_run: true,
+            ..SILENT
+        });
+        let list = "sending incremental file list\ncreated directory /dst\n\
+                    skipping non-regular file \"dev\"\na\n\nsent 0 bytes  received 0 bytes  ";
+        assert!(text.starts_with(list), "{text}");
+        assert!(
+            text.ends_with("total size is 3  speedup is 3.00 (DRY RUN)\n"),
+            "{text}"
+        );
+        assert!(!text.contains("Number of files"), "{text}");
+    }
+
+    #[test]
+    fn itemize_alone_prints_its_lines_and_nothing_else() {
+        let text = printed(Style {
+            itemize: true,
+            ..SILENT
+        });
+        let list = "created directory /dst\nskipping non-regular file \"dev\"\n\
+                    <f+++++++++ a\n.f+++++++++ b\n";
+        assert_eq!(text, list);
+    }
+
+    #[test]
+    fn stats_alone_print_counts_and_totals() {
+        let text = printed(Style {
+            stats: true,
+            ..SILENT
+        });
+        assert!(text.contains("\n\nNumber of files: 0\n"), "{text}");
+        assert!(text.contains("\n\nsent 0 bytes"), "{text}");
+    }
+
+    #[test]
+    fn progress_names_files_above_their_lines() {
+        let text = printed(Style {
+            progress: true,
+            ..SILENT
+        });
+        assert!(
+            text.starts_with("sending incremental file list\n"),
+            "{text}"
+        );
+        assert!(text.contains("\na\n\r              3 100%"), "{text}");
+        assert!(text.ends_with("(xfr#1, to-chk=0/1)\n"), "{text}");
+    }
+
+    #[test]
+    fn quiet_outranks_every_list() {
+        let loud = Style {
+            verbose: true,
+            itemize: true,
+            stats: true,
+            progress: true,
+            ..SILENT
+        };
+        assert_eq!(
+            printed(Style {
+                quiet: true,
+                ..loud
+            }),
+            ""
+        );
     }
 }

@@ -14,16 +14,20 @@ use crate::args::ServeArgs;
 use crate::escape::escape;
 use crate::exit::{Exit, Failure};
 use crate::out::{self, Out};
+use crate::reach;
+
+/// Longest silence of a peer when none was asked for. The sending half says every few seconds
+/// that it is alive.
+const DEFAULT_SILENCE: Duration = Duration::from_secs(120);
 
 /// Serves one push, or as many as come.
 pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
-    let seconds = args.timeout.filter(|seconds| *seconds > 0);
     let service = Service {
         policy: ServePolicy {
             roots: roots(&args.root)?,
             receive_only: args.receive_only,
         },
-        timeout: seconds.map(|seconds| Duration::from_secs(u64::from(seconds))),
+        silence: reach::silence(args.timeout, DEFAULT_SILENCE),
     };
     match (&args.listen, &args.authorized_keys, &args.host_key) {
         (Some(address), Some(authorized_keys), Some(host_key)) => {
@@ -35,7 +39,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
 
 struct Service {
     policy: ServePolicy,
-    timeout: Option<Duration>,
+    silence: Duration,
 }
 
 impl Service {
@@ -59,7 +63,7 @@ impl Service {
     }
 
     fn serve(&self, link: Link) -> Result<(), Failure> {
-        link.control.set_io_timeout(self.timeout);
+        link.control.set_io_timeout(Some(self.silence));
         let duplex = Duplex {
             reader: link.reader,
             writer: link.writer,

@@ -7,6 +7,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use hasync_transport::ssh;
 
@@ -115,7 +116,7 @@ impl Scene {
             known_hosts: Some(known_hosts),
             remote_bin: "hasync".into(),
             rsh: None,
-            timeout: None,
+            silence: Duration::from_secs(60),
         })
     }
 
