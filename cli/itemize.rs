@@ -16,7 +16,7 @@ pub(crate) fn itemized(change: &Change<'_>, sent: u8) -> Vec<u8> {
             Action::Transfer => sent,
             Action::Create => b'c',
             Action::HardLink => b'h',
-            Action::Attributes | Action::Delete => b'.',
+            Action::Attributes | Action::KeepNewer | Action::Delete => b'.',
         });
         line.push(kind_letter(change.kind));
         line.extend_from_slice(&difference_letters(change));
@@ -37,6 +37,11 @@ pub(crate) fn named(change: &Change<'_>) -> Option<Vec<u8>> {
     }
     push_name(&mut line, change);
     Some(line)
+}
+
+/// The line of `-vv` for a file that `-u` leaves alone.
+pub(crate) fn kept(change: &Change<'_>) -> Vec<u8> {
+    format!("{} is newer", escape(change.path)).into_bytes()
 }
 
 fn kind_letter(kind: Kind) -> u8 {

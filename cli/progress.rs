@@ -21,6 +21,11 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
+    /// Whether `path` is not the file under way.
+    pub(crate) fn is_new(&self, path: &[u8]) -> bool {
+        self.path != path
+    }
+
     /// What to print for `progress` at `now` (time since the push began); `None` is nothing.
     pub(crate) fn draw(&mut self, progress: &Progress<'_>, now: Duration) -> Option<String> {
         if self.path != progress.path {

@@ -28,7 +28,7 @@ pub(crate) fn run(args: &PushArgs) -> Result<Exit, Failure> {
     })?;
 
     let link = reach::open(&plan.target, &plan.reach)?;
-    let mut report = Report::begin(out.clone(), plan.style);
+    let mut report = Report::begin(out.clone(), plan.style, plan.target.path());
     let duplex = Duplex {
         reader: link.reader,
         writer: link.writer,
@@ -78,6 +78,7 @@ impl<'a> Plan<'a> {
         let options = options(args, &target)?;
         let style = Style {
             verbose: args.verbose > 0,
+            newer: args.verbose > 1,
             itemize: args.itemize_changes,
             stats: args.stats,
             progress: args.progress,

@@ -3,10 +3,10 @@
 
 use std::time::Instant;
 
-use hasync_engine::{Change, Observer, Progress, Summary, Warning};
+use hasync_engine::{Action, Change, Observer, Progress, Summary, Warning};
 
-use crate::escape::defuse;
-use crate::itemize::{itemized, named};
+use crate::escape::{defuse, escape};
+use crate::itemize::{itemized, kept, named};
 use crate::out::{self, Out};
 use crate::progress::Meter;
 use crate::stats;
@@ -16,6 +16,8 @@ use crate::stats;
 pub(crate) struct Style {
     /// `-v`: names, and the two closing lines.
     pub(crate) verbose: bool,
+    /// `-vv`: also what `-u` leaves alone.
+    pub(crate) newer: bool,
     /// `-i`: itemized lines in place of names.
     pub(crate) itemize: bool,
     /// `--stats`: counts at the end.
@@ -36,19 +38,23 @@ pub(crate) struct Style {
 pub(crate) struct Report {
     out: Out,
     style: Style,
+    /// The target, as it was typed.
+    target: String,
     meter: Meter,
     began: Instant,
 }
 
 impl Report {
-    /// Begins the report of a push that begins now.
-    pub(crate) fn begin(out: Out, style: Style) -> Self {
+    /// Begins the report of a push to `target` that begins now.
+    pub(crate) fn begin(out: Out, style: Style, target: &[u8]) -> Self {
         if style.recursive && (style.verbose || style.progress) && !style.quiet {
             out.write(b"sending incremental file list\n");
         }
+        let end = target.iter().rposition(|byte| *byte != b'/').unwrap_or(0);
         Report {
             out,
             style,
+            target: escape(target.get(..=end).unwrap_or(target)).into_owned(),
             meter: Meter::default(),
             began: Instant::now(),
         }
@@ -71,7 +77,8 @@ impl Report {
 
     /// Whether changes are named at all.
     fn lists(&self) -> bool {
-        self.style.verbose || self.style.itemize || self.style.progress
+        let style = self.style;
+        (style.verbose || style.itemize || style.progress) && !style.quiet
     }
 
     /// One line on standard error.
@@ -91,14 +98,23 @@ impl Report {
 }
 
 impl Observer for Report {
+    fn created_root(&mut self) {
+        if self.lists() {
+            self.line(format!("created directory {}", self.target).into_bytes());
+        }
+    }
+
     fn change(&mut self, change: &Change<'_>) {
-        if self.style.quiet || !self.lists() {
+        if !self.lists() {
             return;
         }
-        let line = if self.style.itemize {
-            Some(itemized(change, self.style.sent_letter))
-        } else {
-            named(change)
+        let style = self.style;
+        let line = match change.action {
+            Action::KeepNewer => style.newer.then(|| kept(change)),
+            _ if style.itemize => Some(itemized(change, style.sent_letter)),
+            // Such a file is named when its content moves, right above that line.
+            Action::Transfer if style.progress && !style.dry_run => None,
+            _ => named(change),
         };
         if let Some(line) = line {
             self.line(line);
@@ -116,12 +132,7 @@ impl Observer for Report {
         if self.style.quiet {
             return;
         }
-        if note.starts_with("created directory ") {
-            // Part of the list, as in rsync.
-            if self.lists() {
-                self.line(defuse(note).as_bytes().to_vec());
-            }
-        } else if note.starts_with("skipping ") {
+        if note.starts_with("skipping ") {
             self.line(defuse(note).as_bytes().to_vec());
         } else {
             self.tell(note);
@@ -131,6 +142,9 @@ impl Observer for Report {
     fn progress(&mut self, progress: &Progress<'_>) {
         if !self.style.progress || self.style.quiet {
             return;
+        }
+        if self.meter.is_new(progress.path) {
+            self.line(escape(progress.path).as_bytes().to_vec());
         }
         if let Some(text) = self.meter.draw(progress, self.began.elapsed()) {
             self.out.write(text.as_bytes());
@@ -143,10 +157,11 @@ impl Observer for Report {
 mod tests {
     use super::*;
     use crate::out::tests::Caught;
-    use hasync_engine::{Action, Differences, Kind};
+    use hasync_engine::{Differences, Kind};
 
     const SILENT: Style = Style {
         verbose: false,
+        newer: false,
         itemize: false,
         stats: false,
         progress: false,
@@ -160,8 +175,8 @@ mod tests {
     fn printed(style: Style) -> String {
         let caught = Caught::default();
         let out = caught.out();
-        let mut report = Report::begin(out.clone(), style);
-        report.note("created directory /dst");
+        let mut report = Report::begin(out.clone(), style, b"/dst/");
+        report.created_root();
         report.note("skipping non-regular file \"dev\"");
         let new = Differences {
             new: true,

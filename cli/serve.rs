@@ -11,9 +11,9 @@ use hasync_engine::{self as engine, Duplex, ServePolicy};
 use hasync_transport::{self as transport, Link, ssh};
 
 use crate::args::ServeArgs;
-use crate::escape::escape;
+use crate::escape::{defuse, escape};
 use crate::exit::{Exit, Failure};
-use crate::out::{self, Out};
+use crate::out::Out;
 use crate::reach;
 
 /// Longest silence of a peer when none was asked for. The sending half says every few seconds
@@ -74,11 +74,60 @@ impl Service {
 }
 
 impl Service {
-    fn listen(&self, _a: SocketAddr, _k: &Path, _h: &Path) -> Result<Exit, Failure> {
-        let _ = Out::stdout();
-        out::error("stub");
+    /// Serves whoever logs in, one line on stdout per session's start and end, until it is killed.
+    fn listen(
+        self,
+        address: SocketAddr,
+        authorized_keys: &Path,
+        host_key: &Path,
+    ) -> Result<Exit, Failure> {
+        let options = ssh::server::ServerOptions {
+            address,
+            authorized_keys: authorized_keys.to_owned(),
+            host_keys: vec![host_key.to_owned()],
+            ..ssh::server::ServerOptions::default()
+        };
+        let roots = shown_roots(&self.policy.roots);
+        let out = Out::stdout();
+        let log = out.clone();
+        let handler = move |link, peer: ssh::server::PeerInfo| self.session(link, &peer, &log);
+        let server = ssh::server::listen(options, handler)?;
+        say(&out, &format!(
+            "listening on {}, {roots}, host key {}",
+            server.local_addr(),
+            server.fingerprint()
+        ));
+        server.wait()?;
         Ok(Exit::Ok)
     }
+
+    /// One push of a peer that logged in; gives the exit status that its side is told.
+    fn session(&self, link: Link, peer: &ssh::server::PeerInfo, log: &Out) -> u32 {
+        let who = format!("{} from {}", peer.user, peer.address);
+        say(log, &format!("session of {who} began"));
+        match self.serve(link) {
+            Ok(()) => {
+                say(log, &format!("session of {who} ended"));
+                Exit::Ok as u32
+            }
+            Err(failure) => {
+                say(log, &format!("session of {who} ended: {} (exit {})", failure.message, failure.exit));
+                failure.exit as u32
+            }
+        }
+    }
+}
+
+/// One line of the log, at once: it may be read through a pipe.
+fn say(out: &Out, line: &str) {
+    out.write(format!("{}\n", defuse(line)).as_bytes());
+    out.flush();
+}
+
+fn shown_roots(roots: &[PathBuf]) -> String {
+    let names: Vec<_> = roots.iter().map(|root| escape(root.as_os_str().as_bytes())).collect();
+    let word = if names.len() == 1 { "root" } else { "roots" };
+    format!("{word} {}", names.join(" "))
 }
 
 /// Where a key in authorized_keys is bound to `hasync serve`, the words that the client asked for
@@ -113,4 +162,35 @@ fn roots(roots: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
         }
     };
     roots.iter().map(canonical).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_bound_key_is_for_serve_alone() {
+        for command in ["", "  ", "hasync serve", "/opt/hasync serve", "sudo hasync serve --root /"] {
+            assert!(check_original_command(command.as_bytes()).is_ok(), "{command}");
+        }
+        for command in ["ls -l", "serve", "rsync --server .", "sh -c reserve"] {
+            let failure = check_original_command(command.as_bytes()).unwrap_err();
+            assert_eq!(failure.exit, Exit::Usage);
+            assert!(failure.message.contains(command), "{}", failure.message);
+        }
+    }
+
+    #[test]
+    fn roots_must_be_directories_and_lose_their_symlinks() {
+        let dir = tempfile::tempdir().unwrap();
+        let real = dir.path().canonicalize().unwrap();
+        std::fs::create_dir(real.join("d")).unwrap();
+        std::fs::write(real.join("f"), "").unwrap();
+        std::os::unix::fs::symlink("d", real.join("l")).unwrap();
+        assert_eq!(roots(&[real.join("l")]).unwrap(), [real.join("d")]);
+        assert!(roots(&[real.join("f")]).unwrap_err().message.contains("not a directory"));
+        assert!(roots(&[real.join("none")]).unwrap_err().message.contains("none"));
+    }
 }
