@@ -5,7 +5,7 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use hasync_engine::{Filter, FilterRule, Sense};
+use hasync_engine::filter::{Filter, FilterRule, Sense};
 
 use crate::args::FilterWord;
 use crate::escape::escape;

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use hasync_engine as engine;
-use hasync_transport::{self as transport, Control, Finish, Link, Traffic, ssh};
+use hasync_transport::{self as transport, ChildStderr, Control, Finish, Link, Traffic, ssh};
 
 use crate::args::PushArgs;
 use crate::escape::escape;
@@ -82,10 +82,12 @@ fn config_file(typed: &Path) -> PathBuf {
 /// Opens the link to the receiving half at `target`.
 pub(crate) fn open(target: &Target, reach: &Reach) -> Result<Link, Failure> {
     let link = match (target, &reach.rsh) {
-        (Target::Local(_), _) => transport::spawn(local_receiver(), "the receiving half")?,
+        (Target::Local(_), _) => {
+            transport::spawn(local_receiver(), "the receiving half", ChildStderr::Keep)?
+        }
         (Target::Remote { user, host, .. }, Some(words)) => {
             let command = rsh_command(words, user.as_deref(), host, &reach.remote_bin)?;
-            transport::spawn(command, host)?
+            transport::spawn(command, host, ChildStderr::Inherit)?
         }
         (Target::Remote { user, host, .. }, None) => {
             let destination = ssh::Destination {

@@ -25,7 +25,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
     let service = Service {
         policy: ServePolicy {
             roots: roots(&args.root)?,
-            receive_only: args.receive_only,
+            home: std::env::var_os("HOME").map(PathBuf::from),
         },
         silence: reach::silence(args.timeout, DEFAULT_SILENCE),
     };
@@ -92,11 +92,14 @@ impl Service {
         let log = out.clone();
         let handler = move |link, peer: ssh::server::PeerInfo| self.session(link, &peer, &log);
         let server = ssh::server::listen(options, handler)?;
-        say(&out, &format!(
-            "listening on {}, {roots}, host key {}",
-            server.local_addr(),
-            server.fingerprint()
-        ));
+        say(
+            &out,
+            &format!(
+                "listening on {}, {roots}, host key {}",
+                server.local_addr(),
+                server.fingerprint()
+            ),
+        );
         server.wait()?;
         Ok(Exit::Ok)
     }
@@ -111,7 +114,13 @@ impl Service {
                 Exit::Ok as u32
             }
             Err(failure) => {
-                say(log, &format!("session of {who} ended: {} (exit {})", failure.message, failure.exit));
+                say(
+                    log,
+                    &format!(
+                        "session of {who} ended: {} (exit {})",
+                        failure.message, failure.exit
+                    ),
+                );
                 failure.exit as u32
             }
         }
@@ -125,7 +134,10 @@ fn say(out: &Out, line: &str) {
 }
 
 fn shown_roots(roots: &[PathBuf]) -> String {
-    let names: Vec<_> = roots.iter().map(|root| escape(root.as_os_str().as_bytes())).collect();
+    let names: Vec<_> = roots
+        .iter()
+        .map(|root| escape(root.as_os_str().as_bytes()))
+        .collect();
     let word = if names.len() == 1 { "root" } else { "roots" };
     format!("{word} {}", names.join(" "))
 }
@@ -146,22 +158,22 @@ fn check_original_command(command: &[u8]) -> Result<(), Failure> {
     )))
 }
 
-/// The roots as absolute paths without symlinks, so that what a name means cannot change later.
+/// The roots as absolute paths; each must be a directory.
 fn roots(roots: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
-    let canonical = |root: &PathBuf| {
+    let absolute = |root: &PathBuf| {
         let name = escape(root.as_os_str().as_bytes());
-        let path = root
-            .canonicalize()
-            .map_err(|cause| Failure::usage(format!("cannot use --root \"{name}\": {cause}")))?;
-        if path.is_dir() {
-            Ok(path)
-        } else {
-            Err(Failure::usage(format!(
-                "--root \"{name}\" is not a directory"
-            )))
+        let refuse = |cause: &dyn std::fmt::Display| {
+            Failure::usage(format!("cannot use --root \"{name}\": {cause}"))
+        };
+        match std::fs::metadata(root) {
+            Ok(facts) if facts.is_dir() => {
+                std::path::absolute(root).map_err(|cause| refuse(&cause))
+            }
+            Ok(_) => Err(refuse(&"not a directory")),
+            Err(cause) => Err(refuse(&cause)),
         }
     };
-    roots.iter().map(canonical).collect()
+    roots.iter().map(absolute).collect()
 }
 
 #[cfg(test)]
@@ -172,8 +184,17 @@ mod tests {
 
     #[test]
     fn a_bound_key_is_for_serve_alone() {
-        for command in ["", "  ", "hasync serve", "/opt/hasync serve", "sudo hasync serve --root /"] {
-            assert!(check_original_command(command.as_bytes()).is_ok(), "{command}");
+        for command in [
+            "",
+            "  ",
+            "hasync serve",
+            "/opt/hasync serve",
+            "sudo hasync serve --root /",
+        ] {
+            assert!(
+                check_original_command(command.as_bytes()).is_ok(),
+                "{command}"
+            );
         }
         for command in ["ls -l", "serve", "rsync --server .", "sh -c reserve"] {
             let failure = check_original_command(command.as_bytes()).unwrap_err();
@@ -183,14 +204,18 @@ mod tests {
     }
 
     #[test]
-    fn roots_must_be_directories_and_lose_their_symlinks() {
+    fn roots_must_be_directories_and_become_absolute() {
         let dir = tempfile::tempdir().unwrap();
-        let real = dir.path().canonicalize().unwrap();
-        std::fs::create_dir(real.join("d")).unwrap();
-        std::fs::write(real.join("f"), "").unwrap();
-        std::os::unix::fs::symlink("d", real.join("l")).unwrap();
-        assert_eq!(roots(&[real.join("l")]).unwrap(), [real.join("d")]);
-        assert!(roots(&[real.join("f")]).unwrap_err().message.contains("not a directory"));
-        assert!(roots(&[real.join("none")]).unwrap_err().message.contains("none"));
+        std::fs::write(dir.path().join("f"), "").unwrap();
+        assert_eq!(roots(&[dir.path().to_owned()]).unwrap(), [dir.path()]);
+        assert!(
+            roots(&[".".into()])
+                .unwrap()
+                .iter()
+                .all(|root| root.is_absolute())
+        );
+        let refusal = |name| roots(&[dir.path().join(name)]).unwrap_err().message;
+        assert!(refusal("f").contains("not a directory"));
+        assert!(refusal("none").contains("none"));
     }
 }

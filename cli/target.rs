@@ -85,7 +85,9 @@ fn parse_target(operand: &OsStr) -> Result<Target, Failure> {
         )));
     }
     let Some(colon) = host_colon(bytes) else {
-        return Ok(Target::Local(bytes.to_vec()));
+        // To the receiving half a leading ~ is the home directory; here a shell has seen it already.
+        let prefix: &[u8] = if bytes.starts_with(b"~") { b"./" } else { b"" };
+        return Ok(Target::Local([prefix, bytes].concat()));
     };
     let (login, path) = (
         bytes.get(..colon).unwrap_or(bytes),
@@ -123,16 +125,17 @@ fn parse_target(operand: &OsStr) -> Result<Target, Failure> {
             "no user before the @ in \"{name}\""
         )));
     }
-    let path = from_login_directory(path).ok_or_else(|| {
-        Failure::usage(format!(
-            "~USER in \"{name}\" is not expanded; write the \
-            path from /, or ~/ for the directory that the login starts in"
-        ))
-    })?;
+    if path.starts_with(b"~") && !matches!(path, [b'~'] | [b'~', b'/', ..]) {
+        // No shell runs there that would expand it.
+        return Err(Failure::usage(format!(
+            "~USER in \"{name}\" is not expanded; write the path from /, or ~/ for the directory \
+             that the login starts in"
+        )));
+    }
     Ok(Target::Remote {
         user,
         host: host.to_owned(),
-        path,
+        path: path.to_vec(),
     })
 }
 
@@ -157,24 +160,6 @@ fn host_colon(bytes: &[u8]) -> Option<usize> {
     }
     let colon = bytes.iter().position(|&byte| byte == b':')?;
     (!bytes.get(..colon)?.contains(&b'/')).then_some(colon)
-}
-
-/// `~` is what a remote shell would have made of it: no shell runs here, and a session starts in
-/// the login directory. `None` for another user's directory.
-fn from_login_directory(path: &[u8]) -> Option<Vec<u8>> {
-    let path = match path {
-        b"" | b"~" | b"~/" => b".",
-        [b'~', b'/', rest @ ..] => {
-            let slashes = rest.iter().take_while(|&&byte| byte == b'/').count();
-            match rest.get(slashes..) {
-                None | Some([]) => b".",
-                Some(rest) => rest,
-            }
-        }
-        [b'~', ..] => return None,
-        path => path,
-    };
-    Some(path.to_vec())
 }
 
 #[cfg(test)]
@@ -228,17 +213,16 @@ mod tests {
     #[test]
     fn ipv6_addresses_stand_in_brackets() {
         assert_eq!(target("[fd00::2]:/srv"), remote(None, "fd00::2", "/srv"));
-        assert_eq!(target("root@[::1]:"), remote(Some("root"), "::1", "."));
+        assert_eq!(target("root@[::1]:"), remote(Some("root"), "::1", ""));
     }
 
     #[test]
-    fn the_login_directory_is_where_paths_start() {
-        for path in ["b:", "b:~", "b:~/", "b:~//"] {
-            assert_eq!(target(path), remote(None, "b", "."), "{path}");
-        }
-        assert_eq!(target("b:~/html/"), remote(None, "b", "html/"));
-        assert_eq!(target("b:x~"), remote(None, "b", "x~"));
+    fn only_the_login_users_home_is_known() {
+        assert_eq!(target("b:~/html/"), remote(None, "b", "~/html/"));
+        assert_eq!(target("b:~"), remote(None, "b", "~"));
+        assert_eq!(target("b:"), remote(None, "b", ""));
         assert!(refusal(&["a", "b:~www/x"]).contains("~USER"));
+        assert_eq!(target("~/x"), local("./~/x"));
     }
 
     #[test]
