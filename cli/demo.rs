@@ -12,7 +12,7 @@ use hasync_engine::{self as engine, Change, Duplex, Observer, Options, Summary, 
 use hasync_transport::Traffic;
 
 use crate::args::DemoArgs;
-use crate::exit::{Exit, Failure};
+use crate::exit::{self, Exit, Failure};
 use crate::numbers::commas;
 use crate::out::{self, Out};
 use crate::reach::{self, Reach};
@@ -200,5 +200,8 @@ fn differ(differences: &[String]) -> Failure {
 }
 
 fn file_error(what: &str, cause: &std::io::Error) -> Failure {
-    Failure::new(Exit::FileIo, format!("cannot {what}: {cause}"))
+    Failure::new(
+        Exit::FileIo,
+        format!("cannot {what}: {}", exit::cause(cause)),
+    )
 }

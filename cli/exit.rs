@@ -4,6 +4,7 @@
 //! the conventions of `sysexits.h` and numbers of our own.
 
 use std::fmt;
+use std::io;
 use std::process::ExitCode;
 
 use hasync_engine as engine;
@@ -121,6 +122,21 @@ impl From<transport::Error> for Failure {
     }
 }
 
+/// The cause of a failed call in the words of the system, fit for the end of a line: first letter
+/// small, and without the number that Rust adds.
+pub(crate) fn cause(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or(&text);
+    let mut chars = text.chars();
+    match (chars.next(), chars.as_str()) {
+        // "I/O" and the like keep their capitals.
+        (Some(first), rest) if rest.starts_with(|next: char| next.is_lowercase()) => {
+            first.to_lowercase().chain(rest.chars()).collect()
+        }
+        _ => text.to_owned(),
+    }
+}
+
 /// How a push that ran to its end leaves, and the line that says so. An error that admins must
 /// not miss outranks one that cures itself: partial, then vanished, then the delete limit.
 pub(crate) fn of_summary(summary: &engine::Summary) -> (Exit, Option<String>) {
@@ -189,6 +205,15 @@ mod tests {
             let line = of_summary(&summary).1.unwrap_or_default();
             assert!(line.ends_with(&format!("(exit {code})")), "{line}");
         }
+    }
+
+    #[test]
+    fn a_cause_is_told_without_its_number() {
+        assert_eq!(
+            cause(&io::Error::from_raw_os_error(2)),
+            "no such file or directory"
+        );
+        assert_eq!(cause(&io::Error::other("I/O stopped")), "I/O stopped");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use hasync_engine::filter::{Filter, FilterRule, Sense};
 
 use crate::args::FilterWord;
 use crate::escape::escape;
-use crate::exit::{Exit, Failure};
+use crate::exit::{self, Exit, Failure};
 
 /// The most bytes read from one file of patterns.
 const MAX_FILE_LEN: u64 = 16 * 1024 * 1024;
@@ -41,7 +41,10 @@ fn add_file(filter: &mut Filter, sense: Sense, file: &Path) -> Result<(), Failur
     let contents = read(file).map_err(|cause| {
         Failure::new(
             Exit::FileIo,
-            format!("cannot read \"{name}\" of {option}: {cause}"),
+            format!(
+                "cannot read \"{name}\" of {option}: {}",
+                exit::cause(&cause)
+            ),
         )
     })?;
     filter

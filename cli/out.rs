@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::escape::defuse;
-use crate::exit::{Exit, Failure};
+use crate::exit::{self, Exit, Failure};
 
 /// Longest time that lines of a running push stay in the buffer when new ones come.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(200);
@@ -84,7 +84,10 @@ impl Out {
         match state.failure.take() {
             Some(cause) if cause.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(
                 Exit::FileIo,
-                format!("cannot write the report to standard output: {cause}"),
+                format!(
+                    "cannot write the report to standard output: {}",
+                    exit::cause(&cause)
+                ),
             )),
             _ => Ok(()),
         }

@@ -5,14 +5,16 @@ use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hasync_engine::{self as engine, Duplex, ServePolicy};
-use hasync_transport::{self as transport, Link, ssh};
+use hasync_transport::ssh::server::{self, PeerInfo, ServerOptions};
+use hasync_transport::{self as transport, Link};
 
 use crate::args::ServeArgs;
 use crate::escape::{defuse, escape};
-use crate::exit::{Exit, Failure};
+use crate::exit::{self, Exit, Failure};
 use crate::out::Out;
 use crate::reach;
 
@@ -81,47 +83,43 @@ impl Service {
         authorized_keys: &Path,
         host_key: &Path,
     ) -> Result<Exit, Failure> {
-        let options = ssh::server::ServerOptions {
-            address,
-            authorized_keys: authorized_keys.to_owned(),
-            host_keys: vec![host_key.to_owned()],
-            ..ssh::server::ServerOptions::default()
+        let out = Out::stdout();
+        let (log, session_log) = (out.clone(), out.clone());
+        let options = ServerOptions {
+            log: Arc::new(move |line| say(&log, line)),
+            ..ServerOptions::new(address, authorized_keys.to_owned(), host_key.to_owned())
         };
         let roots = shown_roots(&self.policy.roots);
-        let out = Out::stdout();
-        let log = out.clone();
-        let handler = move |link, peer: ssh::server::PeerInfo| self.session(link, &peer, &log);
-        let server = ssh::server::listen(options, handler)?;
+        let handler = move |link, peer| self.session(link, &peer, &session_log);
+        let server = server::listen(options, handler)?;
+        let key = escape(host_key.as_os_str().as_bytes());
         say(
             &out,
             &format!(
-                "listening on {}, {roots}, host key {}",
-                server.local_addr(),
-                server.fingerprint()
+                "listening on {}, {roots}, host key {key}",
+                server.local_addr()
             ),
         );
-        server.wait()?;
+        server.wait();
         Ok(Exit::Ok)
     }
 
     /// One push of a peer that logged in; gives the exit status that its side is told.
-    fn session(&self, link: Link, peer: &ssh::server::PeerInfo, log: &Out) -> u32 {
-        let who = format!("{} from {}", peer.user, peer.address);
-        say(log, &format!("session of {who} began"));
+    fn session(&self, link: Link, peer: &PeerInfo, log: &Out) -> u32 {
+        // Who it is, the log of the login has just said.
+        let address = peer.address;
+        say(log, &format!("{address}: push began"));
         match self.serve(link) {
             Ok(()) => {
-                say(log, &format!("session of {who} ended"));
+                say(log, &format!("{address}: push ended"));
                 Exit::Ok as u32
             }
-            Err(failure) => {
+            Err(Failure { exit, message }) => {
                 say(
                     log,
-                    &format!(
-                        "session of {who} ended: {} (exit {})",
-                        failure.message, failure.exit
-                    ),
+                    &format!("{address}: push ended: {message} (exit {exit})"),
                 );
-                failure.exit as u32
+                exit as u32
             }
         }
     }
@@ -162,14 +160,15 @@ fn check_original_command(command: &[u8]) -> Result<(), Failure> {
 fn roots(roots: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let absolute = |root: &PathBuf| {
         let name = escape(root.as_os_str().as_bytes());
-        let refuse = |cause: &dyn std::fmt::Display| {
+        let refuse = |cause: &std::io::Error| {
+            let cause = exit::cause(cause);
             Failure::usage(format!("cannot use --root \"{name}\": {cause}"))
         };
         match std::fs::metadata(root) {
             Ok(facts) if facts.is_dir() => {
                 std::path::absolute(root).map_err(|cause| refuse(&cause))
             }
-            Ok(_) => Err(refuse(&"not a directory")),
+            Ok(_) => Err(refuse(&std::io::ErrorKind::NotADirectory.into())),
             Err(cause) => Err(refuse(&cause)),
         }
     };
