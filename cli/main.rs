@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         Typed::Demo(args) => demo::run(&args),
         Typed::Help(text, exit) => out::help(&text, exit),
     });
+    signals::stop_if_leaving();
     match outcome {
         Ok(exit) => exit.into(),
         Err(failure) => {

@@ -9,12 +9,14 @@ use std::time::{Duration, Instant};
 
 use crate::escape::defuse;
 use crate::exit::{self, Exit, Failure};
+use crate::signals;
 
 /// Longest time that lines of a running push stay in the buffer when new ones come.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(200);
 
 /// One line on standard error, with our name in front.
 pub(crate) fn error(message: &str) {
+    signals::stop_if_leaving();
     // With standard error closed there is nobody left to tell.
     let _ = writeln!(io::stderr(), "hasync: {}", defuse(message));
 }

@@ -131,7 +131,9 @@ pub(crate) fn explain(error: engine::Error, control: Box<dyn Control>, target: &
         Ok(finish) => blame_far_end(&failure, &finish, target),
         Err(cause) => {
             let cause = Failure::from(cause);
-            if cause.exit == Exit::Stream {
+            if failure.message.contains(&cause.message) {
+                failure
+            } else if cause.exit == Exit::Stream {
                 failure.message = format!("{}; {}", failure.message, cause.message);
                 failure
             } else {
@@ -146,16 +148,18 @@ fn blame_far_end(failure: &Failure, finish: &Finish, target: &Target) -> Failure
         Target::Local(_) => "the receiving half",
         Target::Remote { host, .. } => host,
     };
-    // A link that ended before its first byte has said all this itself.
-    let said = last_words(&finish.stderr_tail)
-        .filter(|words| !failure.message.contains(words))
-        .map_or_else(String::new, |words| format!("; {place} said: {words}"));
+    let words = last_words(&finish.stderr_tail);
+    let quote = |words| format!("; {place} said: {words}");
     if finish.exit_code == Some(127) {
+        let said = words.map(quote).unwrap_or_default();
         let message = format!(
             "hasync not found on {place}; install it there, or name it with --remote-bin{said}"
         );
         return Failure::new(Exit::NotFound, message);
     }
+    // A link that ended before its first byte has said all this itself.
+    let words = words.filter(|words| !failure.message.contains(words));
+    let said = words.map(quote).unwrap_or_default();
     let end = match (&finish.signal, finish.exit_code) {
         (Some(signal), _) if !failure.message.contains(signal) => {
             format!("; it was ended by signal {signal}")

@@ -1,11 +1,18 @@
 //! Leaving on SIGINT, SIGTERM and SIGHUP with one line and exit 20. What is committed stays,
 //! what is staged stays for the next push to go on from.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use nix::sys::signal::{SigSet, Signal};
 
 use crate::exit::{Exit, Failure};
+
+/// Set when a signal has come and the process is about to leave.
+static LEAVING: AtomicBool = AtomicBool::new(false);
+
+/// The thread that says so, and leaves.
+const THREAD_NAME: &str = "signals";
 
 /// From now on these signals run `cleanup` and end the process. To be called before any other
 /// thread starts, since threads inherit the mask. Children do not: the standard library clears
@@ -24,15 +31,24 @@ pub(crate) fn exit_on_signal(cleanup: impl FnOnce(Signal) + Send + 'static) -> R
     set.thread_block()
         .map_err(|cause| failed(cause.to_string()))?;
     thread::Builder::new()
-        .name("signals".to_owned())
+        .name(THREAD_NAME.to_owned())
         .spawn(move || {
             if let Ok(signal) = set.wait() {
+                LEAVING.store(true, Ordering::SeqCst);
                 cleanup(signal);
                 std::process::exit(Exit::Signal as i32);
             }
         })
         .map_err(|cause| failed(cause.to_string()))?;
     Ok(())
+}
+
+/// Stops a thread for good if a signal has come: whatever it has to say now is a consequence of
+/// that, and the exit code is decided.
+pub(crate) fn stop_if_leaving() {
+    while LEAVING.load(Ordering::SeqCst) && thread::current().name() != Some(THREAD_NAME) {
+        thread::park();
+    }
 }
 
 /// The signals that whoever started us had set to be ignored, one bit each.
