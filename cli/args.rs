@@ -216,7 +216,7 @@ pub(crate) struct PushArgs {
     /// Host keys to trust, in place of ~/.ssh/known_hosts
     #[arg(long, value_name = "FILE", help_heading = REACH)]
     pub(crate) known_hosts: Option<PathBuf>,
-    /// The hasync program on the other host
+    /// The hasync program there
     #[arg(long, value_name = "PATH", visible_alias = "rsync-path", help_heading = REACH)]
     #[arg(default_value = "hasync")]
     pub(crate) remote_bin: OsString,
@@ -268,7 +268,7 @@ pub(crate) struct ServeArgs {
     /// Drop a peer that is silent for SECONDS; 0 is the built-in limit
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout: Option<u32>,
-    /// Be an SSH server that offers nothing but this; port 0 takes a free one
+    /// Be an SSH server that offers this alone; port 0 takes a free one
     #[arg(long, value_name = "ADDR:PORT", requires_all = ["root", "authorized_keys", "host_key"])]
     pub(crate) listen: Option<SocketAddr>,
     /// Public keys that may log in, as in OpenSSH's file of that name

@@ -85,7 +85,7 @@ fn parse_target(operand: &OsStr) -> Result<Target, Failure> {
         )));
     }
     let Some(colon) = host_colon(bytes) else {
-        // To the receiving half a leading ~ is the home directory; here a shell has seen it already.
+        // To the receiving half a leading ~ is the home directory; here a shell has seen to that.
         let prefix: &[u8] = if bytes.starts_with(b"~") { b"./" } else { b"" };
         return Ok(Target::Local([prefix, bytes].concat()));
     };
