@@ -152,7 +152,7 @@ fn link_taken_down() {
 #[test]
 fn terminate_signal_ends_with_code_20() {
     let upgrade = Upgrade::new();
-    let push = Hasync::push(&["-a"])
+    let push = Hasync::push(&["-a", "--delete"])
         .arg(upgrade.from())
         .arg(upgrade.target());
     let mut running = push.start();

@@ -99,7 +99,7 @@ fn hasync_missing_on_the_peer() {
 #[test]
 fn rsh_that_fails() {
     push_to(&words(&["-e", "false"]), "host:/tmp/x").expect_error(12, &[]);
-    push_to(&words(&["-e", "/no/such/rsh"]), "host:/tmp/x").expect(127);
+    push_to(&words(&["-e", "/no/such/rsh"]), "host:/tmp/x").expect_error(78, &["/no/such/rsh"]);
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn peer_that_speaks_garbage() {
 
 #[test]
 fn peer_of_another_program() {
-    let rsh = FakeRsh::with_script("exec rsync --server -logDtpre.iLsfxCIvu . /tmp/x");
+    let rsh = FakeRsh::with_script("exec rsync --server -logDtpre.iLsfxCIvu . /tmp/x 2>/dev/null");
     push_to(&rsh.options(), "host:/tmp/x").expect_error(12, &[]);
 }
 
@@ -132,7 +132,11 @@ fn peer_of_another_program() {
 #[test]
 fn answer_that_ends_at_any_byte() {
     cut_at_many_places("answer cut after N bytes", |limit| {
-        format!("sh -c \"$*\" | head -c {limit}; cat >/dev/null")
+        // dd passes every byte on at once, as head does not, and alone holds our stdout.
+        format!(
+            "mkfifo \"$0.fifo\"; dd bs=1 count={limit} status=none <\"$0.fifo\" & \
+             exec sh -c \"$*\" >\"$0.fifo\""
+        )
     });
 }
 
@@ -140,7 +144,7 @@ fn answer_that_ends_at_any_byte() {
 #[test]
 fn request_that_ends_at_any_byte() {
     cut_at_many_places("request cut after N bytes", |limit| {
-        format!("head -c {limit} | sh -c \"$*\"")
+        format!("dd bs=1 count={limit} status=none | sh -c \"$*\"")
     });
 }
 

@@ -73,7 +73,7 @@ fn check(seed: u64, verbose: bool) -> String {
         case.make_target(&trees.path(name));
     }
     let Some(expected) = run_rsync(&case, &sources, &trees) else {
-        println!("seed {seed}: rsync hung, nothing to compare with");
+        println!("seed {seed}: rsync hung or broke, nothing to compare with");
         return String::new();
     };
     let before = Snapshot::of(&trees.path("by-hasync"));
@@ -88,26 +88,27 @@ fn check(seed: u64, verbose: bool) -> String {
         let (dry, real) = (format!("{dry}"), format!("{real}"));
         writeln!(out, "-n differs from the real run:\n{dry}--- real\n{real}").unwrap();
     }
-    out += &compare_runs(&expected, &real);
+    out += &compare_runs(&case, &before, &expected, &real);
     out += &compare_trees(&case, &trees);
     if out.is_empty() && expected.code == 0 {
         out += &compare_second_runs(&case, &sources, &trees);
     }
-    if verbose || !out.is_empty() {
-        for (index, spec) in case.sources.iter().enumerate() {
-            write!(out, "  source {index}:\n{}", generate::listing(spec)).unwrap();
-        }
-        write!(out, "  target:\n{}", generate::listing(&case.target)).unwrap();
-        writeln!(out, "  options: {:?} sources {sources:?}", case.options).unwrap();
-    }
     if verbose {
-        println!("{out}\nrsync {expected}\nhasync {real}");
+        println!("rsync {expected}\nhasync {real}");
+        for (index, spec) in case.sources.iter().enumerate() {
+            println!("source {index}:\n{}", generate::listing(spec));
+        }
+        println!("target:\n{}", generate::listing(&case.target));
     }
-    if out.starts_with("  source") {
-        String::new()
-    } else {
-        out
+    if out.is_empty() {
+        return out;
     }
+    let slash = if case.slash { "with" } else { "without" };
+    let sources = sources.len();
+    format!(
+        "{out}options {:?}, {sources} sources {slash} a slash\n",
+        case.options
+    )
 }
 
 /// What rsync printed and left, with the deviations that its command line can express.
@@ -136,6 +137,9 @@ fn run_rsync(case: &Case, sources: &[String], trees: &TempTree) -> Option<Expect
     let said = |run: &Finished| run.stderr.contains("Deletions stopped due to --max-delete");
     let stopped = said(&run(false, &["-n"])?);
     let done = run(stopped, &[])?;
+    if deviations::rsync_broke(&done) {
+        return None;
+    }
     let code = deviations::exit_code(done.code, stopped);
     Some(Expected {
         code,
@@ -171,7 +175,7 @@ fn comparable(run: &Finished) -> Vec<Vec<u8>> {
     lines
 }
 
-fn compare_runs(expected: &Expected, real: &Finished) -> String {
+fn compare_runs(case: &Case, before: &Snapshot, expected: &Expected, real: &Finished) -> String {
     let mut out = String::new();
     if real.code != expected.code {
         writeln!(
@@ -181,7 +185,8 @@ fn compare_runs(expected: &Expected, real: &Finished) -> String {
         )
         .unwrap();
     }
-    out + &compare_lines(&expected.lines, &comparable(real))
+    let forgive = |lines| deviations::without_owner_letters(case, before, lines);
+    out + &compare_lines(&forgive(expected.lines.clone()), &forgive(comparable(real)))
 }
 
 fn compare_lines(expected: &[Vec<u8>], ours: &[Vec<u8>]) -> String {
@@ -222,8 +227,9 @@ fn compare_second_runs(case: &Case, sources: &[String], trees: &TempTree) -> Str
     let Some(expected) = run_rsync(case, sources, trees) else {
         return String::new();
     };
+    let before = Snapshot::of(&trees.path("by-hasync"));
     let second = run_hasync(case, sources, trees, &[]);
-    let out = compare_runs(&expected, &second);
+    let out = compare_runs(case, &before, &expected, &second);
     if out.is_empty() {
         out
     } else {
