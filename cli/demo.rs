@@ -8,7 +8,7 @@ mod tree;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use hasync_engine::{self as engine, Change, Duplex, Observer, Options, Summary, Warning};
+use hasync_engine::{self as engine, Change, Duplex, Note, Observer, Options, Summary, Warning};
 use hasync_transport::Traffic;
 
 use crate::args::DemoArgs;
@@ -139,7 +139,7 @@ impl Observer for Counter {
         out::error(&warning.message);
     }
 
-    fn note(&mut self, _note: &str) {}
+    fn note(&mut self, _note: &Note<'_>) {}
 }
 
 /// One line of the table.

@@ -3,9 +3,9 @@
 
 use std::time::Instant;
 
-use hasync_engine::{Action, Change, Observer, Progress, Summary, Warning};
+use hasync_engine::{Action, Change, Note, Observer, Progress, Summary, Warning};
 
-use crate::escape::{defuse, escape};
+use crate::escape::escape;
 use crate::itemize::{itemized, kept, named};
 use crate::out::{self, Out};
 use crate::progress::Meter;
@@ -128,15 +128,23 @@ impl Observer for Report {
         self.tell(&warning.message);
     }
 
-    fn note(&mut self, note: &str) {
+    fn note(&mut self, note: &Note<'_>) {
         if self.style.quiet {
             return;
         }
-        if note.starts_with("skipping ") {
-            self.line(defuse(note).as_bytes().to_vec());
-        } else {
-            self.tell(note);
-        }
+        let line = match note {
+            Note::SkippedDir(path) => format!("skipping directory {}", escape(path)),
+            Note::SkippedNonRegular(path) => {
+                format!("skipping non-regular file \"{}\"", escape(path))
+            }
+            Note::NotEmpty(path) => {
+                format!("cannot delete non-empty directory: {}", escape(path))
+            }
+            Note::OwnersNotKept => {
+                return self.tell("the receiver does not run as root: owners are not kept");
+            }
+        };
+        self.line(line.into_bytes());
     }
 
     fn progress(&mut self, progress: &Progress<'_>) {
@@ -177,7 +185,7 @@ mod tests {
         let out = caught.out();
         let mut report = Report::begin(out.clone(), style, b"/dst/");
         report.created_root();
-        report.note("skipping non-regular file \"dev\"");
+        report.note(&Note::SkippedNonRegular(b"dev"));
         let new = Differences {
             new: true,
             ..Differences::default()
