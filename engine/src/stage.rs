@@ -10,7 +10,9 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RawDir, flock, mkdirat, openat, unlinkat};
+use rustix::fs::{
+    AtFlags, FlockOperation, Mode, OFlags, RawDir, fchmod, fchown, flock, mkdirat, openat, unlinkat,
+};
 use rustix::io::Errno;
 
 use crate::fs::{DirId, Root, dir_id, remove_tree};
@@ -167,6 +169,10 @@ fn try_make(holder: &OwnedFd, session: &[u8]) -> rustix::io::Result<OwnedFd> {
     mkdir_if_missing(&stage, session)?;
     let fd = open_private(&stage, session)?;
     flock(&fd, FlockOperation::LockExclusive)?;
+    // A setgid directory passes its group on to what is made in it: not to what is staged here and
+    // belongs elsewhere.
+    fchown(&fd, None, Some(rustix::process::getegid()))?;
+    fchmod(&fd, Mode::RWXU)?;
     // A cleaner may have removed it before it was locked.
     open_private(&stage, session)?;
     Ok(fd)

@@ -29,7 +29,7 @@ pub(super) struct DirState {
     /// Content asked for and not arrived: position, and what the target has there now.
     pub(super) wanted: HashMap<u32, Wanted>,
     pub(super) phase: Phase,
-    /// The group that new entries inherit here, if groups are not kept.
+    /// The group that new entries inherit here: set if the directory is setgid.
     pub(super) inherited_gid: Option<u32>,
 }
 
@@ -204,9 +204,10 @@ impl Receiver {
         Ok(Some(local))
     }
 
-    /// Where groups are not kept, a setgid directory passes its own on; staging would lose that.
+    /// The group that a setgid directory passes on, as the kernel does to what is made in it;
+    /// staging would lose that.
     pub(super) fn inherited_gid(&self, dir: &RelPath) -> Option<u32> {
-        if self.options.group {
+        if self.options.group && self.options.perms {
             return None;
         }
         let fd = self.root.as_ref()?.open_dir(dir).ok()?;

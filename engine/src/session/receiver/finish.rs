@@ -70,6 +70,10 @@ impl Receiver {
         let count = doomed.entries.len() as u64;
         if self.options.max_delete.is_some_and(|max| count > max) {
             self.say(&ToSender::DeletionsStopped { count })?;
+            for found in &in_the_way {
+                let shown = root.shown(&found.path);
+                self.warn(format!("did not replace the directory {shown}: --max-delete"))?;
+            }
             return Ok(in_the_way.into_iter().map(|found| found.path).collect());
         }
         self.tell_doomed(&root, doomed)?;

@@ -67,7 +67,7 @@ impl Receiver {
             Ok((staged, fd, attrs)) => {
                 let mut state = DirState::new(path, Phase::New { staged, fd, attrs });
                 let setgid = attrs.mode.is_some_and(|mode| mode & 0o2000 != 0);
-                if setgid && !self.options.group {
+                if setgid {
                     state.inherited_gid = attrs
                         .gid
                         .or_else(|| Some(rustix::process::getegid().as_raw()));
