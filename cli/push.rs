@@ -21,8 +21,8 @@ pub(crate) fn run(args: &PushArgs) -> Result<Exit, Failure> {
     signals::exit_on_signal(move |signal| {
         interrupted.flush();
         out::error(&format!(
-            "interrupted by {signal}; the destination has no half-written entry, the next push \
-             goes on from here (exit {})",
+            "interrupted by {signal}; no entry is half-written, push again to complete the mirror \
+             (exit {})",
             Exit::Signal
         ));
     })?;

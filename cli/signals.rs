@@ -1,8 +1,10 @@
 //! Leaving on SIGINT, SIGTERM and SIGHUP with one line and exit 20. What is committed stays,
-//! what is staged stays for the next push to go on from.
+//! what is staged goes with the receiving half, or with the next push.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
 
@@ -11,13 +13,53 @@ use crate::exit::{Exit, Failure};
 /// Set when a signal has come and the process is about to leave.
 static LEAVING: AtomicBool = AtomicBool::new(false);
 
-/// The thread that says so, and leaves.
+/// The threads that say so, and leave.
 const THREAD_NAME: &str = "signals";
 
-/// From now on these signals run `cleanup` and end the process. To be called before any other
-/// thread starts, since threads inherit the mask. Children do not: the standard library clears
-/// it for them.
+/// The longest that leaving takes: what reads our output may have stopped reading.
+const LEAVING_LIMIT: Duration = Duration::from_secs(10);
+
+/// From now on these signals run `cleanup` and end the process; a second one does not wait for
+/// it. To be called before any other thread starts, since threads inherit the mask. Children do
+/// not: the standard library clears it for them.
 pub(crate) fn exit_on_signal(cleanup: impl FnOnce(Signal) + Send + 'static) -> Result<(), Failure> {
+    let set = signals_to_heed();
+    set.thread_block().map_err(|cause| cannot(&cause))?;
+    let wait = move || {
+        let Ok(signal) = set.wait() else { return };
+        LEAVING.store(true, Ordering::SeqCst);
+        let cleaned = spawn(move || {
+            cleanup(signal);
+            leave();
+        });
+        let timed = spawn(|| {
+            thread::sleep(LEAVING_LIMIT);
+            leave();
+        });
+        if cleaned.is_ok() && timed.is_ok() {
+            let _ = set.wait();
+        }
+        leave();
+    };
+    spawn(wait).map_err(|cause| cannot(&cause))
+}
+
+fn spawn(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new()
+        .name(THREAD_NAME.to_owned())
+        .spawn(work)
+        .map(drop)
+}
+
+fn leave() {
+    std::process::exit(Exit::Signal as i32);
+}
+
+fn cannot(cause: &dyn std::fmt::Display) -> Failure {
+    Failure::new(Exit::FileIo, format!("cannot wait for signals: {cause}"))
+}
+
+fn signals_to_heed() -> SigSet {
     let ignored = ignored_signals();
     let mut set = SigSet::empty();
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
@@ -26,21 +68,7 @@ pub(crate) fn exit_on_signal(cleanup: impl FnOnce(Signal) + Send + 'static) -> R
             set.add(signal);
         }
     }
-    let failed =
-        |cause: String| Failure::new(Exit::FileIo, format!("cannot wait for signals: {cause}"));
-    set.thread_block()
-        .map_err(|cause| failed(cause.to_string()))?;
-    thread::Builder::new()
-        .name(THREAD_NAME.to_owned())
-        .spawn(move || {
-            if let Ok(signal) = set.wait() {
-                LEAVING.store(true, Ordering::SeqCst);
-                cleanup(signal);
-                std::process::exit(Exit::Signal as i32);
-            }
-        })
-        .map_err(|cause| failed(cause.to_string()))?;
-    Ok(())
+    set
 }
 
 /// Stops a thread for good if a signal has come: whatever it has to say now is a consequence of
