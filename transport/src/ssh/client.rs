@@ -382,6 +382,16 @@ pub(crate) fn lost(name: &str, when: &str, error: &russh::Error, stall_limit: Du
     }
 }
 
+impl Callbacks {
+    fn admit(&self, admitted: bool) -> Result<(), Failure> {
+        if admitted {
+            return Ok(());
+        }
+        let what = format!("{}: sends more than is read: cut off", self.name);
+        Err(Failure::Own(Error::new(ErrorKind::Closed, what)))
+    }
+}
+
 impl Handler for Callbacks {
     type Error = Failure;
 
@@ -398,8 +408,7 @@ impl Handler for Callbacks {
     }
 
     async fn data(&mut self, _: ChannelId, data: &[u8], _: &mut Session) -> Result<(), Failure> {
-        self.state.arrived(data.len()).await;
-        Ok(())
+        self.admit(self.state.arrived(data.len()).await)
     }
 
     async fn extended_data(
@@ -412,8 +421,7 @@ impl Handler for Callbacks {
         if code == 1 {
             self.state.stderr(data);
         }
-        self.state.queued(data.len()).await;
-        Ok(())
+        self.admit(self.state.queued(data.len()).await)
     }
 
     async fn exit_status(

@@ -399,10 +399,10 @@ impl Handler for Callbacks {
     }
 
     async fn data(&mut self, id: ChannelId, data: &[u8], _: &mut Session) -> Result<(), Failure> {
-        if let Some(state) = self.state(id) {
-            state.arrived(data.len()).await;
+        match self.state(id) {
+            Some(state) if !state.arrived(data.len()).await => Err(TOO_MUCH),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     async fn extended_data(
@@ -412,10 +412,10 @@ impl Handler for Callbacks {
         data: &[u8],
         _: &mut Session,
     ) -> Result<(), Failure> {
-        if let Some(state) = self.state(id) {
-            state.queued(data.len()).await;
+        match self.state(id) {
+            Some(state) if !state.queued(data.len()).await => Err(TOO_MUCH),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     async fn channel_close(&mut self, id: ChannelId, _: &mut Session) -> Result<(), Failure> {
@@ -527,6 +527,7 @@ impl Control for ServerControl {
     }
 }
 
+const TOO_MUCH: Failure = Failure::Own("sends more than is read: cut off");
 /// Channel requests of one channel; an OpenSSH client sends one for each variable of `SendEnv`.
 const REQUESTS_MAX: usize = 256;
 /// Exit status of a command whose handler panicked: "internal software error".

@@ -2,12 +2,14 @@
 //! channel lives, how the far end ended, and how much the blocking side still has to read.
 //!
 //! russh opens the receive window when data arrives, not when it is read, so a reader that falls
-//! behind has to slow the session down. It is slowed, not stopped: a stopped session would answer
-//! no keepalive, and a standby busy flushing its disk would be taken for dead. Beyond
-//! [`BACKLOG_LEN`] each packet waits up to [`BACKLOG_WAIT`], beyond [`BACKLOG_MAX_LEN`] without end.
+//! behind has to slow the session down. But the session must go on: it has keepalives to answer,
+//! or a standby busy flushing its disk would be taken for dead, and it has to send what the reader
+//! may be waiting to get rid of before it reads again. So beyond [`BACKLOG_LEN`] each packet waits
+//! up to [`BACKLOG_WAIT`], or until there is something to send; beyond [`BACKLOG_MAX_LEN`] it waits
+//! without end, and a peer that pushes that much at an end which is only sending is cut off.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -48,7 +50,12 @@ pub(crate) struct ChannelState {
     received: AtomicU64,
     /// Negative for a moment when the reader is faster than the account.
     backlog: AtomicI64,
-    drained: Notify,
+    /// Something changed that a waiting packet may go on for.
+    changed: Notify,
+    /// Writers that are handing data over.
+    sending: AtomicUsize,
+    /// Packets that may pass because something was handed over.
+    turns: AtomicU32,
     reader_gone: AtomicBool,
     io_timeout_ms: AtomicU64,
 }
@@ -61,7 +68,9 @@ impl ChannelState {
             end: Mutex::default(),
             received: AtomicU64::new(0),
             backlog: AtomicI64::new(0),
-            drained: Notify::new(),
+            changed: Notify::new(),
+            sending: AtomicUsize::new(0),
+            turns: AtomicU32::new(0),
             reader_gone: AtomicBool::new(false),
             io_timeout_ms: AtomicU64::new(0),
         })
@@ -99,47 +108,72 @@ impl ChannelState {
     }
 
     /// Accounts for a data packet that was put before the reader, and waits as described above.
-    pub(crate) async fn arrived(&self, data_len: usize) {
+    /// False if the peer is to be cut off.
+    pub(crate) async fn arrived(&self, data_len: usize) -> bool {
         self.received.fetch_add(data_len as u64, Ordering::Relaxed);
-        self.queued(data_len).await;
+        self.queued(data_len).await
     }
 
     /// The same for a packet of another stream: the reader passes over it.
-    pub(crate) async fn queued(&self, data_len: usize) {
+    pub(crate) async fn queued(&self, data_len: usize) -> bool {
         let cost = packet_cost(data_len);
         let backlog = self.backlog.fetch_add(cost, Ordering::AcqRel) + cost;
         if backlog <= BACKLOG_LEN {
-            return;
+            return true;
         }
-        let room = async {
+        let over_max = backlog > BACKLOG_MAX_LEN;
+        let change = async {
             loop {
-                let drained = self.drained.notified();
+                let changed = self.changed.notified();
                 if self.reader_gone.load(Ordering::Acquire)
                     || self.backlog.load(Ordering::Acquire) <= BACKLOG_LEN
                 {
-                    return;
+                    return true;
                 }
-                drained.await;
+                if self.has_to_send() {
+                    return !over_max;
+                }
+                changed.await;
             }
         };
-        if backlog > BACKLOG_MAX_LEN {
-            room.await;
+        if over_max {
+            change.await
         } else {
-            let _ = tokio::time::timeout(BACKLOG_WAIT, room).await;
+            tokio::time::timeout(BACKLOG_WAIT, change)
+                .await
+                .unwrap_or(true)
         }
+    }
+
+    /// A sender waits, or just handed over something; the session may need a few turns to see it.
+    fn has_to_send(&self) -> bool {
+        let one_less = |turns: u32| turns.checked_sub(1);
+        self.sending.load(Ordering::Acquire) > 0
+            || self
+                .turns
+                .fetch_update(Ordering::AcqRel, Ordering::Acquire, one_less)
+                .is_ok()
+    }
+
+    /// To be held while data is handed over to the session.
+    pub(crate) fn sending(&self) -> Sending<'_> {
+        self.sending.fetch_add(1, Ordering::AcqRel);
+        self.turns.store(TURNS, Ordering::Release);
+        self.changed.notify_one();
+        Sending(self)
     }
 
     pub(crate) fn consumed(&self, data_len: usize) {
         let cost = packet_cost(data_len);
         let before = self.backlog.fetch_sub(cost, Ordering::AcqRel);
         if before > BACKLOG_LEN {
-            self.drained.notify_one();
+            self.changed.notify_one();
         }
     }
 
     pub(crate) fn reader_gone(&self) {
         self.reader_gone.store(true, Ordering::Release);
-        self.drained.notify_one();
+        self.changed.notify_one();
     }
 
     pub(crate) fn set_io_timeout(&self, limit: Option<Duration>) {
@@ -185,6 +219,15 @@ impl ChannelState {
     }
 }
 
+/// See [`ChannelState::sending`].
+pub(crate) struct Sending<'a>(&'a ChannelState);
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        self.0.sending.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 fn packet_cost(data_len: usize) -> i64 {
     i64::try_from(data_len).unwrap_or(i64::MAX / 2) + PACKET_COST
 }
@@ -192,9 +235,12 @@ fn packet_cost(data_len: usize) -> i64 {
 /// A reader this far behind slows the session down.
 const BACKLOG_LEN: i64 = WINDOW_LEN as i64;
 /// How long one packet waits for a slow reader before the session looks after itself again.
-const BACKLOG_WAIT: Duration = Duration::from_secs(5);
+const BACKLOG_WAIT: Duration = Duration::from_secs(2);
 /// A reader this far behind stops the session.
-const BACKLOG_MAX_LEN: i64 = BACKLOG_LEN + 32 * 1024 * 1024;
+const BACKLOG_MAX_LEN: i64 = 64 * 1024 * 1024;
+/// The session takes what comes in and what goes out in random order: it overlooks something to
+/// send this many times in a row once in sixteen.
+const TURNS: u32 = 4;
 /// What a packet costs beside its data, so that a flood of tiny ones is bounded as well.
 const PACKET_COST: i64 = 256;
 
@@ -220,14 +266,27 @@ mod tests {
         runtime.block_on(async {
             let state = ChannelState::new("b");
             let full = BACKLOG_MAX_LEN as usize;
-            let waiting = tokio::spawn({
+            let arriving = |len: usize| {
                 let state = Arc::clone(&state);
-                async move { state.arrived(full).await }
-            });
+                tokio::spawn(async move { state.arrived(len).await })
+            };
+            let waiting = arriving(full);
             tokio::task::yield_now().await;
             assert!(!waiting.is_finished());
             state.consumed(full);
-            waiting.await.unwrap();
+            assert!(waiting.await.unwrap());
+
+            assert!(
+                !arriving_while_sending(&state, full).await,
+                "too much was let in"
+            );
+            state.consumed(full);
+            assert!(arriving_while_sending(&state, BACKLOG_LEN as usize).await);
         });
+    }
+
+    async fn arriving_while_sending(state: &ChannelState, len: usize) -> bool {
+        let _sending = state.sending();
+        state.arrived(len).await
     }
 }

@@ -155,6 +155,7 @@ where
         }
         let data = std::mem::replace(&mut self.buffer, Vec::with_capacity(WRITE_LEN));
         let half = &self.half;
+        let _sending = self.state.sending();
         let wait = alive(&mut self.phase, &self.state, half.data_bytes(data));
         self.runtime.handle().block_on(self.state.limited(wait))??;
         Ok(())
@@ -187,6 +188,7 @@ where
     fn drop(&mut self) {
         let data = std::mem::take(&mut self.buffer);
         let half = &self.half;
+        let _sending = self.state.sending();
         let last = async {
             half.data_bytes(data).await?;
             half.eof().await
