@@ -3,7 +3,8 @@
 //! Groups: `signature`, `diff-*` for each shape of change, `apply`; sizes 64 KiB, 16 MiB and 256
 //! MiB, with HASYNC_BENCH_GIB=1 also 1 GiB. Both engines run with the same block length on one
 //! thread, and both write an encoded delta. Ours also takes the BLAKE3 of the whole file, in diff
-//! and in apply.
+//! and in apply. `hasync-tree` is the tree exchange: the sums of the source, and all that both sides
+//! do from the offer on.
 #![allow(clippy::expect_used, missing_docs)]
 
 use std::hint::black_box;
@@ -13,6 +14,7 @@ use criterion::{
     BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group,
     criterion_main, measurement::WallTime,
 };
+use hasync_engine::delta::exchange::{BasisSums, Comparison, Step, SumTree};
 use hasync_engine::delta::{
     BlockLen, IndexedSignature, OpDecoder, OpEncoder, Patcher, Signature, diff,
 };
@@ -38,6 +40,9 @@ fn signature(criterion: &mut Criterion, basis: &[u8]) {
     group.bench_function(BenchmarkId::new("hasync", basis.len()), |bencher| {
         bencher.iter(|| sign(black_box(basis), block_len));
     });
+    group.bench_function(BenchmarkId::new("hasync-tree", basis.len()), |bencher| {
+        bencher.iter(|| sum_tree(black_box(basis)));
+    });
     group.bench_function(BenchmarkId::new("fast_rsync", basis.len()), |bencher| {
         bencher.iter(|| fast_sign(black_box(basis), block_len));
     });
@@ -50,6 +55,11 @@ fn diff_shape(criterion: &mut Criterion, name: &str, basis: &[u8], source: &[u8]
     group.bench_function(BenchmarkId::new("hasync", basis.len()), |bencher| {
         let mut delta = Vec::new();
         bencher.iter(|| encode_delta(black_box(source), &index, &mut delta));
+    });
+    let sums = BasisSums::new(basis, sum_tree(basis)).expect("the kernel gives random bytes");
+    group.bench_function(BenchmarkId::new("hasync-tree", basis.len()), |bencher| {
+        let mut delta = Vec::new();
+        bencher.iter(|| exchange(black_box(source), &sums, &mut delta));
     });
     let signature = fast_sign(basis, block_len);
     let index = signature.index();
@@ -111,6 +121,34 @@ fn encode_delta(source: &[u8], index: &IndexedSignature, delta: &mut Vec<u8>) {
         Ok(())
     });
     black_box(searched.expect("slices can be read"));
+}
+
+fn sum_tree(bytes: &[u8]) -> SumTree {
+    SumTree::of(bytes, bytes.len() as u64, 1).expect("slices can be read")
+}
+
+/// All that both sides do from the offer on, beside the sums of the source.
+fn exchange(source: &[u8], sums: &BasisSums<&[u8]>, delta: &mut Vec<u8>) {
+    delta.clear();
+    let tree = sum_tree(source);
+    let offer = sums.offer().expect("slices can be read");
+    let started = Comparison::start(&source, &tree, &offer);
+    let (mut comparison, mut step) = started.expect("the offer is whole");
+    let plan = loop {
+        match step {
+            Step::Ready(plan) => break plan,
+            Step::Ask(ask) => {
+                let answer = sums.answer(&ask).expect("the ask is whole");
+                step = comparison.answer(&answer).expect("the answer is whole");
+            }
+        }
+    };
+    let mut encoder = OpEncoder::default();
+    let emitted = plan.emit(&source, &mut |op| {
+        encoder.encode(op, delta);
+        Ok(())
+    });
+    black_box(emitted.expect("slices can be read"));
 }
 
 fn apply_delta(basis: &[u8], mut delta: &[u8], result: &mut Vec<u8>) {

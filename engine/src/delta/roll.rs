@@ -4,7 +4,7 @@
 use std::ops::ControlFlow;
 
 use super::filter::{Bits, Filter};
-use super::lanes::{LANES, STEPS, roll_lanes};
+use super::lanes::{LANES, Lanes, STEPS, Weaks};
 use super::weak::Rolling;
 use super::zero::zero_prefix_len;
 
@@ -107,34 +107,45 @@ impl<'a, const WORDS: usize> Scan<'a, WORDS> {
             return;
         }
         let starts: [usize; LANES] = std::array::from_fn(|lane| lane * lane_len);
-        let mut windows = starts.map(|start| self.window_at(self.position + start));
+        let windows = starts.map(|start| self.window_at(self.position + start));
         let old = starts.map(|start| self.ahead(start, lane_len).0.as_chunks().0);
         let new = starts.map(|start| self.ahead(start, lane_len).1.as_chunks().0);
-        let first = self.position + 1;
-        roll_lanes(&mut windows, old, new, |done, weaks| {
-            // One branch for all: which positions it was is found out afterwards.
-            let flat = weaks.as_flattened();
-            let any = flat.iter().fold(0, |any, &weak| any | self.bits.look(weak));
-            if any & 1 != 0 {
-                let mut passing = flat
-                    .iter()
-                    .rev()
-                    .fold(0_u32, |set, &weak| set << 1 | self.bits.look(weak) & 1);
-                while passing != 0 {
-                    let index = passing.trailing_zeros() as usize;
-                    passing &= passing - 1;
+        let mut lanes = Lanes::new(windows, old, new);
+        // First all sums of a batch, then all looks at the filter, then what passed: none of these
+        // loops has to guess a branch, and none waits for the one before.
+        let mut weaks = [Weaks::default(); BATCH_GROUPS];
+        let mut first = self.position + 1;
+        loop {
+            let count = lanes.roll(&mut weaks);
+            let weaks = weaks
+                .get(..count)
+                .unwrap_or_default()
+                .as_flattened()
+                .as_flattened();
+            if weaks.is_empty() {
+                break;
+            }
+            let mut passing = [0_u16; BATCH_LEN];
+            let mut passing_count = 0;
+            for (&weak, index) in weaks.iter().zip(0_u16..) {
+                if let Some(next) = passing.get_mut(passing_count) {
+                    *next = index;
+                }
+                passing_count += (self.bits.look(weak) & 1) as usize;
+            }
+            for &index in passing.get(..passing_count).unwrap_or_default() {
+                let index = usize::from(index);
+                let weak = weaks.get(index).copied().unwrap_or_default();
+                if self.bits.look_again(weak) {
                     let start = starts.get(index % LANES).copied().unwrap_or_default();
-                    let weak = flat.get(index).copied().unwrap_or_default();
-                    if self.bits.look_again(weak) {
-                        hits.push((first + start + done + index / LANES, weak));
-                    }
+                    hits.push((first + start + index / LANES, weak));
                 }
             }
-        });
+            first += count * STEPS;
+        }
         hits.sort_unstable();
         self.position += LANES * lane_len;
-        let [.., last] = windows;
-        self.window = last;
+        self.window = self.window_at(self.position);
     }
 
     /// If the window is all zeros, moves on to the last position at which it is: those between need
@@ -173,3 +184,9 @@ const FIRST_STRETCH: usize = 512;
 
 /// The shortest way worth setting up four windows for.
 const MIN_LANE_LEN: usize = 512;
+
+/// Groups of steps summed before the filter is looked at: their sums stay in the first-level cache.
+const BATCH_GROUPS: usize = 64;
+
+/// Positions in a batch.
+const BATCH_LEN: usize = BATCH_GROUPS * STEPS * LANES;
