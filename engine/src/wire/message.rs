@@ -67,8 +67,8 @@ pub(crate) enum ToReceiver {
         /// Whether the whole directory is known, so that what it lacks may be deleted.
         complete: bool,
     },
-    /// Answer to `Differs`: the entries whose prints were not among the receiver's; in the last
-    /// part, the receiver's prints that matched nothing, by position.
+    /// Answer to `Differs`, in parts: the entries whose prints were not among the receiver's, and
+    /// the receiver's prints that matched nothing, by position.
     Entries {
         dir: DirIndex,
         entries: Vec<Entry>,

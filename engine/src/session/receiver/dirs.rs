@@ -24,7 +24,9 @@ pub(super) struct DirState {
     pub(super) path: RelPath,
     /// As announced by the sender; content is named by position in here.
     pub(super) entries: Vec<Entry>,
-    /// The sender has announced the last of them.
+    /// Positions of the prints that are none of the sender's.
+    pub(super) unmatched: Vec<u32>,
+    /// The sender has announced the last of the entries.
     pub(super) all_announced: bool,
     /// Content asked for and not arrived: position, and what the target has there now.
     pub(super) wanted: HashMap<u32, Wanted>,
@@ -221,6 +223,7 @@ impl DirState {
         DirState {
             path,
             entries: Vec::new(),
+            unmatched: Vec::new(),
             all_announced: false,
             wanted: HashMap::new(),
             phase,

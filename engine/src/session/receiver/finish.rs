@@ -72,7 +72,9 @@ impl Receiver {
             self.say(&ToSender::DeletionsStopped { count })?;
             for found in &in_the_way {
                 let shown = root.shown(&found.path);
-                self.warn(format!("did not replace the directory {shown}: --max-delete"))?;
+                self.warn(format!(
+                    "did not replace the directory {shown}: --max-delete"
+                ))?;
             }
             return Ok(in_the_way.into_iter().map(|found| found.path).collect());
         }

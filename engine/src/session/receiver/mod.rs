@@ -152,7 +152,7 @@ struct Receiver {
 
     /// First path of each inode with several names, in canonical order.
     first_links: HashMap<(u64, u64), RelPath>,
-    /// First paths that keep other content than the source's, so that nothing may be linked to them.
+    /// First paths that keep other content than the source's: nothing may be linked to them.
     unlinkable: HashSet<RelPath>,
     links: Vec<PendingLink>,
     /// Entries of the target that the source does not have.
@@ -369,11 +369,14 @@ impl Receiver {
     }
 }
 
-/// Reading the umask means setting it; nothing else runs in this process that makes files now.
+/// The umask as the kernel tells it: reading it by the system call means setting it, which another
+/// session of this process could notice.
 fn current_umask() -> u32 {
-    let umask = rustix::process::umask(rustix::fs::Mode::empty());
-    rustix::process::umask(umask);
-    umask.bits()
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let octal = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    octal
+        .and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok())
+        .unwrap_or(0o022)
 }
 
 /// An error kind that ends the push rather than concern one entry.

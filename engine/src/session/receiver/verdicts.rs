@@ -98,6 +98,7 @@ impl Receiver {
     ) -> Result<(), Error> {
         let mut state = self.dirs.remove(&dir).ok_or_else(|| not_awaited(dir))?;
         state.announce(entries, last)?;
+        state.unmatched.extend(unmatched);
         if !last {
             self.dirs.insert(dir, state);
             return Ok(());
@@ -105,7 +106,7 @@ impl Receiver {
         let mut verdicts = Vec::new();
         match std::mem::replace(&mut state.phase, Phase::Judged) {
             Phase::Differs { local, complete } => {
-                let local = pick(local, unmatched)?;
+                let local = pick(local, &std::mem::take(&mut state.unmatched))?;
                 self.judge_dir(dir, &mut state, local, complete, &mut verdicts)?;
             }
             Phase::Failed => {}

@@ -18,6 +18,9 @@ const PRINTS_MAX: usize = 1 << 26;
 /// Bytes of an entry on the wire besides its name and target, at most.
 const ENTRY_LEN_MAX: usize = 96;
 
+/// Bytes of the position of a print on the wire at most.
+const POSITION_LEN_MAX: usize = 5;
+
 /// A directory on its way through the window.
 pub(super) struct PendingDir {
     pub(super) held: Arc<HeldDir>,
@@ -171,7 +174,7 @@ impl Sender<'_> {
         let held = Arc::clone(&pending.held);
         let (positions, unmatched) = self.unmatched(&held.dir.entries, &prints)?;
         self.summary.dirs_exchanged += 1;
-        self.send_entries(dir, &held.dir.entries, &positions, unmatched)?;
+        self.send_entries(dir, &held.dir.entries, &positions, &unmatched)?;
         if let Some(pending) = self.window.get_mut(at) {
             pending.stage = Stage::Sent {
                 positions,
@@ -214,30 +217,33 @@ impl Sender<'_> {
         dir: DirIndex,
         entries: &[Entry],
         positions: &[usize],
-        unmatched: Vec<u32>,
+        unmatched: &[u32],
     ) -> Result<(), Error> {
         let mut rest = positions
             .iter()
             .filter_map(|&at| entries.get(at))
             .peekable();
-        while rest.peek().is_some() {
-            let entries = take_part(&mut rest);
-            let unmatched = Vec::new();
+        let part = |entries, unmatched: &[u32], last| {
+            let unmatched = unmatched.to_vec();
             self.say(&ToReceiver::Entries {
                 dir,
                 entries,
-                last: false,
+                last,
                 unmatched,
-            })?;
+            })
+        };
+        while rest.peek().is_some() {
+            part(take_part(&mut rest), &[], false)?;
         }
-        // Up to five bytes each: a message holds those of any directory below 200,000 entries;
-        // beyond that the frame limit speaks up.
-        self.say(&ToReceiver::Entries {
-            dir,
-            entries: Vec::new(),
-            last: true,
-            unmatched,
-        })
+        let mut positions = unmatched.chunks(MESSAGE_LEN / POSITION_LEN_MAX).peekable();
+        loop {
+            let of_prints = positions.next().unwrap_or_default();
+            let last = positions.peek().is_none();
+            part(Vec::new(), of_prints, last)?;
+            if last {
+                return Ok(());
+            }
+        }
     }
 
     pub(super) fn verdicts(
