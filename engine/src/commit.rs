@@ -13,7 +13,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::fs::{
-    AtFlags, Mode, RenameFlags, fchmod, fstat, linkat, renameat, renameat_with, syncfs, unlinkat,
+    AtFlags, Mode, RenameFlags, fchmod, fstat, linkat, renameat, renameat_with, statat, syncfs,
+    unlinkat,
 };
 use rustix::io::Errno;
 
@@ -280,6 +281,12 @@ impl Commit {
         match linkat(&first_dir, first_name, dir, name, AtFlags::empty()) {
             Err(Errno::EXIST) => {}
             result => return Ok(result?),
+        }
+        let inode = |dir: &OwnedFd, name| {
+            statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map(|s| (s.st_dev, s.st_ino))
+        };
+        if inode(&first_dir, first_name)? == inode(dir, name)? {
+            return Ok(());
         }
         let staged = self
             .stage_for(dir_path)

@@ -30,6 +30,8 @@ pub(crate) struct ScannedDir {
     pub(crate) entries: Vec<Entry>,
     /// For each entry the layer it comes from; empty if there is only one layer.
     origins: Vec<usize>,
+    /// Positions of files with several names of which this is the first, under `-H`; ascending.
+    pub(crate) firsts: Vec<usize>,
     pub(crate) layers: Vec<Layer>,
     pub(crate) digest: DirDigest,
     /// Nothing of the directory is missing here.
@@ -42,6 +44,24 @@ pub(crate) struct ScannedDir {
 }
 
 impl ScannedDir {
+    /// The directory as if it held only entry number `at`.
+    pub(crate) fn only(&self, at: usize) -> Option<ScannedDir> {
+        Some(ScannedDir {
+            index: self.index,
+            parent: self.parent,
+            path: self.path.clone(),
+            entries: vec![self.entries.get(at)?.clone()],
+            origins: Vec::new(),
+            firsts: Vec::new(),
+            layers: vec![self.layers.get(self.layer_of(at))?.clone()],
+            digest: self.digest,
+            complete: self.complete,
+            new_ids: Vec::new(),
+            skipped: Vec::new(),
+            warnings: Vec::new(),
+        })
+    }
+
     /// The layer that entry number `at` comes from.
     pub(crate) fn layer_of(&self, at: usize) -> usize {
         self.origins.get(at).copied().unwrap_or(0)
@@ -127,6 +147,7 @@ impl Scanner {
             path: ahead.path,
             entries: Vec::new(),
             origins: Vec::new(),
+            firsts: Vec::new(),
             layers: ahead.layers,
             digest: DirDigest::default(),
             new_ids: Vec::new(),
@@ -292,6 +313,9 @@ impl Scanner {
                 Some(first) => entry.link_to = Some(first.as_bytes().to_vec()),
                 None => {
                     self.first_links.insert((dev, ino), path());
+                    if kind == Kind::File {
+                        dir.firsts.push(dir.entries.len());
+                    }
                 }
             }
         }
@@ -307,6 +331,7 @@ impl Scanner {
                     dir.complete = false;
                     dir.warnings
                         .push(unreadable("read", &layer.shown(&entry.name), &e));
+                    dir.firsts.pop_if(|at| *at == dir.entries.len());
                     return None;
                 }
             }

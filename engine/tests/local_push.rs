@@ -125,3 +125,31 @@ fn a_missing_source_deletes_nothing() {
     assert_eq!(log.warnings.len(), 1);
     assert!(target.join("kept").exists());
 }
+
+#[test]
+fn a_snapshot_that_links_to_an_older_one_sends_nothing() {
+    let temp = tempfile::tempdir().unwrap();
+    let (source, target) = (temp.path().join("s"), temp.path().join("t"));
+    std::fs::create_dir_all(source.join("daily.1")).unwrap();
+    std::fs::write(source.join("daily.1/file"), vec![7; 200_000]).unwrap();
+    let options = Options {
+        hard_links: true,
+        ..options()
+    };
+    push_ok(&source, &target, &options);
+    // The new names come before the old ones, in a new directory and in the same.
+    std::fs::create_dir(source.join("daily.0")).unwrap();
+    for name in ["daily.0/file", "daily.1/a"] {
+        std::fs::hard_link(source.join("daily.1/file"), source.join(name)).unwrap();
+    }
+    let (second, _) = push_ok(&source, &target, &options);
+    assert_eq!(second.literal_bytes, 0);
+    let inode = |name: &str| {
+        use std::os::unix::fs::MetadataExt;
+        std::fs::metadata(target.join(name)).unwrap().ino()
+    };
+    assert_eq!(inode("daily.0/file"), inode("daily.1/file"));
+    assert_eq!(inode("daily.1/a"), inode("daily.1/file"));
+    let (third, log) = push_ok(&source, &target, &options);
+    assert_eq!((third.dirs_exchanged, log.lines.len()), (0, 0));
+}

@@ -84,9 +84,19 @@ pub(crate) enum ToReceiver {
         entries: Vec<Entry>,
         last: bool,
     },
-    /// All content of a `NewDir` has been sent.
+    /// All content of a `NewDir` has been sent, but for the entries of these numbers (ascending):
+    /// first files of link groups, which follow when everything has been compared.
     NewDirDone {
         dir: DirIndex,
+        later: Vec<u32>,
+    },
+    /// Make this first file of a link group by linking it to another of the group, at path `to`,
+    /// which the target has as it should be. In place of its content.
+    LinkFirst {
+        dir: DirIndex,
+        entry: u32,
+        #[serde(with = "serde_bytes")]
+        to: Vec<u8>,
     },
     /// `Data` frames with the ops of this file follow, then `FileEnd`.
     FileBegin {

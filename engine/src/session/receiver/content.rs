@@ -421,7 +421,7 @@ impl Receiver {
         Ok(())
     }
 
-    fn keep_if_awaited(&mut self, dir: DirIndex, state: DirState) {
+    pub(super) fn keep_if_awaited(&mut self, dir: DirIndex, state: DirState) {
         if !matches!(state.phase, Phase::Judged) || !state.wanted.is_empty() {
             self.dirs.insert(dir, state);
         }
@@ -429,7 +429,7 @@ impl Receiver {
 }
 
 /// The announced entry of that position, which must be a regular file.
-fn file_entry(state: &DirState, dir: DirIndex, number: u32) -> Result<&Entry, Error> {
+pub(super) fn file_entry(state: &DirState, dir: DirIndex, number: u32) -> Result<&Entry, Error> {
     let entry = state.entries.get(number as usize);
     entry
         .filter(|entry| matches!(entry.body, Body::File { .. }))

@@ -266,7 +266,8 @@ impl Receiver {
             } => {
                 self.new_dir(dir, parent, &name, entries, last)?;
             }
-            ToReceiver::NewDirDone { dir } => self.new_dir_done(dir)?,
+            ToReceiver::NewDirDone { dir, later } => self.new_dir_done(dir, &later)?,
+            ToReceiver::LinkFirst { dir, entry, to } => self.link_first(dir, entry, &to)?,
             ToReceiver::FileBegin {
                 dir,
                 entry,

@@ -6,9 +6,10 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::{Mode, OFlags, mkdirat, openat};
 
-use super::dirs::{DirState, Phase};
+use super::content::file_entry;
+use super::dirs::{DirState, Phase, Wanted};
 use super::verdicts::not_awaited;
-use super::{Receiver, ends_push};
+use super::{PendingLink, Receiver, ends_push};
 use crate::apply::create_node;
 use crate::commit::{Intent, Staged};
 use crate::entry::{Body, Entry};
@@ -133,14 +134,57 @@ impl Receiver {
         }
     }
 
-    /// All content of a new directory has arrived: it can be seen.
-    pub(super) fn new_dir_done(&mut self, dir: DirIndex) -> Result<(), Error> {
-        let state = self.dirs.remove(&dir).ok_or_else(|| not_awaited(dir))?;
-        match state.phase {
-            Phase::New { staged, fd, attrs } => self.place_dir(&state.path, staged, fd, attrs),
-            Phase::Failed => Ok(()),
-            Phase::Differs { .. } | Phase::Judged => Err(not_awaited(dir)),
+    /// All content of a new directory has arrived, apart from `later`: it can be seen.
+    pub(super) fn new_dir_done(&mut self, dir: DirIndex, later: &[u32]) -> Result<(), Error> {
+        let mut state = self.dirs.remove(&dir).ok_or_else(|| not_awaited(dir))?;
+        match std::mem::replace(&mut state.phase, Phase::Judged) {
+            Phase::New { staged, fd, attrs } => self.place_dir(&state.path, staged, fd, attrs)?,
+            Phase::Failed => state.phase = Phase::Failed,
+            Phase::Differs { .. } | Phase::Judged => return Err(not_awaited(dir)),
         }
+        for &number in later {
+            file_entry(&state, dir, number)?;
+            let wanted = Wanted {
+                local: None,
+                in_the_way: false,
+                delta: false,
+            };
+            state.wanted.insert(number, wanted);
+        }
+        if !later.is_empty() {
+            self.dirs.insert(dir, state);
+        }
+        Ok(())
+    }
+
+    /// The target has the content of this file under another name.
+    pub(super) fn link_first(&mut self, dir: DirIndex, entry: u32, to: &[u8]) -> Result<(), Error> {
+        let mut state = self.dirs.remove(&dir).ok_or_else(|| not_awaited(dir))?;
+        let name = file_entry(&state, dir, entry)?.name.clone();
+        let wanted = state
+            .wanted
+            .remove(&entry)
+            .ok_or_else(|| not_awaited(dir))?;
+        let first =
+            RelPath::parse(to).map_err(|e| Error::peer(format_args!("a hard link to {e}")))?;
+        let path = state.path.clone();
+        let failed = matches!(state.phase, Phase::Failed);
+        self.keep_if_awaited(dir, state);
+        if failed {
+            return Ok(());
+        }
+        if wanted.in_the_way {
+            // Made with the other links, once the directory is gone.
+            self.link_later(&path.join(&name));
+            self.links.push(PendingLink {
+                first,
+                dir: path,
+                name,
+            });
+            return Ok(());
+        }
+        let dir = path;
+        self.commit()?.add(Intent::Link { first, dir, name })
     }
 
     fn place_dir(

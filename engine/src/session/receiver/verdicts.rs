@@ -378,6 +378,17 @@ impl Receiver {
         }
     }
 
+    /// What replaces a directory in the way is a hard link after all.
+    pub(super) fn link_later(&mut self, path: &RelPath) {
+        if let Some(found) = self
+            .in_the_way
+            .iter_mut()
+            .rfind(|found| found.path == *path)
+        {
+            found.by = Replacement::Link;
+        }
+    }
+
     pub(super) fn pend_link(&mut self, dir: &RelPath, entry: &Entry) {
         if let Some(first) = &entry.link_to
             && let Ok(first) = RelPath::parse(first)

@@ -56,8 +56,23 @@ impl FileSource {
         })
     }
 
-    fn dir(&self) -> DirIndex {
+    /// The same file, independent of the rest of its directory.
+    pub(super) fn detached(held: &HeldDir, at: usize, number: u32) -> Option<Self> {
+        let dir = held.dir.only(at)?;
+        let held = Arc::new(HeldDir { dir, _credit: None });
+        Some(FileSource {
+            held,
+            at: 0,
+            number,
+        })
+    }
+
+    pub(super) fn dir(&self) -> DirIndex {
         self.held.dir.index
+    }
+
+    pub(super) fn number(&self) -> u32 {
+        self.number
     }
 
     fn entry(&self) -> Option<&Entry> {
@@ -72,7 +87,7 @@ impl FileSource {
         self.entry().map_or(&[], |entry| &entry.name)
     }
 
-    fn path(&self) -> RelPath {
+    pub(super) fn path(&self) -> RelPath {
         self.held.dir.path.join(self.name())
     }
 

@@ -287,14 +287,16 @@ impl Sender<'_> {
         let (positions, verdicts) = (std::mem::take(positions), std::mem::take(verdicts));
         let held = Arc::clone(&pending.held);
         for verdict in &verdicts {
+            let Some(&position) = positions.get(verdict.entry as usize) else {
+                continue;
+            };
             if verdict.want == Want::Nothing {
+                self.note_present(&held, position, verdict);
                 continue;
             }
-            let position = positions.get(verdict.entry as usize).copied();
-            let file = position
-                .and_then(|at| FileSource::new(&held, at, verdict.entry))
+            let file = FileSource::new(&held, position, verdict.entry)
                 .ok_or_else(|| Error::peer("content wanted of what has none"))?;
-            if self.options.dry_run {
+            if self.options.dry_run || self.hold_back(&held, position, verdict.entry) {
                 continue;
             }
             if verdict.want == Want::Delta {
@@ -334,16 +336,22 @@ impl Sender<'_> {
                 break;
             }
         }
-        let has_content = |at: &usize| {
-            dir.entries
-                .get(*at)
-                .is_some_and(|e| e.is_file() && e.link_to.is_none())
-        };
-        let mut files = (0..dir.entries.len())
-            .filter(has_content)
-            .filter_map(|at| FileSource::new(held, at, u32::try_from(at).ok()?));
-        self.send_files(&mut files)?;
-        self.say(&ToReceiver::NewDirDone { dir: dir.index })
+        let mut later = Vec::new();
+        let mut files = Vec::new();
+        for (entry, number) in dir.entries.iter().zip(0_u32..) {
+            let at = number as usize;
+            if !entry.is_file() || entry.link_to.is_some() {
+                continue;
+            }
+            if self.hold_back(held, at, number) {
+                later.push(number);
+            } else {
+                files.extend(FileSource::new(held, at, number));
+            }
+        }
+        self.send_files(&mut files.into_iter())?;
+        let dir = dir.index;
+        self.say(&ToReceiver::NewDirDone { dir, later })
     }
 
     fn find(&self, dir: DirIndex) -> Result<usize, Error> {

@@ -4,6 +4,7 @@
 
 mod content;
 mod dirs;
+mod links;
 mod report;
 
 use std::collections::{HashMap, VecDeque};
@@ -32,6 +33,7 @@ use crate::wire::{
 
 use content::{DeltaTask, FileSource};
 use dirs::PendingDir;
+use links::LinkGroups;
 
 /// How long to wait, after the link broke while writing, for the reason that the peer gave.
 const REASON_MS: u64 = 2_000;
@@ -100,6 +102,7 @@ pub fn push(
         window: VecDeque::new(),
         lacking_root: None,
         pushes: VecDeque::new(),
+        links: LinkGroups::default(),
         files: VecDeque::new(),
         deltas: HashMap::new(),
         deltas_ready: VecDeque::new(),
@@ -191,7 +194,7 @@ fn greet(
 
 /// What the main thread waits for.
 enum Event {
-    Scanned(HeldDir),
+    Scanned(Box<HeldDir>),
     ScanDone,
     Message(ToSender),
     Signature {
@@ -206,7 +209,7 @@ enum Event {
 /// A scanned directory together with its place in the window.
 struct HeldDir {
     dir: ScannedDir,
-    _credit: Credit,
+    _credit: Option<Credit>,
 }
 
 fn start_reading(mut reader: FrameReader, queue: Queue<Event>, read_bytes: Arc<AtomicU64>) {
@@ -265,13 +268,11 @@ fn start_scan(
             let Some(credit) = window.take(dir.entries.len()) else {
                 return;
             };
-            if queue
-                .send(Event::Scanned(HeldDir {
-                    dir,
-                    _credit: credit,
-                }))
-                .is_err()
-            {
+            let held = HeldDir {
+                dir,
+                _credit: Some(credit),
+            };
+            if queue.send(Event::Scanned(Box::new(held))).is_err() {
                 return;
             }
         }
@@ -309,6 +310,7 @@ struct Sender<'a> {
     lacking_root: Option<RelPath>,
     /// Directories to be sent whole.
     pushes: VecDeque<Arc<HeldDir>>,
+    links: LinkGroups,
     /// Files to be sent whole.
     files: VecDeque<FileSource>,
     /// Files whose signature is awaited, with what has come of it.
@@ -374,7 +376,7 @@ impl Sender<'_> {
             };
             match event {
                 None => self.work()?,
-                Some(Event::Scanned(held)) => self.scanned(held)?,
+                Some(Event::Scanned(held)) => self.scanned(*held)?,
                 Some(Event::ScanDone) => self.scanning = false,
                 Some(Event::Message(message)) => {
                     if self.message(message)? {
@@ -410,13 +412,15 @@ impl Sender<'_> {
     }
 
     fn finish_if_done(&mut self) -> Result<(), Error> {
-        let done = !self.scanning
-            && self.window.is_empty()
-            && self.deltas.is_empty()
-            && self.delta_sources.is_empty()
-            && !self.root_verdict_due
-            && !self.content_done_sent;
-        if done {
+        let compared = !self.scanning && self.window.is_empty() && !self.root_verdict_due;
+        if compared && !self.links.is_empty() {
+            self.release_links()?;
+            while self.has_work() {
+                self.work()?;
+            }
+        }
+        let settled = self.deltas.is_empty() && self.delta_sources.is_empty();
+        if compared && settled && !self.content_done_sent {
             self.content_done_sent = true;
             self.say(&ToReceiver::ContentDone {
                 deletable: self.deletable,
