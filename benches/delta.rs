@@ -3,8 +3,8 @@
 //! Groups: `signature`, `diff-*` for each shape of change, `apply`; sizes 64 KiB, 16 MiB and 256
 //! MiB, with HASYNC_BENCH_GIB=1 also 1 GiB. Both engines run with the same block length on one
 //! thread, and both write an encoded delta. Ours also takes the BLAKE3 of the whole file, in diff
-//! and in apply. `hasync-tree` is the tree exchange: the sums of the source, and all that both sides
-//! do from the offer on.
+//! and in apply. `hasync-tree` is the tree exchange: the sums of the source, and all that both
+//! sides do from the offer on.
 #![allow(clippy::expect_used, missing_docs)]
 
 use std::hint::black_box;

@@ -103,7 +103,7 @@ impl Judge<'_> {
         }
         Decision::SetAttrs {
             differences,
-            attrs: self.changed_attrs(ids, entry, differences),
+            attrs: self.changed_attrs(ids, entry, local, differences),
         }
     }
 
@@ -143,13 +143,24 @@ impl Judge<'_> {
         differences
     }
 
-    fn changed_attrs(&self, ids: &IdMap, entry: &Entry, differences: Differences) -> Attrs {
+    fn changed_attrs(
+        &self,
+        ids: &IdMap,
+        entry: &Entry,
+        local: &Listed,
+        differences: Differences,
+    ) -> Attrs {
+        // A change of owner clears setuid and setgid: then the mode is set again.
         let owned = differences.owner || differences.group;
+        let mode = if self.options.perms {
+            (differences.perms || owned).then_some(entry.mode)
+        } else {
+            (owned && local.entry.mode & 0o6000 != 0).then_some(local.entry.mode)
+        };
         Attrs {
             uid: self.uid(ids, entry).filter(|_| differences.owner),
             gid: self.gid(ids, entry).filter(|_| differences.group),
-            // A change of owner clears setuid and setgid: then the mode is set again.
-            mode: (self.options.perms && (differences.perms || owned)).then_some(entry.mode),
+            mode,
             mtime: differences.time.then_some(entry.mtime),
         }
     }
