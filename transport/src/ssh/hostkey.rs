@@ -149,7 +149,10 @@ mod tests {
 
     #[test]
     fn words_survive_a_shell() {
-        assert_eq!(quoted("/home/me/.ssh/known_hosts"), "/home/me/.ssh/known_hosts");
+        assert_eq!(
+            quoted("/home/me/.ssh/known_hosts"),
+            "/home/me/.ssh/known_hosts"
+        );
         assert_eq!(quoted("[b]:2 x"), "'[b]:2 x'");
         assert_eq!(quoted("a'b"), "'a'\\''b'");
     }
