@@ -11,6 +11,7 @@ pub(crate) use codec::decode;
 pub(crate) use frame::{FRAME_LEN_MAX, FrameKind, FrameReader, FrameWriter};
 pub(crate) use message::{DirIndex, Hello, HelloReply, ToReceiver, ToSender, Verdict, Want};
 pub(crate) use pack::{
-    PACK_HEADER_LEN_MAX, PackedFile, SignatureChunk, parse_pack, patch_packed, put_packed_header,
+    PACK_HEADER_LEN_MAX, PackedFile, SIGNATURE_HEADER_LEN, SignatureChunk, parse_pack,
+    patch_packed, put_packed_header,
 };
 pub(crate) use preamble::{PREAMBLE_LEN, check_preamble, preamble};

@@ -91,6 +91,9 @@ fn parse_packed<'a>(rest: &mut Bytes<'a>) -> Result<PackedFile<'a>, Error> {
     })
 }
 
+/// Bytes of a signature frame besides the signature's own.
+pub(crate) const SIGNATURE_HEADER_LEN: u64 = 8 + 4 + 1;
+
 /// A piece of the signature of one entry's basis.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct SignatureChunk<'a> {

@@ -27,8 +27,8 @@ use crate::path::{RelPath, Shown};
 use crate::scan::{ScannedDir, Scanner};
 use crate::source::Source;
 use crate::wire::{
-    DirIndex, FrameKind, FrameReader, FrameWriter, Hello, HelloReply, PREAMBLE_LEN, SignatureChunk,
-    ToReceiver, ToSender, check_preamble, decode, preamble,
+    DirIndex, FrameKind, FrameReader, FrameWriter, Hello, HelloReply, PREAMBLE_LEN,
+    SIGNATURE_HEADER_LEN, SignatureChunk, ToReceiver, ToSender, check_preamble, decode, preamble,
 };
 
 use content::{DeltaTask, FileSource};
@@ -37,6 +37,10 @@ use links::LinkGroups;
 
 /// How long to wait, after the link broke while writing, for the reason that the peer gave.
 const REASON_MS: u64 = 2_000;
+
+/// Bytes of the receiver's answers that may wait to be handled. An honest one is far below: what
+/// it may answer is bounded by the window, and by its own limit on signatures.
+const QUEUED_BYTES_MAX: u64 = 512 << 20;
 
 /// Runs the sender half of one push: makes `destination` on the peer equal to `sources`.
 ///
@@ -76,12 +80,18 @@ pub fn push(
         source.rename_single(name);
     }
     let read_bytes = Arc::new(AtomicU64::new(0));
+    let handled_bytes = Arc::new(AtomicU64::new(0));
     let window = Arc::new(Window::default());
     let (queue, events) = channel();
     let _alive = outbox.keep_alive(ping_ms(options.timeout_ms), |writer| {
         writer.put_to_receiver(&ToReceiver::Ping)
     });
-    start_reading(reader, queue.clone(), Arc::clone(&read_bytes));
+    start_reading(
+        reader,
+        queue.clone(),
+        Arc::clone(&read_bytes),
+        Arc::clone(&handled_bytes),
+    );
     start_scan(
         &source,
         options,
@@ -108,6 +118,7 @@ pub fn push(
         deltas_ready: VecDeque::new(),
         delta_sources: HashMap::new(),
         signature_bytes: 0,
+        handled_bytes,
         scanning: true,
         deletable: true,
         content_done_sent: false,
@@ -196,7 +207,8 @@ fn greet(
 enum Event {
     Scanned(Box<HeldDir>),
     ScanDone,
-    Message(ToSender),
+    /// With the length that it had on the wire.
+    Message(ToSender, u64),
     Signature {
         dir: DirIndex,
         entry: u32,
@@ -212,13 +224,22 @@ struct HeldDir {
     _credit: Option<Credit>,
 }
 
-fn start_reading(mut reader: FrameReader, queue: Queue<Event>, read_bytes: Arc<AtomicU64>) {
+/// The reading thread never waits for the main thread, which may itself be waiting for the peer
+/// to read. What it may have to hold is bounded all the same.
+fn start_reading(
+    mut reader: FrameReader,
+    queue: Queue<Event>,
+    read_bytes: Arc<AtomicU64>,
+    handled_bytes: Arc<AtomicU64>,
+) {
+    let mut queued_bytes = 0;
     let mut next = move || -> Result<Event, Error> {
         let Some(frame) = reader.next()? else {
             return Err(Error::stream(&std::io::ErrorKind::UnexpectedEof.into()));
         };
+        let len = frame.payload.len() as u64;
         let event = match frame.kind {
-            FrameKind::Message => Event::Message(decode(frame.payload)?),
+            FrameKind::Message => Event::Message(decode(frame.payload)?, len),
             FrameKind::Signature => {
                 let SignatureChunk {
                     dir,
@@ -238,6 +259,10 @@ fn start_reading(mut reader: FrameReader, queue: Queue<Event>, read_bytes: Arc<A
             }
         };
         read_bytes.store(reader.read_bytes(), Ordering::Relaxed);
+        queued_bytes += len;
+        if queued_bytes - handled_bytes.load(Ordering::Relaxed) > QUEUED_BYTES_MAX {
+            return Err(Error::peer("more answers than can be held"));
+        }
         Ok(event)
     };
     std::thread::spawn(move || {
@@ -285,7 +310,7 @@ fn start_scan(
 fn reason(events: &Receiver<Event>) -> Option<Error> {
     loop {
         match events.recv_timeout(Duration::from_millis(REASON_MS)) {
-            Ok(Event::Message(ToSender::Fatal { kind, message })) => {
+            Ok(Event::Message(ToSender::Fatal { kind, message }, _)) => {
                 return Some(Error::new(kind, message));
             }
             Ok(Event::LinkEnd(e)) => return (e.kind == ErrorKind::Timeout).then_some(e),
@@ -319,6 +344,8 @@ struct Sender<'a> {
     /// Files sent as deltas and not settled: the receiver may ask for the whole.
     delta_sources: HashMap<(DirIndex, u32), FileSource>,
     signature_bytes: usize,
+    /// Of the receiver's frames; shared with the reading thread.
+    handled_bytes: Arc<AtomicU64>,
     scanning: bool,
     deletable: bool,
     content_done_sent: bool,
@@ -378,7 +405,8 @@ impl Sender<'_> {
                 None => self.work()?,
                 Some(Event::Scanned(held)) => self.scanned(*held)?,
                 Some(Event::ScanDone) => self.scanning = false,
-                Some(Event::Message(message)) => {
+                Some(Event::Message(message, len)) => {
+                    self.handled_bytes.fetch_add(len, Ordering::Relaxed);
                     if self.message(message)? {
                         return Ok(());
                     }
@@ -389,6 +417,8 @@ impl Sender<'_> {
                     last,
                     bytes,
                 }) => {
+                    let len = SIGNATURE_HEADER_LEN + bytes.len() as u64;
+                    self.handled_bytes.fetch_add(len, Ordering::Relaxed);
                     self.signature(dir, entry, last, &bytes)?;
                 }
                 Some(Event::LinkEnd(e)) => return Err(e),
