@@ -182,13 +182,22 @@ fn measure(row: &Row, sshd: &Sshd, shrink: usize) {
     let work = TempTree::within(Path::new("/dev/shm"));
     let (source, template) = (work.mkdir("source"), work.path("template"));
     (row.make)(&source, &template, shrink);
+    trees::age(&source);
     let mut best: [Option<Cost>; 2] = [None, None];
     for run in 0..RUNS {
         for (slot, tool) in [Tool::Rsync, Tool::Hasync].into_iter().enumerate() {
-            let target = work.path("target");
-            let _ = fs::remove_dir_all(&target);
-            if template.exists() {
-                copy(&template, &target);
+            // A push of nothing leaves the template as it is.
+            let unchanged = row.name.starts_with("nothing changed");
+            let target = if unchanged {
+                template.clone()
+            } else {
+                work.path("target")
+            };
+            if !unchanged {
+                let _ = fs::remove_dir_all(&target);
+                if template.exists() {
+                    copy(&template, &target);
+                }
             }
             let cost = push(tool, sshd, &work, &target);
             if run == 0 {

@@ -46,6 +46,11 @@ fn small_file(root: &Path, file: usize) -> PathBuf {
     root.join(format!("d{:03}/d{dir:05}/file{file:07}", dir / 100))
 }
 
+/// Gives the root an old time: rsync leaves a time of the same second as it is.
+pub(crate) fn age(root: &Path) {
+    set_mtime(root, BASE_TIME, 0);
+}
+
 /// Removes the first `count` small files with their directories.
 pub(crate) fn remove_small_files(root: &Path, count: usize) {
     for file in (0..count).step_by(FILES_PER_DIR) {
