@@ -1,13 +1,17 @@
-//! Measures one SSH connection: pumps data to a command on a real sshd on loopback, and the same
-//! through the `ssh` program, and prints both in MB/s.
+//! Measures SSH connections on loopback: ours to and from a real sshd, ours to our own server, and
+//! beside them the `ssh` program to the same sshd. Prints MB/s, this process's CPU time (`ssh` and
+//! `sshd` not included), and the time of a whole connection that runs `true`.
 //!
 //! cargo run --release -p hasync-transport --example pump [MIB] [CIPHERS] [BLOCK_KIB]
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used)]
 
 use std::io::{Read, Write};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use hasync_transport::Link;
+use hasync_transport::ssh::server::{ServerOptions, listen};
 use hasync_transport::ssh::{self, ClientOptions, Destination, Environment};
 
 fn main() {
@@ -20,109 +24,126 @@ fn main() {
         * args
             .next()
             .map_or(256, |text| text.parse::<usize>().expect("KIB"));
-    let dir = tempfile::tempdir().unwrap();
-    let path = |name: &str| dir.path().join(name).display().to_string();
-    let port = 20_000 + (std::process::id() % 20_000) as u16;
-    let host_key = ssh::generate_host_key(&dir.path().join("host")).unwrap();
-    let user_key = ssh::generate_key_pair(&dir.path().join("user"), "").unwrap();
-    std::fs::write(path("authorized"), user_key + "\n").unwrap();
-    std::fs::write(path("known"), format!("[127.0.0.1]:{port} {host_key}\n")).unwrap();
-    let server = format!(
-        "ListenAddress 127.0.0.1:{port}\nHostKey {}\nAuthorizedKeysFile {}\nStrictModes no\n\
-         UsePAM no\nPidFile none\nPermitRootLogin yes\n",
-        path("host"),
-        path("authorized"),
-    );
-    std::fs::write(path("sshd_config"), server).unwrap();
-    let client = format!("Ciphers {ciphers}\n");
-    std::fs::write(path("ssh_config"), client).unwrap();
-    let mut sshd = Command::new("/usr/sbin/sshd")
-        .args(["-D", "-e", "-f", &path("sshd_config")])
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-        std::thread::sleep(Duration::from_millis(20));
-    }
-
     let data: Vec<u8> = (0..block_len)
         .map(|i| ((i * 2_654_435_761) >> 7) as u8)
         .collect();
     let blocks = (mib << 20) / block_len;
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| -> PathBuf { dir.path().join(name) };
+    let host_key = ssh::generate_host_key(&path("host")).unwrap();
+    let user_key = ssh::generate_key_pair(&path("user"), "").unwrap();
+    std::fs::write(path("authorized"), user_key + "\n").unwrap();
+    std::fs::write(path("ssh_config"), format!("Ciphers {ciphers}\n")).unwrap();
+    let own = ServerOptions::new(([127, 0, 0, 1], 0).into(), path("authorized"), path("host"));
+    let own = listen(own, |mut link, _| {
+        u32::from(std::io::copy(&mut link.reader, &mut std::io::sink()).is_err())
+    })
+    .unwrap();
+    let own_port = own.local_addr().port();
+    let port = free_port();
+    let known = format!("[127.0.0.1]:{port} {host_key}\n[127.0.0.1]:{own_port} {host_key}\n");
+    std::fs::write(path("known"), known).unwrap();
+    let (authorized, host) = (path("authorized"), path("host"));
+    let config = format!(
+        "ListenAddress 127.0.0.1:{port}\nHostKey {}\nAuthorizedKeysFile {}\nStrictModes no\n\
+         UsePAM no\nPidFile none\nPermitRootLogin yes\n",
+        host.display(),
+        authorized.display(),
+    );
+    std::fs::write(path("sshd_config"), config).unwrap();
+    let mut sshd = Command::new("/usr/sbin/sshd");
+    sshd.args(["-D", "-e", "-f"])
+        .arg(path("sshd_config"))
+        .stdout(Stdio::null());
+    let _sshd = Stopped(sshd.stderr(Stdio::null()).spawn().unwrap());
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+
     let options = ClientOptions {
-        config_file: Some(path("ssh_config").into()),
-        known_hosts: Some(path("known").into()),
-        identities: vec![path("user").into()],
+        config_file: Some(path("ssh_config")),
+        known_hosts: Some(path("known")),
+        identities: vec![path("user")],
         environment: Environment::current(),
         ..ClientOptions::default()
     };
-    let to = Destination {
-        host: "127.0.0.1".into(),
-        port: Some(port),
-        user: None,
+    let connect = |port: u16, command: &str| {
+        let to = Destination {
+            host: "127.0.0.1".into(),
+            port: Some(port),
+            user: None,
+        };
+        ssh::connect(&to, command, &options).unwrap()
     };
-    let start = Instant::now();
-    let link = ssh::connect(&to, "cat >/dev/null", &options).unwrap();
-    println!(
-        "connect             {:>7.1} ms",
-        start.elapsed().as_secs_f64() * 1e3
-    );
-    let start = Instant::now();
+    let ssh = |command: &str| {
+        let mut ssh = Command::new("ssh");
+        ssh.args(["-F", "none", "-c", &ciphers, "-p", &port.to_string(), "-i"])
+            .arg(path("user"))
+            .arg(format!("-oUserKnownHostsFile={}", path("known").display()))
+            .args(["127.0.0.1", command]);
+        ssh
+    };
+
+    measure("hasync to sshd", mib, || {
+        send(connect(port, "cat >/dev/null"), &data, blocks);
+    });
+    measure("sshd to hasync", mib, || {
+        receive(
+            connect(port, &format!("head -c {} /dev/zero", mib << 20)),
+            block_len,
+        );
+    });
+    measure("hasync to hasync", mib, || {
+        send(connect(own_port, "hasync serve"), &data, blocks);
+    });
+    measure("ssh to sshd", mib, || {
+        let mut child = ssh("cat >/dev/null").stdin(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        (0..blocks).for_each(|_| stdin.write_all(&data).unwrap());
+        drop(stdin);
+        assert!(child.wait().unwrap().success());
+    });
+    time("hasync runs true", || send(connect(port, "true"), &[], 0));
+    time("ssh runs true", || {
+        assert!(ssh("true").status().unwrap().success());
+    });
+}
+
+fn send(link: Link, data: &[u8], blocks: usize) {
     let mut writer = link.writer;
-    for _ in 0..blocks {
-        writer.write_all(&data).unwrap();
-    }
+    (0..blocks).for_each(|_| writer.write_all(data).unwrap());
     drop(writer);
     drop(link.reader);
     link.control.finish().unwrap();
-    report("hasync to sshd", mib, start);
-
-    let start = Instant::now();
-    let mut link =
-        ssh::connect(&to, &format!("head -c {} /dev/zero", mib << 20), &options).unwrap();
-    let mut buffer = vec![0; block_len];
-    while link.reader.read(&mut buffer).unwrap() > 0 {}
-    report("sshd to hasync", mib, start);
-    drop(link);
-
-    let start = Instant::now();
-    let mut child = Command::new("ssh")
-        .args([
-            "-F",
-            "none",
-            "-c",
-            &ciphers,
-            "-i",
-            &path("user"),
-            "-p",
-            &port.to_string(),
-        ])
-        .args(["-o", &format!("UserKnownHostsFile={}", path("known"))])
-        .args(["127.0.0.1", "cat >/dev/null"])
-        .stdin(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    for _ in 0..blocks {
-        stdin.write_all(&data).unwrap();
-    }
-    drop(stdin);
-    child.wait().unwrap();
-    report("ssh to sshd", mib, start);
-    stop(&mut sshd);
 }
 
-fn report(what: &str, mib: usize, start: Instant) {
-    let seconds = start.elapsed().as_secs_f64();
-    let cpu = cpu_seconds();
+fn receive(mut link: Link, block_len: usize) {
+    let mut buffer = vec![0; block_len];
+    while link.reader.read(&mut buffer).unwrap() > 0 {}
+}
+
+fn measure(what: &str, mib: usize, run: impl FnOnce()) {
+    let (start, cpu) = (Instant::now(), cpu_seconds());
+    run();
+    let speed = (mib << 20) as f64 / 1e6 / start.elapsed().as_secs_f64();
     println!(
-        "{what:<19} {:>7.0} MB/s, cpu so far {cpu:.2?} s",
-        (mib << 20) as f64 / 1e6 / seconds
+        "{what:<18} {speed:>6.0} MB/s, {:.2} s of cpu",
+        cpu_seconds() - cpu
     );
 }
 
-/// User and system time of this process, and of its children that ended.
-fn cpu_seconds() -> [f64; 2] {
+fn time(what: &str, run: impl Fn()) {
+    let start = Instant::now();
+    (0..RUNS).for_each(|_| run());
+    println!(
+        "{what:<18} {:>6.1} ms",
+        start.elapsed().as_secs_f64() * 1e3 / f64::from(RUNS)
+    );
+}
+
+/// User and system time of this process.
+fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
     let fields: Vec<&str> = stat
         .rsplit(')')
@@ -130,12 +151,23 @@ fn cpu_seconds() -> [f64; 2] {
         .unwrap()
         .split_whitespace()
         .collect();
-    let ticks =
-        |at: usize| fields[at].parse::<f64>().unwrap() + fields[at + 1].parse::<f64>().unwrap();
-    [ticks(11) / 100.0, ticks(13) / 100.0]
+    let ticks = |at: usize| fields[at].parse::<f64>().unwrap();
+    (ticks(11) + ticks(12)) / 100.0
 }
 
-fn stop(child: &mut Child) {
-    child.kill().unwrap();
-    child.wait().unwrap();
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    listener.local_addr().unwrap().port()
 }
+
+/// Stops the process when the measurement ends, however it ends.
+struct Stopped(Child);
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+const RUNS: u32 = 10;

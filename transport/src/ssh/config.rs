@@ -9,6 +9,7 @@ use russh::Preferred;
 
 use super::algorithms;
 use super::client::ClientOptions;
+use super::config_directives::refuse_unsupported;
 use super::config_file::{Directive, directives};
 use super::config_words::{Tokens, expand_path, expand_tokens};
 use super::destination::Destination;
@@ -64,8 +65,8 @@ pub(crate) enum Family {
 /// Reads the configuration files for `destination`; options and the destination itself come first.
 pub(crate) fn settings(to: &Destination, options: &ClientOptions) -> Result<Settings, Error> {
     let found = directives(to, &options.environment, options.config_file.as_deref())?;
+    refuse_unsupported(&found)?;
     let found = Found(found);
-    found.refuse_unsupported()?;
 
     let environment = &options.environment;
     let host_name = match found.first("hostname")? {
@@ -361,43 +362,6 @@ impl Found {
             None => Err(directive.bad_value(value)),
         }
     }
-
-    fn refuse_unsupported(&self) -> Result<(), Error> {
-        let mut ignored: Vec<&str> = Vec::new();
-        for directive in self
-            .0
-            .iter()
-            .filter(|directive| directive.keyword == "ignoreunknown")
-        {
-            ignored.extend(directive.arguments.iter().flat_map(|list| list.split(',')));
-        }
-        for directive in &self.0 {
-            let keyword = directive.keyword.as_str();
-            if USED.contains(&keyword) || WITHOUT_EFFECT.contains(&keyword) {
-                continue;
-            }
-            let value = directive.arguments.join(" ");
-            let refused = REFUSED.iter().find(|(refused, _)| *refused == keyword);
-            match refused {
-                Some((_, harmless)) => {
-                    let lower = value.to_ascii_lowercase();
-                    if !harmless
-                        .iter()
-                        .any(|value| super::pattern::matches(value, &lower))
-                    {
-                        let what = format!("{keyword} {value} is not supported here: use -e ssh");
-                        return Err(directive.place.error(what));
-                    }
-                }
-                None if super::pattern::list_matches(ignored.iter().copied(), keyword) => {}
-                None => {
-                    let what = format!("unknown directive {keyword} (IgnoreUnknown would skip it)");
-                    return Err(directive.place.error(what));
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Directive {
@@ -447,136 +411,6 @@ fn parse_seconds(text: &str) -> Option<u64> {
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 const ALIVE_COUNT_MAX: usize = 3;
-
-/// Directives that take effect above.
-const USED: &[&str] = &[
-    "addressfamily",
-    "bindaddress",
-    "ciphers",
-    "connecttimeout",
-    "globalknownhostsfile",
-    "hashknownhosts",
-    "hostkeyalgorithms",
-    "hostkeyalias",
-    "hostname",
-    "identitiesonly",
-    "identityagent",
-    "identityfile",
-    "ignoreunknown",
-    "kexalgorithms",
-    "macs",
-    "port",
-    "rekeylimit",
-    "serveralivecountmax",
-    "serveraliveinterval",
-    "stricthostkeychecking",
-    "user",
-    "userknownhostsfile",
-];
-
-/// Directives that may be left out without making the connection reach elsewhere or trust more.
-const WITHOUT_EFFECT: &[&str] = &[
-    "addkeystoagent",
-    "batchmode",
-    "canonicaldomains",
-    "canonicalizefallbacklocal",
-    "canonicalizemaxdots",
-    "canonicalizepermittedcnames",
-    "casignaturealgorithms",
-    "challengeresponseauthentication",
-    "channeltimeout",
-    "checkhostip",
-    "clearallforwardings",
-    "compression",
-    "compressionlevel",
-    "connectionattempts",
-    "controlmaster",
-    "controlpath",
-    "controlpersist",
-    "dynamicforward",
-    "enableescapecommandline",
-    "enablesshkeysign",
-    "escapechar",
-    "exitonforwardfailure",
-    "fingerprinthash",
-    "forkafterauthentication",
-    "forwardagent",
-    "forwardx11",
-    "forwardx11timeout",
-    "forwardx11trusted",
-    "gatewayports",
-    "gssapiauthentication",
-    "gssapiclientidentity",
-    "gssapidelegatecredentials",
-    "gssapikexalgorithms",
-    "gssapikeyexchange",
-    "gssapirenewalforcesrekey",
-    "gssapiserveridentity",
-    "gssapitrustdns",
-    "hostbasedacceptedalgorithms",
-    "hostbasedauthentication",
-    "hostbasedkeytypes",
-    "ipqos",
-    "kbdinteractiveauthentication",
-    "kbdinteractivedevices",
-    "keyboardinteractiveauthentication",
-    "localcommand",
-    "localforward",
-    "loglevel",
-    "logverbose",
-    "nohostauthenticationforlocalhost",
-    "numberofpasswordprompts",
-    "obscurekeystroketiming",
-    "passwordauthentication",
-    "permitlocalcommand",
-    "permitremoteopen",
-    "protocol",
-    "proxyusefdpass",
-    "remoteforward",
-    "requesttty",
-    "securitykeyprovider",
-    "sendenv",
-    "sessiontype",
-    "setenv",
-    "stdinnull",
-    "streamlocalbindmask",
-    "streamlocalbindunlink",
-    "syslogfacility",
-    "tag",
-    "tcpkeepalive",
-    "tunnel",
-    "tunneldevice",
-    "updatehostkeys",
-    "useprivilegedport",
-    "verifyhostkeydns",
-    "versionaddendum",
-    "visualhostkey",
-    "warnweakcrypto",
-    "xauthlocation",
-];
-
-/// Directives that cannot be left out, and the values (as patterns) with which they say nothing.
-const REFUSED: &[(&str, &[&str])] = &[
-    ("bindinterface", &[]),
-    ("canonicalizehostname", &["no"]),
-    ("certificatefile", &["none"]),
-    ("knownhostscommand", &["none"]),
-    ("pkcs11provider", &["none"]),
-    ("preferredauthentications", &["*publickey*"]),
-    ("proxycommand", &["none"]),
-    ("proxyjump", &["none"]),
-    ("pubkeyacceptedalgorithms", &["+*", "^*"]),
-    ("pubkeyacceptedkeytypes", &["+*", "^*"]),
-    (
-        "pubkeyauthentication",
-        &["yes", "true", "unbound", "host-bound"],
-    ),
-    ("refuseconnection", &[]),
-    ("remotecommand", &["none"]),
-    ("requiredrsasize", &[]),
-    ("revokedhostkeys", &["none"]),
-    ("smartcarddevice", &["none"]),
-];
 
 /// A configuration that names no host at all is refused before anything is resolved.
 pub(crate) fn check_host(to: &Destination) -> Result<(), Error> {

@@ -6,9 +6,11 @@ mod authorized_keys;
 mod client;
 mod command_line;
 mod config;
+mod config_directives;
 mod config_file;
 mod config_words;
 mod destination;
+mod dial;
 mod hostkey;
 mod keys;
 mod known_hosts;
@@ -30,8 +32,8 @@ use russh::Limits;
 
 /// The receive window of a channel: what may be under way unread on a long link.
 const WINDOW_LEN: u32 = 8 * 1024 * 1024;
-/// The largest data packet we accept: the largest russh can read.
-const PACKET_LEN: u32 = 256 * 1024;
+/// The largest data packet we accept. OpenSSH sends 32 KiB; more than this gains nothing.
+const PACKET_LEN: u32 = 128 * 1024;
 /// Packets that may wait for the reader; their bytes are bounded by `state`.
 const QUEUE_PACKETS: usize = 16 * 1024;
 /// Keys are renewed at the latest after this much data one way; what AES-GCM bears.

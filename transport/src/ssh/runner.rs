@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::Error;
 
@@ -15,15 +15,18 @@ use crate::Error;
 pub(crate) enum Runtime {
     /// Kept alive by whoever holds this.
     Own(Arc<Running>),
-    /// Kept alive by the connection's thread, which outlasts what runs over it.
-    Of(Handle),
+    /// Belongs to the connection's thread, which waits until every sender is gone.
+    Of {
+        handle: Handle,
+        _alive: Option<mpsc::Sender<()>>,
+    },
 }
 
 impl Runtime {
     pub(crate) fn handle(&self) -> &Handle {
         match self {
             Runtime::Own(running) => running.handle(),
-            Runtime::Of(handle) => handle,
+            Runtime::Of { handle, .. } => handle,
         }
     }
 }

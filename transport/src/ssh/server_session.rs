@@ -155,7 +155,7 @@ struct Callbacks {
     slot: Option<Slot>,
     /// The state of the open channel, for whoever learns that the connection broke.
     current: Arc<Mutex<Option<Arc<ChannelState>>>>,
-    /// A sender is held by every running command.
+    /// A sender is held by every running command and both ends of its stream.
     workers: mpsc::WeakSender<()>,
 }
 
@@ -241,7 +241,10 @@ impl Callbacks {
     ) -> std::io::Result<()> {
         let (read_half, write_half) = channel.split();
         let write_half = Arc::new(write_half);
-        let runtime = Runtime::Of(self.runtime.clone());
+        let runtime = Runtime::Of {
+            handle: self.runtime.clone(),
+            _alive: self.workers.upgrade(),
+        };
         let link = Link {
             reader: Box::new(ChannelReader::new(
                 read_half,
@@ -259,16 +262,11 @@ impl Callbacks {
                 state,
             }),
         };
-        let (shared, busy, worker) = (
-            Arc::clone(&self.shared),
-            Arc::clone(&self.busy),
-            self.workers.upgrade(),
-        );
+        let (shared, busy) = (Arc::clone(&self.shared), Arc::clone(&self.busy));
         let run = move || {
             let run = AssertUnwindSafe(|| (shared.handler)(link, peer));
             let code = catch_unwind(run).unwrap_or(EXIT_PANICKED);
             runtime.handle().block_on(end(&write_half, code, &busy));
-            drop(worker);
         };
         std::thread::Builder::new()
             .name("serve".to_owned())
@@ -346,7 +344,7 @@ impl Handler for Callbacks {
             reply.reject(ChannelOpenFailure::ResourceShortage).await;
             return Ok(());
         }
-        let state = ChannelState::new(&self.address.ip().to_canonical().to_string());
+        let state = ChannelState::new(&self.address.ip().to_canonical().to_string(), false);
         let current = Some(Arc::clone(&state));
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = current;
         self.slot = Some(Slot {

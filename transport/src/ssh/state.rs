@@ -44,6 +44,8 @@ impl Phase {
 /// Shared by the session's callbacks, the reader, the writer and the control of one channel.
 pub(crate) struct ChannelState {
     pub(crate) peer: String,
+    /// The far end runs a command for us, and will tell how it ended.
+    runs_for_us: bool,
     phase: watch::Sender<Phase>,
     end: Mutex<Finish>,
     /// Data bytes received over the channel.
@@ -61,9 +63,10 @@ pub(crate) struct ChannelState {
 }
 
 impl ChannelState {
-    pub(crate) fn new(peer: &str) -> Arc<ChannelState> {
+    pub(crate) fn new(peer: &str, runs_for_us: bool) -> Arc<ChannelState> {
         Arc::new(ChannelState {
             peer: peer.to_owned(),
+            runs_for_us,
             phase: watch::Sender::new(Phase::Open),
             end: Mutex::default(),
             received: AtomicU64::new(0),
@@ -200,14 +203,15 @@ impl ChannelState {
         self.lock_end().clone()
     }
 
-    pub(crate) fn has_received(&self) -> bool {
-        self.received.load(Ordering::Relaxed) > 0
+    /// Whether an end of file now is an end, and not the mark of a command that never started.
+    pub(crate) fn has_started(&self) -> bool {
+        !self.runs_for_us || self.received.load(Ordering::Relaxed) > 0
     }
 
     /// The far end closed: is that an answer, or did its program never start? Nothing received and
     /// a failure status means the latter.
     pub(crate) fn failed_start(&self) -> Option<Error> {
-        if self.has_received() {
+        if self.has_started() {
             return None;
         }
         let end = self.lock_end();
@@ -251,7 +255,7 @@ mod tests {
 
     #[test]
     fn the_first_end_counts() {
-        let state = ChannelState::new("b");
+        let state = ChannelState::new("b", true);
         state.end(Phase::Closed);
         state.end(Phase::Lost(Error::new(ErrorKind::Timeout, "late")));
         assert!(matches!(*state.phase().borrow(), Phase::Closed));
@@ -264,7 +268,7 @@ mod tests {
             .build()
             .unwrap();
         runtime.block_on(async {
-            let state = ChannelState::new("b");
+            let state = ChannelState::new("b", true);
             let full = BACKLOG_MAX_LEN as usize;
             let arriving = |len: usize| {
                 let state = Arc::clone(&state);

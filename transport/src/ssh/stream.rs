@@ -65,7 +65,7 @@ impl ChannelReader {
                 }
                 Some(ChannelMsg::ExtendedData { data, .. }) => self.state.consumed(data.len()),
                 // Half a channel may close while the other half goes on.
-                Some(ChannelMsg::Eof) if self.state.has_received() => return Ok(None),
+                Some(ChannelMsg::Eof) if self.state.has_started() => return Ok(None),
                 Some(ChannelMsg::Eof) | None => return self.end(handle),
                 // Everything else reached the state through the session's callbacks.
                 Some(_) => {}

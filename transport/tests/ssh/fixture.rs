@@ -95,7 +95,8 @@ impl Sshd {
 
 impl Drop for Sshd {
     fn drop(&mut self) {
-        let _ = self.process.kill();
+        // Sessions outlive the process that listens, above all those a test has stopped.
+        kill_tree(&self.process.id().to_string());
         let _ = self.process.wait();
     }
 }
@@ -103,7 +104,11 @@ impl Drop for Sshd {
 fn kill_tree(pid: &str) {
     let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
     // Parent first: it could still report the death of its child.
-    let _ = Command::new("kill").args(["-9", pid]).status();
+    let kill = Command::new("kill")
+        .args(["-9", pid])
+        .stderr(Stdio::null())
+        .status();
+    assert!(kill.is_ok());
     for child in children.unwrap_or_default().split_whitespace() {
         kill_tree(child);
     }

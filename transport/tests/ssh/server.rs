@@ -308,17 +308,29 @@ fn one_connection_runs_one_command_after_another() {
     let served = Served::start(echo);
     let control = served.dir.path().join("control").display().to_string();
     let master = ["-M", "-S", &control, "-o", "ControlPersist=60"];
-    assert!(
-        run(&mut served.ssh(&master, &["hasync", "serve"]))
-            .status
-            .success()
-    );
-    for _ in 0..3 {
-        assert!(
-            run(&mut served.ssh(&["-S", &control], &["hasync", "serve"]))
-                .status
-                .success()
-        );
+    for options in [
+        &master[..],
+        &["-S", &control],
+        &["-S", &control],
+        &["-S", &control],
+    ] {
+        let mut command = served.ssh(options, &["hasync", "serve"]);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(b"x").unwrap();
+        child
+            .stdout
+            .as_mut()
+            .unwrap()
+            .read_exact(&mut [0; 1])
+            .unwrap();
+        drop(stdin);
+        // Not its status: a sharing ssh loses that when the end of a command comes in one piece.
+        child.wait().unwrap();
     }
     run(&mut served.ssh(&["-S", &control, "-O", "exit"], &[]));
     let logins = served
@@ -329,6 +341,15 @@ fn one_connection_runs_one_command_after_another() {
         .filter(|l| l.contains("logged in"))
         .count();
     assert_eq!(logins, 1);
+}
+
+#[test]
+fn the_exit_status_always_arrives() {
+    let served = Served::start(|_, _| 7);
+    for _ in 0..20 {
+        let output = run(&mut served.ssh(&[], &["hasync", "serve"]));
+        assert_eq!(output.status.code(), Some(7));
+    }
 }
 
 fn authorize(dir: &Path, line: &str) {
