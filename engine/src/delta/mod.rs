@@ -25,6 +25,7 @@ mod zero;
 
 mod ops;
 mod patch;
+mod pieces;
 
 pub mod exchange;
 

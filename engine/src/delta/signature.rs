@@ -10,6 +10,8 @@ use std::io::{self, Read};
 
 use super::block::BlockLen;
 use super::index::IndexedSignature;
+use super::patch::Basis;
+use super::pieces::in_threads;
 use super::tree::{Salt, StrongKey, StrongSum, block_value};
 use super::weak::weak_sum;
 use super::window::read_full;
@@ -36,6 +38,62 @@ impl Signature {
     /// length. Needs a read buffer of about 1 MiB beside the result.
     pub fn of(basis: impl Read, len_hint: u64, block_len: BlockLen) -> io::Result<Self> {
         Self::with_salt(basis, len_hint, block_len, random_salt()?)
+    }
+
+    /// As [`Signature::of`], over the first `len` bytes of `file`, in up to `threads` threads (one of
+    /// them the caller's). Fails if the file is shorter.
+    pub fn of_file<F: Basis + Sync + ?Sized>(
+        file: &F,
+        len: u64,
+        block_len: BlockLen,
+        threads: usize,
+    ) -> io::Result<Self> {
+        Self::of_file_with_salt(file, len, block_len, threads, random_salt()?)
+    }
+
+    fn of_file_with_salt<F: Basis + Sync + ?Sized>(
+        file: &F,
+        len: u64,
+        block_len: BlockLen,
+        threads: usize,
+        salt: Salt,
+    ) -> io::Result<Self> {
+        let block_bytes = block_len.as_usize();
+        let block_count = usize::try_from(block_len.count_for(len)).unwrap_or(usize::MAX);
+        let key = StrongKey::new(&salt);
+        let (mut weak, mut strong) = (vec![0; block_count], vec![[0; 16]; block_count]);
+        let per_piece = (READ_LEN / block_bytes).max(1);
+        let piece_len = per_piece as u64 * u64::from(block_len.get());
+        let pieces = weak
+            .chunks_mut(per_piece)
+            .zip(strong.chunks_mut(per_piece))
+            .zip(0_u64..);
+        let piece_count = block_count.div_ceil(per_piece);
+        in_threads(
+            pieces,
+            piece_count,
+            threads,
+            |((weak, strong), number), buffer| {
+                let mut offset = number * piece_len;
+                let piece_len = usize::try_from((len - offset).min(piece_len)).unwrap_or(0);
+                buffer.resize(piece_len, 0);
+                file.read_exact_at(buffer, offset)?;
+                let blocks = buffer.chunks(block_bytes).zip(weak).zip(strong);
+                for ((block, weak), strong) in blocks {
+                    *weak = weak_sum(block);
+                    *strong = key.strong(&block_value(offset, block));
+                    offset += block.len() as u64;
+                }
+                Ok(())
+            },
+        )?;
+        Ok(Self {
+            block_len,
+            salt,
+            basis_len: len,
+            weak,
+            strong,
+        })
     }
 
     /// As [`Signature::of`], with a salt that the caller chose: for reproducible signatures, not
@@ -292,6 +350,21 @@ mod tests {
             assert_eq!(encoded.len(), signature.encoded_len());
             assert_eq!(Signature::decode(&encoded, 10).unwrap(), signature);
         }
+    }
+
+    #[test]
+    fn threads_do_not_change_the_signature() {
+        for len in [0_usize, 1, 1024, 100_000, 3 << 20, (3 << 20) + 7] {
+            let data: Vec<u8> = (0..len).map(|i| (i * i / 7) as u8).collect();
+            let alone = Signature::with_salt(&data[..], 0, BlockLen::MIN, [9; 16]).unwrap();
+            for threads in [1, 3] {
+                let file = data.as_slice();
+                let (len, min, salt) = (len as u64, BlockLen::MIN, [9; 16]);
+                let signature = Signature::of_file_with_salt(file, len, min, threads, salt);
+                assert_eq!(signature.unwrap(), alone);
+            }
+        }
+        assert!(Signature::of_file(&b"short"[..], 6, BlockLen::MIN, 1).is_err());
     }
 
     #[test]

@@ -19,6 +19,9 @@ use crate::wire::{DirIndex, FrameKind, SignatureChunk};
 /// allowed alone.
 const OUTSTANDING_LEN_MAX: usize = 32 << 20;
 
+/// Threads that sum one basis: more would only wait for the memory.
+const THREADS_MAX: usize = 4;
+
 /// A basis to be summed.
 #[derive(Debug)]
 pub(super) struct Job {
@@ -89,7 +92,9 @@ fn sign(root: &Root, path: &RelPath) -> std::io::Result<Vec<u8>> {
     let (dir, name) = path.split().ok_or(std::io::ErrorKind::InvalidInput)?;
     let file: File = open_file(&root.open_dir(&dir)?, name)?;
     let len = file.metadata()?.len();
-    let signature = Signature::of(file, len, BlockLen::for_file_len(len))?;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = threads.min(THREADS_MAX);
+    let signature = Signature::of_file(&file, len, BlockLen::for_file_len(len), threads)?;
     let mut encoded = Vec::with_capacity(signature.encoded_len());
     signature.encode(&mut encoded);
     Ok(encoded)

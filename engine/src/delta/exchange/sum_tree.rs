@@ -1,11 +1,11 @@
 //! The BLAKE3 tree of a file: values of its leaves and of all nodes above them, and its sum.
 
 use std::io;
-use std::sync::{Mutex, PoisonError};
 
 use blake3::hazmat::{self, ChainingValue, HasherExt, Mode};
 
 use super::super::patch::Basis;
+use super::super::pieces::in_threads;
 
 /// The sums of one file as it was when it was read.
 ///
@@ -118,30 +118,10 @@ fn sum_leaves<F: Basis + Sync + ?Sized>(
     let leaves_per_piece = (PIECE_LEN / leaf_len).max(1);
     let per_piece = usize::try_from(leaves_per_piece).unwrap_or(1);
     let piece_count = leaves.len().div_ceil(per_piece);
-    let pieces = Mutex::new(leaves.chunks_mut(per_piece).zip(0_u64..));
-    let work = || -> io::Result<()> {
-        let mut buffer = Vec::new();
-        loop {
-            let next = pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let Some((piece, number)) = next else {
-                return Ok(());
-            };
-            let start = number * leaves_per_piece * leaf_len;
-            sum_piece(file, start, len, leaf_len, piece, &mut buffer)?;
-        }
-    };
-    std::thread::scope(|scope| {
-        let helper_count = threads.min(piece_count).saturating_sub(1);
-        // If a thread cannot be had, the others do its share.
-        let helpers: Vec<_> = (0..helper_count)
-            .filter_map(|_| std::thread::Builder::new().spawn_scoped(scope, work).ok())
-            .collect();
-        let mut result = work();
-        for helper in helpers {
-            let ended = helper.join();
-            result = result.and(ended.unwrap_or_else(|_| Err(io::Error::other("a thread died"))));
-        }
-        result
+    let pieces = leaves.chunks_mut(per_piece).zip(0_u64..);
+    in_threads(pieces, piece_count, threads, |(piece, number), buffer| {
+        let start = number * leaves_per_piece * leaf_len;
+        sum_piece(file, start, len, leaf_len, piece, buffer)
     })
 }
 
