@@ -17,7 +17,7 @@ use super::dial::{Target, connect_tcp};
 use super::hostkey::HostKeys;
 use super::runner::{Running, Runtime};
 use super::socket::{Counters, Socket};
-use super::state::{ChannelState, Phase};
+use super::state::{Arrival, ChannelState, Phase};
 use super::stream::{ChannelReader, ChannelWriter};
 use super::{PACKET_LEN, QUEUE_PACKETS, WINDOW_LEN, algorithms, limits};
 use crate::error::Plain;
@@ -270,12 +270,15 @@ pub(crate) fn lost(name: &str, when: &str, error: &russh::Error, stall_limit: Du
 }
 
 impl Callbacks {
-    fn admit(&self, admitted: bool) -> Result<(), Failure> {
-        if admitted {
-            return Ok(());
+    fn admit(&self, arrival: Arrival, session: &mut Session) -> Result<(), Failure> {
+        match arrival {
+            Arrival::Admitted => Ok(()),
+            Arrival::Late => Ok(session.send_keepalive(true)?),
+            Arrival::TooMuch => {
+                let what = format!("{}: sends more than is read: cut off", self.name);
+                Err(Failure::Own(Error::new(ErrorKind::Closed, what)))
+            }
         }
-        let what = format!("{}: sends more than is read: cut off", self.name);
-        Err(Failure::Own(Error::new(ErrorKind::Closed, what)))
     }
 }
 
@@ -294,8 +297,14 @@ impl Handler for Callbacks {
         }
     }
 
-    async fn data(&mut self, _: ChannelId, data: &[u8], _: &mut Session) -> Result<(), Failure> {
-        self.admit(self.state.arrived(data.len()).await)
+    async fn data(
+        &mut self,
+        _: ChannelId,
+        data: &[u8],
+        session: &mut Session,
+    ) -> Result<(), Failure> {
+        let arrival = self.state.arrived(data.len()).await;
+        self.admit(arrival, session)
     }
 
     async fn extended_data(
@@ -303,12 +312,13 @@ impl Handler for Callbacks {
         _: ChannelId,
         code: u32,
         data: &[u8],
-        _: &mut Session,
+        session: &mut Session,
     ) -> Result<(), Failure> {
         if code == 1 {
             self.state.stderr(data);
         }
-        self.admit(self.state.queued(data.len()).await)
+        let arrival = self.state.queued(data.len()).await;
+        self.admit(arrival, session)
     }
 
     async fn exit_status(

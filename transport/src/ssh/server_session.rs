@@ -22,7 +22,7 @@ use super::hostkey::fingerprint;
 use super::runner::Runtime;
 use super::server::{PeerInfo, Place, Shared};
 use super::socket::{Counters, Socket};
-use super::state::{ChannelState, Phase};
+use super::state::{Arrival, ChannelState, Phase};
 use super::stream::{ChannelReader, ChannelWriter};
 use crate::{Control, Error, ErrorKind, Finish, Link, Traffic};
 
@@ -275,6 +275,14 @@ impl Callbacks {
     }
 }
 
+fn admit(arrival: Arrival, session: &mut Session) -> Result<(), Failure> {
+    match arrival {
+        Arrival::Admitted => Ok(()),
+        Arrival::Late => Ok(session.keepalive_request()?),
+        Arrival::TooMuch => Err(Failure::Own("sends more than is read: cut off")),
+    }
+}
+
 /// Tells the client how the command ended, and closes its channel.
 async fn end(channel: &ChannelWriteHalf<Msg>, code: u32, busy: &AtomicBool) {
     let goodbye = async {
@@ -396,10 +404,15 @@ impl Handler for Callbacks {
         Ok(())
     }
 
-    async fn data(&mut self, id: ChannelId, data: &[u8], _: &mut Session) -> Result<(), Failure> {
+    async fn data(
+        &mut self,
+        id: ChannelId,
+        data: &[u8],
+        session: &mut Session,
+    ) -> Result<(), Failure> {
         match self.state(id) {
-            Some(state) if !state.arrived(data.len()).await => Err(TOO_MUCH),
-            _ => Ok(()),
+            Some(state) => admit(state.arrived(data.len()).await, session),
+            None => Ok(()),
         }
     }
 
@@ -408,11 +421,11 @@ impl Handler for Callbacks {
         id: ChannelId,
         _: u32,
         data: &[u8],
-        _: &mut Session,
+        session: &mut Session,
     ) -> Result<(), Failure> {
         match self.state(id) {
-            Some(state) if !state.queued(data.len()).await => Err(TOO_MUCH),
-            _ => Ok(()),
+            Some(state) => admit(state.queued(data.len()).await, session),
+            None => Ok(()),
         }
     }
 
@@ -525,7 +538,6 @@ impl Control for ServerControl {
     }
 }
 
-const TOO_MUCH: Failure = Failure::Own("sends more than is read: cut off");
 /// Channel requests of one channel; an OpenSSH client sends one for each variable of `SendEnv`.
 const REQUESTS_MAX: usize = 256;
 /// Exit status of a command whose handler panicked: "internal software error".

@@ -111,18 +111,17 @@ impl ChannelState {
     }
 
     /// Accounts for a data packet that was put before the reader, and waits as described above.
-    /// False if the peer is to be cut off.
-    pub(crate) async fn arrived(&self, data_len: usize) -> bool {
+    pub(crate) async fn arrived(&self, data_len: usize) -> Arrival {
         self.received.fetch_add(data_len as u64, Ordering::Relaxed);
         self.queued(data_len).await
     }
 
     /// The same for a packet of another stream: the reader passes over it.
-    pub(crate) async fn queued(&self, data_len: usize) -> bool {
+    pub(crate) async fn queued(&self, data_len: usize) -> Arrival {
         let cost = packet_cost(data_len);
         let backlog = self.backlog.fetch_add(cost, Ordering::AcqRel) + cost;
         if backlog <= BACKLOG_LEN {
-            return true;
+            return Arrival::Admitted;
         }
         let over_max = backlog > BACKLOG_MAX_LEN;
         let change = async {
@@ -131,10 +130,14 @@ impl ChannelState {
                 if self.reader_gone.load(Ordering::Acquire)
                     || self.backlog.load(Ordering::Acquire) <= BACKLOG_LEN
                 {
-                    return true;
+                    return Arrival::Admitted;
                 }
                 if self.has_to_send() {
-                    return !over_max;
+                    return if over_max {
+                        Arrival::TooMuch
+                    } else {
+                        Arrival::Admitted
+                    };
                 }
                 changed.await;
             }
@@ -144,7 +147,7 @@ impl ChannelState {
         } else {
             tokio::time::timeout(BACKLOG_WAIT, change)
                 .await
-                .unwrap_or(true)
+                .unwrap_or(Arrival::Late)
         }
     }
 
@@ -223,6 +226,17 @@ impl ChannelState {
     }
 }
 
+/// What becomes of a packet that arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    Admitted,
+    /// Admitted though the reader is behind: the peer heard nothing from us meanwhile, since russh
+    /// takes data that arrives for a reason to send no keepalive. It needs a sign of life.
+    Late,
+    /// The peer is to be cut off.
+    TooMuch,
+}
+
 /// See [`ChannelState::sending`].
 pub(crate) struct Sending<'a>(&'a ChannelState);
 
@@ -278,18 +292,16 @@ mod tests {
             tokio::task::yield_now().await;
             assert!(!waiting.is_finished());
             state.consumed(full);
-            assert!(waiting.await.unwrap());
+            assert_eq!(waiting.await.unwrap(), Arrival::Admitted);
 
-            assert!(
-                !arriving_while_sending(&state, full).await,
-                "too much was let in"
-            );
+            assert_eq!(arriving_while_sending(&state, full).await, Arrival::TooMuch);
             state.consumed(full);
-            assert!(arriving_while_sending(&state, BACKLOG_LEN as usize).await);
+            let few = BACKLOG_LEN as usize;
+            assert_eq!(arriving_while_sending(&state, few).await, Arrival::Admitted);
         });
     }
 
-    async fn arriving_while_sending(state: &ChannelState, len: usize) -> bool {
+    async fn arriving_while_sending(state: &ChannelState, len: usize) -> Arrival {
         let _sending = state.sending();
         state.arrived(len).await
     }

@@ -450,6 +450,26 @@ fn a_client_that_freezes_is_dropped() {
     child.wait().unwrap();
 }
 
+/// A standby that flushes its disks reads nothing for longer than a dead peer may be silent.
+#[test]
+fn an_end_that_does_not_read_for_long_is_not_taken_for_dead() {
+    let impatient = |options: &mut ServerOptions| {
+        options.limits.alive_interval = Duration::from_secs(3);
+        options.limits.alive_count_max = 2;
+    };
+    let served = Served::with(impatient, |mut link, _| {
+        std::thread::sleep(Duration::from_secs(20));
+        let read = std::io::copy(&mut link.reader, &mut std::io::sink());
+        u32::from(!read.is_ok_and(|len| len == 60_000_000))
+    });
+    let config = "ServerAliveInterval 3\nServerAliveCountMax 2\n";
+    std::fs::write(served.dir.path().join("ssh_config"), config).unwrap();
+    let mut link = served.connect("hasync serve");
+    link.writer.write_all(&noise(60_000_000, 8)).unwrap();
+    drop(link.writer);
+    assert_eq!(link.control.finish().unwrap().exit_code, Some(0));
+}
+
 #[test]
 fn a_client_that_is_killed_is_an_error_and_no_end_of_file() {
     let (handler, told) = reporting();
