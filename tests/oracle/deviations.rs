@@ -1,6 +1,10 @@
 //! Where hasync deliberately does otherwise than rsync 3.5.0. The README quotes these
 //! sentences; the oracle forgives exactly what they say and nothing else.
 
+use std::collections::BTreeSet;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
 use super::generate::Case;
 use crate::support::Finished;
 use crate::support::snapshot::{Entry, Snapshot};
@@ -50,6 +54,17 @@ pub(crate) const LIST: &[Deviation] = &[
                    other on every run.",
     },
     Deviation {
+        name: "first of a link group",
+        sentence: "In a hard-link group the first member in canonical order carries the content \
+                   and the others are linked to it; rsync picks the first that exists on the \
+                   target, else the last.",
+    },
+    Deviation {
+        name: "mode of another type",
+        sentence: "Without -p, an entry of another type than the one it replaces gets the mode \
+                   of a new entry; rsync hands on the old one's.",
+    },
+    Deviation {
         name: "owner letters",
         sentence: "The -i line of an entry with a setuid or setgid bit whose owner changes shows \
                    o and g; rsync shows p in their place, because it reads the mode again \
@@ -85,6 +100,42 @@ pub(crate) fn exit_code(code: i32, stopped_by_max_delete: bool) -> i32 {
 /// -H and several SRC with the same names (`hard-link gnum 11 precedes flist start`).
 pub(crate) fn rsync_broke(run: &Finished) -> bool {
     run.code == 2 && run.stderr.contains("hard-link gnum")
+}
+
+/// The names, as lines show them, of all source entries that have more than one name.
+pub(crate) fn names_of_linked(sources: &[String]) -> BTreeSet<Vec<u8>> {
+    let mut names = BTreeSet::new();
+    for source in sources {
+        let path = Path::new(source);
+        if !path.is_dir() {
+            continue;
+        }
+        let prefix = match path.file_name() {
+            Some(name) if !source.ends_with(['/', '.']) => [name.as_bytes(), b"/"].concat(),
+            _ => Vec::new(),
+        };
+        let tree = Snapshot::of(path);
+        let linked = tree
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.linked_to.is_some());
+        names.extend(linked.map(|(path, _)| [&prefix, &escaped(path)[..]].concat()));
+    }
+    names
+}
+
+/// Leaves out the lines of entries with more than one name: which of them is said to carry
+/// the content differs.
+pub(crate) fn without_linked(names: &BTreeSet<Vec<u8>>, lines: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    let is_linked = |line: &Vec<u8>| {
+        let text = line.get(12..).unwrap_or_default();
+        let is_name = |at: usize| names.contains(&text[..at]);
+        let arrows = text.windows(4).enumerate();
+        let mut ends =
+            arrows.filter(|(_, window)| matches!(*window, [b' ', b'=' | b'-', b'>', b' ']));
+        !line.starts_with(b"*") && (is_name(text.len()) || ends.any(|(at, _)| is_name(at)))
+    };
+    lines.into_iter().filter(|line| !is_linked(line)).collect()
 }
 
 /// Takes the letters p, o and g out of the lines of entries that were setuid or setgid
@@ -170,9 +221,22 @@ pub(crate) fn is_unsaid(line: &[u8]) -> bool {
 }
 
 /// Takes out of a snapshot what no promise covers. `NOW` stands for any time of the run.
-pub(crate) fn without_unpromised_times(case: &Case, tree: Snapshot, rsync: &Snapshot) -> Snapshot {
+pub(crate) fn without_unpromised(
+    case: &Case,
+    tree: Snapshot,
+    before: &Snapshot,
+    rsync: &Snapshot,
+) -> Snapshot {
     let mirrored = case.keeps("t");
     tree.map(|path, entry| {
+        let old_kind = before.entries.get(path).map(|entry| entry.kind);
+        if !case.keeps("p") && old_kind.is_some_and(|kind| kind != entry.kind) {
+            entry.mode = 0;
+        }
+        // Of a link group that is sent again, other members may keep their time.
+        if !mirrored && entry.linked_to.is_some() {
+            entry.mtime = NOW;
+        }
         if entry.kind != 'd' {
             return;
         }

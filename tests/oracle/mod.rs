@@ -88,8 +88,8 @@ fn check(seed: u64, verbose: bool) -> String {
         let (dry, real) = (format!("{dry}"), format!("{real}"));
         writeln!(out, "-n differs from the real run:\n{dry}--- real\n{real}").unwrap();
     }
-    out += &compare_runs(&case, &before, &expected, &real);
-    out += &compare_trees(&case, &trees);
+    out += &compare_runs(&case, &sources, &before, &expected, &real);
+    out += &compare_trees(&case, &before, &trees);
     if out.is_empty() && expected.code == 0 {
         out += &compare_second_runs(&case, &sources, &trees);
     }
@@ -175,7 +175,13 @@ fn comparable(run: &Finished) -> Vec<Vec<u8>> {
     lines
 }
 
-fn compare_runs(case: &Case, before: &Snapshot, expected: &Expected, real: &Finished) -> String {
+fn compare_runs(
+    case: &Case,
+    sources: &[String],
+    before: &Snapshot,
+    expected: &Expected,
+    real: &Finished,
+) -> String {
     let mut out = String::new();
     if real.code != expected.code {
         writeln!(
@@ -185,7 +191,15 @@ fn compare_runs(case: &Case, before: &Snapshot, expected: &Expected, real: &Fini
         )
         .unwrap();
     }
-    let forgive = |lines| deviations::without_owner_letters(case, before, lines);
+    let linked = if case.options.iter().any(|option| option == "-H") {
+        deviations::names_of_linked(sources)
+    } else {
+        Default::default()
+    };
+    let forgive = |lines| {
+        let lines = deviations::without_linked(&linked, lines);
+        deviations::without_owner_letters(case, before, lines)
+    };
     out + &compare_lines(&forgive(expected.lines.clone()), &forgive(comparable(real)))
 }
 
@@ -209,11 +223,11 @@ fn compare_lines(expected: &[Vec<u8>], ours: &[Vec<u8>]) -> String {
     out
 }
 
-fn compare_trees(case: &Case, trees: &TempTree) -> String {
+fn compare_trees(case: &Case, before: &Snapshot, trees: &TempTree) -> String {
     let rsync = deviations::with_now(Snapshot::of(&trees.path("by-rsync")));
     let hasync = deviations::with_now(Snapshot::of(&trees.path("by-hasync")));
-    let left = deviations::without_unpromised_times(case, rsync.clone(), &rsync);
-    let right = deviations::without_unpromised_times(case, hasync, &rsync);
+    let left = deviations::without_unpromised(case, rsync.clone(), before, &rsync);
+    let right = deviations::without_unpromised(case, hasync, before, &rsync);
     let diff = left.diff(&right);
     if diff.is_empty() {
         diff
@@ -229,7 +243,7 @@ fn compare_second_runs(case: &Case, sources: &[String], trees: &TempTree) -> Str
     };
     let before = Snapshot::of(&trees.path("by-hasync"));
     let second = run_hasync(case, sources, trees, &[]);
-    let out = compare_runs(case, &before, &expected, &second);
+    let out = compare_runs(case, sources, &before, &expected, &second);
     if out.is_empty() {
         out
     } else {
