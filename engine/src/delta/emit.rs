@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use super::ops::{MAX_LITERAL_LEN, Op};
+use super::ops::{MAX_LITERAL_LEN, MERGED_COPY_LEN, Op};
 use super::window::read_full;
 use super::zero::split_zero_runs;
 
@@ -59,7 +59,10 @@ impl<'s> Emitter<'s> {
                 self.pending = Some((offset, len));
             }
         }
-        Ok(())
+        match self.pending {
+            Some((_, len)) if len >= MERGED_COPY_LEN => self.flush_copy(),
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn new_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {

@@ -211,6 +211,10 @@ pub(super) fn take_number(input: &mut &[u8]) -> Result<u128, OpsError> {
 /// The longest literal one op carries, in bytes.
 pub const MAX_LITERAL_LEN: usize = 1 << 18;
 
+/// Bytes after which a copy is passed on instead of being merged with what may follow, so that the
+/// other end works while this one searches on.
+pub(super) const MERGED_COPY_LEN: u64 = 1 << 22;
+
 /// Seven bits a byte: enough for a 64-bit length and the tag.
 const MAX_NUMBER_LEN: u32 = 10;
 

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use super::ops::Op;
+use super::ops::{MERGED_COPY_LEN, Op};
 
 /// A basis that can be read at any offset.
 pub trait Basis {
@@ -101,7 +101,10 @@ impl<B: Basis, O: Output> Patcher<B, O> {
                 self.pending = Some((offset, len));
             }
         }
-        Ok(())
+        match self.pending {
+            Some((_, len)) if len >= MERGED_COPY_LEN => self.carry_out_copy(),
+            _ => Ok(()),
+        }
     }
 
     /// Appends `bytes`.

@@ -27,6 +27,10 @@ const PACKED_LEN_MAX: u64 = 128 * 1024;
 /// A frame of content is closed when it has grown to this, in bytes.
 const CONTENT_FRAME_LEN: usize = 256 * 1024;
 
+/// Ops that make this many bytes of the file are passed on, however short they are, so that the
+/// receiver works while this side reads on.
+const RESULT_LEN: u64 = 8 << 20;
+
 /// How often a file that keeps changing is read before it is given up.
 const READ_ATTEMPTS: usize = 2;
 
@@ -338,16 +342,19 @@ impl Sender<'_> {
         let mut encoder = OpEncoder::default();
         let mut link_error = None;
         let mut frame = Vec::with_capacity(CONTENT_FRAME_LEN + FRAME_LEN_MAX / 2);
-        let mut sent = 0;
+        let (mut offset, mut unsent) = (0, 0);
         let mut sink = |op: Op<'_>| {
             encoder.encode(op, &mut frame);
-            sent += op.output_len();
-            if frame.len() < CONTENT_FRAME_LEN {
+            unsent += op.output_len();
+            if frame.len() < CONTENT_FRAME_LEN && unsent < RESULT_LEN {
                 return Ok(());
             }
-            let result = put_data(&mut outbox.lock(), &frame);
+            let mut writer = outbox.lock();
+            let result = put_data(&mut writer, &frame).and_then(|()| writer.flush());
+            drop(writer);
             frame.clear();
-            self.progress(file, sent, std::mem::take(&mut sent));
+            offset += unsent;
+            self.progress(file, offset, std::mem::take(&mut unsent));
             result.map_err(|e| {
                 link_error = Some(e);
                 io::Error::other("link")
