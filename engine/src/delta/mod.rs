@@ -26,6 +26,7 @@ mod zero;
 mod ops;
 mod patch;
 mod pieces;
+mod summer;
 
 pub mod exchange;
 

@@ -7,6 +7,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use super::ops::{MERGED_COPY_LEN, Op};
+use super::summer::Summer;
 
 /// A basis that can be read at any offset.
 pub trait Basis {
@@ -51,8 +52,7 @@ pub struct Patcher<B, O> {
     output: O,
     max_output_len: u64,
     len: u64,
-    hasher: blake3::Hasher,
-    buffer: Vec<u8>,
+    summer: Summer,
     /// A copy not carried out yet, because the next op may continue it: offset and length.
     pending: Option<(u64, u64)>,
 }
@@ -61,15 +61,13 @@ impl<B: Basis, O: Output> Patcher<B, O> {
     /// Starts a patch of `basis`, of which the first `basis_len` bytes may be copied, into
     /// `output`, which may grow to `max_output_len` bytes.
     pub fn new(basis: B, basis_len: u64, output: O, max_output_len: u64) -> Self {
-        let (hasher, buffer) = (blake3::Hasher::new(), Vec::new());
         Self {
             basis,
             basis_len,
             output,
             max_output_len,
             len: 0,
-            hasher,
-            buffer,
+            summer: Summer::new(),
             pending: None,
         }
     }
@@ -111,7 +109,7 @@ impl<B: Basis, O: Output> Patcher<B, O> {
     pub fn literal(&mut self, bytes: &[u8]) -> Result<(), PatchError> {
         self.grow(bytes.len() as u64)?;
         self.carry_out_copy()?;
-        self.hasher.update(bytes);
+        self.summer.update(bytes);
         self.output.write_all(bytes).map_err(PatchError::Output)
     }
 
@@ -119,13 +117,7 @@ impl<B: Basis, O: Output> Patcher<B, O> {
     pub fn zero(&mut self, len: u64) -> Result<(), PatchError> {
         self.grow(len)?;
         self.carry_out_copy()?;
-        let mut left = len;
-        while left > 0 {
-            let zeros = ZEROS.get(..usize::try_from(left).unwrap_or(usize::MAX).min(ZEROS.len()));
-            let zeros = zeros.unwrap_or(&ZEROS);
-            self.hasher.update(zeros);
-            left -= zeros.len() as u64;
-        }
+        self.summer.update_zeros(len);
         self.output.zero(len).map_err(PatchError::Output)
     }
 
@@ -138,13 +130,10 @@ impl<B: Basis, O: Output> Patcher<B, O> {
     /// Completes the patch and hands the output back.
     pub fn finish(mut self) -> Result<(PatchSummary, O), PatchError> {
         self.carry_out_copy()?;
-        Ok((
-            PatchSummary {
-                len: self.len,
-                sum: self.hasher.finalize(),
-            },
-            self.output,
-        ))
+        let died = || PatchError::Output(io::Error::other("the summing thread died"));
+        let sum = self.summer.finish().ok_or_else(died)?;
+        let summary = PatchSummary { len: self.len, sum };
+        Ok((summary, self.output))
     }
 
     fn grow(&mut self, by: u64) -> Result<(), PatchError> {
@@ -162,22 +151,23 @@ impl<B: Basis, O: Output> Patcher<B, O> {
         let Some((mut offset, mut left)) = self.pending.take() else {
             return Ok(());
         };
+        if self.len >= SUM_BESIDE_LEN {
+            self.summer.move_beside();
+        }
         while left > 0 {
             let step = usize::try_from(left).unwrap_or(usize::MAX).min(COPY_LEN);
-            if self.buffer.len() < step {
-                self.buffer.resize(step, 0);
-            }
-            let bytes = self.buffer.get_mut(..step).unwrap_or_default();
-            let read = self.basis.read_exact_at(bytes, offset);
+            let mut bytes = self.summer.buffer();
+            bytes.resize(step, 0);
+            let read = self.basis.read_exact_at(&mut bytes, offset);
             read.map_err(|error| PatchError::Basis {
                 offset,
                 len: step,
                 error,
             })?;
-            self.hasher.update(bytes);
             self.output
-                .copied(offset, bytes)
+                .copied(offset, &bytes)
                 .map_err(PatchError::Output)?;
+            self.summer.update_with(bytes);
             offset += step as u64;
             left -= step as u64;
         }
@@ -305,10 +295,11 @@ impl std::error::Error for PatchError {
     }
 }
 
+/// Results longer than this are summed in a thread of their own.
+const SUM_BESIDE_LEN: u64 = 1 << 24;
+
 /// Bytes of the basis read at once: they are hashed and written while still in the cache.
 const COPY_LEN: usize = 1 << 19;
-
-static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 
 #[cfg(test)]
 mod tests {
