@@ -60,6 +60,11 @@ pub(crate) const LIST: &[Deviation] = &[
                    target, else the last.",
     },
     Deviation {
+        name: "newer members of a link group",
+        sentence: "With -u and -H, a newer target file stays as it is even when it is a later \
+                   member of a hard-link group; rsync replaces it with the link.",
+    },
+    Deviation {
         name: "mode of another type",
         sentence: "Without -p, an entry of another type than the one it replaces gets the mode \
                    of a new entry; rsync hands on the old one's.",
@@ -102,8 +107,8 @@ pub(crate) fn rsync_broke(run: &Finished) -> bool {
     run.code == 2 && run.stderr.contains("hard-link gnum")
 }
 
-/// The names, as lines show them, of all source entries that have more than one name.
-pub(crate) fn names_of_linked(sources: &[String]) -> BTreeSet<Vec<u8>> {
+/// The paths under the target root of all source entries that have more than one name.
+pub(crate) fn paths_of_linked(sources: &[String]) -> BTreeSet<Vec<u8>> {
     let mut names = BTreeSet::new();
     for source in sources {
         let path = Path::new(source);
@@ -119,14 +124,15 @@ pub(crate) fn names_of_linked(sources: &[String]) -> BTreeSet<Vec<u8>> {
             .entries
             .iter()
             .filter(|(_, entry)| entry.linked_to.is_some());
-        names.extend(linked.map(|(path, _)| [&prefix, &escaped(path)[..]].concat()));
+        names.extend(linked.map(|(path, _)| [&prefix, &path[..]].concat()));
     }
     names
 }
 
 /// Leaves out the lines of entries with more than one name: which of them is said to carry
 /// the content differs.
-pub(crate) fn without_linked(names: &BTreeSet<Vec<u8>>, lines: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+pub(crate) fn without_linked(paths: &BTreeSet<Vec<u8>>, lines: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    let names: BTreeSet<Vec<u8>> = paths.iter().map(|path| escaped(path)).collect();
     let is_linked = |line: &Vec<u8>| {
         let text = line.get(12..).unwrap_or_default();
         let is_name = |at: usize| names.contains(&text[..at]);
@@ -189,28 +195,18 @@ pub(crate) fn without_owner_letters(
 /// A name as both programs print it under a UTF-8 locale.
 fn escaped(path: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    for chunk in path.utf8_chunks() {
-        for char in chunk.valid().chars() {
-            if char.is_control() && char != '\t' {
-                out.extend(format!("\\#{:03o}", u32::from(char)).bytes());
-            } else {
-                out.extend(char.to_string().bytes());
-            }
+    for (at, byte) in path.iter().enumerate() {
+        let rest = &path[at..];
+        let reads_as_escape = rest.starts_with(b"\\#")
+            && rest.len() >= 5
+            && rest[2..5].iter().all(u8::is_ascii_digit);
+        // The generator's only bytes above ASCII that are not UTF-8 are these two.
+        let unsafe_byte = (*byte < b' ' && *byte != b'\t') || *byte >= 0xfe;
+        if reads_as_escape || unsafe_byte {
+            out.extend(format!("\\#{byte:03o}").bytes());
+        } else {
+            out.push(*byte);
         }
-        out.extend(
-            chunk
-                .invalid()
-                .iter()
-                .flat_map(|byte| format!("\\#{byte:03o}").into_bytes()),
-        );
-    }
-    let backslash = out.windows(5).position(|w| {
-        w[..2] == *b"\\#"
-            && w[2..].iter().all(u8::is_ascii_digit)
-            && path.windows(5).any(|p| p == w)
-    });
-    if let Some(at) = backslash {
-        out.splice(at..=at, *b"\\#134");
     }
     out
 }
@@ -226,6 +222,7 @@ pub(crate) fn without_unpromised(
     tree: Snapshot,
     before: &Snapshot,
     rsync: &Snapshot,
+    linked: &BTreeSet<Vec<u8>>,
 ) -> Snapshot {
     let mirrored = case.keeps("t");
     tree.map(|path, entry| {
@@ -233,9 +230,15 @@ pub(crate) fn without_unpromised(
         if !case.keeps("p") && old_kind.is_some_and(|kind| kind != entry.kind) {
             entry.mode = 0;
         }
-        // Of a link group that is sent again, other members may keep their time.
-        if !mirrored && entry.linked_to.is_some() {
-            entry.mtime = NOW;
+        // What the options do not set comes from the member that the others are linked to.
+        if linked.contains(path) {
+            if case.has("-u") {
+                *entry = rsync.entries.get(path).unwrap_or(entry).clone();
+            }
+            entry.uid = if case.keeps("o") { entry.uid } else { 0 };
+            entry.gid = if case.keeps("g") { entry.gid } else { 0 };
+            entry.mode = if case.keeps("p") { entry.mode } else { 0 };
+            entry.mtime = if mirrored { entry.mtime } else { NOW };
         }
         if entry.kind != 'd' {
             return;

@@ -127,6 +127,10 @@ impl Case {
             .any(|option| option == "-a" || *option == format!("-{letter}"))
     }
 
+    pub(crate) fn has(&self, option: &str) -> bool {
+        self.options.iter().any(|given| given == option)
+    }
+
     /// Makes the sources under `dir`; gives the SRC arguments.
     pub(crate) fn make_sources(&self, dir: &Path) -> Vec<String> {
         let mut arguments = Vec::new();

@@ -6,7 +6,7 @@ mod deviations;
 mod generate;
 mod shapes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use crate::support::hasync::FakeRsh;
@@ -89,7 +89,7 @@ fn check(seed: u64, verbose: bool) -> String {
         writeln!(out, "-n differs from the real run:\n{dry}--- real\n{real}").unwrap();
     }
     out += &compare_runs(&case, &sources, &before, &expected, &real);
-    out += &compare_trees(&case, &before, &trees);
+    out += &compare_trees(&case, &sources, &before, &trees);
     if out.is_empty() && expected.code == 0 {
         out += &compare_second_runs(&case, &sources, &trees);
     }
@@ -191,11 +191,7 @@ fn compare_runs(
         )
         .unwrap();
     }
-    let linked = if case.options.iter().any(|option| option == "-H") {
-        deviations::names_of_linked(sources)
-    } else {
-        Default::default()
-    };
+    let linked = linked(case, sources);
     let forgive = |lines| {
         let lines = deviations::without_linked(&linked, lines);
         deviations::without_owner_letters(case, before, lines)
@@ -223,16 +219,26 @@ fn compare_lines(expected: &[Vec<u8>], ours: &[Vec<u8>]) -> String {
     out
 }
 
-fn compare_trees(case: &Case, before: &Snapshot, trees: &TempTree) -> String {
+fn compare_trees(case: &Case, sources: &[String], before: &Snapshot, trees: &TempTree) -> String {
+    let linked = linked(case, sources);
     let rsync = deviations::with_now(Snapshot::of(&trees.path("by-rsync")));
     let hasync = deviations::with_now(Snapshot::of(&trees.path("by-hasync")));
-    let left = deviations::without_unpromised(case, rsync.clone(), before, &rsync);
-    let right = deviations::without_unpromised(case, hasync, before, &rsync);
+    let left = deviations::without_unpromised(case, rsync.clone(), before, &rsync, &linked);
+    let right = deviations::without_unpromised(case, hasync, before, &rsync, &linked);
     let diff = left.diff(&right);
     if diff.is_empty() {
         diff
     } else {
         format!("trees differ (rsync, hasync):\n{diff}")
+    }
+}
+
+/// The members of link groups, when the push keeps them linked.
+fn linked(case: &Case, sources: &[String]) -> BTreeSet<Vec<u8>> {
+    if case.has("-H") {
+        deviations::paths_of_linked(sources)
+    } else {
+        BTreeSet::new()
     }
 }
 

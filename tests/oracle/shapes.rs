@@ -337,7 +337,7 @@ fn check(shape: &Shape) -> Option<String> {
         lines.iter().map(text).collect()
     };
     let forgive = |run: &Finished, trees: &TempTree| {
-        let linked = deviations::names_of_linked(&sources(trees));
+        let linked = deviations::paths_of_linked(&sources(trees));
         let hard_links = shape.options[0].contains('H');
         let lines = in_place(comparable(run), trees);
         if hard_links {
