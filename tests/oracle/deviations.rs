@@ -34,8 +34,9 @@ pub(crate) const LIST: &[Deviation] = &[
     },
     Deviation {
         name: "kept directories",
-        sentence: "A directory that must stay because it holds excluded entries is kept without \
-                   a message; rsync says `cannot delete non-empty directory`.",
+        sentence: "`cannot delete non-empty directory` is said once for each directory that must \
+                   stay because it holds excluded entries, and in a dry run too; rsync may say \
+                   it twice, and its -n lists deletions that the real run does not make.",
     },
     Deviation {
         name: "unmirrored directory times",
@@ -46,12 +47,6 @@ pub(crate) const LIST: &[Deviation] = &[
         name: "device kinds",
         sentence: "A character device in the place of a block device with the same numbers is \
                    replaced; rsync 3.5.0 takes them as equal.",
-    },
-    Deviation {
-        name: "separate files",
-        sentence: "Target files linked to each other that are separate in the source become \
-                   separate files when their attributes differ; rsync changes one through the \
-                   other on every run.",
     },
     Deviation {
         name: "first of a link group",
