@@ -177,7 +177,7 @@ impl Judge<'_> {
         let same_kind = local.filter(|local| local.entry.kind() == entry.kind());
         let mode = match same_kind {
             _ if self.options.perms => entry.mode,
-            Some(local) if entry.kind() == Kind::File => local.entry.mode,
+            Some(local) if !entry.is_dir() => local.entry.mode,
             _ => {
                 let inherits_setgid = inherited_gid.is_some() && entry.is_dir();
                 let setgid = if inherits_setgid { 0o2000 } else { 0 };

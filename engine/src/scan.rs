@@ -51,9 +51,10 @@ impl ScannedDir {
             parent: self.parent,
             path: self.path.clone(),
             entries: vec![self.entries.get(at)?.clone()],
-            origins: Vec::new(),
+            // The number of a layer identifies it together with the directory's.
+            origins: vec![self.layer_of(at)],
             firsts: Vec::new(),
-            layers: vec![self.layers.get(self.layer_of(at))?.clone()],
+            layers: self.layers.clone(),
             digest: self.digest,
             complete: self.complete,
             new_ids: Vec::new(),

@@ -153,3 +153,29 @@ fn a_snapshot_that_links_to_an_older_one_sends_nothing() {
     let (third, log) = push_ok(&source, &target, &options);
     assert_eq!((third.dirs_exchanged, log.lines.len()), (0, 0));
 }
+
+#[test]
+fn linked_files_are_found_in_the_source_they_come_from() {
+    let temp = tempfile::tempdir().unwrap();
+    let target = temp.path().join("t");
+    let mut sources = Vec::new();
+    for source in ["one", "two"] {
+        let dir = temp.path().join(source).join("shared");
+        std::fs::create_dir_all(&dir).unwrap();
+        let first = dir.join(format!("{source}-a"));
+        std::fs::write(&first, source).unwrap();
+        std::fs::hard_link(&first, dir.join(format!("{source}-b"))).unwrap();
+        sources.push(format!("{}/", temp.path().join(source).display()));
+    }
+    let options = Options {
+        hard_links: true,
+        ..options()
+    };
+    let (result, log) = run(&sources, &target, &options);
+    assert!(!result.unwrap().vanished);
+    assert_eq!(log.warnings, Vec::<String>::new());
+    for name in ["one-a", "one-b", "two-a", "two-b"] {
+        let content = std::fs::read_to_string(target.join("shared").join(name)).unwrap();
+        assert_eq!(content, name[..3]);
+    }
+}
