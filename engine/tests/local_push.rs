@@ -152,6 +152,19 @@ fn a_snapshot_that_links_to_an_older_one_sends_nothing() {
     assert_eq!(inode("daily.1/a"), inode("daily.1/file"));
     let (third, log) = push_ok(&source, &target, &options);
     assert_eq!((third.dirs_exchanged, log.lines.len()), (0, 0));
+    // A change of what all names share travels as a delta, once.
+    std::fs::write(
+        source.join("daily.1/file"),
+        [&[7; 200_000][..], b"more"].concat(),
+    )
+    .unwrap();
+    let (fourth, _) = push_ok(&source, &target, &options);
+    assert!(fourth.literal_bytes < 50_000, "{fourth:?}");
+    assert_eq!(
+        std::fs::read(target.join("daily.0/file")).unwrap().len(),
+        200_004
+    );
+    assert_eq!(inode("daily.1/a"), inode("daily.1/file"));
 }
 
 #[test]

@@ -40,8 +40,8 @@ impl Signature {
         Self::with_salt(basis, len_hint, block_len, random_salt()?)
     }
 
-    /// As [`Signature::of`], over the first `len` bytes of `file`, in up to `threads` threads (one of
-    /// them the caller's). Fails if the file is shorter.
+    /// As [`Signature::of`], over the first `len` bytes of `file`, in up to `threads` threads (one
+    /// of them the caller's). Fails if the file is shorter.
     pub fn of_file<F: Basis + Sync + ?Sized>(
         file: &F,
         len: u64,

@@ -296,13 +296,13 @@ impl Sender<'_> {
             }
             let file = FileSource::new(&held, position, verdict.entry)
                 .ok_or_else(|| Error::peer("content wanted of what has none"))?;
-            if self.options.dry_run || self.hold_back(&held, position, verdict.entry) {
+            if self.options.dry_run {
                 continue;
             }
             if verdict.want == Want::Delta {
                 self.deltas
                     .insert((dir, verdict.entry), DeltaTask::new(file));
-            } else {
+            } else if !self.hold_back(&held, position, verdict.entry) {
                 self.files.push_back(file);
             }
         }
