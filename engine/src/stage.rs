@@ -11,11 +11,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::fs::{
-    AtFlags, FlockOperation, Mode, OFlags, RawDir, fchmod, fchown, flock, mkdirat, openat, unlinkat,
+    AtFlags, FlockOperation, Mode, OFlags, fchmod, fchown, flock, mkdirat, openat, unlinkat,
 };
 use rustix::io::Errno;
 
-use crate::fs::{DirId, Root, dir_id, remove_tree};
+use crate::fs::{DirId, Root, dir_id, names, remove_tree};
 use crate::path::{RESERVED_NAME, RelPath};
 
 const STAGE_NAME: &[u8] = b"stage";
@@ -226,20 +226,6 @@ fn remove_if_empty(holder: &OwnedFd) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-fn names(dir: &OwnedFd) -> io::Result<Vec<Vec<u8>>> {
-    let mut buffer = Vec::with_capacity(4096);
-    let mut records = RawDir::new(dir, buffer.spare_capacity_mut());
-    let mut names = Vec::new();
-    while let Some(record) = records.next() {
-        let record = record?;
-        let name = record.file_name().to_bytes();
-        if name != b"." && name != b".." {
-            names.push(name.to_vec());
-        }
-    }
-    Ok(names)
 }
 
 #[cfg(test)]

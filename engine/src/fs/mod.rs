@@ -8,5 +8,5 @@ mod root;
 
 pub(crate) use dir::{Listed, list, stat};
 pub(crate) use meta::{Attrs, set_attrs, set_fd_attrs};
-pub(crate) use remove::remove_tree;
+pub(crate) use remove::{names, remove_tree};
 pub(crate) use root::{DirId, Root, dir_id};

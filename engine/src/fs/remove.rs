@@ -85,7 +85,8 @@ fn open_dir(dir: &impl AsFd, name: &[u8]) -> io::Result<OwnedFd> {
     Ok(openat(dir, name, flags, Mode::empty())?)
 }
 
-fn names(dir: &OwnedFd) -> io::Result<Vec<Vec<u8>>> {
+/// All names in a directory, hasync's own included.
+pub(crate) fn names(dir: &OwnedFd) -> io::Result<Vec<Vec<u8>>> {
     let mut buffer = Vec::with_capacity(64 * 1024);
     let mut records = RawDir::new(dir, buffer.spare_capacity_mut());
     let mut names = Vec::new();

@@ -103,6 +103,7 @@ impl Receiver {
                     "cannot read directory {shown} on the target: {}",
                     describe(&e)
                 ))?;
+                self.unread = true;
                 self.dirs.insert(dir, DirState::new(path, Phase::Failed));
                 return self.say(&ToSender::Differs {
                     dir,

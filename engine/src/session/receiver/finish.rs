@@ -18,7 +18,7 @@ impl Receiver {
             self.make_bare_dirs()?;
             self.commit()?.run()?;
         }
-        let cleared = self.delete(deletable)?;
+        let cleared = self.delete(deletable && !self.unread)?;
         if self.commit.is_none() {
             self.say(&ToSender::Done { durable: false })?;
             return Ok(true);
@@ -42,7 +42,7 @@ impl Receiver {
             for found in &in_the_way {
                 let shown = root.shown(&found.path);
                 self.warn(format!(
-                    "did not replace the directory {shown}: the source had errors"
+                    "did not replace the directory {shown}: not everything could be read"
                 ))?;
             }
             return Ok(in_the_way.into_iter().map(|found| found.path).collect());

@@ -160,6 +160,8 @@ struct Receiver {
     /// Non-empty directories in the way of something else.
     in_the_way: Vec<InTheWay>,
     incoming: Option<Incoming>,
+    /// A directory of the target could not be read: nothing is deleted.
+    unread: bool,
 }
 
 impl Receiver {
@@ -231,6 +233,7 @@ impl Receiver {
             extraneous: Vec::new(),
             in_the_way: Vec::new(),
             incoming: None,
+            unread: false,
         })
     }
 
