@@ -207,6 +207,44 @@ fn delete_limit_deletes_all_or_nothing() {
     assert_eq!(std::fs::read_dir(trees.path("target")).unwrap().count(), 0);
 }
 
+/// A full directory gives way to something else with the deletions or not at all, and -i and
+/// -n say which.
+#[test]
+fn what_replaces_a_full_directory_is_said_when_it_is_made() {
+    let trees = TempTree::new();
+    trees.mkdir("source");
+    trees.symlink("x", "source/link");
+    trees.write("source/file", "new");
+    for name in ["link", "file"] {
+        trees.write(format!("target/{name}/inside"), "old");
+    }
+    trees.mtime("source", 1_600_000_000, 0);
+    trees.mtime("target", 1_600_000_000, 0);
+    let from = trees.contents_of("source");
+    let lines = |options: &[&str], code: i32| {
+        let run = |more: &[&str]| {
+            let options = [&["-a", "-i", "--delete"], options, more].concat();
+            let done = push(&options, &from, &trees.path("target")).expect(code);
+            done.stdout_text()
+        };
+        let dry = run(&["-n"]);
+        assert_eq!(dry, run(&[]), "-n and the real run");
+        dry
+    };
+    assert_eq!(lines(&["--max-delete=1"], 23), "");
+    assert_eq!(trees.read("target/link/inside"), b"old");
+    let made = lines(&["--max-delete=2"], 0);
+    let made: Vec<&str> = made.lines().collect();
+    let expected = [
+        "*deleting   file/inside",
+        "*deleting   link/inside",
+        ">f+++++++++ file",
+        "cL+++++++++ link -> x",
+    ];
+    assert_eq!(made, expected);
+    assert_eq!(trees.read("target/file"), b"new");
+}
+
 #[test]
 fn delete_follows_no_symlink_and_stays_in_the_root() {
     let trees = TempTree::new();

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 /// Receives the events of one push, on the sender's side.
 pub trait Observer {
-    /// An entry that the push changes, or in a dry run would change; in canonical order.
+    /// An entry that the push changes, or in a dry run would change; in canonical order, then
+    /// deletions, then what takes the place of directories that these have cleared away.
     fn change(&mut self, change: &Change<'_>);
 
     /// Something that went wrong with one path without ending the push.

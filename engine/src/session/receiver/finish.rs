@@ -39,6 +39,9 @@ impl Receiver {
             return Ok(Vec::new());
         };
         if !deletable {
+            if !in_the_way.is_empty() {
+                self.say(&ToSender::DeletionsStopped { count: 0 })?;
+            }
             for found in &in_the_way {
                 let shown = root.shown(&found.path);
                 self.warn(format!(

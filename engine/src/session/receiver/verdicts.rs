@@ -221,6 +221,8 @@ impl Receiver {
                     }
                 }
                 let want = self.make(state, number, entry, local, action, in_the_way)?;
+                // Whether the directory can go is known when everything has been compared.
+                let action = if in_the_way { Action::Delete } else { action };
                 verdict(action, differences, want)
             }
         }

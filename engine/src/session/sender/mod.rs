@@ -18,6 +18,7 @@ use super::outbox::Outbox;
 use super::window::{Credit, Window};
 use super::{Duplex, ping_ms};
 use crate::digest::Fields;
+use crate::entry::Entry;
 use crate::error::{Error, ErrorKind, describe};
 use crate::filter::Filter;
 use crate::ids::groups_here;
@@ -28,7 +29,8 @@ use crate::scan::{ScannedDir, Scanner};
 use crate::source::Source;
 use crate::wire::{
     DirIndex, FrameKind, FrameReader, FrameWriter, Hello, HelloReply, PREAMBLE_LEN,
-    SIGNATURE_HEADER_LEN, SignatureChunk, ToReceiver, ToSender, check_preamble, decode, preamble,
+    SIGNATURE_HEADER_LEN, SignatureChunk, ToReceiver, ToSender, Want, check_preamble, decode,
+    preamble,
 };
 
 use content::{DeltaTask, FileSource};
@@ -121,6 +123,8 @@ pub fn push(
         handled_bytes,
         scanning: true,
         deletable: true,
+        replacements: Vec::new(),
+        replacements_stopped: false,
         content_done_sent: false,
         seen: 0,
         checked: 0,
@@ -348,6 +352,9 @@ struct Sender<'a> {
     handled_bytes: Arc<AtomicU64>,
     scanning: bool,
     deletable: bool,
+    /// Entries that take the place of full directories, if the deletions are not stopped.
+    replacements: Vec<(RelPath, Entry, Want)>,
+    replacements_stopped: bool,
     content_done_sent: bool,
     /// Entries scanned, and of those the ones whose outcome is known.
     seen: u64,
@@ -380,7 +387,7 @@ impl Sender<'_> {
             self.root_verdict_due = true;
             self.summary.entries.add(entry.kind());
             self.announce_root_ids(&entry)?;
-            self.say(&ToReceiver::RootEntry(crate::entry::Entry {
+            self.say(&ToReceiver::RootEntry(Entry {
                 name: b"root".to_vec(),
                 ..entry
             }))?;
@@ -481,7 +488,10 @@ impl Sender<'_> {
                 self.delta_sources.remove(&(dir, entry));
             }
             ToSender::Deleted { path, kind } => self.deleted(&path, kind)?,
-            ToSender::DeletionsStopped { count } => self.summary.deletions_stopped += count,
+            ToSender::DeletionsStopped { count } => {
+                self.summary.deletions_stopped += count;
+                self.replacements_stopped = true;
+            }
             ToSender::Warning(warning) => self.warn(&warning),
             ToSender::NotEmpty { path } => self.observer.note(&Note::NotEmpty(&path)),
             ToSender::Fatal { kind, message } => return Err(Error::new(kind, message)),
@@ -489,6 +499,7 @@ impl Sender<'_> {
                 if !self.content_done_sent {
                     return Err(Error::peer("the end before everything was sent"));
                 }
+                self.report_replacements();
                 self.summary.durable = durable;
                 return Ok(true);
             }

@@ -7,7 +7,10 @@ use crate::error::Error;
 use crate::observer::{Action, Change, Differences, Kind, Note, Warning};
 use crate::path::RelPath;
 use crate::scan::ScannedDir;
-use crate::wire::Verdict;
+use crate::wire::{Verdict, Want};
+
+/// Lines that may wait for the deletions to be decided; any more are said too early.
+const REPLACEMENTS_MAX: usize = 1 << 16;
 
 impl Sender<'_> {
     /// Counts a directory's entries as seen.
@@ -46,7 +49,7 @@ impl Sender<'_> {
                         let at = positions.get(verdict.entry as usize).copied();
                         if let Some(entry) = at.and_then(|at| dir.entries.get(at)) {
                             let path = dir.path.join(&entry.name);
-                            self.change(&path, entry, verdict.action, verdict.differences);
+                            self.judged(path, entry, &verdict);
                         }
                     }
                 }
@@ -62,14 +65,45 @@ impl Sender<'_> {
             ..Differences::default()
         };
         for entry in &dir.entries {
-            let action = match (&entry.body, &entry.link_to) {
-                (Body::Unmirrored(_), _) => continue,
-                (_, Some(_)) => Action::HardLink,
-                (Body::File { .. }, None) => Action::Transfer,
-                _ => Action::Create,
-            };
-            self.change(&dir.path.join(&entry.name), entry, action, differences);
+            if !matches!(entry.body, Body::Unmirrored(_)) {
+                let path = dir.path.join(&entry.name);
+                self.change(&path, entry, made_by(entry), differences);
+            }
         }
+    }
+
+    /// What is to happen to an entry: said at once, unless a full directory has to go first.
+    fn judged(&mut self, path: RelPath, entry: &Entry, verdict: &Verdict) {
+        let waits = verdict.action == Action::Delete;
+        if waits && self.replacements.len() < REPLACEMENTS_MAX {
+            self.replacements.push((path, entry.clone(), verdict.want));
+        } else if waits {
+            self.replaced(&path, entry, verdict.want);
+        } else {
+            self.change(&path, entry, verdict.action, verdict.differences);
+        }
+    }
+
+    /// The deletions have been decided: says what takes the place of full directories.
+    pub(super) fn report_replacements(&mut self) {
+        for (path, entry, want) in std::mem::take(&mut self.replacements) {
+            if !self.replacements_stopped {
+                self.replaced(&path, &entry, want);
+            }
+        }
+    }
+
+    fn replaced(&mut self, path: &RelPath, entry: &Entry, want: Want) {
+        let differences = Differences {
+            new: true,
+            ..Differences::default()
+        };
+        let action = match want {
+            Want::Nothing => made_by(entry),
+            // It may have been a link to a file that has to stay as it is.
+            Want::Whole | Want::Delta => Action::Transfer,
+        };
+        self.change(path, entry, action, differences);
     }
 
     /// The verdict on the root itself.
@@ -138,5 +172,14 @@ impl Sender<'_> {
             self.summary.partial |= !warning.vanished;
         }
         self.observer.warn(warning);
+    }
+}
+
+/// How an entry is made where there was nothing.
+fn made_by(entry: &Entry) -> Action {
+    match (&entry.body, &entry.link_to) {
+        (_, Some(_)) => Action::HardLink,
+        (Body::File { .. }, None) => Action::Transfer,
+        _ => Action::Create,
     }
 }
