@@ -209,6 +209,20 @@ const SHAPES: &[Shape] = &[
         "d",
     ),
     shape(
+        "full dirs hidden by a pattern",
+        full_dirs,
+        &["-a", "--exclude=file/"],
+        &["s/"],
+        "d",
+    ),
+    shape(
+        "full dirs hidden by a pattern, delete",
+        full_dirs,
+        &["-a", "--delete", "--exclude=file/"],
+        &["s/"],
+        "d",
+    ),
+    shape(
         "excluded inside deleted",
         excluded,
         &["-a", "--delete", "--exclude=*.o"],
@@ -242,6 +256,8 @@ const SHAPES: &[Shape] = &[
         &["s/"],
         "d",
     ),
+    shape("setgid by the push", setgid, &["-rlpt"], &["s/"], "d"),
+    shape("setgid, no -p", setgid, &["-rlt"], &["s/"], "d"),
     shape("attributes, no -t", attributes, &["-rlpgoD"], &["s/"], "d"),
     shape("attributes, new", attributes, &["-rltgoD"], &["s/"], "new"),
     shape("contents", contents, &["-a"], &["s/"], "d"),
@@ -503,6 +519,25 @@ fn attributes(trees: &TempTree) {
     trees.mtime("s/time", 1_550_000_000, 0);
     trees.mtime("s/link", 1_550_000_000, 0);
     trees.mtime("s/fifo", 1_550_000_000, 0);
+}
+
+/// Directories that pass their group on before the push, after it, or both.
+fn setgid(trees: &TempTree) {
+    for (dir, theirs, ours) in [
+        ("gains", 0o2755, 0o755),
+        ("loses", 0o755, 0o2755),
+        ("keeps", 0o2755, 0o2755),
+    ] {
+        for (root, mode) in [("s", theirs), ("d", ours)] {
+            trees.mkdir(format!("{root}/{dir}"));
+            trees.chown(format!("{root}/{dir}"), 0, 12345);
+            trees.chmod(format!("{root}/{dir}"), mode);
+        }
+        trees.write(format!("s/{dir}/file"), "new");
+        trees.symlink("to", format!("s/{dir}/link"));
+        trees.write(format!("s/{dir}/sub/deep/file"), "new");
+    }
+    age(trees, &["s", "d"]);
 }
 
 fn contents(trees: &TempTree) {

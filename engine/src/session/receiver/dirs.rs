@@ -121,8 +121,7 @@ impl Receiver {
             .iter()
             .map(|listed| self.fields.print(&listed.entry, &view))
             .collect();
-        let mut state = DirState::new(path, Phase::Differs { local, complete });
-        state.inherited_gid = self.inherited_gid(&state.path);
+        let state = DirState::new(path, Phase::Differs { local, complete });
         self.dirs.insert(dir, state);
         let mut parts = prints.chunks(MESSAGE_LEN / PRINT_LEN_MAX).peekable();
         if parts.peek().is_none() {
@@ -209,13 +208,24 @@ impl Receiver {
 
     /// The group that a setgid directory passes on, as the kernel does to what is made in it;
     /// staging would lose that.
-    pub(super) fn inherited_gid(&self, dir: &RelPath) -> Option<u32> {
+    pub(super) fn inherited_gid(&mut self, dir: &RelPath) -> Result<Option<u32>, Error> {
         if self.options.group && self.options.perms {
-            return None;
+            return Ok(None);
         }
-        let fd = self.root.as_ref()?.open_dir(dir).ok()?;
-        let stat = rustix::fs::fstat(fd).ok()?;
-        (stat.st_mode & 0o2000 != 0).then_some(stat.st_gid)
+        if let Some(commit) = self.commit.as_mut().filter(|_| self.options.perms) {
+            // The directory may be about to become setgid, or to be so no longer.
+            commit.run()?;
+        }
+        let Some(root) = &self.root else {
+            return Ok(None);
+        };
+        let stat = root
+            .open_dir(dir)
+            .and_then(|fd| Ok(rustix::fs::fstat(fd)?))
+            .ok();
+        Ok(stat
+            .filter(|stat| stat.st_mode & 0o2000 != 0)
+            .map(|stat| stat.st_gid))
     }
 }
 

@@ -88,7 +88,7 @@ impl Receiver {
             .split()
             .map_or_else(RelPath::root, |(parent, _)| parent);
         let staged = self.commit()?.stage_for(&parent)?;
-        let inherited = self.inherited_gid(&parent);
+        let inherited = self.inherited_gid(&parent)?;
         let attrs = self.judge().made_attrs(&self.ids, entry, None, inherited);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = mkdirat(&*staged.stage, &*staged.name, Mode::RWXU)

@@ -106,6 +106,7 @@ impl Receiver {
         let mut verdicts = Vec::new();
         match std::mem::replace(&mut state.phase, Phase::Judged) {
             Phase::Differs { local, complete } => {
+                state.inherited_gid = self.inherited_gid(&state.path)?;
                 let local = pick(local, &std::mem::take(&mut state.unmatched))?;
                 self.judge_dir(dir, &mut state, local, complete, &mut verdicts)?;
             }
@@ -157,7 +158,9 @@ impl Receiver {
             .collect();
         let entries = std::mem::take(&mut state.entries);
         for (number, entry) in entries.iter().enumerate() {
-            let local = by_name.remove(&entry.name);
+            let local = by_name
+                .remove(&entry.name)
+                .or_else(|| self.hidden(&state.path, entry));
             let number = u32::try_from(number).map_err(|_| not_awaited(dir))?;
             if let Some(verdict) = self.judge_entry(state, number, entry, local)? {
                 verdicts.push(verdict);
@@ -175,6 +178,18 @@ impl Receiver {
             );
         }
         Ok(())
+    }
+
+    /// What stands in the way of an entry although the filters leave it out of the mirror: they
+    /// may exclude directories alone, as `name/` does.
+    fn hidden(&self, dir: &RelPath, entry: &Entry) -> Option<Listed> {
+        let path = dir.join(&entry.name);
+        if !self.filter.is_excluded(path.as_bytes(), !entry.is_dir()) {
+            return None;
+        }
+        let dir = self.root.as_ref()?.open_dir(dir).ok()?;
+        let found = stat_name(dir, &entry.name).ok()?;
+        (found.entry.is_dir() != entry.is_dir()).then_some(found)
     }
 
     fn judge_entry(
