@@ -183,6 +183,50 @@ fn unreadable_source_deletes_nothing() {
     }
 }
 
+/// What cannot be seen of the target may be what the source has under another name: an
+/// unprivileged receiver that may not read a directory deletes nowhere.
+#[test]
+fn unreadable_target_deletes_nothing() {
+    need_root();
+    let reachable = Reachable::new();
+    let trees = TempTree::new();
+    trees.write("source/a", "newer");
+    trees.write("source/closed/b", "newer");
+    trees.write("target/extra/file", "old");
+    trees.write("target/closed/old", "old");
+    for owned in ["target", "target/extra", "target/extra/file"] {
+        trees.chown(owned, 65534, 65534);
+    }
+    trees.chmod("target/closed", 0o711);
+    let run = |dry: &[&str]| {
+        Hasync::push(dry)
+            .args(["-rlti", "--delete"])
+            .args([trees.contents_of("source"), trees.text("target")])
+            .by_nobody(&reachable)
+            .run()
+            .expect(23)
+    };
+    let (dry, done) = (run(&["-n"]), run(&[]));
+    assert_eq!(dry.stdout_text(), done.stdout_text());
+    assert!(!done.stdout_text().contains("*deleting"), "{done}");
+    for words in ["target/closed", "permission denied"] {
+        assert!(done.stderr.contains(words), "{words} is named\n{done}");
+    }
+    assert_eq!(trees.read("target/a"), b"newer");
+    assert_eq!(trees.read("target/extra/file"), b"old");
+    // Seen completely, it is mirrored completely.
+    trees.chown("target/closed", 65534, 65534);
+    trees.chown("target/closed/old", 65534, 65534);
+    assert!(run_ok_as_nobody(&trees, &reachable));
+}
+
+fn run_ok_as_nobody(trees: &TempTree, reachable: &Reachable) -> bool {
+    let push = Hasync::push(&["-rlt", "--delete"])
+        .args([trees.contents_of("source"), trees.text("target")]);
+    push.by_nobody(reachable).run().expect(0);
+    !trees.path("target/extra").exists() && !trees.path("target/closed/old").exists()
+}
+
 #[test]
 fn delete_limit_deletes_all_or_nothing() {
     let trees = TempTree::new();

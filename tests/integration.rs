@@ -20,6 +20,8 @@ mod interrupted;
 mod link_trouble;
 /// A reader of the target never misses a name and never sees half a file.
 mod live_names;
+/// File systems mounted inside the source and the target.
+mod mounts;
 /// Random and hand-picked pushes compared with rsync 3.5.0.
 mod oracle;
 /// Every kind of entry and attribute arrives as it was.

@@ -167,7 +167,7 @@ impl Receiver {
             }
         }
         state.entries = entries;
-        if self.options.delete && complete {
+        if self.options.delete && complete && self.may_delete_in(&state.path) {
             let mut extraneous: Vec<Listed> = by_name.into_values().collect();
             extraneous.sort_unstable_by(|a, b| b.entry.name.cmp(&a.entry.name));
             let path = |listed: &Listed| state.path.join(&listed.entry.name);
@@ -178,6 +178,15 @@ impl Receiver {
             );
         }
         Ok(())
+    }
+
+    /// Under `-x`, deletions stay on the file system of the target root.
+    fn may_delete_in(&self, dir: &RelPath) -> bool {
+        let dev = |dir: &RelPath| {
+            let fd = self.root.as_ref()?.open_dir(dir).ok()?;
+            Some(rustix::fs::fstat(fd).ok()?.st_dev)
+        };
+        !self.options.one_file_system || dev(dir) == dev(&RelPath::root())
     }
 
     /// What stands in the way of an entry although the filters leave it out of the mirror: they
