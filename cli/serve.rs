@@ -93,12 +93,11 @@ impl Service {
         let handler = move |link, peer| self.session(link, &peer, &session_log);
         let server = server::listen(options, handler)?;
         let key = escape(host_key.as_os_str().as_bytes());
+        let address = server.local_addr();
+        let fingerprint = server.host_key_fingerprints().join(" ");
         say(
             &out,
-            &format!(
-                "listening on {}, {roots}, host key {key}",
-                server.local_addr()
-            ),
+            &format!("listening on {address}, {roots}, host key {key} {fingerprint}"),
         );
         server.wait();
         Ok(Exit::Ok)

@@ -12,6 +12,7 @@ use russh::{MethodKind, MethodSet, SshId};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use super::hostkey::fingerprint;
 use super::runner::Running;
 use super::server_session::serve_connection;
 use super::{
@@ -153,6 +154,14 @@ impl Server {
     /// The address it listens on.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_address
+    }
+
+    /// `SHA256:…` of each host key, as `ssh-keygen -l` and a client's question show it; in the
+    /// order of [`ServerOptions::host_keys`].
+    pub fn host_key_fingerprints(&self) -> Vec<String> {
+        let keys = self.shared.config.keys.iter();
+        keys.map(|key| fingerprint(key.public_key()).to_string())
+            .collect()
     }
 
     /// Serves until another thread or a signal ends the process.
