@@ -1,6 +1,8 @@
 //! What was typed: every option of every verb with its help, and what a wrong word is answered.
 //! What the options mean for a run is decided by the verb's own module.
 
+mod plumbing;
+
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,6 +13,8 @@ use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, 
 
 use crate::exit::{Exit, Failure};
 
+pub(crate) use plumbing::{DeltaArgs, PatchArgs, SignatureArgs, named};
+
 /// One parsed command line.
 #[derive(Debug)]
 pub(crate) enum Typed {
@@ -20,6 +24,12 @@ pub(crate) enum Typed {
     Serve(ServeArgs),
     /// `hasync demo`
     Demo(DemoArgs),
+    /// `hasync signature`
+    Signature(SignatureArgs),
+    /// `hasync delta`
+    Delta(DeltaArgs),
+    /// `hasync patch`
+    Patch(PatchArgs),
     /// Text to print, and the code to leave with: 0 when it was asked for.
     Help(String, Exit),
 }
@@ -43,6 +53,9 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Typed, 
         }
         Verb::Serve(args) => Typed::Serve(args),
         Verb::Demo(args) => Typed::Demo(args),
+        Verb::Signature(args) => Typed::Signature(args),
+        Verb::Delta(args) => Typed::Delta(args),
+        Verb::Patch(args) => Typed::Patch(args),
     })
 }
 
@@ -75,6 +88,12 @@ enum Verb {
     Serve(ServeArgs),
     /// Show a push through real SSH between two temporary trees on this machine
     Demo(DemoArgs),
+    /// Sum a file block by block, for a delta made elsewhere
+    Signature(SignatureArgs),
+    /// Write what turns a signed file into a new one
+    Delta(DeltaArgs),
+    /// Make the new file from the old one and a delta
+    Patch(PatchArgs),
 }
 
 const WHAT: &str = "What is mirrored";
@@ -446,7 +465,9 @@ fn usage(error: &clap::Error) -> Failure {
         ErrorKind::UnknownArgument => format!("unexpected word '{word}'"),
         ErrorKind::InvalidSubcommand => {
             let verb = context(ContextKind::InvalidSubcommand).unwrap_or_default();
-            format!("unknown verb '{verb}'; verbs are push, serve and demo")
+            format!(
+                "unknown verb '{verb}'; verbs are push, serve, demo, signature, delta and patch"
+            )
         }
         ErrorKind::MissingRequiredArgument if word.contains("SRC") => {
             "a push needs at least one source and a destination".to_owned()

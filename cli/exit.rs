@@ -8,6 +8,8 @@ use std::io;
 use std::process::ExitCode;
 
 use hasync_engine as engine;
+use hasync_engine::delta::PatchError;
+use hasync_engine::delta::file::{ApplyError, FileError};
 use hasync_transport as transport;
 
 /// How a run ends.
@@ -134,6 +136,36 @@ pub(crate) fn cause(error: &io::Error) -> String {
             first.to_lowercase().chain(rest.chars()).collect()
         }
         _ => text.to_owned(),
+    }
+}
+
+/// How a run leaves that a failed call on a file ends.
+pub(crate) fn of_io(error: &io::Error) -> Exit {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Exit::NoSpace,
+        _ => Exit::FileIo,
+    }
+}
+
+/// How a run leaves that a signature or delta file ends.
+pub(crate) fn of_file_error(error: &FileError) -> Exit {
+    match error {
+        FileError::Read(error) => of_io(error),
+        FileError::Version { .. } => Exit::Incompatible,
+        _ => Exit::Stream,
+    }
+}
+
+/// How a patch leaves that could not be completed. A basis that is not the right one is told from
+/// a delta that is damaged: the cure is another.
+pub(crate) fn of_apply_error(error: &ApplyError) -> Exit {
+    match error {
+        ApplyError::Delta(error) => of_file_error(error),
+        ApplyError::BasisLen { .. } | ApplyError::OtherBasis => Exit::NotEqual,
+        ApplyError::Patch(PatchError::Basis { error, .. } | PatchError::Output(error)) => {
+            of_io(error)
+        }
+        ApplyError::Patch(_) => Exit::Stream,
     }
 }
 

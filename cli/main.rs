@@ -13,6 +13,7 @@ mod filters;
 mod itemize;
 mod numbers;
 mod out;
+mod plumbing;
 mod progress;
 mod push;
 mod reach;
@@ -31,6 +32,9 @@ fn main() -> ExitCode {
         Typed::Push(args) => push::run(&args),
         Typed::Serve(args) => serve::run(&args),
         Typed::Demo(args) => demo::run(&args),
+        Typed::Signature(args) => plumbing::signature(&args),
+        Typed::Delta(args) => plumbing::delta(&args),
+        Typed::Patch(args) => plumbing::patch(&args),
         Typed::Help(text, exit) => out::help(&text, exit),
     });
     signals::stop_if_leaving();

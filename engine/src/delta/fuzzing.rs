@@ -2,6 +2,7 @@
 //! through it.
 
 use super::exchange::{BasisSums, Comparison, MAX_ANSWER_LEN, Step, SumTree};
+use super::file::{DeltaReader, apply, read_signature, reseal};
 use super::{BlockLen, OpDecoder, Patcher, Signature, diff};
 
 /// Any bytes as a signature: if they decode, they encode to the same bytes, and searching with them
@@ -115,6 +116,49 @@ pub fn exchange_compare(data: &[u8]) {
         });
         assert_eq!(summary.map(|summary| summary.source_len).ok(), Some(len));
         assert_eq!(len, source.len() as u64);
+    }
+}
+
+/// Any bytes as a signature file, as a delta file, and as the ops of a delta file whose seals are
+/// right (lengths of basis and first part in the first four bytes): an error, or a result within
+/// the limit.
+pub fn delta_file(data: &[u8]) {
+    if let Ok(signature) = read_signature(data, 1 << 16) {
+        assert!(signature.encoded_len() < data.len());
+    }
+    let Some((&[a, b, c, d], rest)) = data.split_first_chunk() else {
+        return;
+    };
+    let split =
+        |bytes: &'_ [u8], len: [u8; 2]| usize::from(u16::from_le_bytes(len)).min(bytes.len());
+    let (basis, rest) = rest.split_at(split(rest, [a, b]));
+    let (first, second) = rest.split_at(split(rest, [c, d]));
+    let ops_len = |mut ops: &[u8], decoder: &mut OpDecoder| {
+        let mut len = 0_u64;
+        while let Ok(Some(op)) = decoder.next(&mut ops) {
+            len = len.saturating_add(op.output_len());
+        }
+        len
+    };
+    let mut decoder = OpDecoder::default();
+    let made = ops_len(first, &mut decoder).saturating_add(ops_len(second, &mut decoder));
+    let parts: Vec<&[u8]> = [first, second]
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .collect();
+    let sealed = reseal(basis.len() as u64, &parts, made, &[0; 32]);
+    for file in [data, sealed.as_deref().unwrap_or_default()] {
+        let Ok(delta) = DeltaReader::open(file) else {
+            continue;
+        };
+        let len = basis.len() as u64;
+        if let Ok((summary, result)) = apply(delta, basis, len, Vec::new(), MAX_OUTPUT_LEN) {
+            assert!(summary.len <= MAX_OUTPUT_LEN);
+            assert_eq!(
+                (summary.len, summary.sum),
+                (result.len() as u64, blake3::hash(&result))
+            );
+        }
     }
 }
 

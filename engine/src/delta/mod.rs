@@ -8,6 +8,57 @@
 //! block count, never on the file length. A match rests on 16 bytes of block sum, so the result is
 //! proven only by the whole-file BLAKE3 that both [`DiffSummary`] and [`Patcher::finish`] return:
 //! compare them, and send the file [`whole`] if they differ.
+//!
+//! # Shapes and limits
+//!
+//! | step | reads | makes | memory |
+//! |---|---|---|---|
+//! | [`Signature::of`] | any reader, front to back | 26 + 20 bytes per block | that and 1 MiB |
+//! | [`Signature::of_file`] | a [`Basis`], in several threads | the same | that and 1 MiB per thread |
+//! | [`Signature::index`] | | [`IndexedSignature`] | 8 to 16 bytes per block more |
+//! | [`diff`] | any reader, front to back | ops to a closure, in order | 1 MiB or four blocks |
+//! | [`Patcher`] | a [`Basis`], at any offset | an [`Output`], front to back | 512 KiB to 5 MiB |
+//!
+//! A block is a power of two from 1 KiB to 4 MiB ([`BlockLen`]); [`BlockLen::for_file_len`] picks
+//! one that keeps a signature below 2^20 blocks up to 4 TiB. A basis has at most 2^63 - 1 bytes, a
+//! literal at most [`MAX_LITERAL_LEN`]. Decoders ([`Signature::decode`], [`OpDecoder`]) take bytes
+//! of any origin: they return errors with numbers in them, never panic, and allocate no more than
+//! they were given.
+//!
+//! Between two ends that can talk, [`exchange`] compares top-down and sends less than a signature.
+//! To carry signatures and deltas as files, [`file`] puts them into an envelope that shows damage.
+//!
+//! # Example
+//!
+//! The owner of the basis signs it, the owner of the source makes a delta file, and the first one
+//! applies that; a `Vec` stands for each file here, and any reader and writer does.
+//!
+//! ```
+//! use hasync_engine::delta::file::{self, DeltaReader, DeltaWriter};
+//! use hasync_engine::delta::{BlockLen, Signature, diff};
+//!
+//! let basis: Vec<u8> = (0..200_000_u32).flat_map(u32::to_le_bytes).collect();
+//! let mut source = basis.clone();
+//! source.splice(300_000..300_000, *b"inserted");
+//!
+//! // Where the basis is.
+//! let len = basis.len() as u64;
+//! let signature = Signature::of(&basis[..], len, BlockLen::for_file_len(len))?;
+//! let signature = file::write_signature(&signature, Vec::new())?;
+//!
+//! // Where the source is.
+//! let indexed = file::read_signature(&signature[..], file::MAX_SIGNATURE_BLOCKS)?.index();
+//! let mut delta = DeltaWriter::new(Vec::new(), indexed.basis_len())?;
+//! let summary = diff(&source[..], &indexed, &mut |op| delta.op(op))?;
+//! let delta = delta.finish(&summary)?;
+//! assert!(delta.len() < 10_000);
+//!
+//! // Where the basis is. Nothing of the result counts before this returns `Ok`.
+//! let delta = DeltaReader::open(&delta[..])?;
+//! let (_, result) = file::apply(delta, &basis[..], len, Vec::new(), 1 << 30)?;
+//! assert!(result == source);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod block;
 mod signature;
@@ -29,6 +80,7 @@ mod pieces;
 mod summer;
 
 pub mod exchange;
+pub mod file;
 
 #[doc(hidden)]
 pub mod fuzzing;

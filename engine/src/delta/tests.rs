@@ -269,10 +269,11 @@ fn ops_do_not_depend_on_how_the_reader_splits() {
 fn fuzz_corpus_passes() {
     let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus");
     type Entry = fn(&[u8]);
-    let targets: [(&str, Entry); 5] = [
+    let targets: [(&str, Entry); 6] = [
         ("signature_decode", super::fuzzing::signature_decode),
         ("delta_apply", super::fuzzing::delta_apply),
         ("delta_round_trip", super::fuzzing::round_trip),
+        ("delta_file", super::fuzzing::delta_file),
         ("exchange_ask", super::fuzzing::exchange_ask),
         ("exchange_compare", super::fuzzing::exchange_compare),
     ];
@@ -400,6 +401,7 @@ proptest! {
     ) {
         super::fuzzing::signature_decode(&data);
         super::fuzzing::delta_apply(&data);
+        super::fuzzing::delta_file(&data);
         super::fuzzing::round_trip(&data);
     }
 
