@@ -24,6 +24,8 @@ mod live_names;
 mod mounts;
 /// Random and hand-picked pushes compared with rsync 3.5.0.
 mod oracle;
+/// Deltas carried as files: `hasync signature`, `delta` and `patch`.
+mod plumbing;
 /// Every kind of entry and attribute arrives as it was.
 mod preserved;
 /// First copy, update and delete over a real sshd, on loopback and between two nodes.

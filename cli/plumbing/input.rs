@@ -83,7 +83,7 @@ impl Input {
 
     /// The length of a regular file in bytes.
     pub(super) fn len(&self) -> Option<u64> {
-        self.metadata.is_file().then(|| self.metadata.len())
+        self.metadata.is_file().then_some(self.metadata.len())
     }
 
     /// Whether it was opened by name, and so stands at its beginning.

@@ -2,7 +2,7 @@
 //! complete and on disk.
 
 use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal, Seek, SeekFrom, Write};
+use std::io::{self, IsTerminal, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -18,7 +18,9 @@ use crate::signals;
 /// to standard output.
 #[derive(Debug)]
 pub(super) struct Output {
-    writer: BufWriter<File>,
+    file: File,
+    /// What has not been written yet. Not a `BufWriter`, which would write it when dropped.
+    buffer: Vec<u8>,
     /// `None` for standard output.
     new_file: Option<NewFile>,
     shown: String,
@@ -44,7 +46,8 @@ impl Output {
                 let shown = quoted(path);
                 let (new_file, file) = NewFile::create(path, &shown, inputs, unnamed)?;
                 Ok(Self {
-                    writer: BufWriter::with_capacity(BUFFER_LEN, file),
+                    file,
+                    buffer: Vec::new(),
                     new_file: Some(new_file),
                     shown,
                     has_written: false,
@@ -64,7 +67,8 @@ impl Output {
         let file = stdout.as_fd().try_clone_to_owned();
         let file = file.map_err(|cause| cannot_write(&shown, &cause))?;
         Ok(Self {
-            writer: BufWriter::with_capacity(BUFFER_LEN, File::from(file)),
+            file: File::from(file),
+            buffer: Vec::new(),
             new_file: None,
             shown,
             has_written: false,
@@ -89,23 +93,23 @@ impl Output {
     /// Leaves out `len` bytes of a file.
     pub(super) fn skip(&mut self, len: u64) -> io::Result<()> {
         let len = i64::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;
-        self.writer.seek(SeekFrom::Current(len)).map(drop)
+        self.flush()?;
+        self.file.seek(SeekFrom::Current(len)).map(drop)
     }
 
     /// Gives a file its length, when its end has been left out.
     pub(super) fn set_len(&mut self, len: u64) -> io::Result<()> {
-        self.writer.flush()?;
-        self.writer.get_ref().set_len(len)
+        self.flush()?;
+        self.file.set_len(len)
     }
 
     /// Makes everything durable and visible.
     pub(super) fn commit(mut self) -> Result<Exit, Failure> {
-        self.writer
-            .flush()
+        self.flush()
             .map_err(|cause| cannot_write(&self.shown, &cause))?;
         if let Some(new_file) = &mut self.new_file {
             new_file
-                .commit(self.writer.get_ref())
+                .commit(&self.file)
                 .map_err(|cause| cannot_write(&self.shown, &cause))?;
         }
         Ok(Exit::Ok)
@@ -114,12 +118,24 @@ impl Output {
 
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.buffer.len() + bytes.len() > BUFFER_LEN {
+            self.flush()?;
+        }
+        if bytes.len() < BUFFER_LEN {
+            self.buffer.extend_from_slice(bytes);
+            return Ok(bytes.len());
+        }
         self.has_written = true;
-        self.writer.write(bytes)
+        self.file.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.writer.flush()
+        if !self.buffer.is_empty() {
+            self.has_written = true;
+            self.file.write_all(&self.buffer)?;
+            self.buffer.clear();
+        }
+        Ok(())
     }
 }
 
