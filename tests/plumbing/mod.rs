@@ -128,7 +128,8 @@ fn pipes_carry_what_files_do() {
     for line in [
         "hasync signature basis | hasync delta - new | hasync patch basis - > result",
         "hasync signature basis - | hasync delta - new - | hasync patch basis - result",
-        "hasync signature - <basis >s && hasync delta s - <new >d && hasync patch basis d - >result",
+        "hasync signature - <basis >s && hasync delta s - <new >d && \
+         hasync patch basis d - >result",
         "cat basis | hasync signature - | sh -c 'cat >s'; cat new | hasync delta s - d; \
          cat d | hasync patch basis - - | cat >result",
         "mkfifo p; cat new >p & hasync signature basis s; hasync delta s p d; \

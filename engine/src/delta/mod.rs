@@ -14,10 +14,10 @@
 //! | step | reads | makes | memory |
 //! |---|---|---|---|
 //! | [`Signature::of`] | any reader, front to back | 26 + 20 bytes per block | that and 1 MiB |
-//! | [`Signature::of_file`] | a [`Basis`], in several threads | the same | that and 1 MiB per thread |
+//! | [`Signature::of_file`] | a [`Basis`], by pieces | the same | that and 1 MiB per thread |
 //! | [`Signature::index`] | | [`IndexedSignature`] | 8 to 16 bytes per block more |
 //! | [`diff`] | any reader, front to back | ops to a closure, in order | 1 MiB or four blocks |
-//! | [`Patcher`] | a [`Basis`], at any offset | an [`Output`], front to back | 512 KiB to 5 MiB |
+//! | [`Patcher`] | a [`Basis`], at any offset | an [`Output`], in order | 512 KiB to 5 MiB |
 //!
 //! A block is a power of two from 1 KiB to 4 MiB ([`BlockLen`]); [`BlockLen::for_file_len`] picks
 //! one that keeps a signature below 2^20 blocks up to 4 TiB. A basis has at most 2^63 - 1 bytes, a
