@@ -19,9 +19,10 @@
 //! | [`diff`] | any reader, front to back | ops to a closure, in order | 1 MiB or four blocks |
 //! | [`Patcher`] | a [`Basis`], at any offset | an [`Output`], in order | 512 KiB to 5 MiB |
 //!
+//! Where blocks are longer than a MiB, one block takes the place of each MiB in the last column.
 //! A block is a power of two from 1 KiB to 4 MiB ([`BlockLen`]); [`BlockLen::for_file_len`] picks
-//! one that keeps a signature below 2^20 blocks up to 4 TiB. A basis has at most 2^63 - 1 bytes, a
-//! literal at most [`MAX_LITERAL_LEN`]. Decoders ([`Signature::decode`], [`OpDecoder`]) take bytes
+//! one with which a basis of up to 4 TiB has at most 2^20 blocks. A basis has at most 2^63 - 1
+//! bytes, a literal at most [`MAX_LITERAL_LEN`]. Decoders ([`Signature::decode`], [`OpDecoder`]) take bytes
 //! of any origin: they return errors with numbers in them, never panic, and allocate no more than
 //! they were given.
 //!
