@@ -22,9 +22,9 @@
 //! Where blocks are longer than a MiB, one block takes the place of each MiB in the last column.
 //! A block is a power of two from 1 KiB to 4 MiB ([`BlockLen`]); [`BlockLen::for_file_len`] picks
 //! one with which a basis of up to 4 TiB has at most 2^20 blocks. A basis has at most 2^63 - 1
-//! bytes, a literal at most [`MAX_LITERAL_LEN`]. Decoders ([`Signature::decode`], [`OpDecoder`]) take bytes
-//! of any origin: they return errors with numbers in them, never panic, and allocate no more than
-//! they were given.
+//! bytes, a literal at most [`MAX_LITERAL_LEN`]. Decoders ([`Signature::decode`], [`OpDecoder`])
+//! take bytes of any origin: they return errors with numbers in them, never panic, and allocate no
+//! more than they were given.
 //!
 //! Between two ends that can talk, [`exchange`] compares top-down and sends less than a signature.
 //! To carry signatures and deltas as files, [`file`] puts them into an envelope that shows damage.
