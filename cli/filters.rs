@@ -5,10 +5,10 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use hasync_engine::escape;
 use hasync_engine::filter::{Filter, FilterRule, Sense};
 
 use crate::args::FilterWord;
-use crate::escape::escape;
 use crate::exit::{self, Exit, Failure};
 
 /// The most bytes read from one file of patterns.

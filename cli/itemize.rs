@@ -1,9 +1,7 @@
 //! The lines of `-i` and `-v`: one per changed entry, in rsync's shape, so that scripts that
 //! read them go on working.
 
-use hasync_engine::{Action, Change, Differences, Kind};
-
-use crate::escape::escape;
+use hasync_engine::{Action, Change, Differences, Kind, escape};
 
 /// The line of `-i`, without its newline: `YXcstpoguax NAME`. `sent` is the letter of an entry
 /// whose content moves: `<` to another host, `>` within this one, as rsync has it.

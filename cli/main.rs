@@ -7,7 +7,6 @@
 
 mod args;
 mod demo;
-mod escape;
 mod exit;
 mod filters;
 mod itemize;

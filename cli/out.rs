@@ -7,7 +7,8 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::escape::defuse;
+use hasync_engine::defuse;
+
 use crate::exit::{self, Exit, Failure};
 use crate::signals;
 

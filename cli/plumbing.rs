@@ -9,6 +9,7 @@ mod sink;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 
+use hasync_engine::Shown;
 use hasync_engine::delta::file::{
     self, ApplyError, DeltaReader, DeltaWriter, FileError, MAX_SIGNATURE_BLOCKS,
 };
@@ -176,5 +177,5 @@ fn too_long(basis: &Input, max_len: u64) -> Failure {
 /// A path as it appears in a message.
 fn quoted(path: &Path) -> String {
     use std::os::unix::ffi::OsStrExt;
-    format!("\"{}\"", crate::escape::escape(path.as_os_str().as_bytes()))
+    Shown(path.as_os_str().as_bytes()).to_string()
 }

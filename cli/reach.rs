@@ -8,11 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use hasync_engine as engine;
+use hasync_engine::{self as engine, escape};
 use hasync_transport::{self as transport, ChildStderr, Control, Finish, Link, Traffic, ssh};
 
 use crate::args::PushArgs;
-use crate::escape::escape;
 use crate::exit::{Exit, Failure};
 use crate::target::Target;
 

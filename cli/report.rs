@@ -3,9 +3,8 @@
 
 use std::time::Instant;
 
-use hasync_engine::{Action, Change, Note, Observer, Progress, Summary, Warning};
+use hasync_engine::{Action, Change, Note, Observer, Progress, Summary, Warning, escape};
 
-use crate::escape::escape;
 use crate::itemize::{itemized, kept, named};
 use crate::out::{self, Out};
 use crate::progress::Meter;

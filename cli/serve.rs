@@ -8,12 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hasync_engine::{self as engine, Duplex, ServePolicy};
+use hasync_engine::{self as engine, Duplex, ServePolicy, defuse, escape};
 use hasync_transport::ssh::server::{self, PeerInfo, ServerOptions};
 use hasync_transport::{self as transport, Link};
 
 use crate::args::ServeArgs;
-use crate::escape::{defuse, escape};
 use crate::exit::{self, Exit, Failure};
 use crate::out::Out;
 use crate::reach;

@@ -4,7 +4,8 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-use crate::escape::escape;
+use hasync_engine::escape;
+
 use crate::exit::Failure;
 
 /// The place that a push makes equal to its sources.

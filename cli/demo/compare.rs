@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use crate::escape::escape;
+use hasync_engine::escape;
 
 /// What a comparison found.
 #[derive(Debug, Default)]

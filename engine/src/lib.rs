@@ -26,6 +26,7 @@ mod wire;
 
 mod entry;
 mod error;
+mod escape;
 pub mod filter;
 mod fs;
 mod ids;
@@ -35,11 +36,12 @@ mod path;
 mod target;
 
 pub use error::{Error, ErrorKind};
+pub use escape::{defuse, escape};
 pub use filter::{Filter, FilterRule};
 pub use observer::{
     Action, Change, Differences, Kind, KindCounts, Note, Observer, Progress, Summary, Warning,
 };
 pub use options::Options;
-pub use path::{Shown, escape};
+pub use path::Shown;
 pub use session::{Duplex, push, serve};
 pub use target::ServePolicy;

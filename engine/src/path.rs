@@ -6,6 +6,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::escape::escape;
+
 /// The name, at any depth, that is never part of a mirror: hasync's own files live there.
 pub(crate) const RESERVED_NAME: &[u8] = b".hasync";
 
@@ -109,35 +111,14 @@ impl RelPath {
     }
 }
 
-/// Shows a path in a message: quoted, control characters escaped as `\#ooo`, other bytes as they
-/// are where they are UTF-8.
+/// Shows a path in a message: escaped and in quotes.
 #[derive(Clone, Copy)]
 pub struct Shown<'a>(pub &'a [u8]);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{}\"", String::from_utf8_lossy(&escape(self.0)))
+        write!(f, "\"{}\"", escape(self.0))
     }
-}
-
-/// Replaces control characters by `\#ooo` (octal), as rsync prints names, and leaves other bytes.
-///
-/// A backslash that would read as such an escape is escaped too.
-pub fn escape(bytes: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(bytes.len());
-    for (at, &byte) in bytes.iter().enumerate() {
-        let looks_escaped = byte == b'\\'
-            && bytes.get(at + 1) == Some(&b'#')
-            && bytes
-                .get(at + 2..at + 5)
-                .is_some_and(|d| d.iter().all(u8::is_ascii_digit));
-        if byte < 0x20 || byte == 0x7f || looks_escaped {
-            out.extend_from_slice(format!("\\#{byte:03o}").as_bytes());
-        } else {
-            out.push(byte);
-        }
-    }
-    out
 }
 
 #[cfg(test)]
@@ -175,10 +156,5 @@ mod tests {
         assert!(!path("ab").is_within(&path("a")));
         assert!(path("x").is_within(&RelPath::root()));
         assert_eq!(path("a/b/c").split().unwrap().1, b"c");
-    }
-
-    #[test]
-    fn escape_shows_control_characters() {
-        assert_eq!(escape(b"a\nb\\#012\xff"), b"a\\#012b\\#134#012\xff");
     }
 }

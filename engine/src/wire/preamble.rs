@@ -2,7 +2,7 @@
 //! from one of another version before anything is decoded.
 
 use crate::error::{Error, ErrorKind};
-use crate::path::escape;
+use crate::escape::escape;
 
 /// Length of the preamble in bytes.
 pub(crate) const PREAMBLE_LEN: usize = 8;
@@ -28,9 +28,8 @@ pub(crate) fn check_preamble(bytes: &[u8]) -> Result<(), Error> {
         return Err(Error::new(
             ErrorKind::Stream,
             format!(
-                "the peer does not speak hasync's protocol: it sent \"{}\" first; is something \
-                 printing text at login there?",
-                String::from_utf8_lossy(&got)
+                "the peer does not speak hasync's protocol: it sent \"{got}\" first; is something \
+                 printing text at login there?"
             ),
         ));
     }

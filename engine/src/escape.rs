@@ -7,7 +7,7 @@ use std::fmt::Write;
 /// `name` as text on one line, told back from it by undoing the escapes: what is not UTF-8,
 /// control characters except tab, and a backslash that would read as an escape become `\#ooo`
 /// (octal), as rsync prints them in a UTF-8 locale.
-pub(crate) fn escape(name: &[u8]) -> Cow<'_, str> {
+pub fn escape(name: &[u8]) -> Cow<'_, str> {
     if let Ok(text) = std::str::from_utf8(name)
         && !text.contains(is_unsafe)
         && !text.contains("\\#")
@@ -31,7 +31,7 @@ pub(crate) fn escape(name: &[u8]) -> Cow<'_, str> {
 
 /// A message, whose names are escaped already but that may come from the peer, on one line:
 /// control characters become `\#ooo`, everything else stays.
-pub(crate) fn defuse(message: &str) -> Cow<'_, str> {
+pub fn defuse(message: &str) -> Cow<'_, str> {
     if !message.contains(is_unsafe) {
         return Cow::Borrowed(message);
     }
