@@ -121,9 +121,6 @@ impl Observer for Report {
     }
 
     fn warn(&mut self, warning: &Warning) {
-        if warning.harmless && self.style.quiet {
-            return;
-        }
         self.tell(&warning.message);
     }
 

@@ -349,7 +349,6 @@ impl Commit {
         );
         self.warnings.push(Warning {
             vanished: false,
-            harmless: false,
             message,
         });
     }

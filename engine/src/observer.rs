@@ -174,9 +174,6 @@ pub struct Change<'a> {
 pub struct Warning {
     /// Whether the source lost the path while it was being read (exit 24 instead of 23).
     pub vanished: bool,
-    /// Whether it is only said: it does not make the push partial (a right that a non-root
-    /// receiver does not have and was not asked to have).
-    pub harmless: bool,
     /// One line: what failed, on which path and side, and why.
     pub message: String,
 }

@@ -377,9 +377,5 @@ pub(crate) fn unreadable(what: &str, shown: &str, e: &io::Error) -> Warning {
     } else {
         format!("cannot {what} {shown} on the source: {}", describe(e))
     };
-    Warning {
-        vanished,
-        harmless: false,
-        message,
-    }
+    Warning { vanished, message }
 }

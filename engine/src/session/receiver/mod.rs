@@ -312,7 +312,6 @@ impl Receiver {
     fn warn(&self, message: String) -> Result<(), Error> {
         self.say(&ToSender::Warning(Warning {
             vanished: false,
-            harmless: false,
             message,
         }))
     }

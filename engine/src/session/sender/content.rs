@@ -518,7 +518,6 @@ fn changed(file: &FileSource) -> Warning {
     );
     Warning {
         vanished: false,
-        harmless: false,
         message,
     }
 }

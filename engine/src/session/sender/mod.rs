@@ -372,7 +372,6 @@ impl Sender<'_> {
             let message = format!("cannot open the source {shown}: {}", describe(&e));
             self.warn(&Warning {
                 vanished: false,
-                harmless: false,
                 message,
             });
             self.deletable = false;
@@ -519,7 +518,6 @@ fn not_opened(argument: &OsString, e: &std::io::Error) -> Warning {
     let message = format!("cannot open the source {shown}: {}", describe(e));
     Warning {
         vanished: false,
-        harmless: false,
         message,
     }
 }

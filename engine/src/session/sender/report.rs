@@ -167,10 +167,8 @@ impl Sender<'_> {
 
     /// Passes a warning on, and remembers what it means for the outcome.
     pub(super) fn warn(&mut self, warning: &Warning) {
-        if !warning.harmless {
-            self.summary.vanished |= warning.vanished;
-            self.summary.partial |= !warning.vanished;
-        }
+        self.summary.vanished |= warning.vanished;
+        self.summary.partial |= !warning.vanished;
         self.observer.warn(warning);
     }
 }
