@@ -15,9 +15,9 @@ use crate::args::PushArgs;
 use crate::exit::{Exit, Failure};
 use crate::target::Target;
 
-/// Longest silence of a link when none was asked for. The receiving half says every few seconds
-/// that it is alive, but may leave our writes waiting while it reads a huge old file.
-const DEFAULT_SILENCE: Duration = Duration::from_secs(600);
+/// Longest silence of a peer when none was asked for. Both halves say every few seconds that they
+/// are alive, whatever keeps them busy.
+const DEFAULT_SILENCE: Duration = Duration::from_secs(120);
 
 /// The longest line quoted from the far end, in characters.
 const MAX_QUOTE_LEN: usize = 400;
@@ -56,15 +56,15 @@ impl Reach {
             known_hosts: args.known_hosts.clone(),
             remote_bin: args.remote_bin.clone(),
             rsh,
-            silence: silence(args.timeout, DEFAULT_SILENCE),
+            silence: silence(args.timeout),
         })
     }
 }
 
-/// What `--timeout` means: 0, or nothing, is the built-in limit.
-pub(crate) fn silence(seconds: Option<u32>, default: Duration) -> Duration {
+/// What `--timeout` means to either half: 0, or nothing, is the built-in limit.
+pub(crate) fn silence(seconds: Option<u32>) -> Duration {
     match seconds {
-        None | Some(0) => default,
+        None | Some(0) => DEFAULT_SILENCE,
         Some(seconds) => Duration::from_secs(u64::from(seconds)),
     }
 }

@@ -17,10 +17,6 @@ use crate::exit::{self, Exit, Failure};
 use crate::out::Out;
 use crate::reach;
 
-/// Longest silence of a peer when none was asked for. The sending half says every few seconds
-/// that it is alive.
-const DEFAULT_SILENCE: Duration = Duration::from_secs(120);
-
 /// Serves one push, or as many as come.
 pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
     let service = Service {
@@ -28,7 +24,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
             roots: roots(&args.root)?,
             home: std::env::var_os("HOME").map(PathBuf::from),
         },
-        silence: reach::silence(args.timeout, DEFAULT_SILENCE),
+        silence: reach::silence(args.timeout),
     };
     match (&args.listen, &args.authorized_keys, &args.host_key) {
         (Some(address), Some(authorized_keys), Some(host_key)) => {

@@ -27,9 +27,10 @@ pub trait Control: Send {
     /// are finished: the writer dropped, the reader at its end.
     fn finish(self: Box<Self>) -> Result<Finish, Error>;
 
-    /// From now on a read or write that moves no byte for `limit` fails with
-    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout). `None`, the default, waits as long as
-    /// the peer is alive.
+    /// From now on a read or write fails with [`ErrorKind::Timeout`](crate::ErrorKind::Timeout)
+    /// when it has moved no byte for `limit` and nothing was read meanwhile either: a peer that
+    /// speaks is alive, however long it lets a write wait. (The exact moment may be `limit` later.)
+    /// `None`, the default, waits as long as the connection lasts.
     fn set_io_timeout(&self, limit: Option<Duration>);
 
     /// Bytes on the link so far, as far as this side can know.

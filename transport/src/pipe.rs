@@ -156,16 +156,20 @@ impl Shared {
         self.child.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for `fd`, no longer than the I/O timeout.
+    /// Waits for `fd`, until nothing was received for as long as the I/O timeout.
     fn wait(&self, fd: &File, flags: PollFlags) -> io::Result<()> {
         let limit_ms = self.io_timeout_ms.load(Ordering::Relaxed);
         let limit = Duration::from_millis(limit_ms.max(0).unsigned_abs());
-        let start = Instant::now();
+        let heard = || self.received.load(Ordering::Relaxed);
+        let (mut start, mut heard_before) = (Instant::now(), heard());
         loop {
             let mut fds = [PollFd::from_borrowed_fd(fd.as_fd(), flags)];
             let left = limit.saturating_sub(start.elapsed());
             let left = (limit_ms >= 0).then(|| left.try_into()).transpose();
             match poll(&mut fds, left.unwrap_or_default().as_ref()) {
+                Ok(0) if heard() != heard_before => {
+                    (start, heard_before) = (Instant::now(), heard());
+                }
                 Ok(0) => {
                     let what = format!("{}: no data for {} s", self.peer, limit.as_secs());
                     return Err(Error::new(ErrorKind::Timeout, what).into());
@@ -454,6 +458,23 @@ mod tests {
         let full = vec![0; 4 << 20];
         let error = link.writer.write_all(&full).unwrap_err();
         assert_eq!(Error::of(&error).unwrap().kind(), ErrorKind::Timeout);
+    }
+
+    #[test]
+    fn a_child_that_speaks_may_let_a_write_wait() {
+        let link = shell("for i in 1 2 3 4 5 6 7 8; do echo; sleep 0.2; done; cat >/dev/null");
+        link.control
+            .set_io_timeout(Some(Duration::from_millis(1000)));
+        let Link {
+            mut reader,
+            mut writer,
+            ..
+        } = link;
+        let listening = std::thread::spawn(move || reader.read_to_end(&mut Vec::new()));
+        writer.write_all(&vec![0; 4 << 20]).unwrap();
+        writer.flush().unwrap();
+        drop(writer);
+        assert_eq!(listening.join().unwrap().unwrap(), 8);
     }
 
     #[test]

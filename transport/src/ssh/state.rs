@@ -189,17 +189,24 @@ impl ChannelState {
         self.io_timeout_ms.store(limit_ms, Ordering::Relaxed);
     }
 
-    /// `wait`, unless the time set with `set_io_timeout` passes first.
+    /// `wait`, unless the time set with `set_io_timeout` passes and nothing is received in it.
     pub(crate) async fn limited<T>(&self, wait: impl Future<Output = T>) -> Result<T, Error> {
         let limit_ms = self.io_timeout_ms.load(Ordering::Relaxed);
         if limit_ms == 0 {
             return Ok(wait.await);
         }
         let limit = Duration::from_millis(limit_ms);
-        tokio::time::timeout(limit, wait).await.map_err(|_| {
-            let message = format!("{}: no data for {} s", self.peer, limit_ms.div_ceil(1000));
-            Error::new(ErrorKind::Timeout, message)
-        })
+        tokio::pin!(wait);
+        loop {
+            let heard = self.received.load(Ordering::Relaxed);
+            if let Ok(done) = tokio::time::timeout(limit, &mut wait).await {
+                return Ok(done);
+            }
+            if self.received.load(Ordering::Relaxed) == heard {
+                let message = format!("{}: no data for {} s", self.peer, limit_ms.div_ceil(1000));
+                return Err(Error::new(ErrorKind::Timeout, message));
+            }
+        }
     }
 
     pub(crate) fn finish(&self) -> Finish {
@@ -298,6 +305,28 @@ mod tests {
             state.consumed(full);
             let few = BACKLOG_LEN as usize;
             assert_eq!(arriving_while_sending(&state, few).await, Arrival::Admitted);
+        });
+    }
+
+    #[test]
+    fn a_peer_that_speaks_may_let_a_write_wait() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        let limit = Duration::from_millis(50);
+        runtime.block_on(async {
+            let state = ChannelState::new("b", true);
+            state.set_io_timeout(Some(limit));
+            let heard_meanwhile = async {
+                for _ in 0..5 {
+                    state.received.fetch_add(1, Ordering::Relaxed);
+                    tokio::time::sleep(limit * 2 / 3).await;
+                }
+            };
+            state.limited(heard_meanwhile).await.unwrap();
+            let silent = state.limited(std::future::pending::<()>()).await;
+            assert_eq!(silent.unwrap_err().kind(), ErrorKind::Timeout);
         });
     }
 
