@@ -1,7 +1,7 @@
 //! Where hasync deliberately does otherwise than rsync 3.5.0. The README quotes these
 //! sentences; the oracle forgives exactly what they say and nothing else.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -55,6 +55,12 @@ pub(crate) const LIST: &[Deviation] = &[
                    target, else the last.",
     },
     Deviation {
+        name: "links to what cannot be made",
+        sentence: "When a full directory has to stay in the place of the member of a hard-link \
+                   group that carries the content, its links are not made either; rsync gives the \
+                   content to another member.",
+    },
+    Deviation {
         name: "newer members of a link group",
         sentence: "With -u and -H, a newer target file stays as it is even when it is a later \
                    member of a hard-link group; rsync replaces it with the link.",
@@ -97,14 +103,30 @@ pub(crate) fn exit_code(code: i32, stopped_by_max_delete: bool) -> i32 {
 }
 
 /// True when rsync failed by a fault of its own, so that there is nothing to compare with:
-/// -H and several SRC with the same names (`hard-link gnum 11 precedes flist start`).
+/// -H and several SRC with the same names (`hard-link gnum 11 precedes flist start`), or a full
+/// directory in the way of a link (`File-list index 7 not in 18 - 20`).
 pub(crate) fn rsync_broke(run: &Finished) -> bool {
-    run.code == 2 && run.stderr.contains("hard-link gnum")
+    let faults = ["hard-link gnum", "File-list index"];
+    run.code == 2 && faults.iter().any(|fault| run.stderr.contains(fault))
 }
 
 /// The paths under the target root of all source entries that have more than one name.
 pub(crate) fn paths_of_linked(sources: &[String]) -> BTreeSet<Vec<u8>> {
-    let mut names = BTreeSet::new();
+    groups_of_linked(sources).into_iter().flatten().collect()
+}
+
+/// Of these paths, the ones with a directory of the target in the place of one of their group.
+pub(crate) fn links_to_dirs(sources: &[String], target: &Snapshot) -> BTreeSet<Vec<u8>> {
+    let is_dir = |path: &Vec<u8>| target.entries.get(path).is_some_and(|e| e.kind == 'd');
+    let groups = groups_of_linked(sources).into_iter();
+    groups
+        .filter(|group| group.iter().any(is_dir))
+        .flatten()
+        .collect()
+}
+
+fn groups_of_linked(sources: &[String]) -> Vec<BTreeSet<Vec<u8>>> {
+    let mut groups = Vec::new();
     for source in sources {
         let path = Path::new(source);
         if !path.is_dir() {
@@ -115,13 +137,16 @@ pub(crate) fn paths_of_linked(sources: &[String]) -> BTreeSet<Vec<u8>> {
             _ => Vec::new(),
         };
         let tree = Snapshot::of(path);
-        let linked = tree
-            .entries
-            .iter()
-            .filter(|(_, entry)| entry.linked_to.is_some());
-        names.extend(linked.map(|(path, _)| [&prefix, &path[..]].concat()));
+        let mut by_first: BTreeMap<&[u8], BTreeSet<Vec<u8>>> = BTreeMap::new();
+        for (path, entry) in &tree.entries {
+            if let Some(first) = &entry.linked_to {
+                let group = by_first.entry(first).or_default();
+                group.insert([&prefix, &path[..]].concat());
+            }
+        }
+        groups.extend(by_first.into_values());
     }
-    names
+    groups
 }
 
 /// Leaves out the lines of entries with more than one name: which of them is said to carry

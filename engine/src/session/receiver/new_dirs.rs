@@ -174,13 +174,14 @@ impl Receiver {
             return Ok(());
         }
         if wanted.in_the_way {
-            // Made with the other links, once the directory is gone.
+            // Made with the other links, once the directory is gone; those lead to this one.
             self.link_later(&path.join(&name));
-            self.links.push(PendingLink {
+            let link = PendingLink {
                 first,
                 dir: path,
                 name,
-            });
+            };
+            self.links.insert(0, link);
             return Ok(());
         }
         let dir = path;

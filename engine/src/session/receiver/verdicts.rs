@@ -326,6 +326,8 @@ impl Receiver {
             return Ok(Replace::WithDeletions);
         }
         let why = if self.options.delete {
+            // It has no counterpart: what is not excluded in it goes all the same.
+            self.extraneous.push((path.clone(), Kind::Dir));
             "parts of it are excluded"
         } else {
             "give --delete"

@@ -302,7 +302,7 @@ impl Sender<'_> {
             if verdict.want == Want::Delta {
                 self.deltas
                     .insert((dir, verdict.entry), DeltaTask::new(file));
-            } else if !self.hold_back(&held, position, verdict.entry) {
+            } else if !verdict.differences.new || !self.hold_back(&held, position, verdict.entry) {
                 self.files.push_back(file);
             }
         }
