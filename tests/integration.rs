@@ -10,6 +10,8 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+/// Default ACLs of the target apply to what is made there.
+mod acls;
 /// The command line: usage, version, unknown options, paths that make no sense.
 mod command_line;
 /// What goes wrong on disks: full, read-only, forbidden, missing, changing under our hands.

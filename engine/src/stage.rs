@@ -2,6 +2,10 @@
 //! target root, mode 0700, locked for as long as the session lives. A directory that names cannot
 //! be moved into from there (another mount) gets a `.hasync` of its own.
 //!
+//! What is made in a directory with a default ACL gets that ACL from the kernel. So that staging
+//! changes nothing about it, such entries are made in a directory of the session that has the same
+//! default ACL, and the session's own has none, whatever the target root passes on.
+//!
 //! `.hasync` exists on disk from before the first change of a push until after its last one: an
 //! interrupted push leaves at most that, and the next one removes it.
 
@@ -11,7 +15,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::fs::{
-    AtFlags, FlockOperation, Mode, OFlags, fchmod, fchown, flock, mkdirat, openat, unlinkat,
+    AtFlags, FlockOperation, Mode, OFlags, XattrFlags, fchmod, fchown, fgetxattr, flock,
+    fremovexattr, fsetxattr, mkdirat, openat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -20,6 +25,12 @@ use crate::path::{RESERVED_NAME, RelPath};
 
 const STAGE_NAME: &[u8] = b"stage";
 
+/// The attribute that holds a directory's default ACL.
+const DEFAULT_ACL: &str = "system.posix_acl_default";
+
+/// Longest default ACL that is passed on, in bytes: 8,191 of its entries.
+const ACL_LEN_MAX: usize = 1 << 16;
+
 /// How often a session's directory is made again when another session's cleaning races it.
 const MAKE_ATTEMPTS: usize = 10;
 
@@ -27,9 +38,17 @@ const MAKE_ATTEMPTS: usize = 10;
 #[derive(Debug)]
 pub(crate) struct StageDir {
     fd: OwnedFd,
+}
+
+/// The staging of one session on one mount.
+#[derive(Debug)]
+struct Session {
+    plain: Arc<StageDir>,
+    /// Directories in it that pass a default ACL on, by that ACL.
+    by_acl: HashMap<Vec<u8>, Arc<StageDir>>,
     /// The directory that holds its `.hasync`.
     holder: OwnedFd,
-    session: Vec<u8>,
+    name: Vec<u8>,
 }
 
 impl AsFd for StageDir {
@@ -42,7 +61,7 @@ impl AsFd for StageDir {
 #[derive(Debug)]
 pub(crate) struct Stage {
     root: Arc<Root>,
-    by_mount: HashMap<(u64, u64), Arc<StageDir>>,
+    by_mount: HashMap<(u64, u64), Session>,
     next_name: u64,
 }
 
@@ -58,8 +77,9 @@ impl Stage {
     /// The staging directory whose entries can be moved into the open directory `dir`.
     pub(crate) fn for_dir(&mut self, dir: &OwnedFd) -> io::Result<Arc<StageDir>> {
         let DirId { mount, .. } = dir_id(dir)?;
-        if let Some(stage) = self.by_mount.get(&mount) {
-            return Ok(Arc::clone(stage));
+        let acl = default_acl(dir);
+        if let Some(session) = self.by_mount.get_mut(&mount) {
+            return session.for_acl(acl);
         }
         let root_mount = dir_id(&*self.root)?.mount;
         let made = if mount == root_mount {
@@ -68,9 +88,7 @@ impl Stage {
         } else {
             make(dir)
         };
-        let stage = Arc::new(made?);
-        self.by_mount.insert(mount, Arc::clone(&stage));
-        Ok(stage)
+        self.by_mount.entry(mount).or_insert(made?).for_acl(acl)
     }
 
     /// Whether [`for_dir`](Self::for_dir) would have to make a staging directory.
@@ -86,18 +104,53 @@ impl Stage {
 
     /// One descriptor for every mount that was staged on, to flush it by.
     pub(crate) fn mounts(&self) -> Vec<Arc<StageDir>> {
-        self.by_mount.values().map(Arc::clone).collect()
+        let plain = |session: &Session| Arc::clone(&session.plain);
+        self.by_mount.values().map(plain).collect()
     }
 
     /// Removes this session's staging, and `.hasync` itself where nothing else needs it.
     pub(crate) fn remove(&mut self) -> io::Result<()> {
         let mut result = Ok(());
-        for (_, stage) in self.by_mount.drain() {
-            let removed = remove_session(&stage.holder, &stage.session);
+        for (_, session) in self.by_mount.drain() {
+            let removed = remove_session(&session.holder, &session.name);
             result = result.and(removed);
         }
         result
     }
+}
+
+impl Session {
+    /// The directory in which new entries get what a directory with this default ACL gives them.
+    fn for_acl(&mut self, acl: Vec<u8>) -> io::Result<Arc<StageDir>> {
+        if acl.is_empty() {
+            return Ok(Arc::clone(&self.plain));
+        }
+        if let Some(made) = self.by_acl.get(&acl) {
+            return Ok(Arc::clone(made));
+        }
+        let name = format!("acl-{}", self.by_acl.len()).into_bytes();
+        mkdir_if_missing(&self.plain.fd, &name)?;
+        let fd = open_private(&self.plain.fd, &name)?;
+        fsetxattr(&fd, DEFAULT_ACL, &acl, XattrFlags::empty())?;
+        let made = Arc::new(StageDir { fd });
+        self.by_acl.insert(acl, Arc::clone(&made));
+        Ok(made)
+    }
+}
+
+/// The default ACL of a directory as the kernel has it; empty if there is none.
+fn default_acl(dir: &OwnedFd) -> Vec<u8> {
+    let mut acl = Vec::with_capacity(256);
+    let mut read = fgetxattr(dir, DEFAULT_ACL, rustix::buffer::spare_capacity(&mut acl));
+    if read == Err(Errno::RANGE) {
+        acl.reserve(ACL_LEN_MAX);
+        read = fgetxattr(dir, DEFAULT_ACL, rustix::buffer::spare_capacity(&mut acl));
+    }
+    // A file system without ACLs is one whose directories have none.
+    if read.is_err() {
+        acl.clear();
+    }
+    acl
 }
 
 impl Drop for Stage {
@@ -133,7 +186,7 @@ pub(crate) fn clean_leftovers(root: &Root, dir: &RelPath) -> io::Result<bool> {
     Ok(any)
 }
 
-fn make(holder: impl AsFd) -> io::Result<StageDir> {
+fn make(holder: impl AsFd) -> io::Result<Session> {
     let holder = openat(
         &holder,
         ".",
@@ -142,15 +195,16 @@ fn make(holder: impl AsFd) -> io::Result<StageDir> {
     )?;
     let mut random = [0; 8];
     rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
-    let session = format!("{:016x}", u64::from_le_bytes(random)).into_bytes();
+    let name = format!("{:016x}", u64::from_le_bytes(random)).into_bytes();
     let mut last = Errno::NOENT;
     for _ in 0..MAKE_ATTEMPTS {
-        match try_make(&holder, &session) {
+        match try_make(&holder, &name) {
             Ok(fd) => {
-                return Ok(StageDir {
-                    fd,
+                return Ok(Session {
+                    plain: Arc::new(StageDir { fd }),
+                    by_acl: HashMap::new(),
                     holder,
-                    session,
+                    name,
                 });
             }
             // Another session removed a directory that was empty for a moment.
@@ -173,6 +227,8 @@ fn try_make(holder: &OwnedFd, session: &[u8]) -> rustix::io::Result<OwnedFd> {
     // belongs elsewhere.
     fchown(&fd, None, Some(rustix::process::getegid()))?;
     fchmod(&fd, Mode::RWXU)?;
+    // No more does a default ACL. Without one, or on a file system without any, this fails.
+    let _ = fremovexattr(&fd, DEFAULT_ACL);
     // A cleaner may have removed it before it was locked.
     open_private(&stage, session)?;
     Ok(fd)
@@ -239,7 +295,8 @@ mod tests {
         let root = Arc::new(Root::open(temp.path()).unwrap());
         let dir = root.open_dir(&RelPath::root()).unwrap();
         let mut running = Stage::new(Arc::clone(&root));
-        let session = running.for_dir(&dir).unwrap().session.clone();
+        running.for_dir(&dir).unwrap();
+        let session = running.by_mount.values().next().unwrap().name.clone();
         let left = temp.path().join(".hasync/stage/dead");
         std::fs::create_dir_all(left.join("deep/er")).unwrap();
         assert!(clean_leftovers(&root, &RelPath::root()).unwrap());
