@@ -65,6 +65,7 @@ mod block;
 mod signature;
 mod tree;
 mod weak;
+mod wide;
 
 mod emit;
 mod filter;

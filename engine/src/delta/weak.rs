@@ -5,9 +5,11 @@
 //! pair (sum, position-weighted sum) folded into one word: the plain sum, times SPREAD, fills the
 //! bits that the weighted sum of a small window leaves empty.
 
+use super::wide::widest;
+
 /// The weak sum of `window`.
 pub(super) fn weak_sum(window: &[u8]) -> u32 {
-    Rolling::new(window).weak
+    Sums::of(window).weak()
 }
 
 /// The weak sum of a window that can move by one byte.
@@ -22,10 +24,10 @@ pub(super) struct Rolling {
 impl Rolling {
     /// Only a window whose length is a power of two can be rolled.
     pub(super) fn new(window: &[u8]) -> Self {
-        let (sum, weighted) = bulk_sums(window);
+        let sums = Sums::of(window);
         Self {
-            sum,
-            weak: weighted.wrapping_add(sum.wrapping_mul(SPREAD)),
+            sum: sums.plain,
+            weak: sums.weak(),
             window_len_log2: window.len().max(1).ilog2(),
         }
     }
@@ -43,62 +45,110 @@ impl Rolling {
     }
 }
 
-/// The sum of x[i] and the sum of (n - i) * x[i], modulo 2^32.
-fn bulk_sums(window: &[u8]) -> (u32, u32) {
-    let (strides, rest) = window.as_chunks::<STRIDE>();
-    let (mut sum, mut weighted) = (0_u32, 0_u32);
-    for stride in strides {
-        let (plain, own) = stride_sums(stride);
-        weighted = weighted
-            .wrapping_add(sum.wrapping_mul(STRIDE as u32))
-            .wrapping_add(own);
-        sum = sum.wrapping_add(plain);
-    }
-    for &byte in rest {
-        sum = sum.wrapping_add(u32::from(byte));
-        weighted = weighted.wrapping_add(sum);
-    }
-    (sum, weighted)
+/// The sum of x[i] and the sum of (n - i) * x[i] of a window, modulo 2^32.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sums {
+    pub(super) plain: u32,
+    pub(super) weighted: u32,
 }
 
-/// [`bulk_sums`] of one stride, in 16-bit lanes: column by column over its rows, then over the
-/// columns.
-#[inline(always)]
-fn stride_sums(stride: &[u8; STRIDE]) -> (u32, u32) {
-    // `later` sums the running sums before each byte is added: it weights each byte by the rows
-    // after it. It is at most (ROWS - 1) * ROWS / 2 * 255, which fits.
-    let mut plain = [0_u16; COLUMNS];
-    let mut later = [0_u16; COLUMNS];
-    let (rows, _) = stride.as_chunks::<COLUMNS>();
-    for row in rows {
-        for ((plain, later), &byte) in plain.iter_mut().zip(&mut later).zip(row) {
-            *later += *plain;
-            *plain += u16::from(byte);
+impl Sums {
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        widest(
+            #[inline(always)]
+            || Self::of_here(bytes),
+        )
+    }
+
+    /// [`Sums::of`], compiled into the caller.
+    #[inline(always)]
+    pub(super) fn of_here(bytes: &[u8]) -> Self {
+        let (rows, rest) = bytes.as_chunks::<COLUMNS>();
+        let mut sums = Self::default();
+        for stride in rows.chunks(ROWS) {
+            let own = Self::of_stride(stride);
+            sums.append(own, (stride.len() * COLUMNS) as u32);
+        }
+        for &byte in rest {
+            sums.plain = sums.plain.wrapping_add(u32::from(byte));
+            sums.weighted = sums.weighted.wrapping_add(sums.plain);
+        }
+        sums
+    }
+
+    /// Extends the window by another one of `len` bytes.
+    #[inline(always)]
+    pub(super) fn append(&mut self, other: Self, len: u32) {
+        self.weighted = self
+            .weighted
+            .wrapping_add(self.plain.wrapping_mul(len))
+            .wrapping_add(other.weighted);
+        self.plain = self.plain.wrapping_add(other.plain);
+    }
+
+    #[inline(always)]
+    pub(super) fn weak(self) -> u32 {
+        self.weighted.wrapping_add(self.plain << SPREAD_SHIFT)
+    }
+
+    /// The sums of up to [`ROWS`] rows, in 16-bit lanes: column by column over the rows, then over
+    /// the columns.
+    #[inline(always)]
+    fn of_stride(rows: &[[u8; COLUMNS]]) -> Self {
+        // `later` sums the running sums before each byte is added: it weights each byte by the rows
+        // after it. It is at most (ROWS - 1) * ROWS / 2 * 255, which fits.
+        let mut plain = [0_u16; COLUMNS];
+        let mut later = [0_u16; COLUMNS];
+        for row in rows {
+            for ((plain, later), &byte) in plain.iter_mut().zip(&mut later).zip(row) {
+                *later += *plain;
+                *plain += u16::from(byte);
+            }
+        }
+        let sum = dot(&plain, &[1; COLUMNS]);
+        let rows_after = dot(&later, &[1; COLUMNS]);
+        let in_row = dot(&plain, &COLUMN_WEIGHTS);
+        Self {
+            plain: sum,
+            weighted: rows_after * COLUMNS as u32 + in_row,
         }
     }
-    let sum: u32 = plain.iter().map(|&plain| u32::from(plain)).sum();
-    let rows_after: u32 = later.iter().map(|&later| u32::from(later)).sum();
-    let in_row: u32 = plain
-        .iter()
-        .zip(&COLUMN_WEIGHTS)
-        .map(|(&plain, &weight)| u32::from(plain) * u32::from(weight))
-        .sum();
-    (sum, rows_after * COLUMNS as u32 + in_row)
+}
+
+/// The sum of products, lane by lane for as long as possible.
+#[inline(always)]
+fn dot(values: &[u16; COLUMNS], weights: &[u16; COLUMNS]) -> u32 {
+    let mut sums = [0_u32; 8];
+    let (values, _) = values.as_chunks::<8>();
+    let (weights, _) = weights.as_chunks::<8>();
+    for (values, weights) in values.iter().zip(weights) {
+        for ((sum, value), weight) in sums.iter_mut().zip(values).zip(weights) {
+            *sum += u32::from(*value) * u32::from(*weight);
+        }
+    }
+    sums.iter().sum()
 }
 
 /// Weight of the plain sum, as a shift: large enough that the sums of a 1 KiB window reach all
 /// 32-bit values.
 pub(super) const SPREAD_SHIFT: u32 = 19;
-const SPREAD: u32 = 1 << SPREAD_SHIFT;
 
-const COLUMNS: usize = 16;
+/// Bytes side by side.
+const COLUMNS: usize = 32;
+
+/// Rows summed without leaving 16-bit lanes.
 const ROWS: usize = 16;
 
-/// Bytes summed without leaving 16-bit lanes.
-const STRIDE: usize = ROWS * COLUMNS;
-
-/// The weights within a row.
-const COLUMN_WEIGHTS: [u16; COLUMNS] = [16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1];
+/// The weights within a row: the number of columns down to one.
+const COLUMN_WEIGHTS: [u16; COLUMNS] = {
+    let mut weights = [0; COLUMNS];
+    let mut column = 0;
+    while column < COLUMNS {
+        weights[column] = (COLUMNS - column) as u16;
+        column += 1;
+    }
+    weights
+};
 
 #[cfg(test)]
 mod tests {
@@ -107,7 +157,8 @@ mod tests {
     fn by_definition(window: &[u8]) -> u32 {
         let n = window.len() as u32;
         window.iter().zip(0_u32..).fold(0, |weak: u32, (&byte, i)| {
-            weak.wrapping_add(SPREAD.wrapping_add(n - i).wrapping_mul(u32::from(byte)))
+            let weight = (1_u32 << SPREAD_SHIFT).wrapping_add(n - i);
+            weak.wrapping_add(weight.wrapping_mul(u32::from(byte)))
         })
     }
 
