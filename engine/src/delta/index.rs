@@ -105,12 +105,20 @@ impl IndexedSignature {
     }
 
     pub(super) fn has_value(&self, number: u64, value: &ChainingValue) -> bool {
+        self.has_strong(number, &self.key.strong(value))
+    }
+
+    /// What the values of blocks are compared with.
+    pub(super) fn key(&self) -> &StrongKey {
+        &self.key
+    }
+
+    pub(super) fn has_strong(&self, number: u64, found: &StrongSum) -> bool {
         let place = self.place_of(number);
         let expected = place.and_then(|place| self.signature.strong.get(place));
-        let found = self.key.strong(value);
         expected.is_some_and(|sum| {
             sum.iter()
-                .zip(&found)
+                .zip(found)
                 .take(self.strong_len)
                 .all(|(a, b)| a == b)
         })

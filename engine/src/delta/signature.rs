@@ -12,7 +12,7 @@ use super::block::BlockLen;
 use super::index::IndexedSignature;
 use super::patch::Basis;
 use super::pieces::in_threads;
-use super::tree::{Salt, StrongKey, StrongSum, block_value};
+use super::tree::{Salt, StrongKey, StrongSum, block_value, block_values};
 use super::weak::weak_sum;
 use super::window::read_full;
 
@@ -35,7 +35,7 @@ impl Signature {
     /// Sums everything `basis` yields, in blocks of `block_len`, under a fresh random salt.
     ///
     /// `len_hint` (bytes, 0 if unknown) only sizes the allocation: what was read decides the
-    /// length. Needs a read buffer of about 1 MiB beside the result.
+    /// length. Needs a read buffer of 256 KiB or one block beside the result.
     pub fn of(basis: impl Read, len_hint: u64, block_len: BlockLen) -> io::Result<Self> {
         Self::with_salt(basis, len_hint, block_len, random_salt()?)
     }
@@ -74,16 +74,21 @@ impl Signature {
             piece_count,
             threads,
             |((weak, strong), number), buffer| {
-                let mut offset = number * piece_len;
+                let offset = number * piece_len;
                 let piece_len = usize::try_from((len - offset).min(piece_len)).unwrap_or(0);
                 buffer.resize(piece_len, 0);
                 file.read_exact_at(buffer, offset)?;
-                let blocks = buffer.chunks(block_bytes).zip(weak).zip(strong);
-                for ((block, weak), strong) in blocks {
-                    *weak = weak_sum(block);
-                    *strong = key.strong(&block_value(offset, block));
-                    offset += block.len() as u64;
-                }
+                let (mut own_weak, mut own_strong) = (Vec::new(), Vec::new());
+                push_sums(
+                    offset,
+                    buffer,
+                    block_bytes,
+                    &key,
+                    &mut own_weak,
+                    &mut own_strong,
+                );
+                weak.copy_from_slice(&own_weak);
+                strong.copy_from_slice(&own_strong);
                 Ok(())
             },
         )?;
@@ -125,13 +130,9 @@ impl Signature {
         loop {
             let filled = read_full(&mut basis, &mut buffer)?;
             let read = buffer.get(..filled).unwrap_or_default();
-            for block in read.chunks(block_bytes) {
-                signature.weak.push(weak_sum(block));
-                signature
-                    .strong
-                    .push(key.strong(&block_value(signature.basis_len, block)));
-                signature.basis_len += block.len() as u64;
-            }
+            let (weak, strong) = (&mut signature.weak, &mut signature.strong);
+            push_sums(signature.basis_len, read, block_bytes, &key, weak, strong);
+            signature.basis_len += filled as u64;
             if filled < buffer.len() {
                 return Ok(signature);
             }
@@ -310,6 +311,30 @@ pub(super) fn random_salt() -> io::Result<Salt> {
     Ok(salt)
 }
 
+/// Appends the sums of the blocks in `bytes`, of which the last may be short.
+fn push_sums(
+    mut offset: u64,
+    bytes: &[u8],
+    block_len: usize,
+    key: &StrongKey,
+    weak: &mut Vec<u32>,
+    strong: &mut Vec<StrongSum>,
+) {
+    let mut values = Vec::new();
+    // Piece by piece, so that the second sum finds the bytes in the cache.
+    for piece in bytes.chunks(block_len.max(PIECE_LEN)) {
+        let (full, short) = piece.split_at(piece.len() / block_len * block_len);
+        weak.extend(piece.chunks(block_len).map(weak_sum));
+        values.clear();
+        block_values(offset, full, block_len, &mut values);
+        if !short.is_empty() {
+            values.push(block_value(offset + full.len() as u64, short));
+        }
+        key.strong_all(&values, strong);
+        offset += piece.len() as u64;
+    }
+}
+
 /// A read buffer no longer than the basis needs: one byte more shows the end of a file in one read.
 fn buffer_len_for(len_hint: u64, block_bytes: usize) -> usize {
     let needed = usize::try_from(len_hint.saturating_add(1)).unwrap_or(usize::MAX);
@@ -327,7 +352,10 @@ pub(super) const MAX_BASIS_LEN: u64 = i64::MAX as u64;
 const MAX_RESERVED_BLOCKS: usize = 1 << 20;
 
 /// Bytes read at once: within the second-level cache, and long enough that calls cost nothing.
-const READ_LEN: usize = 1 << 19;
+const READ_LEN: usize = 1 << 18;
+
+/// Bytes summed both ways before the next ones.
+const PIECE_LEN: usize = 1 << 16;
 
 const MIN_READ_LEN: usize = 1 << 12;
 
