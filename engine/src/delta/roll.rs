@@ -1,192 +1,199 @@
-//! The scan of bytes that nothing is known about: every position of a window whose weak sum passes
+//! The scan of bytes that nothing is known about: the positions of a window whose weak sum passes
 //! the filter, in order. Nearly all of the time spent on unmatched data is spent here.
 
 use std::ops::ControlFlow;
 
-use super::filter::{Bits, Filter};
-use super::lanes::{LANES, Lanes, STEPS, Weaks};
-use super::weak::Rolling;
+use super::filter::{Bits, Filter, look};
+use super::lanes::{BATCH_GROUPS, Batch, LANES, Lanes, PIECES, STEPS};
+use super::weak::{Rolling, Sums};
+use super::wide::widest;
 use super::zero::zero_prefix_len;
 
-/// Calls `candidate(position, weak sum)` for each position in `bytes` of a window of `window_len`
-/// bytes (a power of two) that passes `filter`, in order, until it breaks.
+/// What is to be scanned.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stretch<'a> {
+    pub(super) bytes: &'a [u8],
+    /// From this position on, only one window length of positions in [`SPARSE_STRIDE`] is looked
+    /// at. Content of [`SPARSE_STRIDE`] blocks that follow each other in the basis is met all the
+    /// same, but perhaps not at its first block.
+    pub(super) dense_len: usize,
+    /// Whether the last positions may wait until more bytes are there. There must be two window
+    /// lengths then.
+    pub(super) goes_on: bool,
+}
+
+/// Calls `candidate(position, weak sum)` for each position of a window of `window_len` bytes (a
+/// power of two, at least 1 KiB) that passes `filter`, in order, until it breaks. Continues with
+/// the first position that it has left out at the end.
 pub(super) fn scan<T>(
+    stretch: &Stretch<'_>,
+    window_len: usize,
+    filter: &Filter,
+    mut candidate: impl FnMut(usize, u32) -> ControlFlow<T>,
+) -> ControlFlow<T, usize> {
+    let bytes = stretch.bytes;
+    let Some(last) = bytes.len().checked_sub(window_len) else {
+        return ControlFlow::Continue(0);
+    };
+    let (mut position, mut room) = (0, Room::new());
+    while last.saturating_sub(position) >= window_len {
+        let ahead = bytes.get(position..).unwrap_or_default();
+        let zeros = zero_prefix_len(ahead);
+        if zeros > window_len {
+            // The same window again and again: one look is enough.
+            if filter.maybe(0) {
+                candidate(position, 0)?;
+            }
+            position += zeros - window_len + 1;
+            room.known = None;
+            continue;
+        }
+        let Some((side_by_side, _)) = ahead.split_at_checked(2 * window_len) else {
+            break;
+        };
+        match filter {
+            Filter::Tiny(bits) => look_side_by_side(side_by_side, bits, &mut room),
+            Filter::Small(bits) => look_side_by_side(side_by_side, bits, &mut room),
+            Filter::Medium(bits) => look_side_by_side(side_by_side, bits, &mut room),
+            Filter::Large(bits) => look_side_by_side(side_by_side, bits, &mut room),
+            Filter::Huge(bits) => look_side_by_side(side_by_side, bits, &mut room),
+        }
+        for &(offset, weak) in &room.hits {
+            candidate(position + offset, weak)?;
+        }
+        position += window_len;
+        if position > stretch.dense_len {
+            position = (position + (SPARSE_STRIDE - 1) * window_len).min(last);
+            room.known = None;
+        }
+    }
+    if !stretch.goes_on {
+        let tail = bytes.get(position..).unwrap_or_default();
+        roll_over(tail, window_len, filter, |at, weak| {
+            candidate(position + at, weak)
+        })?;
+        position = last + 1;
+    }
+    ControlFlow::Continue(position)
+}
+
+/// Looks at each position one by one: for the last ones, too few for windows side by side.
+fn roll_over<T>(
     bytes: &[u8],
     window_len: usize,
     filter: &Filter,
     mut candidate: impl FnMut(usize, u32) -> ControlFlow<T>,
-) -> Option<T> {
-    let flow = match filter {
-        Filter::Tiny(bits) => scan_with(bytes, window_len, bits, &mut candidate),
-        Filter::Small(bits) => scan_with(bytes, window_len, bits, &mut candidate),
-        Filter::Medium(bits) => scan_with(bytes, window_len, bits, &mut candidate),
-        Filter::Large(bits) => scan_with(bytes, window_len, bits, &mut candidate),
-        Filter::Huge(bits) => scan_with(bytes, window_len, bits, &mut candidate),
-    };
-    flow.break_value()
-}
-
-fn scan_with<T, const WORDS: usize>(
-    bytes: &[u8],
-    window_len: usize,
-    bits: &Bits<WORDS>,
-    candidate: &mut impl FnMut(usize, u32) -> ControlFlow<T>,
 ) -> ControlFlow<T> {
-    let Some(first_window) = bytes.get(..window_len) else {
+    let Some((first, entering)) = bytes.split_at_checked(window_len) else {
         return ControlFlow::Continue(());
     };
-    let mut scan = Scan {
-        bytes,
-        window_len,
-        bits,
-        position: 0,
-        window: Rolling::new(first_window),
-    };
-    if bits.maybe(scan.window.weak) {
-        candidate(0, scan.window.weak)?;
+    let mut window = Rolling::new(first);
+    if filter.maybe(window.weak) {
+        candidate(0, window.weak)?;
     }
-    scan.roll(FIRST_STRETCH, candidate)?;
-    let mut hits = Vec::new();
-    let mut lane_len = MIN_LANE_LEN;
-    while scan.left() > 0 {
-        // Four windows are summed anew for each stretch: make it long once nothing was found for a
-        // while.
-        lane_len = (2 * lane_len)
-            .min(8 * window_len)
-            .min(scan.left() / LANES / STEPS * STEPS);
-        if lane_len < MIN_LANE_LEN {
-            scan.roll(LANES * MIN_LANE_LEN, candidate)?;
-            lane_len = MIN_LANE_LEN;
-            continue;
+    for (position, (&old, &new)) in bytes.iter().zip(entering).enumerate() {
+        window.roll(old, new);
+        if filter.maybe(window.weak) {
+            candidate(position + 1, window.weak)?;
         }
-        scan.roll_side_by_side(lane_len, &mut hits);
-        hits.iter()
-            .try_for_each(|&(position, weak)| candidate(position, weak))?;
     }
     ControlFlow::Continue(())
 }
 
-/// A window on its way over the bytes; its present position has been looked at.
-struct Scan<'a, const WORDS: usize> {
-    bytes: &'a [u8],
-    window_len: usize,
-    bits: &'a Bits<WORDS>,
-    position: usize,
-    window: Rolling,
+/// Lists the positions of a window in `bytes`, twice as long, that pass the filter, in order; the
+/// last position is left to the next stretch.
+fn look_side_by_side<const WORDS: usize>(bytes: &[u8], bits: &Bits<WORDS>, room: &mut Room) {
+    room.hits.clear();
+    let piece_len = bytes.len() / PIECES;
+    widest(
+        #[inline(always)]
+        || {
+            let mut pieces = [Default::default(); PIECES];
+            for (piece, own) in pieces
+                .iter_mut()
+                .zip(bytes.chunks_exact(piece_len.max(STEPS)))
+            {
+                (*piece, _) = own.as_chunks();
+            }
+            let (mut lanes, later) = Lanes::new(pieces, room.known.take());
+            room.known = Some(later);
+            let weak = lanes.first();
+            if bits.maybe(weak) {
+                room.hits.push((0, weak));
+            }
+            roll_all(&mut lanes, piece_len, bits, room);
+        },
+    );
+    room.hits.retain(|&(offset, _)| offset < bytes.len() / 2);
+    room.hits.sort_unstable();
 }
 
-impl<'a, const WORDS: usize> Scan<'a, WORDS> {
-    /// How many positions are still to come.
-    fn left(&self) -> usize {
-        self.bytes.len() - self.window_len - self.position
-    }
-
-    /// Moves on by at most `stretch` positions.
-    fn roll<T>(
-        &mut self,
-        stretch: usize,
-        candidate: &mut impl FnMut(usize, u32) -> ControlFlow<T>,
-    ) -> ControlFlow<T> {
-        self.skip_zeros();
-        let (old, new) = self.ahead(0, stretch.min(self.left()));
-        for (&old, &new) in old.iter().zip(new) {
-            self.window.roll(old, new);
-            self.position += 1;
-            if self.bits.maybe(self.window.weak) {
-                candidate(self.position, self.window.weak)?;
-            }
+#[inline(always)]
+fn roll_all<const WORDS: usize>(
+    lanes: &mut Lanes<'_>,
+    piece_len: usize,
+    bits: &Bits<WORDS>,
+    room: &mut Room,
+) {
+    // First all sums of a batch, then all looks at the filter, then what passed: none of these
+    // loops has a branch to guess for each position, and none waits for the one before.
+    let table = bits.first();
+    let mut first = 1;
+    loop {
+        let count = lanes.roll(&mut room.batch);
+        if count == 0 {
+            break;
         }
-        ControlFlow::Continue(())
-    }
-
-    /// Moves on by four times `lane_len` positions, and lists those that pass the filter.
-    fn roll_side_by_side(&mut self, lane_len: usize, hits: &mut Vec<(usize, u32)>) {
-        hits.clear();
-        self.skip_zeros();
-        if self.left() < LANES * lane_len {
-            return;
+        let weaks = room.batch.weaks.get(..count).unwrap_or_default();
+        let steps = weaks.as_flattened();
+        let mut passing_count = 0;
+        for (step, index) in steps.iter().zip(0_u8..) {
+            let mut any = 0;
+            for &weak in step {
+                any |= look(table, weak);
+            }
+            // There is always room; the compiler sees that too.
+            if let Some(next) = room.passing.get_mut(passing_count % BATCH_STEPS) {
+                *next = index;
+            }
+            passing_count += (any & 1) as usize;
         }
-        let starts: [usize; LANES] = std::array::from_fn(|lane| lane * lane_len);
-        let windows = starts.map(|start| self.window_at(self.position + start));
-        let old = starts.map(|start| self.ahead(start, lane_len).0.as_chunks().0);
-        let new = starts.map(|start| self.ahead(start, lane_len).1.as_chunks().0);
-        let mut lanes = Lanes::new(windows, old, new);
-        // First all sums of a batch, then all looks at the filter, then what passed: none of these
-        // loops has to guess a branch, and none waits for the one before.
-        let mut weaks = [Weaks::default(); BATCH_GROUPS];
-        let mut first = self.position + 1;
-        loop {
-            let count = lanes.roll(&mut weaks);
-            let weaks = weaks
-                .get(..count)
-                .unwrap_or_default()
-                .as_flattened()
-                .as_flattened();
-            if weaks.is_empty() {
-                break;
-            }
-            let mut passing = [0_u16; BATCH_LEN];
-            let mut passing_count = 0;
-            for (&weak, index) in weaks.iter().zip(0_u16..) {
-                if let Some(next) = passing.get_mut(passing_count) {
-                    *next = index;
-                }
-                passing_count += (self.bits.look(weak) & 1) as usize;
-            }
-            for &index in passing.get(..passing_count).unwrap_or_default() {
-                let index = usize::from(index);
-                let weak = weaks.get(index).copied().unwrap_or_default();
-                if self.bits.look_again(weak) {
-                    let start = starts.get(index % LANES).copied().unwrap_or_default();
-                    hits.push((first + start + index / LANES, weak));
+        for &index in room.passing.get(..passing_count).unwrap_or_default() {
+            let step = steps.get(usize::from(index)).unwrap_or(&[0; LANES]);
+            for (lane, &weak) in step.iter().enumerate() {
+                if look(table, weak) & 1 != 0 && bits.look_again(weak) {
+                    let offset = first + lane * piece_len + usize::from(index);
+                    room.hits.push((offset, weak));
                 }
             }
-            first += count * STEPS;
         }
-        hits.sort_unstable();
-        self.position += LANES * lane_len;
-        self.window = self.window_at(self.position);
-    }
-
-    /// If the window is all zeros, moves on to the last position at which it is: those between need
-    /// no look.
-    fn skip_zeros(&mut self) {
-        if self.window.sum == 0 {
-            let (_, new) = self.ahead(0, self.left());
-            self.position += zero_prefix_len(new);
-        }
-    }
-
-    fn window_at(&self, position: usize) -> Rolling {
-        Rolling::new(
-            self.bytes
-                .get(position..position + self.window_len)
-                .unwrap_or_default(),
-        )
-    }
-
-    /// The bytes that leave, and those that enter, during `stretch` moves that begin `start`
-    /// positions on.
-    fn ahead(&self, start: usize, stretch: usize) -> (&'a [u8], &'a [u8]) {
-        let bytes: &'a [u8] = self.bytes;
-        let old = bytes.get(self.position + start..).unwrap_or_default();
-        let new = old.get(self.window_len..).unwrap_or_default();
-        (
-            old.get(..stretch).unwrap_or_default(),
-            new.get(..stretch).unwrap_or_default(),
-        )
+        first += count * STEPS;
     }
 }
 
-/// Positions looked at one by one before windows roll side by side: gaps between matches are mostly
-/// short.
-const FIRST_STRETCH: usize = 512;
+/// What the loops work in, kept from one stretch to the next.
+struct Room {
+    batch: Batch,
+    /// The steps of a batch in which a weak sum passed the first look.
+    passing: [u8; BATCH_STEPS],
+    /// Sums of the pieces that the next stretch begins with, if it follows.
+    known: Option<[Sums; LANES]>,
+    hits: Vec<(usize, u32)>,
+}
 
-/// The shortest way worth setting up four windows for.
-const MIN_LANE_LEN: usize = 512;
+impl Room {
+    fn new() -> Self {
+        Self {
+            batch: Batch::new(),
+            passing: [0; BATCH_STEPS],
+            known: None,
+            hits: Vec::new(),
+        }
+    }
+}
 
-/// Groups of steps summed before the filter is looked at: their sums stay in the first-level cache.
-const BATCH_GROUPS: usize = 64;
+/// Of so many window lengths, one is looked at where nothing has matched for long.
+pub(super) const SPARSE_STRIDE: usize = 4;
 
-/// Positions in a batch.
-const BATCH_LEN: usize = BATCH_GROUPS * STEPS * LANES;
+/// Steps in a batch.
+const BATCH_STEPS: usize = BATCH_GROUPS * STEPS;

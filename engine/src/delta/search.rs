@@ -12,8 +12,8 @@ use std::ops::ControlFlow;
 use super::emit::{DiffSummary, Emitter};
 use super::index::IndexedSignature;
 use super::ops::Op;
-use super::roll::scan;
-use super::tree::{TreeHasher, block_value};
+use super::roll::{SPARSE_STRIDE, Stretch, scan};
+use super::tree::{TreeHasher, block_value, block_values};
 use super::weak::weak_sum;
 use super::window::{Window, read_full};
 
@@ -21,15 +21,18 @@ use super::window::{Window, read_full};
 /// it to `sink`.
 ///
 /// The ops follow from the bytes alone, not from how the reader splits them. Adjacent copies arrive
-/// merged; no op is empty. Holds 1 MiB of the source or four blocks, whichever is more. Errors are
-/// the reader's and the sink's.
+/// merged; no op is empty. Holds 256 KiB of the source, or 16 blocks up to 4 MiB, or four blocks,
+/// whichever is most. Errors are the reader's and the sink's.
+///
+/// Where nothing has matched for 32 blocks, matches are looked for in a quarter of the positions,
+/// such that four blocks in a row are always found: what may be missed are single blocks, a few
+/// percent of the source at most.
 pub fn diff<R: Read>(
     source: R,
     signature: &IndexedSignature,
     sink: &mut dyn FnMut(Op<'_>) -> io::Result<()>,
 ) -> io::Result<DiffSummary> {
-    let capacity = WINDOW_LEN.max(4 * signature.block_len().as_usize());
-    let search = Search::new(source, capacity, signature, Emitter::new(sink));
+    let search = Search::new(source, u64::MAX, signature, Emitter::new(sink));
     let (emitter, tree) = search.run()?;
     emitter.finish(tree.finish())
 }
@@ -64,10 +67,7 @@ pub(super) fn search_gap<'s, R: Read>(
     signature: &'s IndexedSignature,
     emitter: Emitter<'s>,
 ) -> io::Result<Emitter<'s>> {
-    let capacity = WINDOW_LEN.max(4 * signature.block_len().as_usize());
-    // With room for a byte more than there is, the first read meets the end.
-    let needed = usize::try_from(len + 1).unwrap_or(usize::MAX);
-    let mut search = Search::new(reader, capacity.min(needed), signature, emitter);
+    let mut search = Search::new(reader, len, signature, emitter);
     search.may_be_in_place = false;
     search.expected = NO_BLOCK;
     Ok(search.run()?.0)
@@ -76,7 +76,12 @@ pub(super) fn search_gap<'s, R: Read>(
 /// True if any window of `bytes` is a block of the basis.
 pub(super) fn has_match(bytes: &[u8], signature: &IndexedSignature) -> bool {
     let block_len = signature.block_len().as_usize();
-    let found = scan(bytes, block_len, signature.filter(), |at, weak| {
+    let whole = Stretch {
+        bytes,
+        dense_len: usize::MAX,
+        goes_on: false,
+    };
+    let found = scan(&whole, block_len, signature.filter(), |at, weak| {
         let window = bytes.get(at..at + block_len).unwrap_or_default();
         let is_match =
             |block: u64| signature.has_value(block, &block_value(block * block_len as u64, window));
@@ -85,7 +90,7 @@ pub(super) fn has_match(bytes: &[u8], signature: &IndexedSignature) -> bool {
         }
         ControlFlow::Continue(())
     });
-    found.is_some()
+    matches!(found, ControlFlow::Break(()))
 }
 
 struct Search<'s, R> {
@@ -107,26 +112,40 @@ struct Search<'s, R> {
     hashed: u64,
     /// Source offset up to which ops are emitted or pending.
     done: u64,
-    /// Search position; what lies between `done` and here is new.
+    /// Search position; what lies between `done` and here did not match so far.
     position: u64,
     /// The basis block expected at the end of the last match.
     expected: u64,
+    /// Source offset from which on only some positions are looked at.
+    dense_until: u64,
+    /// Bytes before the search position that may still turn out to match.
+    held_back: u64,
 }
 
 impl<'s, R: Read> Search<'s, R> {
     fn new(
         source: R,
-        capacity: usize,
+        source_len: u64,
         signature: &'s IndexedSignature,
         emitter: Emitter<'s>,
     ) -> Self {
+        let block_len = signature.block_len().as_usize();
+        let sparse_len = 4 * SPARSE_STRIDE * block_len;
+        let capacity = sparse_len
+            .min(MAX_SPARSE_WINDOW_LEN)
+            .max(4 * block_len)
+            .max(WINDOW_LEN);
+        let is_sparse = sparse_len <= capacity;
+        // With room for a byte more than there is, the first read meets the end.
+        let needed = usize::try_from(source_len.saturating_add(1)).unwrap_or(usize::MAX);
+        let block_len = block_len as u64;
         Self {
             signature,
             emitted_before: emitter.source_len(),
             emitter,
-            window: Window::new(source, capacity),
+            window: Window::new(source, capacity.min(needed)),
             tree: TreeHasher::default(),
-            block_len: u64::from(signature.block_len().get()),
+            block_len,
             may_be_in_place: true,
             in_place: Vec::new(),
             first_block: 0,
@@ -134,6 +153,16 @@ impl<'s, R: Read> Search<'s, R> {
             done: 0,
             position: 0,
             expected: 0,
+            dense_until: if is_sparse {
+                DENSE_BLOCKS * block_len
+            } else {
+                u64::MAX
+            },
+            held_back: if is_sparse {
+                (SPARSE_STRIDE as u64 - 1) * block_len
+            } else {
+                0
+            },
         }
     }
 
@@ -141,7 +170,8 @@ impl<'s, R: Read> Search<'s, R> {
         self.refill()?;
         loop {
             let held = self.window.end() - self.position;
-            if held < self.block_len && !self.window.ended() {
+            // Windows side by side need two block lengths.
+            if held < 2 * self.block_len && !self.window.ended() {
                 self.refill()?;
             } else if held == 0 {
                 break;
@@ -151,14 +181,19 @@ impl<'s, R: Read> Search<'s, R> {
                 self.search_gap()?;
             }
         }
-        self.flush_new()?;
+        self.flush_new(self.position)?;
         Ok((self.emitter, self.tree))
     }
 
     /// Reads on, dropping what is done with, and hashes the blocks that became complete.
     fn refill(&mut self) -> io::Result<()> {
-        self.flush_new()?;
-        let keep_from = (self.position / self.block_len).min(self.hashed / self.block_len);
+        let settled = if self.position > self.dense_until {
+            self.position - self.held_back.min(self.position)
+        } else {
+            self.position
+        };
+        self.flush_new(settled)?;
+        let keep_from = self.done.min(self.hashed) / self.block_len;
         let dropped = usize::try_from(keep_from - self.first_block).unwrap_or(usize::MAX);
         self.in_place.drain(..dropped.min(self.in_place.len()));
         self.first_block = keep_from;
@@ -173,18 +208,33 @@ impl<'s, R: Read> Search<'s, R> {
 
     fn hash_blocks(&mut self) {
         let (end, ended) = (self.window.end(), self.window.ended());
-        while self.hashed < end && (ended || end - self.hashed >= self.block_len) {
-            let block = self.window.bytes(self.hashed, self.hashed + self.block_len);
-            let value = block_value(self.hashed, block);
+        let full_end = end / self.block_len * self.block_len;
+        if self.hashed < full_end {
+            let blocks = self.window.bytes(self.hashed, full_end);
+            let (mut values, mut sums) = (Vec::new(), Vec::new());
+            let block_len = self.signature.block_len().as_usize();
+            block_values(self.hashed, blocks, block_len, &mut values);
+            self.signature.key().strong_all(&values, &mut sums);
+            for (sum, number) in sums.iter().zip(self.hashed / self.block_len..) {
+                let is_full = self.signature.len_of(number) == self.block_len;
+                self.in_place
+                    .push(is_full && self.signature.has_strong(number, sum));
+            }
+            self.tree.push_all(&values);
+            self.hashed = full_end;
+        }
+        if ended && self.hashed < end {
+            let short = self.window.bytes(self.hashed, end);
+            let value = block_value(self.hashed, short);
             let number = self.hashed / self.block_len;
-            let same_len = self.signature.len_of(number) == block.len() as u64;
+            let same_len = self.signature.len_of(number) == short.len() as u64;
             self.in_place
                 .push(same_len && self.signature.has_value(number, &value));
             self.tree.push(value);
-            if self.hashed == 0 && ended && block.len() as u64 == end {
-                self.tree.only_block(block);
-            }
-            self.hashed += block.len() as u64;
+            self.hashed = end;
+        }
+        if ended && end <= self.block_len && end > 0 {
+            self.tree.only_block(self.window.bytes(0, end));
         }
     }
 
@@ -228,23 +278,19 @@ impl<'s, R: Read> Search<'s, R> {
     fn search_gap(&mut self) -> io::Result<()> {
         let next_in_place = self.next_in_place();
         let gap_end = next_in_place.unwrap_or(self.window.end());
-        if let Some((position, block)) = self.look_up(gap_end) {
-            return self.take_match(position, block, self.block_len);
-        }
+        let goes_on = next_in_place.is_none() && !self.window.ended();
+        let reached = match self.look_up(gap_end, goes_on) {
+            ControlFlow::Break((position, block)) => return self.take_run(position, block),
+            ControlFlow::Continue(reached) => reached,
+        };
         if next_in_place.is_none()
             && self.window.ended()
             && let Some((position, block, len)) = self.short_block_at_end()
         {
             return self.take_match(position, block, len);
         }
-        self.position = match next_in_place {
-            Some(start) => start,
-            None if self.window.ended() => gap_end,
-            // Windows that start later need bytes that are not read yet.
-            None => self
-                .position
-                .max((gap_end + 1).saturating_sub(self.block_len)),
-        };
+        // If the source goes on, windows that start later need bytes that are not read yet.
+        self.position = if goes_on { reached } else { gap_end };
         Ok(())
     }
 
@@ -258,19 +304,25 @@ impl<'s, R: Read> Search<'s, R> {
     }
 
     /// The first window between the search position and `gap_end` that a block of the basis
-    /// matches.
-    fn look_up(&mut self, gap_end: u64) -> Option<(u64, u64)> {
+    /// matches, or else how far the search got.
+    fn look_up(&mut self, gap_end: u64, goes_on: bool) -> ControlFlow<(u64, u64), u64> {
         let (signature, start, block_len) = (self.signature, self.position, self.block_len);
         let (before, counts) = (self.emitted_before, &mut self.emitter.summary);
+        let last = start.max((gap_end + 1).saturating_sub(block_len));
         if !signature.has_full_blocks()
             || is_hopeless(counts.false_alarms, before + start, block_len)
         {
-            return None;
+            return ControlFlow::Continue(last);
         }
-        let bytes = self.window.bytes(start, gap_end);
+        let dense_len = self.dense_until.saturating_sub(start);
+        let stretch = Stretch {
+            bytes: self.window.bytes(start, gap_end),
+            dense_len: usize::try_from(dense_len).unwrap_or(usize::MAX),
+            goes_on,
+        };
         let window_len = signature.block_len().as_usize();
-        scan(bytes, window_len, signature.filter(), |at, weak| {
-            let window = bytes.get(at..at + window_len).unwrap_or_default();
+        let scanned = scan(&stretch, window_len, signature.filter(), |at, weak| {
+            let window = stretch.bytes.get(at..at + window_len).unwrap_or_default();
             let mut candidates = signature.candidates(weak).peekable();
             counts.hash_hits += u64::from(candidates.peek().is_some());
             for block in candidates {
@@ -283,8 +335,12 @@ impl<'s, R: Read> Search<'s, R> {
                 return ControlFlow::Break(None);
             }
             ControlFlow::Continue(())
-        })
-        .flatten()
+        });
+        match scanned {
+            ControlFlow::Break(Some(found)) => ControlFlow::Break(found),
+            ControlFlow::Break(None) => ControlFlow::Continue(last),
+            ControlFlow::Continue(reached) => ControlFlow::Continue(start + reached as u64),
+        }
     }
 
     /// The short last block of the basis, if the source ends with it.
@@ -296,20 +352,44 @@ impl<'s, R: Read> Search<'s, R> {
             .then_some((position, number, len))
     }
 
+    /// Takes the match of a full block that a look-up found, with the blocks before it that match
+    /// too: the look-up may have passed them by.
+    fn take_run(&mut self, position: u64, block: u64) -> io::Result<()> {
+        let block_len = self.block_len;
+        let mut count = 1;
+        while let Some(before) = block.checked_sub(count)
+            && let Some(start) = position.checked_sub(count * block_len)
+            && start >= self.done
+            && self.continues(start, before)
+        {
+            count += 1;
+        }
+        let more = count - 1;
+        self.take_match(position - more * block_len, block - more, block_len)?;
+        for block in block - more + 1..=block {
+            self.take_match(self.position, block, block_len)?;
+        }
+        Ok(())
+    }
+
     fn take_match(&mut self, position: u64, block: u64, len: u64) -> io::Result<()> {
-        self.position = position;
-        self.flush_new()?;
+        self.flush_new(position)?;
         self.emitter.copy(block * self.block_len, len)?;
         self.position = position + len;
         self.done = self.position;
         self.expected = block + 1;
+        if self.held_back > 0 {
+            self.dense_until = self.position + DENSE_BLOCKS * self.block_len;
+        }
         Ok(())
     }
 
-    fn flush_new(&mut self) -> io::Result<()> {
-        self.emitter
-            .new_bytes(self.window.bytes(self.done, self.position))?;
-        self.done = self.position;
+    /// Emits what is not emitted yet before source offset `end`: nothing there matches.
+    fn flush_new(&mut self, end: u64) -> io::Result<()> {
+        if end > self.done {
+            self.emitter.new_bytes(self.window.bytes(self.done, end))?;
+            self.done = end;
+        }
         Ok(())
     }
 }
@@ -327,8 +407,14 @@ const NO_BLOCK: u64 = u64::MAX;
 /// only blocks in sequence and in place are matched, and the search stays linear.
 const FALSE_ALARM_ALLOWANCE: u64 = 64 << 20;
 
-/// Bytes of the source held: enough for long reads, little enough for the cache.
-pub(super) const WINDOW_LEN: usize = 1 << 20;
+/// Bytes of the source held: enough for long reads, little enough for the second-level cache.
+pub(super) const WINDOW_LEN: usize = 1 << 18;
+
+/// Blocks after a match within which every position is looked at.
+const DENSE_BLOCKS: u64 = 32;
+
+/// Bytes of the source held so that positions can be left out with large blocks.
+const MAX_SPARSE_WINDOW_LEN: usize = 1 << 22;
 
 /// First read of [`whole`]: most files are smaller.
 const MIN_WHOLE_BUFFER_LEN: usize = 1 << 16;

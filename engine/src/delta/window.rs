@@ -8,7 +8,8 @@ use std::io::{self, ErrorKind, Read};
 #[derive(Debug)]
 pub(super) struct Window<R> {
     source: R,
-    buffer: Box<[u8]>,
+    buffer: Vec<u8>,
+    capacity: usize,
     /// Offset in the source of the buffer's first byte.
     start: u64,
     filled: usize,
@@ -19,7 +20,8 @@ impl<R: Read> Window<R> {
     pub(super) fn new(source: R, capacity: usize) -> Self {
         Self {
             source,
-            buffer: vec![0; capacity].into(),
+            buffer: Vec::new(),
+            capacity,
             start: 0,
             filled: 0,
             ended: false,
@@ -36,6 +38,13 @@ impl<R: Read> Window<R> {
         self.start += dropped as u64;
         self.filled -= dropped;
         let first_new = self.end();
+        // Most files are small: the first read does not ask for all the room.
+        let wanted = if self.buffer.is_empty() {
+            self.capacity.min(FIRST_LEN)
+        } else {
+            self.capacity
+        };
+        self.buffer.resize(wanted, 0);
         let room = self.buffer.get_mut(self.filled..).unwrap_or_default();
         let room_len = room.len();
         let read = read_full(&mut self.source, room)?;
@@ -66,6 +75,9 @@ impl<R: Read> Window<R> {
         index.min(self.filled)
     }
 }
+
+/// The first read asks for at most this much.
+const FIRST_LEN: usize = 72 << 10;
 
 /// Reads until `buffer` is full or `source` ends; returns how many bytes were read.
 pub(super) fn read_full(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
