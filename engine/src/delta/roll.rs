@@ -197,3 +197,99 @@ pub(super) const SPARSE_STRIDE: usize = 4;
 
 /// Steps in a batch.
 const BATCH_STEPS: usize = BATCH_GROUPS * STEPS;
+
+#[cfg(test)]
+mod tests {
+    use super::super::weak::weak_sum;
+    use super::*;
+
+    const WINDOW_LEN: usize = 1024;
+
+    fn noise(len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        blake3::Hasher::new().finalize_xof().fill(&mut bytes);
+        bytes
+    }
+
+    fn filter_of(blocks: &[&[u8]]) -> Filter {
+        let mut filter = Filter::for_count(blocks.len() as u32);
+        blocks
+            .iter()
+            .for_each(|block| filter.insert(weak_sum(block)));
+        filter
+    }
+
+    /// All candidates, and how far the scan got.
+    fn scanned(stretch: &Stretch<'_>, filter: &Filter) -> (Vec<(usize, u32)>, usize) {
+        let mut found = Vec::new();
+        let flow = scan(stretch, WINDOW_LEN, filter, |at, weak| {
+            found.push((at, weak));
+            ControlFlow::<()>::Continue(())
+        });
+        (found, flow.continue_value().unwrap_or_default())
+    }
+
+    #[test]
+    fn dense_scans_meet_every_passing_position_once_and_in_order() {
+        let bytes = noise(9 * WINDOW_LEN + 123);
+        // So many sums that unrelated positions pass, too.
+        let filter = filter_of(&bytes.windows(WINDOW_LEN).step_by(9).collect::<Vec<_>>());
+        for len in [0, 1023, 1024, 1025, 2047, 2048, 2049, 5000, bytes.len()] {
+            let bytes = &bytes[..len];
+            let windows = bytes.windows(WINDOW_LEN).map(weak_sum).enumerate();
+            let expected: Vec<_> = windows.filter(|(_, weak)| filter.maybe(*weak)).collect();
+            let stretch = Stretch {
+                bytes,
+                dense_len: usize::MAX,
+                goes_on: false,
+            };
+            assert_eq!(scanned(&stretch, &filter).0, expected, "{len}");
+            let stretch = Stretch {
+                goes_on: true,
+                ..stretch
+            };
+            let (found, reached) = scanned(&stretch, &filter);
+            let until = expected.iter().take_while(|(at, _)| *at < reached).count();
+            assert_eq!(found, expected[..until], "{len}");
+            assert!(len < 2 * WINDOW_LEN || reached >= WINDOW_LEN);
+        }
+    }
+
+    #[test]
+    fn sparse_scans_meet_one_of_four_windows_in_a_row() {
+        let bytes = noise(40 * WINDOW_LEN);
+        let stretch = Stretch {
+            bytes: &bytes,
+            dense_len: 2000,
+            goes_on: false,
+        };
+        for start in (0..36 * WINDOW_LEN).step_by(701) {
+            let row: Vec<_> = bytes[start..]
+                .chunks(WINDOW_LEN)
+                .take(SPARSE_STRIDE)
+                .collect();
+            let (found, _) = scanned(&stretch, &filter_of(&row));
+            let is_met = |(at, _): &(usize, u32)| {
+                (start..start + SPARSE_STRIDE * WINDOW_LEN).contains(at)
+                    && (at - start).is_multiple_of(WINDOW_LEN)
+            };
+            assert!(found.iter().any(is_met), "{start}");
+        }
+    }
+
+    #[test]
+    fn most_of_a_run_of_zeros_is_skipped() {
+        let mut bytes = noise(20 * WINDOW_LEN);
+        bytes[5000..15_000].fill(0);
+        let filter = filter_of(&[&[0; WINDOW_LEN]]);
+        let stretch = Stretch {
+            bytes: &bytes,
+            dense_len: usize::MAX,
+            goes_on: false,
+        };
+        let (found, _) = scanned(&stretch, &filter);
+        let zeros = found.iter().filter(|(_, weak)| *weak == 0).count();
+        assert!((1..=2 * WINDOW_LEN).contains(&zeros), "{zeros}");
+        assert!(found.contains(&(5000, 0)));
+    }
+}

@@ -116,6 +116,10 @@ struct Search<'s, R> {
     position: u64,
     /// The basis block expected at the end of the last match.
     expected: u64,
+    /// Full blocks matched one after the other, up to the last match.
+    run: u64,
+    /// Source offset up to which the expected blocks are known to match.
+    verified: u64,
     /// Source offset from which on only some positions are looked at.
     dense_until: u64,
     /// Bytes before the search position that may still turn out to match.
@@ -153,6 +157,8 @@ impl<'s, R: Read> Search<'s, R> {
             done: 0,
             position: 0,
             expected: 0,
+            run: 0,
+            verified: 0,
             dense_until: if is_sparse {
                 DENSE_BLOCKS * block_len
             } else {
@@ -239,7 +245,10 @@ impl<'s, R: Read> Search<'s, R> {
     }
 
     /// The block that matches at the search position without any look-up, and its length.
-    fn match_here(&self) -> Option<(u64, u64)> {
+    fn match_here(&mut self) -> Option<(u64, u64)> {
+        if self.position < self.verified {
+            return Some((self.expected, self.block_len));
+        }
         if self.is_in_place(self.position) {
             let number = self.position / self.block_len;
             if self.expected == number || !self.continues(self.position, self.expected) {
@@ -249,10 +258,37 @@ impl<'s, R: Read> Search<'s, R> {
         let known_to_differ = self.may_be_in_place
             && self.expected * self.block_len == self.position
             && self.signature.len_of(self.expected) == self.block_len;
-        if !known_to_differ && self.continues(self.position, self.expected) {
+        if known_to_differ {
+            return None;
+        }
+        if self.run > 0 {
+            self.verified = self.verified_end();
+        }
+        if self.position < self.verified || self.continues(self.position, self.expected) {
             return Some((self.expected, self.signature.len_of(self.expected)));
         }
         None
+    }
+
+    /// Source offset up to which the source goes on with the expected blocks. Looks ahead by as
+    /// many blocks as have matched in a row, so that they are hashed side by side and little is
+    /// hashed in vain.
+    fn verified_end(&self) -> u64 {
+        let (signature, block_len) = (self.signature, self.block_len);
+        let ahead = self.run.min((MAX_AHEAD_LEN / block_len).max(1)) * block_len;
+        let bytes = self.window.bytes(self.position, self.position + ahead);
+        let len = signature.block_len().as_usize();
+        let alike = bytes.chunks_exact(len).zip(self.expected..);
+        let alike = alike.take_while(|(block, number)| {
+            signature.len_of(*number) == block_len && signature.has_weak(*number, weak_sum(block))
+        });
+        let bytes = bytes.get(..alike.count() * len).unwrap_or_default();
+        let (mut values, mut sums) = (Vec::new(), Vec::new());
+        block_values(self.expected * block_len, bytes, len, &mut values);
+        signature.key().strong_all(&values, &mut sums);
+        let equal = sums.iter().zip(self.expected..);
+        let equal = equal.take_while(|(sum, number)| signature.has_strong(*number, sum));
+        self.position + equal.count() as u64 * block_len
     }
 
     /// True if the source has basis block `number` at `position`.
@@ -374,6 +410,10 @@ impl<'s, R: Read> Search<'s, R> {
 
     fn take_match(&mut self, position: u64, block: u64, len: u64) -> io::Result<()> {
         self.flush_new(position)?;
+        if block != self.expected || position != self.position {
+            (self.run, self.verified) = (0, 0);
+        }
+        self.run += 1;
         self.emitter.copy(block * self.block_len, len)?;
         self.position = position + len;
         self.done = self.position;
@@ -412,6 +452,9 @@ pub(super) const WINDOW_LEN: usize = 1 << 18;
 
 /// Blocks after a match within which every position is looked at.
 const DENSE_BLOCKS: u64 = 32;
+
+/// Bytes of the source hashed ahead where blocks match in a row.
+const MAX_AHEAD_LEN: u64 = 1 << 16;
 
 /// Bytes of the source held so that positions can be left out with large blocks.
 const MAX_SPARSE_WINDOW_LEN: usize = 1 << 22;

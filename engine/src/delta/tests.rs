@@ -6,6 +6,8 @@ use std::io::Read;
 
 use proptest::prelude::*;
 
+mod shapes;
+
 use super::{BlockLen, DiffSummary, Op, OpDecoder, OpEncoder, Patcher, Signature, diff, whole};
 
 const KIB: usize = 1024;
@@ -222,6 +224,7 @@ fn ops_do_not_depend_on_how_the_reader_splits() {
     let basis = noise(1, 1500 * KIB + 77);
     let mut source = basis.clone();
     source.splice(700_000..700_100, noise(2, 5000));
+    source.splice(1_000_000..1_000_000, noise(3, 300_000));
     source[200_000] ^= 1;
     let signature = Signature::with_salt(basis.as_slice(), 0, BlockLen::MIN, [0; 16]).unwrap();
     let indexed = signature.clone().index();
