@@ -1,11 +1,12 @@
 //! The delta engine beside `fast_rsync`, on the same buffers in the same run, in bytes per second.
 //!
-//! Groups: `signature`, `diff-*` for each shape of change, `apply`; sizes 64 KiB, 16 MiB and 256
-//! MiB, with HASYNC_BENCH_GIB=1 also 1 GiB. Both engines run with the same block length on one
-//! thread, and both write an encoded delta. Ours also takes the BLAKE3 of the whole file, in diff
-//! and in apply. `hasync-tree` is the tree exchange: the sums of the source, and all that both
-//! sides do from the offer on.
-#![allow(clippy::expect_used, missing_docs)]
+//! Groups: `signature` in the blocks that suit the length and in blocks of 16 KiB, `diff-*` for
+//! each shape of change, `apply`; sizes 64 KiB, 16 MiB and 1 GiB. All engines run with the same
+//! block length on one thread, and all write an encoded delta, whose length is printed. Ours also
+//! take the BLAKE3 of the whole file, in diff and in apply. `hasync-tree` is the tree exchange: the
+//! sums of the source, and all that both sides do from the offer on. It needs some 6 GiB of memory,
+//! and most of its time for fast_rsync on 1 GiB of unrelated data.
+#![allow(clippy::expect_used, clippy::print_stdout, missing_docs)]
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -23,20 +24,22 @@ criterion_group!(benches, bench_delta);
 criterion_main!(benches);
 
 fn bench_delta(criterion: &mut Criterion) {
-    for len in sizes() {
+    for len in [64 << 10, 16 << 20, 1 << 30] {
         let basis = noise(1, len);
-        signature(criterion, &basis);
-        for (shape, source) in shapes(&basis) {
-            diff_shape(criterion, &format!("diff-{shape}"), &basis, &source);
+        signature(criterion, "signature", &basis, block_len(&basis));
+        let blocks = BlockLen::new(16 << 10).expect("a power of two in range");
+        signature(criterion, "signature-16KiB", &basis, blocks);
+        for (shape, source) in SHAPES {
+            diff_shape(criterion, shape, &basis, &source(&basis));
         }
-        diff_shape(criterion, "diff-all-zero", &vec![0; len], &vec![0; len + 1]);
         apply(criterion, &basis, &one_percent_changed(&basis));
+        drop(basis);
+        diff_shape(criterion, "diff-all-zero", &vec![0; len], &vec![0; len + 1]);
     }
 }
 
-fn signature(criterion: &mut Criterion, basis: &[u8]) {
-    let mut group = group(criterion, "signature", basis.len());
-    let block_len = block_len(basis);
+fn signature(criterion: &mut Criterion, name: &str, basis: &[u8], block_len: BlockLen) {
+    let mut group = group(criterion, name, basis.len());
     group.bench_function(BenchmarkId::new("hasync", basis.len()), |bencher| {
         bencher.iter(|| sign(black_box(basis), block_len));
     });
@@ -51,25 +54,38 @@ fn signature(criterion: &mut Criterion, basis: &[u8]) {
 fn diff_shape(criterion: &mut Criterion, name: &str, basis: &[u8], source: &[u8]) {
     let mut group = group(criterion, name, source.len());
     let block_len = block_len(basis);
+    let mut delta = Vec::new();
+    let tell = |engine: &str, delta: &[u8]| {
+        // A filter on the command line may have left the engine out.
+        if !delta.is_empty() {
+            println!(
+                "{name}/{engine}/{}: delta of {} bytes",
+                basis.len(),
+                delta.len()
+            );
+        }
+    };
     let index = sign(basis, block_len).index();
     group.bench_function(BenchmarkId::new("hasync", basis.len()), |bencher| {
-        let mut delta = Vec::new();
         bencher.iter(|| encode_delta(black_box(source), &index, &mut delta));
     });
+    tell("hasync", &delta);
+    delta.clear();
     let sums = BasisSums::new(basis, sum_tree(basis)).expect("the kernel gives random bytes");
     group.bench_function(BenchmarkId::new("hasync-tree", basis.len()), |bencher| {
-        let mut delta = Vec::new();
         bencher.iter(|| exchange(black_box(source), &sums, &mut delta));
     });
+    tell("hasync-tree", &delta);
+    delta.clear();
     let signature = fast_sign(basis, block_len);
     let index = signature.index();
     group.bench_function(BenchmarkId::new("fast_rsync", basis.len()), |bencher| {
-        let mut delta = Vec::new();
         bencher.iter(|| {
             delta.clear();
             fast_rsync::diff(&index, black_box(source), &mut delta).expect("a Vec takes all");
         });
     });
+    tell("fast_rsync", &delta);
 }
 
 fn apply(criterion: &mut Criterion, basis: &[u8], source: &[u8]) {
@@ -164,15 +180,15 @@ fn block_len(basis: &[u8]) -> BlockLen {
     BlockLen::for_file_len(basis.len() as u64)
 }
 
-/// What may have become of `basis`.
-fn shapes(basis: &[u8]) -> [(&'static str, Vec<u8>); 4] {
-    [
-        ("equal", basis.to_vec()),
-        ("one-percent", one_percent_changed(basis)),
-        ("shifted", [&noise(2, 1237), basis].concat()),
-        ("unrelated", noise(3, basis.len())),
-    ]
-}
+type Change = fn(&[u8]) -> Vec<u8>;
+
+/// What may become of a basis.
+const SHAPES: [(&str, Change); 4] = [
+    ("diff-equal", <[u8]>::to_vec),
+    ("diff-one-percent", one_percent_changed),
+    ("diff-shifted", |basis| [&noise(2, 1237), basis].concat()),
+    ("diff-unrelated", |basis| noise(3, basis.len())),
+];
 
 /// Every hundredth page of 8 KiB overwritten, at least one.
 fn one_percent_changed(basis: &[u8]) -> Vec<u8> {
@@ -192,14 +208,6 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
         .finalize_xof()
         .fill(&mut bytes);
     bytes
-}
-
-fn sizes() -> Vec<usize> {
-    let mut sizes = vec![64 << 10, 16 << 20, 256 << 20];
-    if std::env::var_os("HASYNC_BENCH_GIB").is_some() {
-        sizes.push(1 << 30);
-    }
-    sizes
 }
 
 fn group<'a>(criterion: &'a mut Criterion, name: &str, len: usize) -> BenchmarkGroup<'a, WallTime> {
