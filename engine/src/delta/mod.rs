@@ -16,10 +16,12 @@
 //! | [`Signature::of`] | any reader, front to back | 26 + 20 bytes per block | that and 1 MiB |
 //! | [`Signature::of_file`] | a [`Basis`], by pieces | the same | that and 1 MiB per thread |
 //! | [`Signature::index`] | | [`IndexedSignature`] | 8 to 16 bytes per block more |
-//! | [`diff`] | any reader, front to back | ops to a closure, in order | 1 MiB or four blocks |
+//! | [`diff`] | any reader, front to back | ops to a closure, in order | 256 KiB to 4 MiB |
 //! | [`Patcher`] | a [`Basis`], at any offset | an [`Output`], in order | 512 KiB to 5 MiB |
 //!
 //! Where blocks are longer than a MiB, one block takes the place of each MiB in the last column.
+//! [`diff`] looks at every position near what matched, and at a quarter of them far from it: single
+//! blocks far from others may be sent though the basis has them, four in a row are always found.
 //! A block is a power of two from 1 KiB to 4 MiB ([`BlockLen`]); [`BlockLen::for_file_len`] picks
 //! one with which a basis of up to 4 TiB has at most 2^20 blocks. A basis has at most 2^63 - 1
 //! bytes, a literal at most [`MAX_LITERAL_LEN`]. Decoders ([`Signature::decode`], [`OpDecoder`])
