@@ -14,6 +14,7 @@
     reason = "a bench that cannot go on says so by panicking"
 )]
 
+mod fast_ethernet;
 #[path = "../tests/support/mod.rs"]
 #[allow(
     dead_code,
@@ -140,6 +141,13 @@ fn main() {
             measure(row, &sshd, shrink);
         }
     }
+    if wanted.is_empty()
+        || wanted
+            .iter()
+            .any(|words| fast_ethernet::NAME.contains(words.as_str()))
+    {
+        fast_ethernet::measure(shrink, print_cost);
+    }
 }
 
 fn scale(shrink: usize) -> String {
@@ -161,6 +169,21 @@ fn enter_own_network(arguments: &[String]) {
         .exec();
     eprintln!("no network namespace ({error}): other loopback traffic is counted too");
 }
+
+/// How a row's pushes differ from a plain `-a` over loopback.
+struct Way<'a> {
+    /// Stands before the command.
+    launcher: &'a [&'a str],
+    letters: &'a str,
+    /// Bytes that the link has carried.
+    link_bytes: &'a dyn Fn() -> u64,
+}
+
+const OVER_LOOPBACK: Way<'_> = Way {
+    launcher: &[],
+    letters: "-a",
+    link_bytes: &loopback_bytes,
+};
 
 /// What one run took.
 #[derive(Clone, Copy)]
@@ -199,7 +222,7 @@ fn measure(row: &Row, sshd: &Sshd, shrink: usize) {
                     copy(&template, &target);
                 }
             }
-            let cost = push(tool, sshd, &work, &target);
+            let cost = push(tool, sshd, &work, &target, &OVER_LOOPBACK);
             if run == 0 {
                 Snapshot::of(&source).assert_same(&Snapshot::of(&target));
             }
@@ -229,7 +252,7 @@ fn print_cost(row: &str, tool: &str, cost: Cost, base: Cost) {
     );
 }
 
-fn push(tool: Tool, sshd: &Sshd, work: &TempTree, target: &Path) -> Cost {
+fn push(tool: Tool, sshd: &Sshd, work: &TempTree, target: &Path, way: &Way<'_>) -> Cost {
     let (here, there) = (work.path("rss-here"), work.path("rss-there"));
     let program = match tool {
         Tool::Rsync => PathBuf::from("rsync"),
@@ -237,14 +260,15 @@ fn push(tool: Tool, sshd: &Sshd, work: &TempTree, target: &Path) -> Cost {
     };
     let far_program = timed_program(work, &program, &there);
     let config = sshd.file("ssh_config").display().to_string();
-    let mut command = Command::new("/usr/bin/time");
-    command.args(["-f", "%M", "-o"]).arg(&here).arg(&program);
+    let words = [way.launcher, &["/usr/bin/time", "-f", "%M", "-o"]].concat();
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).arg(&here).arg(&program);
     match tool {
         Tool::Rsync => command
-            .args(["-a", "--delete", "-e", &format!("ssh -F {config}")])
+            .args([way.letters, "--delete", "-e", &format!("ssh -F {config}")])
             .arg(format!("--rsync-path={far_program}")),
         Tool::Hasync => command
-            .args(["push", "-a", "--delete", "--ssh-config", &config])
+            .args(["push", way.letters, "--delete", "--ssh-config", &config])
             .args(["--remote-bin", &far_program]),
     };
     command
@@ -252,7 +276,7 @@ fn push(tool: Tool, sshd: &Sshd, work: &TempTree, target: &Path) -> Cost {
         .arg(format!("standby:{}", target.display()));
     command.stdin(Stdio::null());
 
-    let (cpu_before, link_before) = (cpu_seconds(sshd), loopback_bytes());
+    let (cpu_before, link_before) = (cpu_seconds(sshd), (way.link_bytes)());
     let start = Instant::now();
     let status = command.status().unwrap();
     let wall_s = start.elapsed().as_secs_f64();
@@ -261,7 +285,7 @@ fn push(tool: Tool, sshd: &Sshd, work: &TempTree, target: &Path) -> Cost {
     Cost {
         wall_s,
         cpu_s: cpu_seconds(sshd) - cpu_before,
-        link_bytes: loopback_bytes() - link_before,
+        link_bytes: (way.link_bytes)() - link_before,
         rss_here_kib: kib(&here),
         rss_there_kib: kib(&there),
     }
