@@ -1,7 +1,9 @@
 //! What was typed: every option of every verb with its help, and what a wrong word is answered.
 //! What the options mean for a run is decided by the verb's own module.
 
+mod compress;
 mod plumbing;
+mod rate;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -10,6 +12,7 @@ use std::path::PathBuf;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use hasync_engine::Compression;
 
 use crate::exit::{Exit, Failure};
 
@@ -221,6 +224,23 @@ pub(crate) struct PushArgs {
     /// Longest silence of the other side; 0 is the built-in limit
     #[arg(long, value_name = "SECONDS", help_heading = HOW)]
     pub(crate) timeout: Option<u32>,
+    /// Compress, however fast the link (unless told, only while the link is what is waited for)
+    #[arg(short = 'z', long, help_heading = HOW)]
+    compress: bool,
+    /// Never compress
+    #[arg(long, alias = "no-z", help_heading = HOW)]
+    no_compress: bool,
+    /// zstd is -z, none is --no-compress
+    #[arg(long, value_name = "NAME", visible_alias = "zc", help_heading = HOW)]
+    #[arg(value_parser = ["zstd", "auto", "none"])]
+    compress_choice: Option<String>,
+    /// -z at this level of zstd: 3 unless told, up to 22; below 1 is faster still
+    #[arg(long, value_name = "N", visible_alias = "zl", help_heading = HOW)]
+    #[arg(allow_negative_numbers = true)]
+    compress_level: Option<i64>,
+    /// Send at most RATE: KiB per second, or with a suffix such as 1.5M, 500KB
+    #[arg(long, value_name = "RATE", value_parser = rate::parse, help_heading = HOW)]
+    pub(crate) bwlimit: Option<rate::Rate>,
 
     /// Port of the SSH server (not handed on to the program of -e)
     #[arg(long, value_name = "PORT", help_heading = REACH)]
@@ -251,6 +271,9 @@ pub(crate) struct PushArgs {
     /// The filter options in the order in which they were typed.
     #[arg(skip)]
     pub(crate) filters: Vec<FilterWord>,
+    /// What the words about compression come to.
+    #[arg(skip)]
+    pub(crate) compression: Compression,
 }
 
 /// One filter option as typed: their order decides, across the four of them.
@@ -394,6 +417,7 @@ impl PushArgs {
         self.no_fsync = last_index(matches, "no_fsync") > last_index(matches, "fsync");
         self.verbose = if on("verbose") { self.verbose } else { 0 };
         self.filters = filters_in_order(matches);
+        self.compression = compress::wish(self, matches);
     }
 }
 

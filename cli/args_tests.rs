@@ -122,7 +122,7 @@ fn filters_keep_their_order_across_options() {
 #[test]
 fn an_unknown_option_is_named() {
     assert!(refusal(&["push", "--bogus", "a", "b:c"]).starts_with("unknown option '--bogus'"));
-    assert!(refusal(&["push", "-avz", "a", "b:c"]).starts_with("unknown option '-z'"));
+    assert!(refusal(&["push", "-avX", "a", "b:c"]).starts_with("unknown option '-X'"));
     assert!(refusal(&["push", "-avh", "a", "b:c"]).starts_with("unknown option '-h'"));
     assert!(refusal(&["push", "--no-delete", "a", "b:c"]).starts_with("unknown option"));
     assert!(refusal(&["serve", "--bogus"]).starts_with("unknown option '--bogus'"));
@@ -183,4 +183,44 @@ fn every_option_has_a_heading_in_the_help_of_push() {
     for arg in push.get_opts().filter(|arg| !arg.is_hide_set()) {
         assert!(arg.get_help_heading().is_some(), "{}", arg.get_id());
     }
+}
+
+#[test]
+fn the_last_word_about_compression_counts() {
+    let always = |level| Compression::Always { level };
+    for (line, expected) in [
+        ("-a", Compression::Adaptive),
+        ("-az", always(3)),
+        ("--compress", always(3)),
+        ("--compress-choice=zstd", always(3)),
+        ("--zc auto", always(3)),
+        ("--compress-level=7", always(7)),
+        ("--zl 0", always(3)),
+        ("--zl=-4", always(-4)),
+        ("--zl=999", always(22)),
+        ("-z --zl=1", always(1)),
+        ("-z --no-compress", Compression::Never),
+        ("--no-z", Compression::Never),
+        ("--no-z -z", always(3)),
+        ("--no-compress --zl=5", always(5)),
+        ("--compress-choice=none", Compression::Never),
+        ("-z --zc=none", Compression::Never),
+    ] {
+        assert_eq!(push(line).compression, expected, "{line}");
+    }
+    let message = refusal(&["push", "--zc=lz4", "a", "b:c"]);
+    assert!(message.contains("lz4"), "{message}");
+}
+
+#[test]
+fn a_rate_that_is_none_is_refused() {
+    let bwlimit = |line| push(line).bwlimit.map(|rate| rate.0);
+    assert_eq!(bwlimit("-a"), None);
+    assert_eq!(bwlimit("--bwlimit=100"), Some(Some(102_400)));
+    assert_eq!(bwlimit("--bwlimit=0"), Some(None));
+    let message = refusal(&["push", "--bwlimit=fast", "a", "b:c"]);
+    assert!(
+        message.contains("fast") && message.contains("--bwlimit"),
+        "{message}"
+    );
 }

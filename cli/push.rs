@@ -2,7 +2,8 @@
 
 use std::ffi::OsString;
 
-use hasync_engine::{self as engine, Duplex, Options};
+use hasync_engine::{self as engine, Compression, Duplex, Options};
+use hasync_transport::Throttle;
 
 use crate::args::PushArgs;
 use crate::exit::{self, Exit, Failure};
@@ -31,7 +32,10 @@ pub(crate) fn run(args: &PushArgs) -> Result<Exit, Failure> {
     let mut report = Report::begin(out.clone(), plan.style, plan.target.path());
     let duplex = Duplex {
         reader: link.reader,
-        writer: link.writer,
+        writer: match plan.bytes_per_s {
+            Some(bytes_per_s) => Box::new(Throttle::new(link.writer, bytes_per_s)),
+            None => link.writer,
+        },
     };
     let outcome = engine::push(
         duplex,
@@ -70,6 +74,8 @@ struct Plan<'a> {
     options: Options,
     style: Style,
     reach: Reach,
+    /// The limit on what is handed to the link.
+    bytes_per_s: Option<u64>,
 }
 
 impl<'a> Plan<'a> {
@@ -97,6 +103,7 @@ impl<'a> Plan<'a> {
             options,
             style,
             reach: Reach::new(args)?,
+            bytes_per_s: args.bwlimit.and_then(|rate| rate.0),
         })
     }
 }
@@ -133,6 +140,11 @@ fn options(args: &PushArgs, target: &Target) -> Result<Options, Failure> {
         fsync: !args.no_fsync,
         filters: filters::rules(&args.filters)?,
         timeout_ms: args.timeout.map_or(0, |seconds| u64::from(seconds) * 1000),
+        compression: match (args.compression, target) {
+            // There is no link to wait for.
+            (Compression::Adaptive, Target::Local(_)) => Compression::Never,
+            (wish, _) => wish,
+        },
     })
 }
 

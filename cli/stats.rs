@@ -37,6 +37,10 @@ pub(crate) fn counts(summary: &Summary) -> String {
             "Flushed to disk: {}",
             if summary.durable { "yes" } else { "no" }
         ),
+        format!(
+            "Bytes sent before compression: {}",
+            commas(summary.sent_plain_bytes)
+        ),
         format!("Total bytes sent: {}", commas(summary.sent_bytes)),
         format!("Total bytes received: {}", commas(summary.received_bytes)),
     ];

@@ -41,7 +41,7 @@ pub use filter::{Filter, FilterRule};
 pub use observer::{
     Action, Change, Differences, Kind, KindCounts, Note, Observer, Progress, Summary, Warning,
 };
-pub use options::Options;
+pub use options::{Compression, Options};
 pub use path::Shown;
 pub use session::{Duplex, push, serve};
 pub use target::ServePolicy;

@@ -232,6 +232,8 @@ pub struct Summary {
     pub matched_bytes: u64,
     /// Bytes written to the link.
     pub sent_bytes: u64,
+    /// The same before compression.
+    pub sent_plain_bytes: u64,
     /// Bytes read from the link.
     pub received_bytes: u64,
     /// Directories whose digests differed, so that their entries were exchanged.

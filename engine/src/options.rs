@@ -53,6 +53,24 @@ pub struct Options {
     pub filters: Vec<FilterRule>,
     /// Longest silence of the peer in milliseconds; 0 is the default limit.
     pub timeout_ms: u64,
+    /// What the sender compresses; the receiver needs not know before.
+    #[serde(skip)]
+    pub compression: Compression,
+}
+
+/// When what the sender says is compressed. Data that does not get shorter never is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compression {
+    /// Never.
+    #[default]
+    Never,
+    /// While the link, and not a processor, is what the push waits for.
+    Adaptive,
+    /// However fast the link is.
+    Always {
+        /// zstd's level: 1 fast to 22 small, 3 usual; below 1 faster still.
+        level: i32,
+    },
 }
 
 impl Default for Options {
@@ -79,6 +97,7 @@ impl Default for Options {
             fsync: true,
             filters: Vec::new(),
             timeout_ms: 0,
+            compression: Compression::Never,
         }
     }
 }

@@ -7,7 +7,9 @@ mod error;
 mod link;
 mod pipe;
 pub mod ssh;
+mod throttle;
 
 pub use error::{Error, ErrorKind};
 pub use link::{Control, Finish, Link, STDERR_TAIL_LEN, Traffic};
 pub use pipe::{ChildStderr, spawn, stdio};
+pub use throttle::Throttle;

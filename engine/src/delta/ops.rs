@@ -48,14 +48,21 @@ impl OpEncoder {
     /// Appends `op` to `out`: its literal bytes and at most 20 bytes more. An op that covers no
     /// byte is left out.
     pub fn encode(&mut self, op: Op<'_>, out: &mut Vec<u8>) {
+        let literal = self.encode_head(op, out);
+        out.extend_from_slice(literal);
+    }
+
+    /// As [`encode`](Self::encode) without the bytes of a literal, which are handed back: they
+    /// must follow.
+    pub fn encode_head<'a>(&mut self, op: Op<'a>, out: &mut Vec<u8>) -> &'a [u8] {
         let len = op.output_len();
         if len == 0 {
-            return;
+            return &[];
         }
         match op {
             Op::Literal(bytes) => {
                 put_number(out, u128::from(len) << 2 | u128::from(LITERAL));
-                out.extend_from_slice(bytes);
+                return bytes;
             }
             Op::Copy { offset, .. } => {
                 put_number(out, u128::from(len) << 2 | u128::from(COPY));
@@ -65,6 +72,7 @@ impl OpEncoder {
             }
             Op::Zero { .. } => put_number(out, u128::from(len) << 2 | u128::from(ZERO)),
         }
+        &[]
     }
 }
 

@@ -1,10 +1,15 @@
 //! Frames: a four-byte header, the kind in its highest byte and the payload's length in the other
-//! three, little endian; then the payload.
+//! three, little endian; then the payload. A run is a frame whose payload is other frames,
+//! compressed.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
+use std::ops::Range;
+use std::time::Instant;
 
 use super::codec::encode;
+use super::run::{Packer, Unpacker};
 use crate::error::Error;
+use crate::options::Compression;
 use crate::wire::{ToReceiver, ToSender};
 
 /// Longest payload of a frame. A peer that announces more is cut off before anything is allocated.
@@ -14,6 +19,12 @@ const HEADER_LEN: usize = 4;
 
 /// Buffered output beyond this is handed to the link.
 const WRITE_LEN: usize = 256 * 1024;
+
+/// The end of a frame that is at least this long is not copied into the buffer first.
+const UNCOPIED_LEN: usize = 64 * 1024;
+
+/// The kind of a frame that is a run.
+const RUN_KIND: u8 = 4;
 
 /// What a frame's payload is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,9 +53,17 @@ pub(crate) struct FrameReader {
     start: usize,
     end: usize,
     read_bytes: u64,
+    runs: Runs,
+}
+
+/// Whether a peer may send runs, and the one whose frames are being read.
+enum Runs {
+    Refused,
+    Accepted { unpacker: Unpacker, at: usize },
 }
 
 impl FrameReader {
+    /// For what the receiver says: no runs.
     pub(crate) fn new(link: Box<dyn Read + Send>) -> Self {
         let buf = vec![0; 2 * (HEADER_LEN + FRAME_LEN_MAX)];
         FrameReader {
@@ -53,6 +72,18 @@ impl FrameReader {
             start: 0,
             end: 0,
             read_bytes: 0,
+            runs: Runs::Refused,
+        }
+    }
+
+    /// For what the sender says.
+    pub(crate) fn with_runs(link: Box<dyn Read + Send>) -> Self {
+        FrameReader {
+            runs: Runs::Accepted {
+                unpacker: Unpacker::default(),
+                at: 0,
+            },
+            ..FrameReader::new(link)
         }
     }
 
@@ -71,12 +102,56 @@ impl FrameReader {
 
     /// Whether a whole frame has been read already, so that [`next`](Self::next) will not wait.
     pub(crate) fn has_frame(&self) -> bool {
-        self.header()
-            .is_some_and(|(_, len)| self.end - self.start >= HEADER_LEN + len)
+        self.is_in_run()
+            || header(&self.buf[self.start..self.end])
+                .is_some_and(|(_, len)| self.end - self.start >= HEADER_LEN + len)
     }
 
     /// The next frame, or `None` at the end of the stream between two frames.
     pub(crate) fn next(&mut self) -> Result<Option<Frame<'_>>, Error> {
+        if !self.is_in_run() {
+            let Some((kind, payload)) = self.next_on_link()? else {
+                return Ok(None);
+            };
+            if kind != RUN_KIND {
+                return Ok(Some(Frame {
+                    kind: frame_kind(kind)?,
+                    payload: &self.buf[payload],
+                }));
+            }
+            match &mut self.runs {
+                Runs::Refused => return Err(Error::peer("a run from the receiver")),
+                Runs::Accepted { unpacker, at } => {
+                    *at = 0;
+                    unpacker.unpack(&self.buf[payload])?;
+                }
+            }
+        }
+        self.next_in_run().map(Some)
+    }
+
+    fn is_in_run(&self) -> bool {
+        matches!(&self.runs, Runs::Accepted { unpacker, at } if *at < unpacker.frames().len())
+    }
+
+    fn next_in_run(&mut self) -> Result<Frame<'_>, Error> {
+        let Runs::Accepted { unpacker, at } = &mut self.runs else {
+            return Err(Error::peer("no run"));
+        };
+        let rest = unpacker.frames().get(*at..).unwrap_or_default();
+        let whole = header(rest).and_then(|(kind, len)| {
+            let payload = rest.get(HEADER_LEN..HEADER_LEN + len)?;
+            Some((kind, payload))
+        });
+        let (kind, payload) =
+            whole.ok_or_else(|| Error::peer("a run that ends within one of its frames"))?;
+        *at += HEADER_LEN + payload.len();
+        let kind = frame_kind(kind)?;
+        Ok(Frame { kind, payload })
+    }
+
+    /// Kind of the next frame that is no part of a run, and where its payload is.
+    fn next_on_link(&mut self) -> Result<Option<(u8, Range<usize>)>, Error> {
         while self.end - self.start < HEADER_LEN {
             if !self.fill(HEADER_LEN)? {
                 if self.start == self.end {
@@ -85,14 +160,10 @@ impl FrameReader {
                 return Err(Error::stream(&io::ErrorKind::UnexpectedEof.into()));
             }
         }
-        let (kind, len) = self.header().unwrap_or_default();
-        let kind = match kind {
-            0 => FrameKind::Message,
-            1 => FrameKind::Pack,
-            2 => FrameKind::Data,
-            3 => FrameKind::Signature,
-            _ => return Err(Error::peer(format_args!("unknown frame kind {kind}"))),
-        };
+        let (kind, len) = header(&self.buf[self.start..self.end]).unwrap_or_default();
+        if kind != RUN_KIND {
+            frame_kind(kind)?;
+        }
         if len > FRAME_LEN_MAX {
             return Err(Error::peer(format_args!(
                 "a frame of {len} bytes, above {FRAME_LEN_MAX}"
@@ -105,21 +176,7 @@ impl FrameReader {
         }
         let from = self.start + HEADER_LEN;
         self.start = from + len;
-        Ok(Some(Frame {
-            kind,
-            payload: &self.buf[from..from + len],
-        }))
-    }
-
-    fn header(&self) -> Option<(u8, usize)> {
-        let &[a, b, c, kind] = self
-            .buf
-            .get(self.start..self.end)?
-            .first_chunk::<HEADER_LEN>()?;
-        Some((
-            kind,
-            usize::from(a) | usize::from(b) << 8 | usize::from(c) << 16,
-        ))
+        Ok(Some((kind, from..from + len)))
     }
 
     /// Reads more; `needed` bytes from `start` must fit the buffer. `false` at the end.
@@ -147,13 +204,37 @@ impl FrameReader {
     }
 }
 
+/// Kind and length that a header says, if `bytes` starts with a whole one.
+fn header(bytes: &[u8]) -> Option<(u8, usize)> {
+    let &[a, b, c, kind] = bytes.first_chunk::<HEADER_LEN>()?;
+    let len = usize::from(a) | usize::from(b) << 8 | usize::from(c) << 16;
+    Some((kind, len))
+}
+
+fn header_of(kind: u8, len: usize) -> [u8; HEADER_LEN] {
+    let [a, b, c, _] = (len as u32).to_le_bytes();
+    [a, b, c, kind]
+}
+
+fn frame_kind(kind: u8) -> Result<FrameKind, Error> {
+    match kind {
+        0 => Ok(FrameKind::Message),
+        1 => Ok(FrameKind::Pack),
+        2 => Ok(FrameKind::Data),
+        3 => Ok(FrameKind::Signature),
+        _ => Err(Error::peer(format_args!("unknown frame kind {kind}"))),
+    }
+}
+
 /// Collects frames and hands them to a byte stream in large pieces.
 pub(crate) struct FrameWriter {
     link: Box<dyn Write + Send>,
+    packer: Option<Packer>,
     buf: Vec<u8>,
     /// Start of the frame being built, if one is.
     open: Option<usize>,
     written_bytes: u64,
+    plain_bytes: u64,
 }
 
 impl FrameWriter {
@@ -161,15 +242,28 @@ impl FrameWriter {
         let buf = Vec::with_capacity(WRITE_LEN + HEADER_LEN + FRAME_LEN_MAX);
         FrameWriter {
             link,
+            packer: None,
             buf,
             open: None,
             written_bytes: 0,
+            plain_bytes: 0,
         }
+    }
+
+    /// From now on frames may be compressed. What was put before must have been flushed.
+    pub(crate) fn compress(&mut self, compression: Compression) -> Result<(), Error> {
+        self.packer = Packer::new(compression)?;
+        Ok(())
     }
 
     /// Bytes handed to the link so far, or about to be.
     pub(crate) fn written_bytes(&self) -> u64 {
         self.written_bytes + self.buf.len() as u64
+    }
+
+    /// The same before compression.
+    pub(crate) fn plain_bytes(&self) -> u64 {
+        self.plain_bytes + self.buf.len() as u64
     }
 
     /// Puts bytes outside any frame: the preamble.
@@ -191,10 +285,23 @@ impl FrameWriter {
         self.finish()
     }
 
+    /// Puts a frame whose payload is `start` and `end` together. A long `end` goes to the link
+    /// from where it is.
+    pub(crate) fn put(&mut self, kind: FrameKind, start: &[u8], end: &[u8]) -> Result<(), Error> {
+        self.begin(kind);
+        self.buf.extend_from_slice(start);
+        if end.len() < UNCOPIED_LEN || self.packer.as_mut().is_some_and(|p| !p.goes_plain(end)) {
+            self.buf.extend_from_slice(end);
+            return self.finish();
+        }
+        self.close(end.len())?;
+        self.write(end)
+    }
+
     /// Starts a frame whose payload is then built in [`payload`](Self::payload).
     pub(crate) fn begin(&mut self, kind: FrameKind) {
         self.open = Some(self.buf.len());
-        self.buf.extend_from_slice(&[0, 0, 0, kind as u8]);
+        self.buf.extend_from_slice(&header_of(kind as u8, 0));
     }
 
     /// The buffer that ends with the open frame's payload. Only append to it, or shorten it back
@@ -210,7 +317,17 @@ impl FrameWriter {
 
     /// Ends the open frame and writes if enough has been collected.
     pub(crate) fn finish(&mut self) -> Result<(), Error> {
-        let len = self.payload_len();
+        self.close(0)?;
+        if self.buf.len() >= WRITE_LEN {
+            self.write(&[])
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Completes the header of the open frame, of which `more` bytes are not in the buffer.
+    fn close(&mut self, more: usize) -> Result<(), Error> {
+        let len = self.payload_len() + more;
         let Some(at) = self.open.take() else {
             return Ok(());
         };
@@ -221,28 +338,57 @@ impl FrameWriter {
         }
         let bytes = (len as u32).to_le_bytes();
         self.buf[at..at + 3].copy_from_slice(&bytes[..3]);
-        if self.buf.len() >= WRITE_LEN {
-            self.write()
-        } else {
-            Ok(())
-        }
+        Ok(())
     }
 
     /// Hands everything collected to the peer.
     pub(crate) fn flush(&mut self) -> Result<(), Error> {
-        self.write()?;
+        self.write(&[])?;
         self.link.flush().map_err(|e| Error::stream(&e))
     }
 
-    fn write(&mut self) -> Result<(), Error> {
-        if self.buf.is_empty() {
+    /// Hands what has been collected to the link, and `end`, which goes plain.
+    fn write(&mut self, end: &[u8]) -> Result<(), Error> {
+        let plain_len = self.buf.len() + end.len();
+        if plain_len == 0 {
             return Ok(());
         }
-        let result = self.link.write_all(&self.buf);
-        self.written_bytes += self.buf.len() as u64;
+        let run_header;
+        let mut parts = [&self.buf[..], end];
+        if end.is_empty()
+            && let Some(packer) = &mut self.packer
+            && !packer.goes_plain(&self.buf)
+        {
+            let payload = packer.pack(&self.buf)?;
+            run_header = header_of(RUN_KIND, payload.len());
+            parts = [&run_header, payload];
+        }
+        let wire_len = parts[0].len() + parts[1].len();
+        let start = Instant::now();
+        let result = write_both(&mut *self.link, parts);
+        self.written_bytes += wire_len as u64;
+        self.plain_bytes += plain_len as u64;
         self.buf.clear();
+        if let Some(packer) = &mut self.packer {
+            packer.written(plain_len, wire_len, start);
+        }
         result.map_err(|e| Error::stream(&e))
     }
+}
+
+fn write_both(link: &mut dyn Write, [first, second]: [&[u8]; 2]) -> io::Result<()> {
+    let parts = &mut [IoSlice::new(first), IoSlice::new(second)][..];
+    let mut parts = parts;
+    IoSlice::advance_slices(&mut parts, 0);
+    while !parts.is_empty() {
+        match link.write_vectored(parts) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(len) => IoSlice::advance_slices(&mut parts, len),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

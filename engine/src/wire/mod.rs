@@ -4,8 +4,10 @@
 mod codec;
 mod frame;
 mod message;
+mod pace;
 mod pack;
 mod preamble;
+mod run;
 
 pub(crate) use codec::decode;
 pub(crate) use frame::{FRAME_LEN_MAX, FrameKind, FrameReader, FrameWriter};

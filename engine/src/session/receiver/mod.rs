@@ -42,7 +42,7 @@ const PATH_LEN_MAX: usize = 1 << 20;
 ///
 /// Everything that ends the push early; the sender has been told the reason when it could be.
 pub fn serve(link: Duplex, policy: &ServePolicy) -> Result<(), Error> {
-    let mut reader = FrameReader::new(link.reader);
+    let mut reader = FrameReader::with_runs(link.reader);
     let outbox = Outbox::new(FrameWriter::new(link.writer));
     {
         let mut writer = outbox.lock();

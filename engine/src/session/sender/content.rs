@@ -344,13 +344,19 @@ impl Sender<'_> {
         let mut frame = Vec::with_capacity(CONTENT_FRAME_LEN + FRAME_LEN_MAX / 2);
         let (mut offset, mut unsent) = (0, 0);
         let mut sink = |op: Op<'_>| {
-            encoder.encode(op, &mut frame);
+            let literal = encoder.encode_head(op, &mut frame);
             unsent += op.output_len();
-            if frame.len() < CONTENT_FRAME_LEN && unsent < RESULT_LEN {
+            let frame_len = frame.len() + literal.len();
+            if frame_len < CONTENT_FRAME_LEN && unsent < RESULT_LEN {
+                frame.extend_from_slice(literal);
                 return Ok(());
             }
             let mut writer = outbox.lock();
-            let result = put_data(&mut writer, &frame).and_then(|()| writer.flush());
+            let mut result = writer.put(FrameKind::Data, &frame, literal);
+            if frame_len < CONTENT_FRAME_LEN {
+                // Little to send, much to do for the receiver.
+                result = result.and_then(|()| writer.flush());
+            }
             drop(writer);
             frame.clear();
             offset += unsent;
@@ -369,7 +375,9 @@ impl Sender<'_> {
             return Err(NotSent::Link(e));
         }
         let summary = result.map_err(|e| NotSent::Source(unreadable("read", &file.shown(), &e)))?;
-        put_data(&mut outbox.lock(), &frame)?;
+        if !frame.is_empty() {
+            outbox.lock().put(FrameKind::Data, &frame, &[])?;
+        }
         Ok(summary)
     }
 
@@ -399,15 +407,6 @@ impl Sender<'_> {
             scanning: self.scanning,
         });
     }
-}
-
-fn put_data(writer: &mut FrameWriter, ops: &[u8]) -> Result<(), Error> {
-    if ops.is_empty() {
-        return Ok(());
-    }
-    writer.begin(FrameKind::Data);
-    writer.payload().extend_from_slice(ops);
-    writer.finish()
 }
 
 /// Why a file did not go into a pack.

@@ -78,6 +78,7 @@ pub fn push(
     let mut reader = FrameReader::new(link.reader);
     let outbox = Outbox::new(FrameWriter::new(link.writer));
     let (reply, fields) = greet(&mut reader, &outbox, destination, options, source.single)?;
+    outbox.lock().compress(options.compression)?;
     if let Some(name) = reply.rename.clone() {
         source.rename_single(name);
     }
@@ -136,7 +137,10 @@ pub fn push(
     match result {
         Ok(()) => {
             sender.summary.received_bytes = read_bytes.load(Ordering::Relaxed);
-            sender.summary.sent_bytes = sender.outbox.lock().written_bytes();
+            let writer = sender.outbox.lock();
+            sender.summary.sent_bytes = writer.written_bytes();
+            sender.summary.sent_plain_bytes = writer.plain_bytes();
+            drop(writer);
             Ok(sender.summary)
         }
         Err(e) if e.kind == ErrorKind::Stream => Err(reason(&events).unwrap_or(e)),

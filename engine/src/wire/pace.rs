@@ -1,0 +1,264 @@
+//! Whether compressing pays, by what the link, the compressor and the source of the data achieve.
+//! Time is an argument; the data is judged by `run`.
+//!
+//! A push starts compressed, which a slow link needs at once and a fast one hardly feels. After
+//! each stretch of the stream the rates are compared: a link that is waited for carries what it
+//! can, so its rate is known; one that is not waited for carries more than was asked of it.
+
+use std::time::{Duration, Instant};
+
+/// Bytes on the wire, and time, after which there is something to judge by. What is handed to a
+/// link goes into buffers at first: a megabyte or two tell nothing of its rate.
+const STRETCH_LEN: u64 = 4 << 20;
+const STRETCH_TIME: Duration = Duration::from_millis(500);
+
+/// Part of the time spent waiting beyond which the link is the bottleneck.
+const WAITED: f64 = 0.4;
+
+/// How much faster compression must promise to be before it is taken up.
+const PROMISE: f64 = 1.15;
+
+/// Stretches after which a link that is no longer waited for may have become faster.
+const FORGOTTEN_AFTER: u32 = 64;
+
+/// Whether to compress, for one push.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    on: bool,
+    stretch: Stretch,
+    /// Bytes per second on the wire, from when the link was last waited for.
+    link_rate: Option<f64>,
+    /// Stretches since.
+    link_rate_age: u32,
+    /// Bytes per second that the compressor takes.
+    packing_rate: Option<f64>,
+    /// What the data compresses to, by samples.
+    ratio: f64,
+}
+
+/// What happened since the last judgement.
+#[derive(Debug)]
+struct Stretch {
+    start: Instant,
+    plain_bytes: u64,
+    wire_bytes: u64,
+    packed_bytes: u64,
+    packing: Duration,
+    waiting: Duration,
+}
+
+impl Stretch {
+    fn new(start: Instant) -> Self {
+        Stretch {
+            start,
+            plain_bytes: 0,
+            wire_bytes: 0,
+            packed_bytes: 0,
+            packing: Duration::ZERO,
+            waiting: Duration::ZERO,
+        }
+    }
+}
+
+impl Pace {
+    pub(crate) fn new(now: Instant) -> Self {
+        Pace {
+            on: true,
+            stretch: Stretch::new(now),
+            link_rate: None,
+            link_rate_age: 0,
+            packing_rate: None,
+            ratio: 1.0,
+        }
+    }
+
+    pub(crate) fn is_on(&self) -> bool {
+        self.on
+    }
+
+    /// A sample of the data got this long, as a part of its length.
+    pub(crate) fn sampled(&mut self, ratio: f64) {
+        self.ratio += (ratio - self.ratio) / 8.0;
+    }
+
+    /// Compressing `plain_len` bytes took this long.
+    pub(crate) fn packed(&mut self, plain_len: usize, took: Duration) {
+        self.stretch.packed_bytes += plain_len as u64;
+        self.stretch.packing += took;
+    }
+
+    /// The link took `wire_len` bytes, which stand for `plain_len`, between `start` and `end`.
+    pub(crate) fn written(
+        &mut self,
+        plain_len: usize,
+        wire_len: usize,
+        start: Instant,
+        end: Instant,
+    ) {
+        let stretch = &mut self.stretch;
+        stretch.plain_bytes += plain_len as u64;
+        stretch.wire_bytes += wire_len as u64;
+        stretch.waiting += end.saturating_duration_since(start);
+        let took = end.saturating_duration_since(stretch.start);
+        if stretch.wire_bytes >= STRETCH_LEN || took >= STRETCH_TIME {
+            self.judge(took);
+            self.stretch = Stretch::new(end);
+        }
+    }
+
+    fn judge(&mut self, took: Duration) {
+        let stretch = &self.stretch;
+        let (took, waiting) = (took.as_secs_f64(), stretch.waiting.as_secs_f64());
+        let packing = stretch.packing.as_secs_f64();
+        if stretch.packed_bytes > 0 && packing > 0.0 {
+            self.packing_rate = Some(stretch.packed_bytes as f64 / packing);
+        }
+        let rate = stretch.plain_bytes as f64 / took;
+        let source_rate = stretch.plain_bytes as f64 / (took - waiting - packing).max(1e-6);
+        let is_waited_for = waiting > WAITED * took;
+        if is_waited_for {
+            self.link_rate = Some(stretch.wire_bytes as f64 / took);
+            self.link_rate_age = 0;
+        } else {
+            self.link_rate_age += 1;
+            if self.link_rate_age > FORGOTTEN_AFTER {
+                self.link_rate = None;
+            }
+        }
+        self.on = match (self.on, self.link_rate, self.packing_rate) {
+            // Nothing of this stretch was compressed, or there was hardly anything to send: it
+            // tells nothing about compression.
+            (true, _, None) => true,
+            (true, _, _) if stretch.packed_bytes == 0 || stretch.wire_bytes < STRETCH_LEN / 16 => {
+                true
+            }
+            (true, Some(link_rate), _) => is_waited_for || rate > source_rate.min(link_rate),
+            (true, None, _) => false,
+            (false, Some(link_rate), Some(packing_rate)) if is_waited_for => {
+                let busy_rate = 1.0 / (1.0 / source_rate + 1.0 / packing_rate);
+                busy_rate.min(link_rate / self.ratio) > PROMISE * link_rate
+            }
+            (false, _, _) => false,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A push whose parts take the time that their rates, in MB/s, say; the link holds `BUFFERED`.
+    struct Push {
+        pace: Pace,
+        now: Instant,
+        source: f64,
+        packer: f64,
+        link: f64,
+        ratio: f64,
+        in_buffers: f64,
+    }
+
+    const PIECE: usize = 256 << 10;
+    const BUFFERED: f64 = 2e6;
+
+    impl Push {
+        fn new(source: f64, packer: f64, link: f64, ratio: f64) -> Self {
+            let now = Instant::now();
+            let pace = Pace::new(now);
+            Push {
+                pace,
+                now,
+                source,
+                packer,
+                link,
+                ratio,
+                in_buffers: 0.0,
+            }
+        }
+
+        fn pass(&mut self, bytes: f64, rate: f64) -> Duration {
+            let took = Duration::from_secs_f64(bytes / (rate * 1e6));
+            self.now += took;
+            self.in_buffers = (self.in_buffers - took.as_secs_f64() * self.link * 1e6).max(0.0);
+            took
+        }
+
+        /// Sends `mb` megabytes; gives the part of them that was compressed.
+        fn send(&mut self, mb: usize) -> f64 {
+            let count = mb * 1_000_000 / PIECE;
+            let mut packed = 0;
+            for _ in 0..count {
+                self.pass(PIECE as f64, self.source);
+                self.pace.sampled(self.ratio);
+                let mut wire = PIECE as f64;
+                if self.pace.is_on() {
+                    packed += 1;
+                    let took = self.pass(wire, self.packer);
+                    self.pace.packed(PIECE, took);
+                    wire *= self.ratio;
+                }
+                let start = self.now;
+                self.in_buffers += wire;
+                if self.in_buffers > BUFFERED {
+                    self.pass(self.in_buffers - BUFFERED, self.link);
+                }
+                self.pace.written(PIECE, wire as usize, start, self.now);
+            }
+            f64::from(packed) / count as f64
+        }
+    }
+
+    #[test]
+    fn a_slow_link_is_compressed_for_from_the_start() {
+        for link in [1.0, 12.0, 60.0] {
+            let packed = Push::new(2000.0, 250.0, link, 0.4).send(100);
+            assert!(packed > 0.9, "{packed} at {link} MB/s");
+        }
+    }
+
+    #[test]
+    fn a_fast_link_soon_carries_plain_data() {
+        for link in [500.0, 700.0, 1200.0, 10_000.0] {
+            let mut push = Push::new(2000.0, 250.0, link, 0.4);
+            push.send(50);
+            let packed = push.send(2000);
+            assert!(packed < 0.02, "{packed} at {link} MB/s");
+        }
+    }
+
+    #[test]
+    fn a_link_as_fast_as_the_compressor_can_use_settles() {
+        let mut push = Push::new(2000.0, 250.0, 117.0, 0.4);
+        push.send(50);
+        let packed = push.send(1000);
+        assert!(packed > 0.85, "{packed}");
+    }
+
+    #[test]
+    fn a_source_that_is_slower_than_the_link_is_left_alone() {
+        let mut push = Push::new(30.0, 250.0, 117.0, 0.4);
+        push.send(50);
+        let packed = push.send(500);
+        assert!(packed < 0.05, "{packed}");
+    }
+
+    #[test]
+    fn a_link_that_becomes_slow_is_compressed_for() {
+        let mut push = Push::new(2000.0, 250.0, 700.0, 0.4);
+        push.send(200);
+        push.link = 10.0;
+        push.send(20);
+        assert!(push.send(50) > 0.95);
+        push.link = 700.0;
+        push.send(1000);
+        assert!(push.send(500) < 0.05);
+    }
+
+    #[test]
+    fn what_does_not_compress_is_not_tried() {
+        let mut push = Push::new(2000.0, 250.0, 10.0, 1.0);
+        push.send(100);
+        push.pace.on = false;
+        assert!(push.send(200) < 0.01);
+    }
+}

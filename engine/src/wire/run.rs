@@ -1,0 +1,345 @@
+//! Runs: whole frames that travel compressed together. All runs of a direction are one zstd stream,
+//! flushed after each run, so that short messages gain from what went before and nothing waits.
+//! Only the sender makes runs: what the receiver says is sums and hashes for the most part, which
+//! do not compress.
+
+use std::io;
+use std::time::Instant;
+
+use zstd::bulk::Compressor;
+use zstd::stream::raw::{CParameter, DParameter, Decoder, Encoder, Operation};
+use zstd::zstd_safe::{InBuffer, OutBuffer};
+
+use super::pace::Pace;
+use crate::error::Error;
+use crate::options::Compression;
+
+/// Longest run, in bytes of the frames in it.
+pub(crate) const RUN_LEN_MAX: usize = 1 << 20;
+
+/// The payload of a run starts with the length of its frames.
+pub(crate) const RUN_HEADER_LEN: usize = 3;
+
+/// Binary logarithm of how far back a run refers, in bytes: what a decoder must hold.
+const WINDOW_LOG: u32 = 21;
+
+/// Frames beyond this length go plain, so that no run can outgrow a frame: what does not compress
+/// gets longer by a few bytes per 128 KiB.
+const PACKED_LEN_MAX: usize = RUN_LEN_MAX - (16 << 10);
+
+/// Shorter than this, compression gains nothing over its own overhead.
+const PACKED_LEN_MIN: usize = 64;
+
+/// Bytes of a sample, and how many pieces it is put together from.
+const SAMPLE_LEN: usize = 4 << 10;
+const SAMPLE_PIECES: usize = 8;
+
+/// zstd's level for samples: they need to be quick, not small.
+const SAMPLE_LEVEL: i32 = -3;
+
+/// Where one run did not compress, this many go by before the next is looked at.
+const UNSEEN_MAX: u32 = 3;
+
+/// The same while the link is too fast for compression: then it is only to know what that would do.
+const UNSEEN_WHILE_OFF: u32 = 15;
+
+/// Data whose sample does not shrink to this part of it goes plain.
+const WORTHWHILE: f64 = 0.94;
+
+/// Decides what is compressed, and compresses it.
+pub(crate) struct Packer {
+    encoder: Encoder<'static>,
+    sampler: Sampler,
+    /// Absent if everything is to be compressed, however fast the link is.
+    pace: Option<Pace>,
+    /// Payload of the last run.
+    payload: Vec<u8>,
+    /// Frames that go plain without being looked at.
+    unseen: u32,
+}
+
+impl Packer {
+    /// `None` if nothing is to be compressed.
+    pub(crate) fn new(compression: Compression) -> Result<Option<Packer>, Error> {
+        let (level, pace) = match compression {
+            Compression::Never => return Ok(None),
+            Compression::Adaptive => (LEVEL, Some(Pace::new(Instant::now()))),
+            Compression::Always { level } => (level, None),
+        };
+        let failed = |e: io::Error| Error::file("set up compression", &e);
+        let mut encoder = Encoder::new(level).map_err(failed)?;
+        encoder
+            .set_parameter(CParameter::WindowLog(WINDOW_LOG))
+            .map_err(failed)?;
+        Ok(Some(Packer {
+            encoder,
+            sampler: Sampler::new().map_err(failed)?,
+            pace,
+            payload: Vec::new(),
+            unseen: 0,
+        }))
+    }
+
+    /// Whether `frames` had better go as they are.
+    pub(crate) fn goes_plain(&mut self, frames: &[u8]) -> bool {
+        if !(PACKED_LEN_MIN..=PACKED_LEN_MAX).contains(&frames.len()) {
+            return true;
+        }
+        if let Some(less) = self.unseen.checked_sub(1) {
+            self.unseen = less;
+            return true;
+        }
+        let ratio = self.sampler.ratio(frames);
+        let is_off = self.pace.as_mut().is_some_and(|pace| {
+            pace.sampled(ratio);
+            !pace.is_on()
+        });
+        self.unseen = match (is_off, ratio > WORTHWHILE) {
+            (true, _) => UNSEEN_WHILE_OFF,
+            (false, true) => UNSEEN_MAX,
+            (false, false) => 0,
+        };
+        self.unseen > 0
+    }
+
+    /// The payload of the run of `frames`, which must not [go plain](Self::goes_plain).
+    pub(crate) fn pack(&mut self, frames: &[u8]) -> Result<&[u8], Error> {
+        let start = Instant::now();
+        let failed = |e: io::Error| Error::file("compress", &e);
+        let payload = &mut self.payload;
+        payload.clear();
+        payload.reserve(RUN_HEADER_LEN + zstd::zstd_safe::compress_bound(frames.len()));
+        payload.extend_from_slice(&(frames.len() as u32).to_le_bytes()[..RUN_HEADER_LEN]);
+        let mut input = InBuffer::around(frames);
+        loop {
+            let at = payload.len();
+            let mut output = OutBuffer::around_pos(&mut *payload, at);
+            if input.pos() < frames.len() {
+                self.encoder.run(&mut input, &mut output).map_err(failed)?;
+            } else if self.encoder.flush(&mut output).map_err(failed)? == 0 {
+                break;
+            }
+            payload.reserve(SAMPLE_LEN);
+        }
+        if let Some(pace) = &mut self.pace {
+            pace.packed(frames.len(), start.elapsed());
+        }
+        Ok(payload)
+    }
+
+    /// Takes note that the link has just taken `wire_len` bytes, which stand for `plain_len` bytes
+    /// of frames, since `start`.
+    pub(crate) fn written(&mut self, plain_len: usize, wire_len: usize, start: Instant) {
+        if let Some(pace) = &mut self.pace {
+            pace.written(plain_len, wire_len, start, Instant::now());
+            if pace.is_on() {
+                self.unseen = self.unseen.min(UNSEEN_MAX);
+            }
+        }
+    }
+}
+
+/// Tells from little of the data whether the rest will compress.
+struct Sampler {
+    compressor: Compressor<'static>,
+    sample: Vec<u8>,
+    out: Vec<u8>,
+}
+
+impl Sampler {
+    fn new() -> io::Result<Sampler> {
+        Ok(Sampler {
+            compressor: Compressor::new(SAMPLE_LEVEL)?,
+            sample: Vec::with_capacity(SAMPLE_LEN),
+            out: Vec::with_capacity(zstd::zstd_safe::compress_bound(SAMPLE_LEN)),
+        })
+    }
+
+    /// About how long `bytes` get, as a part of their length.
+    fn ratio(&mut self, bytes: &[u8]) -> f64 {
+        self.sample.clear();
+        let piece_len = SAMPLE_LEN / SAMPLE_PIECES;
+        let step = (bytes.len() / SAMPLE_PIECES).max(piece_len);
+        for piece in bytes.chunks(step).take(SAMPLE_PIECES) {
+            let piece = piece.get(..piece_len).unwrap_or(piece);
+            self.sample.extend_from_slice(piece);
+        }
+        self.out.clear();
+        match self
+            .compressor
+            .compress_to_buffer(&self.sample, &mut self.out)
+        {
+            Ok(len) => len as f64 / self.sample.len().max(1) as f64,
+            Err(_) => 1.0,
+        }
+    }
+}
+
+/// The frames of runs that arrived.
+#[derive(Default)]
+pub(crate) struct Unpacker {
+    decoder: Option<Decoder<'static>>,
+    frames: Vec<u8>,
+}
+
+impl Unpacker {
+    /// Decompresses the payload of a run. What it stands for is bounded before anything is
+    /// allocated for it.
+    pub(crate) fn unpack(&mut self, payload: &[u8]) -> Result<(), Error> {
+        let Some((&[a, b, c], packed)) = payload.split_first_chunk::<RUN_HEADER_LEN>() else {
+            return Err(Error::peer("a run without a length"));
+        };
+        let len = usize::from(a) | usize::from(b) << 8 | usize::from(c) << 16;
+        if len == 0 || len > RUN_LEN_MAX {
+            return Err(Error::peer(format_args!(
+                "a run of {len} bytes, not 1 to {RUN_LEN_MAX}"
+            )));
+        }
+        let damaged = |e: io::Error| Error::peer(format_args!("a run that does not unpack: {e}"));
+        let decoder = match &mut self.decoder {
+            Some(decoder) => decoder,
+            none => {
+                let mut decoder = Decoder::new().map_err(damaged)?;
+                decoder
+                    .set_parameter(DParameter::WindowLogMax(WINDOW_LOG))
+                    .map_err(damaged)?;
+                none.insert(decoder)
+            }
+        };
+        self.frames.clear();
+        // With room for a byte more than there may be, nothing too long stays behind unseen.
+        self.frames.resize(len + 1, 0);
+        let (mut read, mut made) = (0, 0);
+        while read < packed.len() || made < len {
+            let (input, room) = (packed.get(read..), self.frames.get_mut(made..));
+            let (input, room) = (input.unwrap_or_default(), room.unwrap_or_default());
+            let step = decoder.run_on_buffers(input, room).map_err(damaged)?;
+            read += step.bytes_read;
+            made += step.bytes_written;
+            if made > len || step.bytes_read + step.bytes_written == 0 {
+                return Err(Error::peer(format_args!(
+                    "a run of {len} bytes that is not as long as it says"
+                )));
+            }
+        }
+        self.frames.truncate(len);
+        Ok(())
+    }
+
+    /// The frames of the last run.
+    pub(crate) fn frames(&self) -> &[u8] {
+        &self.frames
+    }
+}
+
+/// Level without a wish: zstd's own default.
+const LEVEL: i32 = 3;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn packer() -> Packer {
+        let always = Compression::Always { level: 3 };
+        Packer::new(always).unwrap().unwrap()
+    }
+
+    fn noise(len: usize) -> Vec<u8> {
+        let mut reader = blake3::Hasher::new().finalize_xof();
+        let mut bytes = vec![0; len];
+        reader.fill(&mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn runs_of_one_stream_come_back() {
+        let (mut packer, mut unpacker) = (packer(), Unpacker::default());
+        let text = b"one line of a log like another\n".repeat(30_000);
+        for frames in [
+            &text[..100],
+            &text,
+            &text[..70],
+            &noise(300_000),
+            &text[7..],
+        ] {
+            let payload = packer.pack(frames).unwrap().to_vec();
+            unpacker.unpack(&payload).unwrap();
+            assert!(unpacker.frames() == frames);
+        }
+    }
+
+    #[test]
+    fn a_run_gains_from_those_before() {
+        let mut packer = packer();
+        let message = noise(200);
+        let first = packer.pack(&message).unwrap().len();
+        let second = packer.pack(&message).unwrap().len();
+        assert!(first > 200 && second < 40, "{first} {second}");
+    }
+
+    #[test]
+    fn what_does_not_compress_is_recognised() {
+        let goes_plain = |frames: &[u8]| packer().goes_plain(frames);
+        assert!(goes_plain(&noise(256 << 10)));
+        assert!(goes_plain(&vec![0; RUN_LEN_MAX]));
+        let text = b"some text, and some more, ".repeat(10_000);
+        assert!(!goes_plain(&text));
+        let mut mixed = noise(200_000);
+        mixed.extend(b"and a fifth of it is text. ".repeat(2_000));
+        assert!(!goes_plain(&mixed));
+        let mut packer = packer();
+        assert!(packer.goes_plain(&noise(256 << 10)));
+        let seen_again = (0..16).position(|_| !packer.goes_plain(&text));
+        assert!(seen_again.is_some_and(|at| at <= UNSEEN_MAX as usize));
+    }
+
+    #[test]
+    fn even_what_does_not_compress_fits_a_frame() {
+        let payload_len = packer().pack(&noise(PACKED_LEN_MAX)).unwrap().len();
+        assert!(payload_len <= super::super::FRAME_LEN_MAX);
+    }
+
+    #[test]
+    fn a_run_that_lies_about_its_length_is_refused() {
+        let frames = vec![7; 50_000];
+        let honest = packer().pack(&frames).unwrap().to_vec();
+        let claim = |len: u32| {
+            let mut payload = honest.clone();
+            payload[..3].copy_from_slice(&len.to_le_bytes()[..3]);
+            Unpacker::default().unpack(&payload)
+        };
+        assert!(claim(50_000).is_ok());
+        for len in [0, 1, 49_999, 50_001, RUN_LEN_MAX as u32, 0xff_ffff] {
+            assert!(claim(len).is_err(), "{len}");
+        }
+    }
+
+    #[test]
+    fn cut_and_damaged_runs_are_refused() {
+        let honest = packer().pack(&noise(3000)).unwrap().to_vec();
+        for cut in 0..honest.len() {
+            assert!(Unpacker::default().unpack(&honest[..cut]).is_err(), "{cut}");
+        }
+        // Magic and header of the stream.
+        for at in [3, 4, 5, 6] {
+            let mut damaged = honest.clone();
+            damaged[at] ^= 0x41;
+            assert!(Unpacker::default().unpack(&damaged).is_err(), "{at}");
+        }
+    }
+
+    #[test]
+    fn a_window_beyond_the_limit_is_refused() {
+        let mut encoder = Encoder::new(3).unwrap();
+        encoder.set_parameter(CParameter::WindowLog(25)).unwrap();
+        let mut payload = vec![100, 0, 0];
+        payload.reserve(1000);
+        let mut output = OutBuffer::around_pos(&mut payload, 3);
+        encoder
+            .run(&mut InBuffer::around(&[1; 100]), &mut output)
+            .unwrap();
+        encoder.flush(&mut output).unwrap();
+        assert!(Unpacker::default().unpack(&payload).is_err());
+    }
+}
