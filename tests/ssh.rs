@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use crate::support::netns::{NetNs, STANDBY};
 use crate::support::process::run_ok;
-use crate::support::{Hasync, Snapshot, Sshd, TempTree, versions};
+use crate::support::{Hasync, Rng, Snapshot, Sshd, TempTree, versions};
 
 #[test]
 fn copy_update_delete_over_loopback_sshd() {
@@ -94,8 +94,9 @@ impl OwnServer {
     }
 
     fn push(&self, options: &[&str], source: &str, target: &Path) -> Hasync {
-        Hasync::push(options)
-            .args(["--ssh-config", "none", "--port", &self.port])
+        Hasync::push(&["--ssh-config", "none"])
+            .args(options)
+            .args(["--port", &self.port])
             .args(["--identity", &self.text("user_key")])
             .args(["--known-hosts", &self.text("known_hosts"), source])
             .arg(format!("127.0.0.1:{}", target.display()))
@@ -107,6 +108,92 @@ impl Drop for OwnServer {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+#[test]
+fn keys_are_renewed_by_sshd_in_mid_push() {
+    let sshd = Sshd::start_with("LogLevel DEBUG1\nRekeyLimit 16M\n");
+    push_one_large_file(|source, target| sshd.push(&["-a", "--no-fsync"], source, target));
+    assert!(renewals(&sshd) >= 5, "{} renewals", renewals(&sshd));
+}
+
+#[test]
+fn keys_are_renewed_by_the_client_in_mid_push() {
+    let sshd = Sshd::start_with("LogLevel DEBUG1\n");
+    let config = sshd.file("ssh_config");
+    let mut lines = std::fs::read_to_string(&config).unwrap();
+    lines.push_str("  RekeyLimit 8M\n");
+    std::fs::write(&config, lines).unwrap();
+    push_one_large_file(|source, target| sshd.push(&["-a", "--no-fsync"], source, target));
+    assert!(renewals(&sshd) >= 10, "{} renewals", renewals(&sshd));
+}
+
+#[test]
+fn keys_are_renewed_with_its_own_server_in_mid_push() {
+    let server = OwnServer::start();
+    server.dir.write("ssh_config", "RekeyLimit 8M\n");
+    let config = server.text("ssh_config");
+    push_one_large_file(|source, target| {
+        server.push(
+            &["-a", "--no-fsync", "--ssh-config", &config],
+            source,
+            target,
+        )
+    });
+}
+
+/// Key exchanges that the server logged, the first not counted.
+fn renewals(sshd: &Sshd) -> usize {
+    let log = std::fs::read_to_string(sshd.file("log")).unwrap();
+    let exchanges = log.matches("SSH2_MSG_NEWKEYS received").count();
+    exchanges.saturating_sub(1)
+}
+
+/// 100 MB that do not compress.
+fn push_one_large_file(push: impl Fn(&str, &Path) -> Hasync) {
+    let trees = TempTree::new();
+    trees.write("source/large", Rng::new(7).bytes(100_000_000));
+    let target = trees.path("target");
+    push(&trees.contents_of("source"), &target).run().expect(0);
+    Snapshot::of(&trees.path("source")).assert_same(&Snapshot::of(&target));
+}
+
+#[test]
+fn a_slow_link_gets_compressed_data_unless_told_otherwise() {
+    let sshd = Sshd::start();
+    let trees = TempTree::new();
+    trees.write(
+        "source/text",
+        b"one line of a log, like all the others\n".repeat(50_000),
+    );
+    trees.write("source/noise", Rng::new(8).bytes(1_000_000));
+    let target = trees.path("target");
+    let sent = |options: &[&str]| {
+        let _ = std::fs::remove_dir_all(&target);
+        let all = [&["-a", "--stats", "--no-fsync"], options].concat();
+        let push = sshd.push(&all, &trees.contents_of("source"), &target);
+        let finished = push.run().expect(0);
+        Snapshot::of(&trees.path("source")).assert_same(&Snapshot::of(&target));
+        let count = |line: &str| {
+            let text = String::from_utf8_lossy(&finished.stdout).into_owned();
+            let found = text.lines().find_map(|l| l.strip_prefix(line));
+            found.unwrap().replace(',', "").parse::<u64>().unwrap()
+        };
+        (
+            count("Bytes sent before compression: "),
+            count("Total bytes sent: "),
+        )
+    };
+    let least = 1_000_000;
+    let (plain, packed) = sent(&["-z"]);
+    assert!(plain > 2_900_000 && packed > least && packed < least + 50_000);
+    let (plain, unpacked) = sent(&["--no-compress"]);
+    assert_eq!(plain, unpacked);
+    let (_, packed) = sent(&["--compress-choice=zstd", "--compress-level=9"]);
+    assert!(packed > least && packed < least + 50_000);
+    // A limit makes any link a slow one.
+    let (_, packed) = sent(&["--bwlimit=2M"]);
+    assert!(packed > least && packed < least + 50_000, "{packed}");
 }
 
 #[test]

@@ -24,16 +24,22 @@ pub(crate) struct Sshd {
 impl Sshd {
     /// Starts one on a free loopback port.
     pub(crate) fn start() -> Self {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = free_port();
         Self::start_at(&[], "127.0.0.1", port)
+    }
+
+    /// Starts one whose configuration begins with these lines.
+    pub(crate) fn start_with(lines: &str) -> Self {
+        let port = free_port();
+        Self::start_configured(&[], "127.0.0.1", port, lines)
     }
 
     /// Starts one under a launcher (`ip netns exec NS`) on an address that exists there.
     pub(crate) fn start_at(launcher: &[&str], address: &str, port: u16) -> Self {
+        Self::start_configured(launcher, address, port, "")
+    }
+
+    fn start_configured(launcher: &[&str], address: &str, port: u16, lines: &str) -> Self {
         std::fs::create_dir_all("/run/sshd").unwrap();
         let dir = TempTree::within(Path::new("/tmp"));
         for key in ["host_key", "user_key", "other_key"] {
@@ -44,7 +50,8 @@ impl Sshd {
             );
         }
         std::fs::copy(dir.path("user_key.pub"), dir.path("authorized_keys")).unwrap();
-        dir.write("sshd_config", server_config(&dir, address, port));
+        let config = format!("{lines}{}", server_config(&dir, address, port));
+        dir.write("sshd_config", config);
         let host_key = String::from_utf8(dir.read("host_key.pub")).unwrap();
         dir.write("known_hosts", format!("[{address}]:{port} {host_key}"));
         dir.write("ssh_config", client_config(&dir, address, port));
@@ -132,6 +139,11 @@ impl Drop for Sshd {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
 }
 
 fn server_config(dir: &TempTree, address: &str, port: u16) -> String {
