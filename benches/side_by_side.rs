@@ -3,7 +3,8 @@
 //!   cargo bench --bench side_by_side [-- [--full] [--row WORDS]...]
 //! Wall time is the command's. CPU is what both ends used, helpers such as ssh and sshd
 //! included. Bytes are loopback traffic both ways with all headers; as root the bench runs in
-//! a network namespace of its own, so that nothing else is counted. Peak RSS is the largest
+//! a network namespace of its own, so that nothing else is counted. The row over fast ethernet has
+//! a cable of its own. Peak RSS is the largest
 //! process of a side, as time(1) tells it.
 #![forbid(unsafe_code)]
 #![allow(

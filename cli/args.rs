@@ -234,7 +234,7 @@ pub(crate) struct PushArgs {
     #[arg(long, value_name = "NAME", visible_alias = "zc", help_heading = HOW)]
     #[arg(value_parser = ["zstd", "auto", "none"])]
     compress_choice: Option<String>,
-    /// -z at this level of zstd: 3 unless told, up to 22; below 1 is faster still
+    /// -z at this level of zstd, up to 22; below 1 is faster still (unless told, 3 to 6)
     #[arg(long, value_name = "N", visible_alias = "zl", help_heading = HOW)]
     #[arg(allow_negative_numbers = true)]
     compress_level: Option<i64>,

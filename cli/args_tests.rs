@@ -187,21 +187,22 @@ fn every_option_has_a_heading_in_the_help_of_push() {
 
 #[test]
 fn the_last_word_about_compression_counts() {
-    let always = |level| Compression::Always { level };
+    let always = |level| Compression::Always { level: Some(level) };
+    let unlevelled = Compression::Always { level: None };
     for (line, expected) in [
         ("-a", Compression::Adaptive),
-        ("-az", always(3)),
-        ("--compress", always(3)),
-        ("--compress-choice=zstd", always(3)),
-        ("--zc auto", always(3)),
+        ("-az", unlevelled),
+        ("--compress", unlevelled),
+        ("--compress-choice=zstd", unlevelled),
+        ("--zc auto", unlevelled),
         ("--compress-level=7", always(7)),
-        ("--zl 0", always(3)),
+        ("--zl 0", unlevelled),
         ("--zl=-4", always(-4)),
         ("--zl=999", always(22)),
         ("-z --zl=1", always(1)),
         ("-z --no-compress", Compression::Never),
         ("--no-z", Compression::Never),
-        ("--no-z -z", always(3)),
+        ("--no-z -z", unlevelled),
         ("--no-compress --zl=5", always(5)),
         ("--compress-choice=none", Compression::Never),
         ("-z --zc=none", Compression::Never),

@@ -18,18 +18,14 @@ pub(super) fn wish(args: &PushArgs, matches: &ArgMatches) -> Compression {
         return Compression::Never;
     }
     Compression::Always {
-        level: args.compress_level.map_or(USUAL_LEVEL, level),
+        level: args.compress_level.and_then(level),
     }
 }
 
-/// As rsync reads a level of zstd: 0 is the usual one, and beyond the ends is at the end.
-fn level(typed: i64) -> i32 {
-    match typed {
-        0 => USUAL_LEVEL,
-        other => other.clamp(FASTEST.into(), SMALLEST.into()) as i32,
-    }
+/// As rsync reads a level of zstd: 0 is none in particular, and beyond the ends is at the end.
+fn level(typed: i64) -> Option<i32> {
+    (typed != 0).then(|| typed.clamp(FASTEST.into(), SMALLEST.into()) as i32)
 }
 
-const USUAL_LEVEL: i32 = 3;
 const FASTEST: i32 = -131_072;
 const SMALLEST: i32 = 22;

@@ -68,8 +68,8 @@ pub enum Compression {
     Adaptive,
     /// However fast the link is.
     Always {
-        /// zstd's level: 1 fast to 22 small, 3 usual; below 1 faster still.
-        level: i32,
+        /// zstd's level: 1 fast to 22 small; below 1 faster still. `None` leaves it to the link.
+        level: Option<i32>,
     },
 }
 

@@ -1,4 +1,5 @@
-//! Whether compressing pays, by what the link, the compressor and the source of the data achieve.
+//! Whether compressing pays, and how much of it, by what the link, the compressor and the source of
+//! the data achieve.
 //! Time is an argument; the data is judged by `run`.
 //!
 //! A push starts compressed, which a slow link needs at once and a fast one hardly feels. After
@@ -18,6 +19,11 @@ const WAITED: f64 = 0.4;
 /// How much faster compression must promise to be before it is taken up.
 const PROMISE: f64 = 1.15;
 
+/// Parts of the time spent compressing: below the first there is time to compress harder, which
+/// takes about three times as long; above the second there is not.
+const LITTLE_PACKING: f64 = 0.2;
+const MUCH_PACKING: f64 = 0.7;
+
 /// Stretches after which a link that is no longer waited for may have become faster.
 const FORGOTTEN_AFTER: u32 = 64;
 
@@ -25,6 +31,9 @@ const FORGOTTEN_AFTER: u32 = 64;
 #[derive(Debug)]
 pub(crate) struct Pace {
     on: bool,
+    /// Compression is not in question, only how hard.
+    always: bool,
+    has_time: bool,
     stretch: Stretch,
     /// Bytes per second on the wire, from when the link was last waited for.
     link_rate: Option<f64>,
@@ -64,12 +73,35 @@ impl Pace {
     pub(crate) fn new(now: Instant) -> Self {
         Pace {
             on: true,
+            always: false,
+            has_time: false,
             stretch: Stretch::new(now),
             link_rate: None,
             link_rate_age: 0,
             packing_rate: None,
             ratio: 1.0,
         }
+    }
+
+    /// For a push that is to be compressed however fast the link is.
+    pub(crate) fn always_on(now: Instant) -> Self {
+        Pace {
+            always: true,
+            ..Pace::new(now)
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn with_time(has_time: bool) -> Self {
+        Pace {
+            has_time,
+            ..Pace::always_on(Instant::now())
+        }
+    }
+
+    /// Whether the link leaves time to compress harder.
+    pub(crate) fn has_time(&self) -> bool {
+        self.has_time
     }
 
     pub(crate) fn is_on(&self) -> bool {
@@ -125,21 +157,31 @@ impl Pace {
                 self.link_rate = None;
             }
         }
-        self.on = match (self.on, self.link_rate, self.packing_rate) {
-            // Nothing of this stretch was compressed, or there was hardly anything to send: it
-            // tells nothing about compression.
-            (true, _, None) => true,
-            (true, _, _) if stretch.packed_bytes == 0 || stretch.wire_bytes < STRETCH_LEN / 16 => {
-                true
-            }
-            (true, Some(link_rate), _) => is_waited_for || rate > source_rate.min(link_rate),
-            (true, None, _) => false,
-            (false, Some(link_rate), Some(packing_rate)) if is_waited_for => {
-                let busy_rate = 1.0 / (1.0 / source_rate + 1.0 / packing_rate);
-                busy_rate.min(link_rate / self.ratio) > PROMISE * link_rate
-            }
-            (false, _, _) => false,
-        };
+        self.has_time = is_waited_for
+            && stretch.packed_bytes > 0
+            && if self.has_time {
+                packing < MUCH_PACKING * took
+            } else {
+                packing < LITTLE_PACKING * took
+            };
+        self.on = self.always
+            || match (self.on, self.link_rate, self.packing_rate) {
+                // Nothing of this stretch was compressed, or there was hardly anything to send: it
+                // tells nothing about compression.
+                (true, _, None) => true,
+                (true, _, _)
+                    if stretch.packed_bytes == 0 || stretch.wire_bytes < STRETCH_LEN / 16 =>
+                {
+                    true
+                }
+                (true, Some(link_rate), _) => is_waited_for || rate > source_rate.min(link_rate),
+                (true, None, _) => false,
+                (false, Some(link_rate), Some(packing_rate)) if is_waited_for => {
+                    let busy_rate = 1.0 / (1.0 / source_rate + 1.0 / packing_rate);
+                    busy_rate.min(link_rate / self.ratio) > PROMISE * link_rate
+                }
+                (false, _, _) => false,
+            };
     }
 }
 
@@ -232,6 +274,15 @@ mod tests {
         push.send(50);
         let packed = push.send(1000);
         assert!(packed > 0.85, "{packed}");
+    }
+
+    #[test]
+    fn only_a_slow_link_leaves_time_to_compress_harder() {
+        for (link, expected) in [(1.0, true), (12.0, true), (117.0, false), (700.0, false)] {
+            let mut push = Push::new(2000.0, 250.0, link, 0.4);
+            push.send(100);
+            assert_eq!(push.pace.has_time(), expected, "{link} MB/s");
+        }
     }
 
     #[test]

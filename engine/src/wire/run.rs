@@ -30,41 +30,47 @@ const PACKED_LEN_MAX: usize = RUN_LEN_MAX - (16 << 10);
 /// Shorter than this, compression gains nothing over its own overhead.
 const PACKED_LEN_MIN: usize = 64;
 
-/// Bytes of a sample, and how many pieces it is put together from.
-const SAMPLE_LEN: usize = 4 << 10;
+/// Bytes of a piece of a sample, and how many pieces are taken.
+const SAMPLE_PIECE_LEN: usize = 1 << 10;
 const SAMPLE_PIECES: usize = 8;
 
-/// zstd's level for samples: they need to be quick, not small.
-const SAMPLE_LEVEL: i32 = -3;
+/// zstd's level for samples: the fastest that also looks at how often each byte occurs, which is
+/// most of what there is to gain in a short piece of text.
+const SAMPLE_LEVEL: i32 = 1;
 
-/// Where one run did not compress, this many go by before the next is looked at.
-const UNSEEN_MAX: u32 = 3;
+/// Where that many in a row did not compress, as many go by before the next is looked at.
+const UNSEEN_MAX: u32 = 4;
 
 /// The same while the link is too fast for compression: then it is only to know what that would do.
 const UNSEEN_WHILE_OFF: u32 = 15;
 
 /// Data whose sample does not shrink to this part of it goes plain.
-const WORTHWHILE: f64 = 0.94;
+const WORTHWHILE: f64 = 0.98;
 
 /// Decides what is compressed, and compresses it.
 pub(crate) struct Packer {
     encoder: Encoder<'static>,
+    level: i32,
     sampler: Sampler,
-    /// Absent if everything is to be compressed, however fast the link is.
+    /// Absent if everything is to be compressed at one level, however fast the link is.
     pace: Option<Pace>,
     /// Payload of the last run.
     payload: Vec<u8>,
-    /// Frames that go plain without being looked at.
+    /// How many in a row did not compress.
+    noisy: u32,
+    /// How many go plain without being looked at.
     unseen: u32,
 }
 
 impl Packer {
     /// `None` if nothing is to be compressed.
     pub(crate) fn new(compression: Compression) -> Result<Option<Packer>, Error> {
+        let now = Instant::now();
         let (level, pace) = match compression {
             Compression::Never => return Ok(None),
-            Compression::Adaptive => (LEVEL, Some(Pace::new(Instant::now()))),
-            Compression::Always { level } => (level, None),
+            Compression::Adaptive => (QUICK_LEVEL, Some(Pace::new(now))),
+            Compression::Always { level: None } => (QUICK_LEVEL, Some(Pace::always_on(now))),
+            Compression::Always { level: Some(level) } => (level, None),
         };
         let failed = |e: io::Error| Error::file("set up compression", &e);
         let mut encoder = Encoder::new(level).map_err(failed)?;
@@ -73,9 +79,11 @@ impl Packer {
             .map_err(failed)?;
         Ok(Some(Packer {
             encoder,
+            level,
             sampler: Sampler::new().map_err(failed)?,
             pace,
             payload: Vec::new(),
+            noisy: 0,
             unseen: 0,
         }))
     }
@@ -94,12 +102,19 @@ impl Packer {
             pace.sampled(ratio);
             !pace.is_on()
         });
-        self.unseen = match (is_off, ratio > WORTHWHILE) {
-            (true, _) => UNSEEN_WHILE_OFF,
-            (false, true) => UNSEEN_MAX,
-            (false, false) => 0,
-        };
-        self.unseen > 0
+        if is_off {
+            self.unseen = UNSEEN_WHILE_OFF;
+            return true;
+        }
+        if ratio <= WORTHWHILE {
+            self.noisy = 0;
+            return false;
+        }
+        self.noisy += 1;
+        if self.noisy >= UNSEEN_MAX {
+            self.unseen = UNSEEN_MAX;
+        }
+        true
     }
 
     /// The payload of the run of `frames`, which must not [go plain](Self::goes_plain).
@@ -110,17 +125,28 @@ impl Packer {
         payload.clear();
         payload.reserve(RUN_HEADER_LEN + zstd::zstd_safe::compress_bound(frames.len()));
         payload.extend_from_slice(&(frames.len() as u32).to_le_bytes()[..RUN_HEADER_LEN]);
+        let level = match &self.pace {
+            Some(pace) if pace.has_time() => SMALL_LEVEL,
+            Some(_) => QUICK_LEVEL,
+            None => self.level,
+        };
+        if level != self.level {
+            // Only between two zstd frames can it change.
+            append(payload, |output| self.encoder.finish(output, true)).map_err(failed)?;
+            self.encoder.reinit().map_err(failed)?;
+            self.encoder
+                .set_parameter(CParameter::CompressionLevel(level))
+                .map_err(failed)?;
+            self.level = level;
+        }
         let mut input = InBuffer::around(frames);
-        loop {
+        while input.pos() < frames.len() {
+            payload.reserve(ROOM_LEN);
             let at = payload.len();
             let mut output = OutBuffer::around_pos(&mut *payload, at);
-            if input.pos() < frames.len() {
-                self.encoder.run(&mut input, &mut output).map_err(failed)?;
-            } else if self.encoder.flush(&mut output).map_err(failed)? == 0 {
-                break;
-            }
-            payload.reserve(SAMPLE_LEN);
+            self.encoder.run(&mut input, &mut output).map_err(failed)?;
         }
+        append(payload, |output| self.encoder.flush(output)).map_err(failed)?;
         if let Some(pace) = &mut self.pace {
             pace.packed(frames.len(), start.elapsed());
         }
@@ -139,10 +165,23 @@ impl Packer {
     }
 }
 
+/// Has all that `step` has left appended to `out`.
+fn append(
+    out: &mut Vec<u8>,
+    mut step: impl FnMut(&mut OutBuffer<'_, Vec<u8>>) -> io::Result<usize>,
+) -> io::Result<()> {
+    loop {
+        out.reserve(ROOM_LEN);
+        let at = out.len();
+        if step(&mut OutBuffer::around_pos(out, at))? == 0 {
+            return Ok(());
+        }
+    }
+}
+
 /// Tells from little of the data whether the rest will compress.
 struct Sampler {
     compressor: Compressor<'static>,
-    sample: Vec<u8>,
     out: Vec<u8>,
 }
 
@@ -150,28 +189,23 @@ impl Sampler {
     fn new() -> io::Result<Sampler> {
         Ok(Sampler {
             compressor: Compressor::new(SAMPLE_LEVEL)?,
-            sample: Vec::with_capacity(SAMPLE_LEN),
-            out: Vec::with_capacity(zstd::zstd_safe::compress_bound(SAMPLE_LEN)),
+            out: Vec::with_capacity(zstd::zstd_safe::compress_bound(SAMPLE_PIECE_LEN)),
         })
     }
 
-    /// About how long `bytes` get, as a part of their length.
+    /// About how long `bytes` get, as a part of their length. Each piece counts by itself: one of
+    /// noise must not hide one of text.
     fn ratio(&mut self, bytes: &[u8]) -> f64 {
-        self.sample.clear();
-        let piece_len = SAMPLE_LEN / SAMPLE_PIECES;
-        let step = (bytes.len() / SAMPLE_PIECES).max(piece_len);
+        let step = (bytes.len() / SAMPLE_PIECES).max(SAMPLE_PIECE_LEN);
+        let (mut len, mut got) = (0, 0);
         for piece in bytes.chunks(step).take(SAMPLE_PIECES) {
-            let piece = piece.get(..piece_len).unwrap_or(piece);
-            self.sample.extend_from_slice(piece);
+            let piece = piece.get(..SAMPLE_PIECE_LEN).unwrap_or(piece);
+            self.out.clear();
+            let packed = self.compressor.compress_to_buffer(piece, &mut self.out);
+            len += piece.len();
+            got += packed.unwrap_or(piece.len()).min(piece.len());
         }
-        self.out.clear();
-        match self
-            .compressor
-            .compress_to_buffer(&self.sample, &mut self.out)
-        {
-            Ok(len) => len as f64 / self.sample.len().max(1) as f64,
-            Err(_) => 1.0,
-        }
+        got as f64 / len.max(1) as f64
     }
 }
 
@@ -232,8 +266,12 @@ impl Unpacker {
     }
 }
 
-/// Level without a wish: zstd's own default.
-const LEVEL: i32 = 3;
+/// Levels without a wish: zstd's own default, and one for when there is time.
+const QUICK_LEVEL: i32 = 3;
+const SMALL_LEVEL: i32 = 6;
+
+/// What the encoder is given at least to write to.
+const ROOM_LEN: usize = 8 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -241,7 +279,7 @@ mod tests {
     use super::*;
 
     fn packer() -> Packer {
-        let always = Compression::Always { level: 3 };
+        let always = Compression::Always { level: Some(3) };
         Packer::new(always).unwrap().unwrap()
     }
 
@@ -270,6 +308,20 @@ mod tests {
     }
 
     #[test]
+    fn a_change_of_level_goes_unnoticed() {
+        let unlevelled = Compression::Always { level: None };
+        let mut packer = Packer::new(unlevelled).unwrap().unwrap();
+        let mut unpacker = Unpacker::default();
+        let text = b"one line of a log like another\n".repeat(20_000);
+        for has_time in [false, true, true, false] {
+            packer.pace = Some(Pace::with_time(has_time));
+            let payload = packer.pack(&text).unwrap().to_vec();
+            unpacker.unpack(&payload).unwrap();
+            assert!(unpacker.frames() == text);
+        }
+    }
+
+    #[test]
     fn a_run_gains_from_those_before() {
         let mut packer = packer();
         let message = noise(200);
@@ -289,9 +341,19 @@ mod tests {
         mixed.extend(b"and a fifth of it is text. ".repeat(2_000));
         assert!(!goes_plain(&mixed));
         let mut packer = packer();
-        assert!(packer.goes_plain(&noise(256 << 10)));
+        for _ in 0..100 {
+            assert!(packer.goes_plain(&noise(64 << 10)));
+        }
         let seen_again = (0..16).position(|_| !packer.goes_plain(&text));
         assert!(seen_again.is_some_and(|at| at <= UNSEEN_MAX as usize));
+    }
+
+    #[test]
+    fn text_without_repetitions_is_recognised_too() {
+        let letters = b"eeeetttaaoooiiinnnsshhrrddlucm  ";
+        let bytes = noise(256 << 10);
+        let text: Vec<u8> = bytes.iter().map(|b| letters[usize::from(b % 32)]).collect();
+        assert!(!packer().goes_plain(&text));
     }
 
     #[test]
