@@ -288,14 +288,21 @@ impl FrameWriter {
     /// Puts a frame whose payload is `start` and `end` together. A long `end` goes to the link
     /// from where it is.
     pub(crate) fn put(&mut self, kind: FrameKind, start: &[u8], end: &[u8]) -> Result<(), Error> {
+        let goes_plain = |packer: &mut Packer| packer.goes_plain(end);
+        let is_uncopied = end.len() >= UNCOPIED_LEN && self.packer.as_mut().is_none_or(goes_plain);
+        if is_uncopied && self.packer.is_some() {
+            // What waits here may well compress.
+            self.write(&[])?;
+        }
         self.begin(kind);
         self.buf.extend_from_slice(start);
-        if end.len() < UNCOPIED_LEN || self.packer.as_mut().is_some_and(|p| !p.goes_plain(end)) {
+        if is_uncopied {
+            self.close(end.len())?;
+            self.write(end)
+        } else {
             self.buf.extend_from_slice(end);
-            return self.finish();
+            self.finish()
         }
-        self.close(end.len())?;
-        self.write(end)
     }
 
     /// Starts a frame whose payload is then built in [`payload`](Self::payload).
