@@ -9,6 +9,7 @@
 #![allow(clippy::expect_used, clippy::print_stdout, missing_docs)]
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{
@@ -71,9 +72,11 @@ fn diff_shape(criterion: &mut Criterion, name: &str, basis: &[u8], source: &[u8]
     });
     tell("hasync", &delta);
     delta.clear();
-    let sums = BasisSums::new(basis, sum_tree(basis)).expect("the kernel gives random bytes");
+    let len = basis.len() as u64;
+    let mut sums = BasisSums::new(basis, len, 1).expect("the kernel gives random bytes");
+    sums.set_tree(Arc::new(sum_tree(basis)));
     group.bench_function(BenchmarkId::new("hasync-tree", basis.len()), |bencher| {
-        bencher.iter(|| exchange(black_box(source), &sums, &mut delta));
+        bencher.iter(|| exchange(black_box(source), &mut sums, &mut delta));
     });
     tell("hasync-tree", &delta);
     delta.clear();
@@ -143,13 +146,12 @@ fn sum_tree(bytes: &[u8]) -> SumTree {
     SumTree::of(bytes, bytes.len() as u64, 1).expect("slices can be read")
 }
 
-/// All that both sides do from the offer on, beside the sums of the source.
-fn exchange(source: &[u8], sums: &BasisSums<&[u8]>, delta: &mut Vec<u8>) {
+/// All that both sides do from the sample on, but for the sums of the basis.
+fn exchange(source: &[u8], sums: &mut BasisSums<&[u8]>, delta: &mut Vec<u8>) {
     delta.clear();
-    let tree = sum_tree(source);
-    let offer = sums.offer().expect("slices can be read");
-    let started = Comparison::start(&source, &tree, &offer);
-    let (mut comparison, mut step) = started.expect("the offer is whole");
+    let sample = sums.sample().expect("slices can be read");
+    let started = Comparison::start(source, source.len() as u64, 1, &sample);
+    let (mut comparison, mut step) = started.expect("the sample is whole");
     let plan = loop {
         match step {
             Step::Ready(plan) => break plan,
@@ -160,7 +162,7 @@ fn exchange(source: &[u8], sums: &BasisSums<&[u8]>, delta: &mut Vec<u8>) {
         }
     };
     let mut encoder = OpEncoder::default();
-    let emitted = plan.emit(&source, &mut |op| {
+    let emitted = plan.emit(comparison.file(), &mut |op| {
         encoder.encode(op, delta);
         Ok(())
     });

@@ -30,6 +30,10 @@ pub(crate) fn counts(summary: &Summary) -> String {
             commas(summary.dirs_exchanged)
         ),
         format!(
+            "Number of files sent again: {}",
+            commas(summary.resent_files)
+        ),
+        format!(
             "Number of files newer on the receiver: {}",
             commas(summary.newer_skipped)
         ),

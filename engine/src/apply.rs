@@ -19,7 +19,7 @@ static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 /// Makes an empty regular file that only this process can read, to be filled and then given its
 /// metadata.
 pub(crate) fn create_file(dir: impl AsFd, name: &[u8]) -> io::Result<File> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(File::from(openat(
         dir,
         name,

@@ -230,6 +230,9 @@ pub struct Summary {
     pub literal_bytes: u64,
     /// Content bytes that the receiver took from its own files.
     pub matched_bytes: u64,
+    /// Deltas that came out wrong on the target, because its file changed meanwhile or sums
+    /// collided, so that the whole file followed.
+    pub resent_files: u64,
     /// Bytes written to the link.
     pub sent_bytes: u64,
     /// The same before compression.

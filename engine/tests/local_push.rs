@@ -2,66 +2,10 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
-use std::ffi::OsString;
-use std::os::unix::net::UnixStream;
-use std::path::Path;
+mod halves;
 
-use hasync_engine::{
-    Action, Change, Duplex, Error, Note, Observer, Options, ServePolicy, Summary, Warning, push,
-    serve,
-};
-
-#[derive(Default)]
-struct Log {
-    lines: Vec<(Action, String)>,
-    warnings: Vec<String>,
-}
-
-impl Observer for Log {
-    fn change(&mut self, change: &Change<'_>) {
-        self.lines.push((
-            change.action,
-            String::from_utf8_lossy(change.path).into_owned(),
-        ));
-    }
-
-    fn warn(&mut self, warning: &Warning) {
-        self.warnings.push(warning.message.clone());
-    }
-
-    fn note(&mut self, _note: &Note<'_>) {}
-}
-
-fn run(sources: &[String], target: &Path, options: &Options) -> (Result<Summary, Error>, Log) {
-    let (ours, theirs) = UnixStream::pair().unwrap();
-    let duplex = |stream: UnixStream| Duplex {
-        reader: Box::new(stream.try_clone().unwrap()),
-        writer: Box::new(stream),
-    };
-    let receiver = duplex(theirs);
-    let half = std::thread::spawn(move || serve(receiver, &ServePolicy::default()));
-    let mut log = Log::default();
-    let sources: Vec<OsString> = sources.iter().map(OsString::from).collect();
-    let target = target.as_os_str().as_encoded_bytes();
-    let result = push(duplex(ours), &sources, target, options, &mut log);
-    let served = half.join().unwrap();
-    assert_eq!(result.is_ok(), served.is_ok(), "{result:?} {served:?}");
-    (result, log)
-}
-
-fn push_ok(source: &Path, target: &Path, options: &Options) -> (Summary, Log) {
-    let (result, log) = run(&[format!("{}/", source.display())], target, options);
-    let summary = result.unwrap();
-    assert_eq!(log.warnings, Vec::<String>::new());
-    (summary, log)
-}
-
-fn options() -> Options {
-    Options {
-        delete: true,
-        ..Options::archive()
-    }
-}
+use halves::{options, push_ok, run};
+use hasync_engine::Options;
 
 #[test]
 fn first_copy_then_nothing_then_a_change() {

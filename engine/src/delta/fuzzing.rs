@@ -1,7 +1,7 @@
 //! What the fuzz targets run, beside the code they attack. The tests replay the committed corpus
 //! through it.
 
-use super::exchange::{BasisSums, Comparison, MAX_ANSWER_LEN, Step, SumTree};
+use super::exchange::{BasisSums, Comparison, MAX_ANSWER_LEN, Step};
 use super::file::{DeltaReader, apply, read_signature, reseal};
 use super::{BlockLen, OpDecoder, Patcher, Signature, diff};
 
@@ -71,10 +71,7 @@ pub fn round_trip(data: &[u8]) {
 /// Any bytes as an ask about a basis of 2 MiB: an error or an answer within the limit.
 pub fn exchange_ask(data: &[u8]) {
     let basis = vec![1; 2 << 20];
-    let Ok(tree) = SumTree::of(&basis[..], basis.len() as u64, 1) else {
-        return;
-    };
-    let Ok(sums) = BasisSums::new(&basis[..], tree) else {
+    let Ok(mut sums) = BasisSums::new(&basis[..], basis.len() as u64, 1) else {
         return;
     };
     if let Ok(answer) = sums.answer(data) {
@@ -82,25 +79,22 @@ pub fn exchange_ask(data: &[u8]) {
     }
 }
 
-/// Any bytes as an offer and two answers (the lengths of the first two in the first four bytes):
-/// an error, or a plan that emits the whole source.
+/// Any bytes as a sample, an offer and an answer (the lengths of the first two in the first four
+/// bytes): an error, or a plan that emits the whole source.
 pub fn exchange_compare(data: &[u8]) {
     let Some((&[a, b, c, d], rest)) = data.split_first_chunk() else {
         return;
     };
     let split =
         |bytes: &'_ [u8], len: [u8; 2]| usize::from(u16::from_le_bytes(len)).min(bytes.len());
-    let (offer, rest) = rest.split_at(split(rest, [a, b]));
-    let (first, second) = rest.split_at(split(rest, [c, d]));
+    let (sample, rest) = rest.split_at(split(rest, [a, b]));
+    let (offer, answer) = rest.split_at(split(rest, [c, d]));
     let source = vec![7; 300_000];
-    let file = &source[..];
-    let Ok(tree) = SumTree::of(file, source.len() as u64, 1) else {
+    let len = source.len() as u64;
+    let Ok((mut comparison, mut step)) = Comparison::start(&source[..], len, 1, sample) else {
         return;
     };
-    let Ok((mut comparison, mut step)) = Comparison::start(&file, &tree, offer) else {
-        return;
-    };
-    for answer in [first, second] {
+    for answer in [offer, answer] {
         if let Step::Ask(_) = step {
             let Ok(next) = comparison.answer(answer) else {
                 return;
@@ -109,13 +103,13 @@ pub fn exchange_compare(data: &[u8]) {
         }
     }
     if let Step::Ready(plan) = step {
-        let mut len = 0;
-        let summary = plan.emit(&file, &mut |op| {
-            len += op.output_len();
+        let mut emitted = 0;
+        let summary = plan.emit(comparison.file(), &mut |op| {
+            emitted += op.output_len();
             Ok(())
         });
         assert_eq!(summary.map(|summary| summary.source_len).ok(), Some(len));
-        assert_eq!(len, source.len() as u64);
+        assert_eq!(emitted, len);
     }
 }
 

@@ -81,6 +81,7 @@ mod zero;
 mod ops;
 mod patch;
 mod pieces;
+mod staged_copy;
 mod summer;
 
 pub mod exchange;
@@ -99,3 +100,4 @@ pub use ops::{MAX_LITERAL_LEN, Op, OpDecoder, OpEncoder, OpsError};
 pub use patch::{Basis, Output, PatchError, PatchSummary, Patcher};
 pub use search::{diff, whole};
 pub use signature::{Signature, SignatureError};
+pub(crate) use staged_copy::{CopyPatcher, StagedCopy};

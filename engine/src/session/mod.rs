@@ -1,10 +1,10 @@
 //! The two halves of a push: the sender on the primary, the receiver on the standby, over any pair
 //! of byte streams.
 
+mod bases;
 mod outbox;
 mod receiver;
 mod sender;
-mod signer;
 mod window;
 
 use std::io::{Read, Write};

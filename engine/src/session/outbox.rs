@@ -5,8 +5,9 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::MESSAGE_LEN;
 use crate::error::Error;
-use crate::wire::FrameWriter;
+use crate::wire::{DirIndex, ExchangePiece, FrameKind, FrameWriter};
 
 /// A shared [`FrameWriter`].
 #[derive(Clone)]
@@ -21,6 +22,34 @@ impl Outbox {
     pub(super) fn lock(&self) -> MutexGuard<'_, FrameWriter> {
         // A thread that panicked may have left half a frame: the peer will refuse the stream.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts one message of a delta exchange about the file of this directory and position, and hands
+    /// it to the link.
+    pub(super) fn put_exchange(
+        &self,
+        (dir, entry): (DirIndex, u32),
+        message: &[u8],
+    ) -> Result<(), Error> {
+        let mut rest = message;
+        loop {
+            let (bytes, tail) = rest.split_at(rest.len().min(MESSAGE_LEN));
+            rest = tail;
+            let last = rest.is_empty();
+            let piece = ExchangePiece {
+                dir,
+                entry,
+                last,
+                bytes,
+            };
+            let mut writer = self.lock();
+            writer.begin(FrameKind::Exchange);
+            piece.put(writer.payload());
+            writer.finish()?;
+            if last {
+                return writer.flush();
+            }
+        }
     }
 
     /// Has `ping` put a message whenever nothing has been written for `interval_ms`, until the

@@ -35,8 +35,8 @@ pub(crate) enum FrameKind {
     Pack = 1,
     /// Ops of the file that is being sent.
     Data = 2,
-    /// A piece of a signature.
-    Signature = 3,
+    /// A piece of what the two halves say about the basis of a delta.
+    Exchange = 3,
 }
 
 /// One frame, borrowed from the reader's buffer.
@@ -221,7 +221,7 @@ fn frame_kind(kind: u8) -> Result<FrameKind, Error> {
         0 => Ok(FrameKind::Message),
         1 => Ok(FrameKind::Pack),
         2 => Ok(FrameKind::Data),
-        3 => Ok(FrameKind::Signature),
+        3 => Ok(FrameKind::Exchange),
         _ => Err(Error::peer(format_args!("unknown frame kind {kind}"))),
     }
 }

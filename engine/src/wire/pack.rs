@@ -1,5 +1,5 @@
-//! The payloads that are not messages: packs of whole small files, and pieces of signatures. (Ops
-//! have their own encoding, in `delta`.) Integers are little endian and of fixed width.
+//! The payloads that are not messages: packs of whole small files, and pieces of delta exchanges.
+//! (Ops have their own encoding, in `delta`.) Integers are little endian and of fixed width.
 
 use crate::entry::{Sum, Time};
 use crate::error::Error;
@@ -91,19 +91,24 @@ fn parse_packed<'a>(rest: &mut Bytes<'a>) -> Result<PackedFile<'a>, Error> {
     })
 }
 
-/// Bytes of a signature frame besides the signature's own.
-pub(crate) const SIGNATURE_HEADER_LEN: u64 = 8 + 4 + 1;
+/// Bytes of an exchange frame besides the message's own.
+pub(crate) const EXCHANGE_HEADER_LEN: u64 = 8 + 4 + 1;
 
-/// A piece of the signature of one entry's basis.
+/// Bases that a receiver may have described and not seen used, each of which may keep a file open
+/// on both sides.
+pub(crate) const EXCHANGES_MAX: usize = 128;
+
+/// A piece of a message about one entry's basis: from the receiver a signature, sample, offer or
+/// answer, from the sender an ask.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct SignatureChunk<'a> {
+pub(crate) struct ExchangePiece<'a> {
     pub(crate) dir: DirIndex,
     pub(crate) entry: u32,
     pub(crate) last: bool,
     pub(crate) bytes: &'a [u8],
 }
 
-impl<'a> SignatureChunk<'a> {
+impl<'a> ExchangePiece<'a> {
     pub(crate) fn put(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.dir.to_le_bytes());
         out.extend_from_slice(&self.entry.to_le_bytes());
@@ -116,10 +121,10 @@ impl<'a> SignatureChunk<'a> {
         let (dir, entry, last) = (rest.u64()?, rest.u32()?, rest.u8()?);
         if last > 1 {
             return Err(Error::peer(format_args!(
-                "{last} where a signature says if it ends"
+                "{last} where an exchange says if a message ends"
             )));
         }
-        Ok(SignatureChunk {
+        Ok(ExchangePiece {
             dir,
             entry,
             last: last == 1,

@@ -1,5 +1,5 @@
-//! The source's side: compares the trees from the top, asks for what it needs, and ends with a
-//! plan. It touches no link: the caller carries its asks and the answers.
+//! The source's side: looks at a sample, compares the trees from the top or rolls, asks for what it
+//! needs, and ends with a plan. It touches no link: the caller carries its asks and the answers.
 
 use std::fmt;
 use std::io;
@@ -9,22 +9,26 @@ use super::super::block::BlockLen;
 use super::super::index::IndexedSignature;
 use super::super::patch::Basis;
 use super::super::signature::Signature;
-use super::super::tree::{Salt, StrongKey};
+use super::super::tree::StrongKey;
 use super::basis::shorten;
 use super::message::{
     Ask, MAX_ASK_BLOCKS, MAX_ASK_NODES, MessageError, Offer, ShortSum, block_sums, short_sums,
 };
 use super::plan::Plan;
 use super::ranges::{gaps, join, total_len};
+use super::sample::{Outlook, Sample};
 use super::sum_tree::SumTree;
 use super::{child_span, top_span};
 
-/// A source being compared with an offered basis.
+/// A source being compared with a basis that somebody else has.
 #[derive(Debug)]
-pub struct Comparison<'a, F> {
-    file: &'a F,
-    tree: &'a SumTree,
-    salt: Salt,
+pub struct Comparison<F> {
+    file: F,
+    len: u64,
+    threads: usize,
+    /// The source's own sums, once they are needed.
+    tree: Option<SumTree>,
+    sample: Sample,
     key: StrongKey,
     basis_len: u64,
     /// Where both files have the same bytes at the same place.
@@ -35,6 +39,8 @@ pub struct Comparison<'a, F> {
 /// What the next answer is for.
 #[derive(Debug)]
 enum Stage {
+    /// The top of the basis's tree.
+    Offer,
     /// The children of the first `asked` nodes of the level.
     Level {
         level: Level,
@@ -64,53 +70,65 @@ struct Level {
 /// What to do next.
 #[derive(Debug)]
 pub enum Step {
-    /// Send this to the basis's owner, and pass the answer to [`Comparison::answer`].
+    /// Send this to the basis's owner, call [`Comparison::sum_ahead`], and pass the answer to
+    /// [`Comparison::answer`].
     Ask(Vec<u8>),
     /// All is known.
     Ready(Box<Plan>),
 }
 
-impl<'a, F: Basis> Comparison<'a, F> {
-    /// Begins to compare `file`, which `tree` sums, with the basis that `offer` describes.
+impl<F: Basis + Sync> Comparison<F> {
+    /// Begins to compare the first `len` bytes of `file` with the basis that `sample` is of. What
+    /// has to be summed is summed in up to `threads` threads.
     pub fn start(
-        file: &'a F,
-        tree: &'a SumTree,
-        offer: &[u8],
+        file: F,
+        len: u64,
+        threads: usize,
+        sample: &[u8],
     ) -> Result<(Self, Step), ComparisonError> {
-        let offer = Offer::decode(offer)?;
-        let Offer {
-            salt,
-            basis_len,
-            sum,
-            nodes,
-        } = offer;
-        let (key, equal) = (StrongKey::new(&salt), Vec::new());
+        let sample = Sample::decode(sample)?;
         let mut comparison = Self {
             file,
-            tree,
-            salt,
-            key,
-            basis_len,
-            equal,
+            len,
+            threads,
+            tree: None,
+            key: StrongKey::new(&sample.salt),
+            basis_len: sample.basis_len,
+            sample,
+            equal: Vec::new(),
             stage: Stage::Ended,
         };
-        if sum == *tree.sum().as_bytes() && basis_len == tree.file_len() {
-            comparison
-                .equal
-                .extend((basis_len > 0).then_some(0..basis_len));
-            let step = comparison.ready(None);
-            return Ok((comparison, step));
-        }
-        let mut level = Level::default();
-        let span = top_span(basis_len);
-        comparison.compare(span, 0, &nodes, &mut level.children)?;
-        let step = comparison.descend(level, span)?;
+        let outlook = comparison.sample.outlook(&comparison.file, len);
+        let step = match outlook.map_err(ComparisonError::Source)? {
+            Outlook::InPlace => {
+                comparison.stage = Stage::Offer;
+                Step::Ask(Ask::Tree.encode())
+            }
+            Outlook::Moved => comparison.roll(&[0..comparison.basis_len]),
+            Outlook::Hopeless => comparison.ready(None),
+        };
         Ok((comparison, step))
+    }
+
+    /// The source.
+    pub fn file(&self) -> &F {
+        &self.file
+    }
+
+    /// Sums the source, if the next answer will be compared with its sums: so both sides do it at
+    /// the same time. Without this call it happens when the answer is there.
+    pub fn sum_ahead(&mut self) -> io::Result<()> {
+        if matches!(self.stage, Stage::Offer) && self.tree.is_none() {
+            self.tree = Some(SumTree::of(&self.file, self.len, self.threads)?);
+        }
+        Ok(())
     }
 
     /// Takes in the answer to the last ask.
     pub fn answer(&mut self, answer: &[u8]) -> Result<Step, ComparisonError> {
+        self.sum_ahead().map_err(ComparisonError::Source)?;
         match std::mem::replace(&mut self.stage, Stage::Ended) {
+            Stage::Offer => self.take_offer(answer),
             Stage::Level { level, asked } => self.take_children(level, asked, answer),
             Stage::Rolling { block_len, blocks } => self.take_blocks(block_len, blocks, answer),
             Stage::Ended => Err(MessageError {
@@ -119,6 +137,31 @@ impl<'a, F: Basis> Comparison<'a, F> {
             }
             .into()),
         }
+    }
+
+    fn take_offer(&mut self, offer: &[u8]) -> Result<Step, ComparisonError> {
+        let error = MessageError {
+            what: "offer",
+            len: offer.len(),
+        };
+        let Offer {
+            salt,
+            basis_len,
+            sum,
+            nodes,
+        } = Offer::decode(offer)?;
+        if salt != self.sample.salt || basis_len != self.basis_len {
+            return Err(error.into());
+        }
+        let own_sum = self.tree.as_ref().map(SumTree::sum);
+        if own_sum.is_some_and(|own| *own.as_bytes() == sum) && basis_len == self.len {
+            self.equal.extend((basis_len > 0).then_some(0..basis_len));
+            return Ok(self.ready(None));
+        }
+        let mut level = Level::default();
+        let span = top_span(basis_len);
+        self.compare(span, 0, &nodes, &mut level.children)?;
+        self.descend(level, span)
     }
 
     fn take_children(
@@ -163,15 +206,18 @@ impl<'a, F: Basis> Comparison<'a, F> {
         sums: &[ShortSum],
         differing: &mut Vec<u64>,
     ) -> Result<(), ComparisonError> {
+        let Some(tree) = &self.tree else {
+            return Ok(());
+        };
         for (sum, index) in sums.iter().zip(first..) {
             let start = index * span;
             let basis_end = (start + span).min(self.basis_len);
-            let own_end = (start + span).min(self.tree.file_len());
+            let own_end = (start + span).min(self.len);
             if start >= own_end {
                 break;
             }
             let value = if own_end == basis_end {
-                let value = self.tree.value(self.file, span, index);
+                let value = tree.value(&self.file, span, index);
                 value.map_err(ComparisonError::Source)?
             } else {
                 None
@@ -203,14 +249,15 @@ impl<'a, F: Basis> Comparison<'a, F> {
         let is_worthwhile = |next: u64| {
             // What lies within our leaves has to be read again.
             let differing_len = children.len() as u64 * span;
-            next >= self.tree.leaf_len() || differing_len <= self.tree.file_len() / 2
+            let leaf_len = self.tree.as_ref().map_or(0, SumTree::leaf_len);
+            next >= leaf_len || differing_len <= self.len / 2
         };
         let goes_on = match child_span(span) {
             Some(next) => !children.is_empty() && (sampled.is_some() || is_worthwhile(next)),
             None => false,
         };
         if !goes_on {
-            return Ok(self.roll_or_end());
+            return self.roll_or_end();
         }
         let none_equal = self.equal.is_empty();
         let level = Level {
@@ -254,21 +301,30 @@ impl<'a, F: Basis> Comparison<'a, F> {
         Step::Ask(ask)
     }
 
-    /// The trees have nothing more to say: is there enough left on both sides to roll over?
-    fn roll_or_end(&mut self) -> Step {
+    /// The trees have nothing more to say: is there enough left to roll over, and with what?
+    fn roll_or_end(&mut self) -> Result<Step, ComparisonError> {
         join(&mut self.equal);
-        let source_gaps = || gaps(&self.equal, self.tree.file_len());
-        let longest = source_gaps()
-            .map(|gap| gap.end - gap.start)
-            .max()
-            .unwrap_or(0);
-        let basis_gaps: Vec<_> = gaps(&self.equal, self.basis_len).collect();
-        let unmatched_len = total_len(&basis_gaps);
-        if longest.min(unmatched_len) < MIN_ROLLED_LEN {
-            return self.ready(None);
+        let source_gaps: Vec<_> = gaps(&self.equal, self.len)
+            .filter(|gap| gap.end - gap.start >= MIN_ROLLED_LEN)
+            .collect();
+        if source_gaps.is_empty() {
+            return Ok(self.ready(None));
         }
-        let (block_len, blocks) = blocks_of(&basis_gaps, unmatched_len);
-        if blocks.is_empty() {
+        // What is new may repeat what is in place: then all of the basis serves, else what is left.
+        let repeats = self.sample.is_moved(&self.file, &source_gaps);
+        if repeats.map_err(ComparisonError::Source)? {
+            let whole = 0..self.basis_len;
+            return Ok(self.roll(&[whole]));
+        }
+        let basis_gaps: Vec<_> = gaps(&self.equal, self.basis_len).collect();
+        Ok(self.roll(&basis_gaps))
+    }
+
+    /// Asks for rolling sums of these parts of the basis, if there is enough of them.
+    fn roll(&mut self, parts: &[Range<u64>]) -> Step {
+        let parts_len = total_len(parts);
+        let (block_len, blocks) = blocks_of(parts, parts_len);
+        if parts_len < MIN_ROLLED_LEN || blocks.is_empty() {
             return self.ready(None);
         }
         let ask = Ask::Blocks { block_len, blocks };
@@ -292,7 +348,7 @@ impl<'a, F: Basis> Comparison<'a, F> {
         let sums = block_sums(answer, blocks.len()).ok_or(error)?;
         let mut signature = Signature {
             block_len,
-            salt: self.salt,
+            salt: self.sample.salt,
             basis_len: self.basis_len,
             weak: Vec::with_capacity(sums.len()),
             strong: Vec::with_capacity(sums.len()),
@@ -316,8 +372,8 @@ impl<'a, F: Basis> Comparison<'a, F> {
         Step::Ready(Box::new(Plan::new(
             equal,
             rolling,
-            self.tree.file_len(),
-            self.tree.sum(),
+            self.len,
+            self.tree.as_ref().map(SumTree::sum),
         )))
     }
 }
@@ -350,7 +406,7 @@ fn blocks_of(gaps: &[Range<u64>], total_len: u64) -> (BlockLen, Vec<u64>) {
 /// Why a comparison could not go on.
 #[derive(Debug)]
 pub enum ComparisonError {
-    /// The peer sent something else than an offer or the answer to the ask.
+    /// The peer sent something else than a sample or the answer to the ask.
     Peer(MessageError),
     /// The source could not be read.
     Source(io::Error),

@@ -1,12 +1,14 @@
-//! The bytes of offers, asks and answers. Integers are little-endian; a *number* is unsigned
+//! The bytes of samples, offers, asks and answers. Integers are little-endian; a *number* is unsigned
 //! LEB128.
 //!
-//! Offer: format (1 byte, 1), salt (16), basis length (8), BLAKE3 of the basis (32), then 8 bytes
-//! for each node of the top span. Ask for children: 1, log2 of the span (1 byte), then for each
-//! node its index as a number, less one more than the index before it. Ask for rolling sums: 2,
-//! log2 of the block length, then for each run of blocks two numbers: the blocks left out since the
-//! last run and the blocks in it, less one. Answer for children: 8 bytes for each child of each
-//! node. Answer for rolling sums: for each block its weak sum (4) and its strong sum (8).
+//! Sample: format (1 byte, 2), salt (16), basis length (8), then for each sampled block its weak sum
+//! (4) and its strong sum (8). Offer: format (1 byte, 3), salt (16), basis length (8), BLAKE3 of the
+//! basis (32), then 8 bytes for each node of the top span. Ask for the offer: 3. Ask for children:
+//! 1, log2 of the span (1 byte), then for each node its index as a number, less one more than the
+//! index before it. Ask for rolling sums: 2, log2 of the block length, then for each run of blocks
+//! two numbers: the blocks left out since the last run and the blocks in it, less one. Answer for
+//! children: 8 bytes for each child of each node. Answer for rolling sums: for each block its weak
+//! sum (4) and its strong sum (8).
 
 use std::fmt;
 
@@ -66,6 +68,8 @@ impl Offer {
 /// What the source's owner wants to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Ask {
+    /// The offer: both sides are to sum their files.
+    Tree,
     /// The sums of the children of these nodes, in rising order.
     Children { span: u64, nodes: Vec<u64> },
     /// The rolling sums of these blocks, in rising order.
@@ -79,6 +83,7 @@ impl Ask {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         match self {
+            Self::Tree => out.push(TREE),
             Self::Children { span, nodes } => {
                 out.extend([CHILDREN, span.trailing_zeros() as u8]);
                 let mut next = 0;
@@ -108,6 +113,9 @@ impl Ask {
             what: "ask",
             len: encoded.len(),
         };
+        if encoded == [TREE] {
+            return Ok(Self::Tree);
+        }
         let (&[kind, log2], mut rest) = encoded.split_first_chunk().ok_or(error)?;
         let mut number = || -> Option<Result<u64, MessageError>> {
             (!rest.is_empty()).then(|| {
@@ -154,6 +162,12 @@ impl Ask {
     }
 }
 
+/// True if `ask` is the one that has both sides sum their files.
+#[must_use]
+pub fn asks_for_tree(ask: &[u8]) -> bool {
+    ask == [TREE]
+}
+
 /// Exactly `count` sums.
 pub(super) fn short_sums(encoded: &[u8], count: u64) -> Option<&[ShortSum]> {
     let (sums, rest) = encoded.as_chunks();
@@ -185,9 +199,10 @@ impl fmt::Display for MessageError {
 
 impl std::error::Error for MessageError {}
 
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 3;
 const CHILDREN: u8 = 1;
 const BLOCKS: u8 = 2;
+const TREE: u8 = 3;
 
 /// Nodes in one ask; more are asked for in turn.
 pub(super) const MAX_ASK_NODES: usize = 1 << 15;
@@ -198,5 +213,5 @@ pub(super) const MAX_ASK_BLOCKS: usize = 1 << 18;
 /// The longest ask, in bytes.
 pub const MAX_ASK_LEN: usize = 2 + 10 * MAX_ASK_BLOCKS;
 
-/// The longest offer or answer, in bytes.
+/// The longest sample, offer or answer, in bytes.
 pub const MAX_ANSWER_LEN: usize = 8 * 16 * MAX_ASK_NODES;

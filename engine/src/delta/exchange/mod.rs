@@ -1,10 +1,14 @@
-//! The exchange for large files: instead of one flat signature, both sides sum their file once,
-//! compare the two BLAKE3 trees from the top, and talk only about what differs.
+//! The exchange for large files: instead of one flat signature, a look at a sample, and then what
+//! the files call for. If they have parts in common at the same place, both sides sum their file
+//! once, compare the two BLAKE3 trees from the top, and talk only about what differs. If content
+//! has only moved, rolling sums of the basis do without the trees. Strangers go over whole.
 //!
 //! ```text
 //! basis's owner (receiver)              source's owner (sender)
-//! SumTree::of(basis)                    SumTree::of(source)            at the same time
-//! BasisSums::offer          --offer-->  Comparison::start
+//! BasisSums::sample         -sample-->  Comparison::start
+//!                           <---ask---  Step::Ask     for the tree
+//! SumTree of the basis                  Comparison::sum_ahead          at the same time
+//! BasisSums::answer         --offer-->  Comparison::answer
 //!                           <---ask---  Step::Ask     which nodes differ?   once per level
 //! BasisSums::answer         -answer-->  Comparison::answer
 //!                           <---ask---  Step::Ask     rolling sums of what no tree could match
@@ -13,10 +17,11 @@
 //! Patcher
 //! ```
 //!
-//! Offers, asks and answers are opaque bytes that the caller carries, one at a time per file. The
+//! Samples, asks and answers are opaque bytes that the caller carries, one at a time per file. The
 //! ops and the [`DiffSummary`](super::DiffSummary) are those of [`diff`](super::diff), so the
-//! applying side is the same. An unchanged file costs an offer of at most 2.1 KiB, a page written
-//! somewhere costs some hundred bytes and the page in units of 4 KiB, an append costs its tail.
+//! applying side is the same. An unchanged file costs a sample (12 bytes for 4 MiB) and an offer of
+//! at most 2.1 KiB, a page written somewhere costs some hundred bytes and the page in units of
+//! 4 KiB, an append costs its tail.
 //!
 //! Spans, the lengths of tree nodes in bytes, are powers of two: [`top_span`] of the basis in the
 //! offer, then a sixteenth at each level, down to [`FINE_SPAN`]. Sums on the wire are 8 bytes under
@@ -27,13 +32,14 @@ mod compare;
 mod message;
 mod plan;
 mod ranges;
-mod sum_tree;
+mod sample;
+pub(super) mod sum_tree;
 #[cfg(test)]
 mod tests;
 
 pub use basis::{AskError, BasisSums};
 pub use compare::{Comparison, ComparisonError, Step};
-pub use message::{MAX_ANSWER_LEN, MAX_ASK_LEN, MessageError};
+pub use message::{MAX_ANSWER_LEN, MAX_ASK_LEN, MessageError, asks_for_tree};
 pub use plan::Plan;
 pub use sum_tree::SumTree;
 

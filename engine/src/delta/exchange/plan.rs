@@ -8,7 +8,7 @@ use super::super::emit::{DiffSummary, Emitter};
 use super::super::index::IndexedSignature;
 use super::super::ops::Op;
 use super::super::patch::Basis;
-use super::super::search::{has_match, search_gap};
+use super::super::search::{diff, has_match, search_gap, whole};
 use super::ranges::{gaps, total_len};
 
 /// How the source follows from the basis. It holds sums and ranges, no content.
@@ -18,7 +18,8 @@ pub struct Plan {
     equal: Vec<Range<u64>>,
     rolling: Option<IndexedSignature>,
     source_len: u64,
-    sum: blake3::Hash,
+    /// The BLAKE3 of the source, if the trees were compared.
+    sum: Option<blake3::Hash>,
 }
 
 impl Plan {
@@ -26,7 +27,7 @@ impl Plan {
         equal: Vec<Range<u64>>,
         rolling: Option<IndexedSignature>,
         source_len: u64,
-        sum: blake3::Hash,
+        sum: Option<blake3::Hash>,
     ) -> Self {
         Self {
             equal,
@@ -51,13 +52,24 @@ impl Plan {
     /// Reads of `source` what may be new, rolls over it if rolling sums were asked for, and passes
     /// the ops to `sink`.
     ///
-    /// The summary's sum is that of the tree: if the source changed since, applying the ops gives
-    /// another one. Needs a window of about 1 MiB, or four rolling blocks.
+    /// If the trees were compared, the summary's sum is that of the tree: if the source changed
+    /// since, applying the ops gives another one. Otherwise the source is read whole and summed.
+    /// Needs a window of about 1 MiB, or four rolling blocks.
     pub fn emit<F: Basis>(
         &self,
         source: &F,
         sink: &mut dyn FnMut(Op<'_>) -> io::Result<()>,
     ) -> io::Result<DiffSummary> {
+        let Some(sum) = self.sum else {
+            let reader = RangeReader {
+                file: source,
+                range: 0..self.source_len,
+            };
+            return match &self.rolling {
+                Some(index) => diff(reader, index, sink),
+                None => whole(reader, sink),
+            };
+        };
         let rolling = match &self.rolling {
             Some(index) if !self.is_hopeless(source, index)? => Some(index),
             _ => None,
@@ -89,7 +101,7 @@ impl Plan {
         for range in equal {
             emitter.copy(range.start, range.end - range.start)?;
         }
-        emitter.finish(self.sum)
+        emitter.finish(sum)
     }
 
     /// True if short stretches from all over the gaps match nothing.

@@ -26,10 +26,21 @@ impl SumTree {
     ///
     /// Needs a read buffer of 1 MiB per thread beside the result. Fails if the file is shorter.
     pub fn of<F: Basis + Sync + ?Sized>(file: &F, len: u64, threads: usize) -> io::Result<Self> {
-        let leaf_len = leaf_len_for(len);
+        let read = |bytes: &mut [u8], offset| file.read_exact_at(bytes, offset);
+        Self::of_pieces(&read, len, leaf_len_for(len), threads)
+    }
+
+    /// As [`SumTree::of`], in leaves of `leaf_len`, over what `read` puts into buffers: each byte
+    /// is asked for once, except in a file of one leaf.
+    pub(in super::super) fn of_pieces(
+        read: &(impl Fn(&mut [u8], u64) -> io::Result<()> + Sync),
+        len: u64,
+        leaf_len: u64,
+        threads: usize,
+    ) -> io::Result<Self> {
         let leaf_count = usize::try_from(len.div_ceil(leaf_len)).unwrap_or(usize::MAX);
         let mut leaves = vec![[0; 32]; leaf_count];
-        sum_leaves(file, len, leaf_len, &mut leaves, threads)?;
+        sum_leaves(read, len, leaf_len, &mut leaves, threads)?;
         let mut levels = vec![leaves];
         while let Some(below) = levels.last().filter(|level| level.len() > 2) {
             let level = below.chunks(2).filter_map(merge).collect();
@@ -38,7 +49,7 @@ impl SumTree {
         let sum = match levels.last().map(Vec::as_slice) {
             Some([left, right]) => hazmat::merge_subtrees_root(left, right, Mode::Hash),
             // A file of one leaf is no subtree but a root, whose sum is made of its bytes.
-            _ => sum_range(file, 0, len, blake3::Hasher::new())?.finalize(),
+            _ => sum_range(read, 0, len, blake3::Hasher::new())?.finalize(),
         };
         Ok(Self {
             len,
@@ -60,8 +71,13 @@ impl SumTree {
         self.sum
     }
 
-    pub(super) fn leaf_len(&self) -> u64 {
+    pub(in super::super) fn leaf_len(&self) -> u64 {
         self.leaf_len
+    }
+
+    /// The values of the leaves, in order.
+    pub(in super::super) fn leaves(&self) -> &[ChainingValue] {
+        self.levels.first().map_or(&[], Vec::as_slice)
     }
 
     /// The value of node number `index` of those that span `span` bytes each, which may be short at
@@ -79,7 +95,8 @@ impl SumTree {
             if len == 0 {
                 return Ok(None);
             }
-            return range_value(file, start, len).map(Some);
+            let read = |bytes: &mut [u8], offset| file.read_exact_at(bytes, offset);
+            return range_value(&read, start, len).map(Some);
         }
         let level = (span / self.leaf_len).ilog2() as usize;
         let index = usize::try_from(index).unwrap_or(usize::MAX);
@@ -91,7 +108,7 @@ impl SumTree {
     }
 }
 
-pub(super) fn leaf_len_for(len: u64) -> u64 {
+pub(in super::super) fn leaf_len_for(len: u64) -> u64 {
     if len <= 1 << 20 {
         1 << 12
     } else {
@@ -108,8 +125,8 @@ fn merge(pair: &[ChainingValue]) -> Option<ChainingValue> {
 }
 
 /// Fills in the leaf values, piece by piece; each thread takes the next piece when it is done.
-fn sum_leaves<F: Basis + Sync + ?Sized>(
-    file: &F,
+fn sum_leaves(
+    read: &(impl Fn(&mut [u8], u64) -> io::Result<()> + Sync),
     len: u64,
     leaf_len: u64,
     leaves: &mut [ChainingValue],
@@ -121,12 +138,12 @@ fn sum_leaves<F: Basis + Sync + ?Sized>(
     let pieces = leaves.chunks_mut(per_piece).zip(0_u64..);
     in_threads(pieces, piece_count, threads, |(piece, number), buffer| {
         let start = number * leaves_per_piece * leaf_len;
-        sum_piece(file, start, len, leaf_len, piece, buffer)
+        sum_piece(read, start, len, leaf_len, piece, buffer)
     })
 }
 
-fn sum_piece<F: Basis + ?Sized>(
-    file: &F,
+fn sum_piece(
+    read: &impl Fn(&mut [u8], u64) -> io::Result<()>,
     start: u64,
     len: u64,
     leaf_len: u64,
@@ -136,13 +153,13 @@ fn sum_piece<F: Basis + ?Sized>(
     if leaf_len > PIECE_LEN {
         for (leaf, index) in leaves.iter_mut().zip(0..) {
             let leaf_start = start + index * leaf_len;
-            *leaf = range_value(file, leaf_start, leaf_len.min(len - leaf_start))?;
+            *leaf = range_value(read, leaf_start, leaf_len.min(len - leaf_start))?;
         }
         return Ok(());
     }
     let piece_len = (leaves.len() as u64 * leaf_len).min(len - start);
     buffer.resize(usize::try_from(piece_len).unwrap_or(0), 0);
-    file.read_exact_at(buffer, start)?;
+    read(buffer, start)?;
     let leaf_bytes = usize::try_from(leaf_len).unwrap_or(usize::MAX);
     for ((leaf, bytes), index) in leaves.iter_mut().zip(buffer.chunks(leaf_bytes)).zip(0..) {
         *leaf = super::super::tree::block_value(start + index * leaf_len, bytes);
@@ -151,18 +168,18 @@ fn sum_piece<F: Basis + ?Sized>(
 }
 
 /// The value of the subtree over the `len` bytes (not 0) from `start` on, a multiple of its span.
-pub(super) fn range_value<F: Basis + ?Sized>(
-    file: &F,
+pub(in super::super) fn range_value(
+    read: &impl Fn(&mut [u8], u64) -> io::Result<()>,
     start: u64,
     len: u64,
 ) -> io::Result<ChainingValue> {
     let mut hasher = blake3::Hasher::new();
     hasher.set_input_offset(start);
-    Ok(sum_range(file, start, len, hasher)?.finalize_non_root())
+    Ok(sum_range(read, start, len, hasher)?.finalize_non_root())
 }
 
-fn sum_range<F: Basis + ?Sized>(
-    file: &F,
+fn sum_range(
+    read: &impl Fn(&mut [u8], u64) -> io::Result<()>,
     start: u64,
     len: u64,
     mut hasher: blake3::Hasher,
@@ -174,14 +191,14 @@ fn sum_range<F: Basis + ?Sized>(
             .unwrap_or(usize::MAX)
             .min(buffer.len());
         let bytes = buffer.get_mut(..step).unwrap_or_default();
-        file.read_exact_at(bytes, start + done)?;
+        read(bytes, start + done)?;
         hasher.update(bytes);
         done += step as u64;
     }
     Ok(hasher)
 }
 
-const MAX_LEAVES: u64 = 1 << 19;
+pub(in super::super) const MAX_LEAVES: u64 = 1 << 19;
 
 /// Bytes read at once.
 const PIECE_LEN: u64 = 1 << 20;

@@ -5,17 +5,17 @@ use std::fs::File;
 
 use rustix::fs::{AtFlags, unlinkat};
 
+use super::deltas::{Making, MaybeBasis};
 use super::dirs::{DirState, Phase, Wanted};
 use super::verdicts::not_awaited;
 use super::{Receiver, ends_push};
 use crate::apply::{FileSink, create_file};
 use crate::commit::{Intent, Staged};
-use crate::delta::{Basis, OpDecoder, PatchError, Patcher};
+use crate::delta::{OpDecoder, PatchError, Patcher};
 use crate::entry::{Body, Entry, Sum, Time};
 use crate::error::Error;
 use crate::fs::set_fd_attrs;
 use crate::path::RelPath;
-use crate::source::open_file;
 use crate::wire::{DirIndex, PackedFile, ToSender, parse_pack};
 
 /// A large file on its way.
@@ -31,11 +31,13 @@ pub(super) struct Incoming {
 
 enum FileState {
     Writing {
-        patcher: Box<Patcher<MaybeBasis, FileSink>>,
+        making: Making,
         place: Place,
     },
     /// It cannot become right any more; its ops are dropped. With `retry`, the whole is asked for.
-    Spoiled { retry: bool },
+    Spoiled {
+        retry: bool,
+    },
 }
 
 /// Where a file is being made.
@@ -44,18 +46,6 @@ enum Place {
     Alone(Staged),
     /// In a staged directory, under its own name already.
     InNewDir,
-}
-
-/// The basis of a delta; without one no copy can succeed.
-struct MaybeBasis(Option<File>);
-
-impl Basis for MaybeBasis {
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
-        match &self.0 {
-            Some(file) => Basis::read_exact_at(file, buffer, offset),
-            None => Err(std::io::ErrorKind::UnexpectedEof.into()),
-        }
-    }
 }
 
 impl Receiver {
@@ -118,11 +108,6 @@ impl Receiver {
                     .wanted
                     .remove(&number)
                     .ok_or_else(|| not_awaited(dir))?;
-                if wanted.delta
-                    && let Some(signer) = &self.signer
-                {
-                    signer.used(dir, number);
-                }
                 let staged = match self.commit()?.stage_for(&state.path) {
                     Err(e) if ends_push(&e) => return Err(e),
                     Err(e) => {
@@ -227,34 +212,34 @@ impl Receiver {
         let mut state = self.dirs.remove(&dir).ok_or_else(|| not_awaited(dir))?;
         let announced = file_entry(&state, dir, entry)?.clone();
         let delta = state.wanted.get(&entry).is_some_and(|wanted| wanted.delta);
-        let opened = self.open_sink(dir, &mut state, entry, &announced)?;
-        let file_state = match opened {
-            None => FileState::Spoiled { retry: false },
-            Some((sink, place, wanted)) => {
-                let basis = wanted.as_ref().filter(|wanted| wanted.delta).and_then(|_| {
-                    let dir = self.root.as_ref()?.open_dir(&state.path).ok()?;
-                    open_file(&dir, &announced.name).ok()
-                });
-                let basis_len = basis
-                    .as_ref()
-                    .and_then(|file| file.metadata().ok())
-                    .map_or(0, |m| m.len());
-                if let Some(wanted) = wanted {
-                    state.wanted.insert(
-                        entry,
-                        Wanted {
-                            delta: false,
-                            ..wanted
-                        },
-                    );
-                }
-                let patcher = Patcher::new(MaybeBasis(basis), basis_len, sink, len);
-                FileState::Writing {
-                    patcher: Box::new(patcher),
-                    place,
+        if delta && let Some(bases) = &self.bases {
+            bases.used((dir, entry));
+        }
+        let file_state = if let Some((making, staged)) = self.take_copy(&mut state, entry, len)? {
+            let place = Place::Alone(staged);
+            FileState::Writing { making, place }
+        } else {
+            let basis = delta.then(|| self.open_basis(&state, &announced)).flatten();
+            match self.open_sink(dir, &mut state, entry, &announced)? {
+                None => FileState::Spoiled { retry: false },
+                Some((sink, place, wanted)) => {
+                    if let Some(wanted) = wanted {
+                        state.wanted.insert(entry, wanted);
+                    }
+                    let basis_len = basis
+                        .as_ref()
+                        .and_then(|file| file.metadata().ok())
+                        .map_or(0, |metadata| metadata.len());
+                    let patcher = Patcher::new(MaybeBasis(basis), basis_len, sink, len);
+                    let making = Making::Streamed(Box::new(patcher));
+                    FileState::Writing { making, place }
                 }
             }
         };
+        // If it has to be sent again, it will be sent whole.
+        if let Some(wanted) = state.wanted.get_mut(&entry) {
+            wanted.delta = false;
+        }
         self.dirs.insert(dir, state);
         let decoder = OpDecoder::default();
         self.incoming = Some(Incoming {
@@ -274,14 +259,14 @@ impl Receiver {
             .incoming
             .as_mut()
             .ok_or_else(|| Error::peer("ops without a file"))?;
-        let FileState::Writing { patcher, .. } = &mut incoming.state else {
+        let FileState::Writing { making, .. } = &mut incoming.state else {
             return Ok(());
         };
         let failure = loop {
             match incoming.decoder.next(&mut payload).map_err(Error::peer)? {
                 None => return Ok(()),
                 Some(op) => {
-                    if let Err(failure) = patcher.apply(op) {
+                    if let Err(failure) = making.apply(op) {
                         break failure;
                     }
                 }
@@ -371,8 +356,8 @@ impl Receiver {
         } = incoming;
         let entry = file_entry(state, dir, number)?.clone();
         let path = state.path.join(&entry.name);
-        let (patcher, place) = match file_state {
-            FileState::Writing { patcher, place } => (patcher, place),
+        let (making, place) = match file_state {
+            FileState::Writing { making, place } => (making, place),
             FileState::Spoiled { retry } => {
                 if !retry {
                     state.wanted.remove(&number);
@@ -385,13 +370,10 @@ impl Receiver {
             discard(state, &entry, &place);
             return Ok(true);
         };
-        match patcher.finish() {
-            Ok((made, sink)) if *made.sum.as_bytes() == sum => {
+        match making.finish() {
+            Ok((made, file)) if *made.sum.as_bytes() == sum => {
                 let wanted = state.wanted.remove(&number);
-                match sink.finish() {
-                    Ok(file) => self.complete(state, &entry, file, mtime, &place, wanted)?,
-                    Err(e) => self.failed(state, &entry, &place, &path, &e)?,
-                }
+                self.complete(state, &entry, file, mtime, &place, wanted)?;
                 Ok(true)
             }
             Err(PatchError::Output(e)) => {
@@ -409,13 +391,14 @@ impl Receiver {
     /// The sender cannot read this file: whatever the target has stays.
     pub(super) fn file_skipped(&mut self, dir: DirIndex, entry: u32) -> Result<(), Error> {
         let mut state = self.dirs.remove(&dir).ok_or_else(|| not_awaited(dir))?;
-        if state
-            .wanted
-            .remove(&entry)
-            .is_some_and(|wanted| wanted.delta)
-            && let Some(signer) = &self.signer
+        let wanted = state.wanted.remove(&entry);
+        if wanted.as_ref().is_some_and(|wanted| wanted.delta)
+            && let Some(bases) = &self.bases
         {
-            signer.used(dir, entry);
+            bases.used((dir, entry));
+        }
+        if let Some(copy) = wanted.and_then(|wanted| wanted.copy) {
+            copy.discard();
         }
         self.keep_if_awaited(dir, state);
         Ok(())

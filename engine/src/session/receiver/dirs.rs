@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 
 use super::Receiver;
+use super::deltas::PreparedCopy;
 use crate::commit::Staged;
 use crate::digest::{DirDigest, IdView};
 use crate::entry::{Body, Entry};
@@ -40,8 +41,10 @@ pub(super) struct Wanted {
     pub(super) local: Option<Listed>,
     /// A non-empty directory is in the way, which goes with the deletions.
     pub(super) in_the_way: bool,
-    /// The sender has been sent a signature.
+    /// The sender is told about the basis, and has not begun to send.
     pub(super) delta: bool,
+    /// The basis has been, or is being, copied to be patched.
+    pub(super) copy: Option<PreparedCopy>,
 }
 
 /// How far a directory is.

@@ -2,6 +2,7 @@
 //! incoming frames; answers are flushed before it waits for more.
 
 mod content;
+mod deltas;
 mod dirs;
 mod finish;
 mod new_dirs;
@@ -10,8 +11,8 @@ mod verdicts;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use super::bases::Bases;
 use super::outbox::Outbox;
-use super::signer::Signer;
 use super::{Duplex, ping_ms};
 use crate::commit::{Commit, Staged};
 use crate::compare::Judge;
@@ -26,8 +27,8 @@ use crate::options::Options;
 use crate::path::{RelPath, Shown, check_name};
 use crate::target::{ServePolicy, open_target, probe_times, root_listed};
 use crate::wire::{
-    DirIndex, FrameKind, FrameReader, FrameWriter, Hello, HelloReply, PREAMBLE_LEN, ToReceiver,
-    ToSender, check_preamble, decode, preamble,
+    DirIndex, ExchangePiece, FrameKind, FrameReader, FrameWriter, Hello, HelloReply, PREAMBLE_LEN,
+    ToReceiver, ToSender, check_preamble, decode, preamble,
 };
 
 use content::Incoming;
@@ -91,7 +92,7 @@ fn run(reader: &mut FrameReader, outbox: &Outbox, policy: &ServePolicy) -> Resul
             }
             FrameKind::Pack => receiver.pack(frame.payload)?,
             FrameKind::Data => receiver.data(frame.payload)?,
-            FrameKind::Signature => return Err(Error::peer("a signature from the sender")),
+            FrameKind::Exchange => receiver.asked(&ExchangePiece::parse(frame.payload)?)?,
         }
     }
 }
@@ -132,7 +133,7 @@ struct Receiver {
     root: Option<Arc<Root>>,
     created_root: bool,
     commit: Option<Commit>,
-    signer: Option<Signer>,
+    bases: Option<Bases>,
 
     /// The directories from the root down to the one announced last.
     ancestors: Vec<(DirIndex, RelPath)>,
@@ -207,9 +208,9 @@ impl Receiver {
         Ok(Receiver {
             outbox: outbox.clone(),
             fields: Fields::new(&options, privileged, settable_ids, time_store, digest_key),
-            signer: root
+            bases: root
                 .as_ref()
-                .map(|root| Signer::start(Arc::clone(root), outbox.clone())),
+                .map(|root| Bases::start(Arc::clone(root), outbox.clone())),
             options,
             filter,
             ids: IdMap::default(),

@@ -148,6 +148,7 @@ impl Receiver {
                 local: None,
                 in_the_way: false,
                 delta: false,
+                copy: None,
             };
             state.wanted.insert(number, wanted);
         }

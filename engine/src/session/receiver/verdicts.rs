@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::content::file_entry;
 use super::dirs::{DirState, Phase, Wanted};
 use super::{InTheWay, PendingLink, Receiver, Replacement, ends_push};
 use crate::apply::create_node;
@@ -14,7 +15,7 @@ use crate::fs::{Attrs, Listed};
 use crate::observer::{Action, Differences, Kind};
 use crate::path::RelPath;
 use crate::session::MESSAGE_LEN;
-use crate::session::signer::Job;
+use crate::session::bases::Job;
 use crate::source::stat_name;
 use crate::wire::{DirIndex, ToSender, Verdict, Want};
 
@@ -132,10 +133,14 @@ impl Receiver {
             }
         }
         for Verdict { entry, .. } in wants {
-            let name = state.entries.get(entry as usize).map(|e| e.name.as_slice());
-            let path = state.path.join(name.unwrap_or_default());
-            if let Some(signer) = &self.signer {
-                signer.sign(Job { dir, entry, path })?;
+            let wanted = file_entry(&state, dir, entry)?;
+            let job = Job {
+                file: (dir, entry),
+                path: state.path.join(&wanted.name),
+                result_len: wanted.len(),
+            };
+            if let Some(bases) = &self.bases {
+                bases.describe(job)?;
             }
         }
         if !state.wanted.is_empty() {
@@ -376,6 +381,7 @@ impl Receiver {
                         local,
                         in_the_way,
                         delta,
+                        copy: None,
                     },
                 );
                 Ok(if delta { Want::Delta } else { Want::Whole })

@@ -8,8 +8,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
+use super::deltas::Means;
 use super::{HeldDir, Sender};
-use crate::delta::{DiffSummary, IndexedSignature, Op, OpEncoder, Signature, diff, whole};
+use crate::delta::{DiffSummary, Op, OpEncoder, diff, whole};
 use crate::entry::{Entry, Time};
 use crate::error::Error;
 use crate::observer::{Progress, Warning};
@@ -33,12 +34,6 @@ const RESULT_LEN: u64 = 8 << 20;
 
 /// How often a file that keeps changing is read before it is given up.
 const READ_ATTEMPTS: usize = 2;
-
-/// Blocks that a signature may claim: a terabyte in its largest blocks.
-const SIGNATURE_BLOCKS_MAX: u64 = 1 << 22;
-
-/// Bytes of unused signatures that a receiver may have sent.
-const SIGNATURE_BYTES_MAX: usize = 256 << 20;
 
 /// A file whose content the receiver needs.
 #[derive(Clone)]
@@ -110,24 +105,9 @@ impl FileSource {
     }
 }
 
-/// A file whose signature is on its way.
-pub(super) struct DeltaTask {
-    file: FileSource,
-    encoded: Vec<u8>,
-}
-
-impl DeltaTask {
-    pub(super) fn new(file: FileSource) -> Self {
-        DeltaTask {
-            file,
-            encoded: Vec::new(),
-        }
-    }
-}
-
 /// Keeps the directory of the last file open: files come directory by directory.
 #[derive(Default)]
-struct DirCache(Option<(DirIndex, usize, OwnedFd)>);
+pub(super) struct DirCache(Option<(DirIndex, usize, OwnedFd)>);
 
 impl DirCache {
     fn open(&mut self, file: &FileSource) -> io::Result<File> {
@@ -143,6 +123,13 @@ impl DirCache {
         }
         let (_, _, fd) = self.0.as_ref().ok_or(io::ErrorKind::NotFound)?;
         open_file(fd, layer.on_disk(file.name()))
+    }
+
+    /// Opens a regular file, and tells what it was then.
+    pub(super) fn open_known(&mut self, file: &FileSource) -> io::Result<(File, Metadata)> {
+        let source = self.open(file)?;
+        let before = metadata(&source)?;
+        Ok((source, before))
     }
 }
 
@@ -161,28 +148,6 @@ impl From<Error> for NotSent {
 }
 
 impl Sender<'_> {
-    /// A piece of a signature.
-    pub(super) fn signature(
-        &mut self,
-        dir: DirIndex,
-        entry: u32,
-        last: bool,
-        bytes: &[u8],
-    ) -> Result<(), Error> {
-        let key = (dir, entry);
-        let task = self.deltas.get_mut(&key);
-        let task = task.ok_or_else(|| Error::peer("a signature that was not announced"))?;
-        task.encoded.extend_from_slice(bytes);
-        self.signature_bytes += bytes.len();
-        if self.signature_bytes > SIGNATURE_BYTES_MAX && self.deltas_ready.len() > 1 {
-            return Err(Error::peer("more signatures than can be used"));
-        }
-        if last && let Some(task) = self.deltas.remove(&key) {
-            self.deltas_ready.push_back(task);
-        }
-        Ok(())
-    }
-
     /// Sends the files asked for that lie in one directory.
     pub(super) fn send_asked(&mut self) -> Result<(), Error> {
         let Some(dir) = self.files.front().map(FileSource::dir) else {
@@ -208,7 +173,7 @@ impl Sender<'_> {
                 .is_some_and(|entry| entry.len() > PACKED_LEN_MAX)
             {
                 if let Some(file) = files.next() {
-                    self.send_large(&mut cache, &file, None)?;
+                    self.send_large(&mut cache, &file, &Means::Whole)?;
                 }
                 continue;
             }
@@ -243,7 +208,7 @@ impl Sender<'_> {
                 match warning {
                     Some(warning) => self.skip(&file, &warning)?,
                     None => {
-                        self.send_large(&mut cache, &file, None)?;
+                        self.send_large(&mut cache, &file, &Means::Whole)?;
                     }
                 }
             }
@@ -251,33 +216,21 @@ impl Sender<'_> {
         Ok(())
     }
 
-    /// Sends a file as a delta against the receiver's signature.
-    pub(super) fn send_delta(&mut self, task: DeltaTask) -> Result<(), Error> {
-        let DeltaTask { file, encoded } = task;
-        self.signature_bytes -= encoded.len();
-        let mut signature = None;
-        if !encoded.is_empty() {
-            let decoded = Signature::decode(&encoded, SIGNATURE_BLOCKS_MAX).map_err(Error::peer)?;
-            signature = Some(decoded.index());
-        }
-        drop(encoded);
-        self.delta_sources
-            .insert((file.dir(), file.number), file.clone());
-        if !self.send_large(&mut DirCache::default(), &file, signature.as_ref())? {
-            self.delta_sources.remove(&(file.dir(), file.number));
-        }
-        Ok(())
-    }
-
     /// Sends one file as ops; `false` if it could not be read.
-    fn send_large(
+    pub(super) fn send_large(
         &mut self,
         cache: &mut DirCache,
         file: &FileSource,
-        signature: Option<&IndexedSignature>,
+        means: &Means,
     ) -> Result<bool, Error> {
         for attempt in 1..=READ_ATTEMPTS {
-            match self.send_ops(cache, file, signature) {
+            // A plan is for the state of the file in which it was compared.
+            let means = if attempt > 1 && matches!(means, Means::Plan(..)) {
+                &Means::Whole
+            } else {
+                means
+            };
+            match self.send_ops(cache, file, means) {
                 Ok(true) => return Ok(true),
                 Ok(false) if attempt < READ_ATTEMPTS => {}
                 Ok(false) => self.skip(file, &changed(file))?,
@@ -296,20 +249,25 @@ impl Sender<'_> {
         &mut self,
         cache: &mut DirCache,
         file: &FileSource,
-        signature: Option<&IndexedSignature>,
+        means: &Means,
     ) -> Result<bool, NotSent> {
         let not_read = |e: &io::Error| NotSent::Source(unreadable("read", &file.shown(), e));
-        let source = cache.open(file).map_err(|e| not_read(&e))?;
-        let before = metadata(&source).map_err(|e| not_read(&e))?;
+        let opened;
+        let (source, before) = if let Means::Plan(_, compared) = means {
+            (compared.comparison.file(), &compared.before)
+        } else {
+            opened = cache.open_known(file).map_err(|e| not_read(&e))?;
+            (&opened.0, &opened.1)
+        };
         let len = before.len();
         let begin = ToReceiver::FileBegin {
             dir: file.dir(),
             entry: file.number,
             len,
-            mtime: file.changed_time(&before),
+            mtime: file.changed_time(before),
         };
         self.say(&begin)?;
-        let summary = match self.stream_ops(file, &source, len, signature) {
+        let summary = match self.stream_ops(file, source, len, means) {
             Ok(summary) => summary,
             Err(not_sent) => {
                 if matches!(not_sent, NotSent::Source(_)) {
@@ -319,7 +277,7 @@ impl Sender<'_> {
             }
         };
         let steady = summary.source_len == len
-            && (stood_still(&before, &source) || same_again(&source, len, &summary));
+            && (stood_still(before, source) || same_again(source, len, &summary));
         let sum = steady.then(|| *summary.sum.as_bytes());
         self.say(&ToReceiver::FileEnd { sum })?;
         if steady {
@@ -336,7 +294,7 @@ impl Sender<'_> {
         file: &FileSource,
         source: &File,
         len: u64,
-        signature: Option<&IndexedSignature>,
+        means: &Means,
     ) -> Result<DiffSummary, NotSent> {
         let outbox = self.outbox.clone();
         let mut encoder = OpEncoder::default();
@@ -366,10 +324,10 @@ impl Sender<'_> {
                 io::Error::other("link")
             })
         };
-        let reader = source.take(len);
-        let result = match signature {
-            Some(signature) => diff(reader, signature, &mut sink),
-            None => whole(reader, &mut sink),
+        let result = match means {
+            Means::Whole => whole(source.take(len), &mut sink),
+            Means::Signature(index) => diff(source.take(len), index, &mut sink),
+            Means::Plan(plan, _) => plan.emit(source, &mut sink),
         };
         if let Some(e) = link_error {
             return Err(NotSent::Link(e));

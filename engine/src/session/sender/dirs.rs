@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::content::{DeltaTask, FileSource};
+use super::content::FileSource;
+use super::deltas::DeltaTask;
 use super::{HeldDir, Sender};
 use crate::digest::{EntryPrint, IdView};
 use crate::entry::Entry;

@@ -3,6 +3,7 @@
 //! writes to the link.
 
 mod content;
+mod deltas;
 mod dirs;
 mod links;
 mod report;
@@ -28,12 +29,12 @@ use crate::path::{RelPath, Shown};
 use crate::scan::{ScannedDir, Scanner};
 use crate::source::Source;
 use crate::wire::{
-    DirIndex, FrameKind, FrameReader, FrameWriter, Hello, HelloReply, PREAMBLE_LEN,
-    SIGNATURE_HEADER_LEN, SignatureChunk, ToReceiver, ToSender, Want, check_preamble, decode,
-    preamble,
+    DirIndex, EXCHANGE_HEADER_LEN, ExchangePiece, FrameKind, FrameReader, FrameWriter, Hello,
+    HelloReply, PREAMBLE_LEN, ToReceiver, ToSender, Want, check_preamble, decode, preamble,
 };
 
-use content::{DeltaTask, FileSource};
+use content::FileSource;
+use deltas::DeltaTask;
 use dirs::PendingDir;
 use links::LinkGroups;
 
@@ -41,7 +42,7 @@ use links::LinkGroups;
 const REASON_MS: u64 = 2_000;
 
 /// Bytes of the receiver's answers that may wait to be handled. An honest one is far below: what
-/// it may answer is bounded by the window, and by its own limit on signatures.
+/// it may answer is bounded by the window, and by its own limit on described bases.
 const QUEUED_BYTES_MAX: u64 = 512 << 20;
 
 /// Runs the sender half of one push: makes `destination` on the peer equal to `sources`.
@@ -120,7 +121,8 @@ pub fn push(
         deltas: HashMap::new(),
         deltas_ready: VecDeque::new(),
         delta_sources: HashMap::new(),
-        signature_bytes: 0,
+        received_bytes: 0,
+        open_exchanges: 0,
         handled_bytes,
         scanning: true,
         deletable: true,
@@ -217,7 +219,8 @@ enum Event {
     ScanDone,
     /// With the length that it had on the wire.
     Message(ToSender, u64),
-    Signature {
+    /// A piece of what the receiver says about a basis.
+    Exchange {
         dir: DirIndex,
         entry: u32,
         last: bool,
@@ -248,14 +251,14 @@ fn start_reading(
         let len = frame.payload.len() as u64;
         let event = match frame.kind {
             FrameKind::Message => Event::Message(decode(frame.payload)?, len),
-            FrameKind::Signature => {
-                let SignatureChunk {
+            FrameKind::Exchange => {
+                let ExchangePiece {
                     dir,
                     entry,
                     last,
                     bytes,
-                } = SignatureChunk::parse(frame.payload)?;
-                Event::Signature {
+                } = ExchangePiece::parse(frame.payload)?;
+                Event::Exchange {
                     dir,
                     entry,
                     last,
@@ -346,12 +349,15 @@ struct Sender<'a> {
     links: LinkGroups,
     /// Files to be sent whole.
     files: VecDeque<FileSource>,
-    /// Files whose signature is awaited, with what has come of it.
+    /// Files about whose basis something is awaited, with what has come of it.
     deltas: HashMap<(DirIndex, u32), DeltaTask>,
     deltas_ready: VecDeque<DeltaTask>,
     /// Files sent as deltas and not settled: the receiver may ask for the whole.
     delta_sources: HashMap<(DirIndex, u32), FileSource>,
-    signature_bytes: usize,
+    /// Bytes about bases that wait to be used.
+    received_bytes: usize,
+    /// Comparisons that have asked something, each with an open file.
+    open_exchanges: usize,
     /// Of the receiver's frames; shared with the reading thread.
     handled_bytes: Arc<AtomicU64>,
     scanning: bool,
@@ -421,15 +427,20 @@ impl Sender<'_> {
                         return Ok(());
                     }
                 }
-                Some(Event::Signature {
+                Some(Event::Exchange {
                     dir,
                     entry,
                     last,
                     bytes,
                 }) => {
-                    let len = SIGNATURE_HEADER_LEN + bytes.len() as u64;
+                    let len = EXCHANGE_HEADER_LEN + bytes.len() as u64;
                     self.handled_bytes.fetch_add(len, Ordering::Relaxed);
-                    self.signature(dir, entry, last, &bytes)?;
+                    self.told(&ExchangePiece {
+                        dir,
+                        entry,
+                        last,
+                        bytes: &bytes,
+                    })?;
                 }
                 Some(Event::LinkEnd(e)) => return Err(e),
             }
@@ -446,7 +457,7 @@ impl Sender<'_> {
             return self.push_dir(&held);
         }
         if let Some(task) = self.deltas_ready.pop_front() {
-            return self.send_delta(task);
+            return self.go_on(task);
         }
         self.send_asked()
     }
@@ -485,6 +496,7 @@ impl Sender<'_> {
                 let again = self.delta_sources.remove(&(dir, entry));
                 let file = again
                     .ok_or_else(|| Error::peer("a file asked for again that was not a delta"))?;
+                self.summary.resent_files += 1;
                 self.files.push_back(file);
             }
             ToSender::Settled { dir, entry } => {

@@ -1,0 +1,282 @@
+//! The bases of deltas: described to the sender and summed beside the receiver's main thread, so
+//! that it goes on comparing and applying meanwhile.
+//!
+//! A short basis is told by its signature. A long one is told by a sample, and then answers what
+//! the sender asks. If the sender wants its tree, much of it is likely to stay: then the staged
+//! copy is made in the same reading.
+
+use std::collections::{HashMap, VecDeque};
+use std::fs::File;
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::outbox::Outbox;
+use crate::delta::exchange::{AskError, BasisSums, MAX_ASK_LEN};
+use crate::delta::{BlockLen, Signature, StagedCopy};
+use crate::error::{Error, ErrorKind};
+use crate::fs::Root;
+use crate::path::RelPath;
+use crate::source::open_file;
+use crate::wire::{DirIndex, EXCHANGES_MAX, ToSender};
+
+/// Bases from this length on are compared by exchange: below, a signature costs no more.
+const EXCHANGE_LEN_MIN: u64 = 1 << 20;
+
+/// Bytes of asks that may wait. Honest ones are far below: one for each open basis.
+const QUEUED_BYTES_MAX: usize = 64 << 20;
+
+/// Threads that sum one file: more would only wait for the memory.
+const THREADS_MAX: usize = 4;
+
+/// The number of a file: its directory and its position there.
+pub(super) type FileKey = (DirIndex, u32);
+
+/// A basis to be described.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) file: FileKey,
+    pub(super) path: RelPath,
+    /// The length that the file is to have.
+    pub(super) result_len: u64,
+}
+
+/// Where the staged copy of a basis is left for the main thread.
+#[derive(Clone, Debug, Default)]
+pub(super) struct CopySlot(Arc<Mutex<Option<StagedCopy>>>);
+
+impl CopySlot {
+    /// The copy, if it has been made.
+    pub(super) fn take(&self) -> Option<StagedCopy> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn put(&self, copy: StagedCopy) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(copy);
+    }
+}
+
+/// An empty file to be made a copy of a basis.
+#[derive(Debug)]
+pub(super) struct CopyOrder {
+    pub(super) file: File,
+    pub(super) sparse: bool,
+    pub(super) slot: CopySlot,
+}
+
+enum Event {
+    Describe(Job),
+    Ask {
+        file: FileKey,
+        last: bool,
+        bytes: Vec<u8>,
+        copy: Option<CopyOrder>,
+    },
+    /// The sender asks no more about this basis.
+    Used(FileKey),
+}
+
+/// The describing thread. It ends when this is dropped and its jobs are done.
+pub(super) struct Bases {
+    events: Sender<Event>,
+    queued_bytes: Arc<AtomicUsize>,
+}
+
+impl Bases {
+    pub(super) fn start(root: Arc<Root>, outbox: Outbox) -> Self {
+        let (events, queue) = channel();
+        let queued_bytes = Arc::new(AtomicUsize::new(0));
+        let mut describer = Describer {
+            root,
+            outbox,
+            queued_bytes: Arc::clone(&queued_bytes),
+            waiting: VecDeque::new(),
+            open: HashMap::new(),
+        };
+        std::thread::spawn(move || describer.run(&queue));
+        Bases {
+            events,
+            queued_bytes,
+        }
+    }
+
+    /// Queues a basis. Its verdict must have been put into the outbox before.
+    pub(super) fn describe(&self, job: Job) -> Result<(), Error> {
+        self.send(Event::Describe(job))
+    }
+
+    /// Passes on a piece of what the sender asks; `copy` if this is the time to stage a copy.
+    pub(super) fn ask(
+        &self,
+        file: FileKey,
+        last: bool,
+        bytes: &[u8],
+        copy: Option<CopyOrder>,
+    ) -> Result<(), Error> {
+        let before = self.queued_bytes.fetch_add(bytes.len(), Ordering::Relaxed);
+        if before + bytes.len() > QUEUED_BYTES_MAX {
+            return Err(Error::peer("more asked at once than can be held"));
+        }
+        let bytes = bytes.to_vec();
+        self.send(Event::Ask {
+            file,
+            last,
+            bytes,
+            copy,
+        })
+    }
+
+    /// The sender has all it needs of this basis, or wants none of it.
+    pub(super) fn used(&self, file: FileKey) {
+        // If the thread is gone, so is what it held.
+        let _ = self.events.send(Event::Used(file));
+    }
+
+    fn send(&self, event: Event) -> Result<(), Error> {
+        let sent = self.events.send(event);
+        sent.map_err(|_| Error::stream(&io::ErrorKind::BrokenPipe.into()))
+    }
+}
+
+/// A basis that the sender has heard of.
+struct Open {
+    /// `None` if the sender has its signature, or it cannot be read: there is nothing to ask.
+    sums: Option<BasisSums<File>>,
+    result_len: u64,
+    /// What has come of the present ask.
+    ask: Vec<u8>,
+}
+
+struct Describer {
+    root: Arc<Root>,
+    outbox: Outbox,
+    queued_bytes: Arc<AtomicUsize>,
+    waiting: VecDeque<Job>,
+    open: HashMap<FileKey, Open>,
+}
+
+impl Describer {
+    fn run(&mut self, queue: &Receiver<Event>) {
+        for event in queue {
+            let handled = match event {
+                Event::Describe(job) => {
+                    self.waiting.push_back(job);
+                    Ok(())
+                }
+                Event::Ask {
+                    file,
+                    last,
+                    bytes,
+                    copy,
+                } => {
+                    self.queued_bytes.fetch_sub(bytes.len(), Ordering::Relaxed);
+                    self.asked(file, last, &bytes, copy)
+                }
+                Event::Used(file) => {
+                    self.open.remove(&file);
+                    Ok(())
+                }
+            };
+            if handled.and_then(|()| self.describe_waiting()).is_err() {
+                // The link is broken, as the main thread will see.
+                return;
+            }
+        }
+    }
+
+    fn describe_waiting(&mut self) -> Result<(), Error> {
+        while self.open.len() < EXCHANGES_MAX
+            && let Some(job) = self.waiting.pop_front()
+        {
+            // Without a description the sender sends the whole file.
+            let (sums, bytes) = self.describe(&job.path).unwrap_or_default();
+            self.outbox.put_exchange(job.file, &bytes)?;
+            let open = Open {
+                sums,
+                result_len: job.result_len,
+                ask: Vec::new(),
+            };
+            self.open.insert(job.file, open);
+        }
+        Ok(())
+    }
+
+    fn describe(&self, path: &RelPath) -> io::Result<(Option<BasisSums<File>>, Vec<u8>)> {
+        let (dir, name) = path.split().ok_or(io::ErrorKind::InvalidInput)?;
+        let file = open_file(&self.root.open_dir(&dir)?, name)?;
+        let len = file.metadata()?.len();
+        if len >= EXCHANGE_LEN_MIN {
+            let sums = BasisSums::new(file, len, thread_count())?;
+            let sample = sums.sample()?;
+            return Ok((Some(sums), sample));
+        }
+        let signature = Signature::of_file(&file, len, BlockLen::for_file_len(len), 1)?;
+        let mut encoded = Vec::with_capacity(signature.encoded_len());
+        signature.encode(&mut encoded);
+        Ok((None, encoded))
+    }
+
+    fn asked(
+        &mut self,
+        file: FileKey,
+        last: bool,
+        bytes: &[u8],
+        copy: Option<CopyOrder>,
+    ) -> Result<(), Error> {
+        let Some(Open {
+            sums: Some(sums),
+            result_len,
+            ask: received,
+        }) = self.open.get_mut(&file)
+        else {
+            return self.refuse("an ask about a basis that was not offered");
+        };
+        received.extend_from_slice(bytes);
+        if received.len() > MAX_ASK_LEN {
+            return self.refuse("an ask longer than any");
+        }
+        if !last {
+            return Ok(());
+        }
+        let ask = std::mem::take(received);
+        if sums.needs_tree(&ask)
+            && let Some(order) = copy
+        {
+            let (len, result_len, threads) = (sums.basis_len(), *result_len, thread_count());
+            let CopyOrder { file, sparse, slot } = order;
+            let made = StagedCopy::make(sums.file(), file, len, result_len, sparse, threads);
+            // If it could not be made, the same error will be met, and reported, when the file is
+            // staged in the usual way.
+            if let Ok(copy) = made {
+                sums.set_tree(copy.tree());
+                slot.put(copy);
+            }
+        }
+        match sums.answer(&ask) {
+            Ok(answer) => self.outbox.put_exchange(file, &answer),
+            // The sender gives the exchange up and sends the whole.
+            Err(AskError::Basis(_)) => self.outbox.put_exchange(file, &[]),
+            Err(AskError::Peer(e)) => self.refuse(e),
+        }
+    }
+
+    /// Ends the session from here: the main thread may be waiting for the sender.
+    fn refuse(&self, what: impl std::fmt::Display) -> Result<(), Error> {
+        let error = Error::peer(what);
+        let fatal = ToSender::Fatal {
+            kind: ErrorKind::Stream,
+            message: error.message.clone(),
+        };
+        let mut writer = self.outbox.lock();
+        writer.put_to_sender(&fatal)?;
+        writer.flush()?;
+        Err(error)
+    }
+}
+
+/// Threads for one file.
+pub(super) fn thread_count() -> usize {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    threads.min(THREADS_MAX)
+}

@@ -1,0 +1,150 @@
+//! Deltas: from what the receiver tells about its basis to the means by which a file is sent.
+
+use std::fs::{File, Metadata};
+
+use super::Sender;
+use super::content::{DirCache, FileSource};
+use crate::delta::exchange::{Comparison, ComparisonError, Plan, Step};
+use crate::delta::{IndexedSignature, Signature};
+use crate::error::Error;
+use crate::session::bases::thread_count;
+use crate::wire::{EXCHANGES_MAX, ExchangePiece};
+
+/// Blocks that a signature may claim: a gigabyte in its smallest blocks.
+const SIGNATURE_BLOCKS_MAX: u64 = 1 << 20;
+
+/// Bytes about bases that a receiver may have sent and that are not used yet.
+const RECEIVED_BYTES_MAX: usize = 256 << 20;
+
+/// The first byte of a sample; a signature has another.
+const SAMPLE: u8 = 2;
+
+/// How the content of a file is sent.
+pub(super) enum Means {
+    Whole,
+    /// By searching it for the blocks of a signature.
+    Signature(Box<IndexedSignature>),
+    /// By what an exchange found out.
+    Plan(Box<Plan>, Box<Compared>),
+}
+
+/// A source that is, or has been, compared with a basis.
+pub(super) struct Compared {
+    pub(super) comparison: Comparison<File>,
+    /// What the file was when it was opened.
+    pub(super) before: Metadata,
+}
+
+/// A file whose basis the receiver describes.
+pub(super) struct DeltaTask {
+    file: FileSource,
+    /// What has come of the present message.
+    received: Vec<u8>,
+    compared: Option<Box<Compared>>,
+}
+
+impl DeltaTask {
+    pub(super) fn new(file: FileSource) -> Self {
+        DeltaTask {
+            file,
+            received: Vec::new(),
+            compared: None,
+        }
+    }
+}
+
+/// What a message about a basis leads to.
+enum Next {
+    Ask(Vec<u8>, Box<Compared>),
+    Send(Means),
+}
+
+impl Sender<'_> {
+    /// A piece of what the receiver says about a basis.
+    pub(super) fn told(&mut self, piece: &ExchangePiece<'_>) -> Result<(), Error> {
+        let key = (piece.dir, piece.entry);
+        let task = self.deltas.get_mut(&key);
+        let task = task.ok_or_else(|| Error::peer("a basis that was not announced"))?;
+        task.received.extend_from_slice(piece.bytes);
+        self.received_bytes += piece.bytes.len();
+        if self.received_bytes > RECEIVED_BYTES_MAX {
+            return Err(Error::peer("more about bases than can be used"));
+        }
+        if piece.last
+            && let Some(task) = self.deltas.remove(&key)
+        {
+            self.deltas_ready.push_back(task);
+        }
+        Ok(())
+    }
+
+    /// Takes in what has been said about one basis: asks on, or sends the file.
+    pub(super) fn go_on(&mut self, mut task: DeltaTask) -> Result<(), Error> {
+        let received = std::mem::take(&mut task.received);
+        self.received_bytes -= received.len();
+        let DeltaTask { file, compared, .. } = task;
+        self.open_exchanges -= usize::from(compared.is_some());
+        let key = (file.dir(), file.number());
+        match self.next_step(&file, compared, &received)? {
+            Next::Ask(ask, mut compared) => {
+                self.open_exchanges += 1;
+                if self.open_exchanges > EXCHANGES_MAX {
+                    return Err(Error::peer("more exchanges at once than are allowed"));
+                }
+                self.outbox.put_exchange(key, &ask)?;
+                // An error will come again with the answer, and then the file goes over whole.
+                let _ = compared.comparison.sum_ahead();
+                let task = DeltaTask {
+                    file,
+                    received: Vec::new(),
+                    compared: Some(compared),
+                };
+                self.deltas.insert(key, task);
+                Ok(())
+            }
+            Next::Send(means) => {
+                self.delta_sources.insert(key, file.clone());
+                if !self.send_large(&mut DirCache::default(), &file, &means)? {
+                    self.delta_sources.remove(&key);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// What follows from a message: a signature, a sample, an answer, or nothing, which means that
+    /// the basis cannot be used.
+    fn next_step(
+        &self,
+        file: &FileSource,
+        compared: Option<Box<Compared>>,
+        received: &[u8],
+    ) -> Result<Next, Error> {
+        let step = match (compared, received) {
+            (_, []) => return Ok(Next::Send(Means::Whole)),
+            (Some(mut compared), answer) => {
+                let step = compared.comparison.answer(answer);
+                step.map(|step| (step, compared))
+            }
+            (None, [SAMPLE, ..]) => {
+                let Ok((source, before)) = DirCache::default().open_known(file) else {
+                    // The same error comes again when it is sent, and is reported.
+                    return Ok(Next::Send(Means::Whole));
+                };
+                let started = Comparison::start(source, before.len(), thread_count(), received);
+                started.map(|(comparison, step)| (step, Box::new(Compared { comparison, before })))
+            }
+            (None, signature) => {
+                let decoded = Signature::decode(signature, SIGNATURE_BLOCKS_MAX);
+                let index = decoded.map_err(Error::peer)?.index();
+                return Ok(Next::Send(Means::Signature(Box::new(index))));
+            }
+        };
+        match step {
+            Ok((Step::Ask(ask), compared)) => Ok(Next::Ask(ask, compared)),
+            Ok((Step::Ready(plan), compared)) => Ok(Next::Send(Means::Plan(plan, compared))),
+            Err(ComparisonError::Source(_)) => Ok(Next::Send(Means::Whole)),
+            Err(ComparisonError::Peer(e)) => Err(Error::peer(e)),
+        }
+    }
+}

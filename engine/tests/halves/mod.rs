@@ -1,0 +1,64 @@
+//! Both halves of a push in one process, over a socket pair, and what they reported.
+
+#![allow(missing_docs, unreachable_pub, dead_code, clippy::unwrap_used)]
+
+use std::ffi::OsString;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use hasync_engine::{
+    Action, Change, Duplex, Error, Note, Observer, Options, ServePolicy, Summary, Warning, push,
+    serve,
+};
+
+#[derive(Default)]
+pub struct Log {
+    pub lines: Vec<(Action, String)>,
+    pub warnings: Vec<String>,
+}
+
+impl Observer for Log {
+    fn change(&mut self, change: &Change<'_>) {
+        self.lines.push((
+            change.action,
+            String::from_utf8_lossy(change.path).into_owned(),
+        ));
+    }
+
+    fn warn(&mut self, warning: &Warning) {
+        self.warnings.push(warning.message.clone());
+    }
+
+    fn note(&mut self, _note: &Note<'_>) {}
+}
+
+pub fn run(sources: &[String], target: &Path, options: &Options) -> (Result<Summary, Error>, Log) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let duplex = |stream: UnixStream| Duplex {
+        reader: Box::new(stream.try_clone().unwrap()),
+        writer: Box::new(stream),
+    };
+    let receiver = duplex(theirs);
+    let half = std::thread::spawn(move || serve(receiver, &ServePolicy::default()));
+    let mut log = Log::default();
+    let sources: Vec<OsString> = sources.iter().map(OsString::from).collect();
+    let target = target.as_os_str().as_encoded_bytes();
+    let result = push(duplex(ours), &sources, target, options, &mut log);
+    let served = half.join().unwrap();
+    assert_eq!(result.is_ok(), served.is_ok(), "{result:?} {served:?}");
+    (result, log)
+}
+
+pub fn push_ok(source: &Path, target: &Path, options: &Options) -> (Summary, Log) {
+    let (result, log) = run(&[format!("{}/", source.display())], target, options);
+    let summary = result.unwrap();
+    assert_eq!(log.warnings, Vec::<String>::new());
+    (summary, log)
+}
+
+pub fn options() -> Options {
+    Options {
+        delete: true,
+        ..Options::archive()
+    }
+}
