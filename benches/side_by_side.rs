@@ -60,7 +60,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         name: "first copy, one 2 GiB file",
-        make: |s, _, shrink| trees::large_file(&s.join("large"), (2 << 30) / shrink as u64),
+        make: |s, _, shrink| trees::large_file(&s.join("large"), (2 << 30) / shrink as u64, 42),
     },
     Row {
         name: "1 % of pages of 2 GiB rewritten",
@@ -93,6 +93,24 @@ const ROWS: &[Row] = &[
             trees::append(&s.join("zeros"), 1);
         },
     },
+    Row {
+        name: "one byte inserted before 1 GiB of zeros",
+        make: |s, t, shrink| {
+            trees::zeros(&s.join("zeros"), (1 << 30) / shrink as u64);
+            copy(s, t);
+            trees::insert_at_front(&s.join("zeros"), 1);
+        },
+    },
+    Row {
+        name: "1 GiB over an unrelated 1 GiB",
+        make: |s, t, shrink| {
+            let len = (1 << 30) / shrink as u64;
+            trees::large_file(&s.join("large"), len, 42);
+            copy(s, t);
+            trees::large_file(&s.join("large"), len, 43);
+            trees::append(&s.join("large"), 0);
+        },
+    },
 ];
 const SHRINK: usize = 4;
 
@@ -102,7 +120,7 @@ fn unchanged(source: &Path, target: &Path, count: usize) {
 }
 
 fn large(source: &Path, target: &Path, shrink: usize, change: impl Fn(&Path)) {
-    trees::large_file(&source.join("large"), (2 << 30) / shrink as u64);
+    trees::large_file(&source.join("large"), (2 << 30) / shrink as u64, 42);
     copy(source, target);
     change(&source.join("large"));
 }

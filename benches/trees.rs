@@ -58,10 +58,10 @@ pub(crate) fn remove_small_files(root: &Path, count: usize) {
     }
 }
 
-/// Makes one incompressible file of `len` bytes.
-pub(crate) fn large_file(path: &Path, len: u64) {
+/// Makes one incompressible file of `len` bytes, another one for each seed.
+pub(crate) fn large_file(path: &Path, len: u64, seed: u64) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
-    let mut rng = Rng::new(42);
+    let mut rng = Rng::new(seed);
     let mut out = BufWriter::with_capacity(1 << 20, File::create(path).unwrap());
     let mut left = usize::try_from(len).unwrap();
     while left > 0 {

@@ -18,6 +18,8 @@ mod command_line;
 mod disk_trouble;
 /// Pushes that are killed or cut off, and the next push that repairs.
 mod interrupted;
+/// Large files that change in place: device writes, memory.
+mod large_files;
 /// What goes wrong between the nodes: refused, unknown, silent, garbage, cut at any byte.
 mod link_trouble;
 /// A reader of the target never misses a name and never sees half a file.

@@ -41,6 +41,19 @@ impl LoopFs {
         self.mount.join(name)
     }
 
+    /// Bytes written to the device since it was attached.
+    pub(crate) fn written_bytes(&self) -> u64 {
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+        let mount = self.mount.display().to_string();
+        let line = mounts.lines().find(|line| line.contains(&mount)).unwrap();
+        let device = line.split(' ').next().unwrap();
+        let name = device.trim_start_matches("/dev/");
+        let stat = std::fs::read_to_string(format!("/sys/block/{name}/stat")).unwrap();
+        // The seventh field: sectors of 512 bytes.
+        let sectors: u64 = stat.split_whitespace().nth(6).unwrap().parse().unwrap();
+        sectors * 512
+    }
+
     pub(crate) fn make_read_only(&self) {
         run_ok(
             "mount",

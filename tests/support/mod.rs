@@ -30,13 +30,20 @@ pub(crate) fn soak() -> bool {
 /// How many rounds a campaign runs; `tests/run.sh` prints the list at its end.
 pub(crate) fn rounds(campaign: &str, normal: usize, full: usize) -> usize {
     let count = if soak() { full } else { normal };
-    let line = format!("{campaign}: {count} rounds (normal {normal}, soak {full})\n");
+    report(&format!(
+        "{campaign}: {count} rounds (normal {normal}, soak {full})"
+    ));
+    count
+}
+
+/// Says something that `tests/run.sh` shows again at its end: a campaign's size, a measurement.
+pub(crate) fn report(line: &str) {
+    let line = format!("{line}\n");
     print!("{line}");
     if let Some(log) = std::env::var_os("HASYNC_CAMPAIGN_LOG") {
         let mut log = std::fs::OpenOptions::new().append(true).open(log).unwrap();
         log.write_all(line.as_bytes()).unwrap();
     }
-    count
 }
 
 /// Stops a test that mounts, changes owners or makes namespaces when it cannot.

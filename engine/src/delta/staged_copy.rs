@@ -9,8 +9,9 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
-use std::sync::Arc;
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use blake3::hazmat::ChainingValue;
 use rustix::fs::{FallocateFlags, SeekFrom, fallocate, ioctl_ficlone, seek};
@@ -50,7 +51,31 @@ impl StagedCopy {
             let read = |bytes: &mut [u8], offset| FileExt::read_exact_at(&file, bytes, offset);
             SumTree::of_pieces(&read, len, leaf_len, threads)?
         } else {
-            let copy = |bytes: &mut [u8], offset| copy_piece(basis, &file, bytes, offset, sparse);
+            let holes = Holes::of(basis)?;
+            let copy = |bytes: &mut [u8], offset| {
+                let end = offset + bytes.len() as u64;
+                match holes.within(basis, offset..end) {
+                    Within::AllHole => {
+                        bytes.fill(0);
+                        return Ok(());
+                    }
+                    Within::NoHole if !sparse => {
+                        FileExt::read_exact_at(basis, bytes, offset)?;
+                        return file.write_all_at(bytes, offset);
+                    }
+                    Within::NoHole | Within::SomeHole => {
+                        FileExt::read_exact_at(basis, bytes, offset)?;
+                    }
+                }
+                // The copy begins as one hole: what is not written stays it.
+                split_zero_runs(bytes, |range, is_zero| {
+                    let at = offset + range.start as u64;
+                    match bytes.get(range) {
+                        Some(data) if !is_zero => file.write_all_at(data, at),
+                        _ => Ok(()),
+                    }
+                })
+            };
             SumTree::of_pieces(&copy, len, leaf_len, threads)?
         };
         Ok(Self {
@@ -66,46 +91,51 @@ impl StagedCopy {
     }
 }
 
-/// Fills `bytes` from the basis and writes them to the same place of the copy, but for holes.
-fn copy_piece(
-    basis: &File,
-    copy: &File,
-    bytes: &mut [u8],
-    offset: u64,
-    sparse: bool,
-) -> io::Result<()> {
-    let end = offset + bytes.len() as u64;
-    if next_data(basis, offset).is_some_and(|data| data >= end) {
-        bytes.fill(0);
-        return Ok(());
+/// Finds the holes of a file. Looking for the next one costs time by its distance, so what is known
+/// to be data is kept.
+struct Holes {
+    any: bool,
+    data: Mutex<Range<u64>>,
+}
+
+/// What of a range is a hole.
+enum Within {
+    NoHole,
+    SomeHole,
+    AllHole,
+}
+
+impl Holes {
+    fn of(file: &File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        Ok(Self {
+            any: metadata.blocks().saturating_mul(512) < metadata.len(),
+            data: Mutex::new(0..0),
+        })
     }
-    FileExt::read_exact_at(basis, bytes, offset)?;
-    let has_hole = sparse || next_hole(basis, offset).is_some_and(|hole| hole < end);
-    if !has_hole {
-        return copy.write_all_at(bytes, offset);
-    }
-    // The copy begins as one hole: what is not written stays it.
-    split_zero_runs(bytes, |range, is_zero| {
-        let at = offset + range.start as u64;
-        match bytes.get(range) {
-            Some(data) if !is_zero => copy.write_all_at(data, at),
-            _ => Ok(()),
+
+    /// A file system that does not tell has no holes.
+    fn within(&self, file: &File, range: Range<u64>) -> Within {
+        let known = || self.data.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_data = |data: &Range<u64>| data.start <= range.start && range.end <= data.end;
+        if !self.any || is_data(&known()) {
+            return Within::NoHole;
         }
-    })
-}
-
-/// Where the next data begins at or after `offset`; `u64::MAX` if there is none, nothing if the
-/// file system does not tell.
-fn next_data(file: &File, offset: u64) -> Option<u64> {
-    match seek(file, SeekFrom::Data(offset)) {
-        Ok(data) => Some(data),
-        Err(Errno::NXIO) => Some(u64::MAX),
-        Err(_) => None,
+        match seek(file, SeekFrom::Data(range.start)) {
+            Err(Errno::NXIO) => return Within::AllHole,
+            Ok(data) if data >= range.end => return Within::AllHole,
+            Ok(data) if data > range.start => return Within::SomeHole,
+            Ok(_) => {}
+            Err(_) => return Within::NoHole,
+        }
+        let hole = seek(file, SeekFrom::Hole(range.start)).unwrap_or(u64::MAX);
+        *known() = range.start..hole;
+        if hole < range.end {
+            Within::SomeHole
+        } else {
+            Within::NoHole
+        }
     }
-}
-
-fn next_hole(file: &File, offset: u64) -> Option<u64> {
-    seek(file, SeekFrom::Hole(offset)).ok()
 }
 
 /// Applies ops to a staged copy, front to back. What the ops leave as it is costs nothing.
@@ -241,7 +271,7 @@ impl CopyPatcher {
         Ok(())
     }
 
-    fn zero(&mut self, range: std::ops::Range<u64>) -> Result<(), PatchError> {
+    fn zero(&mut self, range: Range<u64>) -> Result<(), PatchError> {
         let result = (|| {
             let file = &self.copy.file;
             if self.copy.sparse {
@@ -282,7 +312,7 @@ impl CopyPatcher {
     }
 }
 
-fn write_zeros(file: &File, range: std::ops::Range<u64>) -> io::Result<()> {
+fn write_zeros(file: &File, range: Range<u64>) -> io::Result<()> {
     let zeros = [0; 64 * 1024];
     let mut at = range.start;
     while at < range.end {
@@ -301,7 +331,6 @@ const MOVED_LEN: usize = 1 << 18;
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use std::io::{Read, Seek, Write};
-    use std::os::unix::fs::MetadataExt;
 
     use proptest::prelude::*;
 
