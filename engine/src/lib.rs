@@ -32,6 +32,7 @@ mod fs;
 mod ids;
 mod observer;
 mod options;
+mod page_buf;
 mod path;
 mod target;
 

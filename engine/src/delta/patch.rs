@@ -157,7 +157,7 @@ impl<B: Basis, O: Output> Patcher<B, O> {
         while left > 0 {
             let step = usize::try_from(left).unwrap_or(usize::MAX).min(COPY_LEN);
             let mut bytes = self.summer.buffer();
-            bytes.resize(step, 0);
+            bytes.resize(step);
             let read = self.basis.read_exact_at(&mut bytes, offset);
             read.map_err(|error| PatchError::Basis {
                 offset,

@@ -3,17 +3,19 @@
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
+use crate::page_buf::PageBuf;
+
 /// Hands each of `pieces`, `count` of them, to `work`, in up to `threads` threads (one of them the
 /// caller's). `work` also gets a buffer that it may keep between pieces. Returns the first error.
 pub(super) fn in_threads<T: Send>(
     pieces: impl Iterator<Item = T> + Send,
     count: usize,
     threads: usize,
-    work: impl Fn(T, &mut Vec<u8>) -> io::Result<()> + Sync,
+    work: impl Fn(T, &mut PageBuf) -> io::Result<()> + Sync,
 ) -> io::Result<()> {
     let pieces = Mutex::new(pieces);
     let run = || -> io::Result<()> {
-        let mut buffer = Vec::new();
+        let mut buffer = PageBuf::default();
         loop {
             let next = pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
             let Some(piece) = next else {

@@ -16,6 +16,7 @@ use super::roll::{SPARSE_STRIDE, Stretch, scan};
 use super::tree::{TreeHasher, block_value, block_values};
 use super::weak::weak_sum;
 use super::window::{Window, read_full};
+use crate::page_buf::PageBuf;
 
 /// Searches `source`, read to its end, for the blocks of a basis, and passes the ops that rebuild
 /// it to `sink`.
@@ -44,7 +45,7 @@ pub fn whole<R: Read>(
 ) -> io::Result<DiffSummary> {
     let mut emitter = Emitter::new(sink);
     let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; MIN_WHOLE_BUFFER_LEN];
+    let mut buffer = PageBuf::with_len(MIN_WHOLE_BUFFER_LEN);
     loop {
         let filled = read_full(&mut source, &mut buffer)?;
         let read = buffer.get(..filled).unwrap_or_default();
@@ -54,7 +55,7 @@ pub fn whole<R: Read>(
             return emitter.finish(hasher.finalize());
         }
         if buffer.len() < WINDOW_LEN {
-            buffer.resize(WINDOW_LEN, 0);
+            buffer.resize(WINDOW_LEN);
         }
     }
 }

@@ -15,6 +15,7 @@ use super::pieces::in_threads;
 use super::tree::{Salt, StrongKey, StrongSum, block_value, block_values};
 use super::weak::weak_sum;
 use super::window::read_full;
+use crate::page_buf::PageBuf;
 
 /// The sums of a basis. [`Signature::index`] makes it searchable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,7 +77,7 @@ impl Signature {
             |((weak, strong), number), buffer| {
                 let offset = number * piece_len;
                 let piece_len = usize::try_from((len - offset).min(piece_len)).unwrap_or(0);
-                buffer.resize(piece_len, 0);
+                buffer.resize(piece_len);
                 file.read_exact_at(buffer, offset)?;
                 let (mut own_weak, mut own_strong) = (Vec::new(), Vec::new());
                 push_sums(
@@ -121,12 +122,9 @@ impl Signature {
             strong: Vec::with_capacity(expected_count),
         };
         let key = StrongKey::new(&salt);
-        let mut buffer = vec![
-            0;
-            block_bytes
-                .max(READ_LEN)
-                .min(buffer_len_for(len_hint, block_bytes))
-        ];
+        let buffer_len = block_bytes.max(READ_LEN);
+        let buffer_len = buffer_len.min(buffer_len_for(len_hint, block_bytes));
+        let mut buffer = PageBuf::with_len(buffer_len);
         loop {
             let filled = read_full(&mut basis, &mut buffer)?;
             let read = buffer.get(..filled).unwrap_or_default();

@@ -23,6 +23,7 @@ use super::ops::Op;
 use super::patch::{Basis, PatchError, PatchSummary};
 use super::tree::TreeHasher;
 use super::zero::split_zero_runs;
+use crate::page_buf::PageBuf;
 
 /// A copy of the basis that nobody else can write to, with its sums.
 #[derive(Debug)]
@@ -247,7 +248,8 @@ impl CopyPatcher {
     }
 
     fn copy_moved(&mut self, from: u64, len: u64) -> Result<(), PatchError> {
-        let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX).min(MOVED_LEN)];
+        let buffer_len = usize::try_from(len).unwrap_or(usize::MAX);
+        let mut bytes = PageBuf::with_len(buffer_len.min(MOVED_LEN));
         let mut done = 0;
         while done < len {
             let step = usize::try_from(len - done).unwrap_or(usize::MAX);

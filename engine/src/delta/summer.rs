@@ -4,6 +4,8 @@
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 
+use crate::page_buf::PageBuf;
+
 /// Zero bytes summed at once.
 static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 
@@ -15,7 +17,7 @@ const QUEUE_LEN: usize = 4;
 pub(super) enum Summer {
     Here {
         hasher: Box<blake3::Hasher>,
-        spare: Vec<u8>,
+        spare: PageBuf,
     },
     Beside(Beside),
 }
@@ -25,13 +27,13 @@ pub(super) enum Summer {
 pub(super) struct Beside {
     pieces: SyncSender<Piece>,
     /// Buffers whose bytes have been summed.
-    used: Receiver<Vec<u8>>,
+    used: Receiver<PageBuf>,
     thread: JoinHandle<blake3::Hasher>,
 }
 
 #[derive(Debug)]
 enum Piece {
-    Bytes(Vec<u8>),
+    Bytes(PageBuf),
     Zeros(u64),
 }
 
@@ -39,7 +41,7 @@ impl Summer {
     pub(super) fn new() -> Self {
         Summer::Here {
             hasher: Box::default(),
-            spare: Vec::new(),
+            spare: PageBuf::default(),
         }
     }
 
@@ -74,7 +76,7 @@ impl Summer {
     }
 
     /// A buffer to read into, for [`update_with`](Self::update_with).
-    pub(super) fn buffer(&mut self) -> Vec<u8> {
+    pub(super) fn buffer(&mut self) -> PageBuf {
         match self {
             Summer::Here { spare, .. } => std::mem::take(spare),
             Summer::Beside(beside) => beside.used.try_recv().unwrap_or_default(),
@@ -89,15 +91,15 @@ impl Summer {
             }
             Summer::Beside(_) => {
                 let mut buffer = self.buffer();
-                buffer.clear();
-                buffer.extend_from_slice(bytes);
+                buffer.resize(bytes.len());
+                buffer.copy_from_slice(bytes);
                 self.update_with(buffer);
             }
         }
     }
 
     /// Sums the bytes of a buffer that the caller is done with.
-    pub(super) fn update_with(&mut self, buffer: Vec<u8>) {
+    pub(super) fn update_with(&mut self, buffer: PageBuf) {
         match self {
             Summer::Here { hasher, spare } => {
                 hasher.update(&buffer);
@@ -160,8 +162,8 @@ mod tests {
                 }
                 summer.update(piece);
                 let mut buffer = summer.buffer();
-                buffer.clear();
-                buffer.extend_from_slice(piece);
+                buffer.resize(piece.len());
+                buffer.copy_from_slice(piece);
                 summer.update_with(buffer);
                 summer.update_zeros(70_000);
             }

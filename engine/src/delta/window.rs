@@ -5,10 +5,12 @@
 
 use std::io::{self, ErrorKind, Read};
 
+use crate::page_buf::PageBuf;
+
 #[derive(Debug)]
 pub(super) struct Window<R> {
     source: R,
-    buffer: Vec<u8>,
+    buffer: PageBuf,
     capacity: usize,
     /// Offset in the source of the buffer's first byte.
     start: u64,
@@ -20,7 +22,7 @@ impl<R: Read> Window<R> {
     pub(super) fn new(source: R, capacity: usize) -> Self {
         Self {
             source,
-            buffer: Vec::new(),
+            buffer: PageBuf::default(),
             capacity,
             start: 0,
             filled: 0,
@@ -44,7 +46,7 @@ impl<R: Read> Window<R> {
         } else {
             self.capacity
         };
-        self.buffer.resize(wanted, 0);
+        self.buffer.resize(wanted);
         let room = self.buffer.get_mut(self.filled..).unwrap_or_default();
         let room_len = room.len();
         let read = read_full(&mut self.source, room)?;

@@ -128,7 +128,7 @@ impl<F: Basis + Sync> BasisSums<F> {
         let pieces = sums.chunks_mut(per_piece).zip(blocks.chunks(per_piece));
         let count = blocks.len().div_ceil(per_piece);
         in_threads(pieces, count, self.threads, |(sums, blocks), buffer| {
-            buffer.resize(block_bytes, 0);
+            buffer.resize(block_bytes);
             for (sum, block) in sums.iter_mut().zip(blocks) {
                 let start = block * u64::from(block_len.get());
                 self.file.read_exact_at(buffer, start)?;

@@ -378,11 +378,12 @@ impl<F: Basis + Sync> Comparison<F> {
     }
 }
 
-/// The blocks to roll with, wholly within `gaps` of the basis. Their length is about the square
-/// root of the gaps' total, which balances the sums' traffic against the bytes lost at each edge.
+/// The blocks to roll with, wholly within `gaps` of the basis. Their length is between one and two
+/// square roots of the gaps' total, which balances the sums' traffic against the bytes lost at each
+/// edge.
 fn blocks_of(gaps: &[Range<u64>], total_len: u64) -> (BlockLen, Vec<u64>) {
-    let wanted = total_len.isqrt().next_power_of_two();
-    let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
+    let root = total_len.isqrt().max(1);
+    let wanted = u32::try_from(2 << root.ilog2()).unwrap_or(u32::MAX);
     let mut block_len = BlockLen::new(wanted.clamp(BlockLen::MIN.get(), BlockLen::MAX.get()));
     loop {
         let chosen = block_len.unwrap_or(BlockLen::MAX);

@@ -10,6 +10,7 @@ use super::super::ops::Op;
 use super::super::patch::Basis;
 use super::super::search::{diff, has_match, search_gap, whole};
 use super::ranges::{gaps, total_len};
+use crate::page_buf::PageBuf;
 
 /// How the source follows from the basis. It holds sums and ranges, no content.
 #[derive(Debug)]
@@ -75,7 +76,7 @@ impl Plan {
             _ => None,
         };
         let mut emitter = Emitter::new(sink);
-        let mut buffer = vec![0; READ_LEN];
+        let mut buffer = PageBuf::with_len(READ_LEN);
         let mut equal = self.equal.iter();
         let mut position = 0;
         for gap in gaps(&self.equal, self.source_len) {

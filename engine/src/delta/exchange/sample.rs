@@ -17,6 +17,7 @@ use super::super::weak::weak_sum;
 use super::basis::shorten;
 use super::message::{MessageError, ShortSum};
 use super::ranges::total_len;
+use crate::page_buf::PageBuf;
 
 /// Sums of blocks spread evenly over the basis.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,7 +84,7 @@ impl Sample {
         let index = self.index();
         let gaps_len = total_len(gaps);
         let count = STRETCHES.min(gaps_len.div_ceil(spacing)).max(1);
-        let mut bytes = Vec::new();
+        let mut bytes = PageBuf::default();
         for stretch in 0..count {
             // Counted over the gaps alone.
             let mut wanted = gaps_len / count * stretch;
@@ -98,7 +99,7 @@ impl Sample {
             let latest = gap.end.saturating_sub(spacing).max(gap.start);
             let start = (gap.start + wanted).min(latest);
             let len = spacing.min(gap.end - start);
-            bytes.resize(usize::try_from(len).unwrap_or(0), 0);
+            bytes.resize(usize::try_from(len).unwrap_or(0));
             file.read_exact_at(&mut bytes, start)?;
             if has_match(&bytes, &index) {
                 return Ok(true);

@@ -6,6 +6,8 @@ use blake3::hazmat::{self, ChainingValue, HasherExt, Mode};
 
 use super::super::patch::Basis;
 use super::super::pieces::in_threads;
+use super::super::tree::{block_value, block_values};
+use crate::page_buf::PageBuf;
 
 /// The sums of one file as it was when it was read.
 ///
@@ -24,7 +26,7 @@ pub struct SumTree {
 impl SumTree {
     /// Sums the first `len` bytes of `file`, in up to `threads` threads (one of them the caller's).
     ///
-    /// Needs a read buffer of 1 MiB per thread beside the result. Fails if the file is shorter.
+    /// Needs a read buffer of 512 KiB per thread beside the result. Fails if the file is shorter.
     pub fn of<F: Basis + Sync + ?Sized>(file: &F, len: u64, threads: usize) -> io::Result<Self> {
         let read = |bytes: &mut [u8], offset| file.read_exact_at(bytes, offset);
         Self::of_pieces(&read, len, leaf_len_for(len), threads)
@@ -148,7 +150,7 @@ fn sum_piece(
     len: u64,
     leaf_len: u64,
     leaves: &mut [ChainingValue],
-    buffer: &mut Vec<u8>,
+    buffer: &mut PageBuf,
 ) -> io::Result<()> {
     if leaf_len > PIECE_LEN {
         for (leaf, index) in leaves.iter_mut().zip(0..) {
@@ -158,12 +160,17 @@ fn sum_piece(
         return Ok(());
     }
     let piece_len = (leaves.len() as u64 * leaf_len).min(len - start);
-    buffer.resize(usize::try_from(piece_len).unwrap_or(0), 0);
+    buffer.resize(usize::try_from(piece_len).unwrap_or(0));
     read(buffer, start)?;
     let leaf_bytes = usize::try_from(leaf_len).unwrap_or(usize::MAX);
-    for ((leaf, bytes), index) in leaves.iter_mut().zip(buffer.chunks(leaf_bytes)).zip(0..) {
-        *leaf = super::super::tree::block_value(start + index * leaf_len, bytes);
+    let full_len = buffer.len() / leaf_bytes * leaf_bytes;
+    let (full, short) = buffer.split_at(full_len);
+    let mut values = Vec::with_capacity(leaves.len());
+    block_values(start, full, leaf_bytes, &mut values);
+    if !short.is_empty() {
+        values.push(block_value(start + full_len as u64, short));
     }
+    leaves.copy_from_slice(&values);
     Ok(())
 }
 
@@ -184,7 +191,7 @@ fn sum_range(
     len: u64,
     mut hasher: blake3::Hasher,
 ) -> io::Result<blake3::Hasher> {
-    let mut buffer = vec![0; usize::try_from(len.min(PIECE_LEN)).unwrap_or(0)];
+    let mut buffer = PageBuf::with_len(usize::try_from(len.min(PIECE_LEN)).unwrap_or(0));
     let mut done = 0;
     while done < len {
         let step = usize::try_from(len - done)
@@ -200,5 +207,5 @@ fn sum_range(
 
 pub(in super::super) const MAX_LEAVES: u64 = 1 << 19;
 
-/// Bytes read at once.
-const PIECE_LEN: u64 = 1 << 20;
+/// Bytes read at once: they are hashed while still in the second-level cache.
+const PIECE_LEN: u64 = 1 << 19;
