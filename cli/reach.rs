@@ -115,8 +115,7 @@ pub(crate) fn open(target: &Target, reach: &Reach) -> Result<Link, Failure> {
 /// Lets the far end leave after a push that succeeded, and gives what crossed the link. How it
 /// leaves changes nothing: the acknowledgement has been read.
 pub(crate) fn close(control: Box<dyn Control>) -> Traffic {
-    let so_far = control.traffic();
-    control.finish().map_or(so_far, |finish| finish.traffic)
+    control.leave()
 }
 
 /// Why the push failed: the engine's reason, or the far end's when it is the better one.

@@ -13,14 +13,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::fs::{
-    AtFlags, Mode, RenameFlags, fchmod, fstat, linkat, renameat, renameat_with, statat, syncfs,
-    unlinkat,
+    AtFlags, Mode, OFlags, RenameFlags, fchmod, fstat, linkat, openat, renameat, renameat_with,
+    statat, syncfs, unlinkat,
 };
 use rustix::io::Errno;
 
 use crate::entry::Time;
 use crate::error::{Error, describe, is_no_space};
-use crate::fs::{Attrs, Root, remove_tree, set_attrs, set_fd_attrs};
+use crate::fs::{Attrs, Reaper, Root, remove_tree, set_attrs, set_fd_attrs};
 use crate::observer::Warning;
 use crate::path::RelPath;
 use crate::stage::{Stage, StageDir};
@@ -40,6 +40,8 @@ pub(crate) enum Intent {
         name: Vec<u8>,
         is_dir: bool,
         over_tree: bool,
+        /// Length of the file that has the name, in bytes, as far as it is known.
+        old_len: u64,
     },
     /// Make `name` another name of the entry at `first`.
     Link {
@@ -57,6 +59,9 @@ pub(crate) enum Intent {
     /// Remove an entry, a directory with everything in it.
     Remove { dir: RelPath, name: Vec<u8> },
 }
+
+/// Replaced files from this length on are freed beside the commit.
+const REAPED_LEN_MIN: u64 = 16 << 20;
 
 /// An entry that was made in staging.
 #[derive(Clone, Debug)]
@@ -80,6 +85,7 @@ pub(crate) struct Commit {
     held_dir: Option<(RelPath, Arc<OwnedFd>)>,
     warnings: Vec<Warning>,
     flush: bool,
+    reaper: Reaper,
 }
 
 impl Commit {
@@ -95,6 +101,7 @@ impl Commit {
             held_dir: None,
             warnings: Vec::new(),
             flush,
+            reaper: Reaper::default(),
         }
     }
 
@@ -243,10 +250,19 @@ impl Commit {
                 staged,
                 is_dir,
                 over_tree,
+                old_len,
                 ..
             } => {
                 let fd = self.touch(dir).map_err(at)?;
-                place(staged, &fd, name, *is_dir, *over_tree).map_err(at)
+                let old = (*old_len >= REAPED_LEN_MIN).then(|| {
+                    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                    openat(&*fd, name.as_slice(), flags, Mode::empty())
+                });
+                place(staged, &fd, name, *is_dir, *over_tree).map_err(at)?;
+                if let Some(Ok(old)) = old {
+                    self.reaper.reap(old);
+                }
+                Ok(())
             }
             Intent::Link { first, .. } => {
                 let fd = self.touch(dir).map_err(at)?;

@@ -27,6 +27,13 @@ pub trait Control: Send {
     /// are finished: the writer dropped, the reader at its end.
     fn finish(self: Box<Self>) -> Result<Finish, Error>;
 
+    /// Says goodbye after everything has been heard that matters, and tells what crossed the link.
+    /// Where that is possible, a far end that is still busy leaving is not waited for.
+    fn leave(self: Box<Self>) -> Traffic {
+        let so_far = self.traffic();
+        self.finish().map_or(so_far, |finish| finish.traffic)
+    }
+
     /// From now on a read or write fails with [`ErrorKind::Timeout`](crate::ErrorKind::Timeout)
     /// when it has moved no byte for `limit` and nothing was read meanwhile either: a peer that
     /// speaks is alive, however long it lets a write wait. (The exact moment may be `limit` later.)

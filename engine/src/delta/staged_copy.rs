@@ -53,18 +53,24 @@ impl StagedCopy {
             SumTree::of_pieces(&read, len, leaf_len, threads)?
         } else {
             let holes = Holes::of(basis)?;
+            // Writers of one file wait for each other in the kernel, and there they may spin.
+            let writing = Mutex::new(());
+            let write = |bytes: &[u8], at| {
+                let _turn = writing.lock().unwrap_or_else(PoisonError::into_inner);
+                file.write_all_at(bytes, at)
+            };
             let copy = |bytes: &mut [u8], offset| {
                 let end = offset + bytes.len() as u64;
                 match holes.within(basis, offset..end) {
-                    Within::AllHole => {
+                    Within::Hole => {
                         bytes.fill(0);
                         return Ok(());
                     }
-                    Within::NoHole if !sparse => {
+                    Within::Data if !sparse => {
                         FileExt::read_exact_at(basis, bytes, offset)?;
-                        return file.write_all_at(bytes, offset);
+                        return write(bytes, offset);
                     }
-                    Within::NoHole | Within::SomeHole => {
+                    Within::Data | Within::Both => {
                         FileExt::read_exact_at(basis, bytes, offset)?;
                     }
                 }
@@ -72,7 +78,7 @@ impl StagedCopy {
                 split_zero_runs(bytes, |range, is_zero| {
                     let at = offset + range.start as u64;
                     match bytes.get(range) {
-                        Some(data) if !is_zero => file.write_all_at(data, at),
+                        Some(data) if !is_zero => write(data, at),
                         _ => Ok(()),
                     }
                 })
@@ -99,11 +105,11 @@ struct Holes {
     data: Mutex<Range<u64>>,
 }
 
-/// What of a range is a hole.
+/// What a range holds.
 enum Within {
-    NoHole,
-    SomeHole,
-    AllHole,
+    Data,
+    Both,
+    Hole,
 }
 
 impl Holes {
@@ -120,21 +126,21 @@ impl Holes {
         let known = || self.data.lock().unwrap_or_else(PoisonError::into_inner);
         let is_data = |data: &Range<u64>| data.start <= range.start && range.end <= data.end;
         if !self.any || is_data(&known()) {
-            return Within::NoHole;
+            return Within::Data;
         }
         match seek(file, SeekFrom::Data(range.start)) {
-            Err(Errno::NXIO) => return Within::AllHole,
-            Ok(data) if data >= range.end => return Within::AllHole,
-            Ok(data) if data > range.start => return Within::SomeHole,
+            Err(Errno::NXIO) => return Within::Hole,
+            Ok(data) if data >= range.end => return Within::Hole,
+            Ok(data) if data > range.start => return Within::Both,
             Ok(_) => {}
-            Err(_) => return Within::NoHole,
+            Err(_) => return Within::Data,
         }
         let hole = seek(file, SeekFrom::Hole(range.start)).unwrap_or(u64::MAX);
         *known() = range.start..hole;
         if hole < range.end {
-            Within::SomeHole
+            Within::Both
         } else {
-            Within::NoHole
+            Within::Data
         }
     }
 }
@@ -216,7 +222,10 @@ impl CopyPatcher {
         let leaf_len = self.copy.tree.leaf_len();
         self.copy.file.set_len(len).map_err(PatchError::Output)?;
         let last_leaf = len / leaf_len;
-        if len < self.basis_len && len % leaf_len > 0 && self.touched.last() != Some(&last_leaf) {
+        if len < self.basis_len
+            && !len.is_multiple_of(leaf_len)
+            && self.touched.last() != Some(&last_leaf)
+        {
             // Cut short, so its value is another one.
             self.touched.push(last_leaf);
         }

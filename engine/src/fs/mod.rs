@@ -3,10 +3,12 @@
 
 mod dir;
 mod meta;
+mod reaper;
 mod remove;
 mod root;
 
 pub(crate) use dir::{Listed, list, stat};
 pub(crate) use meta::{Attrs, set_attrs, set_fd_attrs};
+pub(crate) use reaper::Reaper;
 pub(crate) use remove::{names, remove_tree};
 pub(crate) use root::{DirId, Root, dir_id};

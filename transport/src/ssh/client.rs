@@ -386,10 +386,7 @@ impl Control for ClientControl {
                 phase.wait_for(|now| !matches!(now, Phase::Open)),
             );
             let ended = ended.await.map(|phase| phase.map(|phase| phase.clone()));
-            let goodbye = self.session.disconnect(Disconnect::ByApplication, "", "en");
-            let _ = timeout(GOODBYE_WAIT, goodbye).await;
-            // The session closes its end of the queue when the message is out.
-            let _ = timeout(GOODBYE_WAIT, closed(&self.session)).await;
+            self.say_goodbye().await;
             ended
         });
         match ended {
@@ -406,12 +403,26 @@ impl Control for ClientControl {
         }
     }
 
+    fn leave(self: Box<Self>) -> Traffic {
+        self.running.handle().block_on(self.say_goodbye());
+        self.counters.traffic()
+    }
+
     fn set_io_timeout(&self, limit: Option<Duration>) {
         self.state.set_io_timeout(limit);
     }
 
     fn traffic(&self) -> Traffic {
         self.counters.traffic()
+    }
+}
+
+impl ClientControl {
+    async fn say_goodbye(&self) {
+        let goodbye = self.session.disconnect(Disconnect::ByApplication, "", "en");
+        let _ = timeout(GOODBYE_WAIT, goodbye).await;
+        // The session closes its end of the queue when the message is out.
+        let _ = timeout(GOODBYE_WAIT, closed(&self.session)).await;
     }
 }
 

@@ -29,6 +29,8 @@ pub struct Comparison<F> {
     /// The source's own sums, once they are needed.
     tree: Option<SumTree>,
     sample: Sample,
+    /// Where sampled blocks were compared, and whether they were equal.
+    places: Vec<(u64, bool)>,
     key: StrongKey,
     basis_len: u64,
     /// Where both files have the same bytes at the same place.
@@ -95,16 +97,22 @@ impl<F: Basis + Sync> Comparison<F> {
             key: StrongKey::new(&sample.salt),
             basis_len: sample.basis_len,
             sample,
+            places: Vec::new(),
             equal: Vec::new(),
             stage: Stage::Ended,
         };
         let outlook = comparison.sample.outlook(&comparison.file, len);
-        let step = match outlook.map_err(ComparisonError::Source)? {
+        let (outlook, places) = outlook.map_err(ComparisonError::Source)?;
+        comparison.places = places;
+        let step = match outlook {
             Outlook::InPlace => {
                 comparison.stage = Stage::Offer;
                 Step::Ask(Ask::Tree.encode())
             }
-            Outlook::Moved => comparison.roll(&[0..comparison.basis_len]),
+            Outlook::Moved => {
+                let whole = 0..comparison.basis_len;
+                comparison.roll(&[whole])
+            }
             Outlook::Hopeless => comparison.ready(None),
         };
         Ok((comparison, step))
@@ -247,10 +255,15 @@ impl<F: Basis + Sync> Comparison<F> {
             sampled = Some((level, equal_count));
         }
         let is_worthwhile = |next: u64| {
-            // What lies within our leaves has to be read again.
+            // What lies within our leaves has to be read again: only if much of it may be equal.
             let differing_len = children.len() as u64 * span;
             let leaf_len = self.tree.as_ref().map_or(0, SumTree::leaf_len);
-            next >= leaf_len || differing_len <= self.len / 2
+            let here = |(at, _): &&(u64, bool)| children.binary_search(&(at / span)).is_ok();
+            let sampled = self.places.iter().filter(here).count();
+            let equal = self.places.iter().filter(here).filter(|place| place.1);
+            next >= leaf_len
+                || differing_len <= self.len / 2
+                || equal.count() * MIN_EQUAL_SHARE > sampled
         };
         let goes_on = match child_span(span) {
             Some(next) => !children.is_empty() && (sampled.is_some() || is_worthwhile(next)),
@@ -436,6 +449,9 @@ impl std::error::Error for ComparisonError {
         }
     }
 }
+
+/// Leaves that differ are compared finer if one of so many sampled blocks in them is equal.
+const MIN_EQUAL_SHARE: usize = 8;
 
 /// Nodes followed down where all differ.
 const SAMPLED_NODES: usize = 64;

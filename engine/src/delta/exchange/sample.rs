@@ -59,15 +59,22 @@ impl Sample {
 
     /// Looks at the source, `len` bytes of `file`: first at the places of the sampled blocks, then
     /// by rolling over stretches long enough that one with nothing but moved content holds one.
-    pub(super) fn outlook<F: Basis + ?Sized>(&self, file: &F, len: u64) -> io::Result<Outlook> {
-        if self.equal_in_place(file, len)? {
-            return Ok(Outlook::InPlace);
-        }
+    /// Also tells where sampled blocks were looked at in place, and whether they were equal.
+    pub(super) fn outlook<F: Basis + ?Sized>(
+        &self,
+        file: &F,
+        len: u64,
+    ) -> io::Result<(Outlook, Vec<(u64, bool)>)> {
+        let (in_place, places) = self.in_place(file, len)?;
         let whole = 0..len;
-        if self.is_moved(file, &[whole])? {
-            return Ok(Outlook::Moved);
-        }
-        Ok(Outlook::Hopeless)
+        let outlook = if in_place {
+            Outlook::InPlace
+        } else if self.is_moved(file, &[whole])? {
+            Outlook::Moved
+        } else {
+            Outlook::Hopeless
+        };
+        Ok((outlook, places))
     }
 
     /// True if stretches of the source within `gaps` hold a sampled block, wherever the basis has
@@ -109,19 +116,24 @@ impl Sample {
     }
 
     /// Zeros at the same place say little, unless there is not much else.
-    fn equal_in_place<F: Basis + ?Sized>(&self, file: &F, len: u64) -> io::Result<bool> {
+    fn in_place<F: Basis + ?Sized>(
+        &self,
+        file: &F,
+        len: u64,
+    ) -> io::Result<(bool, Vec<(u64, bool)>)> {
         let key = StrongKey::new(&self.salt);
         let mut bytes = vec![0; BLOCK_LEN as usize];
         let (mut equal, mut equal_zeros) = (0, 0);
+        let mut places = Vec::new();
         for (block, (weak, strong)) in sampled_blocks(self.basis_len).zip(&self.sums) {
             let start = block * BLOCK_LEN;
             if start + BLOCK_LEN > len {
                 break;
             }
             file.read_exact_at(&mut bytes, start)?;
-            if weak_sum(&bytes) == *weak
-                && shorten(key.strong(&block_value(start, &bytes))) == *strong
-            {
+            let is_equal = weak_sum(&bytes) == *weak
+                && shorten(key.strong(&block_value(start, &bytes))) == *strong;
+            if is_equal {
                 let is_zero = bytes.iter().all(|byte| *byte == 0);
                 *(if is_zero {
                     &mut equal_zeros
@@ -129,9 +141,11 @@ impl Sample {
                     &mut equal
                 }) += 1;
             }
+            places.push((start, is_equal));
         }
         let count = self.sums.len();
-        Ok(equal * MIN_EQUAL_SHARE >= count.max(1) || equal_zeros * 2 > count)
+        let in_place = equal * MIN_EQUAL_SHARE >= count.max(1) || equal_zeros * 2 > count;
+        Ok((in_place, places))
     }
 
     /// The sampled blocks, to be searched for; not zeros, which are everywhere and cost nothing.
@@ -244,7 +258,7 @@ mod tests {
     fn outlook(basis: &[u8], source: &[u8]) -> Outlook {
         let sample = Sample::of(basis, basis.len() as u64, [3; 16]).unwrap();
         assert_eq!(Sample::decode(&sample.encode()).unwrap(), sample);
-        sample.outlook(source, source.len() as u64).unwrap()
+        sample.outlook(source, source.len() as u64).unwrap().0
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub struct SumTree {
 impl SumTree {
     /// Sums the first `len` bytes of `file`, in up to `threads` threads (one of them the caller's).
     ///
-    /// Needs a read buffer of 512 KiB per thread beside the result. Fails if the file is shorter.
+    /// Needs a read buffer of 128 KiB per thread beside the result. Fails if the file is shorter.
     pub fn of<F: Basis + Sync + ?Sized>(file: &F, len: u64, threads: usize) -> io::Result<Self> {
         let read = |bytes: &mut [u8], offset| file.read_exact_at(bytes, offset);
         Self::of_pieces(&read, len, leaf_len_for(len), threads)
@@ -207,5 +207,5 @@ fn sum_range(
 
 pub(in super::super) const MAX_LEAVES: u64 = 1 << 19;
 
-/// Bytes read at once: they are hashed while still in the second-level cache.
-const PIECE_LEN: u64 = 1 << 19;
+/// Bytes read at once: they are hashed, and written, while still in the second-level cache.
+const PIECE_LEN: u64 = 1 << 17;

@@ -149,6 +149,7 @@ impl Receiver {
         wanted: Option<Wanted>,
     ) -> Result<(), Error> {
         let (local, in_the_way) = wanted.map_or((None, false), |w| (w.local, w.in_the_way));
+        let old_len = local.as_ref().map_or(0, |local| local.entry.len());
         let mut attrs =
             self.judge()
                 .made_attrs(&self.ids, entry, local.as_ref(), state.inherited_gid);
@@ -176,6 +177,7 @@ impl Receiver {
             name,
             is_dir: false,
             over_tree: false,
+            old_len,
         };
         self.commit()?.add(place)
     }

@@ -103,6 +103,7 @@ impl Receiver {
                     name,
                     is_dir: false,
                     over_tree: true,
+                    old_len: 0,
                 },
                 Replacement::Link => Intent::Remove { dir, name },
             };

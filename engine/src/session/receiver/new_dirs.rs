@@ -226,6 +226,7 @@ impl Receiver {
             name,
             is_dir: true,
             over_tree: false,
+            old_len: 0,
         };
         self.commit()?.add(place)
     }

@@ -470,6 +470,7 @@ impl Receiver {
             name,
             is_dir: false,
             over_tree: false,
+            old_len: 0,
         })
     }
 }
