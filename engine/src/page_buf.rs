@@ -1,8 +1,8 @@
 //! A buffer that begins at a page boundary, for large reads.
 //!
 //! The kernel copies file content to user space by `rep movsb` from the start of a page. Large
-//! allocations come 16 bytes behind a page boundary, and at that distance several generations of AMD
-//! processors copy at a quarter of their speed (1.4 against 6 GB/s on Zen 3).
+//! allocations come 16 bytes behind a page boundary, and at that distance several generations of
+//! AMD processors copy at a quarter of their speed (1.4 against 6 GB/s on an EPYC).
 
 use std::ops::{Deref, DerefMut};
 

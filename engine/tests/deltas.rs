@@ -123,7 +123,7 @@ fn every_shape_of_change_costs_what_changed() {
             "a byte and zeros",
             &zeros,
             [b"x", &zeros[..]].concat(),
-            4096,
+            8192,
         ),
     ];
     for (shape, basis, source, literal_max) in shapes {

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::process::{Finished, Running};
+use super::process::{Finished, Running, run_ok};
 
 /// A command line of `hasync` in the making.
 #[derive(Debug, Clone)]
@@ -98,7 +98,13 @@ impl Reachable {
             .tempdir_in("/tmp")
             .unwrap();
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        std::fs::copy(Hasync::program(), dir.path().join("hasync")).unwrap();
+        // By another process: a program that this one has open for writing while another thread
+        // starts a child cannot be executed ("text file busy").
+        let (from, to) = (Hasync::program(), dir.path().join("hasync"));
+        run_ok(
+            "cp",
+            &[&from.display().to_string(), &to.display().to_string()],
+        );
         Self { dir }
     }
 

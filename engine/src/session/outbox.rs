@@ -24,8 +24,8 @@ impl Outbox {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts one message of a delta exchange about the file of this directory and position, and hands
-    /// it to the link.
+    /// Puts one message of a delta exchange about the file of this directory and position, and
+    /// hands it to the link.
     pub(super) fn put_exchange(
         &self,
         (dir, entry): (DirIndex, u32),

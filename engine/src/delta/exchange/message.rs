@@ -1,14 +1,14 @@
-//! The bytes of samples, offers, asks and answers. Integers are little-endian; a *number* is unsigned
-//! LEB128.
+//! The bytes of samples, offers, asks and answers. Integers are little-endian; a *number* is
+//! unsigned LEB128.
 //!
-//! Sample: format (1 byte, 2), salt (16), basis length (8), then for each sampled block its weak sum
-//! (4) and its strong sum (8). Offer: format (1 byte, 3), salt (16), basis length (8), BLAKE3 of the
-//! basis (32), then 8 bytes for each node of the top span. Ask for the offer: 3. Ask for children:
-//! 1, log2 of the span (1 byte), then for each node its index as a number, less one more than the
-//! index before it. Ask for rolling sums: 2, log2 of the block length, then for each run of blocks
-//! two numbers: the blocks left out since the last run and the blocks in it, less one. Answer for
-//! children: 8 bytes for each child of each node. Answer for rolling sums: for each block its weak
-//! sum (4) and its strong sum (8).
+//! Sample: format (1 byte, 2), salt (16), basis length (8), then for each sampled block its weak
+//! sum (4) and its strong sum (8). Offer: format (1 byte, 3), salt (16), basis length (8), BLAKE3
+//! of the basis (32), then 8 bytes for each node of the top span. Ask for the offer: 3. Ask for
+//! children: 1, log2 of the span (1 byte), then for each node its index as a number, less one more
+//! than the index before it. Ask for rolling sums: 2, log2 of the block length, then for each run
+//! of blocks two numbers: the blocks left out since the last run and the blocks in it, less one.
+//! Answer for children: 8 bytes for each child of each node. Answer for rolling sums: for each
+//! block its weak sum (4) and its strong sum (8).
 
 use std::fmt;
 
