@@ -24,6 +24,11 @@ const PROMISE: f64 = 1.15;
 const LITTLE_PACKING: f64 = 0.2;
 const MUCH_PACKING: f64 = 0.7;
 
+/// A peer that is waited for may itself be what is slow, on a link that is not. From this rate on
+/// the wire, in bytes per second, it is tried how much it takes plain: after one stretch, and each
+/// time compression still wins, after twice as many.
+const DOUBTED_RATE: f64 = 40e6;
+
 /// Stretches after which a link that is no longer waited for may have become faster.
 const FORGOTTEN_AFTER: u32 = 64;
 
@@ -34,6 +39,9 @@ pub(crate) struct Pace {
     /// Compression is not in question, only how hard.
     always: bool,
     has_time: bool,
+    /// Stretches compressed since plain ones were last tried, and how many are due.
+    undoubted: u32,
+    undoubted_max: u32,
     stretch: Stretch,
     /// Bytes per second on the wire, from when the link was last waited for.
     link_rate: Option<f64>,
@@ -41,6 +49,8 @@ pub(crate) struct Pace {
     link_rate_age: u32,
     /// Bytes per second that the compressor takes.
     packing_rate: Option<f64>,
+    /// Bytes of data per second when most of it was last compressed.
+    packed_rate: Option<f64>,
     /// What the data compresses to, by samples.
     ratio: f64,
 }
@@ -75,10 +85,13 @@ impl Pace {
             on: true,
             always: false,
             has_time: false,
+            undoubted: 0,
+            undoubted_max: 1,
             stretch: Stretch::new(now),
             link_rate: None,
             link_rate_age: 0,
             packing_rate: None,
+            packed_rate: None,
             ratio: 1.0,
         }
     }
@@ -146,6 +159,9 @@ impl Pace {
             self.packing_rate = Some(stretch.packed_bytes as f64 / packing);
         }
         let rate = stretch.plain_bytes as f64 / took;
+        if stretch.packed_bytes > stretch.plain_bytes / 2 {
+            self.packed_rate = Some(rate);
+        }
         let source_rate = stretch.plain_bytes as f64 / (took - waiting - packing).max(1e-6);
         let is_waited_for = waiting > WAITED * took;
         if is_waited_for {
@@ -174,11 +190,23 @@ impl Pace {
                 {
                     true
                 }
-                (true, Some(link_rate), _) => is_waited_for || rate > source_rate.min(link_rate),
+                (true, Some(link_rate), _) if is_waited_for => {
+                    self.undoubted += 1;
+                    let is_doubted =
+                        link_rate > DOUBTED_RATE && self.undoubted >= self.undoubted_max;
+                    if is_doubted {
+                        self.undoubted = 0;
+                        self.undoubted_max = self.undoubted_max.saturating_mul(2);
+                    }
+                    !is_doubted
+                }
+                (true, Some(link_rate), _) => rate > source_rate.min(link_rate),
                 (true, None, _) => false,
                 (false, Some(link_rate), Some(packing_rate)) if is_waited_for => {
                     let busy_rate = 1.0 / (1.0 / source_rate + 1.0 / packing_rate);
-                    busy_rate.min(link_rate / self.ratio) > PROMISE * link_rate
+                    // What compression achieved last says more than what it promises.
+                    let achieved = self.packed_rate.is_none_or(|achieved| achieved > rate);
+                    achieved && busy_rate.min(link_rate / self.ratio) > PROMISE * link_rate
                 }
                 (false, _, _) => false,
             };
@@ -196,6 +224,8 @@ mod tests {
         source: f64,
         packer: f64,
         link: f64,
+        /// What the peer can take of the data, compressed or not.
+        peer: f64,
         ratio: f64,
         in_buffers: f64,
     }
@@ -213,6 +243,7 @@ mod tests {
                 source,
                 packer,
                 link,
+                peer: 1e6,
                 ratio,
                 in_buffers: 0.0,
             }
@@ -221,8 +252,15 @@ mod tests {
         fn pass(&mut self, bytes: f64, rate: f64) -> Duration {
             let took = Duration::from_secs_f64(bytes / (rate * 1e6));
             self.now += took;
-            self.in_buffers = (self.in_buffers - took.as_secs_f64() * self.link * 1e6).max(0.0);
+            let drained = took.as_secs_f64() * self.drain_rate() * 1e6;
+            self.in_buffers = (self.in_buffers - drained).max(0.0);
             took
+        }
+
+        /// On the wire, of the link or of the peer.
+        fn drain_rate(&self) -> f64 {
+            let on_wire = if self.pace.is_on() { self.ratio } else { 1.0 };
+            self.link.min(self.peer * on_wire)
         }
 
         /// Sends `mb` megabytes; gives the part of them that was compressed.
@@ -242,7 +280,7 @@ mod tests {
                 let start = self.now;
                 self.in_buffers += wire;
                 if self.in_buffers > BUFFERED {
-                    self.pass(self.in_buffers - BUFFERED, self.link);
+                    self.pass(self.in_buffers - BUFFERED, self.drain_rate());
                 }
                 self.pace.written(PIECE, wire as usize, start, self.now);
             }
@@ -274,6 +312,15 @@ mod tests {
         push.send(50);
         let packed = push.send(1000);
         assert!(packed > 0.85, "{packed}");
+    }
+
+    #[test]
+    fn a_peer_that_is_slow_however_it_gets_the_data_gets_it_plain() {
+        let mut push = Push::new(2000.0, 300.0, 1000.0, 0.6);
+        push.peer = 150.0;
+        push.send(50);
+        let packed = push.send(500);
+        assert!(packed < 0.05, "{packed}");
     }
 
     #[test]
