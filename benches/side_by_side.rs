@@ -1,11 +1,11 @@
 //! hasync beside rsync 3.5.0 over the same sshd on loopback, both with their default
 //! cipher, on tmpfs, warm, best of three, alternating:
 //!   cargo bench --bench side_by_side [-- [--full] [--row WORDS]...]
-//! Wall time is the command's. CPU is what both ends used, helpers such as ssh and sshd
-//! included. Bytes are loopback traffic both ways with all headers; as root the bench runs in
-//! a network namespace of its own, so that nothing else is counted. The row over fast ethernet has
-//! a cable of its own. Peak RSS is the largest
-//! process of a side, as time(1) tells it.
+//! Wall time is the command's. CPU is what all processors of the machine did until the far side
+//! had ended too, so run it on an idle machine. Bytes are loopback traffic both ways with all
+//! headers; as root the bench runs in a network namespace of its own, so that nothing else is
+//! counted. The row over fast ethernet has a cable of its own. Peak RSS is the largest process of
+//! a side, as time(1) tells it.
 #![forbid(unsafe_code)]
 #![allow(
     clippy::panic,
@@ -30,7 +30,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use support::{Snapshot, Sshd, TempTree};
 
@@ -295,18 +295,19 @@ fn push(tool: Tool, sshd: &Sshd, work: &TempTree, target: &Path, way: &Way<'_>) 
         .arg(format!("standby:{}", target.display()));
     command.stdin(Stdio::null());
 
-    let (cpu_before, link_before) = (cpu_seconds(sshd), (way.link_bytes)());
+    let (cpu_before, link_before) = (cpu_seconds(), (way.link_bytes)());
     let start = Instant::now();
     let status = command.status().unwrap();
     let wall_s = start.elapsed().as_secs_f64();
     assert!(status.success(), "{command:?}: {status}");
     await_idle(sshd);
+    let rss_there_kib = kib(&there);
     Cost {
         wall_s,
-        cpu_s: cpu_seconds(sshd) - cpu_before,
+        cpu_s: cpu_seconds() - cpu_before,
         link_bytes: (way.link_bytes)() - link_before,
         rss_here_kib: kib(&here),
-        rss_there_kib: kib(&there),
+        rss_there_kib,
     }
 }
 
@@ -315,7 +316,7 @@ fn await_idle(sshd: &Sshd) {
     let id = sshd.id();
     let children = format!("/proc/{id}/task/{id}/children");
     while fs::read_to_string(&children).is_ok_and(|children| !children.is_empty()) {
-        std::thread::sleep(std::time::Duration::from_millis(1));
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -329,25 +330,37 @@ fn timed_program(work: &TempTree, program: &Path, report: &Path) -> String {
     path.display().to_string()
 }
 
+/// Takes a report, which a far side may write after the command has ended.
 fn kib(report: &Path) -> u64 {
-    let text = fs::read_to_string(report).unwrap();
-    text.lines()
-        .last()
-        .and_then(|line| line.trim().parse().ok())
+    let end = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < end {
+        let text = fs::read_to_string(report).unwrap_or_default();
+        if let Some(line) = text.lines().last() {
+            fs::remove_file(report).unwrap();
+            return line.trim().parse().unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    panic!("{}: the far side never ended", report.display());
+}
+
+/// Seconds that the machine's processors have been busy: everything counts, so run the bench alone.
+fn cpu_seconds() -> f64 {
+    let stat = fs::read_to_string("/proc/stat").unwrap();
+    let fields: Vec<f64> = stat
+        .lines()
+        .next()
         .unwrap()
-}
-
-/// CPU seconds of all finished children of this process and of the sshd.
-fn cpu_seconds(sshd: &Sshd) -> f64 {
-    children_cpu_ticks("self") + children_cpu_ticks(&sshd.id().to_string())
-}
-
-fn children_cpu_ticks(process: &str) -> f64 {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
-    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
-    let ticks = |index: usize| fields[index].parse::<f64>().unwrap();
-    // cutime and cstime, in hundredths of a second on every Linux.
-    (ticks(13) + ticks(14)) / 100.0
+        .split_whitespace()
+        .skip(1)
+        .map(|field| field.parse().unwrap())
+        .collect();
+    // user, nice, system, (idle, iowait,) irq, softirq; in hundredths of a second.
+    [0, 1, 2, 5, 6]
+        .iter()
+        .map(|&field| fields[field])
+        .sum::<f64>()
+        / 100.0
 }
 
 fn loopback_bytes() -> u64 {
