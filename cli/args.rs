@@ -2,8 +2,9 @@
 //! What the options mean for a run is decided by the verb's own module.
 
 mod compress;
+mod config;
 mod plumbing;
-mod rate;
+pub(crate) mod rate;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ use hasync_engine::Compression;
 
 use crate::exit::{Exit, Failure};
 
+pub(crate) use config::ConfigArgs;
 pub(crate) use plumbing::{DeltaArgs, PatchArgs, SignatureArgs, named};
 
 /// One parsed command line.
@@ -33,6 +35,8 @@ pub(crate) enum Typed {
     Delta(DeltaArgs),
     /// `hasync patch`
     Patch(PatchArgs),
+    /// `hasync check-config`
+    CheckConfig(ConfigArgs),
     /// Text to print, and the code to leave with: 0 when it was asked for.
     Help(String, Exit),
 }
@@ -59,6 +63,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Typed, 
         Verb::Signature(args) => Typed::Signature(args),
         Verb::Delta(args) => Typed::Delta(args),
         Verb::Patch(args) => Typed::Patch(args),
+        Verb::CheckConfig(args) => Typed::CheckConfig(args),
     })
 }
 
@@ -97,6 +102,8 @@ enum Verb {
     Delta(DeltaArgs),
     /// Make the new file from the old one and a delta
     Patch(PatchArgs),
+    /// Print what the configuration file is understood to say
+    CheckConfig(ConfigArgs),
 }
 
 const WHAT: &str = "What is mirrored";
@@ -490,7 +497,8 @@ fn usage(error: &clap::Error) -> Failure {
         ErrorKind::InvalidSubcommand => {
             let verb = context(ContextKind::InvalidSubcommand).unwrap_or_default();
             format!(
-                "unknown verb '{verb}'; verbs are push, serve, demo, signature, delta and patch"
+                "unknown verb '{verb}'; verbs are push, serve, check-config, demo, signature, \
+                 delta and patch"
             )
         }
         ErrorKind::MissingRequiredArgument if word.contains("SRC") => {

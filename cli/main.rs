@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod config;
 mod demo;
 mod exit;
 mod filters;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         Typed::Signature(args) => plumbing::signature(&args),
         Typed::Delta(args) => plumbing::delta(&args),
         Typed::Patch(args) => plumbing::patch(&args),
+        Typed::CheckConfig(args) => config::check_config(&args),
         Typed::Help(text, exit) => out::help(&text, exit),
     });
     signals::stop_if_leaving();

@@ -14,6 +14,8 @@
 mod acls;
 /// The command line: usage, version, unknown options, paths that make no sense.
 mod command_line;
+/// The configuration file: what is understood, what is refused with its line.
+mod config;
 /// What goes wrong on disks: full, read-only, forbidden, missing, changing under our hands.
 mod disk_trouble;
 /// Pushes that are killed or cut off, and the next push that repairs.

@@ -6,7 +6,7 @@
 pub(crate) struct Rate(pub(crate) Option<u64>);
 
 /// Reads a rate; 0 is no limit. The error is for clap, which names the option and the word.
-pub(super) fn parse(typed: &str) -> Result<Rate, String> {
+pub(crate) fn parse(typed: &str) -> Result<Rate, String> {
     let number_len = typed
         .bytes()
         .take_while(|byte| byte.is_ascii_digit() || *byte == b'.')

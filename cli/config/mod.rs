@@ -1,0 +1,192 @@
+//! The configuration file: who this node and its peer are, which trees are mirrored, and what is
+//! to happen around that.
+//!
+//! It is read as strictly as possible: an unknown key, a value that cannot be meant and two trees
+//! over one file are all refused with the line where they stand, because a mirror that runs with
+//! half of its rules is found out at the wrong moment. `tree` checks the trees, `sections` the
+//! rest, `units` the single words, `show` prints what was understood.
+
+mod sections;
+mod show;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod units;
+
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use hasync_engine::escape;
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::exit::{self, Exit, Failure};
+
+pub(crate) use sections::{Compress, Node, Peer};
+pub(crate) use show::check_config;
+pub(crate) use tree::{Content, Tree};
+
+/// Where the file is unless `--config` names another.
+pub(crate) const DEFAULT_FILE: &str = "/etc/hasync/hasync.toml";
+
+/// The longest file that is read, in bytes.
+const MAX_FILE_LEN: u64 = 4 << 20;
+
+/// A configuration that makes sense.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// Where it was read.
+    pub(crate) file: PathBuf,
+    /// This node.
+    pub(crate) node: Node,
+    /// The other one.
+    pub(crate) peer: Peer,
+    /// In the order of the file.
+    pub(crate) trees: Vec<Tree>,
+}
+
+impl Config {
+    /// Reads the file that was named, or else the default one.
+    pub(crate) fn load(named: Option<&Path>) -> Result<Self, Failure> {
+        let file = named.unwrap_or(Path::new(DEFAULT_FILE));
+        let text = read(file).map_err(|cause| {
+            let hint = if named.is_none() && cause.kind() == std::io::ErrorKind::NotFound {
+                "; write it, or name another with --config"
+            } else {
+                ""
+            };
+            Failure::new(
+                Exit::Config,
+                format!(
+                    "cannot read the configuration {}: {}{hint}",
+                    shown_file(file),
+                    exit::cause(&cause)
+                ),
+            )
+        })?;
+        Config::parse(file, &text)
+    }
+
+    /// The same for who can do without: the default file counts only if it is there.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for pushes of named trees"))]
+    pub(crate) fn load_if_there(named: Option<&Path>) -> Result<Option<Self>, Failure> {
+        match named {
+            None if !Path::new(DEFAULT_FILE).exists() => Ok(None),
+            _ => Config::load(named).map(Some),
+        }
+    }
+
+    /// Understands `text`, which stands in `file`.
+    pub(crate) fn parse(file: &Path, text: &str) -> Result<Self, Failure> {
+        let (raw, trees) = understand(text).map_err(|fault| {
+            let line = line_number(text, fault.offset);
+            let file = shown_file(file);
+            Failure::new(Exit::Config, format!("{file}:{line}: {}", fault.message))
+        })?;
+        let node = raw.node.settle();
+        Ok(Config {
+            file: file.to_owned(),
+            peer: raw.peer.settle(&node.name),
+            node,
+            trees,
+        })
+    }
+
+    /// The tree of this name.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for pushes of named trees"))]
+    pub(crate) fn tree(&self, name: &str) -> Result<&Tree, Failure> {
+        let found = self.trees.iter().find(|tree| tree.name == name);
+        found.ok_or_else(|| {
+            let names: Vec<_> = self.trees.iter().map(|tree| tree.name.as_str()).collect();
+            let known = if names.is_empty() {
+                "it names no tree".to_owned()
+            } else {
+                format!("its trees are {}", names.join(", "))
+            };
+            let (name, file) = (escape(name.as_bytes()), shown_file(&self.file));
+            Failure::new(
+                Exit::Config,
+                format!("no tree \"{name}\" in {file}; {known}"),
+            )
+        })
+    }
+
+    /// All trees in the order in which they are pushed: groups first, since they may hold the
+    /// names that the owners of the trees' files go by, then in the order of the file.
+    pub(crate) fn in_push_order(&self) -> Vec<&Tree> {
+        let (mut order, dirs): (Vec<&Tree>, Vec<&Tree>) =
+            self.trees.iter().partition(|tree| tree.is_group());
+        order.extend(dirs);
+        order
+    }
+}
+
+/// The file as written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawFile {
+    #[serde(default)]
+    node: sections::RawNode,
+    #[serde(default)]
+    peer: sections::RawPeer,
+    #[serde(default)]
+    tree: Vec<Spanned<tree::RawTree>>,
+}
+
+/// What is wrong, and where in the text.
+#[derive(Debug)]
+struct Fault {
+    /// In bytes from the start.
+    offset: usize,
+    message: String,
+}
+
+impl Fault {
+    fn new(offset: usize, message: impl Into<String>) -> Self {
+        Fault {
+            offset,
+            message: message.into(),
+        }
+    }
+}
+
+fn understand(text: &str) -> Result<(RawFile, Vec<Tree>), Fault> {
+    let mut raw: RawFile = toml::from_str(text).map_err(|error| Fault {
+        offset: error.span().map_or(0, |span| span.start),
+        message: one_line(error.message()),
+    })?;
+    let trees = tree::check(std::mem::take(&mut raw.tree))?;
+    Ok((raw, trees))
+}
+
+/// The parser's words in ours.
+fn one_line(message: &str) -> String {
+    let message = escape(message.replace('\n', ", ").as_bytes()).into_owned();
+    message
+        .replace("unknown field", "unknown key")
+        .replace("missing field", "missing key")
+        .replace(", expected one of", "; the keys here are")
+        .replace("unknown variant", "unknown word")
+}
+
+/// The number of the line that holds `offset`, from 1.
+fn line_number(text: &str, offset: usize) -> usize {
+    let before = text.as_bytes().iter().take(offset);
+    1 + before.filter(|byte| **byte == b'\n').count()
+}
+
+fn shown_file(file: &Path) -> String {
+    escape(file.as_os_str().as_bytes()).into_owned()
+}
+
+fn read(file: &Path) -> Result<String, std::io::Error> {
+    let mut text = String::new();
+    let file = std::fs::File::open(file)?;
+    let len = file.take(MAX_FILE_LEN + 1).read_to_string(&mut text)?;
+    if len as u64 > MAX_FILE_LEN {
+        let message = format!("it is longer than {MAX_FILE_LEN} bytes");
+        return Err(std::io::Error::other(message));
+    }
+    Ok(text)
+}

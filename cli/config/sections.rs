@@ -1,0 +1,152 @@
+//! The sections beside the trees: this node, its peer and how it is reached.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::units::{AbsPath, Host, Line, Speed, Time};
+
+/// Where a node keeps what it knows about its trees, unless the file says otherwise.
+const STATE_DIR: &str = "/var/lib/hasync";
+
+/// `[node]`: who this is.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    /// Its name, as it stands in generations.
+    pub(crate) name: String,
+    /// Where it keeps roles, epochs and locks.
+    pub(crate) state: PathBuf,
+}
+
+/// `[peer]`: the other node, and how it is reached. Everything has a default but the host.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    /// Name or address; `None` if it is neither given nor follows from this node's name.
+    pub(crate) host: Option<String>,
+    /// Whether it follows from this node's name.
+    pub(crate) is_derived: bool,
+    /// Who logs in there.
+    pub(crate) user: Option<String>,
+    /// The port of its SSH server.
+    pub(crate) port: Option<u16>,
+    /// The private key to log in with.
+    pub(crate) identity: Option<PathBuf>,
+    /// Its host key.
+    pub(crate) known_hosts: Option<PathBuf>,
+    /// A file in the place of ssh's own two.
+    pub(crate) ssh_config: Option<PathBuf>,
+    /// The program there.
+    pub(crate) remote_bin: Option<String>,
+    /// Bytes per second to it at most.
+    pub(crate) bwlimit: Option<u64>,
+    /// When what goes to it is compressed.
+    pub(crate) compress: Compress,
+    /// Its longest silence.
+    pub(crate) timeout: Option<Time>,
+}
+
+/// `compress` of `[peer]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Compress {
+    /// While the link is what a push waits for.
+    #[default]
+    Auto,
+    /// However fast the link is.
+    Zstd,
+    /// Never.
+    None,
+}
+
+/// `[node]` as written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawNode {
+    name: Option<Host>,
+    state: Option<AbsPath>,
+}
+
+impl RawNode {
+    pub(super) fn settle(self) -> Node {
+        Node {
+            name: self.name.map_or_else(host_name, |name| name.0),
+            state: self.state.map_or_else(|| STATE_DIR.into(), |dir| dir.0),
+        }
+    }
+}
+
+/// The name that the kernel knows, up to its first dot.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().split('.').next().unwrap_or_default().to_owned()
+}
+
+/// `[peer]` as written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawPeer {
+    host: Option<Host>,
+    user: Option<Host>,
+    port: Option<std::num::NonZeroU16>,
+    identity: Option<AbsPath>,
+    known_hosts: Option<AbsPath>,
+    ssh_config: Option<AbsPath>,
+    remote_bin: Option<Line>,
+    bwlimit: Option<Speed>,
+    compress: Compress,
+    timeout: Option<Time>,
+}
+
+impl RawPeer {
+    pub(super) fn settle(self, node: &str) -> Peer {
+        let given = self.host.map(|host| host.0);
+        let is_derived = given.is_none();
+        Peer {
+            host: given.or_else(|| pair_address(node)),
+            is_derived,
+            user: self.user.map(|user| user.0),
+            port: self.port.map(std::num::NonZeroU16::get),
+            identity: self.identity.map(|file| file.0),
+            known_hosts: self.known_hosts.map(|file| file.0),
+            ssh_config: self.ssh_config.map(|file| file.0),
+            remote_bin: self.remote_bin.map(|line| line.0),
+            bwlimit: self.bwlimit.and_then(|speed| speed.0.0),
+            compress: self.compress,
+            timeout: self.timeout,
+        }
+    }
+}
+
+/// The classic pair: of `foo0` and `foo1`, each reaches the other over the private link, where
+/// they are `local0` and `local1`. `None` for a name that ends otherwise.
+fn pair_address(node: &str) -> Option<String> {
+    let other = match node.as_bytes() {
+        [_, .., b'0'] => 1,
+        [_, .., b'1'] => 0,
+        _ => return None,
+    };
+    // "web10" is the tenth of many, not one of two.
+    let stem = node.get(..node.len() - 1)?;
+    (!stem.ends_with(|c: char| c.is_ascii_digit())).then(|| format!("local{other}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pair_reaches_each_other_over_the_private_link() {
+        let cases = [
+            ("foo0", Some("local1")),
+            ("foo1", Some("local0")),
+            ("foo2", None),
+            ("foo", None),
+            ("0", None),
+            ("web10", None),
+            ("", None),
+        ];
+        for (node, peer) in cases {
+            assert_eq!(pair_address(node).as_deref(), peer, "{node}");
+        }
+    }
+}

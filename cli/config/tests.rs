@@ -1,0 +1,306 @@
+//! Tests of what is read from a configuration, and of what is refused on which line.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn parse(text: &str) -> Result<Config, Failure> {
+    Config::parse(Path::new("x.toml"), text)
+}
+
+fn parsed(text: &str) -> Config {
+    parse(text).unwrap_or_else(|failure| panic!("{}\n{text}", failure.message))
+}
+
+/// Checks that `text` is refused on this line, with these words.
+#[track_caller]
+fn refused(text: &str, line: usize, words: &[&str]) {
+    let failure = parse(text).expect_err(text);
+    let message = &failure.message;
+    assert_eq!(failure.exit, Exit::Config, "{message}");
+    assert!(
+        message.starts_with(&format!("x.toml:{line}: ")),
+        "{message}\n{text}"
+    );
+    assert!(!message.contains('\n'), "{message}");
+    for word in words {
+        assert!(message.contains(word), "{word:?} in {message}");
+    }
+}
+
+const HTML: &str = "[[tree]]\nname = \"html\"\npath = \"/srv/html\"\n";
+
+#[test]
+fn the_example_is_right_and_says_what_it_means() {
+    let config = parsed(include_str!("../examples/hasync.toml"));
+    let names: Vec<_> = config.trees.iter().map(|tree| tree.name.as_str()).collect();
+    assert_eq!(names, ["accounts", "html", "mail"]);
+    let html = config.tree("html").unwrap();
+    assert_eq!(html.sources(), ["/srv/html/"]);
+    assert_eq!(html.options.filters.len(), 2);
+    assert!(html.options.delete && html.options.hard_links && html.options.owner);
+    assert_eq!(html.undo.keep, 5);
+    let text = show::understood(&config);
+    for words in [
+        "html: /srv/html, deletes, sentinel .mounted, undo 5 generations, of 7d at most",
+        "filter - *.tmp",
+        "files /etc/passwd /etc/group /etc/shadow /etc/gshadow, undo 3 generations",
+        "deletes at most 10000",
+        "identity /etc/hasync/id_ed25519",
+        "timeout 2m",
+    ] {
+        assert!(text.contains(words), "{words:?} in\n{text}");
+    }
+}
+
+#[test]
+fn nothing_at_all_is_a_configuration() {
+    let config = parsed("");
+    assert!(config.trees.is_empty());
+    assert_eq!(config.node.state, Path::new("/var/lib/hasync"));
+    assert!(!config.node.name.is_empty());
+}
+
+#[test]
+fn groups_come_before_trees() {
+    let group = "[[tree]]\nname = \"g\"\nfiles = [\"/etc/hosts\"]\n";
+    let config = parsed(&format!("{HTML}{group}"));
+    let order: Vec<_> = config
+        .in_push_order()
+        .iter()
+        .map(|tree| tree.name.clone())
+        .collect();
+    assert_eq!(order, ["g", "html"]);
+    assert_eq!(config.tree("g").unwrap().sources(), ["/etc/hosts"]);
+    assert!(!config.tree("g").unwrap().options.delete);
+    let failure = config.tree("htlm").unwrap_err();
+    assert!(
+        failure.message.contains("its trees are html, g"),
+        "{}",
+        failure.message
+    );
+}
+
+#[test]
+fn unknown_keys_and_wrong_types_name_their_line() {
+    refused(
+        "[nodes]\n",
+        1,
+        &["unknown key `nodes`", "the keys here are `node`"],
+    );
+    refused(
+        "\n[node]\nnaem = \"a\"\n",
+        3,
+        &["unknown key `naem`", "`name`"],
+    );
+    refused(&format!("{HTML}pth = \"/x\"\n"), 4, &["unknown key `pth`"]);
+    refused(&format!("{HTML}delete = \"yes\"\n"), 4, &["boolean"]);
+    refused(&format!("{HTML}undo = {{ keep = -1 }}\n"), 4, &["-1"]);
+    refused(
+        &format!("{HTML}undo = {{ max_age = 7 }}\n"),
+        4,
+        &["a time such as"],
+    );
+    refused(
+        &format!("{HTML}undo = {{ max_bytes = \"7\" }}\n"),
+        4,
+        &["a size such as"],
+    );
+    refused("[peer]\nhost = 1\n", 2, &["a host name or address"]);
+    refused("[peer]\nport = 0\n", 2, &["nonzero"]);
+    refused("[peer]\nport = 70000\n", 2, &["70000"]);
+    refused("[peer]\nbwlimit = \"fast\"\n", 2, &["a rate such as"]);
+    refused(
+        "[peer]\ncompress = \"gzip\"\n",
+        2,
+        &["unknown word `gzip`", "`zstd`"],
+    );
+    refused(
+        "[node]\nname = \"a\"\nname = \"b\"\n",
+        3,
+        &["duplicate key"],
+    );
+    refused("[node\n", 1, &[]);
+    refused("[node]\nname = \"a\n", 2, &[]);
+}
+
+#[test]
+fn bad_paths_are_refused() {
+    let tree = |path: &str| format!("[[tree]]\nname = \"t\"\npath = \"{path}\"\n");
+    refused(&tree("srv/html"), 3, &["not absolute"]);
+    refused(&tree("/srv/../etc"), 3, &[".."]);
+    refused(&tree("/srv/.hasync/x"), 3, &[".hasync"]);
+    refused(&tree("/"), 3, &["own system"]);
+    refused(&tree(""), 3, &["not absolute"]);
+    refused(&format!("{HTML}sentinel = \"/x\"\n"), 4, &["below"]);
+    refused(&format!("{HTML}sentinel = \"../x\"\n"), 4, &["below"]);
+}
+
+#[test]
+fn a_tree_has_a_name_and_one_kind_of_content() {
+    refused("[[tree]]\npath = \"/a\"\n", 1, &["missing key `name`"]);
+    refused(
+        "[[tree]]\nname = \"T\"\npath = \"/a\"\n",
+        2,
+        &["letters a-z"],
+    );
+    refused("[[tree]]\nname = \"t\"\n", 2, &["no content"]);
+    refused(
+        &format!("{HTML}files = [\"/etc/hosts\"]\n"),
+        4,
+        &["path and files"],
+    );
+    refused(&format!("{HTML}{HTML}"), 5, &["two trees", "html"]);
+    refused(
+        &format!("{HTML}delete = false\nmax_delete = 3\n"),
+        5,
+        &["max_delete"],
+    );
+}
+
+#[test]
+fn a_group_is_files_of_one_directory() {
+    let group = |files: &str| format!("[[tree]]\nname = \"g\"\nfiles = [{files}]\n");
+    refused(&group(""), 3, &["no file"]);
+    refused(&group("\"/etc/a\", \"/srv/b\""), 3, &["second group"]);
+    refused(&group("\"/etc/a\", \"/etc/./a\""), 3, &["twice"]);
+    refused(&group("\"/\""), 3, &["not a file"]);
+    refused(&group("\"/etc/.hasync\""), 3, &[".hasync"]);
+    for key in [
+        "filters = []",
+        "delete = true",
+        "max_delete = 3",
+        "sentinel = \"a\"",
+    ] {
+        refused(
+            &format!("{}{key}\n", group("\"/etc/a\"")),
+            4,
+            &["beside files"],
+        );
+    }
+}
+
+#[test]
+fn filters_say_which_way_they_go() {
+    refused(
+        &format!("{HTML}filters = [\"*.tmp\"]\n"),
+        4,
+        &["starts with neither"],
+    );
+    refused(
+        &format!("{HTML}filters = [\n\"- a\",\n\"- \"]\n"),
+        6,
+        &["filter"],
+    );
+    let config = parsed(&format!("{HTML}filters = [\"+ keep\", \"- *\"]\n"));
+    let rules = &config.trees[0].options.filters;
+    assert_eq!(
+        (rules[0].pattern(), rules[1].pattern()),
+        (&b"keep"[..], &b"*"[..])
+    );
+}
+
+#[test]
+fn trees_do_not_overlap() {
+    let second = |content: &str| format!("{HTML}[[tree]]\nname = \"b\"\n{content}\n");
+    refused(
+        &second("path = \"/srv/html\""),
+        6,
+        &["overlap", "\"html\" and \"b\""],
+    );
+    refused(
+        &second("path = \"/srv/html/x\""),
+        6,
+        &["overlap", "/srv/html/x"],
+    );
+    refused(&second("path = \"/srv\""), 6, &["overlap"]);
+    refused(
+        &second("files = [\"/srv/html/a\"]"),
+        6,
+        &["overlap", "/srv/html/a"],
+    );
+    refused(&second("files = [\"/srv/html\"]"), 6, &["overlap"]);
+    parsed(&second("path = \"/srv/html2\""));
+    parsed(&second("files = [\"/srv/a\"]"));
+    let groups = "[[tree]]\nname = \"a\"\nfiles = [\"/e/a\", \"/e/b\"]\n\
+                  [[tree]]\nname = \"b\"\nfiles = [\"/e/c\", \"/e/b\"]\n";
+    refused(groups, 6, &["overlap", "/e/b"]);
+}
+
+#[test]
+fn the_peer_follows_from_a_pairs_name() {
+    let config = parsed("[node]\nname = \"foo1\"\n");
+    assert_eq!(config.peer.host.as_deref(), Some("local0"));
+    assert!(show::understood(&config).contains("local0, by this node's name"));
+    let config = parsed("[node]\nname = \"foo1\"\n[peer]\nhost = \"b\"\nuser = \"root\"\n");
+    assert!(show::understood(&config).contains("root@b, compressed where"));
+    assert!(parsed("[node]\nname = \"web\"\n").peer.host.is_none());
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let failure = Config::load(Some(Path::new("/nonexistent/h.toml"))).unwrap_err();
+    assert_eq!(failure.exit, Exit::Config);
+    assert!(
+        failure.message.contains("/nonexistent/h.toml"),
+        "{}",
+        failure.message
+    );
+    assert!(Config::load_if_there(Some(Path::new("/nonexistent/h.toml"))).is_err());
+}
+
+/// Lines that come close to a configuration.
+fn line() -> impl Strategy<Value = String> {
+    let key = prop::sample::select(vec![
+        "name",
+        "path",
+        "files",
+        "filters",
+        "delete",
+        "max_delete",
+        "sentinel",
+        "undo",
+        "host",
+        "port",
+        "bwlimit",
+        "timeout",
+        "state",
+        "x",
+    ]);
+    let value = prop_oneof![
+        Just("\"html\"".to_owned()),
+        Just("\"/srv/html\"".to_owned()),
+        Just("[\"/etc/a\", \"/etc/b\"]".to_owned()),
+        Just("[\"- a\", \"+ b\"]".to_owned()),
+        Just("true".to_owned()),
+        Just("{ keep = 2, max_age = \"3d\" }".to_owned()),
+        any::<i64>().prop_map(|number| number.to_string()),
+        "\"[^\"\\\\\n]{0,12}\"",
+    ];
+    let header = prop::sample::select(vec!["[[tree]]", "[node]", "[peer]", "[tree]", "[", "]"]);
+    prop_oneof![
+        2 => (key, value).prop_map(|(key, value)| format!("{key} = {value}")),
+        1 => header.prop_map(str::to_owned),
+        1 => "\\PC{0,20}",
+    ]
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics_it_and_every_refusal_is_one_line(
+        lines in prop::collection::vec(line(), 0..12),
+        noise in "\\PC*",
+    ) {
+        for text in [lines.join("\n"), noise] {
+            match parse(&text) {
+                Ok(config) => prop_assert!(!show::understood(&config).is_empty()),
+                Err(failure) => {
+                    prop_assert!(failure.message.starts_with("x.toml:"));
+                    prop_assert!(!failure.message.contains('\n'));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! The small words of the configuration file: times such as `"3m"`, sizes such as `"200MB"`, rates,
+//! names and paths. Each refuses what it cannot mean when it is read, so that the
+//! message carries the line of the word.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::de::{Deserialize, Deserializer, Error, Visitor};
+
+use crate::args::rate;
+
+/// The longest time that can be given.
+const MAX_TIME: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+/// A value written as a string that has to be understood.
+pub(super) trait Word: Sized {
+    /// What is expected, with examples, for the message about something else.
+    const WHAT: &'static str;
+
+    /// The value, or why the word cannot be one.
+    fn read(word: &str) -> Result<Self, String>;
+}
+
+/// Reads a [`Word`] in place of a string.
+struct WordVisitor<T>(PhantomData<T>);
+
+impl<T: Word> Visitor<'_> for WordVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(T::WHAT)
+    }
+
+    fn visit_str<E: Error>(self, word: &str) -> Result<T, E> {
+        T::read(word).map_err(E::custom)
+    }
+}
+
+macro_rules! words {
+    ($($type:ty),*) => {$(
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                from.deserialize_str(WordVisitor(PhantomData))
+            }
+        }
+    )*};
+}
+words!(Time, Size, Speed, TreeName, AbsPath, Host, Line);
+
+/// A length of time: `"90s"`, `"3m"`, `"10h"`, `"7d"`, `"500ms"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Time(pub(crate) Duration);
+
+impl Word for Time {
+    const WHAT: &'static str = "a time such as \"90s\", \"3m\", \"10h\" or \"7d\"";
+
+    fn read(word: &str) -> Result<Self, String> {
+        let refuse = || format!("\"{}\" is not {}", shown(word), Self::WHAT);
+        let (number, unit) = number_and_unit(word).ok_or_else(refuse)?;
+        let unit_ms = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" | "min" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return Err(refuse()),
+        };
+        let time = number.checked_mul(unit_ms).map(Duration::from_millis);
+        match time.filter(|time| *time <= MAX_TIME) {
+            Some(time) if time.is_zero() => Err(format!("\"{word}\" is no time at all")),
+            Some(time) => Ok(Time(time)),
+            None => Err(format!("\"{word}\" is longer than 100 years")),
+        }
+    }
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = self.0.as_millis();
+        let units = [
+            (86_400_000, "d"),
+            (3_600_000, "h"),
+            (60_000, "m"),
+            (1_000, "s"),
+        ];
+        match units.iter().find(|(unit, _)| ms.is_multiple_of(*unit)) {
+            Some((unit, name)) => write!(f, "{}{name}", ms / unit),
+            None => write!(f, "{ms}ms"),
+        }
+    }
+}
+
+/// A number of bytes: `"200MB"`, `"20GiB"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Size(pub(crate) u64);
+
+impl Word for Size {
+    const WHAT: &'static str = "a size such as \"200MB\" or \"20GiB\"";
+
+    fn read(word: &str) -> Result<Self, String> {
+        let refuse = || format!("\"{}\" is not {}", shown(word), Self::WHAT);
+        let (number, unit) = number_and_unit(word).ok_or_else(refuse)?;
+        let unit: u64 = match unit {
+            "B" => 1,
+            "KB" | "kB" => 1_000,
+            "MB" => 1_000_000,
+            "GB" => 1_000_000_000,
+            "TB" => 1_000_000_000_000,
+            "KiB" => 1 << 10,
+            "MiB" => 1 << 20,
+            "GiB" => 1 << 30,
+            "TiB" => 1 << 40,
+            _ => return Err(refuse()),
+        };
+        let bytes = number.checked_mul(unit);
+        bytes
+            .filter(|bytes| *bytes > 0)
+            .map(Size)
+            .ok_or_else(|| format!("\"{word}\" is out of range"))
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [
+            (1_u64 << 40, "TiB"),
+            (1_000_000_000_000, "TB"),
+            (1 << 30, "GiB"),
+            (1_000_000_000, "GB"),
+            (1 << 20, "MiB"),
+            (1_000_000, "MB"),
+            (1 << 10, "KiB"),
+            (1_000, "KB"),
+        ];
+        match units.iter().find(|(unit, _)| self.0.is_multiple_of(*unit)) {
+            Some((unit, name)) => write!(f, "{}{name}", self.0 / unit),
+            None => write!(f, "{}B", self.0),
+        }
+    }
+}
+
+/// Bytes per second, spelled as `--bwlimit` is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Speed(pub(crate) rate::Rate);
+
+impl Word for Speed {
+    const WHAT: &'static str = "a rate such as \"20MB\", as of --bwlimit";
+
+    fn read(word: &str) -> Result<Self, String> {
+        let rate = rate::parse(word);
+        rate.map(Speed)
+            .map_err(|cause| format!("\"{}\" is not {}: {cause}", shown(word), Self::WHAT))
+    }
+}
+
+/// The name of a tree: it becomes the name of directories.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct TreeName(pub(crate) String);
+
+impl Word for TreeName {
+    const WHAT: &'static str = "a name of 1 to 64 letters a-z, digits, - and _";
+
+    fn read(word: &str) -> Result<Self, String> {
+        let is_letter = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
+        let leads = word.bytes().next().is_some_and(|byte| byte != b'-');
+        if leads && word.len() <= 64 && word.bytes().all(is_letter) {
+            Ok(TreeName(word.to_owned()))
+        } else {
+            let what = Self::WHAT;
+            Err(format!("\"{}\" is not {what}, no - first", shown(word)))
+        }
+    }
+}
+
+impl fmt::Display for TreeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// An absolute path without `..`, `.`, doubled or trailing slashes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AbsPath(pub(crate) PathBuf);
+
+impl Word for AbsPath {
+    const WHAT: &'static str = "an absolute path such as \"/srv/html\"";
+
+    fn read(word: &str) -> Result<Self, String> {
+        let path = shown(word);
+        if !word.starts_with('/') {
+            return Err(format!(
+                "the path \"{path}\" is not absolute; write it from /"
+            ));
+        }
+        if word.contains('\0') {
+            return Err(format!("the path \"{path}\" holds a zero byte"));
+        }
+        let mut clean = PathBuf::from("/");
+        for part in word.split('/') {
+            match part {
+                "" | "." => {}
+                ".." => {
+                    return Err(format!(
+                        "the path \"{path}\" climbs with ..; write where it leads"
+                    ));
+                }
+                part if part.len() > 255 => {
+                    return Err(format!(
+                        "the path \"{path}\" has a name longer than 255 bytes"
+                    ));
+                }
+                part => clean.push(part),
+            }
+        }
+        Ok(AbsPath(clean))
+    }
+}
+
+/// A host: a name, an address or an alias of ssh_config, without user, port or brackets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Host(pub(crate) String);
+
+impl Word for Host {
+    const WHAT: &'static str = "a host name or address such as \"standby\" or \"10.0.0.2\"";
+
+    fn read(word: &str) -> Result<Self, String> {
+        let is_odd = |c: char| c.is_whitespace() || c.is_control() || "@/[]\"'".contains(c);
+        if word.is_empty() || word.starts_with('-') || word.len() > 255 || word.contains(is_odd) {
+            let what = Self::WHAT;
+            return Err(format!("\"{}\" is not {what}", shown(word)));
+        }
+        Ok(Host(word.to_owned()))
+    }
+}
+
+/// Text of one line that is not empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Line(pub(crate) String);
+
+impl Word for Line {
+    const WHAT: &'static str = "a text of one line";
+
+    fn read(word: &str) -> Result<Self, String> {
+        if word.is_empty() || word.contains(|c: char| c.is_control()) {
+            return Err(format!("\"{}\" is not {}", shown(word), Self::WHAT));
+        }
+        Ok(Line(word.to_owned()))
+    }
+}
+
+/// A word as a message quotes it: escaped, and not without end.
+pub(super) fn shown(word: &str) -> String {
+    hasync_engine::escape(word.as_bytes())
+        .chars()
+        .take(200)
+        .collect()
+}
+
+fn number_and_unit(word: &str) -> Option<(u64, &str)> {
+    let digits = word.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = word.split_at_checked(digits)?;
+    Some((number.parse().ok()?, unit.trim_start_matches(' ')))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn refused<T: Word>(words: &[&str]) {
+        for word in words {
+            assert!(T::read(word).is_err(), "{word:?}");
+        }
+    }
+
+    #[test]
+    fn times_have_units() {
+        for (word, seconds) in [("90s", 90), ("3m", 180), ("3 min", 180), ("2h", 7200)] {
+            assert_eq!(Time::read(word).unwrap().0.as_secs(), seconds, "{word}");
+        }
+        assert_eq!(Time::read("500ms").unwrap().0.as_millis(), 500);
+        assert_eq!(Time::read("7d").unwrap().to_string(), "7d");
+        assert_eq!(Time::read("90s").unwrap().to_string(), "90s");
+        refused::<Time>(&[
+            "",
+            "3",
+            "m",
+            "-3m",
+            "3 months",
+            "1.5h",
+            "0s",
+            "99999999999999999999s",
+            "40000d",
+            "18446744073709551615d",
+        ]);
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        for (word, bytes) in [("200MB", 200_000_000), ("1KiB", 1024), ("7B", 7)] {
+            assert_eq!(Size::read(word).unwrap().0, bytes, "{word}");
+            assert_eq!(Size::read(word).unwrap().to_string(), word);
+        }
+        refused::<Size>(&["200", "MB", "0MB", "5mb", "1e3MB", "99999999999TiB"]);
+    }
+
+    #[test]
+    fn names_are_fit_for_directories() {
+        for word in ["html", "a", "0", "mail_spool-2", &"x".repeat(64)] {
+            assert!(TreeName::read(word).is_ok(), "{word}");
+        }
+        let long = "x".repeat(65);
+        refused::<TreeName>(&["", "HTML", "a b", "a/b", "..", "-a", "é", &long]);
+    }
+
+    #[test]
+    fn paths_are_cleaned_and_stay_where_they_are() {
+        let clean = |word| AbsPath::read(word).unwrap().0;
+        assert_eq!(clean("/srv/html/"), PathBuf::from("/srv/html"));
+        assert_eq!(clean("//srv/./html"), PathBuf::from("/srv/html"));
+        assert_eq!(clean("/").as_os_str(), "/");
+        let long = format!("/{}", "x".repeat(256));
+        refused::<AbsPath>(&["", "srv", "./srv", "/srv/../etc", "/a\0b", &long]);
+    }
+
+    #[test]
+    fn hosts_are_bare() {
+        for word in ["standby", "10.0.0.2", "fd00::2", "a.example.com"] {
+            assert!(Host::read(word).is_ok(), "{word}");
+        }
+        refused::<Host>(&["", "root@b", "-oProxyCommand=x", "a b", "[fd00::2]", "a/b"]);
+    }
+}
