@@ -44,5 +44,5 @@ pub use observer::{
 };
 pub use options::{Compression, Options};
 pub use path::Shown;
-pub use session::{Duplex, push, serve};
+pub use session::{Connection, Duplex, push, serve};
 pub use target::ServePolicy;

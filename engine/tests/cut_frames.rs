@@ -3,6 +3,8 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
+mod halves;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{Read, Write};
@@ -12,9 +14,9 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::thread::{JoinHandle, spawn};
 
+use halves::duplex;
 use hasync_engine::{
-    Change, Duplex, Error, ErrorKind, Note, Observer, Options, ServePolicy, Summary, Warning, push,
-    serve,
+    Change, Error, ErrorKind, Note, Observer, Options, ServePolicy, Summary, Warning, push, serve,
 };
 
 const PREAMBLE_LEN: usize = 8;
@@ -104,11 +106,7 @@ fn run(
     let limit = |direction| cut.filter(|cut| cut.0 == direction).map(|cut| cut.1);
     let request = pass(&sender_side, &receiver_side, limit(Direction::Request));
     let answer = pass(&receiver_side, &sender_side, limit(Direction::Answer));
-    let duplex = |stream: UnixStream| Duplex {
-        reader: Box::new(stream.try_clone().unwrap()),
-        writer: Box::new(stream),
-    };
-    let receiver = duplex(theirs);
+    let receiver = duplex(&theirs);
     let half = spawn(move || {
         // Its reason is the sender's to tell.
         let _ = serve(receiver, &ServePolicy::default());
@@ -121,7 +119,7 @@ fn run(
         ..Options::archive()
     };
     let target = target.as_os_str().as_encoded_bytes();
-    let result = push(duplex(ours), &sources, target, &options, &mut Silent);
+    let result = push(duplex(&ours), &sources, target, &options, &mut Silent);
     half.join().unwrap();
     let cuts = [request, answer].map(|thread| thread.join().unwrap());
     (result, cuts.contains(&true))

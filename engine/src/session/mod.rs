@@ -2,6 +2,7 @@
 //! of byte streams.
 
 mod bases;
+mod connection;
 mod outbox;
 mod receiver;
 mod sender;
@@ -9,8 +10,8 @@ mod window;
 
 use std::io::{Read, Write};
 
+pub use connection::{Connection, push};
 pub use receiver::serve;
-pub use sender::push;
 
 /// The byte streams to and from the peer.
 pub struct Duplex {

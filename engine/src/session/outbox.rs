@@ -60,12 +60,16 @@ impl Outbox {
         ping: fn(&mut FrameWriter) -> Result<(), Error>,
     ) -> Ticker {
         let (stop, stopped) = channel();
-        let outbox = self.clone();
+        // The end of the stream must not wait for the ticker.
+        let outbox = Arc::downgrade(&self.0);
+        let mut seen = self.lock().written_bytes();
         std::thread::spawn(move || {
-            let mut seen = outbox.lock().written_bytes();
             while stopped.recv_timeout(Duration::from_millis(interval_ms))
                 == Err(RecvTimeoutError::Timeout)
             {
+                let Some(outbox) = outbox.upgrade().map(Outbox) else {
+                    return;
+                };
                 let mut writer = outbox.lock();
                 if writer.written_bytes() == seen
                     && ping(&mut writer).and_then(|()| writer.flush()).is_err()

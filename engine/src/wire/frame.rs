@@ -100,6 +100,17 @@ impl FrameReader {
         Ok(&self.buf[from..self.start])
     }
 
+    /// A push begins here: its runs carry a compressed stream of their own.
+    pub(crate) fn expect_new_stream(&mut self) -> Result<(), Error> {
+        if self.is_in_run() {
+            return Err(Error::peer("a hello within a run"));
+        }
+        if let Runs::Accepted { unpacker, .. } = &mut self.runs {
+            *unpacker = Unpacker::default();
+        }
+        Ok(())
+    }
+
     /// Whether a whole frame has been read already, so that [`next`](Self::next) will not wait.
     pub(crate) fn has_frame(&self) -> bool {
         self.is_in_run()

@@ -3,6 +3,8 @@
 #![allow(missing_docs, unreachable_pub, dead_code, clippy::unwrap_used)]
 
 use std::ffi::OsString;
+use std::io::{self, Write};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -32,18 +34,40 @@ impl Observer for Log {
     fn note(&mut self, _note: &Note<'_>) {}
 }
 
+/// Both directions of a socket. Dropping the writer ends what it sends, though the reader lives.
+pub fn duplex(stream: &UnixStream) -> Duplex {
+    Duplex {
+        reader: Box::new(stream.try_clone().unwrap()),
+        writer: Box::new(Ending(stream.try_clone().unwrap())),
+    }
+}
+
+struct Ending(UnixStream);
+
+impl Write for Ending {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let _ = self.0.shutdown(Shutdown::Write);
+    }
+}
+
 pub fn run(sources: &[String], target: &Path, options: &Options) -> (Result<Summary, Error>, Log) {
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let duplex = |stream: UnixStream| Duplex {
-        reader: Box::new(stream.try_clone().unwrap()),
-        writer: Box::new(stream),
-    };
-    let receiver = duplex(theirs);
+    let receiver = duplex(&theirs);
     let half = std::thread::spawn(move || serve(receiver, &ServePolicy::default()));
     let mut log = Log::default();
     let sources: Vec<OsString> = sources.iter().map(OsString::from).collect();
     let target = target.as_os_str().as_encoded_bytes();
-    let result = push(duplex(ours), &sources, target, options, &mut log);
+    let result = push(duplex(&ours), &sources, target, options, &mut log);
     let served = half.join().unwrap();
     assert_eq!(result.is_ok(), served.is_ok(), "{result:?} {served:?}");
     (result, log)

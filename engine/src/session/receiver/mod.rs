@@ -37,11 +37,12 @@ use dirs::DirState;
 /// Longest path below the target root that a sender may build, in bytes.
 const PATH_LEN_MAX: usize = 1 << 20;
 
-/// Runs the receiver half of one push.
+/// Runs the receiver half: one push after another, until the sender ends the stream between two.
 ///
 /// # Errors
 ///
-/// Everything that ends the push early; the sender has been told the reason when it could be.
+/// Everything that ends a push early, which ends the connection; the sender has been told the
+/// reason when it could be. A stream that ends before the first push has begun.
 pub fn serve(link: Duplex, policy: &ServePolicy) -> Result<(), Error> {
     let mut reader = FrameReader::with_runs(link.reader);
     let outbox = Outbox::new(FrameWriter::new(link.writer));
@@ -50,7 +51,7 @@ pub fn serve(link: Duplex, policy: &ServePolicy) -> Result<(), Error> {
         writer.raw(&preamble());
         writer.flush()?;
     }
-    let result = run(&mut reader, &outbox, policy);
+    let result = serve_pushes(&mut reader, &outbox, policy);
     if let Err(e) = &result {
         let fatal = ToSender::Fatal {
             kind: e.kind,
@@ -63,18 +64,48 @@ pub fn serve(link: Duplex, policy: &ServePolicy) -> Result<(), Error> {
     result
 }
 
-fn run(reader: &mut FrameReader, outbox: &Outbox, policy: &ServePolicy) -> Result<(), Error> {
+fn serve_pushes(
+    reader: &mut FrameReader,
+    outbox: &Outbox,
+    policy: &ServePolicy,
+) -> Result<(), Error> {
     check_preamble(reader.raw(PREAMBLE_LEN)?)?;
-    let hello = match reader.next()? {
-        Some(frame) if frame.kind == FrameKind::Message => decode(frame.payload)?,
-        _ => return Err(Error::peer("no hello")),
-    };
-    let ToReceiver::Hello(hello) = hello else {
-        return Err(Error::peer("another message where the hello is due"));
-    };
-    let ping_ms = ping_ms(hello.options.timeout_ms);
-    let _alive = outbox.keep_alive(ping_ms, |writer| writer.put_to_sender(&ToSender::Ping));
-    let mut receiver = Receiver::start(*hello, outbox, policy, ping_ms)?;
+    // It goes on between two pushes, as often as the last one wanted.
+    let mut alive = None;
+    while let Some(hello) = next_hello(reader)? {
+        let ping_ms = ping_ms(hello.options.timeout_ms);
+        let ping = |writer: &mut FrameWriter| writer.put_to_sender(&ToSender::Ping);
+        drop(alive.replace(outbox.keep_alive(ping_ms, ping)));
+        let receiver = Receiver::start(hello, outbox, policy, ping_ms)?;
+        run(reader, outbox, receiver)?;
+    }
+    if alive.is_none() {
+        return Err(Error::peer("no hello"));
+    }
+    Ok(())
+}
+
+/// What begins the next push; `None` at the end of the stream.
+fn next_hello(reader: &mut FrameReader) -> Result<Option<Hello>, Error> {
+    loop {
+        let message = match reader.next()? {
+            None => return Ok(None),
+            Some(frame) if frame.kind == FrameKind::Message => decode(frame.payload)?,
+            Some(_) => return Err(Error::peer("content where the hello is due")),
+        };
+        match message {
+            ToReceiver::Hello(hello) => {
+                reader.expect_new_stream()?;
+                return Ok(Some(*hello));
+            }
+            ToReceiver::Ping => {}
+            _ => return Err(Error::peer("another message where the hello is due")),
+        }
+    }
+}
+
+/// Runs one push to its end.
+fn run(reader: &mut FrameReader, outbox: &Outbox, mut receiver: Receiver) -> Result<(), Error> {
     loop {
         if !reader.has_frame() {
             receiver.catch_up()?;

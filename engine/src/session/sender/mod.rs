@@ -9,28 +9,24 @@ mod links;
 mod report;
 
 use std::collections::{HashMap, VecDeque};
-use std::ffi::OsString;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender as Queue, TryRecvError, channel};
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, Sender as Queue, TryRecvError};
 
+use super::connection::not_opened;
 use super::outbox::Outbox;
 use super::window::{Credit, Window};
-use super::{Duplex, ping_ms};
 use crate::digest::Fields;
 use crate::entry::Entry;
-use crate::error::{Error, ErrorKind, describe};
+use crate::error::Error;
 use crate::filter::Filter;
-use crate::ids::groups_here;
-use crate::observer::{Note, Observer, Summary, Warning};
+use crate::observer::{Note, Observer, Summary};
 use crate::options::Options;
-use crate::path::{RelPath, Shown};
+use crate::path::RelPath;
 use crate::scan::{ScannedDir, Scanner};
 use crate::source::Source;
 use crate::wire::{
-    DirIndex, EXCHANGE_HEADER_LEN, ExchangePiece, FrameKind, FrameReader, FrameWriter, Hello,
-    HelloReply, PREAMBLE_LEN, ToReceiver, ToSender, Want, check_preamble, decode, preamble,
+    DirIndex, EXCHANGE_HEADER_LEN, ExchangePiece, HelloReply, ToReceiver, ToSender, Want,
 };
 
 use content::FileSource;
@@ -38,183 +34,86 @@ use deltas::DeltaTask;
 use dirs::PendingDir;
 use links::LinkGroups;
 
-/// How long to wait, after the link broke while writing, for the reason that the peer gave.
-const REASON_MS: u64 = 2_000;
-
-/// Bytes of the receiver's answers that may wait to be handled. An honest one is far below: what
-/// it may answer is bounded by the window, and by its own limit on described bases.
-const QUEUED_BYTES_MAX: u64 = 512 << 20;
-
-/// Runs the sender half of one push: makes `destination` on the peer equal to `sources`.
-///
-/// `sources` and `destination` are as the user typed them; a trailing slash matters as in rsync.
-/// What happens to single entries, and what went wrong with them, goes to `observer`.
-///
-/// # Errors
-///
-/// What ended the push early. What it had changed by then stays, each entry complete.
-pub fn push(
-    link: Duplex,
-    sources: &[OsString],
-    destination: &[u8],
-    options: &Options,
-    observer: &mut dyn Observer,
-) -> Result<Summary, Error> {
-    let filter = Filter::from_rules(options.filters.clone())
-        .map_err(|e| Error::new(ErrorKind::Usage, e.to_string()))?;
-    let mut source = Source::open(sources, options, &filter);
-    for name in &source.skipped_dirs {
-        observer.note(&Note::SkippedDir(name));
-    }
-    if source.layers.is_empty() {
-        // Nothing to push: the target is not touched, not even made.
-        for (argument, e) in &source.failed {
-            observer.warn(&not_opened(argument, e));
-        }
-        return Ok(Summary {
-            partial: !source.failed.is_empty(),
-            ..Summary::default()
-        });
-    }
-    let mut reader = FrameReader::new(link.reader);
-    let outbox = Outbox::new(FrameWriter::new(link.writer));
-    let (reply, fields) = greet(&mut reader, &outbox, destination, options, source.single)?;
-    outbox.lock().compress(options.compression)?;
-    if let Some(name) = reply.rename.clone() {
-        source.rename_single(name);
-    }
-    let read_bytes = Arc::new(AtomicU64::new(0));
-    let handled_bytes = Arc::new(AtomicU64::new(0));
-    let window = Arc::new(Window::default());
-    let (queue, events) = channel();
-    let _alive = outbox.keep_alive(ping_ms(options.timeout_ms), |writer| {
-        writer.put_to_receiver(&ToReceiver::Ping)
-    });
-    start_reading(
-        reader,
-        queue.clone(),
-        Arc::clone(&read_bytes),
-        Arc::clone(&handled_bytes),
-    );
-    start_scan(
-        &source,
-        options,
-        filter,
-        fields.clone(),
-        reply.privileged,
-        &window,
-        queue,
-    );
-    let mut sender = Sender {
-        outbox,
-        options,
-        observer,
-        fields,
-        summary: Summary::default(),
-        source,
-        root_verdict_due: false,
-        window: VecDeque::new(),
-        lacking_root: None,
-        pushes: VecDeque::new(),
-        links: LinkGroups::default(),
-        files: VecDeque::new(),
-        deltas: HashMap::new(),
-        deltas_ready: VecDeque::new(),
-        delta_sources: HashMap::new(),
-        received_bytes: 0,
-        open_exchanges: 0,
-        handled_bytes,
-        scanning: true,
-        deletable: true,
-        replacements: Vec::new(),
-        replacements_stopped: false,
-        content_done_sent: false,
-        seen: 0,
-        checked: 0,
-        moved_bytes: 0,
-        moved_files: 0,
-    };
-    let result = sender.begin(&reply).and_then(|()| sender.run(&events));
-    window.close();
-    match result {
-        Ok(()) => {
-            sender.summary.received_bytes = read_bytes.load(Ordering::Relaxed);
-            let writer = sender.outbox.lock();
-            sender.summary.sent_bytes = writer.written_bytes();
-            sender.summary.sent_plain_bytes = writer.plain_bytes();
-            drop(writer);
-            Ok(sender.summary)
-        }
-        Err(e) if e.kind == ErrorKind::Stream => Err(reason(&events).unwrap_or(e)),
-        Err(e) => Err(e),
-    }
+/// One push, ready to run.
+pub(super) struct Push<'a> {
+    pub(super) options: &'a Options,
+    pub(super) filter: Filter,
+    pub(super) source: Source,
+    pub(super) observer: &'a mut dyn Observer,
 }
 
-/// Preamble and hello, both ways.
-fn greet(
-    reader: &mut FrameReader,
-    outbox: &Outbox,
-    destination: &[u8],
-    options: &Options,
-    single: bool,
-) -> Result<(Box<HelloReply>, Fields), Error> {
-    let mut digest_key = [0; 32];
-    rustix::rand::getrandom(&mut digest_key, rustix::rand::GetRandomFlags::empty())
-        .map_err(|e| Error::file("get random numbers", &e.into()))?;
-    let hello = Hello {
-        options: options.clone(),
-        destination: destination.to_vec(),
-        single,
-        digest_key,
-    };
-    let said = {
-        let mut writer = outbox.lock();
-        writer.raw(&preamble());
-        writer
-            .put_to_receiver(&ToReceiver::Hello(Box::new(hello)))
-            .and_then(|()| writer.flush())
-    };
-    // If the peer is not hasync, what it sent says more than the failure to write to it.
-    check_preamble(reader.raw(PREAMBLE_LEN)?)?;
-    said?;
-    loop {
-        let Some(frame) = reader.next()? else {
-            return Err(Error::stream(&std::io::ErrorKind::UnexpectedEof.into()));
+/// What a push shares with the connection that carries it.
+pub(super) struct Streams<'a> {
+    pub(super) outbox: &'a Outbox,
+    pub(super) queue: Queue<Event>,
+    pub(super) events: &'a Receiver<Event>,
+    pub(super) handled_bytes: &'a AtomicU64,
+}
+
+impl Push<'_> {
+    /// Runs the push, from the answer to the hello to `Done`. After it has gone well nothing that
+    /// belongs to it is in the queue any more.
+    pub(super) fn run(
+        self,
+        streams: Streams<'_>,
+        reply: &HelloReply,
+        fields: Fields,
+    ) -> Result<Summary, Error> {
+        let Push {
+            options,
+            filter,
+            source,
+            observer,
+        } = self;
+        let window = Arc::new(Window::default());
+        start_scan(
+            &source,
+            options,
+            filter,
+            fields.clone(),
+            reply.privileged,
+            &window,
+            streams.queue,
+        );
+        let mut sender = Sender {
+            outbox: streams.outbox.clone(),
+            options,
+            observer,
+            fields,
+            summary: Summary::default(),
+            source,
+            root_verdict_due: false,
+            window: VecDeque::new(),
+            lacking_root: None,
+            pushes: VecDeque::new(),
+            links: LinkGroups::default(),
+            files: VecDeque::new(),
+            deltas: HashMap::new(),
+            deltas_ready: VecDeque::new(),
+            delta_sources: HashMap::new(),
+            received_bytes: 0,
+            open_exchanges: 0,
+            handled_bytes: streams.handled_bytes,
+            scanning: true,
+            deletable: true,
+            replacements: Vec::new(),
+            replacements_stopped: false,
+            content_done_sent: false,
+            seen: 0,
+            checked: 0,
+            moved_bytes: 0,
+            moved_files: 0,
         };
-        if frame.kind != FrameKind::Message {
-            return Err(Error::peer(
-                "something else where the answer to the hello is due",
-            ));
-        }
-        match decode(frame.payload)? {
-            ToSender::HelloReply(reply) => {
-                if let Some(name) = &reply.rename {
-                    crate::path::check_name(name)
-                        .map_err(|e| Error::peer(format_args!("{e} as the target's name")))?;
-                }
-                let settable = groups_here(&reply.settable_groups, options.numeric_ids);
-                let fields = Fields::new(
-                    options,
-                    reply.privileged,
-                    settable,
-                    reply.time_store,
-                    digest_key,
-                );
-                return Ok((reply, fields));
-            }
-            ToSender::Fatal { kind, message } => return Err(Error::new(kind, message)),
-            ToSender::Ping => {}
-            _ => {
-                return Err(Error::peer(
-                    "another message where the answer to the hello is due",
-                ));
-            }
-        }
+        let result = sender
+            .begin(reply)
+            .and_then(|()| sender.run(streams.events));
+        window.close();
+        result.map(|()| sender.summary)
     }
 }
 
 /// What the main thread waits for.
-enum Event {
+pub(super) enum Event {
     Scanned(Box<HeldDir>),
     ScanDone,
     /// With the length that it had on the wire.
@@ -230,61 +129,9 @@ enum Event {
 }
 
 /// A scanned directory together with its place in the window.
-struct HeldDir {
+pub(super) struct HeldDir {
     dir: ScannedDir,
     _credit: Option<Credit>,
-}
-
-/// The reading thread never waits for the main thread, which may itself be waiting for the peer
-/// to read. What it may have to hold is bounded all the same.
-fn start_reading(
-    mut reader: FrameReader,
-    queue: Queue<Event>,
-    read_bytes: Arc<AtomicU64>,
-    handled_bytes: Arc<AtomicU64>,
-) {
-    let mut queued_bytes = 0;
-    let mut next = move || -> Result<Event, Error> {
-        let Some(frame) = reader.next()? else {
-            return Err(Error::stream(&std::io::ErrorKind::UnexpectedEof.into()));
-        };
-        let len = frame.payload.len() as u64;
-        let event = match frame.kind {
-            FrameKind::Message => Event::Message(decode(frame.payload)?, len),
-            FrameKind::Exchange => {
-                let ExchangePiece {
-                    dir,
-                    entry,
-                    last,
-                    bytes,
-                } = ExchangePiece::parse(frame.payload)?;
-                Event::Exchange {
-                    dir,
-                    entry,
-                    last,
-                    bytes: bytes.to_vec(),
-                }
-            }
-            FrameKind::Pack | FrameKind::Data => {
-                return Err(Error::peer("file content from the receiver"));
-            }
-        };
-        read_bytes.store(reader.read_bytes(), Ordering::Relaxed);
-        queued_bytes += len;
-        if queued_bytes - handled_bytes.load(Ordering::Relaxed) > QUEUED_BYTES_MAX {
-            return Err(Error::peer("more answers than can be held"));
-        }
-        Ok(event)
-    };
-    std::thread::spawn(move || {
-        loop {
-            let event = next().unwrap_or_else(Event::LinkEnd);
-            let last = matches!(event, Event::LinkEnd(_));
-            if queue.send(event).is_err() || last {
-                return;
-            }
-        }
-    });
 }
 
 fn start_scan(
@@ -317,20 +164,6 @@ fn start_scan(
     });
 }
 
-/// The error that the peer reported before the link broke, if it did.
-fn reason(events: &Receiver<Event>) -> Option<Error> {
-    loop {
-        match events.recv_timeout(Duration::from_millis(REASON_MS)) {
-            Ok(Event::Message(ToSender::Fatal { kind, message }, _)) => {
-                return Some(Error::new(kind, message));
-            }
-            Ok(Event::LinkEnd(e)) => return (e.kind == ErrorKind::Timeout).then_some(e),
-            Ok(_) => {}
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return None,
-        }
-    }
-}
-
 /// State of the sender half.
 struct Sender<'a> {
     outbox: Outbox,
@@ -359,7 +192,7 @@ struct Sender<'a> {
     /// Comparisons that have asked something, each with an open file.
     open_exchanges: usize,
     /// Of the receiver's frames; shared with the reading thread.
-    handled_bytes: Arc<AtomicU64>,
+    handled_bytes: &'a AtomicU64,
     scanning: bool,
     deletable: bool,
     /// Entries that take the place of full directories, if the deletions are not stopped.
@@ -377,13 +210,7 @@ struct Sender<'a> {
 impl Sender<'_> {
     fn begin(&mut self, reply: &HelloReply) -> Result<(), Error> {
         for (argument, e) in std::mem::take(&mut self.source.failed) {
-            let shown = Shown(argument.as_encoded_bytes());
-            // A missing argument is an error, not a file that vanished.
-            let message = format!("cannot open the source {shown}: {}", describe(&e));
-            self.warn(&Warning {
-                vanished: false,
-                message,
-            });
+            self.warn(&not_opened(&argument, &e));
             self.deletable = false;
         }
         if reply.created_root {
@@ -528,16 +355,7 @@ impl Sender<'_> {
     }
 }
 
-/// A missing argument is an error, not a file that vanished.
-fn not_opened(argument: &OsString, e: &std::io::Error) -> Warning {
-    let shown = Shown(argument.as_encoded_bytes());
-    let message = format!("cannot open the source {shown}: {}", describe(e));
-    Warning {
-        vanished: false,
-        message,
-    }
-}
-
-fn gone() -> Error {
+/// The peer is gone, and nobody said why.
+pub(super) fn gone() -> Error {
     Error::stream(&std::io::ErrorKind::UnexpectedEof.into())
 }
