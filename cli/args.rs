@@ -5,6 +5,7 @@ mod compress;
 mod config;
 mod plumbing;
 pub(crate) mod rate;
+mod role;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -17,8 +18,9 @@ use hasync_engine::Compression;
 
 use crate::exit::{Exit, Failure};
 
-pub(crate) use config::ConfigArgs;
+pub(crate) use config::{CheckConfigArgs, ConfigArgs};
 pub(crate) use plumbing::{DeltaArgs, PatchArgs, SignatureArgs, named};
+pub(crate) use role::{RoleArgs, WantedRole};
 
 /// One parsed command line.
 #[derive(Debug)]
@@ -36,7 +38,9 @@ pub(crate) enum Typed {
     /// `hasync patch`
     Patch(PatchArgs),
     /// `hasync check-config`
-    CheckConfig(ConfigArgs),
+    CheckConfig(CheckConfigArgs),
+    /// `hasync role`
+    Role(RoleArgs),
     /// Text to print, and the code to leave with: 0 when it was asked for.
     Help(String, Exit),
 }
@@ -64,6 +68,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Typed, 
         Verb::Delta(args) => Typed::Delta(args),
         Verb::Patch(args) => Typed::Patch(args),
         Verb::CheckConfig(args) => Typed::CheckConfig(args),
+        Verb::Role(args) => Typed::Role(args),
     })
 }
 
@@ -103,7 +108,9 @@ enum Verb {
     /// Make the new file from the old one and a delta
     Patch(PatchArgs),
     /// Print what the configuration file is understood to say
-    CheckConfig(ConfigArgs),
+    CheckConfig(CheckConfigArgs),
+    /// Tell whether this node is the primary, and what shows it
+    Role(RoleArgs),
 }
 
 const WHAT: &str = "What is mirrored";
@@ -497,8 +504,8 @@ fn usage(error: &clap::Error) -> Failure {
         ErrorKind::InvalidSubcommand => {
             let verb = context(ContextKind::InvalidSubcommand).unwrap_or_default();
             format!(
-                "unknown verb '{verb}'; verbs are push, serve, check-config, demo, signature, \
-                 delta and patch"
+                "unknown verb '{verb}'; verbs are push, serve, role, check-config, demo, \
+                 signature, delta and patch"
             )
         }
         ErrorKind::MissingRequiredArgument if word.contains("SRC") => {

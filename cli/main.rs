@@ -11,6 +11,7 @@ mod demo;
 mod exit;
 mod filters;
 mod itemize;
+mod notify;
 mod numbers;
 mod out;
 mod plumbing;
@@ -18,10 +19,13 @@ mod progress;
 mod push;
 mod reach;
 mod report;
+mod role;
 mod serve;
+mod shell;
 mod signals;
 mod stats;
 mod target;
+mod times;
 
 use std::process::ExitCode;
 
@@ -36,6 +40,7 @@ fn main() -> ExitCode {
         Typed::Delta(args) => plumbing::delta(&args),
         Typed::Patch(args) => plumbing::patch(&args),
         Typed::CheckConfig(args) => config::check_config(&args),
+        Typed::Role(args) => role::run(&args),
         Typed::Help(text, exit) => out::help(&text, exit),
     });
     signals::stop_if_leaving();

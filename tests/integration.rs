@@ -28,12 +28,16 @@ mod link_trouble;
 mod live_names;
 /// File systems mounted inside the source and the target.
 mod mounts;
+/// Notices arrive by every way that the configuration names.
+mod notices;
 /// Random and hand-picked pushes compared with rsync 3.5.0.
 mod oracle;
 /// Deltas carried as files: `hasync signature`, `delta` and `patch`.
 mod plumbing;
 /// Every kind of entry and attribute arrives as it was.
 mod preserved;
+/// How a node knows whether it is primary.
+mod role;
 /// First copy, update and delete over a real sshd, on loopback and between two nodes.
 mod ssh;
 /// Fixtures.

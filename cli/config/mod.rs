@@ -3,9 +3,10 @@
 //!
 //! It is read as strictly as possible: an unknown key, a value that cannot be meant and two trees
 //! over one file are all refused with the line where they stand, because a mirror that runs with
-//! half of its rules is found out at the wrong moment. `tree` checks the trees, `sections` the
-//! rest, `units` the single words, `show` prints what was understood.
+//! half of its rules is found out at the wrong moment. `tree` checks the trees, `sections`
+//! reads the two nodes, `around` the rest, `units` single words; `show` prints what was understood.
 
+mod around;
 mod sections;
 mod show;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use toml::Spanned;
 
 use crate::exit::{self, Exit, Failure};
 
+pub(crate) use around::{Brake, Cycle, Event, Hooks, Mail, MailAddress, Notify, Overlap, RoleTest};
 pub(crate) use sections::{Compress, Node, Peer};
 pub(crate) use show::check_config;
 pub(crate) use tree::{Content, Tree};
@@ -42,6 +44,16 @@ pub(crate) struct Config {
     pub(crate) node: Node,
     /// The other one.
     pub(crate) peer: Peer,
+    /// How this node knows whether it is primary.
+    pub(crate) role: RoleTest,
+    /// Who is told what.
+    pub(crate) notify: Notify,
+    /// What runs around a cycle.
+    pub(crate) hooks: Hooks,
+    /// How often, and what when it takes longer.
+    pub(crate) cycle: Cycle,
+    /// What stops a push that would delete too much.
+    pub(crate) brake: Brake,
     /// In the order of the file.
     pub(crate) trees: Vec<Tree>,
 }
@@ -79,7 +91,7 @@ impl Config {
 
     /// Understands `text`, which stands in `file`.
     pub(crate) fn parse(file: &Path, text: &str) -> Result<Self, Failure> {
-        let (raw, trees) = understand(text).map_err(|fault| {
+        let (raw, role, trees) = understand(text).map_err(|fault| {
             let line = line_number(text, fault.offset);
             let file = shown_file(file);
             Failure::new(Exit::Config, format!("{file}:{line}: {}", fault.message))
@@ -89,8 +101,18 @@ impl Config {
             file: file.to_owned(),
             peer: raw.peer.settle(&node.name),
             node,
+            role,
+            notify: raw.notify,
+            hooks: raw.hooks,
+            cycle: raw.cycle,
+            brake: raw.brake,
             trees,
         })
+    }
+
+    /// The file, for messages.
+    pub(crate) fn shown_file(&self) -> String {
+        shown_file(&self.file)
     }
 
     /// The tree of this name.
@@ -104,7 +126,7 @@ impl Config {
             } else {
                 format!("its trees are {}", names.join(", "))
             };
-            let (name, file) = (escape(name.as_bytes()), shown_file(&self.file));
+            let (name, file) = (escape(name.as_bytes()), self.shown_file());
             Failure::new(
                 Exit::Config,
                 format!("no tree \"{name}\" in {file}; {known}"),
@@ -131,6 +153,16 @@ struct RawFile {
     #[serde(default)]
     peer: sections::RawPeer,
     #[serde(default)]
+    role: around::RawRole,
+    #[serde(default)]
+    notify: Notify,
+    #[serde(default)]
+    hooks: Hooks,
+    #[serde(default)]
+    cycle: Cycle,
+    #[serde(default)]
+    brake: Brake,
+    #[serde(default)]
     tree: Vec<Spanned<tree::RawTree>>,
 }
 
@@ -151,13 +183,14 @@ impl Fault {
     }
 }
 
-fn understand(text: &str) -> Result<(RawFile, Vec<Tree>), Fault> {
+fn understand(text: &str) -> Result<(RawFile, RoleTest, Vec<Tree>), Fault> {
     let mut raw: RawFile = toml::from_str(text).map_err(|error| Fault {
         offset: error.span().map_or(0, |span| span.start),
         message: one_line(error.message()),
     })?;
     let trees = tree::check(std::mem::take(&mut raw.tree))?;
-    Ok((raw, trees))
+    let role = std::mem::take(&mut raw.role).settle()?;
+    Ok((raw, role, trees))
 }
 
 /// The parser's words in ours.

@@ -6,22 +6,47 @@ use std::path::Path;
 
 use hasync_engine::filter::Sense;
 
-use super::units::{Size, shown};
-use super::{Compress, Config, Content, Peer, Tree};
-use crate::args::ConfigArgs;
+use super::units::{Size, Time, shown};
+use super::{Compress, Config, Content, Event, Notify, Overlap, Peer, RoleTest, Tree};
+use crate::args::CheckConfigArgs;
 use crate::exit::{Exit, Failure};
-use crate::out::Out;
+use crate::notify::{self, Notice};
+use crate::out::{self, Out};
 
 /// Reads the file and prints it. What is wrong with it is the failure.
-pub(crate) fn check_config(args: &ConfigArgs) -> Result<Exit, Failure> {
-    let config = Config::load(args.config.as_deref())?;
+pub(crate) fn check_config(args: &CheckConfigArgs) -> Result<Exit, Failure> {
+    let config = Config::load(args.config.config.as_deref())?;
     let out = Out::stdout();
     out.write(understood(&config).as_bytes());
     for line in missing(&config) {
         out.write(format!("note: {line}\n").as_bytes());
     }
     out.finish()?;
+    if args.notify {
+        return test_notices(&config);
+    }
     Ok(Exit::Ok)
+}
+
+/// Sends a notice every way, so that it is known beforehand that it arrives.
+fn test_notices(config: &Config) -> Result<Exit, Failure> {
+    let notice = Notice {
+        event: Event::Recovery,
+        tree: None,
+        line: "this is a test, nothing has happened".to_owned(),
+        next: "nothing needs to be done: notices of this node arrive here".to_owned(),
+    };
+    let failures = notify::send(config, &notice, 0);
+    for failure in &failures {
+        out::error(failure);
+    }
+    match failures.len() {
+        0 => Ok(Exit::Ok),
+        count => Err(Failure::new(
+            Exit::FileIo,
+            format!("{count} of the ways of [notify] failed, see above; correct them"),
+        )),
+    }
 }
 
 /// The whole configuration, one line for each fact.
@@ -36,6 +61,45 @@ pub(super) fn understood(config: &Config) -> String {
         format!("{}, state in {}", shown(&node.name), path(&node.state)),
     );
     say("peer", peer(&config.peer));
+    say("role", role(&config.role));
+    say("notify", notify(&config.notify));
+    for (hook, command) in [
+        ("before", &config.hooks.before),
+        ("after", &config.hooks.after),
+        ("on_failure", &config.hooks.on_failure),
+        ("on_overrun", &config.hooks.on_overrun),
+    ] {
+        if let Some(command) = command {
+            let time = Time(config.hooks.time());
+            say(
+                "hook",
+                format!("{hook}: {}, within {time}", shown(&command.0)),
+            );
+        }
+    }
+    let cycle = &config.cycle;
+    let overlap = match cycle.overlap {
+        Overlap::Skip => "skipped",
+        Overlap::QueueOne => "queued once",
+    };
+    let lag = cycle
+        .max_lag
+        .map_or("never".to_owned(), |lag| format!("above {lag}"));
+    say(
+        "cycle",
+        format!(
+            "every {}, {overlap} on overlap, {} for the last push, lag is told {lag}",
+            cycle.interval, cycle.last_push
+        ),
+    );
+    let brake = &config.brake;
+    say(
+        "brake",
+        format!(
+            "at more than {} % and more than {} entries to delete",
+            brake.percent.0, brake.entries
+        ),
+    );
     if config.trees.is_empty() {
         say("trees", "none".to_owned());
     }
@@ -52,6 +116,63 @@ pub(super) fn understood(config: &Config) -> String {
         }
     }
     text
+}
+
+fn role(role: &RoleTest) -> String {
+    match role {
+        RoleTest::Address { address, interface } => match interface {
+            Some(interface) => format!("primary is who has {address} on {}", shown(interface)),
+            None => format!("primary is who has {address}"),
+        },
+        RoleTest::Haresources { file, resource } => format!(
+            "primary is who has the address of {} in {}",
+            shown(resource),
+            path(file)
+        ),
+        RoleTest::Command {
+            command,
+            expect,
+            timeout,
+        } => {
+            let says = expect.as_ref().map_or("succeeds".to_owned(), |expect| {
+                format!("says \"{}\"", shown(expect))
+            });
+            let time = Time(*timeout);
+            format!(
+                "primary is where \"{}\" {says} within {time}",
+                shown(command)
+            )
+        }
+        RoleTest::Recorded => "as promote and demote recorded it".to_owned(),
+    }
+}
+
+fn notify(notify: &Notify) -> String {
+    let mut ways = Vec::new();
+    if let Some(command) = &notify.command {
+        ways.push(format!("command {}", shown(&command.0)));
+    }
+    if let Some(file) = &notify.log {
+        ways.push(format!("log {}", path(&file.0)));
+    }
+    if notify.syslog {
+        ways.push("syslog".to_owned());
+    }
+    if let Some(mail) = &notify.mail {
+        let to: Vec<_> = mail.to.iter().map(|to| to.0.as_str()).collect();
+        let by = match (&mail.smtp, &mail.sendmail) {
+            (Some(host), _) => shown(&host.0),
+            (None, Some(program)) => path(&program.0),
+            (None, None) => "sendmail".to_owned(),
+        };
+        ways.push(format!("mail to {} by {by}", to.join(" ")));
+    }
+    if ways.is_empty() {
+        return "nobody".to_owned();
+    }
+    let on: Vec<_> = notify.on.iter().map(|event| event.name()).collect();
+    let (ways, on, repeat) = (ways.join(", "), on.join(" "), notify.repeat);
+    format!("{ways}; about {on}; the same again after {repeat}")
 }
 
 fn peer(peer: &Peer) -> String {

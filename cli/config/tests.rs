@@ -240,6 +240,88 @@ fn the_peer_follows_from_a_pairs_name() {
 }
 
 #[test]
+fn a_role_is_known_by_one_test() {
+    let role = |lines: &str| parsed(&format!("[role]\n{lines}\n")).role;
+    assert_eq!(parsed("").role, RoleTest::Recorded);
+    let address = "10.0.0.100".parse().unwrap();
+    let interface = Some("eth0".to_owned());
+    assert_eq!(
+        role("address = \"10.0.0.100\"\ninterface = \"eth0\""),
+        RoleTest::Address { address, interface }
+    );
+    assert_eq!(
+        role("resource = \"mirror\""),
+        RoleTest::Haresources {
+            file: "/etc/ha.d/haresources".into(),
+            resource: "mirror".to_owned()
+        }
+    );
+    let twice = "[role]\naddress = \"fd00::1\"\ncommand = \"true\"\n";
+    refused(twice, 3, &["one of address, resource and command"]);
+    refused("[role]\naddress = \"10.0.0\"\n", 2, &["IP address"]);
+    for key in [
+        "interface = \"a\"",
+        "haresources = \"/a\"",
+        "expect = \"a\"",
+        "timeout = \"1s\"",
+    ] {
+        refused(&format!("[role]\n{key}\n"), 2, &["give that too"]);
+    }
+    refused("[role]\ncommand = \" \"\n", 2, &["the command is empty"]);
+}
+
+#[test]
+fn notices_go_to_addresses_about_known_events() {
+    let mail = |to: &str| format!("[notify]\nmail = {{ to = [{to}] }}\n");
+    parsed(&mail("\"root\", \"ops@example.com\""));
+    for to in [
+        "\"\"",
+        "\"a b\"",
+        "\"a@b@c\"",
+        "\"-f\"",
+        "\"a\\nBcc: b\"",
+        "\"@b\"",
+    ] {
+        refused(&mail(to), 2, &["a mail address such as"]);
+    }
+    refused(
+        "[notify]\nmail = { smtp = \"a\" }\n",
+        2,
+        &["missing key `to`"],
+    );
+    refused(
+        "[notify]\non = [\"everything\"]\n",
+        2,
+        &["unknown word `everything`", "`lag`"],
+    );
+    assert_eq!(parsed("[notify]\non = [\"lag\"]\n").notify.on, [Event::Lag]);
+    assert_eq!(parsed("").notify.on.len(), Event::ALL.len());
+}
+
+#[test]
+fn cycle_hooks_and_brake_have_defaults_and_limits() {
+    let config = parsed("");
+    assert_eq!(config.cycle.interval.to_string(), "10m");
+    assert_eq!((config.brake.percent.0, config.brake.entries), (50, 100));
+    assert_eq!(
+        parsed("[cycle]\noverlap = \"queue-one\"\n").cycle.overlap,
+        Overlap::QueueOne
+    );
+    refused(
+        "[cycle]\noverlap = \"kill\"\n",
+        2,
+        &["`skip`", "`queue-one`"],
+    );
+    refused("[cycle]\ninterval = \"0m\"\n", 2, &["no time at all"]);
+    refused("[brake]\npercent = 101\n", 2, &["from 0 to 100"]);
+    refused(
+        "[hooks]\nbefor = \"x\"\n",
+        2,
+        &["unknown key `befor`", "`before`"],
+    );
+}
+
+#[test]
 fn a_file_that_cannot_be_read_is_named() {
     let failure = Config::load(Some(Path::new("/nonexistent/h.toml"))).unwrap_err();
     assert_eq!(failure.exit, Exit::Config);

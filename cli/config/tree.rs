@@ -278,7 +278,8 @@ fn group(files: Spanned<Vec<Spanned<AbsPath>>>) -> Result<Content, Fault> {
 fn refuse_reserved(path: &Path, offset: usize) -> Result<(), Fault> {
     if path.iter().any(|part| part == ".hasync") {
         let message = format!(
-            "\"{}\" leads through .hasync, where hasync keeps its own files; that is never mirrored",
+            "\"{}\" leads through .hasync, where hasync keeps its own files; \
+             that is never mirrored",
             shown_path(path)
         );
         return Err(Fault::new(offset, message));

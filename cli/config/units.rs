@@ -1,5 +1,5 @@
 //! The small words of the configuration file: times such as `"3m"`, sizes such as `"200MB"`, rates,
-//! names and paths. Each refuses what it cannot mean when it is read, so that the
+//! names, paths and commands. Each refuses what it cannot mean when it is read, so that the
 //! message carries the line of the word.
 
 use std::fmt;
@@ -47,7 +47,8 @@ macro_rules! words {
         }
     )*};
 }
-words!(Time, Size, Speed, TreeName, AbsPath, Host, Line);
+words!(Time, Size, Speed, TreeName, AbsPath, Command, Host, Line);
+words!(super::around::MailAddress);
 
 /// A length of time: `"90s"`, `"3m"`, `"10h"`, `"7d"`, `"500ms"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -215,6 +216,21 @@ impl Word for AbsPath {
             }
         }
         Ok(AbsPath(clean))
+    }
+}
+
+/// A command for `/bin/sh -c`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Command(pub(crate) String);
+
+impl Word for Command {
+    const WHAT: &'static str = "a command as for sh -c, in one string";
+
+    fn read(word: &str) -> Result<Self, String> {
+        if word.trim().is_empty() || word.contains('\0') {
+            return Err("the command is empty; leave the key out to run none".to_owned());
+        }
+        Ok(Command(word.to_owned()))
     }
 }
 

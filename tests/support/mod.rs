@@ -1,6 +1,6 @@
 //! Fixtures of the integration tests: trees on disk, the program under test, a real
-//! sshd, two network namespaces, small loop-mounted file systems, tree snapshots and
-//! the rsync oracle. Each file holds one fixture and cleans up after itself on drop.
+//! sshd and SMTP server, two network namespaces, small loop-mounted file systems, tree
+//! snapshots and the rsync oracle. Each file holds one fixture and cleans up after itself on drop.
 
 pub(crate) mod hasync;
 pub(crate) mod loopfs;
@@ -8,6 +8,7 @@ pub(crate) mod netns;
 pub(crate) mod process;
 pub(crate) mod rng;
 pub(crate) mod rsync;
+pub(crate) mod smtp;
 pub(crate) mod snapshot;
 pub(crate) mod sshd;
 pub(crate) mod temptree;

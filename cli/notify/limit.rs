@@ -1,0 +1,119 @@
+//! How often the same is told: a file in the node's state with one line for each event and tree,
+//! the time of its last notice and how many were held back since.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{FlockOperation, flock};
+
+/// The most that is read of the file, in bytes.
+const MAX_LEN: u64 = 1 << 20;
+
+/// Whether a notice of this key passes now, and how many were held back before it. If the file
+/// cannot be kept, everything passes: too many notices are better than none.
+pub(super) fn pass(state: &Path, key: &str, repeat: Duration) -> Option<u64> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.map_or(0, |since| since.as_secs());
+    pass_at(state, key, repeat, now).unwrap_or(Some(0))
+}
+
+fn pass_at(
+    state: &Path,
+    key: &str,
+    repeat: Duration,
+    now: u64,
+) -> Result<Option<u64>, std::io::Error> {
+    std::fs::create_dir_all(state)?;
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    let mut file = options.open(state.join("notices"))?;
+    flock(&file, FlockOperation::LockExclusive)?;
+    let mut told = read(&mut file)?;
+    let last = told.get(key).copied();
+    let passes = match last {
+        // A clock that was set back must not silence anybody.
+        Some((at, _)) => now < at || now - at >= repeat.as_secs(),
+        None => true,
+    };
+    let held_back = last.map_or(0, |(_, held_back)| held_back);
+    let line = match last {
+        Some((at, _)) if !passes => (at, held_back + 1),
+        _ => (now, 0),
+    };
+    told.insert(key.to_owned(), line);
+    // What is long over need not be kept.
+    told.retain(|_, (at, _)| now < *at || now - *at < repeat.as_secs().max(30 * 86_400));
+    let lines = told
+        .iter()
+        .map(|(key, (at, held_back))| format!("{at} {held_back} {key}\n"));
+    let text: String = lines.collect();
+    file.rewind()?;
+    file.set_len(0)?;
+    file.write_all(text.as_bytes())?;
+    Ok(passes.then_some(held_back))
+}
+
+/// A line that makes no sense is forgotten.
+fn read(file: &mut File) -> Result<BTreeMap<String, (u64, u64)>, std::io::Error> {
+    let mut bytes = Vec::new();
+    file.take(MAX_LEN).read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let lines = text.lines().filter_map(|line| {
+        let mut words = line.splitn(3, ' ');
+        let (at, held_back) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        Some((words.next()?.to_owned(), (at, held_back)))
+    });
+    Ok(lines.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn the_same_is_told_again_only_after_a_while() {
+        let state = tempfile::tempdir().unwrap();
+        let hour = Duration::from_secs(3600);
+        let pass = |key: &str, now| pass_at(state.path(), key, hour, now).unwrap();
+        assert_eq!(pass("failure html", 10_000), Some(0));
+        assert_eq!(pass("failure html", 10_001), None);
+        assert_eq!(pass("failure html", 13_599), None);
+        assert_eq!(pass("failure mail", 13_599), Some(0), "another tree");
+        assert_eq!(pass("overlap", 13_599), Some(0), "another event");
+        assert_eq!(pass("failure html", 13_600), Some(2));
+        assert_eq!(pass("failure html", 13_601), None);
+        assert_eq!(
+            pass("failure html", 5_000),
+            Some(1),
+            "the clock was set back"
+        );
+    }
+
+    #[test]
+    fn a_state_that_cannot_be_kept_silences_nobody() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for _ in 0..2 {
+            assert_eq!(
+                pass(file.path(), "overlap", Duration::from_secs(9)),
+                Some(0)
+            );
+        }
+    }
+
+    #[test]
+    fn damage_is_forgotten() {
+        let state = tempfile::tempdir().unwrap();
+        std::fs::write(
+            state.path().join("notices"),
+            b"x\n\xff 1 overlap\n1 overlap\n",
+        )
+        .unwrap();
+        let pass = pass_at(state.path(), "overlap", Duration::from_secs(9), 5).unwrap();
+        assert_eq!(pass, Some(0));
+    }
+}

@@ -1,0 +1,132 @@
+//! A notice as mail: handed to `sendmail -t`, or to a smarthost. The smarthost is spoken to in the
+//! clear and without a password, as suits one on this node or on the private link.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use lettre::address::{Address, Envelope};
+use lettre::{SmtpTransport, Transport};
+
+use super::Letter;
+use crate::config::{Mail, MailAddress};
+use crate::shell;
+use crate::times;
+
+/// The usual place of the program.
+const SENDMAIL: &str = "/usr/sbin/sendmail";
+/// The port of a smarthost unless the file says otherwise.
+const SMTP_PORT: u16 = 25;
+/// The longest line of a header, so that no relay folds it in its own way.
+const MAX_SUBJECT_LEN: usize = 200;
+
+pub(super) fn send(mail: &Mail, letter: &Letter<'_>, timeout: Duration) -> Result<(), String> {
+    match &mail.smtp {
+        Some(host) => {
+            let message = message(mail, letter, true);
+            by_smtp(&host.0, mail, letter, &message, timeout)
+        }
+        None => {
+            let program = mail.sendmail.as_ref();
+            let program = program.map_or(Path::new(SENDMAIL), |file| &file.0);
+            by_sendmail(program, &message(mail, letter, false), timeout)
+        }
+    }
+}
+
+fn by_sendmail(program: &Path, message: &str, timeout: Duration) -> Result<(), String> {
+    let name = program.display().to_string();
+    // The path comes as a variable: the shell sees nothing of it that could mean something.
+    let command = "exec \"$HASYNC_SENDMAIL\" -t -i";
+    let variables = [("HASYNC_SENDMAIL", name.as_str())];
+    match shell::run(command, &variables, message.as_bytes(), timeout) {
+        Ok(ended) if ended.code == 0 => Ok(()),
+        Ok(ended) => Err(format!("{name}: {}", ended.shown())),
+        Err(why) => Err(format!("{name}: {why}")),
+    }
+}
+
+fn by_smtp(
+    host: &str,
+    mail: &Mail,
+    letter: &Letter<'_>,
+    message: &str,
+    timeout: Duration,
+) -> Result<(), String> {
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if !name.contains(':') || name.ends_with(']') => {
+            let port = port.parse();
+            (
+                name,
+                port.map_err(|_| format!("smtp = \"{host}\" has no port behind its colon"))?,
+            )
+        }
+        _ => (host, SMTP_PORT),
+    };
+    let name = name.trim_start_matches('[').trim_end_matches(']');
+    let address = |word: &MailAddress| {
+        let full = with_domain(word, letter.node);
+        full.parse::<Address>()
+            .map_err(|cause| format!("{full} is no address for SMTP: {cause}"))
+    };
+    let to = mail.to.iter().map(address).collect::<Result<Vec<_>, _>>()?;
+    let from = address(&sender(mail))?;
+    let envelope = Envelope::new(Some(from), to).map_err(|cause| cause.to_string())?;
+    let server = SmtpTransport::builder_dangerous(name)
+        .port(port)
+        .timeout(Some(timeout))
+        .build();
+    let sent = server.send_raw(&envelope, message.as_bytes());
+    sent.map(drop)
+        .map_err(|cause| format!("smarthost {host}: {}", with_causes(&cause)))
+}
+
+/// The whole chain of causes: the outermost alone says "Connection error".
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let words = inner.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+fn sender(mail: &Mail) -> MailAddress {
+    mail.from
+        .clone()
+        .unwrap_or(MailAddress("hasync".to_owned()))
+}
+
+/// A name without a domain is one of this node's.
+fn with_domain(address: &MailAddress, node: &str) -> String {
+    match address.0.contains('@') {
+        true => address.0.clone(),
+        false => format!("{}@{node}", address.0),
+    }
+}
+
+/// Headers and text. To sendmail a name without a domain stays as it is: it knows its aliases.
+fn message(mail: &Mail, letter: &Letter<'_>, for_smtp: bool) -> String {
+    let header = |address: &MailAddress| match for_smtp {
+        true => with_domain(address, letter.node),
+        false => address.0.clone(),
+    };
+    let to: Vec<_> = mail.to.iter().map(header).collect();
+    let subject: String = letter.subject().chars().take(MAX_SUBJECT_LEN).collect();
+    let subject = subject.replace(|c: char| !c.is_ascii(), "?");
+    let newline = if for_smtp { "\r\n" } else { "\n" };
+    let headers = [
+        format!("From: {}", header(&sender(mail))),
+        format!("To: {}", to.join(", ")),
+        format!("Subject: {subject}"),
+        format!("Date: {}", times::rfc2822(SystemTime::now())),
+        "Auto-Submitted: auto-generated".to_owned(),
+    ];
+    // A relay that cannot take more than ASCII would send the notice back.
+    let text = letter.text().replace(|c: char| !c.is_ascii(), "?");
+    let text = text.replace('\n', newline);
+    format!("{}{newline}{newline}{text}", headers.join(newline))
+}

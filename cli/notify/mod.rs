@@ -1,0 +1,151 @@
+//! Telling people: one notice, by every way that the configuration names. A notice says in one
+//! line what happened and in a second what to do. A way that fails is told on standard error and
+//! holds up neither the others nor the run.
+
+mod limit;
+mod mail;
+mod syslog;
+
+use std::io::Write;
+use std::time::{Duration, SystemTime};
+
+use hasync_engine::{defuse, escape};
+
+use crate::config::{Config, Event};
+use crate::exit;
+use crate::out;
+use crate::shell;
+use crate::times;
+
+/// How long the pager, sendmail and the smarthost may each take.
+const WAY_TIME: Duration = Duration::from_secs(30);
+
+/// What is told.
+#[derive(Clone, Debug)]
+pub(crate) struct Notice {
+    pub(crate) event: Event,
+    /// The tree that it is about; `None` for the node.
+    pub(crate) tree: Option<String>,
+    /// What happened, in one line.
+    pub(crate) line: String,
+    /// What to do now.
+    pub(crate) next: String,
+}
+
+/// A notice as it is sent.
+struct Letter<'a> {
+    notice: &'a Notice,
+    node: &'a str,
+    /// How many like it were held back before.
+    held_back: u64,
+}
+
+impl Letter<'_> {
+    /// `hasync foo0: overlap: the cycle ...`, in one line.
+    fn subject(&self) -> String {
+        let (node, event) = (escape(self.node.as_bytes()), self.notice.event.name());
+        let tree = self.notice.tree.as_ref();
+        let tree = tree.map_or_else(String::new, |tree| format!("tree {tree}: "));
+        format!(
+            "hasync {node}: {event}: {tree}{}",
+            one_line(&self.notice.line)
+        )
+    }
+
+    /// Subject, the next step, and what was held back.
+    fn text(&self) -> String {
+        let mut text = format!("{}\n{}\n", self.subject(), one_line(&self.notice.next));
+        if self.held_back > 0 {
+            let count = self.held_back;
+            text.push_str(&format!(
+                "{count} more like it were held back since the last one.\n"
+            ));
+        }
+        text
+    }
+}
+
+#[expect(dead_code, reason = "for the cycle")]
+/// Tells `notice` to whoever wants to know, unless they were told the same a short while ago.
+pub(crate) fn tell(config: &Config, notice: &Notice) {
+    let notify = &config.notify;
+    if !notify.on.contains(&notice.event) {
+        return;
+    }
+    let key = match &notice.tree {
+        Some(tree) => format!("{} {tree}", notice.event.name()),
+        None => notice.event.name().to_owned(),
+    };
+    let Some(held_back) = limit::pass(&config.node.state, &key, notify.repeat.0) else {
+        return;
+    };
+    for failure in send(config, notice, held_back) {
+        out::error(&failure);
+    }
+}
+
+/// Sends `notice` every way, whatever was told before; gives what went wrong, a line each.
+pub(crate) fn send(config: &Config, notice: &Notice, held_back: u64) -> Vec<String> {
+    let letter = Letter {
+        notice,
+        node: &config.node.name,
+        held_back,
+    };
+    let notify = &config.notify;
+    let mut failures = Vec::new();
+    let mut fail = |way: &str, outcome: Result<(), String>| {
+        if let Err(why) = outcome {
+            failures.push(format!("cannot send a notice by {way}: {why}"));
+        }
+    };
+    if let Some(file) = &notify.log {
+        let way = format!("log {}", escape(file.0.as_os_str().as_encoded_bytes()));
+        fail(&way, append(&file.0, &letter));
+    }
+    if notify.syslog {
+        fail("syslog", syslog::send(&letter, syslog::SOCKET.as_ref()));
+    }
+    if let Some(command) = &notify.command {
+        let way = format!("command \"{}\"", escape(command.0.as_bytes()));
+        fail(&way, page(&command.0, &letter));
+    }
+    if let Some(way) = &notify.mail {
+        fail("mail", mail::send(way, &letter, WAY_TIME));
+    }
+    failures
+}
+
+/// Runs the pager: the text on its standard input, the parts in variables.
+fn page(command: &str, letter: &Letter<'_>) -> Result<(), String> {
+    let notice = letter.notice;
+    let variables = [
+        ("HASYNC_EVENT", notice.event.name()),
+        ("HASYNC_NODE", letter.node),
+        ("HASYNC_TREE", notice.tree.as_deref().unwrap_or_default()),
+        ("HASYNC_LINE", notice.line.as_str()),
+        ("HASYNC_NEXT", notice.next.as_str()),
+    ];
+    let ended = shell::run(command, &variables, letter.text().as_bytes(), WAY_TIME)?;
+    if ended.code == 0 {
+        Ok(())
+    } else {
+        Err(ended.shown())
+    }
+}
+
+/// One line of the log file, in one write, so that two writers do not mix.
+fn append(file: &std::path::Path, letter: &Letter<'_>) -> Result<(), String> {
+    let time = times::rfc3339(SystemTime::now());
+    let (subject, next) = (letter.subject(), one_line(&letter.notice.next));
+    let line = format!("{time} {subject}; {next}\n");
+    let mut options = std::fs::OpenOptions::new();
+    options.append(true).create(true);
+    let written = options
+        .open(file)
+        .and_then(|mut file| file.write_all(line.as_bytes()));
+    written.map_err(|cause| exit::cause(&cause))
+}
+
+fn one_line(text: &str) -> String {
+    defuse(&text.replace(['\n', '\r'], " ")).into_owned()
+}
