@@ -103,6 +103,16 @@ impl RelPath {
         })
     }
 
+    /// The last component; empty for the root.
+    pub(crate) fn name(&self) -> &[u8] {
+        self.0.rsplit(|&b| b == b'/').next().unwrap_or_default()
+    }
+
+    /// How many components there are.
+    pub(crate) fn depth(&self) -> usize {
+        usize::from(!self.is_root()) + self.0.iter().filter(|&&b| b == b'/').count()
+    }
+
     /// Whether this is `ancestor` itself or lies below it.
     pub(crate) fn is_within(&self, ancestor: &RelPath) -> bool {
         ancestor.is_root()

@@ -70,13 +70,7 @@ impl ScannedDir {
 
     /// Last component of the path; empty for the root.
     pub(crate) fn name(&self) -> &[u8] {
-        self.path.split().map_or(&[], |_| {
-            self.path
-                .as_bytes()
-                .rsplit(|&b| b == b'/')
-                .next()
-                .unwrap_or_default()
-        })
+        self.path.name()
     }
 }
 

@@ -4,6 +4,7 @@
 mod bases;
 mod connection;
 mod outbox;
+mod place;
 mod receiver;
 mod sender;
 mod window;

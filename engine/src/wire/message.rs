@@ -58,11 +58,16 @@ pub(crate) enum ToReceiver {
     RootEntry(Entry),
     /// A directory of the source, in canonical order. The receiver answers `Differs`, `Lacks`, or
     /// nothing but a later `Compared` if the digests are equal.
+    /// It is told by what sets it apart from the one announced before, which is little.
     Dir {
-        dir: DirIndex,
-        parent: DirIndex,
+        /// Directories left out since: the receiver lacks them.
+        skipped: u64,
+        /// Levels from the one before up to the parent of this.
+        up: u32,
+        /// How much of its name the name of the one before begins with, in bytes, and the rest.
+        shared: u8,
         #[serde(with = "serde_bytes")]
-        name: Vec<u8>,
+        rest: Vec<u8>,
         digest: DirDigest,
         /// Whether the whole directory is known, so that what it lacks may be deleted.
         complete: bool,

@@ -16,9 +16,10 @@ use crate::fs::{Attrs, Listed, list};
 use crate::path::RelPath;
 use crate::scan::sum_file;
 use crate::session::MESSAGE_LEN;
+use crate::session::place::Place;
 use crate::source::open_file;
 use crate::stage::clean_leftovers;
-use crate::wire::{DirIndex, ToSender};
+use crate::wire::ToSender;
 
 /// A directory whose entries or content are awaited.
 pub(super) struct DirState {
@@ -70,22 +71,11 @@ impl Receiver {
     /// A directory of the source: compare digests.
     pub(super) fn dir(
         &mut self,
-        dir: DirIndex,
-        parent: DirIndex,
-        name: &[u8],
+        place: Place<'_>,
         digest: DirDigest,
         complete: bool,
     ) -> Result<(), Error> {
-        if dir < self.next_dir || (dir == 0) != self.ancestors.is_empty() {
-            return Err(Error::peer(format_args!("directory {dir} out of order")));
-        }
-        self.next_dir = dir + 1;
-        let path = if dir == 0 {
-            self.ancestors.push((0, RelPath::root()));
-            RelPath::root()
-        } else {
-            Self::path_below(&mut self.ancestors, dir, parent, name)?
-        };
+        let (dir, path) = self.trail.follow(place)?;
         if self
             .lacking_root
             .as_ref()

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use super::bases::Bases;
 use super::outbox::Outbox;
+use super::place::{Place, Trail};
 use super::{Duplex, ping_ms};
 use crate::commit::{Commit, Staged};
 use crate::compare::Judge;
@@ -151,7 +152,7 @@ enum Replacement {
 }
 
 /// State of the receiver half.
-struct Receiver {
+pub(super) struct Receiver {
     outbox: Outbox,
     options: Options,
     filter: Filter,
@@ -166,9 +167,7 @@ struct Receiver {
     commit: Option<Commit>,
     bases: Option<Bases>,
 
-    /// The directories from the root down to the one announced last.
-    ancestors: Vec<(DirIndex, RelPath)>,
-    next_dir: DirIndex,
+    trail: Trail,
     /// Directories below this index have been answered, as far as the sender knows.
     told_below: DirIndex,
     /// Directories that the target lacks and the sender has not begun to send.
@@ -251,8 +250,7 @@ impl Receiver {
             root,
             created_root: target.created,
             commit,
-            ancestors: Vec::new(),
-            next_dir: 0,
+            trail: Trail::default(),
             told_below: 0,
             lacking: HashMap::new(),
             lacking_root: None,
@@ -276,13 +274,20 @@ impl Receiver {
             ToReceiver::Id { kind, id, name } => self.ids.announce(kind, id, &name),
             ToReceiver::RootEntry(entry) => self.root_entry(&entry)?,
             ToReceiver::Dir {
-                dir,
-                parent,
-                name,
+                skipped,
+                up,
+                shared,
+                rest,
                 digest,
                 complete,
             } => {
-                self.dir(dir, parent, &name, digest, complete)?;
+                let place = Place {
+                    skipped,
+                    up,
+                    shared,
+                    rest: &rest,
+                };
+                self.dir(place, digest, complete)?;
             }
             ToReceiver::Entries {
                 dir,
@@ -321,11 +326,10 @@ impl Receiver {
 
     /// Says what has not been said yet, before the receiver waits.
     fn catch_up(&mut self) -> Result<(), Error> {
-        if self.told_below != self.next_dir {
-            self.told_below = self.next_dir;
-            self.say(&ToSender::Compared {
-                below: self.next_dir,
-            })?;
+        let below = self.trail.next();
+        if self.told_below != below {
+            self.told_below = below;
+            self.say(&ToSender::Compared { below })?;
         }
         let warnings = self
             .commit
@@ -373,7 +377,7 @@ impl Receiver {
     }
 
     /// The path of the directory `name` in `parent`, which must be among `ancestors`.
-    fn path_below(
+    pub(super) fn path_below(
         ancestors: &mut Vec<(DirIndex, RelPath)>,
         dir: DirIndex,
         parent: DirIndex,

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::content::FileSource;
 use super::deltas::DeltaTask;
@@ -10,7 +11,9 @@ use crate::digest::{EntryPrint, IdView};
 use crate::entry::Entry;
 use crate::error::Error;
 use crate::ids::{IdKind, name_of};
+use crate::scan::ScannedDir;
 use crate::session::MESSAGE_LEN;
+use crate::session::place::Place;
 use crate::wire::{DirIndex, ToReceiver, Verdict, Want};
 
 /// Prints that a receiver may send for one directory.
@@ -78,17 +81,26 @@ impl Sender<'_> {
             return self.report();
         }
         self.summary.dirs_compared += 1;
-        self.say(&ToReceiver::Dir {
-            dir: dir.index,
-            parent: dir.parent,
-            name: dir.name().to_vec(),
-            digest: dir.digest,
-            complete: dir.complete,
-        })?;
+        self.announce(dir)?;
         self.window.push_back(PendingDir {
             held,
             stage: Stage::Waiting,
         });
+        Ok(())
+    }
+
+    fn announce(&mut self, dir: &ScannedDir) -> Result<(), Error> {
+        let place = Place::after(self.announced.as_ref(), dir.index, &dir.path);
+        self.say(&ToReceiver::Dir {
+            skipped: place.skipped,
+            up: place.up,
+            shared: place.shared,
+            rest: place.rest.to_vec(),
+            digest: dir.digest,
+            complete: dir.complete,
+        })?;
+        self.announced = Some((dir.index, dir.path.clone()));
+        self.patience.announced(Instant::now());
         Ok(())
     }
 

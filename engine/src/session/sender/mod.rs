@@ -6,12 +6,14 @@ mod content;
 mod deltas;
 mod dirs;
 mod links;
+mod patience;
 mod report;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender as Queue, TryRecvError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender as Queue, TryRecvError};
+use std::time::Instant;
 
 use super::connection::not_opened;
 use super::outbox::Outbox;
@@ -33,6 +35,7 @@ use content::FileSource;
 use deltas::DeltaTask;
 use dirs::PendingDir;
 use links::LinkGroups;
+use patience::Patience;
 
 /// One push, ready to run.
 pub(super) struct Push<'a> {
@@ -83,6 +86,8 @@ impl Push<'_> {
             summary: Summary::default(),
             source,
             root_verdict_due: false,
+            announced: None,
+            patience: Patience::new(Instant::now()),
             window: VecDeque::new(),
             lacking_root: None,
             pushes: VecDeque::new(),
@@ -173,6 +178,9 @@ struct Sender<'a> {
     summary: Summary,
     source: Source,
     root_verdict_due: bool,
+    /// The directory announced last.
+    announced: Option<(DirIndex, RelPath)>,
+    patience: Patience,
     /// Directories announced or scanned, in order, whose outcome is not reported yet.
     window: VecDeque<PendingDir>,
     /// The last directory that the receiver lacks: everything below goes unasked.
@@ -233,45 +241,76 @@ impl Sender<'_> {
 
     fn run(&mut self, events: &Receiver<Event>) -> Result<(), Error> {
         loop {
-            let event = if self.has_work() {
+            if self.has_work() {
                 match events.try_recv() {
-                    Ok(event) => Some(event),
-                    Err(TryRecvError::Empty) => None,
+                    Ok(event) => {
+                        if self.handle(event)? {
+                            return Ok(());
+                        }
+                    }
+                    Err(TryRecvError::Empty) => self.work()?,
                     Err(TryRecvError::Disconnected) => return Err(gone()),
                 }
-            } else {
-                self.finish_if_done()?;
-                self.outbox.lock().flush()?;
-                Some(events.recv().map_err(|_| gone())?)
-            };
-            match event {
-                None => self.work()?,
-                Some(Event::Scanned(held)) => self.scanned(*held)?,
-                Some(Event::ScanDone) => self.scanning = false,
-                Some(Event::Message(message, len)) => {
-                    self.handled_bytes.fetch_add(len, Ordering::Relaxed);
-                    if self.message(message)? {
-                        return Ok(());
-                    }
+                self.patience.hurry();
+                continue;
+            }
+            self.finish_if_done()?;
+            let event = self.wait(events)?;
+            if self.handle(event)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The next event. What has been put for the receiver is on its way before anything is waited
+    /// for, but announcements may gather for a little.
+    fn wait(&mut self, events: &Receiver<Event>) -> Result<Event, Error> {
+        if let Some(left) = self.patience.left(Instant::now()) {
+            match events.recv_timeout(left) {
+                Ok(event) => return Ok(event),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(gone()),
+            }
+        }
+        self.patience.flushed();
+        self.outbox.lock().flush()?;
+        events.recv().map_err(|_| gone())
+    }
+
+    /// Handles one event; `true` when the push is finished.
+    fn handle(&mut self, event: Event) -> Result<bool, Error> {
+        match event {
+            Event::Scanned(held) => self.scanned(*held)?,
+            Event::ScanDone => {
+                self.scanning = false;
+                self.patience.hurry();
+            }
+            Event::Message(message, len) => {
+                self.handled_bytes.fetch_add(len, Ordering::Relaxed);
+                // Only answers that need no answer can wait.
+                if !matches!(message, ToSender::Compared { .. }) {
+                    self.patience.hurry();
                 }
-                Some(Event::Exchange {
+                return self.message(message);
+            }
+            Event::Exchange {
+                dir,
+                entry,
+                last,
+                bytes,
+            } => {
+                let len = EXCHANGE_HEADER_LEN + bytes.len() as u64;
+                self.handled_bytes.fetch_add(len, Ordering::Relaxed);
+                self.told(&ExchangePiece {
                     dir,
                     entry,
                     last,
-                    bytes,
-                }) => {
-                    let len = EXCHANGE_HEADER_LEN + bytes.len() as u64;
-                    self.handled_bytes.fetch_add(len, Ordering::Relaxed);
-                    self.told(&ExchangePiece {
-                        dir,
-                        entry,
-                        last,
-                        bytes: &bytes,
-                    })?;
-                }
-                Some(Event::LinkEnd(e)) => return Err(e),
+                    bytes: &bytes,
+                })?;
             }
+            Event::LinkEnd(e) => return Err(e),
         }
+        Ok(false)
     }
 
     fn has_work(&self) -> bool {
