@@ -46,6 +46,13 @@ fn small_file(root: &Path, file: usize) -> PathBuf {
     root.join(format!("d{:03}/d{dir:05}/file{file:07}", dir / 100))
 }
 
+/// Appends a line's worth to every `step`-th of `count` small files, each in another directory.
+pub(crate) fn append_to_small_files(root: &Path, count: usize, step: usize) {
+    for file in (0..count).step_by(step) {
+        append(&small_file(root, file), 100);
+    }
+}
+
 /// Gives the root an old time: rsync leaves a time of the same second as it is.
 pub(crate) fn age(root: &Path) {
     set_mtime(root, BASE_TIME, 0);
