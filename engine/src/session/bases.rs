@@ -1,18 +1,19 @@
 //! The bases of deltas: described to the sender and summed beside the receiver's main thread, so
 //! that it goes on comparing and applying meanwhile.
 //!
-//! A short basis is told by its signature. A long one is told by a sample, and then answers what
-//! the sender asks. If the sender wants its tree, much of it is likely to stay: then the staged
-//! copy is made in the same reading.
+//! A short basis is told by its signature, or if the file has grown by its sum. A long one is told
+//! by a sample, and then answers what the sender asks. If the sender wants its tree, much of it is
+//! likely to stay: then the staged copy is made in the same reading.
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::outbox::Outbox;
+use super::prefix::{ASK_SIGNATURE, Prefix};
 use crate::delta::exchange::{AskError, BasisSums, MAX_ASK_LEN};
 use crate::delta::{BlockLen, Signature, StagedCopy};
 use crate::error::{Error, ErrorKind};
@@ -139,10 +140,21 @@ impl Bases {
     }
 }
 
+/// What the sender may still ask about a basis.
+#[derive(Default)]
+enum Askable {
+    /// Nothing: it has the signature, or the basis cannot be read.
+    #[default]
+    Nothing,
+    /// The signature of the basis at this path: it has the sum of the whole.
+    Signature(RelPath),
+    /// As much as it wants.
+    Sums(Box<BasisSums<File>>),
+}
+
 /// A basis that the sender has heard of.
 struct Open {
-    /// `None` if the sender has its signature, or it cannot be read: there is nothing to ask.
-    sums: Option<BasisSums<File>>,
+    askable: Askable,
     result_len: u64,
     /// What has come of the present ask.
     ask: Vec<u8>,
@@ -158,7 +170,15 @@ struct Describer {
 
 impl Describer {
     fn run(&mut self, queue: &Receiver<Event>) {
-        for event in queue {
+        loop {
+            // What has been put goes out before anything is waited for.
+            let event = match queue.try_recv() {
+                Err(TryRecvError::Empty) if self.outbox.lock().flush().is_ok() => queue.recv().ok(),
+                event => event.ok(),
+            };
+            let Some(event) = event else {
+                return;
+            };
             let handled = match event {
                 Event::Describe(job) => {
                     self.waiting.push_back(job);
@@ -190,10 +210,10 @@ impl Describer {
             && let Some(job) = self.waiting.pop_front()
         {
             // Without a description the sender sends the whole file.
-            let (sums, bytes) = self.describe(&job.path).unwrap_or_default();
+            let (askable, bytes) = self.describe(&job).unwrap_or_default();
             self.outbox.put_exchange(job.file, &bytes)?;
             let open = Open {
-                sums,
+                askable,
                 result_len: job.result_len,
                 ask: Vec::new(),
             };
@@ -202,19 +222,33 @@ impl Describer {
         Ok(())
     }
 
-    fn describe(&self, path: &RelPath) -> io::Result<(Option<BasisSums<File>>, Vec<u8>)> {
-        let (dir, name) = path.split().ok_or(io::ErrorKind::InvalidInput)?;
-        let file = open_file(&self.root.open_dir(&dir)?, name)?;
+    fn describe(&self, job: &Job) -> io::Result<(Askable, Vec<u8>)> {
+        let file = self.open_basis(&job.path)?;
         let len = file.metadata()?.len();
         if len >= EXCHANGE_LEN_MIN {
             let sums = BasisSums::new(file, len, thread_count())?;
             let sample = sums.sample()?;
-            return Ok((Some(sums), sample));
+            return Ok((Askable::Sums(Box::new(sums)), sample));
         }
-        let signature = Signature::of_file(&file, len, BlockLen::for_file_len(len), 1)?;
-        let mut encoded = Vec::with_capacity(signature.encoded_len());
-        signature.encode(&mut encoded);
-        Ok((None, encoded))
+        if len < job.result_len {
+            let prefix = Prefix::of(&file, len)?;
+            return Ok((Askable::Signature(job.path.clone()), prefix.encode()));
+        }
+        Ok((Askable::Nothing, signature(&file, len)?))
+    }
+
+    fn open_basis(&self, path: &RelPath) -> io::Result<File> {
+        let (dir, name) = path.split().ok_or(io::ErrorKind::InvalidInput)?;
+        open_file(&self.root.open_dir(&dir)?, name)
+    }
+
+    /// The signature of a basis that has grown; nothing if it cannot be read any more.
+    fn signature_of(&self, path: &RelPath) -> Vec<u8> {
+        let signed = self.open_basis(path).and_then(|file| {
+            let len = file.metadata()?.len().min(EXCHANGE_LEN_MIN);
+            signature(&file, len)
+        });
+        signed.unwrap_or_default()
     }
 
     fn asked(
@@ -225,12 +259,21 @@ impl Describer {
         copy: Option<CopyOrder>,
     ) -> Result<(), Error> {
         let Some(Open {
-            sums: Some(sums),
+            askable,
             result_len,
             ask: received,
         }) = self.open.get_mut(&file)
         else {
             return self.refuse("an ask about a basis that was not offered");
+        };
+        let sums = match askable {
+            Askable::Sums(sums) => sums,
+            Askable::Signature(path) if last && bytes == ASK_SIGNATURE => {
+                let path = std::mem::take(path);
+                *askable = Askable::Nothing;
+                return self.outbox.put_exchange(file, &self.signature_of(&path));
+            }
+            _ => return self.refuse("an ask about a basis that there is nothing to ask about"),
         };
         received.extend_from_slice(bytes);
         if received.len() > MAX_ASK_LEN {
@@ -273,6 +316,13 @@ impl Describer {
         writer.flush()?;
         Err(error)
     }
+}
+
+fn signature(file: &File, len: u64) -> io::Result<Vec<u8>> {
+    let signature = Signature::of_file(file, len, BlockLen::for_file_len(len), 1)?;
+    let mut encoded = Vec::with_capacity(signature.encoded_len());
+    signature.encode(&mut encoded);
+    Ok(encoded)
 }
 
 /// Threads for one file.

@@ -5,6 +5,8 @@ mod bases;
 mod connection;
 mod outbox;
 mod place;
+mod prefix;
+mod prints;
 mod receiver;
 mod sender;
 mod window;
@@ -24,6 +26,9 @@ pub struct Duplex {
 
 /// A message with lists is split before it gets longer than about this, in bytes.
 const MESSAGE_LEN: usize = 256 * 1024;
+
+/// About shorter bases no signature is told: it and its answer cost more than they save.
+const SIGNATURE_LEN_MIN: u64 = 4096;
 
 /// Silence after which a half says that it is alive, unless a shorter timeout asks for more.
 const PING_MS: u64 = 10_000;

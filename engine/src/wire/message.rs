@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::digest::{DirDigest, EntryPrint, TimeStore};
+use crate::digest::{DirDigest, TimeStore};
 use crate::entry::{Entry, Sum, Time};
 use crate::error::ErrorKind;
 use crate::ids::{IdKind, NamedGroup};
@@ -73,12 +73,14 @@ pub(crate) enum ToReceiver {
         complete: bool,
     },
     /// Answer to `Differs`, in parts: the entries whose prints were not among the receiver's, and
-    /// the receiver's prints that matched nothing, by position.
+    /// the receiver's prints that matched nothing, by position. With the last part, what the full
+    /// prints of those that did match add up to.
     Entries {
         dir: DirIndex,
         entries: Vec<Entry>,
         last: bool,
         unmatched: Vec<u32>,
+        matched: [u8; 8],
     },
     /// A directory that the receiver lacks, with all its entries; content follows unasked.
     NewDir {
@@ -145,7 +147,7 @@ pub(crate) enum Want {
     Nothing,
     /// The whole content.
     Whole,
-    /// A delta against a signature, which follows in `Signature` frames.
+    /// A delta against a basis, which is described in exchanges.
     Delta,
 }
 
@@ -153,10 +155,13 @@ pub(crate) enum Want {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum ToSender {
     HelloReply(Box<HelloReply>),
-    /// The digests differ; these are the prints of the receiver's entries, in canonical order.
+    /// The digests differ; these are the first `print_len` bytes of the prints of the receiver's
+    /// entries, in canonical order. Said again, with full prints, where these did not tell enough.
     Differs {
         dir: DirIndex,
-        prints: Vec<EntryPrint>,
+        print_len: u8,
+        #[serde(with = "serde_bytes")]
+        prints: Vec<u8>,
         last: bool,
     },
     /// The receiver has no such directory, nor anything below it.

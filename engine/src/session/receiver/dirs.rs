@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use super::Receiver;
 use super::deltas::PreparedCopy;
 use crate::commit::Staged;
-use crate::digest::{DirDigest, IdView};
+use crate::digest::{DirDigest, EntryPrint, IdView};
 use crate::entry::{Body, Entry};
 use crate::error::{Error, describe};
 use crate::fs::{Attrs, Listed, list};
@@ -17,9 +17,10 @@ use crate::path::RelPath;
 use crate::scan::sum_file;
 use crate::session::MESSAGE_LEN;
 use crate::session::place::Place;
+use crate::session::prints;
 use crate::source::open_file;
 use crate::stage::clean_leftovers;
-use crate::wire::ToSender;
+use crate::wire::{DirIndex, ToSender};
 
 /// A directory whose entries or content are awaited.
 pub(super) struct DirState {
@@ -51,7 +52,12 @@ pub(super) struct Wanted {
 /// How far a directory is.
 pub(super) enum Phase {
     /// Prints were sent; the entries that differ are awaited.
-    Differs { local: Vec<Listed>, complete: bool },
+    Differs {
+        local: Vec<Listed>,
+        complete: bool,
+        /// The prints were not cut.
+        full: bool,
+    },
     /// Verdicts were sent; content is awaited.
     Judged,
     /// The directory is being made in staging, and content arrives unasked.
@@ -63,9 +69,6 @@ pub(super) enum Phase {
     /// The directory could not be read or made; what arrives for it is dropped.
     Failed,
 }
-
-/// Bytes of one print on the wire at most: a marker and eight bytes.
-const PRINT_LEN_MAX: usize = 9;
 
 impl Receiver {
     /// A directory of the source: compare digests.
@@ -98,11 +101,7 @@ impl Receiver {
                 ))?;
                 self.unread = true;
                 self.dirs.insert(dir, DirState::new(path, Phase::Failed));
-                return self.say(&ToSender::Differs {
-                    dir,
-                    prints: Vec::new(),
-                    last: true,
-                });
+                return self.say_prints(dir, &[], prints::FULL_LEN);
             }
         };
         let view = IdView::Receiver(&self.ids);
@@ -110,29 +109,50 @@ impl Receiver {
         if self.fields.dir_digest(entries, &view) == digest {
             return Ok(());
         }
-        let prints: Vec<u64> = local
-            .iter()
-            .map(|listed| self.fields.print(&listed.entry, &view))
-            .collect();
-        let state = DirState::new(path, Phase::Differs { local, complete });
-        self.dirs.insert(dir, state);
-        let mut parts = prints.chunks(MESSAGE_LEN / PRINT_LEN_MAX).peekable();
-        if parts.peek().is_none() {
-            return self.say(&ToSender::Differs {
-                dir,
-                prints: Vec::new(),
-                last: true,
-            });
-        }
-        while let Some(part) = parts.next() {
+        let print_len = prints::first_len(local.len());
+        self.say_prints(dir, &local, print_len)?;
+        let phase = Phase::Differs {
+            local,
+            complete,
+            full: false,
+        };
+        self.dirs.insert(dir, DirState::new(path, phase));
+        Ok(())
+    }
+
+    /// Says `Differs`, in parts.
+    pub(super) fn say_prints(
+        &self,
+        dir: DirIndex,
+        local: &[Listed],
+        print_len: u8,
+    ) -> Result<(), Error> {
+        let prints = prints::encode(self.prints(local), print_len);
+        let per_part = MESSAGE_LEN / usize::from(print_len) * usize::from(print_len);
+        let mut parts = prints.chunks(per_part).peekable();
+        loop {
+            let prints = parts.next().unwrap_or_default().to_vec();
             let last = parts.peek().is_none();
             self.say(&ToSender::Differs {
                 dir,
-                prints: part.to_vec(),
+                print_len,
+                prints,
                 last,
             })?;
+            if last {
+                return Ok(());
+            }
         }
-        Ok(())
+    }
+
+    /// The full prints of entries.
+    pub(super) fn prints<'a>(
+        &'a self,
+        local: impl IntoIterator<Item = &'a Listed>,
+    ) -> impl Iterator<Item = EntryPrint> {
+        let view = IdView::Receiver(&self.ids);
+        let local = local.into_iter();
+        local.map(move |listed| self.fields.print(&listed.entry, &view))
     }
 
     /// The target's entries in canonical order; `None` if there is no such directory.

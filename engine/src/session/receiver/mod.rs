@@ -294,8 +294,9 @@ impl Receiver {
                 entries,
                 last,
                 unmatched,
+                matched,
             } => {
-                self.entries(dir, entries, last, &unmatched)?;
+                self.entries(dir, entries, last, &unmatched, matched)?;
             }
             ToReceiver::NewDir {
                 dir,

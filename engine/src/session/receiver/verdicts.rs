@@ -14,13 +14,11 @@ use crate::error::{Error, describe};
 use crate::fs::{Attrs, Listed};
 use crate::observer::{Action, Differences, Kind};
 use crate::path::RelPath;
-use crate::session::MESSAGE_LEN;
 use crate::session::bases::Job;
+use crate::session::{MESSAGE_LEN, SIGNATURE_LEN_MIN};
+use crate::session::{prefix, prints};
 use crate::source::stat_name;
 use crate::wire::{DirIndex, ToSender, Verdict, Want};
-
-/// Shorter files travel whole: a signature and its answer cost more than they save.
-const DELTA_LEN_MIN: u64 = 4096;
 
 /// Bytes of one verdict on the wire at most.
 const VERDICT_LEN_MAX: usize = 8;
@@ -96,6 +94,7 @@ impl Receiver {
         entries: Vec<Entry>,
         last: bool,
         unmatched: &[u32],
+        matched: [u8; 8],
     ) -> Result<(), Error> {
         let mut state = self.dirs.remove(&dir).ok_or_else(|| not_awaited(dir))?;
         state.announce(entries, last)?;
@@ -106,7 +105,24 @@ impl Receiver {
         }
         let mut verdicts = Vec::new();
         match std::mem::replace(&mut state.phase, Phase::Judged) {
-            Phase::Differs { local, complete } => {
+            Phase::Differs {
+                local,
+                complete,
+                full: false,
+            } if prints::total(self.prints(kept(&local, &state.unmatched))) != matched => {
+                // Some that differ share a print.
+                self.say_prints(dir, &local, prints::FULL_LEN)?;
+                let phase = Phase::Differs {
+                    local,
+                    complete,
+                    full: true,
+                };
+                self.dirs.insert(dir, DirState::new(state.path, phase));
+                return Ok(());
+            }
+            Phase::Differs {
+                local, complete, ..
+            } => {
                 state.inherited_gid = self.inherited_gid(&state.path)?;
                 let local = pick(local, &std::mem::take(&mut state.unmatched))?;
                 self.judge_dir(dir, &mut state, local, complete, &mut verdicts)?;
@@ -372,9 +388,10 @@ impl Receiver {
         match &entry.body {
             Body::File { len, .. } => {
                 let basis_len = local.as_ref().map_or(0, |local| local.entry.len());
-                let delta = !self.options.whole_file
-                    && basis_len.min(*len) >= DELTA_LEN_MIN
-                    && self.commit.is_some();
+                let is_long = basis_len.min(*len) >= SIGNATURE_LEN_MIN;
+                let may_be_prefix = basis_len < *len && basis_len >= prefix::LEN_MIN;
+                let delta =
+                    !self.options.whole_file && (is_long || may_be_prefix) && self.commit.is_some();
                 state.wanted.insert(
                     number,
                     Wanted {
@@ -482,6 +499,16 @@ enum Replace {
 }
 
 /// The target's entries that the sender named as unmatched.
+fn kept<'a>(local: &'a [Listed], unmatched: &[u32]) -> impl Iterator<Item = &'a Listed> {
+    let mut unmatched = unmatched.iter().peekable();
+    let numbered = local.iter().enumerate();
+    let kept = numbered.filter(move |&(at, _)| {
+        let is_unmatched = |index: &&u32| **index as usize == at;
+        unmatched.next_if(is_unmatched).is_none()
+    });
+    kept.map(|(_, listed)| listed)
+}
+
 fn pick(local: Vec<Listed>, unmatched: &[u32]) -> Result<Vec<Listed>, Error> {
     let mut unmatched = unmatched.iter().peekable();
     let mut picked = Vec::with_capacity(unmatched.len());

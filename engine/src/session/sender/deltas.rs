@@ -5,9 +5,11 @@ use std::fs::{File, Metadata};
 use super::Sender;
 use super::content::{DirCache, FileSource};
 use crate::delta::exchange::{Comparison, ComparisonError, Plan, Step};
-use crate::delta::{IndexedSignature, Signature};
+use crate::delta::{BlockLen, IndexedSignature, Signature};
 use crate::error::Error;
+use crate::session::SIGNATURE_LEN_MIN;
 use crate::session::bases::thread_count;
+use crate::session::prefix::{self, ASK_SIGNATURE, Prefix};
 use crate::wire::{EXCHANGES_MAX, ExchangePiece};
 
 /// Blocks that a signature may claim: a gigabyte in its smallest blocks.
@@ -56,6 +58,7 @@ impl DeltaTask {
 /// What a message about a basis leads to.
 enum Next {
     Ask(Vec<u8>, Box<Compared>),
+    AskSignature,
     Send(Means),
 }
 
@@ -92,6 +95,7 @@ impl Sender<'_> {
                     return Err(Error::peer("more exchanges at once than are allowed"));
                 }
                 self.outbox.put_exchange(key, &ask)?;
+                self.outbox.lock().flush()?;
                 // An error will come again with the answer, and then the file goes over whole.
                 let _ = compared.comparison.sum_ahead();
                 let task = DeltaTask {
@@ -100,6 +104,11 @@ impl Sender<'_> {
                     compared: Some(compared),
                 };
                 self.deltas.insert(key, task);
+                Ok(())
+            }
+            Next::AskSignature => {
+                self.outbox.put_exchange(key, &ASK_SIGNATURE)?;
+                self.deltas.insert(key, DeltaTask::new(file));
                 Ok(())
             }
             Next::Send(means) => {
@@ -134,6 +143,11 @@ impl Sender<'_> {
                 let started = Comparison::start(source, before.len(), thread_count(), received);
                 started.map(|(comparison, step)| (step, Box::new(Compared { comparison, before })))
             }
+            (None, [prefix::FORMAT, ..]) => {
+                let basis = Prefix::decode(received)
+                    .ok_or_else(|| Error::peer("a sum of a basis that is none"))?;
+                return Ok(after_prefix(file, &basis));
+            }
             (None, signature) => {
                 let decoded = Signature::decode(signature, SIGNATURE_BLOCKS_MAX);
                 let index = decoded.map_err(Error::peer)?.index();
@@ -146,5 +160,25 @@ impl Sender<'_> {
             Err(ComparisonError::Source(_)) => Ok(Next::Send(Means::Whole)),
             Err(ComparisonError::Peer(e)) => Err(Error::peer(e)),
         }
+    }
+}
+
+/// What to do about a basis of which the sum is known. If the source begins with it, they have that
+/// part of a signature in common.
+fn after_prefix(file: &FileSource, basis: &Prefix) -> Next {
+    let Ok((source, before)) = DirCache::default().open_known(file) else {
+        return Next::Send(Means::Whole);
+    };
+    if basis.len <= before.len() && basis.begins(&source) {
+        let block_len = BlockLen::for_file_len(basis.len);
+        let signature = Signature::of_file(&source, basis.len, block_len, 1);
+        return Next::Send(signature.map_or(Means::Whole, |signature| {
+            Means::Signature(Box::new(signature.index()))
+        }));
+    }
+    if basis.len < SIGNATURE_LEN_MIN {
+        Next::Send(Means::Whole)
+    } else {
+        Next::AskSignature
     }
 }

@@ -14,6 +14,7 @@ use crate::ids::{IdKind, name_of};
 use crate::scan::ScannedDir;
 use crate::session::MESSAGE_LEN;
 use crate::session::place::Place;
+use crate::session::prints;
 use crate::wire::{DirIndex, ToReceiver, Verdict, Want};
 
 /// Prints that a receiver may send for one directory.
@@ -36,9 +37,14 @@ pub(super) enum Stage {
     /// Announced.
     Waiting,
     /// The receiver's prints are coming.
-    Differs { prints: Vec<EntryPrint> },
-    /// The entries that differ were sent: their positions. Verdicts are coming.
+    Differs {
+        print_len: u8,
+        prints: Vec<EntryPrint>,
+    },
+    /// The entries that differ from prints of this length were sent: their positions. Verdicts are
+    /// coming, or longer prints.
     Sent {
+        print_len: u8,
         positions: Vec<usize>,
         verdicts: Vec<Verdict>,
     },
@@ -50,6 +56,16 @@ pub(super) enum Stage {
         positions: Vec<usize>,
         verdicts: Vec<Verdict>,
     },
+}
+
+/// What a directory's prints leave to be said.
+struct Unmatched {
+    /// Positions of the source's entries that the receiver does not have as they are.
+    positions: Vec<usize>,
+    /// Positions of the receiver's prints that are none of the source's.
+    prints: Vec<u32>,
+    /// What the full prints of all other entries add up to.
+    matched: [u8; 8],
 }
 
 impl Stage {
@@ -161,78 +177,88 @@ impl Sender<'_> {
     pub(super) fn differs(
         &mut self,
         dir: DirIndex,
-        more: Vec<EntryPrint>,
+        print_len: u8,
+        more: &[u8],
         last: bool,
     ) -> Result<(), Error> {
         let at = self.find(dir)?;
+        let more = prints::decode(more, print_len)?;
         let Some(pending) = self.window.get_mut(at) else {
             return Err(unasked(dir));
         };
         let mut prints = match std::mem::replace(&mut pending.stage, Stage::Waiting) {
-            Stage::Waiting => more,
-            Stage::Differs { mut prints } => {
+            Stage::Waiting => {
+                self.summary.dirs_exchanged += 1;
+                more
+            }
+            Stage::Differs {
+                print_len: before,
+                mut prints,
+            } if before == print_len => {
                 prints.extend(more);
                 prints
             }
+            Stage::Sent {
+                print_len: before,
+                verdicts,
+                ..
+            } if before < print_len && verdicts.is_empty() => more,
             _ => return Err(unasked(dir)),
         };
         if prints.len() > PRINTS_MAX {
             return Err(Error::peer(format_args!("more than {PRINTS_MAX} prints")));
         }
         if !last {
-            pending.stage = Stage::Differs { prints };
+            pending.stage = Stage::Differs { print_len, prints };
             return Ok(());
         }
         prints.shrink_to_fit();
         let held = Arc::clone(&pending.held);
-        let (positions, unmatched) = self.unmatched(&held.dir.entries, &prints)?;
-        self.summary.dirs_exchanged += 1;
-        self.send_entries(dir, &held.dir.entries, &positions, &unmatched)?;
+        let found = self.unmatched(&held.dir.entries, print_len, &prints);
+        self.send_entries(dir, &held.dir.entries, &found)?;
         if let Some(pending) = self.window.get_mut(at) {
             pending.stage = Stage::Sent {
-                positions,
+                print_len,
+                positions: found.positions,
                 verdicts: Vec::new(),
             };
         }
         Ok(())
     }
 
-    /// Positions of the source's entries that the receiver does not have as they are, and of the
-    /// receiver's prints that are none of the source's.
-    fn unmatched(
-        &self,
-        entries: &[Entry],
-        prints: &[EntryPrint],
-    ) -> Result<(Vec<usize>, Vec<u32>), Error> {
+    fn unmatched(&self, entries: &[Entry], print_len: u8, prints: &[EntryPrint]) -> Unmatched {
         let theirs: HashSet<EntryPrint> = prints.iter().copied().collect();
         let mut ours = HashSet::with_capacity(entries.len());
         let mut positions = Vec::new();
+        let mut matched = Vec::with_capacity(entries.len());
         for (at, entry) in entries.iter().enumerate() {
-            let print = self.fields.print(entry, &IdView::Sender);
+            let full = self.fields.print(entry, &IdView::Sender);
+            let print = prints::cut(full, print_len);
             // Unmirrored entries have no print; the receiver must know of them every time.
             if entry.is_unmirrored() || !theirs.contains(&print) {
                 positions.push(at);
             } else {
                 ours.insert(print);
+                matched.push(full);
             }
         }
-        let unmatched = prints
-            .iter()
-            .zip(0_u32..)
-            .filter(|(print, _)| !ours.contains(print))
-            .map(|(_, at)| at)
-            .collect();
-        Ok((positions, unmatched))
+        let unmatched = prints.iter().zip(0_u32..);
+        let unmatched = unmatched.filter(|(print, _)| !ours.contains(print));
+        Unmatched {
+            positions,
+            prints: unmatched.map(|(_, at)| at).collect(),
+            matched: prints::total(matched.into_iter()),
+        }
     }
 
     fn send_entries(
         &self,
         dir: DirIndex,
         entries: &[Entry],
-        positions: &[usize],
-        unmatched: &[u32],
+        found: &Unmatched,
     ) -> Result<(), Error> {
-        let mut rest = positions
+        let mut rest = found
+            .positions
             .iter()
             .filter_map(|&at| entries.get(at))
             .peekable();
@@ -243,12 +269,16 @@ impl Sender<'_> {
                 entries,
                 last,
                 unmatched,
+                matched: found.matched,
             })
         };
         while rest.peek().is_some() {
             part(take_part(&mut rest), &[], false)?;
         }
-        let mut positions = unmatched.chunks(MESSAGE_LEN / POSITION_LEN_MAX).peekable();
+        let mut positions = found
+            .prints
+            .chunks(MESSAGE_LEN / POSITION_LEN_MAX)
+            .peekable();
         loop {
             let of_prints = positions.next().unwrap_or_default();
             let last = positions.peek().is_none();
@@ -276,6 +306,7 @@ impl Sender<'_> {
         let Stage::Sent {
             positions,
             verdicts,
+            ..
         } = &mut pending.stage
         else {
             return Err(unasked(dir));

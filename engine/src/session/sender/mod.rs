@@ -350,7 +350,12 @@ impl Sender<'_> {
     fn message(&mut self, message: ToSender) -> Result<bool, Error> {
         match message {
             ToSender::HelloReply(_) => return Err(Error::peer("a second answer to the hello")),
-            ToSender::Differs { dir, prints, last } => self.differs(dir, prints, last)?,
+            ToSender::Differs {
+                dir,
+                print_len,
+                prints,
+                last,
+            } => self.differs(dir, print_len, &prints, last)?,
             ToSender::Lacks { dir } => self.lacks(dir)?,
             ToSender::Compared { below } => self.compared(below)?,
             ToSender::Verdicts {
