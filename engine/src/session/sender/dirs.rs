@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::content::FileSource;
 use super::deltas::DeltaTask;
@@ -116,7 +115,6 @@ impl Sender<'_> {
             complete: dir.complete,
         })?;
         self.announced = Some((dir.index, dir.path.clone()));
-        self.patience.announced(Instant::now());
         Ok(())
     }
 

@@ -251,7 +251,6 @@ impl Sender<'_> {
                     Err(TryRecvError::Empty) => self.work()?,
                     Err(TryRecvError::Disconnected) => return Err(gone()),
                 }
-                self.patience.hurry();
                 continue;
             }
             self.finish_if_done()?;
@@ -263,9 +262,11 @@ impl Sender<'_> {
     }
 
     /// The next event. What has been put for the receiver is on its way before anything is waited
-    /// for, but announcements may gather for a little.
+    /// for, but while there is more to come it may gather for a little.
     fn wait(&mut self, events: &Receiver<Event>) -> Result<Event, Error> {
-        if let Some(left) = self.patience.left(Instant::now()) {
+        if self.scanning
+            && let Some(left) = self.patience.left(Instant::now())
+        {
             match events.recv_timeout(left) {
                 Ok(event) => return Ok(event),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -281,16 +282,9 @@ impl Sender<'_> {
     fn handle(&mut self, event: Event) -> Result<bool, Error> {
         match event {
             Event::Scanned(held) => self.scanned(*held)?,
-            Event::ScanDone => {
-                self.scanning = false;
-                self.patience.hurry();
-            }
+            Event::ScanDone => self.scanning = false,
             Event::Message(message, len) => {
                 self.handled_bytes.fetch_add(len, Ordering::Relaxed);
-                // Only answers that need no answer can wait.
-                if !matches!(message, ToSender::Compared { .. }) {
-                    self.patience.hurry();
-                }
                 return self.message(message);
             }
             Event::Exchange {
