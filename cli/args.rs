@@ -232,6 +232,9 @@ pub(crate) struct PushArgs {
     /// Send deltas for a local DST too
     #[arg(long, help_heading = HOW)]
     pub(crate) no_whole_file: bool,
+    /// Change nothing in DST before all of it is there, then all of it; safe against crashes
+    #[arg(long, conflicts_with = "no_fsync", help_heading = HOW)]
+    pub(crate) atomic: bool,
     /// Do not flush DST to its disk before success is reported
     #[arg(long, help_heading = HOW)]
     pub(crate) no_fsync: bool,

@@ -49,6 +49,10 @@ pub(crate) enum Exit {
     Auth = 77,
     /// A configuration file is wrong or asks for something unsupported.
     Config = 78,
+    /// The sender is not the primary that the standby may take from.
+    Fenced = 80,
+    /// The two nodes' trees did not come from one another.
+    Diverged = 81,
     /// No space or quota left on the target.
     NoSpace = 82,
     /// `hasync` was not found on the peer.
@@ -102,6 +106,10 @@ impl From<engine::Error> for Failure {
             ErrorKind::Timeout => Exit::Timeout,
             ErrorKind::NoSpace => Exit::NoSpace,
             ErrorKind::Locked => Exit::Locked,
+            ErrorKind::Config => Exit::Config,
+            ErrorKind::Fenced => Exit::Fenced,
+            ErrorKind::Diverged => Exit::Diverged,
+            ErrorKind::NotEqual => Exit::NotEqual,
         };
         Failure::new(exit, error.message)
     }

@@ -32,6 +32,8 @@ use std::process::ExitCode;
 use args::Typed;
 
 fn main() -> ExitCode {
+    #[cfg(debug_assertions)]
+    end_where_told();
     let outcome = args::parse(std::env::args_os()).and_then(|typed| match typed {
         Typed::Push(args) => push::run(&args),
         Typed::Serve(args) => serve::run(&args),
@@ -51,4 +53,15 @@ fn main() -> ExitCode {
             failure.exit.into()
         }
     }
+}
+
+/// Lets tests end a build with debug assertions at a step of its commit, as by `kill -9`:
+/// `HASYNC_END_AT=POINT[:PASSES]`, with the points of [`hasync_engine::generation::end_at`].
+#[cfg(debug_assertions)]
+fn end_where_told() {
+    let Ok(word) = std::env::var("HASYNC_END_AT") else {
+        return;
+    };
+    let (point, passes) = word.split_once(':').unwrap_or((&word, "1"));
+    hasync_engine::generation::end_at(point, passes.parse().unwrap_or(1));
 }

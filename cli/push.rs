@@ -138,6 +138,7 @@ fn options(args: &PushArgs, target: &Target) -> Result<Options, Failure> {
         one_file_system: args.one_file_system,
         numeric_ids: args.numeric_ids,
         fsync: !args.no_fsync,
+        atomic: args.atomic,
         filters: filters::rules(&args.filters)?,
         timeout_ms: args.timeout.map_or(0, |seconds| u64::from(seconds) * 1000),
         compression: match (args.compression, target) {

@@ -23,6 +23,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
         policy: ServePolicy {
             roots: roots(&args.root)?,
             home: std::env::var_os("HOME").map(PathBuf::from),
+            trees: Vec::new(),
         },
         silence: reach::silence(args.timeout),
     };

@@ -21,6 +21,14 @@ pub enum ErrorKind {
     NoSpace,
     /// Another session holds what this one needs.
     Locked,
+    /// The configuration of the node that says so does not allow it, or lacks what it needs.
+    Config,
+    /// The sender is not, or no longer, the primary that the receiver may take from.
+    Fenced,
+    /// The two nodes' trees did not come from one another.
+    Diverged,
+    /// Something is not what it should be equal to.
+    NotEqual,
 }
 
 /// An error that ends a session: kind and one lower-case line.

@@ -2,7 +2,8 @@
 //!
 //! Data goes one way: [`scan`] reads the source, [`compare`] decides what differs, [`delta`] finds
 //! what must travel of a file (signature, then delta), [`apply`] makes it in staging, and
-//! [`commit`] is the only door through which the target changes. [`wire`] is what travels, and
+//! [`commit`] is the only door through which the target changes; [`generation`] makes such a change
+//! durable as a whole and keeps its lineage. [`wire`] is what travels, and
 //! [`session`] holds the two halves that speak it. The engine knows no terminal, no network and no
 //! environment variable, and prints nothing: it reports to an [`Observer`].
 #![forbid(unsafe_code)]
@@ -20,6 +21,8 @@ mod stage;
 
 mod commit;
 mod delete;
+
+pub mod generation;
 
 mod session;
 mod wire;

@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::generation::Sealed;
+
 /// Receives the events of one push, on the sender's side.
 pub trait Observer {
     /// An entry that the push changes, or in a dry run would change; in canonical order, then
@@ -212,7 +214,7 @@ impl KindCounts {
 }
 
 /// What a finished push did, for `--stats` and the exit code.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Summary {
     /// Entries on the source.
     pub entries: KindCounts,
@@ -253,4 +255,6 @@ pub struct Summary {
     pub deletions_stopped: u64,
     /// Whether the target was flushed to its disk before the acknowledgement.
     pub durable: bool,
+    /// What a tree with a name is now.
+    pub sealed: Option<Box<Sealed>>,
 }

@@ -49,6 +49,9 @@ pub struct Options {
     pub numeric_ids: bool,
     /// Flush the target before the push is acknowledged (`--no-fsync` clears it).
     pub fsync: bool,
+    /// Nothing changes until everything is staged, and then everything changes in a way that a
+    /// crash cannot leave half done (`--atomic`).
+    pub atomic: bool,
     /// Include and exclude rules, first match wins.
     pub filters: Vec<FilterRule>,
     /// Longest silence of the peer in milliseconds; 0 is the default limit.
@@ -95,6 +98,7 @@ impl Default for Options {
             one_file_system: false,
             numeric_ids: false,
             fsync: true,
+            atomic: false,
             filters: Vec::new(),
             timeout_ms: 0,
             compression: Compression::Never,

@@ -78,6 +78,21 @@ impl RelPath {
         RelPath(bytes)
     }
 
+    /// This path with all of `rest` after it.
+    pub(crate) fn join_path(&self, rest: &RelPath) -> Self {
+        match (self.is_root(), rest.is_root()) {
+            (true, _) => rest.clone(),
+            (_, true) => self.clone(),
+            _ => self.join(&rest.0),
+        }
+    }
+
+    /// The way from `ancestor`, which this path is [within](Self::is_within).
+    pub(crate) fn below(&self, ancestor: &RelPath) -> Self {
+        let rest = self.0.get(ancestor.0.len()..).unwrap_or_default();
+        RelPath(rest.strip_prefix(b"/").unwrap_or(rest).to_vec())
+    }
+
     pub(crate) fn is_root(&self) -> bool {
         self.0.is_empty()
     }
@@ -90,6 +105,11 @@ impl RelPath {
     /// The path's bytes as people see them: `.` for the root.
     pub(crate) fn shown(&self) -> &[u8] {
         if self.0.is_empty() { b"." } else { &self.0 }
+    }
+
+    /// The names that the path is made of.
+    pub(crate) fn components(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.split(|&b| b == b'/').filter(|name| !name.is_empty())
     }
 
     /// The directory that holds this entry, and the entry's name; `None` for the root.

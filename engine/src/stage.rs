@@ -20,7 +20,9 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use crate::commit::{SessionPlace, Slot};
 use crate::fs::{DirId, Root, dir_id, names, remove_tree};
+use crate::generation::Store;
 use crate::path::{RESERVED_NAME, RelPath};
 
 const STAGE_NAME: &[u8] = b"stage";
@@ -38,6 +40,24 @@ const MAKE_ATTEMPTS: usize = 10;
 #[derive(Debug)]
 pub(crate) struct StageDir {
     fd: OwnedFd,
+    /// Position of its session among those of this push.
+    session: u32,
+    /// Where it is in its session's directory.
+    within: RelPath,
+}
+
+impl StageDir {
+    pub(crate) fn fd(&self) -> &OwnedFd {
+        &self.fd
+    }
+
+    /// What a journal calls the entry `name` in it.
+    pub(crate) fn slot(&self, name: &[u8]) -> Slot {
+        Slot {
+            session: self.session,
+            path: self.within.join(name),
+        }
+    }
 }
 
 /// The staging of one session on one mount.
@@ -46,8 +66,9 @@ struct Session {
     plain: Arc<StageDir>,
     /// Directories in it that pass a default ACL on, by that ACL.
     by_acl: HashMap<Vec<u8>, Arc<StageDir>>,
-    /// The directory that holds its `.hasync`.
+    /// The directory that holds its `.hasync`, and its path.
     holder: OwnedFd,
+    holder_path: RelPath,
     name: Vec<u8>,
 }
 
@@ -75,20 +96,39 @@ impl Stage {
     }
 
     /// The staging directory whose entries can be moved into the open directory `dir`.
-    pub(crate) fn for_dir(&mut self, dir: &OwnedFd) -> io::Result<Arc<StageDir>> {
+    pub(crate) fn for_dir(&mut self, dir: &OwnedFd, path: &RelPath) -> io::Result<Arc<StageDir>> {
         let DirId { mount, .. } = dir_id(dir)?;
         let acl = default_acl(dir);
         if let Some(session) = self.by_mount.get_mut(&mount) {
             return session.for_acl(acl);
         }
         let root_mount = dir_id(&*self.root)?.mount;
+        let number = self.by_mount.len() as u32;
         let made = if mount == root_mount {
             // An unprivileged receiver may have no right to the root, but to what is below it.
-            make(&*self.root).or_else(|e| make(dir).map_err(|_| e))
+            make(&*self.root, RelPath::root(), number)
+                .or_else(|e| make(dir, path.clone(), number).map_err(|_| e))
         } else {
-            make(dir)
+            make(dir, path.clone(), number)
         };
         self.by_mount.entry(mount).or_insert(made?).for_acl(acl)
+    }
+
+    /// Where the sessions are, in the order of their numbers.
+    pub(crate) fn places(&self) -> Vec<SessionPlace> {
+        let mut sessions: Vec<&Session> = self.by_mount.values().collect();
+        sessions.sort_unstable_by_key(|session| session.plain.session);
+        let place = |session: &Session| SessionPlace {
+            holder: session.holder_path.clone(),
+            within: RelPath::root().join(STAGE_NAME),
+            name: session.name.clone(),
+        };
+        sessions.into_iter().map(place).collect()
+    }
+
+    /// Leaves the sessions as they are: a journal answers for them now.
+    pub(crate) fn forget(&mut self) {
+        self.by_mount.clear();
     }
 
     /// Whether [`for_dir`](Self::for_dir) would have to make a staging directory.
@@ -132,7 +172,11 @@ impl Session {
         mkdir_if_missing(&self.plain.fd, &name)?;
         let fd = open_private(&self.plain.fd, &name)?;
         fsetxattr(&fd, DEFAULT_ACL, &acl, XattrFlags::empty())?;
-        let made = Arc::new(StageDir { fd });
+        let made = Arc::new(StageDir {
+            fd,
+            session: self.plain.session,
+            within: RelPath::root().join(&name),
+        });
         self.by_acl.insert(acl, Arc::clone(&made));
         Ok(made)
     }
@@ -161,8 +205,8 @@ impl Drop for Stage {
 }
 
 /// Removes what interrupted sessions left in the `.hasync` of directory `dir` of `root`; sessions
-/// still running hold their lock and are left alone. Returns whether there was anything.
-pub(crate) fn clean_leftovers(root: &Root, dir: &RelPath) -> io::Result<bool> {
+/// still running hold their lock and are left alone, and so are those of interrupted commits. Returns whether there was anything.
+pub(crate) fn clean_leftovers(root: &Arc<Root>, dir: &RelPath) -> io::Result<bool> {
     let holder = root.open_dir(dir)?;
     let stage = match open_stage(&holder) {
         Ok(stage) => stage,
@@ -173,7 +217,11 @@ pub(crate) fn clean_leftovers(root: &Root, dir: &RelPath) -> io::Result<bool> {
         Err(e) => return Err(e),
     };
     let mut any = false;
+    let needed = Store::sessions_needed(root)?;
     for session in names(&stage)? {
+        if needed.contains(&session) {
+            continue;
+        }
         let Ok(fd) = open_dir(&stage, &session) else {
             continue;
         };
@@ -186,7 +234,7 @@ pub(crate) fn clean_leftovers(root: &Root, dir: &RelPath) -> io::Result<bool> {
     Ok(any)
 }
 
-fn make(holder: impl AsFd) -> io::Result<Session> {
+fn make(holder: impl AsFd, holder_path: RelPath, number: u32) -> io::Result<Session> {
     let holder = openat(
         &holder,
         ".",
@@ -201,9 +249,14 @@ fn make(holder: impl AsFd) -> io::Result<Session> {
         match try_make(&holder, &name) {
             Ok(fd) => {
                 return Ok(Session {
-                    plain: Arc::new(StageDir { fd }),
+                    plain: Arc::new(StageDir {
+                        fd,
+                        session: number,
+                        within: RelPath::root(),
+                    }),
                     by_acl: HashMap::new(),
                     holder,
+                    holder_path,
                     name,
                 });
             }
@@ -267,7 +320,8 @@ fn remove_session(holder: &OwnedFd, session: &[u8]) -> io::Result<()> {
     remove_if_empty(holder)
 }
 
-fn remove_if_empty(holder: &OwnedFd) -> io::Result<()> {
+/// Removes the directory of the sessions and `.hasync` in `holder` where they are empty.
+pub(crate) fn remove_if_empty(holder: &OwnedFd) -> io::Result<()> {
     let reserved = match open_dir(holder, RESERVED_NAME) {
         Ok(reserved) => reserved,
         Err(Errno::NOENT) => return Ok(()),
@@ -295,7 +349,7 @@ mod tests {
         let root = Arc::new(Root::open(temp.path()).unwrap());
         let dir = root.open_dir(&RelPath::root()).unwrap();
         let mut running = Stage::new(Arc::clone(&root));
-        running.for_dir(&dir).unwrap();
+        running.for_dir(&dir, &RelPath::root()).unwrap();
         let session = running.by_mount.values().next().unwrap().name.clone();
         let left = temp.path().join(".hasync/stage/dead");
         std::fs::create_dir_all(left.join("deep/er")).unwrap();

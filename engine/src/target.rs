@@ -15,6 +15,7 @@ use crate::digest::TimeStore;
 use crate::entry::Time;
 use crate::error::{Error, ErrorKind};
 use crate::fs::{Attrs, Root, set_fd_attrs, stat};
+use crate::generation::Tree;
 use crate::path::{RelPath, Shown, check_name};
 
 /// What a receiver accepts.
@@ -25,6 +26,8 @@ pub struct ServePolicy {
     pub roots: Vec<PathBuf>,
     /// Stands for a leading `~/` in a destination.
     pub home: Option<PathBuf>,
+    /// The trees that can be pushed by name; into their roots nothing else can be pushed.
+    pub trees: Vec<Tree>,
 }
 
 /// The target that a destination means.

@@ -84,13 +84,15 @@ fn check(seed: u64, verbose: bool) -> String {
         return String::new();
     };
     let before = Snapshot::of(&trees.path("by-hasync"));
-    let dry = run_hasync(&case, &sources, &trees, &["-n"]);
+    // Half of them as one atomic commit: the result must be the same.
+    let atomic: &[&str] = if seed % 2 == 1 { &["--atomic"] } else { &[] };
+    let dry = run_hasync(&case, &sources, &trees, &[&["-n"], atomic].concat());
     let mut out = String::new();
     let after_dry = Snapshot::of(&trees.path("by-hasync"));
     if after_dry.entries != before.entries {
         writeln!(out, "-n changed the target:\n{}", before.diff(&after_dry)).unwrap();
     }
-    let real = run_hasync(&case, &sources, &trees, &[]);
+    let real = run_hasync(&case, &sources, &trees, atomic);
     if dry.stdout != real.stdout || dry.code != real.code {
         let (dry, real) = (format!("{dry}"), format!("{real}"));
         writeln!(out, "-n differs from the real run:\n{dry}--- real\n{real}").unwrap();
@@ -155,9 +157,9 @@ fn run_rsync(case: &Case, sources: &[String], trees: &TempTree) -> Option<Expect
     })
 }
 
-fn run_hasync(case: &Case, sources: &[String], trees: &TempTree, dry: &[&str]) -> Finished {
+fn run_hasync(case: &Case, sources: &[String], trees: &TempTree, more: &[&str]) -> Finished {
     let target = trees.path("by-hasync");
-    Hasync::push(dry)
+    Hasync::push(more)
         .arg("-i")
         .args(&case.options)
         .args(sources)

@@ -12,10 +12,12 @@ use rustix::fs::{
     fchmod, fchown, openat, utimensat,
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::entry::Time;
 
 /// Metadata to set; `None` leaves a part as it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Attrs {
     pub(crate) uid: Option<u32>,
     pub(crate) gid: Option<u32>,

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags, openat, openat2, statx};
 use rustix::io::Errno;
 
-use crate::path::{RelPath, Shown};
+use crate::path::{RESERVED_NAME, RelPath, Shown};
 
 /// Longest path handed to one system call; longer ones are opened in steps. `PATH_MAX` is 4096
 /// with the terminating zero.
@@ -72,20 +72,37 @@ impl Root {
     /// Opens the directory at `rel` for reading. A symlink anywhere on the way is `ELOOP` or
     /// `ENOTDIR`, never followed.
     pub(crate) fn open_dir(&self, rel: &RelPath) -> io::Result<OwnedFd> {
-        if rel.is_root() {
-            return Ok(openat(&self.fd, ".", DIR_FLAGS, Mode::empty())?);
+        open_dir_below(&self.fd, rel)
+    }
+
+    /// Opens `within` the `.hasync` of the directory `holder`. Nobody but this user may have made
+    /// that: anybody else's could be a trap.
+    pub(crate) fn open_reserved(&self, holder: &RelPath, within: &RelPath) -> io::Result<OwnedFd> {
+        let holder = self.open_dir(holder)?;
+        let reserved = openat(&holder, RESERVED_NAME, DIR_FLAGS, Mode::empty())?;
+        let stat = rustix::fs::fstat(&reserved)?;
+        if stat.st_uid != rustix::process::geteuid().as_raw() || stat.st_mode & 0o022 != 0 {
+            return Err(Errno::PERM.into());
         }
-        let mut rest = rel.as_bytes();
-        let mut held: Option<OwnedFd> = None;
-        loop {
-            let (step, tail) = next_step(rest);
-            let at = held.as_ref().unwrap_or(&self.fd);
-            let Some(tail) = tail else {
-                return Ok(open_beneath(at, step, DIR_FLAGS)?);
-            };
-            held = Some(open_beneath(at, step, PATH_FLAGS)?);
-            rest = tail;
-        }
+        open_dir_below(&reserved, within)
+    }
+}
+
+/// Opens the directory at `rel` below the open directory `top`, as [`Root::open_dir`] does.
+pub(crate) fn open_dir_below(top: &OwnedFd, rel: &RelPath) -> io::Result<OwnedFd> {
+    if rel.is_root() {
+        return Ok(openat(top, ".", DIR_FLAGS, Mode::empty())?);
+    }
+    let mut rest = rel.as_bytes();
+    let mut held: Option<OwnedFd> = None;
+    loop {
+        let (step, tail) = next_step(rest);
+        let at = held.as_ref().unwrap_or(top);
+        let Some(tail) = tail else {
+            return Ok(open_beneath(at, step, DIR_FLAGS)?);
+        };
+        held = Some(open_beneath(at, step, PATH_FLAGS)?);
+        rest = tail;
     }
 }
 

@@ -15,6 +15,7 @@ use super::{Duplex, PING_MS, ping_ms};
 use crate::digest::Fields;
 use crate::error::{Error, ErrorKind, describe};
 use crate::filter::Filter;
+use crate::generation::{Sending, Tree};
 use crate::ids::groups_here;
 use crate::observer::{Note, Observer, Summary, Warning};
 use crate::options::{Compression, Options};
@@ -117,6 +118,50 @@ impl Connection {
         options: &Options,
         observer: &mut dyn Observer,
     ) -> Result<Summary, Error> {
+        self.push_from(sources, destination, options, observer, None)
+    }
+
+    /// Runs one push of a tree with a name: atomic, and with its lineage. Where the tree is on the
+    /// peer, the peer's own configuration says.
+    ///
+    /// # Errors
+    ///
+    /// As [`push`](Self::push). Besides: fenced if this node is not the primary of the tree, or the
+    /// peer does not take it for that; diverged if the peer's data did not lead to this node's;
+    /// locked if the tree is being pushed already. In all of these nothing has changed.
+    pub fn push_tree(
+        &mut self,
+        sources: &[OsString],
+        tree: &Tree,
+        options: &Options,
+        observer: &mut dyn Observer,
+    ) -> Result<Summary, Error> {
+        if options.update {
+            let message = "-u leaves newer files on the standby as they are, so that it would not \
+                           be equal: it is not for trees with a name";
+            return Err(Error::new(ErrorKind::Usage, message));
+        }
+        let options = Options {
+            atomic: true,
+            fsync: true,
+            ..options.clone()
+        };
+        let mut sending = Sending::begin(tree, options.dry_run)?;
+        let summary = self.push_from(sources, b"", &options, observer, Some(&mut sending))?;
+        if let Some(sealed) = &summary.sealed {
+            sending.acknowledged(sealed)?;
+        }
+        Ok(summary)
+    }
+
+    fn push_from(
+        &mut self,
+        sources: &[OsString],
+        destination: &[u8],
+        options: &Options,
+        observer: &mut dyn Observer,
+        lineage: Option<&mut Sending>,
+    ) -> Result<Summary, Error> {
         let filter = Filter::from_rules(options.filters.clone())
             .map_err(|e| Error::new(ErrorKind::Usage, e.to_string()))?;
         let source = Source::open(sources, options, &filter);
@@ -139,6 +184,7 @@ impl Connection {
             filter,
             source,
             observer,
+            lineage,
         };
         let mut summary = self.run(push, destination)?;
         self.is_new = false;
@@ -176,7 +222,9 @@ impl Connection {
         // ends every wait for events.
         let queue = self.queue.take().ok_or_else(ended)?;
         let options = push.options;
-        let (reply, fields) = self.greet(destination, options, push.source.single)?;
+        let single = push.source.single;
+        let lineage = push.lineage.as_deref_mut();
+        let (reply, fields) = self.greet(destination, options, single, lineage)?;
         self.outbox.lock().compress(options.compression)?;
         self.alive = say_alive(&self.outbox, ping_ms(options.timeout_ms));
         if let Some(name) = reply.rename.clone() {
@@ -207,6 +255,7 @@ impl Connection {
         destination: &[u8],
         options: &Options,
         single: bool,
+        mut lineage: Option<&mut Sending>,
     ) -> Result<(Box<HelloReply>, Fields), Error> {
         let mut digest_key = [0; 32];
         rustix::rand::getrandom(&mut digest_key, rustix::rand::GetRandomFlags::empty())
@@ -216,6 +265,7 @@ impl Connection {
             destination: destination.to_vec(),
             single,
             digest_key,
+            claim: lineage.as_deref().map(Sending::claim),
         };
         let said = {
             let mut writer = self.outbox.lock();
@@ -229,7 +279,15 @@ impl Connection {
         if let Err(e) = said {
             return Err(self.reason(true).unwrap_or(e));
         }
-        let (reply, len) = match self.events.recv().map_err(|_| sender::gone())? {
+        let mut event = self.events.recv().map_err(|_| sender::gone())?;
+        if let Event::Message(ToSender::Standing(standing), len) = &event
+            && let Some(lineage) = &mut lineage
+        {
+            self.handled_bytes.fetch_add(*len, Ordering::Relaxed);
+            lineage.heard(standing)?;
+            event = self.events.recv().map_err(|_| sender::gone())?;
+        }
+        let (reply, len) = match event {
             Event::Message(ToSender::HelloReply(reply), len) => (reply, len),
             Event::Message(ToSender::Fatal { kind, message }, _) => {
                 return Err(Error::new(kind, message));
@@ -242,6 +300,9 @@ impl Connection {
             }
         };
         self.handled_bytes.fetch_add(len, Ordering::Relaxed);
+        if let Some(lineage) = &mut lineage {
+            lineage.accepted()?;
+        }
         if let Some(name) = &reply.rename {
             crate::path::check_name(name)
                 .map_err(|e| Error::peer(format_args!("{e} as the target's name")))?;

@@ -32,3 +32,12 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
         )))
     }
 }
+
+/// Decodes what this host wrote to its own disk, whose sum has been checked: it may be long.
+pub(crate) fn decode_record<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    let config = bincode::config::standard();
+    match bincode::serde::decode_from_slice(bytes, config) {
+        Ok((record, used)) if used == bytes.len() => Ok(record),
+        _ => Err(Error::peer("a record that does not decode")),
+    }
+}

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::{DirDigest, TimeStore};
 use crate::entry::{Entry, Sum, Time};
 use crate::error::ErrorKind;
+use crate::generation::{Claim, Partial, Sealed, Standing};
 use crate::ids::{IdKind, NamedGroup};
 use crate::observer::{Action, Differences, Kind, Warning};
 use crate::options::Options;
@@ -24,6 +25,8 @@ pub(crate) struct Hello {
     pub(crate) single: bool,
     /// Key of this session's digests, random.
     pub(crate) digest_key: [u8; 32],
+    /// A tree with a name, in whose root the receiver finds the target by itself.
+    pub(crate) claim: Option<Claim>,
 }
 
 /// The receiver's answer.
@@ -127,6 +130,8 @@ pub(crate) enum ToReceiver {
     /// without an error, so that deletions may run.
     ContentDone {
         deletable: bool,
+        /// What could not be read: the target will not be equal to the source.
+        problems: Partial,
     },
     /// Nothing; the sender is alive.
     Ping,
@@ -154,6 +159,9 @@ pub(crate) enum Want {
 /// What the receiver says.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum ToSender {
+    /// How the receiver's node stands to the named tree; before the answer to the hello, or before
+    /// the refusal.
+    Standing(Box<Standing>),
     HelloReply(Box<HelloReply>),
     /// The digests differ; these are the first `print_len` bytes of the prints of the receiver's
     /// entries, in canonical order. Said again, with full prints, where these did not tell enough.
@@ -212,6 +220,8 @@ pub(crate) enum ToSender {
     /// Everything is done. `durable`: and flushed to disk.
     Done {
         durable: bool,
+        /// What a named tree is now.
+        sealed: Option<Box<Sealed>>,
     },
     /// Nothing; the receiver is alive.
     Ping,

@@ -9,7 +9,7 @@ mod pack;
 mod preamble;
 mod run;
 
-pub(crate) use codec::decode;
+pub(crate) use codec::{decode, decode_record, encode};
 pub(crate) use frame::{FRAME_LEN_MAX, FrameKind, FrameReader, FrameWriter};
 pub(crate) use message::{DirIndex, Hello, HelloReply, ToReceiver, ToSender, Verdict, Want};
 pub(crate) use pack::{

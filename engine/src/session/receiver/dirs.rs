@@ -225,20 +225,18 @@ impl Receiver {
         if self.options.group && self.options.perms {
             return Ok(None);
         }
-        if let Some(commit) = self.commit.as_mut().filter(|_| self.options.perms) {
-            // The directory may be about to become setgid, or to be so no longer.
-            commit.run()?;
-        }
-        let Some(root) = &self.root else {
-            return Ok(None);
+        // The directory may be about to become setgid, or to be so no longer.
+        let found = match (&mut self.commit, &self.root) {
+            (Some(commit), _) => commit.mode_and_group(dir),
+            (None, Some(root)) => root.open_dir(dir).and_then(|dir| {
+                let stat = rustix::fs::fstat(dir)?;
+                Ok((stat.st_mode, stat.st_gid))
+            }),
+            (None, None) => return Ok(None),
         };
-        let stat = root
-            .open_dir(dir)
-            .and_then(|fd| Ok(rustix::fs::fstat(fd)?))
-            .ok();
-        Ok(stat
-            .filter(|stat| stat.st_mode & 0o2000 != 0)
-            .map(|stat| stat.st_gid))
+        Ok(found
+            .ok()
+            .and_then(|(mode, gid)| (mode & 0o2000 != 0).then_some(gid)))
     }
 }
 

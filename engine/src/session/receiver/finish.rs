@@ -6,6 +6,7 @@ use crate::commit::{Commit, Intent};
 use crate::delete::Doomed;
 use crate::error::{Error, describe};
 use crate::fs::Root;
+use crate::generation::Sealed;
 use crate::observer::Kind;
 use crate::path::RelPath;
 use crate::wire::ToSender;
@@ -19,15 +20,24 @@ impl Receiver {
             self.commit()?.run()?;
         }
         let cleared = self.delete(deletable && !self.unread)?;
-        if self.commit.is_none() {
-            self.say(&ToSender::Done { durable: false })?;
+        let Some(commit) = &self.commit else {
+            self.done(false, None)?;
             return Ok(true);
-        }
+        };
+        let is_atomic = commit.is_atomic();
         self.link(&cleared)?;
+        if is_atomic {
+            return self.seal();
+        }
         let durable = self.commit()?.finish()?;
         self.catch_up()?;
-        self.say(&ToSender::Done { durable })?;
+        self.done(durable, None)?;
         Ok(true)
+    }
+
+    pub(super) fn done(&self, durable: bool, sealed: Option<Sealed>) -> Result<(), Error> {
+        let sealed = sealed.map(Box::new);
+        self.say(&ToSender::Done { durable, sealed })
     }
 
     /// Removes what the source does not have, all or nothing as to `--max-delete`. Returns the
@@ -72,6 +82,8 @@ impl Receiver {
         }
         let count = doomed.entries.len() as u64;
         if self.options.max_delete.is_some_and(|max| count > max) {
+            let line = format!("--max-delete stopped the removal of {count} entries");
+            self.problems.borrow_mut().add_line(&line);
             self.say(&ToSender::DeletionsStopped { count })?;
             for found in &in_the_way {
                 let shown = root.shown(&found.path);

@@ -5,9 +5,12 @@ mod content;
 mod deltas;
 mod dirs;
 mod finish;
+mod named;
 mod new_dirs;
+mod seal;
 mod verdicts;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -22,6 +25,7 @@ use crate::entry::Entry;
 use crate::error::{Error, ErrorKind};
 use crate::filter::Filter;
 use crate::fs::{Listed, Root};
+use crate::generation::{Partial, Store, recover};
 use crate::ids::{IdMap, settable_groups};
 use crate::observer::Warning;
 use crate::options::Options;
@@ -34,6 +38,7 @@ use crate::wire::{
 
 use content::Incoming;
 use dirs::DirState;
+use named::{Named, refuse_unnamed};
 
 /// Longest path below the target root that a sender may build, in bytes.
 const PATH_LEN_MAX: usize = 1 << 20;
@@ -165,6 +170,10 @@ pub(super) struct Receiver {
     root: Option<Arc<Root>>,
     created_root: bool,
     commit: Option<Commit>,
+    /// The tree's name and lineage, if it has one.
+    named: Option<Named>,
+    /// What keeps the target from being equal to the source, as far as the receiver knows.
+    problems: RefCell<Partial>,
     bases: Option<Bases>,
 
     trail: Trail,
@@ -207,11 +216,29 @@ impl Receiver {
             destination,
             single,
             digest_key,
+            claim,
         } = hello;
         let filter = Filter::from_rules(options.filters.clone())
             .map_err(|e| Error::peer(format_args!("a filter rule that does not compile: {e}")))?;
+        let named = claim
+            .map(|claim| Named::begin(claim, policy, outbox))
+            .transpose()?;
+        if named.is_some() && !options.atomic {
+            return Err(Error::peer("a named tree without --atomic"));
+        }
+        let destination = named.as_ref().map_or(destination, |named| {
+            let mut root = named.tree.root.as_os_str().as_encoded_bytes().to_vec();
+            root.push(b'/');
+            root
+        });
         let target = open_target(&destination, single, options.dry_run, policy)?;
         let root = target.root.map(Arc::new);
+        if let Some(root) = root.as_ref().filter(|_| named.is_none()) {
+            refuse_unnamed(root, policy)?;
+            if !options.dry_run {
+                recover_unnamed(root)?;
+            }
+        }
         let time_store = root.as_deref().map_or_else(TimeStore::default, probe_times);
         let privileged = rustix::process::geteuid().is_root();
         let settable = settable_groups();
@@ -234,7 +261,7 @@ impl Receiver {
         let commit = root
             .as_ref()
             .filter(|_| !options.dry_run)
-            .map(|root| Commit::new(Arc::clone(root), options.times, privileged, options.fsync));
+            .map(|root| Commit::new(Arc::clone(root), &options, privileged));
         Ok(Receiver {
             outbox: outbox.clone(),
             fields: Fields::new(&options, privileged, settable_ids, time_store, digest_key),
@@ -251,6 +278,8 @@ impl Receiver {
             created_root: target.created,
             commit,
             trail: Trail::default(),
+            named,
+            problems: RefCell::default(),
             told_below: 0,
             lacking: HashMap::new(),
             lacking_root: None,
@@ -319,7 +348,13 @@ impl Receiver {
             }
             ToReceiver::FileEnd { sum } => self.file_end(sum)?,
             ToReceiver::FileSkipped { dir, entry } => self.file_skipped(dir, entry)?,
-            ToReceiver::ContentDone { deletable } => return self.content_done(deletable),
+            ToReceiver::ContentDone {
+                deletable,
+                problems,
+            } => {
+                self.problems.borrow_mut().add(&problems);
+                return self.content_done(deletable);
+            }
             ToReceiver::Ping => {}
         }
         Ok(false)
@@ -337,6 +372,9 @@ impl Receiver {
             .as_mut()
             .map(Commit::take_warnings)
             .unwrap_or_default();
+        for warning in &warnings {
+            self.problems.borrow_mut().add_line(&warning.message);
+        }
         warnings
             .into_iter()
             .try_for_each(|warning| self.say(&ToSender::Warning(warning)))
@@ -347,6 +385,7 @@ impl Receiver {
     }
 
     fn warn(&self, message: String) -> Result<(), Error> {
+        self.problems.borrow_mut().add_line(&message);
         self.say(&ToSender::Warning(Warning {
             vanished: false,
             message,
@@ -407,6 +446,17 @@ impl Receiver {
     fn root_listed(&self) -> Option<Listed> {
         self.root.as_deref().and_then(|root| root_listed(root).ok())
     }
+}
+
+/// Brings an atomic push without a name to its end that was cut off in its commit.
+fn recover_unnamed(root: &Arc<Root>) -> Result<(), Error> {
+    let store = Store::open(root, None).map_err(|e| {
+        Error::file(
+            format_args!("open .hasync in {}", root.path().display()),
+            &e,
+        )
+    })?;
+    store.map_or(Ok(()), |store| recover(&store).map(|_| ()))
 }
 
 /// The umask as the kernel tells it: reading it by the system call means setting it, which another

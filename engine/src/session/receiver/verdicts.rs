@@ -60,29 +60,14 @@ impl Receiver {
     }
 
     fn set_root_attrs(&mut self, attrs: Attrs) -> Result<(), Error> {
-        let Some(root) = self.root.clone() else {
-            return Ok(());
-        };
         let Some(commit) = &mut self.commit else {
             return Ok(());
         };
-        if let Some(time) = attrs.mtime {
-            commit.set_dir_time(RelPath::root(), time);
-        }
-        let now = Attrs {
-            mtime: None,
-            ..attrs
-        };
-        if !now.is_empty() {
-            let dot = root
-                .open_dir(&RelPath::root())
-                .and_then(|fd| crate::fs::set_fd_attrs(&std::fs::File::from(fd), &now));
-            if let Err(e) = dot {
-                self.warn(format!(
-                    "cannot set the metadata of the target root: {}",
-                    describe(&e)
-                ))?;
-            }
+        if let Err(e) = commit.set_root_attrs(attrs) {
+            self.warn(format!(
+                "cannot set the metadata of the target root: {}",
+                describe(&e)
+            ))?;
         }
         Ok(())
     }

@@ -22,6 +22,7 @@ use crate::digest::Fields;
 use crate::entry::Entry;
 use crate::error::Error;
 use crate::filter::Filter;
+use crate::generation::{Partial, Sending};
 use crate::observer::{Note, Observer, Summary};
 use crate::options::Options;
 use crate::path::RelPath;
@@ -43,6 +44,8 @@ pub(super) struct Push<'a> {
     pub(super) filter: Filter,
     pub(super) source: Source,
     pub(super) observer: &'a mut dyn Observer,
+    /// The lineage of the tree, if it has a name.
+    pub(super) lineage: Option<&'a mut Sending>,
 }
 
 /// What a push shares with the connection that carries it.
@@ -67,6 +70,7 @@ impl Push<'_> {
             filter,
             source,
             observer,
+            lineage,
         } = self;
         let window = Arc::new(Window::default());
         start_scan(
@@ -82,6 +86,8 @@ impl Push<'_> {
             outbox: streams.outbox.clone(),
             options,
             observer,
+            lineage,
+            problems: Partial::default(),
             fields,
             summary: Summary::default(),
             source,
@@ -174,6 +180,9 @@ struct Sender<'a> {
     outbox: Outbox,
     options: &'a Options,
     observer: &'a mut dyn Observer,
+    lineage: Option<&'a mut Sending>,
+    /// What keeps the target from becoming equal to the source, as far as it is known here.
+    problems: Partial,
     fields: Fields,
     summary: Summary,
     source: Source,
@@ -333,8 +342,14 @@ impl Sender<'_> {
         let settled = self.deltas.is_empty() && self.delta_sources.is_empty();
         if compared && settled && !self.content_done_sent {
             self.content_done_sent = true;
+            if let Some(lineage) = &mut self.lineage {
+                // Should the acknowledgement get lost, this node must know what it asked for.
+                lineage.intend()?;
+            }
+            let problems = std::mem::take(&mut self.problems);
             self.say(&ToReceiver::ContentDone {
                 deletable: self.deletable,
+                problems,
             })?;
         }
         Ok(())
@@ -372,15 +387,19 @@ impl Sender<'_> {
                 self.summary.deletions_stopped += count;
                 self.replacements_stopped = true;
             }
-            ToSender::Warning(warning) => self.warn(&warning),
+            ToSender::Warning(warning) => self.pass_on(&warning),
             ToSender::NotEmpty { path } => self.observer.note(&Note::NotEmpty(&path)),
             ToSender::Fatal { kind, message } => return Err(Error::new(kind, message)),
-            ToSender::Done { durable } => {
+            ToSender::Standing(_) => {
+                return Err(Error::peer("a standing after the answer to the hello"));
+            }
+            ToSender::Done { durable, sealed } => {
                 if !self.content_done_sent {
                     return Err(Error::peer("the end before everything was sent"));
                 }
                 self.report_replacements();
                 self.summary.durable = durable;
+                self.summary.sealed = sealed;
                 return Ok(true);
             }
             ToSender::Ping => {}

@@ -167,6 +167,14 @@ impl Sender<'_> {
 
     /// Passes a warning on, and remembers what it means for the outcome.
     pub(super) fn warn(&mut self, warning: &Warning) {
+        if !warning.vanished {
+            self.problems.add_line(&warning.message);
+        }
+        self.pass_on(warning);
+    }
+
+    /// The receiver's warning, of which it keeps account itself.
+    pub(super) fn pass_on(&mut self, warning: &Warning) {
         self.summary.vanished |= warning.vanished;
         self.summary.partial |= !warning.vanished;
         self.observer.warn(warning);

@@ -5,6 +5,15 @@
 //! intent is added; intents are carried out in the order in which they were added; removals are
 //! added only after everything else; times of directories come last, the root's at the very end;
 //! then one flush per mounted file system; only then may the push be acknowledged.
+//!
+//! An *atomic* commit carries nothing out until everything is staged: it collects the tree as it
+//! will be ([`atomic`]), writes down how to get there ([`journal`]), and does that in a way that
+//! can be taken up again after a crash ([`roll`]). The order of its durable effects stands in
+//! `generation/durable.rs`.
+
+mod atomic;
+mod journal;
+mod roll;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -22,8 +31,14 @@ use crate::entry::Time;
 use crate::error::{Error, describe, is_no_space};
 use crate::fs::{Attrs, Reaper, Root, remove_tree, set_attrs, set_fd_attrs};
 use crate::observer::Warning;
+use crate::options::Options;
 use crate::path::RelPath;
 use crate::stage::{Stage, StageDir};
+
+pub(crate) use journal::{Inode, Journal, Op, SessionPlace, Slot, Waypoint, reversed};
+pub(crate) use roll::{Roll, inode};
+
+use atomic::Pending;
 
 /// Intents collected before they are carried out together.
 const BATCH_LEN: usize = 256;
@@ -86,10 +101,13 @@ pub(crate) struct Commit {
     warnings: Vec<Warning>,
     flush: bool,
     reaper: Reaper,
+    /// Set if nothing may be carried out before everything is known.
+    pending: Option<Pending>,
 }
 
 impl Commit {
-    pub(crate) fn new(root: Arc<Root>, keep_times: bool, privileged: bool, flush: bool) -> Self {
+    pub(crate) fn new(root: Arc<Root>, options: &Options, privileged: bool) -> Self {
+        let (keep_times, flush) = (options.times, options.fsync);
         Commit {
             stage: Stage::new(Arc::clone(&root)),
             root,
@@ -102,7 +120,13 @@ impl Commit {
             warnings: Vec::new(),
             flush,
             reaper: Reaper::default(),
+            pending: options.atomic.then(Pending::default),
         }
+    }
+
+    /// Whether nothing is carried out before everything is known.
+    pub(crate) fn is_atomic(&self) -> bool {
+        self.pending.is_some()
     }
 
     /// The staging directory for entries of the target directory `dir`, and a free name in it.
@@ -125,7 +149,7 @@ impl Commit {
 
     fn stage_near(&mut self, dir: &RelPath) -> io::Result<Arc<StageDir>> {
         let fd = match self.touch(dir) {
-            Err(_) if !self.intents.is_empty() => {
+            Err(_) if !self.intents.is_empty() && !self.is_atomic() => {
                 // The directory itself may be among what has been collected.
                 self.run().map_err(|e| io::Error::other(e.message))?;
                 self.touch(dir)?
@@ -136,11 +160,14 @@ impl Commit {
             // Making `.hasync` changes the time of the directory that holds it.
             self.touch(&RelPath::root())?;
         }
-        self.stage.for_dir(&fd)
+        self.stage.for_dir(&fd, dir)
     }
 
     /// Adds an intent; carries out what has been collected when that is enough.
     pub(crate) fn add(&mut self, intent: Intent) -> Result<(), Error> {
+        if self.is_atomic() {
+            return self.collect(intent);
+        }
         self.intents.push(intent);
         if self.intents.len() >= BATCH_LEN {
             self.run()
@@ -159,6 +186,25 @@ impl Commit {
         self.dir_times.insert(dir, time);
     }
 
+    /// Metadata that the root gets, its time at the end.
+    pub(crate) fn set_root_attrs(&mut self, attrs: Attrs) -> io::Result<()> {
+        if let Some(time) = attrs.mtime {
+            self.set_dir_time(RelPath::root(), time);
+        }
+        let now = Attrs {
+            mtime: None,
+            ..attrs
+        };
+        match &mut self.pending {
+            _ if now.is_empty() => Ok(()),
+            Some(pending) => {
+                pending.root_attrs = Some(now);
+                Ok(())
+            }
+            None => set_fd_attrs(&File::from(self.root.open_dir(&RelPath::root())?), &now),
+        }
+    }
+
     /// Permissions that the directory gets at the end.
     pub(crate) fn set_dir_mode(&mut self, dir: RelPath, mode: u32) {
         self.dir_modes.insert(dir, mode);
@@ -166,7 +212,12 @@ impl Commit {
 
     /// Carries out everything collected. Fails only when no further change can succeed; what went
     /// wrong with single entries is in [`take_warnings`](Self::take_warnings).
+    ///
+    /// An atomic commit carries nothing out until it is [sealed](Self::journal).
     pub(crate) fn run(&mut self) -> Result<(), Error> {
+        if self.is_atomic() {
+            return Ok(());
+        }
         for intent in std::mem::take(&mut self.intents) {
             if let Err((path, e)) = self.carry_out(&intent) {
                 if is_no_space(&e) {
@@ -184,6 +235,28 @@ impl Commit {
     /// What went wrong with single entries since the last call.
     pub(crate) fn take_warnings(&mut self) -> Vec<Warning> {
         std::mem::take(&mut self.warnings)
+    }
+
+    /// Mode and group that a directory will have when everything is carried out.
+    pub(crate) fn mode_and_group(&mut self, dir: &RelPath) -> io::Result<(u32, u32)> {
+        let stat = fstat(self.open(dir)?)?;
+        let intended = self.intents.iter().rev().find_map(|intent| match intent {
+            Intent::SetAttrs {
+                dir: above,
+                name,
+                attrs,
+                ..
+            } if above.join(name) == *dir => Some(*attrs),
+            _ => None,
+        });
+        let intended = intended.unwrap_or_default();
+        let mode = intended.mode.unwrap_or(stat.st_mode & 0o7777);
+        Ok((mode, intended.gid.unwrap_or(stat.st_gid)))
+    }
+
+    /// The staging, once a journal answers for what is in it.
+    pub(crate) fn stage(&mut self) -> &mut Stage {
+        &mut self.stage
     }
 
     /// Carries out the rest, sets the times of directories, flushes, and removes the staging.
@@ -238,12 +311,7 @@ impl Commit {
     }
 
     fn carry_out(&mut self, intent: &Intent) -> Result<(), (RelPath, io::Error)> {
-        let (dir, name) = match intent {
-            Intent::Place { dir, name, .. }
-            | Intent::Link { dir, name, .. }
-            | Intent::SetAttrs { dir, name, .. }
-            | Intent::Remove { dir, name } => (dir, name),
-        };
+        let (dir, name) = (intent.dir(), intent.name());
         let at = |e: io::Error| (dir.join(name), e);
         match intent {
             Intent::Place {
@@ -256,7 +324,7 @@ impl Commit {
                 let fd = self.touch(dir).map_err(at)?;
                 let old = (*old_len >= REAPED_LEN_MIN).then(|| {
                     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                    openat(&*fd, name.as_slice(), flags, Mode::empty())
+                    openat(&*fd, name, flags, Mode::empty())
                 });
                 place(staged, &fd, name, *is_dir, *over_tree).map_err(at)?;
                 if let Some(Ok(old)) = old {
@@ -272,7 +340,7 @@ impl Commit {
                 is_symlink, attrs, ..
             } => {
                 let fd = self.open(dir).map_err(at)?;
-                let c_name = std::ffi::CString::new(name.as_slice())
+                let c_name = std::ffi::CString::new(name)
                     .map_err(|_| at(io::ErrorKind::InvalidInput.into()))?;
                 set_attrs(fd, &c_name, *is_symlink, attrs).map_err(at)
             }
@@ -325,6 +393,12 @@ impl Commit {
     /// Opens a directory whose contents are about to change, noting what the change would spoil.
     fn touch(&mut self, dir: &RelPath) -> io::Result<Arc<OwnedFd>> {
         let fd = self.open(dir)?;
+        if let Some(pending) = &mut self.pending {
+            if pending.open(dir).is_none() {
+                self.note_old(dir, &fd)?;
+            }
+            return Ok(fd);
+        }
         let needs_time = self.keep_times && !self.dir_times.contains_key(dir);
         if needs_time || !self.privileged {
             let stat = fstat(&fd)?;
@@ -345,14 +419,40 @@ impl Commit {
         Ok(fd)
     }
 
-    /// Opens a directory; the last one is kept open, since changes come directory by directory.
-    fn open(&mut self, dir: &RelPath) -> io::Result<Arc<OwnedFd>> {
+    /// Notes what the changes to come would spoil about a directory.
+    fn note_old(&mut self, dir: &RelPath, fd: &OwnedFd) -> io::Result<()> {
+        let Some(pending) = &mut self.pending else {
+            return Ok(());
+        };
+        if pending.old_times.contains_key(dir) {
+            return Ok(());
+        }
+        let stat = fstat(fd)?;
+        let time = Time {
+            secs: stat.st_mtime,
+            nanos: stat.st_mtime_nsec as u32,
+        };
+        pending.old_times.insert(dir.clone(), time);
+        if self.keep_times {
+            self.dir_times.entry(dir.clone()).or_insert(time);
+        }
+        let mode = stat.st_mode & 0o7777;
+        if !self.privileged && mode & 0o300 != 0o300 {
+            self.dir_modes.entry(dir.clone()).or_insert(mode);
+        }
+        Ok(())
+    }
+
+    /// Opens a directory, where it is now; the last one is kept open, since changes come directory
+    /// by directory.
+    pub(crate) fn open(&mut self, dir: &RelPath) -> io::Result<Arc<OwnedFd>> {
         if let Some((held, fd)) = &self.held_dir
             && held == dir
         {
             return Ok(Arc::clone(fd));
         }
-        let fd = Arc::new(self.root.open_dir(dir)?);
+        let staged = self.pending.as_ref().and_then(|p| p.open(dir));
+        let fd = Arc::new(staged.unwrap_or_else(|| self.root.open_dir(dir))?);
         self.held_dir = Some((dir.clone(), Arc::clone(&fd)));
         Ok(fd)
     }
@@ -371,6 +471,25 @@ impl Commit {
 }
 
 impl Intent {
+    /// The directory that holds the entry.
+    fn dir(&self) -> &RelPath {
+        match self {
+            Intent::Place { dir, .. }
+            | Intent::Link { dir, .. }
+            | Intent::SetAttrs { dir, .. }
+            | Intent::Remove { dir, .. } => dir,
+        }
+    }
+
+    fn name(&self) -> &[u8] {
+        match self {
+            Intent::Place { name, .. }
+            | Intent::Link { name, .. }
+            | Intent::SetAttrs { name, .. }
+            | Intent::Remove { name, .. } => name,
+        }
+    }
+
     fn verb(&self) -> &'static str {
         match self {
             Intent::Place { .. } => "put in place",

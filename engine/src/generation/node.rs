@@ -1,0 +1,313 @@
+//! What a node knows about a tree apart from the data: whether it is the primary, in which epoch,
+//! and which generations it answers for. Kept in `<state directory>/trees/<tree>/`, on another
+//! file system than the data where the admin likes.
+//!
+//! Lineage is compared by ids. A node's *own heads* are what its data is: the generation that was
+//! last received, or, on a primary, its promotion or the one acknowledged last, and one that it has
+//! asked for without hearing whether it was committed. A primary's *ancestors* are the heads from
+//! which its promotions led to the present one. A push fits if one of the receiver's own heads is
+//! an own head or an ancestor of the sender's.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, openat};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::clock::{AsOf, now_ns};
+use super::head::{Generation, GenerationCounts, GenerationId, GenerationKind};
+use super::record::{self, RecordKind};
+use super::store::{log_once, mkdir_open, read_log};
+use super::tree::Tree;
+use crate::error::{Error, ErrorKind};
+
+const NODE: RecordKind = RecordKind {
+    letters: *b"ND",
+    name: "node",
+};
+
+/// Longest line of promotions without a push between that a primary remembers.
+const ANCESTORS_MAX: usize = 64;
+
+/// A node's record about one tree.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NodeRecord {
+    /// It was promoted and not demoted since.
+    pub(crate) is_primary: bool,
+    /// The highest epoch that it was in.
+    pub(crate) epoch: u64,
+    /// The highest epoch that it heard of from its peer.
+    peer_epoch: u64,
+    /// As primary: its own head, then the generation that it asked for last, if that is open.
+    heads: Vec<GenerationId>,
+    ancestors: Vec<GenerationId>,
+    /// As primary: the generation that is its own head.
+    pub(crate) head: Option<Generation>,
+    /// The head beside the data when this node became primary: another one there means that it
+    /// has received since, and what it was as primary no longer counts.
+    base: Option<GenerationId>,
+    /// The generation received last.
+    pub(crate) received: Option<GenerationId>,
+    /// As of when the standby was last known to be equal.
+    pub(crate) as_of: Option<AsOf>,
+}
+
+/// What a node says about itself when a push begins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Standing {
+    pub(crate) node: String,
+    pub(crate) is_primary: bool,
+    pub(crate) epoch: u64,
+    /// The generation that its data is, if any.
+    pub(crate) head: Option<Generation>,
+}
+
+/// A node's record about one tree, held open.
+#[derive(Debug)]
+pub(crate) struct Node {
+    dir: OwnedFd,
+    tree: String,
+    record: NodeRecord,
+}
+
+/// Held from the journal to the head, and by a promotion: one of them waits for the other.
+#[derive(Debug)]
+pub(crate) struct CommitLock(#[expect(dead_code, reason = "held")] OwnedFd);
+
+/// Held by a push, so that a tree is pushed, or received, by one at a time.
+#[derive(Debug)]
+pub(crate) struct SessionLock(#[expect(dead_code, reason = "held")] OwnedFd);
+
+impl Node {
+    /// Opens the record of `tree` in the state directory, making what is missing.
+    pub(crate) fn open(state_dir: &Path, tree: &str) -> Result<Self, Error> {
+        let open = || -> io::Result<Self> {
+            std::fs::create_dir_all(state_dir)?;
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let top = openat(CWD, state_dir, flags, Mode::empty())?;
+            let trees = mkdir_open(&top, b"trees")?;
+            let dir = mkdir_open(&trees, tree.as_bytes())?;
+            let record = record::read(&dir, NODE)?.unwrap_or_default();
+            Ok(Node {
+                dir,
+                tree: tree.to_owned(),
+                record,
+            })
+        };
+        open().map_err(|e| {
+            let what = format!("use the state of tree {tree} in {}", state_dir.display());
+            Error::file(what, &e)
+        })
+    }
+
+    /// What the record says.
+    pub(crate) fn record(&self) -> &NodeRecord {
+        &self.record
+    }
+
+    /// Reads the record again: another process may have promoted this node.
+    pub(crate) fn refresh(&mut self) -> Result<(), Error> {
+        self.record = record::read(&self.dir, NODE)
+            .map_err(|e| self.cannot("read", &e))?
+            .unwrap_or_default();
+        Ok(())
+    }
+
+    fn save(&self) -> Result<(), Error> {
+        record::write(&self.dir, NODE, &self.record).map_err(|e| self.cannot("write", &e))
+    }
+
+    fn cannot(&self, verb: &str, e: &io::Error) -> Error {
+        Error::file(format_args!("{verb} the state of tree {}", self.tree), e)
+    }
+
+    /// Waits for the commit lock.
+    pub(crate) fn lock_commit(&self) -> Result<CommitLock, Error> {
+        self.lock("commit.lock", FlockOperation::LockExclusive)
+            .map(CommitLock)
+    }
+
+    /// Takes the session lock, if nobody has it.
+    pub(crate) fn lock_session(&self) -> Result<SessionLock, Error> {
+        self.lock("session.lock", FlockOperation::NonBlockingLockExclusive)
+            .map(SessionLock)
+    }
+
+    fn lock(&self, name: &str, how: FlockOperation) -> Result<OwnedFd, Error> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR;
+        let file =
+            openat(&self.dir, name, flags, mode).map_err(|e| self.cannot("lock", &e.into()))?;
+        match flock(&file, how) {
+            Ok(()) => Ok(file),
+            Err(Errno::WOULDBLOCK) => Err(Error::new(
+                ErrorKind::Locked,
+                format!(
+                    "another push of tree {} is running on this node; try again when it is done",
+                    self.tree
+                ),
+            )),
+            Err(e) => Err(self.cannot("lock", &e.into())),
+        }
+    }
+
+    /// The generations that this node made as primary or sent, oldest first.
+    pub(crate) fn log(&self) -> Result<Vec<Generation>, Error> {
+        read_log(self.dir.as_fd()).map_err(|e| self.cannot("read the log in", &e))
+    }
+
+    /// Whether what it was as primary still says what its data is.
+    fn counts_as_primary(&self, data: Option<&Generation>) -> bool {
+        !self.record.heads.is_empty() && self.record.base == data.map(|data| data.id)
+    }
+
+    /// The ids that say what this node's data is, given the head beside it.
+    pub(crate) fn own_heads(&self, data: Option<&Generation>) -> Vec<GenerationId> {
+        if self.counts_as_primary(data) {
+            self.record.heads.clone()
+        } else {
+            data.map(|data| data.id).into_iter().collect()
+        }
+    }
+
+    /// The generation that this node's data is, as far as it has a record of it.
+    pub(crate) fn own_head(&self, data: Option<&Generation>) -> Option<Generation> {
+        if self.counts_as_primary(data) {
+            self.record.head.clone()
+        } else {
+            data.cloned()
+        }
+    }
+
+    /// As primary: the generation that it asked for and heard nothing of.
+    pub(crate) fn open_head(&self, data: Option<&Generation>) -> Option<GenerationId> {
+        self.own_heads(data).get(1).copied()
+    }
+
+    pub(crate) fn epoch(&self, data: Option<&Generation>) -> u64 {
+        self.record.epoch.max(data.map_or(0, |data| data.epoch))
+    }
+
+    pub(crate) fn standing(&self, node: &str, data: Option<&Generation>) -> Standing {
+        Standing {
+            node: node.to_owned(),
+            is_primary: self.record.is_primary,
+            epoch: self.epoch(data),
+            head: self.own_head(data),
+        }
+    }
+
+    /// Makes this node the primary of the tree, in a new epoch. To be called with the commit lock.
+    pub(crate) fn promote(
+        &mut self,
+        tree: &Tree,
+        id: GenerationId,
+        data: Option<&Generation>,
+    ) -> Result<Generation, Error> {
+        let own = self.own_head(data);
+        let parents = self.own_heads(data);
+        let promotion = Generation {
+            id,
+            epoch: self.epoch(data).max(self.record.peer_epoch) + 1,
+            number: own.as_ref().map_or(1, |own| own.number + 1),
+            node: tree.node.clone(),
+            is_group: tree.is_group,
+            parent: own.as_ref().map(|own| own.id),
+            kind: GenerationKind::Promotion,
+            state: own.as_ref().map_or(id, |own| own.state),
+            parent_state: own.as_ref().map(|own| own.state),
+            made_ns: now_ns(),
+            as_of: own.as_ref().and_then(|own| own.as_of),
+            counts: GenerationCounts::default(),
+            partial: None,
+        };
+        let mut ancestors = parents;
+        if self.counts_as_primary(data) {
+            ancestors.extend(&self.record.ancestors);
+        }
+        ancestors.truncate(ANCESTORS_MAX);
+        self.record = NodeRecord {
+            is_primary: true,
+            epoch: promotion.epoch,
+            heads: vec![promotion.id],
+            ancestors,
+            head: Some(promotion.clone()),
+            base: data.map(|data| data.id),
+            ..self.record.clone()
+        };
+        self.save()?;
+        self.log_once(&promotion)?;
+        Ok(promotion)
+    }
+
+    /// Makes this node a standby. To be called with the commit lock.
+    pub(crate) fn demote(&mut self) -> Result<(), Error> {
+        self.record.is_primary = false;
+        self.save()
+    }
+
+    /// The peer is in that epoch.
+    pub(crate) fn heard(&mut self, epoch: u64) -> Result<(), Error> {
+        if epoch <= self.record.peer_epoch {
+            return Ok(());
+        }
+        self.record.peer_epoch = epoch;
+        self.save()
+    }
+
+    /// An undo has led this node's tree from one generation to another.
+    pub(crate) fn undone(&mut self, from: &Generation, to: &Generation) -> Result<(), Error> {
+        if self.counts_as_primary(Some(from)) {
+            let before = std::mem::replace(&mut self.record.heads, vec![to.id]);
+            self.record.ancestors.splice(0..0, before);
+            self.record.ancestors.truncate(ANCESTORS_MAX);
+            self.record.head = Some(to.clone());
+            self.record.base = Some(to.id);
+        }
+        self.record.received = Some(to.id);
+        self.save()
+    }
+
+    /// As primary: `id` is about to be asked for.
+    pub(crate) fn intend(&mut self, id: GenerationId) -> Result<(), Error> {
+        self.record.heads.truncate(1);
+        self.record.heads.push(id);
+        self.save()
+    }
+
+    /// As primary: the standby has that generation, or, if it is `None`, still the one before.
+    pub(crate) fn acknowledged(
+        &mut self,
+        generation: Option<&Generation>,
+        as_of: Option<AsOf>,
+    ) -> Result<(), Error> {
+        if let Some(generation) = generation {
+            self.record.heads = vec![generation.id];
+            self.record.ancestors.clear();
+            self.record.head = Some(generation.clone());
+            self.log_once(generation)?;
+        }
+        if as_of.is_some() {
+            self.record.as_of = as_of;
+        }
+        self.save()
+    }
+
+    /// As standby: that generation is now beside the data.
+    pub(crate) fn received(&mut self, generation: &Generation) -> Result<(), Error> {
+        self.record.epoch = self.record.epoch.max(generation.epoch);
+        self.record.received = Some(generation.id);
+        self.save()
+    }
+
+    fn log_once(&self, generation: &Generation) -> Result<(), Error> {
+        log_once(self.dir.as_fd(), generation).map_err(|e| self.cannot("write the log of", &e))
+    }
+
+    /// What a primary's push says of its lineage: the own heads, then the ancestors.
+    pub(crate) fn claim(&self) -> (Vec<GenerationId>, Vec<GenerationId>) {
+        (self.record.heads.clone(), self.record.ancestors.clone())
+    }
+}

@@ -1,0 +1,130 @@
+//! A push of a named tree on the node that sends: whether it may, and what it notes at which
+//! moment.
+//!
+//! Order of durable effects: the id of the generation is noted as asked for before the receiver is
+//! asked to commit; when the acknowledgement is there, it is noted as this node's head. A push that
+//! breaks off between the two leaves both the old head and the new id as possible ones.
+
+use super::clock::{AsOf, now_ns};
+use super::head::{GenerationId, Sealed};
+use super::lineage::Claim;
+use super::lock_file::LockFile;
+use super::node::{Node, SessionLock, Standing};
+use super::tree::Tree;
+use crate::error::{Error, ErrorKind};
+
+/// A push of a named tree, as far as lineage goes.
+pub(crate) struct Sending {
+    tree: Tree,
+    node: Node,
+    claim: Claim,
+    as_of: AsOf,
+    /// This node becomes primary by its first push, once that is accepted.
+    is_first: bool,
+    dry_run: bool,
+    _session: SessionLock,
+    _lock_file: Option<LockFile>,
+}
+
+impl Sending {
+    /// Makes sure that this node may push the tree.
+    ///
+    /// # Errors
+    ///
+    /// Fenced, if it is a standby; locked, if another push of the tree is running here.
+    pub(crate) fn begin(tree: &Tree, dry_run: bool) -> Result<Self, Error> {
+        let mut held = tree.hold()?;
+        let session = held.node.lock_session()?;
+        held.recover()?;
+        let data = held.data()?;
+        let is_first =
+            !held.node.record().is_primary && held.node.own_heads(data.as_ref()).is_empty();
+        if !held.node.record().is_primary && !is_first {
+            let own = held.node.own_head(data.as_ref());
+            let own = own.map_or_else(|| "none".to_owned(), |own| own.shown());
+            let name = &tree.name;
+            return Err(Error::new(
+                ErrorKind::Fenced,
+                format!(
+                    "this node is a standby of tree {name} (generation {own}) and does not push \
+                     it; if it is to be the primary, run `hasync promote {name}` here"
+                ),
+            ));
+        }
+        let random = || GenerationId::random().map_err(|e| Error::file("get random numbers", &e));
+        let (mut heads, ancestors) = held.node.claim();
+        if is_first {
+            heads = vec![random()?];
+        }
+        let own = held.node.own_head(data.as_ref());
+        let now_ns = now_ns();
+        let claim = Claim {
+            tree: tree.name.clone(),
+            node: tree.node.clone(),
+            epoch: held.node.epoch(data.as_ref()).max(1),
+            heads,
+            ancestors,
+            number: own.map_or(0, |own| own.number),
+            intended: random()?,
+            now_ns,
+        };
+        let node = held.into_node();
+        Ok(Sending {
+            node,
+            claim,
+            as_of: AsOf::seen(now_ns, now_ns),
+            is_first,
+            dry_run,
+            _session: session,
+            _lock_file: tree.lock_files()?,
+            tree: tree.clone(),
+        })
+    }
+
+    /// What the hello says.
+    pub(crate) fn claim(&self) -> Claim {
+        self.claim.clone()
+    }
+
+    /// How the receiver's node stands; it may refuse next.
+    pub(crate) fn heard(&mut self, standing: &Standing) -> Result<(), Error> {
+        self.node.heard(standing.epoch)
+    }
+
+    /// The receiver has let the push begin.
+    pub(crate) fn accepted(&mut self) -> Result<(), Error> {
+        if self.is_first && !self.dry_run {
+            let _lock = self.node.lock_commit()?;
+            let id = self.claim.heads.first().copied();
+            let id = id.ok_or_else(|| Error::new(ErrorKind::Usage, "a claim without a head"))?;
+            self.node.promote(&self.tree, id, None)?;
+        }
+        Ok(())
+    }
+
+    /// The receiver is about to be asked for the generation.
+    pub(crate) fn intend(&mut self) -> Result<(), Error> {
+        if self.dry_run {
+            return Ok(());
+        }
+        self.node.intend(self.claim.intended)
+    }
+
+    /// The receiver has it, or has been equal all along.
+    pub(crate) fn acknowledged(&mut self, sealed: &Sealed) -> Result<(), Error> {
+        let id = sealed.head.id;
+        let fits = if sealed.changed {
+            id == self.claim.intended
+        } else {
+            self.claim.heads.contains(&id) || self.claim.ancestors.contains(&id)
+        };
+        if !fits {
+            return Err(Error::peer("the acknowledgement of another generation"));
+        }
+        let as_of = sealed.as_of.map(|_| self.as_of);
+        // An equal standby that a promotion came from stays where it is; so does the promotion.
+        let is_own = sealed.changed || self.claim.heads.contains(&id);
+        self.node
+            .acknowledged(is_own.then_some(&sealed.head), as_of)
+    }
+}

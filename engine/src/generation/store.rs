@@ -1,0 +1,354 @@
+//! What is kept about a tree beside its data, in the `.hasync` of its root: for a tree with a name
+//! in `trees/<name>/` the head, the log, the as-of record and what undo needs; for any other tree
+//! in `commit/` the journal of an atomic commit alone, and only while it is under way.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::fs::{
+    AtFlags, FlockOperation, Mode, OFlags, flock, fstat, fsync, mkdirat, openat, unlinkat,
+};
+use rustix::io::Errno;
+
+use super::clock::AsOf;
+use super::head::{Generation, GenerationId};
+use super::record::{self, RecordKind};
+use crate::commit::Journal;
+use crate::entry::Time;
+use crate::fs::{Attrs, Root, set_fd_attrs};
+use crate::path::{RESERVED_NAME, RelPath};
+
+const HEAD: RecordKind = RecordKind {
+    letters: *b"HD",
+    name: "head",
+};
+const AS_OF: RecordKind = RecordKind {
+    letters: *b"AO",
+    name: "as-of",
+};
+pub(super) const JOURNAL: RecordKind = RecordKind {
+    letters: *b"JR",
+    name: "journal",
+};
+/// A journal that has been carried out, kept for undo.
+pub(super) const MANIFEST: RecordKind = RecordKind {
+    letters: *b"JR",
+    name: "manifest",
+};
+const LOG_ENTRY: RecordKind = RecordKind {
+    letters: *b"LG",
+    name: "log",
+};
+
+/// Longest log in bytes; its older half goes when it is reached.
+const LOG_LEN_MAX: u64 = 4 << 20;
+
+const DIR_FLAGS: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+
+/// What is beside the data of one tree.
+#[derive(Debug)]
+pub(crate) struct Store {
+    root: Arc<Root>,
+    /// Below `.hasync`.
+    within: RelPath,
+    dir: OwnedFd,
+}
+
+/// As of when the head was last seen to be what the source has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Seen {
+    pub(crate) head: GenerationId,
+    pub(crate) as_of: AsOf,
+}
+
+/// Where the store of a tree is, below `.hasync`.
+fn place(tree: Option<&str>) -> RelPath {
+    let top = RelPath::root();
+    match tree {
+        Some(name) => top.join(b"trees").join(name.as_bytes()),
+        None => top.join(b"commit"),
+    }
+}
+
+impl Store {
+    /// Opens the store of the tree; `None` if there is none.
+    pub(crate) fn open(root: &Arc<Root>, tree: Option<&str>) -> io::Result<Option<Self>> {
+        let within = place(tree);
+        match root.open_reserved(&RelPath::root(), &within) {
+            Ok(dir) => Ok(Some(Store {
+                root: Arc::clone(root),
+                within,
+                dir,
+            })),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Opens the store of the tree, making it if there is none.
+    ///
+    /// It is [locked](Self::lock). The root's time stays as it is.
+    pub(crate) fn make(root: &Arc<Root>, tree: Option<&str>) -> io::Result<Self> {
+        keep_time(root, &RelPath::root(), || Self::make_locked(root, tree))?
+    }
+
+    fn make_locked(root: &Arc<Root>, tree: Option<&str>) -> io::Result<Self> {
+        let within = place(tree);
+        loop {
+            let mut dir = mkdir_open(&**root, RESERVED_NAME)?;
+            for name in within.components() {
+                dir = mkdir_open(&dir, name)?;
+            }
+            let store = Store {
+                root: Arc::clone(root),
+                within: within.clone(),
+                dir,
+            };
+            if store.lock()? {
+                return Ok(store);
+            }
+        }
+    }
+
+    /// The names of the trees that have a store in this root.
+    pub(crate) fn names(root: &Root) -> io::Result<Vec<String>> {
+        let trees = RelPath::root().join(b"trees");
+        match root.open_reserved(&RelPath::root(), &trees) {
+            Ok(dir) => Ok(crate::fs::names(&dir)?
+                .into_iter()
+                .filter_map(|name| String::from_utf8(name).ok())
+                .collect()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// The name of the tree whose root this is, if it is one; a group's directory is none.
+    pub(crate) fn tree_of(root: &Arc<Root>) -> io::Result<Option<String>> {
+        for name in Self::names(root)? {
+            let Some(store) = Self::open(root, Some(&name))? else {
+                continue;
+            };
+            if store.head()?.is_some_and(|head| !head.is_group) {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The sessions that interrupted commits in this root still need.
+    pub(crate) fn sessions_needed(root: &Arc<Root>) -> io::Result<Vec<Vec<u8>>> {
+        let mut needed = Vec::new();
+        let names = Self::names(root)?;
+        for tree in names.iter().map(|name| Some(name.as_str())).chain([None]) {
+            if let Some(store) = Self::open(root, tree)?
+                && let Some(journal) = store.journal()?
+            {
+                needed.extend(journal.sessions.into_iter().map(|place| place.name));
+            }
+        }
+        Ok(needed)
+    }
+
+    /// Waits until no other process commits to this tree, for as long as the store is open. `false`
+    /// if the store was removed meanwhile.
+    pub(crate) fn lock(&self) -> io::Result<bool> {
+        flock(&self.dir, FlockOperation::LockExclusive)?;
+        Ok(fstat(&self.dir)?.st_nlink > 0)
+    }
+
+    pub(crate) fn root(&self) -> &Arc<Root> {
+        &self.root
+    }
+
+    /// Its own directory.
+    pub(super) fn dir(&self) -> &OwnedFd {
+        &self.dir
+    }
+
+    /// Where that is, below `.hasync`.
+    pub(super) fn within(&self) -> &RelPath {
+        &self.within
+    }
+
+    /// The last durable generation.
+    pub(crate) fn head(&self) -> io::Result<Option<Generation>> {
+        record::read(&self.dir, HEAD)
+    }
+
+    pub(super) fn set_head(&self, head: &Generation) -> io::Result<()> {
+        record::write(&self.dir, HEAD, head)
+    }
+
+    /// As of when the head was last seen to be what the source has.
+    pub(crate) fn as_of(&self) -> io::Result<Option<AsOf>> {
+        let head = self.head()?;
+        let seen: Option<Seen> = record::read(&self.dir, AS_OF)?;
+        let seen = seen.filter(|seen| head.as_ref().is_some_and(|head| head.id == seen.head));
+        Ok(seen
+            .map(|seen| seen.as_of)
+            .or_else(|| head.and_then(|head| head.as_of)))
+    }
+
+    /// The head was found to be what the source had then.
+    pub(crate) fn set_as_of(&self, head: GenerationId, as_of: AsOf) -> io::Result<()> {
+        record::write(&self.dir, AS_OF, &Seen { head, as_of })
+    }
+
+    /// Whether a commit was cut off and not brought to its end.
+    pub(crate) fn is_interrupted(&self) -> io::Result<bool> {
+        self.journal().map(|journal| journal.is_some())
+    }
+
+    pub(super) fn journal(&self) -> io::Result<Option<Journal>> {
+        record::read(&self.dir, JOURNAL)
+    }
+
+    pub(super) fn set_journal(&self, journal: &Journal) -> io::Result<()> {
+        record::write(&self.dir, JOURNAL, journal)
+    }
+
+    pub(super) fn remove_journal(&self) -> io::Result<()> {
+        record::remove(&self.dir, JOURNAL)
+    }
+
+    /// The generations so far, oldest first.
+    pub(crate) fn log(&self) -> io::Result<Vec<Generation>> {
+        read_log(self.dir.as_fd())
+    }
+
+    /// Adds to the log, unless that is its last entry already.
+    pub(super) fn log_once(&self, generation: &Generation) -> io::Result<()> {
+        log_once(self.dir.as_fd(), generation)
+    }
+
+    /// Removes an empty store of a tree without a name, with `.hasync` if nothing else is in it.
+    pub(super) fn remove_if_empty(&self) -> io::Result<()> {
+        let reserved = self
+            .root
+            .open_reserved(&RelPath::root(), &RelPath::root())?;
+        let mut path = Some(self.within.clone());
+        while let Some((above, name)) = path.as_ref().and_then(RelPath::split) {
+            let dir = crate::fs::open_dir_below(&reserved, &above)?;
+            match unlinkat(&dir, name, AtFlags::REMOVEDIR) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(Errno::NOTEMPTY | Errno::EXIST) => return Ok(()),
+                Err(e) => return Err(e.into()),
+            }
+            path = Some(above);
+        }
+        Ok(())
+    }
+}
+
+/// The generations in the log of the directory `dir`, oldest first. The last entry may have been
+/// cut off by a crash: what cannot be read ends it.
+pub(super) fn read_log(dir: BorrowedFd<'_>) -> io::Result<Vec<Generation>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = match openat(dir, LOG_ENTRY.name, flags, Mode::empty()) {
+        Ok(file) => file,
+        Err(Errno::NOENT) => return Ok(Vec::new()),
+        Err(e) => return Err(e.into()),
+    };
+    let mut bytes = Vec::new();
+    File::from(file)
+        .take(2 * LOG_LEN_MAX)
+        .read_to_end(&mut bytes)?;
+    let mut rest = bytes.as_slice();
+    let mut log = Vec::new();
+    while let Some((len, tail)) = rest.split_first_chunk::<4>() {
+        let len = u32::from_le_bytes(*len) as usize;
+        let Some((entry, tail)) = tail.split_at_checked(len) else {
+            break;
+        };
+        let Ok(generation) = record::unseal(LOG_ENTRY, entry) else {
+            break;
+        };
+        log.push(generation);
+        rest = tail;
+    }
+    Ok(log)
+}
+
+/// Adds to the log of the directory `dir`, unless that is its last entry already; on disk when
+/// this returns.
+pub(super) fn log_once(dir: BorrowedFd<'_>, generation: &Generation) -> io::Result<()> {
+    let log = read_log(dir)?;
+    if log.last().is_some_and(|last| last.id == generation.id) {
+        return Ok(());
+    }
+    let mut whole = Vec::new();
+    for generation in log.iter().chain([generation]) {
+        put_log_entry(&mut whole, generation)?;
+    }
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = File::from(openat(dir, LOG_ENTRY.name, flags, Mode::RUSR | Mode::WUSR)?);
+    if whole.len() as u64 > LOG_LEN_MAX {
+        whole.clear();
+        for generation in log.iter().skip(log.len() / 2).chain([generation]) {
+            put_log_entry(&mut whole, generation)?;
+        }
+        file.set_len(0)?;
+        std::os::unix::fs::FileExt::write_all_at(&file, &whole, 0)?;
+    } else {
+        // Over the entry that a crash cut off, if there is one.
+        let mut last = Vec::new();
+        put_log_entry(&mut last, generation)?;
+        let at = (whole.len() - last.len()) as u64;
+        file.set_len(at)?;
+        std::os::unix::fs::FileExt::write_all_at(&file, &last, at)?;
+    }
+    Ok(fsync(&file)?)
+}
+
+fn put_log_entry(out: &mut Vec<u8>, generation: &Generation) -> io::Result<()> {
+    let entry = record::seal(LOG_ENTRY, generation)?;
+    let len = u32::try_from(entry.len()).map_err(|_| io::ErrorKind::InvalidData)?;
+    out.write_all(&len.to_le_bytes())?;
+    out.write_all(&entry)
+}
+
+/// Does what may make or remove the `.hasync` of the directory `holder`, whose time stays the same.
+pub(super) fn keep_time<T>(
+    root: &Root,
+    holder: &RelPath,
+    change: impl FnOnce() -> T,
+) -> io::Result<T> {
+    let holder = root.open_dir(holder)?;
+    let before = fstat(&holder)?;
+    let done = change();
+    let after = fstat(&holder)?;
+    if (before.st_mtime, before.st_mtime_nsec) != (after.st_mtime, after.st_mtime_nsec) {
+        let mtime = Some(Time {
+            secs: before.st_mtime,
+            nanos: before.st_mtime_nsec as u32,
+        });
+        let attrs = Attrs {
+            mtime,
+            ..Attrs::default()
+        };
+        set_fd_attrs(&File::from(holder), &attrs)?;
+    }
+    Ok(done)
+}
+
+/// Opens a private directory, making it if it is missing; durable when this returns.
+pub(super) fn mkdir_open(dir: impl AsFd, name: &[u8]) -> io::Result<OwnedFd> {
+    let dir = dir.as_fd();
+    match mkdirat(dir, name, Mode::RWXU) {
+        Ok(()) => fsync(openat(dir, ".", DIR_FLAGS, Mode::empty())?)?,
+        Err(Errno::EXIST) => {}
+        Err(e) => return Err(e.into()),
+    }
+    let fd = openat(dir, name, DIR_FLAGS, Mode::empty())?;
+    let stat = fstat(&fd)?;
+    if stat.st_uid != rustix::process::geteuid().as_raw() || stat.st_mode & 0o022 != 0 {
+        return Err(Errno::PERM.into());
+    }
+    Ok(fd)
+}

@@ -1,0 +1,399 @@
+//! A tree with a name, on this node: what the verbs about it do.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::clock::AsOf;
+use super::durable::{self, recover};
+use super::head::{Generation, GenerationId};
+use super::lock_file::LockFile;
+use super::node::{CommitLock, Node};
+use super::store::Store;
+use super::undo::{self, UndoPolicy};
+use crate::commit::Op;
+use crate::error::{Error, ErrorKind};
+use crate::fs::{Root, names};
+use crate::path::RelPath;
+
+/// A tree with a name: where its data and its records are on this node, and who this node is.
+#[derive(Clone, Debug)]
+pub struct Tree {
+    /// The same on both nodes: 1 to 64 of `a-z`, `0-9`, `-` and `_`.
+    pub name: String,
+    /// The directory that is mirrored, or that holds the files of the group.
+    pub root: PathBuf,
+    /// A group of files, among others in that directory.
+    pub is_group: bool,
+    /// This node's name.
+    pub node: String,
+    /// Where this node keeps what it knows about its trees, such as `/var/lib/hasync`.
+    pub state_dir: PathBuf,
+    /// What is kept of the past.
+    pub undo: UndoPolicy,
+    /// A file to hold a POSIX record lock on, as `lckpwdf` does on `/etc/.pwd.lock`, while the
+    /// files are read here, or changed here.
+    pub lock_file: Option<PathBuf>,
+}
+
+/// What a node is to a tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeRole {
+    /// It has neither sent nor received the tree.
+    New,
+    /// It was promoted, or made the first push.
+    Primary,
+    /// It receives.
+    Standby,
+}
+
+/// What `status` tells.
+#[derive(Clone, Debug)]
+pub struct TreeStatus {
+    /// What this node is.
+    pub role: NodeRole,
+    /// The epoch that it is in.
+    pub epoch: u64,
+    /// The generation that its data is: received, acknowledged or begun by a promotion.
+    pub head: Option<Generation>,
+    /// As of when the standby is, or was last known to be, equal to the primary.
+    pub as_of: Option<AsOf>,
+    /// As primary: a generation that was asked for, and nothing heard of since.
+    pub open: Option<GenerationId>,
+    /// A commit was cut off, and has to be brought to its end before anybody reads the tree.
+    pub is_interrupted: bool,
+    /// What pushes, running or interrupted, have staged.
+    pub staged: Vec<LeftOver>,
+    /// What can be undone, the last first.
+    pub undo: Vec<Generation>,
+}
+
+/// A directory with staged entries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOver {
+    /// Its name below `.hasync/stage` in the root.
+    pub name: String,
+    /// The push that made it is running; otherwise the next one removes it.
+    pub is_running: bool,
+}
+
+/// An interrupted commit that was brought to its end.
+#[derive(Clone, Debug)]
+pub struct Recovered {
+    /// The generation that the tree is now.
+    pub head: Option<Generation>,
+    /// What could not be carried out, one line each.
+    pub failed: Vec<String>,
+}
+
+/// What an undo does, or did.
+#[derive(Clone, Debug)]
+pub struct Undone {
+    /// The generation that it made; in a dry run the one that it would make.
+    pub generation: Generation,
+    /// What happens to which path below the root.
+    pub changes: Vec<(UndoneChange, Vec<u8>)>,
+    /// What could not be carried out, one line each.
+    pub failed: Vec<String>,
+}
+
+/// What an undo does to one path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UndoneChange {
+    /// An earlier entry comes back, in place of a present one or of none.
+    Restored,
+    /// The entry goes; it had not been there.
+    Removed,
+    /// Its metadata goes back to what it was.
+    Attributes,
+}
+
+impl Tree {
+    /// Makes this node the primary of the tree, in a new epoch. An interrupted commit is brought
+    /// to its end first.
+    ///
+    /// # Errors
+    ///
+    /// If the records cannot be read or written.
+    pub fn promote(&self) -> Result<Generation, Error> {
+        let mut held = self.hold()?;
+        held.recover()?;
+        let data = held.data()?;
+        let id = GenerationId::random().map_err(|e| self.cannot("promote", &e))?;
+        held.node.promote(self, id, data.as_ref())
+    }
+
+    /// Makes this node a standby of the tree: it pushes no more, and receives from whoever its
+    /// data led to. Returns the generation that its data is.
+    ///
+    /// # Errors
+    ///
+    /// If the records cannot be read or written.
+    pub fn demote(&self) -> Result<Option<Generation>, Error> {
+        let mut held = self.hold()?;
+        held.recover()?;
+        held.node.demote()?;
+        let data = held.data()?;
+        Ok(held.node.own_head(data.as_ref()))
+    }
+
+    /// Brings a commit to its end that was cut off; `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// If the file system refuses; what has been done stays done, and it can be tried again.
+    pub fn recover(&self) -> Result<Option<Recovered>, Error> {
+        self.hold()?.recover()
+    }
+
+    /// What there is to tell about the tree. Changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// If the records cannot be read.
+    pub fn status(&self) -> Result<TreeStatus, Error> {
+        let node = Node::open(&self.state_dir, &self.name)?;
+        let root = self.open_root()?;
+        let store = self.store(root.as_ref())?;
+        let read = |e: std::io::Error| self.cannot("read the records of", &e);
+        let data = store.as_ref().map_or(Ok(None), Store::head).map_err(read)?;
+        let record = node.record();
+        let role = match (&data, record.is_primary) {
+            (_, true) => NodeRole::Primary,
+            (None, false) if node.own_heads(None).is_empty() => NodeRole::New,
+            _ => NodeRole::Standby,
+        };
+        let received = match &store {
+            Some(store) if !record.is_primary => store.as_of().map_err(read)?,
+            _ => None,
+        };
+        Ok(TreeStatus {
+            role,
+            epoch: node.epoch(data.as_ref()),
+            head: node.own_head(data.as_ref()),
+            as_of: received.or_else(|| record.as_of.filter(|_| record.is_primary)),
+            open: node.open_head(data.as_ref()),
+            is_interrupted: match &store {
+                Some(store) => store.is_interrupted().map_err(read)?,
+                None => false,
+            },
+            staged: root.map_or_else(Vec::new, |root| left_over(&root)),
+            undo: match &store {
+                Some(store) => undo::kept(store)
+                    .map_err(read)?
+                    .into_iter()
+                    .map(|kept| kept.generation)
+                    .collect(),
+                None => Vec::new(),
+            },
+        })
+    }
+
+    /// The generations that this node made, sent or received, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// If the records cannot be read.
+    pub fn log(&self) -> Result<Vec<Generation>, Error> {
+        let mut log = Node::open(&self.state_dir, &self.name)?.log()?;
+        if let Some(store) = self.store(self.open_root()?.as_ref())? {
+            let beside = store
+                .log()
+                .map_err(|e| self.cannot("read the log of", &e))?;
+            let known: HashSet<GenerationId> = beside.iter().map(|g| g.id).collect();
+            log.retain(|generation| !known.contains(&generation.id));
+            log.extend(beside);
+        }
+        log.sort_by_key(|generation| (generation.number, generation.made_ns));
+        Ok(log)
+    }
+
+    /// Brings back the state that the tree had in generation `wanted`, or, without one, before the
+    /// head. It is a generation of its own, atomic, durable, and can itself be undone.
+    ///
+    /// # Errors
+    ///
+    /// If the way back is not kept, or if somebody else has changed the tree since: then nothing
+    /// is undone.
+    pub fn undo(&self, wanted: Option<GenerationId>, dry_run: bool) -> Result<Undone, Error> {
+        let mut held = self.hold()?;
+        let _session = held.node.lock_session()?;
+        held.recover()?;
+        let nothing = || {
+            let message = format!(
+                "tree {} has received nothing that could be undone",
+                self.name
+            );
+            Error::new(ErrorKind::Usage, message)
+        };
+        let head = held.data()?.ok_or_else(nothing)?;
+        let store = held.store.as_ref().ok_or_else(nothing)?;
+        let wanted = match wanted {
+            Some(id) => Some(self.state_of(id)?),
+            None => None,
+        };
+        let mut journal = undo::plan(store, &head, wanted)?;
+        if let Some(path) = undo::first_conflict(store.root(), &journal.ops) {
+            let shown = store.root().shown(&path);
+            return Err(Error::new(
+                ErrorKind::NotEqual,
+                format!(
+                    "{shown} was changed by somebody else since generation {}: nothing was undone",
+                    head.shown()
+                ),
+            ));
+        }
+        if let Some(generation) = &mut journal.generation {
+            generation.node.clone_from(&self.node);
+            generation.epoch = held.node.epoch(Some(&head));
+        }
+        let changes = journal.ops.iter().filter_map(change).collect();
+        let generation = journal.generation.clone().ok_or_else(nothing)?;
+        let failed = if dry_run {
+            Vec::new()
+        } else {
+            let none: [std::os::fd::OwnedFd; 0] = [];
+            let failed = durable::commit(store, &mut journal, &none)?;
+            held.node.undone(&head, &generation)?;
+            undo::prune(store, &self.undo)
+                .map_err(|e| self.cannot("clean up after the undo of", &e))?;
+            failed
+        };
+        Ok(Undone {
+            generation: journal.generation.unwrap_or(generation),
+            changes,
+            failed,
+        })
+    }
+
+    /// The state of the tree that a generation in the log had.
+    fn state_of(&self, id: GenerationId) -> Result<GenerationId, Error> {
+        let log = self.log()?;
+        let found = log.iter().find(|generation| generation.id == id);
+        found.map(|generation| generation.state).ok_or_else(|| {
+            Error::new(
+                ErrorKind::Usage,
+                format!(
+                    "tree {} has no generation {id}; see `hasync log {}`",
+                    self.name, self.name
+                ),
+            )
+        })
+    }
+
+    /// Takes the locks under which the tree's records may change.
+    pub(crate) fn hold(&self) -> Result<Held, Error> {
+        let mut node = Node::open(&self.state_dir, &self.name)?;
+        let commit_lock = node.lock_commit()?;
+        node.refresh()?;
+        let lock_file = self.lock_files()?;
+        let store = self.store(self.open_root()?.as_ref())?;
+        Ok(Held {
+            node,
+            store,
+            _commit_lock: commit_lock,
+            _lock_file: lock_file,
+        })
+    }
+
+    /// Takes the lock on the files themselves, where there is one.
+    pub(crate) fn lock_files(&self) -> Result<Option<LockFile>, Error> {
+        self.lock_file.as_deref().map(LockFile::take).transpose()
+    }
+
+    fn store(&self, root: Option<&Arc<Root>>) -> Result<Option<Store>, Error> {
+        let Some(root) = root else {
+            return Ok(None);
+        };
+        Store::open(root, Some(&self.name)).map_err(|e| self.cannot("read the records of", &e))
+    }
+
+    fn open_root(&self) -> Result<Option<Arc<Root>>, Error> {
+        match Root::open(&self.root) {
+            Ok(root) => Ok(Some(Arc::new(root))),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(self.cannot("open", &e)),
+        }
+    }
+
+    fn cannot(&self, verb: &str, e: &std::io::Error) -> Error {
+        let root = shown_path(&self.root);
+        Error::file(format_args!("{verb} tree {} in {root}", self.name), e)
+    }
+}
+
+/// A tree whose records this process may change.
+pub(crate) struct Held {
+    pub(crate) node: Node,
+    pub(crate) store: Option<Store>,
+    _commit_lock: CommitLock,
+    _lock_file: Option<LockFile>,
+}
+
+impl Held {
+    /// Gives up the locks and what is beside the data.
+    pub(crate) fn into_node(self) -> Node {
+        self.node
+    }
+
+    /// Brings a commit to its end that was cut off.
+    pub(crate) fn recover(&mut self) -> Result<Option<Recovered>, Error> {
+        let Some(store) = &self.store else {
+            return Ok(None);
+        };
+        let Some(failed) = recover(store)? else {
+            return Ok(None);
+        };
+        let head = self.data()?;
+        if let Some(head) = &head {
+            self.node.received(head)?;
+        }
+        Ok(Some(Recovered { head, failed }))
+    }
+
+    /// The head beside the data.
+    pub(crate) fn data(&self) -> Result<Option<Generation>, Error> {
+        let Some(store) = &self.store else {
+            return Ok(None);
+        };
+        store
+            .head()
+            .map_err(|e| Error::file("read the head of the tree", &e))
+    }
+}
+
+fn change(op: &Op) -> Option<(UndoneChange, Vec<u8>)> {
+    let change = match op {
+        Op::Place { .. } => UndoneChange::Restored,
+        Op::Remove { .. } => UndoneChange::Removed,
+        Op::SetAttrs { .. } => UndoneChange::Attributes,
+        Op::SetDirAttrs { .. } => return None,
+    };
+    Some((change, op.path().as_bytes().to_vec()))
+}
+
+/// What is in the staging of the root.
+fn left_over(root: &Root) -> Vec<LeftOver> {
+    let within = RelPath::root().join(b"stage");
+    let Ok(dir) = root.open_reserved(&RelPath::root(), &within) else {
+        return Vec::new();
+    };
+    let names = names(&dir).unwrap_or_default();
+    let left = |name: Vec<u8>| {
+        let session = root
+            .open_reserved(&RelPath::root(), &within.join(&name))
+            .ok()?;
+        Some(LeftOver {
+            name: String::from_utf8_lossy(&name).into_owned(),
+            is_running: flock(&session, FlockOperation::NonBlockingLockExclusive).is_err(),
+        })
+    };
+    names.into_iter().filter_map(left).collect()
+}
+
+fn shown_path(path: &Path) -> String {
+    use std::os::unix::ffi::OsStrExt;
+    crate::path::Shown(path.as_os_str().as_bytes()).to_string()
+}

@@ -1,0 +1,146 @@
+//! A push of a tree with a name: whether it may be received, and what its generation says.
+
+use std::sync::Arc;
+
+use crate::error::{Error, ErrorKind};
+use crate::fs::Root;
+use crate::generation::{
+    AsOf, Claim, Generation, GenerationCounts, GenerationKind, Held, Partial, SessionLock, Store,
+    Tree, now_ns,
+};
+use crate::path::Shown;
+use crate::session::outbox::Outbox;
+use crate::target::ServePolicy;
+use crate::wire::ToSender;
+
+/// The named tree that is being received.
+pub(super) struct Named {
+    pub(super) tree: Tree,
+    claim: Claim,
+    /// As of when the source is being scanned.
+    as_of: AsOf,
+    _session: SessionLock,
+}
+
+impl Named {
+    /// Decides whether the push may go on, after telling the sender how this node stands.
+    pub(super) fn begin(
+        claim: Claim,
+        policy: &ServePolicy,
+        outbox: &Outbox,
+    ) -> Result<Self, Error> {
+        claim.check()?;
+        let as_of = AsOf::seen(claim.now_ns, claim.now_ns);
+        let name = &claim.tree;
+        let tree = policy.trees.iter().find(|tree| tree.name == *name);
+        let tree = tree.cloned().ok_or_else(|| {
+            Error::new(
+                ErrorKind::Config,
+                format!(
+                    "the standby has no tree named {name}; add it to its /etc/hasync/hasync.toml"
+                ),
+            )
+        })?;
+        let mut held = tree.hold()?;
+        let session = held.node.lock_session()?;
+        held.recover()?;
+        let data = held.data()?;
+        let root = Shown(tree.root.as_os_str().as_encoded_bytes());
+        if data.is_none()
+            && let Some(received) = held.node.record().received
+        {
+            let state_dir = tree.state_dir.display();
+            return Err(Error::new(
+                ErrorKind::FileIo,
+                format!(
+                    "tree {name} received generation {received} before, but {root} on the standby \
+                     holds no record of any: is its file system mounted? if it was replaced on \
+                     purpose, remove {state_dir}/trees/{name} there"
+                ),
+            ));
+        }
+        {
+            let standing = held.node.standing(&tree.node, data.as_ref());
+            let mut writer = outbox.lock();
+            writer.put_to_sender(&ToSender::Standing(Box::new(standing)))?;
+        }
+        claim.allow(&held.node, data.as_ref())?;
+        drop(held);
+        Ok(Named {
+            tree,
+            claim,
+            as_of,
+            _session: session,
+        })
+    }
+
+    /// Takes the locks for the commit, and makes sure that the push may still be received: this
+    /// node may have been promoted meanwhile.
+    pub(super) fn hold(&self) -> Result<(Held, Option<Generation>), Error> {
+        let held = self.tree.hold()?;
+        let data = held.data()?;
+        self.claim.allow(&held.node, data.as_ref())?;
+        Ok((held, data))
+    }
+
+    /// As of when the source was like this; nobody can tell if there were problems.
+    pub(super) fn as_of(&self, problems: &Partial) -> Option<AsOf> {
+        (problems.count == 0).then_some(self.as_of)
+    }
+
+    /// The generation that the push makes of the tree.
+    pub(super) fn generation(
+        &self,
+        data: Option<&Generation>,
+        counts: GenerationCounts,
+        problems: Partial,
+    ) -> Generation {
+        let before = data.map_or(0, |data| data.number);
+        Generation {
+            id: self.claim.intended,
+            epoch: self.claim.epoch,
+            number: self.claim.number.max(before).saturating_add(1),
+            node: self.claim.node.clone(),
+            is_group: self.tree.is_group,
+            parent: self.claim.parent(data),
+            kind: GenerationKind::Push,
+            state: self.claim.intended,
+            parent_state: data.map(|data| data.state),
+            made_ns: now_ns(),
+            as_of: self.as_of(&problems),
+            counts,
+            partial: (problems.count > 0).then_some(problems),
+        }
+    }
+}
+
+/// Refuses a push without a name into a tree that has one: it would leave the lineage behind.
+pub(super) fn refuse_unnamed(root: &Arc<Root>, policy: &ServePolicy) -> Result<(), Error> {
+    let Ok(here) = std::fs::canonicalize(root.path()) else {
+        return Ok(());
+    };
+    let overlaps = |tree: &&Tree| {
+        let there = std::fs::canonicalize(&tree.root).unwrap_or_else(|_| tree.root.clone());
+        // A group is a few files among others of its directory.
+        !tree.is_group && (here.starts_with(&there) || there.starts_with(&here))
+    };
+    let known = policy.trees.iter().find(overlaps);
+    let name = match known {
+        Some(tree) => Some(tree.name.clone()),
+        // The configuration may not be at hand: what lies beside the data tells as well.
+        None => {
+            Store::tree_of(root).map_err(|e| Error::file("read the records of the target", &e))?
+        }
+    };
+    let Some(name) = name else {
+        return Ok(());
+    };
+    let shown = Shown(here.as_os_str().as_encoded_bytes());
+    Err(Error::new(
+        ErrorKind::Usage,
+        format!(
+            "{shown} is kept as tree {name} on the standby, with a lineage that this push would \
+             break; push it with --tree {name}"
+        ),
+    ))
+}

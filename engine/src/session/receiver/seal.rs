@@ -1,0 +1,96 @@
+//! The end of an atomic push: everything is staged, nothing is changed. From here on it is
+//! `generation/durable.rs` that makes it so; this file says which generation it becomes, and what
+//! the sender is told.
+
+use super::Receiver;
+use super::named::Named;
+use crate::commit::Journal;
+use crate::error::Error;
+use crate::generation::{Sealed, Store, commit, counts, fail_point, prune};
+
+impl Receiver {
+    /// Commits what is staged, and tells the sender; `true`, the push is finished.
+    pub(super) fn seal(&mut self) -> Result<bool, Error> {
+        let journal = self.commit()?.journal()?;
+        self.catch_up()?;
+        match self.named.take() {
+            None => self.seal_unnamed(journal)?,
+            Some(named) => self.seal_named(&named, journal)?,
+        }
+        Ok(true)
+    }
+
+    fn seal_unnamed(&mut self, mut journal: Journal) -> Result<(), Error> {
+        if journal.ops.is_empty() {
+            // What an earlier push changed may not be on disk yet.
+            let durable = self.commit()?.finish()?;
+            return self.done(durable, None);
+        }
+        let store = self.make_store(None)?;
+        self.carry_out(&store, &mut journal)?;
+        self.done(true, None)
+    }
+
+    fn seal_named(&mut self, named: &Named, mut journal: Journal) -> Result<(), Error> {
+        let (mut held, data) = named.hold()?;
+        let problems = self.problems.take();
+        if let Some(head) = data.as_ref().filter(|_| journal.ops.is_empty()) {
+            self.commit()?
+                .stage()
+                .remove()
+                .map_err(|e| Error::file("remove the staging directory", &e))?;
+            let as_of = named.as_of(&problems);
+            if let (Some(as_of), Some(store)) = (as_of, &held.store) {
+                store
+                    .set_as_of(head.id, as_of)
+                    .map_err(|e| Error::file("record that the tree is equal", &e))?;
+            }
+            let sealed = Sealed {
+                head: head.clone(),
+                changed: false,
+                as_of,
+            };
+            return self.done(true, Some(sealed));
+        }
+        let store = match held.store.take() {
+            Some(store) => store,
+            None => self.make_store(Some(&named.tree.name))?,
+        };
+        journal.keep = named.tree.undo.keep > 0;
+        let generation = named.generation(data.as_ref(), counts(&journal.ops), problems);
+        journal.generation = Some(generation);
+        self.carry_out(&store, &mut journal)?;
+        let Some(head) = journal.generation else {
+            return Ok(());
+        };
+        held.node.received(&head)?;
+        fail_point("acknowledged");
+        let sealed = Sealed {
+            as_of: head.as_of,
+            changed: true,
+            head,
+        };
+        self.done(true, Some(sealed))?;
+        self.outbox.lock().flush()?;
+        // The push has succeeded. What goes of the past can go after the next one as well.
+        let _ = prune(&store, &named.tree.undo);
+        Ok(())
+    }
+
+    fn make_store(&self, tree: Option<&str>) -> Result<Store, Error> {
+        let root = self.root.as_ref().ok_or_else(|| Error::peer("no target"))?;
+        Store::make(root, tree).map_err(|e| {
+            Error::file(
+                format_args!("make .hasync in {}", root.path().display()),
+                &e,
+            )
+        })
+    }
+
+    fn carry_out(&mut self, store: &Store, journal: &mut Journal) -> Result<(), Error> {
+        let mounts = self.commit()?.stage().mounts();
+        let failed = commit(store, journal, &mounts)?;
+        self.commit()?.stage().forget();
+        failed.into_iter().try_for_each(|line| self.warn(line))
+    }
+}

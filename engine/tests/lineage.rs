@@ -1,0 +1,329 @@
+//! Two nodes, both halves in one process: which node may push a named tree to which, and what is
+//! left unchanged when it may not.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
+
+mod halves;
+
+use std::ffi::OsString;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use halves::{Log, duplex, options};
+use hasync_engine::generation::{GenerationKind, NodeRole, Sealed, Tree, UndoPolicy};
+use hasync_engine::{Connection, Duplex, Error, ErrorKind, Options, ServePolicy, serve};
+
+/// A node with the tree `html`.
+struct Node {
+    tree: Tree,
+}
+
+impl Node {
+    fn new(temp: &Path, name: &str) -> Self {
+        let root = temp.join(name).join("html");
+        std::fs::create_dir_all(&root).unwrap();
+        Node {
+            tree: Tree {
+                name: "html".to_owned(),
+                root,
+                is_group: false,
+                node: name.to_owned(),
+                state_dir: temp.join(name).join("state"),
+                undo: UndoPolicy {
+                    keep: 5,
+                    ..UndoPolicy::default()
+                },
+                lock_file: None,
+            },
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.tree.root.join(name)
+    }
+
+    fn write(&self, name: &str, content: &str) {
+        std::fs::write(self.path(name), content).unwrap();
+    }
+
+    fn read(&self, name: &str) -> Option<String> {
+        std::fs::read_to_string(self.path(name)).ok()
+    }
+
+    fn policy(&self) -> ServePolicy {
+        ServePolicy {
+            trees: vec![self.tree.clone()],
+            ..ServePolicy::default()
+        }
+    }
+
+    fn role(&self) -> NodeRole {
+        self.tree.status().unwrap().role
+    }
+}
+
+fn pair() -> (Duplex, Duplex) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    (duplex(&ours), duplex(&theirs))
+}
+
+fn push_with(from: &Node, to: &Node, options: &Options) -> Result<Option<Sealed>, Error> {
+    let (ours, theirs) = pair();
+    let policy = to.policy();
+    let half = std::thread::spawn(move || serve(theirs, &policy));
+    let source = OsString::from(format!("{}/", from.tree.root.display()));
+    let mut connection = Connection::open(ours);
+    let result = connection.push_tree(&[source], &from.tree, options, &mut Log::default());
+    drop(connection);
+    let served = half.join().unwrap();
+    if result.is_ok() {
+        served.unwrap();
+    }
+    result.map(|summary| summary.sealed.map(|sealed| *sealed))
+}
+
+fn push(from: &Node, to: &Node) -> Result<Sealed, Error> {
+    push_with(from, to, &options()).map(Option::unwrap)
+}
+
+#[track_caller]
+fn refused(from: &Node, to: &Node, kind: ErrorKind) -> String {
+    let before = to.read("file");
+    let error = push(from, to).unwrap_err();
+    assert_eq!(error.kind, kind, "{error}");
+    assert!(!error.message.contains('\n'));
+    assert_eq!(to.read("file"), before);
+    error.message
+}
+
+/// Node a has pushed its tree to node b once.
+fn mirrored(temp: &Path) -> (Node, Node) {
+    let (a, b) = (Node::new(temp, "a"), Node::new(temp, "b"));
+    a.write("file", "one");
+    let first = push(&a, &b).unwrap();
+    assert!(first.changed && first.as_of.is_some());
+    (a, b)
+}
+
+#[test]
+fn a_lineage_grows_and_an_equal_tree_makes_no_generation() {
+    let temp = tempfile::tempdir().unwrap();
+    let (a, b) = mirrored(temp.path());
+    assert_eq!((a.role(), b.role()), (NodeRole::Primary, NodeRole::Standby));
+    let first = b.tree.status().unwrap().head.unwrap();
+    assert_eq!((first.epoch, first.node.as_str()), (1, "a"));
+
+    let equal = push(&a, &b).unwrap();
+    assert!(!equal.changed && equal.as_of.is_some());
+    assert_eq!(equal.head.id, first.id);
+    let as_of = |node: &Node| node.tree.status().unwrap().as_of.unwrap().here_ns;
+    assert!(as_of(&b) > first.as_of.unwrap().here_ns);
+
+    a.write("file", "two is longer");
+    let second = push(&a, &b).unwrap();
+    assert_eq!(second.head.parent, Some(first.id));
+    assert_eq!(second.head.number, first.number + 1);
+    assert_eq!(b.read("file").unwrap(), "two is longer");
+    for node in [&a, &b] {
+        assert_eq!(node.tree.status().unwrap().head.unwrap().id, second.head.id);
+        let log = node.tree.log().unwrap();
+        assert!(log.iter().any(|entry| entry.id == first.id), "{log:?}");
+    }
+    assert!(as_of(&a) > 0);
+}
+
+#[test]
+fn a_dry_run_leaves_no_trace() {
+    let temp = tempfile::tempdir().unwrap();
+    let (a, b) = (Node::new(temp.path(), "a"), Node::new(temp.path(), "b"));
+    a.write("file", "one");
+    let dry = Options {
+        dry_run: true,
+        ..options()
+    };
+    assert_eq!(push_with(&a, &b, &dry).unwrap(), None);
+    assert_eq!((a.role(), b.role()), (NodeRole::New, NodeRole::New));
+    assert_eq!(std::fs::read_dir(&b.tree.root).unwrap().count(), 0);
+}
+
+#[test]
+fn a_standby_does_not_push() {
+    let temp = tempfile::tempdir().unwrap();
+    let (a, b) = mirrored(temp.path());
+    let message = refused(&b, &a, ErrorKind::Fenced);
+    assert!(message.contains("hasync promote html"), "{message}");
+}
+
+#[test]
+fn the_old_primary_is_fenced_and_then_follows() {
+    let temp = tempfile::tempdir().unwrap();
+    let (a, b) = mirrored(temp.path());
+    let promotion = b.tree.promote().unwrap();
+    assert_eq!(
+        (promotion.epoch, promotion.kind),
+        (2, GenerationKind::Promotion)
+    );
+    b.write("file", "from the new primary");
+    a.write("file", "too late");
+    // It is still primary in its own eyes.
+    refused(&a, &b, ErrorKind::Fenced);
+    refused(&b, &a, ErrorKind::Fenced);
+    a.tree.demote().unwrap();
+    let followed = push(&b, &a).unwrap();
+    assert_eq!(followed.head.parent, Some(promotion.id));
+    assert_eq!(a.read("file").unwrap(), "from the new primary");
+    assert_eq!((a.role(), b.role()), (NodeRole::Standby, NodeRole::Primary));
+    // And back again.
+    b.tree.demote().unwrap();
+    a.tree.promote().unwrap();
+    a.write("file", "back on the first node");
+    push(&a, &b).unwrap();
+    assert_eq!(b.read("file").unwrap(), "back on the first node");
+}
+
+#[test]
+fn a_lower_epoch_is_fenced_even_by_a_standby() {
+    let temp = tempfile::tempdir().unwrap();
+    let (a, b) = mirrored(temp.path());
+    b.tree.promote().unwrap();
+    b.tree.demote().unwrap();
+    a.write("file", "from the past");
+    let message = refused(&a, &b, ErrorKind::Fenced);
+    assert!(message.contains("epoch"), "{message}");
+}
+
+#[test]
+fn a_healed_primary_that_is_promoted_again_has_diverged() {
+    let temp = tempfile::tempdir().unwrap();
+    let (a, b) = mirrored(temp.path());
+    b.tree.promote().unwrap();
+    b.write("file", "written while a was away");
+    // The heal: a hears of b's epoch, is promoted above it, and b is demoted.
+    refused(&a, &b, ErrorKind::Fenced);
+    assert_eq!(a.tree.promote().unwrap().epoch, 3);
+    refused(&a, &b, ErrorKind::Fenced);
+    b.tree.demote().unwrap();
+    let message = refused(&a, &b, ErrorKind::Diverged);
+    assert!(message.contains("diverged"), "{message}");
+    // Nor does it work the other way round by mere demotion.
+    a.tree.demote().unwrap();
+    b.tree.promote().unwrap();
+    refused(&b, &a, ErrorKind::Diverged);
+}
+
+#[test]
+fn a_primary_promoted_again_goes_on_if_the_standby_never_took_over() {
+    let temp = tempfile::tempdir().unwrap();
+    let (a, b) = mirrored(temp.path());
+    for _ in 0..3 {
+        a.tree.promote().unwrap();
+    }
+    a.write("file", "after the crash");
+    push(&a, &b).unwrap();
+    assert_eq!(b.read("file").unwrap(), "after the crash");
+}
+
+#[test]
+fn two_nodes_promoted_apart_have_diverged() {
+    let temp = tempfile::tempdir().unwrap();
+    let (a, b) = mirrored(temp.path());
+    a.tree.promote().unwrap();
+    b.tree.promote().unwrap();
+    for (from, to) in [(&a, &b), (&b, &a)] {
+        refused(from, to, ErrorKind::Fenced);
+        to.tree.demote().unwrap();
+        refused(from, to, ErrorKind::Diverged);
+        to.tree.promote().unwrap();
+        from.tree.demote().unwrap();
+        from.tree.promote().unwrap();
+    }
+}
+
+#[test]
+fn a_fresh_node_does_not_wipe_a_standby() {
+    let temp = tempfile::tempdir().unwrap();
+    let (_, b) = mirrored(temp.path());
+    let reinstalled = Node::new(temp.path(), "c");
+    let message = refused(&reinstalled, &b, ErrorKind::Diverged);
+    assert!(message.contains("Nothing was changed"), "{message}");
+    assert_eq!(reinstalled.role(), NodeRole::New);
+    assert_eq!(b.read("file").unwrap(), "one");
+}
+
+#[test]
+fn a_standby_whose_data_is_gone_says_so() {
+    let temp = tempfile::tempdir().unwrap();
+    let (a, b) = mirrored(temp.path());
+    std::fs::remove_dir_all(b.path(".hasync")).unwrap();
+    let message = push(&a, &b).unwrap_err().message;
+    assert!(message.contains("is its file system mounted?"), "{message}");
+}
+
+#[test]
+fn a_push_without_a_name_does_not_enter_a_named_tree() {
+    let temp = tempfile::tempdir().unwrap();
+    let (a, b) = mirrored(temp.path());
+    std::fs::create_dir(b.path("below")).unwrap();
+    let known = b.policy();
+    for (target, policy) in [
+        (b.tree.root.clone(), known.clone()),
+        (b.path("below"), known.clone()),
+        (temp.path().join("b"), known),
+        // What lies beside the data tells without a configuration too.
+        (b.tree.root.clone(), ServePolicy::default()),
+    ] {
+        let (ours, theirs) = pair();
+        let half = std::thread::spawn(move || serve(theirs, &policy));
+        let source = OsString::from(format!("{}/", a.tree.root.display()));
+        let target = target.as_os_str().as_encoded_bytes();
+        let mut connection = Connection::open(ours);
+        let error = connection
+            .push(&[source], target, &options(), &mut Log::default())
+            .unwrap_err();
+        drop(connection);
+        assert_eq!(error.kind, ErrorKind::Usage, "{error}");
+        assert!(error.message.contains("--tree html"), "{error}");
+        half.join().unwrap().unwrap_err();
+    }
+    assert_eq!(b.read("file").unwrap(), "one");
+}
+
+#[test]
+fn newer_files_of_the_standby_cannot_be_kept() {
+    let temp = tempfile::tempdir().unwrap();
+    let (a, b) = mirrored(temp.path());
+    let update = Options {
+        update: true,
+        ..options()
+    };
+    let error = push_with(&a, &b, &update).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Usage);
+}
+
+#[test]
+fn what_could_not_be_read_makes_the_generation_partial() {
+    let temp = tempfile::tempdir().unwrap();
+    let (a, b) = mirrored(temp.path());
+    a.write("other", "readable");
+    let missing = OsString::from(a.path("missing"));
+    let source = OsString::from(format!("{}/", a.tree.root.display()));
+    let (ours, theirs) = pair();
+    let policy = b.policy();
+    let half = std::thread::spawn(move || serve(theirs, &policy));
+    let mut connection = Connection::open(ours);
+    let summary = connection
+        .push_tree(&[source, missing], &a.tree, &options(), &mut Log::default())
+        .unwrap();
+    drop(connection);
+    half.join().unwrap().unwrap();
+    let sealed = summary.sealed.unwrap();
+    assert_eq!(sealed.as_of, None);
+    let partial = b.tree.status().unwrap().head.unwrap().partial.unwrap();
+    assert_eq!(partial.count, 1);
+    assert!(partial.lines.iter().any(|line| line.contains("missing")));
+    assert_eq!(b.read("other").unwrap(), "readable");
+    // The next whole one makes it whole.
+    let whole = push(&a, &b).unwrap();
+    assert!(whole.as_of.is_some());
+    assert!(b.tree.status().unwrap().as_of.is_some());
+}

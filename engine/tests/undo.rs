@@ -1,0 +1,257 @@
+//! Undo brings back exactly what was there, over random histories of a tree with everything that a
+//! tree can hold.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
+
+mod halves;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use halves::{Log, duplex, options};
+use hasync_engine::generation::{GenerationId, Tree, UndoPolicy};
+use hasync_engine::{Connection, ErrorKind, Options, ServePolicy, serve};
+use proptest::prelude::*;
+
+fn tree(temp: &Path, node: &str, keep: u32) -> Tree {
+    let root = temp.join(node).join("data");
+    fs::create_dir_all(&root).unwrap();
+    Tree {
+        name: "data".to_owned(),
+        root,
+        is_group: false,
+        node: node.to_owned(),
+        state_dir: temp.join(node).join("state"),
+        undo: UndoPolicy {
+            keep,
+            ..UndoPolicy::default()
+        },
+        lock_file: None,
+    }
+}
+
+fn push(from: &Tree, to: &Tree) -> GenerationId {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let policy = ServePolicy {
+        trees: vec![to.clone()],
+        ..ServePolicy::default()
+    };
+    let receiver = duplex(&theirs);
+    let half = std::thread::spawn(move || serve(receiver, &policy));
+    let source = OsString::from(format!("{}/", from.root.display()));
+    let options = Options {
+        hard_links: true,
+        ..options()
+    };
+    let mut log = Log::default();
+    let mut connection = Connection::open(duplex(&ours));
+    let summary = connection
+        .push_tree(&[source], from, &options, &mut log)
+        .unwrap();
+    drop(connection);
+    half.join().unwrap().unwrap();
+    assert_eq!(log.warnings, Vec::<String>::new());
+    summary.sealed.unwrap().head.id
+}
+
+/// Everything about a tree that undo has to bring back, by path.
+fn state(root: &Path) -> BTreeMap<String, String> {
+    let mut state = BTreeMap::new();
+    let mut firsts: BTreeMap<u64, String> = BTreeMap::new();
+    let walk = walkdir::WalkDir::new(root).sort_by_file_name();
+    let inside = |entry: &walkdir::DirEntry| entry.file_name() != ".hasync";
+    for entry in walk.into_iter().filter_entry(inside) {
+        let entry = entry.unwrap();
+        let path = entry.path().strip_prefix(root).unwrap();
+        let path = path.display().to_string();
+        let meta = entry.path().symlink_metadata().unwrap();
+        let content = if meta.is_file() {
+            blake3_of(entry.path())
+        } else if meta.is_symlink() {
+            fs::read_link(entry.path()).unwrap().display().to_string()
+        } else {
+            String::new()
+        };
+        let first = if meta.is_dir() {
+            path.clone()
+        } else {
+            firsts.entry(meta.ino()).or_insert(path.clone()).clone()
+        };
+        state.insert(
+            path,
+            format!(
+                "{:o} {}:{} {}.{:09} {} {first} {content}",
+                meta.mode(),
+                meta.uid(),
+                meta.gid(),
+                meta.mtime(),
+                meta.mtime_nsec(),
+                meta.rdev(),
+            ),
+        );
+    }
+    state
+}
+
+fn blake3_of(path: &Path) -> String {
+    fs::read(path)
+        .unwrap()
+        .iter()
+        .fold(0_u64, |sum, &byte| {
+            sum.rotate_left(7).wrapping_mul(31) ^ u64::from(byte)
+        })
+        .to_string()
+}
+
+/// One change of the source.
+#[derive(Clone, Debug)]
+enum Edit {
+    Write(u8, u16),
+    WriteIn(u8, u8, u16),
+    Link(u8, u8),
+    Symlink(u8, u8),
+    Remove(u8),
+    Rename(u8, u8),
+    Chmod(u8, u8),
+    Touch(u8, u16),
+    Fifo(u8),
+}
+
+fn edit() -> impl Strategy<Value = Edit> {
+    let name = 0_u8..8;
+    let other = 0_u8..8;
+    prop_oneof![
+        (name.clone(), any::<u16>()).prop_map(|(a, b)| Edit::Write(a, b)),
+        (name.clone(), other.clone(), any::<u16>()).prop_map(|(a, b, c)| Edit::WriteIn(a, b, c)),
+        (name.clone(), other.clone()).prop_map(|(a, b)| Edit::Link(a, b)),
+        (name.clone(), other.clone()).prop_map(|(a, b)| Edit::Symlink(a, b)),
+        name.clone().prop_map(Edit::Remove),
+        (name.clone(), other).prop_map(|(a, b)| Edit::Rename(a, b)),
+        (name.clone(), any::<u8>()).prop_map(|(a, b)| Edit::Chmod(a, b)),
+        (name.clone(), any::<u16>()).prop_map(|(a, b)| Edit::Touch(a, b)),
+        name.prop_map(Edit::Fifo),
+    ]
+}
+
+fn apply(root: &Path, edit: &Edit) {
+    // What makes no sense on the present tree is left out.
+    let at = |name: u8| root.join(format!("n{name}"));
+    let _ = match *edit {
+        // Opening a fifo would wait for a reader.
+        Edit::Write(name, _) if at(name).metadata().is_ok_and(|m| !m.is_file()) => Ok(()),
+        Edit::Write(name, seed) => fs::write(at(name), vec![seed as u8; usize::from(seed) % 5000]),
+        Edit::WriteIn(dir, name, seed) => fs::create_dir_all(at(dir))
+            .and_then(|()| fs::write(at(dir).join(format!("m{name}")), seed.to_string())),
+        Edit::Link(from, to) => fs::hard_link(at(from), at(to)),
+        Edit::Symlink(to, name) => symlink(format!("n{to}"), at(name)),
+        Edit::Remove(name) if at(name).is_dir() => fs::remove_dir_all(at(name)),
+        Edit::Remove(name) => fs::remove_file(at(name)),
+        Edit::Rename(from, to) => fs::rename(at(from), at(to)),
+        Edit::Chmod(name, mode) if at(name).symlink_metadata().is_ok_and(|m| !m.is_symlink()) => {
+            let mode = 0o700 | u32::from(mode);
+            fs::set_permissions(at(name), fs::Permissions::from_mode(mode))
+        }
+        Edit::Touch(name, secs) if at(name).symlink_metadata().is_ok_and(|m| !m.is_symlink()) => {
+            let time = filetime::FileTime::from_unix_time(1_600_000_000 + i64::from(secs), 5);
+            filetime::set_symlink_file_times(at(name), time, time)
+        }
+        Edit::Chmod(..) | Edit::Touch(..) => Ok(()),
+        Edit::Fifo(name) => {
+            use rustix::fs::{CWD, FileType, Mode, mknodat};
+            mknodat(CWD, at(name), FileType::Fifo, Mode::from_raw_mode(0o640), 0)
+                .map_err(Into::into)
+        }
+    };
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_history_can_be_walked_back_and_forth(
+        history in prop::collection::vec(prop::collection::vec(edit(), 1..12), 2..6),
+        route in prop::collection::vec(any::<prop::sample::Index>(), 1..4),
+    ) {
+        // Flushes cost nothing there.
+        let temp = tempfile::tempdir_in("/dev/shm").unwrap();
+        let (a, b) = (tree(temp.path(), "a", 0), tree(temp.path(), "b", 20));
+        let mut states: Vec<(GenerationId, BTreeMap<String, String>)> = Vec::new();
+        for edits in &history {
+            edits.iter().for_each(|edit| apply(&a.root, edit));
+            let id = push(&a, &b);
+            let now = state(&b.root);
+            // The mirror is right before anything is undone.
+            prop_assert_eq!(&now, &state(&a.root));
+            if states.last().is_none_or(|(last, _)| *last != id) {
+                states.push((id, now));
+            }
+        }
+        let before = state(&b.root);
+        let dry = b.undo(states.first().map(|(id, _)| *id), true);
+        prop_assert!(states.len() == 1 || dry.is_ok());
+        prop_assert_eq!(&before, &state(&b.root));
+        for index in route {
+            let (id, wanted) = &states[index.index(states.len())];
+            let undone = b.undo(Some(*id), false).unwrap();
+            prop_assert_eq!(undone.failed, Vec::<String>::new());
+            prop_assert_eq!(wanted, &state(&b.root));
+        }
+    }
+}
+
+#[test]
+fn an_undo_is_undone_by_the_next() {
+    let temp = tempfile::tempdir().unwrap();
+    let (a, b) = (tree(temp.path(), "a", 0), tree(temp.path(), "b", 3));
+    fs::write(a.root.join("file"), "one").unwrap();
+    push(&a, &b);
+    let one = state(&b.root);
+    fs::write(a.root.join("file"), "two, the bad one").unwrap();
+    fs::create_dir(a.root.join("dir")).unwrap();
+    push(&a, &b);
+    let two = state(&b.root);
+    b.undo(None, false).unwrap();
+    assert_eq!(state(&b.root), one);
+    b.undo(None, false).unwrap();
+    assert_eq!(state(&b.root), two);
+    // The primary that knows nothing of it would do again what was undone: it is told first.
+    let log = b.log().unwrap();
+    assert_eq!(log.len(), 4, "{log:?}");
+}
+
+#[test]
+fn what_somebody_else_changed_is_not_undone_over() {
+    let temp = tempfile::tempdir().unwrap();
+    let (a, b) = (tree(temp.path(), "a", 0), tree(temp.path(), "b", 3));
+    fs::write(a.root.join("file"), "one").unwrap();
+    push(&a, &b);
+    fs::write(a.root.join("file"), "two, longer").unwrap();
+    push(&a, &b);
+    fs::remove_file(b.root.join("file")).unwrap();
+    fs::write(b.root.join("file"), "by hand").unwrap();
+    let error = b.undo(None, false).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NotEqual, "{error}");
+    assert_eq!(fs::read_to_string(b.root.join("file")).unwrap(), "by hand");
+}
+
+#[test]
+fn only_so_much_of_the_past_is_kept() {
+    let temp = tempfile::tempdir().unwrap();
+    let (a, b) = (tree(temp.path(), "a", 0), tree(temp.path(), "b", 2));
+    let mut ids = Vec::new();
+    for round in 0..5 {
+        fs::write(a.root.join("file"), "x".repeat(round + 1)).unwrap();
+        ids.push(push(&a, &b));
+    }
+    assert_eq!(b.status().unwrap().undo.len(), 2);
+    let error = b.undo(Some(ids[0]), false).unwrap_err();
+    assert!(error.message.contains("not kept"), "{error}");
+    b.undo(Some(ids[2]), false).unwrap();
+    assert_eq!(fs::read_to_string(b.root.join("file")).unwrap(), "xxx");
+    let kept = b.root.join(".hasync/trees/data/undo");
+    assert_eq!(fs::read_dir(kept).unwrap().count(), 1);
+}
