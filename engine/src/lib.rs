@@ -48,4 +48,4 @@ pub use observer::{
 pub use options::{Compression, Options};
 pub use path::Shown;
 pub use session::{Connection, Duplex, push, serve};
-pub use target::ServePolicy;
+pub use target::{Ready, ServePolicy};

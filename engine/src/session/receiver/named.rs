@@ -41,6 +41,9 @@ impl Named {
                 ),
             )
         })?;
+        if let Some(ready) = &policy.ready {
+            (ready.0)().map_err(|why| Error::new(ErrorKind::Locked, why))?;
+        }
         let mut held = tree.hold()?;
         let session = held.node.lock_session()?;
         held.recover()?;
@@ -88,24 +91,24 @@ impl Named {
         (problems.count == 0).then_some(self.as_of)
     }
 
-    /// The generation that the push makes of the tree.
+    /// The generation that the push makes of the tree, which was `own` before.
     pub(super) fn generation(
         &self,
-        data: Option<&Generation>,
+        own: Option<&Generation>,
         counts: GenerationCounts,
         problems: Partial,
     ) -> Generation {
-        let before = data.map_or(0, |data| data.number);
+        let before = own.map_or(0, |own| own.number);
         Generation {
             id: self.claim.intended,
             epoch: self.claim.epoch,
             number: self.claim.number.max(before).saturating_add(1),
             node: self.claim.node.clone(),
             is_group: self.tree.is_group,
-            parent: self.claim.parent(data),
+            parent: self.claim.parent(own),
             kind: GenerationKind::Push,
             state: self.claim.intended,
-            parent_state: data.map(|data| data.state),
+            parent_state: own.map(|own| own.state),
             made_ns: now_ns(),
             as_of: self.as_of(&problems),
             counts,

@@ -6,7 +6,7 @@ use super::Receiver;
 use super::named::Named;
 use crate::commit::Journal;
 use crate::error::Error;
-use crate::generation::{Sealed, Store, commit, counts, fail_point, prune};
+use crate::generation::{Generation, Sealed, Store, commit, counts, fail_point, prune};
 
 impl Receiver {
     /// Commits what is staged, and tells the sender; `true`, the push is finished.
@@ -15,7 +15,7 @@ impl Receiver {
         self.catch_up()?;
         match self.named.take() {
             None => self.seal_unnamed(journal)?,
-            Some(named) => self.seal_named(&named, journal)?,
+            Some(named) => self.seal_named(named, journal)?,
         }
         Ok(true)
     }
@@ -31,10 +31,15 @@ impl Receiver {
         self.done(true, None)
     }
 
-    fn seal_named(&mut self, named: &Named, mut journal: Journal) -> Result<(), Error> {
+    fn seal_named(&mut self, named: Named, mut journal: Journal) -> Result<(), Error> {
         let (mut held, data) = named.hold()?;
         let problems = self.problems.take();
-        if let Some(head) = data.as_ref().filter(|_| journal.ops.is_empty()) {
+        // What a former primary's data is stands apart from it, until even an equal push notes it
+        // beside the data.
+        let own = held.node.own_head(data.as_ref());
+        let is_noted = |data: &&Generation| own.as_ref().is_some_and(|own| own.id == data.id);
+        let noted = data.as_ref().filter(is_noted);
+        if let Some(head) = noted.filter(|_| journal.ops.is_empty()) {
             self.commit()?
                 .stage()
                 .remove()
@@ -50,6 +55,7 @@ impl Receiver {
                 changed: false,
                 as_of,
             };
+            drop(named);
             return self.done(true, Some(sealed));
         }
         let store = match held.store.take() {
@@ -57,7 +63,7 @@ impl Receiver {
             None => self.make_store(Some(&named.tree.name))?,
         };
         journal.keep = named.tree.undo.keep > 0;
-        let generation = named.generation(data.as_ref(), counts(&journal.ops), problems);
+        let generation = named.generation(own.as_ref(), counts(&journal.ops), problems);
         journal.generation = Some(generation);
         self.carry_out(&store, &mut journal)?;
         let Some(head) = journal.generation else {
@@ -70,10 +76,14 @@ impl Receiver {
             changed: true,
             head,
         };
+        let policy = named.tree.undo;
+        // Whoever hears that the push is over may push or undo at once: that waits for the commit
+        // lock at most.
+        drop(named);
         self.done(true, Some(sealed))?;
         self.outbox.lock().flush()?;
         // The push has succeeded. What goes of the past can go after the next one as well.
-        let _ = prune(&store, &named.tree.undo);
+        let _ = prune(&store, &policy);
         Ok(())
     }
 
