@@ -3,9 +3,12 @@
 
 mod compress;
 mod config;
+mod cycle;
+mod generations;
 mod plumbing;
 pub(crate) mod rate;
 mod role;
+mod trees;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -19,8 +22,11 @@ use hasync_engine::Compression;
 use crate::exit::{Exit, Failure};
 
 pub(crate) use config::{CheckConfigArgs, ConfigArgs};
+pub(crate) use cycle::{Action, CycleArgs, MirrorArgs, PlanArgs};
+pub(crate) use generations::{AnyTrees, CheckArgs, LogArgs, SomeTrees, StatusArgs, UndoArgs};
 pub(crate) use plumbing::{DeltaArgs, PatchArgs, SignatureArgs, named};
 pub(crate) use role::{RoleArgs, WantedRole};
+pub(crate) use trees::TreeArgs;
 
 /// One parsed command line.
 #[derive(Debug)]
@@ -41,13 +47,33 @@ pub(crate) enum Typed {
     CheckConfig(CheckConfigArgs),
     /// `hasync role`
     Role(RoleArgs),
+    /// `hasync promote`
+    Promote(SomeTrees),
+    /// `hasync demote`
+    Demote(SomeTrees),
+    /// `hasync status`
+    Status(StatusArgs),
+    /// `hasync log`
+    Log(LogArgs),
+    /// `hasync undo`
+    Undo(UndoArgs),
+    /// `hasync recover`
+    Recover(AnyTrees),
+    /// `hasync check`
+    Check(CheckArgs),
+    /// `hasync cycle`
+    Cycle(CycleArgs),
+    /// `hasync plan`
+    Plan(PlanArgs),
+    /// `hasync mirror`
+    Mirror(MirrorArgs),
     /// Text to print, and the code to leave with: 0 when it was asked for.
     Help(String, Exit),
 }
 
 /// Reads a command line, the program's name first.
 pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Typed, Failure> {
-    let words: Vec<OsString> = words.into_iter().collect();
+    let words = cycle::as_resource(words.into_iter().collect());
     let matches = match command().try_get_matches_from(&words) {
         Ok(matches) => matches,
         Err(error) => return answer(&error, &words),
@@ -69,6 +95,16 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Typed, 
         Verb::Patch(args) => Typed::Patch(args),
         Verb::CheckConfig(args) => Typed::CheckConfig(args),
         Verb::Role(args) => Typed::Role(args),
+        Verb::Promote(args) => Typed::Promote(args),
+        Verb::Demote(args) => Typed::Demote(args),
+        Verb::Status(args) => Typed::Status(args),
+        Verb::Log(args) => Typed::Log(args),
+        Verb::Undo(args) => Typed::Undo(args),
+        Verb::Recover(args) => Typed::Recover(args),
+        Verb::Check(args) => Typed::Check(args),
+        Verb::Cycle(args) => Typed::Cycle(args),
+        Verb::Plan(args) => Typed::Plan(args),
+        Verb::Mirror(args) => Typed::Mirror(args),
     })
 }
 
@@ -111,8 +147,29 @@ enum Verb {
     CheckConfig(CheckConfigArgs),
     /// Tell whether this node is the primary, and what shows it
     Role(RoleArgs),
+    /// Push all trees if this node is primary: for cron or a timer, on both nodes
+    Cycle(CycleArgs),
+    /// Tell whether cycles fit into an interval
+    Plan(PlanArgs),
+    /// Start, stop and tell the primary role, as a resource script of heartbeat v1 or LSB
+    Mirror(MirrorArgs),
+    /// Tell what the trees are on this node, and as of when the standby is equal
+    Status(StatusArgs),
+    /// Tell it to a monitoring system, as a Nagios plugin does
+    Check(CheckArgs),
+    /// List the generations of a tree
+    Log(LogArgs),
+    /// Bring a tree back to an earlier generation
+    Undo(UndoArgs),
+    /// Bring commits to their end that were cut off
+    Recover(AnyTrees),
+    /// Make this node the primary of trees, in a new epoch
+    Promote(SomeTrees),
+    /// Make this node a standby of trees
+    Demote(SomeTrees),
 }
 
+const NAMED: &str = "Trees of the configuration";
 const WHAT: &str = "What is mirrored";
 const DELETE: &str = "What is removed";
 const CHOICE: &str = "Which files are looked at";
@@ -125,7 +182,8 @@ const REACH: &str = "How the other host is reached";
 #[command(disable_help_flag = true, args_override_self = true)]
 #[command(
     override_usage = "hasync push [OPTIONS] SRC... [USER@]HOST:DST\n       \
-                            hasync push [OPTIONS] SRC... DST"
+                            hasync push [OPTIONS] SRC... DST\n       \
+                            hasync push [OPTIONS] --tree NAME|--all [[USER@]HOST]"
 )]
 #[command(after_help = "\
 A SRC with a trailing slash means what is in it, without one the directory itself.
@@ -133,8 +191,11 @@ Short options combine (-aurvn). Each letter of -a, and most other switches, can 
 by a later --no-OPTION: -a --no-o, --no-owner, --no-D, --no-whole-file.")]
 pub(crate) struct PushArgs {
     /// Local files and directories, then the destination
-    #[arg(value_name = "SRC... DST", required = true)]
+    #[arg(value_name = "SRC... DST", required_unless_present_any = ["tree", "all"])]
     pub(crate) operands: Vec<OsString>,
+
+    #[command(flatten)]
+    pub(crate) trees: TreeArgs,
 
     /// Archive: -rlptgoD
     #[arg(short = 'a', long, help_heading = WHAT)]
@@ -272,10 +333,9 @@ pub(crate) struct PushArgs {
     /// Host keys to trust, in place of ~/.ssh/known_hosts
     #[arg(long, value_name = "FILE", help_heading = REACH)]
     pub(crate) known_hosts: Option<PathBuf>,
-    /// The hasync program there
+    /// The hasync program there, if it is not found by that name
     #[arg(long, value_name = "PATH", visible_alias = "rsync-path", help_heading = REACH)]
-    #[arg(default_value = "hasync")]
-    pub(crate) remote_bin: OsString,
+    pub(crate) remote_bin: Option<OsString>,
     /// Run COMMAND [-l USER] HOST hasync serve, not the built-in SSH
     #[arg(short = 'e', long, value_name = "COMMAND", help_heading = REACH)]
     #[arg(allow_hyphen_values = true)]
@@ -309,7 +369,7 @@ pub(crate) enum FilterWord {
 /// The options of `hasync serve`.
 #[derive(Args, Clone, Debug)]
 #[command(
-    override_usage = "hasync serve [--root DIR]... [--receive-only] [--timeout SECONDS]\n       \
+    override_usage = "hasync serve [--root DIR]... [--receive-only] [--config FILE]\n       \
                             hasync serve --listen ADDR:PORT --root DIR... --authorized-keys FILE \
                             --host-key FILE"
 )]
@@ -324,6 +384,8 @@ pub(crate) struct ServeArgs {
     /// Only ever receive, whatever later versions can do besides
     #[arg(long)]
     pub(crate) receive_only: bool,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
     /// Drop a peer that is silent for SECONDS; 0 is the built-in limit
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout: Option<u32>,
@@ -435,6 +497,7 @@ impl PushArgs {
         self.verbose = if on("verbose") { self.verbose } else { 0 };
         self.filters = filters_in_order(matches);
         self.compression = compress::wish(self, matches);
+        self.trees.settle(matches);
     }
 }
 
@@ -507,8 +570,9 @@ fn usage(error: &clap::Error) -> Failure {
         ErrorKind::InvalidSubcommand => {
             let verb = context(ContextKind::InvalidSubcommand).unwrap_or_default();
             format!(
-                "unknown verb '{verb}'; verbs are push, serve, role, check-config, demo, \
-                 signature, delta and patch"
+                "unknown verb '{verb}'; verbs are push, serve, cycle, plan, mirror, status, check, \
+                 log, undo, recover, promote, demote, role, check-config, demo, signature, delta \
+                 and patch"
             )
         }
         ErrorKind::MissingRequiredArgument if word.contains("SRC") => {

@@ -90,9 +90,15 @@ fn long_options_take_their_value_either_way() {
     assert_eq!(push("--max-delete=5").max_delete, Some(5));
     assert_eq!(push("--max-delete 5").max_delete, Some(5));
     assert_eq!(push("--max-delete=-1").max_delete, Some(-1));
-    assert_eq!(push("--rsync-path=/opt/hasync").remote_bin, "/opt/hasync");
-    assert_eq!(push("--remote-bin /opt/hasync").remote_bin, "/opt/hasync");
-    assert_eq!(push("").remote_bin, "hasync");
+    assert_eq!(
+        push("--rsync-path=/opt/hasync").remote_bin.unwrap(),
+        "/opt/hasync"
+    );
+    assert_eq!(
+        push("--remote-bin /opt/hasync").remote_bin.unwrap(),
+        "/opt/hasync"
+    );
+    assert!(push("").remote_bin.is_none());
     assert_eq!(push("--port=2222 --timeout=9").port, Some(2222));
 }
 
@@ -224,4 +230,64 @@ fn a_rate_that_is_none_is_refused() {
         message.contains("fast") && message.contains("--bwlimit"),
         "{message}"
     );
+}
+
+#[test]
+fn the_name_of_a_resource_script_is_its_verb() {
+    let mirror = |line: &str| {
+        let words = line.split_whitespace().map(OsString::from);
+        match parse(words).unwrap() {
+            Typed::Mirror(args) => args,
+            other => panic!("not a mirror: {other:?}"),
+        }
+    };
+    let script = "/etc/ha.d/resource.d/mirror";
+    assert_eq!(mirror(&format!("{script} start")).action, Action::Start);
+    let args = mirror(&format!("{script} /x.toml stop"));
+    assert_eq!(
+        (args.action, args.config),
+        (Action::Stop, Some("/x.toml".into()))
+    );
+    let args = mirror(&format!("{script} --config /x.toml status"));
+    assert_eq!(
+        (args.action, args.config),
+        (Action::Status, Some("/x.toml".into()))
+    );
+    assert_eq!(mirror("hasync mirror restart").action, Action::Restart);
+    assert!(parse(["mirror", "a", "b", "c"].map(OsString::from)).is_err());
+}
+
+fn trees(line: &str) -> TreeArgs {
+    let all = ["push"].into_iter().chain(line.split_whitespace());
+    match parse(words(&all.collect::<Vec<_>>())).unwrap() {
+        Typed::Push(args) => args.trees,
+        other => panic!("not a push: {other:?}"),
+    }
+}
+
+#[test]
+fn trees_need_no_operands_and_are_named_or_all() {
+    let named = trees("--tree html -n --tree mail standby --config /x");
+    assert_eq!(named.tree, ["html", "mail"]);
+    assert!(named.any() && !named.all && named.refused.is_none());
+    assert!(trees("--all").all);
+    assert!(!push("").trees.any());
+    assert!(refusal(&["push", "--all", "--tree", "x"]).contains("--tree"));
+}
+
+#[test]
+fn what_the_configuration_decides_is_noted_when_typed_beside_a_tree() {
+    for (line, first) in [
+        ("--tree t -a", "--archive"),
+        ("--all --delete -u", "--delete"),
+        ("--all -n -u --delete", "--update"),
+        ("--all --no-owner", "--owner"),
+        ("--all --no-D", "-D"),
+        ("--all --exclude=x", "--exclude"),
+        ("--all --no-fsync", "--no-fsync"),
+    ] {
+        assert_eq!(trees(line).refused.as_deref(), Some(first), "{line}");
+    }
+    let allowed = "--all -nvqi --stats --progress -c -W -z --bwlimit=1m --timeout=3 --max-delete=9";
+    assert_eq!(trees(allowed).refused, None);
 }

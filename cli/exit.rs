@@ -177,6 +177,37 @@ pub(crate) fn of_apply_error(error: &ApplyError) -> Exit {
     }
 }
 
+/// The one of two ends that a run over several trees leaves with: what admins must not miss first,
+/// and among the rest what was not pushed at all before what was pushed in part.
+pub(crate) fn worse(one: Exit, other: Exit) -> Exit {
+    let rank = |exit| match exit {
+        Exit::Ok => 0,
+        Exit::DeleteLimit => 1,
+        Exit::Vanished => 2,
+        Exit::Partial => 3,
+        Exit::Locked => 4,
+        Exit::NoSpace => 6,
+        Exit::Fenced | Exit::Diverged => 7,
+        _ => 5,
+    };
+    if rank(other) > rank(one) { other } else { one }
+}
+
+/// Whether a push failed for a reason that lies between the nodes, so that another tree's push
+/// would meet it as well.
+pub(crate) fn is_about_the_way(exit: Exit) -> bool {
+    matches!(
+        exit,
+        Exit::Incompatible
+            | Exit::Timeout
+            | Exit::NameNotResolved
+            | Exit::Unreachable
+            | Exit::HostKey
+            | Exit::Auth
+            | Exit::NotFound
+    )
+}
+
 /// How a push that ran to its end leaves, and the line that says so. An error that admins must
 /// not miss outranks one that cures itself: partial, then vanished, then the delete limit.
 pub(crate) fn of_summary(summary: &engine::Summary) -> (Exit, Option<String>) {
@@ -227,6 +258,27 @@ mod tests {
         assert_eq!(exit_of(false, true, 3), Exit::Vanished);
         assert_eq!(exit_of(false, false, 3), Exit::DeleteLimit);
         assert_eq!(exit_of(false, false, 0), Exit::Ok);
+    }
+
+    #[test]
+    fn the_worst_of_several_trees_is_what_admins_must_not_miss() {
+        let order = [
+            Exit::Ok,
+            Exit::DeleteLimit,
+            Exit::Vanished,
+            Exit::Partial,
+            Exit::Locked,
+            Exit::Unreachable,
+            Exit::NoSpace,
+            Exit::Fenced,
+        ];
+        for (rank, exit) in order.iter().enumerate() {
+            for other in &order[..rank] {
+                assert_eq!(worse(*exit, *other), *exit);
+                assert_eq!(worse(*other, *exit), *exit);
+            }
+        }
+        assert_eq!(worse(Exit::Diverged, Exit::NoSpace), Exit::Diverged);
     }
 
     #[test]

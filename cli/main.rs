@@ -6,17 +6,26 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod brake;
+mod check;
 mod config;
+mod cycle;
 mod demo;
 mod exit;
 mod filters;
+mod generations;
 mod itemize;
+mod memory;
+mod mirror;
 mod notify;
 mod numbers;
 mod out;
+mod peer_link;
+mod plan;
 mod plumbing;
 mod progress;
 mod push;
+mod push_trees;
 mod reach;
 mod report;
 mod role;
@@ -30,11 +39,24 @@ mod times;
 use std::process::ExitCode;
 
 use args::Typed;
+use exit::Failure;
 
 fn main() -> ExitCode {
     #[cfg(debug_assertions)]
     end_where_told();
-    let outcome = args::parse(std::env::args_os()).and_then(|typed| match typed {
+    let outcome = args::parse(std::env::args_os()).and_then(run);
+    signals::stop_if_leaving();
+    match outcome {
+        Ok(code) => code,
+        Err(failure) => {
+            out::error(&failure.message);
+            failure.exit.into()
+        }
+    }
+}
+
+fn run(typed: Typed) -> Result<ExitCode, Failure> {
+    let exit = match typed {
         Typed::Push(args) => push::run(&args),
         Typed::Serve(args) => serve::run(&args),
         Typed::Demo(args) => demo::run(&args),
@@ -43,16 +65,20 @@ fn main() -> ExitCode {
         Typed::Patch(args) => plumbing::patch(&args),
         Typed::CheckConfig(args) => config::check_config(&args),
         Typed::Role(args) => role::run(&args),
+        Typed::Promote(args) => generations::promote(&args),
+        Typed::Demote(args) => generations::demote(&args),
+        Typed::Status(args) => generations::status(&args),
+        Typed::Log(args) => generations::log(&args),
+        Typed::Undo(args) => generations::undo(&args),
+        Typed::Recover(args) => generations::recover(&args),
         Typed::Help(text, exit) => out::help(&text, exit),
-    });
-    signals::stop_if_leaving();
-    match outcome {
-        Ok(exit) => exit.into(),
-        Err(failure) => {
-            out::error(&failure.message);
-            failure.exit.into()
-        }
-    }
+        Typed::Plan(args) => plan::run(&args),
+        Typed::Cycle(args) => cycle::run(&args),
+        // What calls these has exit codes of its own.
+        Typed::Check(args) => return Ok(check::run(&args)),
+        Typed::Mirror(args) => return Ok(mirror::run(&args)),
+    };
+    exit.map(ExitCode::from)
 }
 
 /// Lets tests end a build with debug assertions at a step of its commit, as by `kill -9`:

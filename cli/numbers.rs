@@ -19,6 +19,17 @@ pub(crate) fn commas_2(number: f64) -> String {
     }
 }
 
+/// A number of bytes for people: `831 bytes`, `4.5 kB`, `12 MB`.
+pub(crate) fn bytes(number: u64) -> String {
+    let units = [(1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")];
+    let value = number as f64;
+    match units.iter().find(|(unit, _)| value >= *unit) {
+        Some((unit, name)) if value / unit >= 9.95 => format!("{:.0} {name}", value / unit),
+        Some((unit, name)) => format!("{:.1} {name}", value / unit),
+        None => format!("{number} bytes"),
+    }
+}
+
 fn group(digits: &str) -> String {
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
@@ -46,6 +57,19 @@ mod tests {
             assert_eq!(commas(number), text);
         }
         assert_eq!(commas(u64::MAX), "18,446,744,073,709,551,615");
+    }
+
+    #[test]
+    fn bytes_are_short() {
+        let cases = [
+            (0, "0 bytes"),
+            (999, "999 bytes"),
+            (4_512, "4.5 kB"),
+            (12_400_000, "12 MB"),
+        ];
+        for (number, text) in cases {
+            assert_eq!(bytes(number), text);
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::args::PushArgs;
 use crate::exit::{self, Exit, Failure};
 use crate::filters;
 use crate::out::{self, Out};
+use crate::push_trees;
 use crate::reach::{self, Reach};
 use crate::report::{Report, Style};
 use crate::signals;
@@ -16,6 +17,14 @@ use crate::target::{self, Target};
 
 /// Runs one push to its end.
 pub(crate) fn run(args: &PushArgs) -> Result<Exit, Failure> {
+    if args.trees.any() {
+        return push_trees::run(args);
+    }
+    if args.trees.config.is_some() || args.trees.no_brake {
+        return Err(Failure::usage(
+            "--config and --no-brake go with --tree or --all; SRC and DST need no configuration",
+        ));
+    }
     let plan = Plan::new(args)?;
     let out = Out::stdout();
     let interrupted = out.clone();

@@ -12,6 +12,7 @@ use hasync_engine::{self as engine, escape};
 use hasync_transport::{self as transport, ChildStderr, Control, Finish, Link, Traffic, ssh};
 
 use crate::args::PushArgs;
+use crate::config::Peer;
 use crate::exit::{Exit, Failure};
 use crate::target::Target;
 
@@ -54,10 +55,38 @@ impl Reach {
             identity: args.identity.clone(),
             ssh_config: args.ssh_config.as_deref().map(config_file),
             known_hosts: args.known_hosts.clone(),
-            remote_bin: args.remote_bin.clone(),
+            remote_bin: args.remote_bin.clone().unwrap_or_else(|| "hasync".into()),
             rsh,
             silence: silence(args.timeout),
         })
+    }
+
+    /// What the command line says about it and, where it says nothing, the configuration.
+    pub(crate) fn of_peer(args: &PushArgs, peer: &Peer) -> Result<Self, Failure> {
+        let typed = Reach::new(args)?;
+        let configured = Reach::from_peer(peer);
+        Ok(Reach {
+            port: typed.port.or(configured.port),
+            identity: typed.identity.or(configured.identity),
+            ssh_config: typed.ssh_config.or(configured.ssh_config),
+            known_hosts: typed.known_hosts.or(configured.known_hosts),
+            remote_bin: args.remote_bin.clone().unwrap_or(configured.remote_bin),
+            rsh: typed.rsh,
+            silence: args.timeout.map_or(configured.silence, |_| typed.silence),
+        })
+    }
+
+    /// What the configuration says about it.
+    pub(crate) fn from_peer(peer: &Peer) -> Self {
+        Reach {
+            port: peer.port,
+            identity: peer.identity.clone(),
+            ssh_config: peer.ssh_config.clone(),
+            known_hosts: peer.known_hosts.clone(),
+            remote_bin: peer.remote_bin.as_deref().unwrap_or("hasync").into(),
+            rsh: None,
+            silence: peer.timeout.map_or(DEFAULT_SILENCE, |time| time.0),
+        }
     }
 }
 

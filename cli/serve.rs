@@ -8,25 +8,26 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hasync_engine::{self as engine, Duplex, ServePolicy, defuse, escape};
+use hasync_engine::{self as engine, Duplex, Ready, ServePolicy, defuse, escape};
 use hasync_transport::ssh::server::{self, PeerInfo, ServerOptions};
 use hasync_transport::{self as transport, Link};
 
 use crate::args::ServeArgs;
+use crate::config::{Command, Config, Tree};
 use crate::exit::{self, Exit, Failure};
 use crate::out::Out;
 use crate::reach;
+use crate::shell;
 
 /// Serves one push, or as many as come.
 pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
     let service = Service {
-        policy: ServePolicy {
-            roots: roots(&args.root)?,
-            home: std::env::var_os("HOME").map(PathBuf::from),
-            trees: Vec::new(),
-        },
+        roots: roots(&args.root)?,
+        config: args.config.config.clone(),
         silence: reach::silence(args.timeout),
     };
+    // A configuration that makes no sense is told at once, not by the first push.
+    service.policy()?;
     match (&args.listen, &args.authorized_keys, &args.host_key) {
         (Some(address), Some(authorized_keys), Some(host_key)) => {
             service.listen(*address, authorized_keys, host_key)
@@ -36,8 +37,33 @@ pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
 }
 
 struct Service {
-    policy: ServePolicy,
+    roots: Vec<PathBuf>,
+    config: Option<PathBuf>,
     silence: Duration,
+}
+
+impl Service {
+    /// What may be received now: the configuration is read anew for each connection. Without one,
+    /// no tree has a name.
+    fn policy(&self) -> Result<ServePolicy, Failure> {
+        let config = Config::load_if_there(self.config.as_deref())?;
+        let trees = config.iter().flat_map(|config| {
+            let served = config.trees.iter().filter(|tree| self.may_serve(tree));
+            served.map(|tree| tree.on(&config.node))
+        });
+        let check = config.as_ref().and_then(|config| config.peer.check.clone());
+        Ok(ServePolicy {
+            ready: check.map(|check| Ready(Arc::new(move || run_check(&check)))),
+            roots: self.roots.clone(),
+            home: std::env::var_os("HOME").map(PathBuf::from),
+            trees: trees.collect(),
+        })
+    }
+
+    /// Roots on the command line bind a key to them, by whatever name a tree goes.
+    fn may_serve(&self, tree: &Tree) -> bool {
+        self.roots.is_empty() || self.roots.iter().any(|root| tree.dir().starts_with(root))
+    }
 }
 
 impl Service {
@@ -66,7 +92,7 @@ impl Service {
             reader: link.reader,
             writer: link.writer,
         };
-        engine::serve(duplex, &self.policy)?;
+        engine::serve(duplex, &self.policy()?)?;
         Ok(())
     }
 }
@@ -85,7 +111,7 @@ impl Service {
             log: Arc::new(move |line| say(&log, line)),
             ..ServerOptions::new(address, authorized_keys.to_owned(), host_key.to_owned())
         };
-        let roots = shown_roots(&self.policy.roots);
+        let roots = shown_roots(&self.roots);
         let handler = move |link, peer| self.session(link, &peer, &session_log);
         let server = server::listen(options, handler)?;
         let key = escape(host_key.as_os_str().as_bytes());
@@ -119,6 +145,23 @@ impl Service {
         }
     }
 }
+
+/// Whether this node is fit to receive, by the check of its own configuration.
+fn run_check(check: &Command) -> Result<(), String> {
+    let why = match shell::run(&check.0, &[], b"", CHECK_TIME) {
+        Ok(ended) if ended.code == 0 => return Ok(()),
+        Ok(ended) => ended.shown(),
+        Err(why) => why,
+    };
+    let check = escape(check.0.as_bytes());
+    Err(format!(
+        "the standby does not receive now, by its [peer] check \"{check}\": {why}; nothing was \
+         pushed"
+    ))
+}
+
+/// How long the check of `[peer]` may take: the other side waits for it.
+const CHECK_TIME: Duration = Duration::from_secs(15);
 
 /// One line of the log, at once: it may be read through a pipe.
 fn say(out: &Out, line: &str) {

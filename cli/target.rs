@@ -2,7 +2,7 @@
 //! it: a colon that follows a slash belongs to a local name.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use hasync_engine::escape;
 
@@ -57,6 +57,21 @@ pub(crate) fn parse(operands: &[OsString]) -> Result<(&[OsString], Target), Fail
         }
     }
     Ok((sources, target))
+}
+
+/// Reads `[USER@]HOST` alone, where a named tree is its own destination.
+pub(crate) fn host(operand: &OsStr) -> Result<Target, Failure> {
+    let bytes = operand.as_bytes();
+    let name = escape(bytes);
+    let wrong = bytes.contains(&b'/')
+        || host_colon(bytes).is_some() && !(bytes.contains(&b'[') && bytes.ends_with(b"]"));
+    if wrong {
+        return Err(Failure::usage(format!(
+            "\"{name}\" is not a host: a named tree goes where the standby's own configuration has \
+             it; give the host alone, an IPv6 address in brackets"
+        )));
+    }
+    parse_target(&OsString::from_vec([bytes, b":"].concat()))
 }
 
 fn refuse_remote_source(source: &OsStr, target: &Target) -> String {
@@ -215,6 +230,23 @@ mod tests {
     fn ipv6_addresses_stand_in_brackets() {
         assert_eq!(target("[fd00::2]:/srv"), remote(None, "fd00::2", "/srv"));
         assert_eq!(target("root@[::1]:"), remote(Some("root"), "::1", ""));
+    }
+
+    #[test]
+    fn a_named_trees_operand_is_a_host_alone() {
+        let read = |word: &str| host(OsStr::new(word));
+        assert_eq!(read("b").unwrap(), remote(None, "b", ""));
+        assert_eq!(
+            read("root@10.0.0.2").unwrap(),
+            remote(Some("root"), "10.0.0.2", "")
+        );
+        assert_eq!(
+            read("root@[fd00::2]").unwrap(),
+            remote(Some("root"), "fd00::2", "")
+        );
+        for word in ["b:", "b:/srv", "/srv", "", "fd00::2", "-x", "@b"] {
+            assert!(read(word).is_err(), "{word}");
+        }
     }
 
     #[test]

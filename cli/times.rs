@@ -1,6 +1,7 @@
-//! Points in time as text, in UTC: RFC 3339 for logs and JSON, RFC 2822 for mail.
+//! Points in time as text, in UTC: RFC 3339 for logs and JSON, RFC 2822 for mail. And how long
+//! something takes or has been, for people.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const MONTHS: [&str; 12] = [
     "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
@@ -16,6 +17,11 @@ pub(crate) fn rfc3339(time: SystemTime) -> String {
     )
 }
 
+/// The same of nanoseconds since 1970.
+pub(crate) fn rfc3339_of_ns(ns: i64) -> String {
+    rfc3339(UNIX_EPOCH + Duration::from_nanos(u64::try_from(ns).unwrap_or(0)))
+}
+
 /// `Sun, 22 Nov 2026 18:05:09 +0000`.
 pub(crate) fn rfc2822(time: SystemTime) -> String {
     let date = Date::of(time);
@@ -26,6 +32,18 @@ pub(crate) fn rfc2822(time: SystemTime) -> String {
         "{weekday}, {} {month} {} {:02}:{:02}:{:02} +0000",
         date.day, date.year, date.hour, date.minute, date.second
     )
+}
+
+/// `4 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`.
+pub(crate) fn long(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{minutes} min {} s", seconds % 60),
+        3600..86_400 => format!("{hours} h {} min", minutes % 60),
+        _ => format!("{days} d {} h", hours % 24),
+    }
 }
 
 /// A point in time by the calendar.
@@ -75,8 +93,6 @@ impl Date {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -108,6 +124,19 @@ mod tests {
             let time = UNIX_EPOCH + Duration::from_secs(seconds);
             assert_eq!(rfc3339(time), iso);
             assert_eq!(rfc2822(time), mail);
+        }
+    }
+
+    #[test]
+    fn long_times_have_two_units() {
+        let cases = [
+            (4, "4 s"),
+            (200, "3 min 20 s"),
+            (7_500, "2 h 5 min"),
+            (273_600, "3 d 4 h"),
+        ];
+        for (seconds, text) in cases {
+            assert_eq!(long(Duration::from_secs(seconds)), text);
         }
     }
 }

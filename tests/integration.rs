@@ -12,22 +12,32 @@
 
 /// Default ACLs of the target apply to what is made there.
 mod acls;
+/// The delete brake of named trees.
+mod brake;
 /// The command line: usage, version, unknown options, paths that make no sense.
 mod command_line;
 /// The configuration file: what is understood, what is refused with its line.
 mod config;
 /// What goes wrong on disks: full, read-only, forbidden, missing, changing under our hands.
 mod disk_trouble;
+/// The example files for admins: configuration, crontab, haresources, systemd units.
+mod examples;
+/// heartbeat v1 moves the mirror between two nodes.
+mod heartbeat;
 /// Pushes that are killed or cut off, and the next push that repairs.
 mod interrupted;
 /// Large files that change in place: device writes, memory.
 mod large_files;
+/// The recipe replayed: cycles, switchovers, failovers between two nodes.
+mod lifecycle;
 /// What goes wrong between the nodes: refused, unknown, silent, garbage, cut at any byte.
 mod link_trouble;
 /// A reader of the target never misses a name and never sees half a file.
 mod live_names;
 /// File systems mounted inside the source and the target.
 mod mounts;
+/// Trees of the configuration: pushed by name, promoted, looked at, undone.
+mod named_trees;
 /// Notices arrive by every way that the configuration names.
 mod notices;
 /// Random and hand-picked pushes compared with rsync 3.5.0.

@@ -28,6 +28,7 @@ pub(crate) use around::{Brake, Cycle, Event, Hooks, Mail, MailAddress, Notify, O
 pub(crate) use sections::{Compress, Node, Peer};
 pub(crate) use show::check_config;
 pub(crate) use tree::{Content, Tree};
+pub(crate) use units::Command;
 
 /// Where the file is unless `--config` names another.
 pub(crate) const DEFAULT_FILE: &str = "/etc/hasync/hasync.toml";
@@ -81,7 +82,6 @@ impl Config {
     }
 
     /// The same for who can do without: the default file counts only if it is there.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for pushes of named trees"))]
     pub(crate) fn load_if_there(named: Option<&Path>) -> Result<Option<Self>, Failure> {
         match named {
             None if !Path::new(DEFAULT_FILE).exists() => Ok(None),
@@ -116,7 +116,6 @@ impl Config {
     }
 
     /// The tree of this name.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for pushes of named trees"))]
     pub(crate) fn tree(&self, name: &str) -> Result<&Tree, Failure> {
         let found = self.trees.iter().find(|tree| tree.name == name);
         found.ok_or_else(|| {
@@ -142,6 +141,11 @@ impl Config {
         order.extend(dirs);
         order
     }
+}
+
+/// A time as the file has it, such as `90s` or `5m`.
+pub(crate) fn time(word: &str) -> Result<std::time::Duration, String> {
+    units::Word::read(word).map(|time: units::Time| time.0)
 }
 
 /// The file as written.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::units::{AbsPath, Host, Line, Speed, Time};
+use super::units::{AbsPath, Command, Host, Line, Speed, Time};
 
 /// Where a node keeps what it knows about its trees, unless the file says otherwise.
 const STATE_DIR: &str = "/var/lib/hasync";
@@ -43,6 +43,8 @@ pub(crate) struct Peer {
     pub(crate) compress: Compress,
     /// Its longest silence.
     pub(crate) timeout: Option<Time>,
+    /// What a node runs before it receives trees: it does not while this fails.
+    pub(crate) check: Option<Command>,
 }
 
 /// `compress` of `[peer]`.
@@ -95,6 +97,7 @@ pub(super) struct RawPeer {
     bwlimit: Option<Speed>,
     compress: Compress,
     timeout: Option<Time>,
+    check: Option<Command>,
 }
 
 impl RawPeer {
@@ -113,6 +116,7 @@ impl RawPeer {
             bwlimit: self.bwlimit.and_then(|speed| speed.0.0),
             compress: self.compress,
             timeout: self.timeout,
+            check: self.check,
         }
     }
 }

@@ -198,6 +198,12 @@ fn peer(peer: &Peer) -> String {
         peer.bwlimit.map(|bytes| format!("{}/s", Size(bytes))),
     );
     add("timeout", peer.timeout.map(|time| time.to_string()));
+    if let Some(check) = &peer.check {
+        words.push(format!(
+            "receives while \"{}\" succeeds there",
+            shown(&check.0)
+        ));
+    }
     words.push(match peer.compress {
         Compress::Auto => "compressed where it pays".to_owned(),
         Compress::Zstd => "compressed".to_owned(),
@@ -235,6 +241,9 @@ fn tree_line(tree: &Tree) -> String {
     }
     if let Some(sentinel) = &tree.sentinel {
         words.push(format!("sentinel {}", path(sentinel)));
+    }
+    if let Some(lock) = &tree.lock {
+        words.push(format!("under the lock {}", path(lock)));
     }
     let undo = &tree.undo;
     words.push(match undo.keep {

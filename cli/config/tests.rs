@@ -46,7 +46,7 @@ fn the_example_is_right_and_says_what_it_means() {
     for words in [
         "html: /srv/html, deletes, sentinel .mounted, undo 5 generations, of 7d at most",
         "filter - *.tmp",
-        "files /etc/passwd /etc/group /etc/shadow /etc/gshadow, undo 3 generations",
+        "files /etc/passwd /etc/group /etc/shadow /etc/gshadow, under the lock /etc/.pwd.lock",
         "deletes at most 10000",
         "identity /etc/hasync/id_ed25519",
         "timeout 2m",
@@ -166,6 +166,7 @@ fn a_group_is_files_of_one_directory() {
     refused(&group(""), 3, &["no file"]);
     refused(&group("\"/etc/a\", \"/srv/b\""), 3, &["second group"]);
     refused(&group("\"/etc/a\", \"/etc/./a\""), 3, &["twice"]);
+    refused(&format!("{HTML}lock = \"/x\"\n"), 4, &["files alone"]);
     refused(&group("\"/\""), 3, &["not a file"]);
     refused(&group("\"/etc/.hasync\""), 3, &[".hasync"]);
     for key in [

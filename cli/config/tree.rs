@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 
 use hasync_engine::Options;
 use hasync_engine::filter::{Filter, FilterRule, Sense};
+use hasync_engine::generation::{self, UndoPolicy};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::Fault;
 use super::units::{AbsPath, Line, Size, Time, TreeName, shown};
+use super::{Fault, Node};
 
 /// The most trees in one file.
 const MAX_TREES: usize = 1000;
@@ -31,7 +32,13 @@ pub(crate) struct Tree {
     pub(crate) undo: Undo,
     /// A path below the root that must be there, or nothing is pushed.
     pub(crate) sentinel: Option<PathBuf>,
+    /// A file that other programs lock while they change the files of the group.
+    pub(crate) lock: Option<PathBuf>,
 }
+
+/// The password files, and the file that their tools lock.
+const PASSWORD_FILES: [&str; 4] = ["passwd", "shadow", "group", "gshadow"];
+const PASSWORD_LOCK: &str = "/etc/.pwd.lock";
 
 /// What belongs to a tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,13 +62,29 @@ impl Tree {
         }
     }
 
+    /// The tree as the engine keeps it on this node.
+    pub(crate) fn on(&self, node: &Node) -> generation::Tree {
+        generation::Tree {
+            name: self.name.clone(),
+            root: self.dir().to_owned(),
+            is_group: self.is_group(),
+            node: node.name.clone(),
+            state_dir: node.state.clone(),
+            undo: UndoPolicy {
+                keep: self.undo.keep,
+                max_age_s: self.undo.max_age.map(|age| age.0.as_secs()),
+                max_bytes: self.undo.max_bytes.map(|size| size.0),
+            },
+            lock_file: self.lock.clone(),
+        }
+    }
+
     /// Whether it is a group of files.
     pub(crate) fn is_group(&self) -> bool {
         matches!(self.content, Content::Group { .. })
     }
 
     /// The sources of a push of it, as they would be typed.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for pushes of named trees"))]
     pub(crate) fn sources(&self) -> Vec<OsString> {
         match &self.content {
             Content::Dir(dir) => vec![dir.join("").into_os_string()],
@@ -111,6 +134,7 @@ pub(super) struct RawTree {
     checksum: Option<bool>,
     sparse: Option<bool>,
     sentinel: Option<Spanned<Line>>,
+    lock: Option<Spanned<AbsPath>>,
     #[serde(default)]
     undo: Undo,
 }
@@ -194,6 +218,12 @@ fn tree(raw: RawTree) -> Result<Tree, Fault> {
             }
         }
     }
+    if let (false, Some(lock)) = (for_groups, &raw.lock) {
+        let message = "lock has a meaning beside files alone; leave it out";
+        return Err(Fault::new(lock.span().start, message));
+    }
+    let lock = raw.lock.map(|lock| lock.into_inner().0);
+    let lock = lock.or_else(|| password_lock(&content));
     let delete = !for_groups && raw.delete.is_none_or(Spanned::into_inner);
     if let (false, Some(limit)) = (delete, &raw.max_delete) {
         let message = "max_delete has no meaning beside delete = false; leave one out";
@@ -214,8 +244,18 @@ fn tree(raw: RawTree) -> Result<Tree, Fault> {
         },
         undo: raw.undo,
         sentinel: raw.sentinel.map(sentinel).transpose()?,
+        lock,
         name,
     })
+}
+
+/// What passwd(1) and the like lock is locked here too.
+fn password_lock(content: &Content) -> Option<PathBuf> {
+    let Content::Group { dir, names } = content else {
+        return None;
+    };
+    let is_one = |name: &OsString| PASSWORD_FILES.iter().any(|file| name == file);
+    (dir == Path::new("/etc") && names.iter().any(is_one)).then(|| PASSWORD_LOCK.into())
 }
 
 /// The root of a tree.

@@ -20,6 +20,12 @@ pub(super) fn pass(state: &Path, key: &str, repeat: Duration) -> Option<u64> {
     pass_at(state, key, repeat, now).unwrap_or(Some(0))
 }
 
+/// Forgets what was told.
+pub(super) fn forget(state: &Path) {
+    // Without the file everything passes; if it cannot go, less does.
+    let _ = std::fs::remove_file(state.join("notices"));
+}
+
 fn pass_at(
     state: &Path,
     key: &str,
@@ -92,6 +98,16 @@ mod tests {
             Some(1),
             "the clock was set back"
         );
+    }
+
+    #[test]
+    fn what_is_forgotten_is_told_again() {
+        let state = tempfile::tempdir().unwrap();
+        let hour = Duration::from_secs(3600);
+        assert!(pass(state.path(), "failure", hour).is_some());
+        assert!(pass(state.path(), "failure", hour).is_none());
+        forget(state.path());
+        assert!(pass(state.path(), "failure", hour).is_some());
     }
 
     #[test]

@@ -65,7 +65,6 @@ impl Letter<'_> {
     }
 }
 
-#[expect(dead_code, reason = "for the cycle")]
 /// Tells `notice` to whoever wants to know, unless they were told the same a short while ago.
 pub(crate) fn tell(config: &Config, notice: &Notice) {
     let notify = &config.notify;
@@ -76,9 +75,18 @@ pub(crate) fn tell(config: &Config, notice: &Notice) {
         Some(tree) => format!("{} {tree}", notice.event.name()),
         None => notice.event.name().to_owned(),
     };
-    let Some(held_back) = limit::pass(&config.node.state, &key, notify.repeat.0) else {
+    let repeat = match notice.event {
+        // Each of these is news.
+        Event::Promotion | Event::Demotion | Event::Recovery => Duration::ZERO,
+        _ => notify.repeat.0,
+    };
+    let Some(held_back) = limit::pass(&config.node.state, &key, repeat) else {
         return;
     };
+    if notice.event == Event::Recovery {
+        // What goes wrong from now on goes wrong anew.
+        limit::forget(&config.node.state);
+    }
     for failure in send(config, notice, held_back) {
         out::error(&failure);
     }

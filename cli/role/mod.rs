@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use hasync_engine::escape;
+use hasync_engine::generation::NodeRole;
 
 use crate::args::{RoleArgs, WantedRole};
 use crate::config::{Config, RoleTest};
@@ -85,13 +86,7 @@ pub(crate) fn find(config: &Config) -> Result<Found, Failure> {
             expect,
             timeout,
         } => by_command(command, expect.as_deref(), *timeout),
-        RoleTest::Recorded => Err(Failure::new(
-            Exit::Config,
-            format!(
-                "{} does not say how the role is known; give [role] address, resource or command",
-                config.shown_file()
-            ),
-        )),
+        RoleTest::Recorded => recorded(config),
     }
 }
 
@@ -122,6 +117,34 @@ fn by_addresses(
         }
     }
     Ok(Found::new(true, found.join(", ")))
+}
+
+/// What `promote` and `demote` left in the records of the trees.
+fn recorded(config: &Config) -> Result<Found, Failure> {
+    let (mut primary, mut other) = (Vec::new(), Vec::new());
+    for tree in &config.trees {
+        let status = tree.on(&config.node).status()?;
+        match status.role {
+            NodeRole::Primary => primary.push(tree.name.as_str()),
+            NodeRole::Standby | NodeRole::New => other.push(tree.name.as_str()),
+        }
+    }
+    match (primary.as_slice(), other.as_slice()) {
+        ([], _) => Ok(Found::new(false, "no tree was promoted on this node")),
+        (promoted, []) => {
+            let why = format!("recorded as primary of {}", promoted.join(", "));
+            Ok(Found::new(true, why))
+        }
+        (promoted, others) => Err(Failure::new(
+            Exit::Config,
+            format!(
+                "this node is recorded as primary of {} and not of {}; run hasync promote --all, \
+                 or hasync demote --all",
+                promoted.join(", "),
+                others.join(", ")
+            ),
+        )),
+    }
 }
 
 fn by_haresources(file: &Path, resource: &str) -> Result<Found, Failure> {

@@ -1,0 +1,94 @@
+//! The options of the verbs about the generations of named trees.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::ConfigArgs;
+
+/// Which trees a verb is about: those named, or all.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct SomeTrees {
+    /// Trees of the configuration
+    #[arg(value_name = "TREE", required_unless_present = "all")]
+    pub(crate) trees: Vec<String>,
+    /// All trees of the configuration
+    #[arg(long, conflicts_with = "trees")]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+}
+
+/// The same for verbs that harm nothing: without a name they are about all.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct AnyTrees {
+    /// Trees of the configuration; all without one
+    #[arg(value_name = "TREE")]
+    pub(crate) trees: Vec<String>,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+}
+
+/// The options of `hasync status`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) which: AnyTrees,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// The options of `hasync log`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct LogArgs {
+    /// A tree of the configuration
+    #[arg(value_name = "TREE")]
+    pub(crate) tree: String,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// The options of `hasync undo`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct UndoArgs {
+    /// A tree of the configuration
+    #[arg(value_name = "TREE")]
+    pub(crate) tree: String,
+    /// Back to this generation, by number or identity; without it, back by one
+    #[arg(long, value_name = "GENERATION")]
+    pub(crate) to: Option<String>,
+    /// Change nothing, say what would change
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+    /// Name every path that changes
+    #[arg(short = 'v', long)]
+    pub(crate) verbose: bool,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+}
+
+/// The options of `hasync check`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) which: AnyTrees,
+    /// Critical beyond this lag, in seconds or as 90s, 5m (unless told: max_lag of [cycle], or
+    /// three intervals)
+    #[arg(long, value_name = "TIME", value_parser = lag)]
+    pub(crate) max_lag: Option<Duration>,
+    /// Warn beyond this lag
+    #[arg(long, value_name = "TIME", value_parser = lag)]
+    pub(crate) warn_lag: Option<Duration>,
+}
+
+/// A time in seconds, or with a unit.
+fn lag(typed: &str) -> Result<Duration, String> {
+    match typed.parse() {
+        Ok(seconds) => Ok(Duration::from_secs(seconds)),
+        Err(_) => crate::config::time(typed),
+    }
+}

@@ -1,0 +1,339 @@
+//! `hasync cycle`: what cron or a timer starts on both nodes. The primary pushes all its groups and
+//! trees, the standby does nothing. Never two at once; who has to be told is told.
+
+mod lock;
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::args::CycleArgs;
+use crate::config::{Command, Config, Event, Overlap, Tree};
+use crate::exit::{self, Exit, Failure};
+use crate::generations::look;
+use crate::memory::{self, Course, Memory};
+use crate::notify::{self, Notice};
+use crate::out::{self, Out};
+use crate::peer_link::PeerLink;
+use crate::push_trees::{self, Plan};
+use crate::role::{self, Role};
+use crate::shell;
+use crate::signals;
+use crate::times::long;
+
+pub(crate) use lock::CycleLock;
+
+/// Runs one cycle, or one each interval until it is ended.
+pub(crate) fn run(args: &CycleArgs) -> Result<Exit, Failure> {
+    let config = Config::load(args.config.config.as_deref())?;
+    let out = Out::stdout();
+    let interrupted = out.clone();
+    signals::exit_on_signal(move |signal| {
+        interrupted.flush();
+        out::error(&format!(
+            "cycle ended by {signal}; a tree is as it was or as it should be, the next cycle goes \
+             on (exit {})",
+            Exit::Signal
+        ));
+    })?;
+    let interval = args.every.unwrap_or(config.cycle.interval.0);
+    let mut cycle = Cycle {
+        link: PeerLink::configured(&config)?,
+        plan: Plan::of(&config, args.quiet),
+        config: &config,
+        interval,
+        out: &out,
+        args,
+    };
+    if args.every.is_none() {
+        let exit = cycle.once()?;
+        cycle.link.close();
+        out.finish()?;
+        return Ok(exit);
+    }
+    loop {
+        let began = Instant::now();
+        // What failed was told, and the next cycle tries again.
+        if let Err(failure) = cycle.once() {
+            out::error(&failure.message);
+        }
+        out.flush();
+        let took = began.elapsed();
+        if took > interval {
+            let line = format!(
+                "a cycle took {}, longer than its interval of {}",
+                long(took),
+                long(interval)
+            );
+            cycle.overrun(&line);
+        }
+        // The next one at its own time, however many were missed.
+        let missed = u32::try_from(took.as_millis() / interval.as_millis().max(1));
+        let due = interval.saturating_mul(missed.unwrap_or(0).saturating_add(1));
+        thread::sleep(due.saturating_sub(began.elapsed()));
+    }
+}
+
+struct Cycle<'a> {
+    config: &'a Config,
+    plan: Plan,
+    link: PeerLink,
+    interval: Duration,
+    out: &'a Out,
+    args: &'a CycleArgs,
+}
+
+impl Cycle<'_> {
+    fn once(&mut self) -> Result<Exit, Failure> {
+        let found = match role::find(self.config) {
+            Ok(found) => found,
+            Err(failure) => {
+                self.notice(Event::Failure, None, &failure.message, "nothing was pushed");
+                return Err(failure);
+            }
+        };
+        if found.role == Role::Standby {
+            self.link.close();
+            if self.args.verbose {
+                let line = format!("nothing to do, this node is standby: {}\n", found.why);
+                self.out.write(line.as_bytes());
+            }
+            return Ok(Exit::Ok);
+        }
+        let Some(_lock) = self.lock()? else {
+            return Ok(Exit::Locked);
+        };
+        if let Some(why) = self.held_back() {
+            if !self.args.quiet {
+                self.out.write(format!("{why}\n").as_bytes());
+            }
+            return Ok(Exit::Ok);
+        }
+        let (began, began_at) = (Instant::now(), memory::now());
+        let (exit, sent_bytes) = self.push_all();
+        let took = began.elapsed();
+        self.tell_lag();
+        self.remember(Course {
+            began: began_at,
+            took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            exit: exit as u8,
+            sent_bytes,
+        })?;
+        if !self.args.quiet {
+            let share = took.as_secs_f64() / self.interval.as_secs_f64().max(0.001) * 100.0;
+            let line = format!(
+                "cycle: {} trees in {:.2} s, {share:.0} % of the interval of {}\n",
+                self.config.trees.len(),
+                took.as_secs_f64(),
+                long(self.interval)
+            );
+            self.out.write(line.as_bytes());
+        }
+        Ok(exit)
+    }
+
+    /// The right to run; `None` if this cycle gives way.
+    fn lock(&self) -> Result<Option<CycleLock>, Failure> {
+        let state = &self.config.node.state;
+        let holder = match CycleLock::take(state)? {
+            Ok(lock) => return Ok(Some(lock)),
+            Err(holder) => holder,
+        };
+        let running = format!(
+            "a cycle was due and the one before is running for {} (process {})",
+            long(holder.age),
+            holder.pid
+        );
+        if self.config.cycle.overlap == Overlap::QueueOne
+            && let Ok(_place) = CycleLock::queue(state)?
+        {
+            self.overrun(&format!("{running}: it waits for that one"));
+            return Ok(CycleLock::wait(state, None)?.ok());
+        }
+        let line = format!("{running}: it is skipped");
+        self.overrun(&line);
+        if !self.args.quiet {
+            out::error(&format!("{line} (exit {})", Exit::Locked));
+        }
+        Ok(None)
+    }
+
+    fn overrun(&self, line: &str) {
+        let next =
+            "see hasync status; if it stays so, make the interval longer or the trees smaller";
+        self.notice(Event::Overlap, None, line, next);
+        let hook = self.config.hooks.on_overrun.as_ref();
+        // That it failed was told.
+        let _ = self.hook("on_overrun", hook, Exit::Locked);
+    }
+
+    /// Why the first push after a promotion has to wait: the other node may not know yet that it
+    /// is not the primary any more.
+    fn held_back(&mut self) -> Option<String> {
+        let state = &self.config.node.state;
+        let since = Memory::recall(state).held_since?;
+        let age = Duration::from_secs(memory::now().saturating_sub(since));
+        let why = if age >= self.interval {
+            None
+        } else {
+            let tree = self.config.in_push_order().first().copied()?;
+            let seen = push_trees::compare(tree, &self.plan, &mut self.link);
+            seen.err()
+        };
+        let Some(failure) = why else {
+            self.try_to(Memory::change(state, |memory| memory.held_since = None));
+            return None;
+        };
+        let left = long(self.interval.saturating_sub(age));
+        Some(format!(
+            "the first push after the promotion is held back, at most {left} more, until the peer \
+             is seen as standby: {}",
+            failure.message
+        ))
+    }
+
+    /// Pushes everything, and tells about each tree that did not go well.
+    fn push_all(&mut self) -> (Exit, u64) {
+        let hooks = &self.config.hooks;
+        if self
+            .hook("before", hooks.before.as_ref(), Exit::Ok)
+            .is_err()
+        {
+            let _ = self.hook("on_failure", hooks.on_failure.as_ref(), Exit::FileIo);
+            return (Exit::FileIo, 0);
+        }
+        let (mut worst, mut sent_bytes) = (Exit::Ok, 0);
+        for tree in self.config.in_push_order() {
+            let pushed = push_trees::push(tree, &self.plan, &mut self.link, self.out);
+            let exit = match pushed {
+                Ok(pushed) => {
+                    sent_bytes += pushed.sent_bytes;
+                    self.tell(
+                        tree,
+                        pushed.exit,
+                        pushed.line.as_deref().unwrap_or_default(),
+                    );
+                    pushed.exit
+                }
+                Err(failure) => {
+                    self.out.flush();
+                    let line = format!("{} (exit {})", failure.message, failure.exit);
+                    out::error(&format!("tree {}: {line}", tree.name));
+                    if exit::is_about_the_way(failure.exit) {
+                        // The others would fail in the same way: one notice for all.
+                        let next = "the next cycle tries again; see whether the peer is up";
+                        self.notice(Event::Failure, None, &line, next);
+                        worst = exit::worse(worst, failure.exit);
+                        break;
+                    }
+                    self.tell(tree, failure.exit, &line);
+                    failure.exit
+                }
+            };
+            worst = exit::worse(worst, exit);
+        }
+        let (name, hook) = match worst {
+            Exit::Ok | Exit::Vanished => ("after", &hooks.after),
+            _ => ("on_failure", &hooks.on_failure),
+        };
+        if self.hook(name, hook.as_ref(), worst).is_err() {
+            worst = exit::worse(worst, Exit::FileIo);
+        }
+        (worst, sent_bytes)
+    }
+
+    /// Who is told what about the push of one tree.
+    fn tell(&self, tree: &Tree, exit: Exit, line: &str) {
+        let name = &tree.name;
+        let (event, next) = match exit {
+            // Files that vanish while they are read are a part of life.
+            Exit::Ok | Exit::Vanished | Exit::Locked => return,
+            Exit::Fenced => (
+                Event::Fenced,
+                format!("see hasync status {name} on both nodes, and promote the right one"),
+            ),
+            Exit::Diverged => (
+                Event::Diverged,
+                format!("see hasync log {name} on both nodes: one of them has to give in"),
+            ),
+            Exit::DeleteLimit => (
+                Event::Brake,
+                format!("look at {}; nothing was deleted", tree.dir().display()),
+            ),
+            _ => (Event::Failure, "the next cycle tries again".to_owned()),
+        };
+        self.notice(event, Some(tree), line, &next);
+    }
+
+    fn tell_lag(&self) {
+        let Some(limit) = self.config.cycle.max_lag else {
+            return;
+        };
+        for tree in &self.config.trees {
+            let Ok(look) = look(self.config, tree) else {
+                continue;
+            };
+            if let Some(lag) = look.lag.filter(|lag| *lag > limit.0) {
+                let line = format!("the standby is {} behind, more than {limit}", long(lag));
+                let next = format!("see hasync status {}", tree.name);
+                self.notice(Event::Lag, Some(tree), &line, &next);
+            }
+        }
+    }
+
+    /// Notes how it went; the first good cycle after a bad one is worth a notice.
+    fn remember(&self, course: Course) -> Result<(), Failure> {
+        let mut was_bad = false;
+        Memory::change(&self.config.node.state, |memory| {
+            let good = [Exit::Ok, Exit::Vanished].map(|exit| exit as u8);
+            let is_bad = |course: &Course| !good.contains(&course.exit);
+            was_bad = memory.cycles.last().is_some_and(is_bad);
+            memory.cycles.push(course);
+        })?;
+        if was_bad && course.exit == 0 {
+            let line = "all trees were pushed again after a cycle that failed";
+            self.notice(Event::Recovery, None, line, "nothing needs to be done");
+        }
+        Ok(())
+    }
+
+    fn notice(&self, event: Event, tree: Option<&Tree>, line: &str, next: &str) {
+        let notice = Notice {
+            event,
+            tree: tree.map(|tree| tree.name.clone()),
+            line: line.to_owned(),
+            next: next.to_owned(),
+        };
+        notify::tell(self.config, &notice);
+    }
+
+    /// Runs a hook; a failure is told.
+    fn hook(&self, name: &str, hook: Option<&Command>, exit: Exit) -> Result<(), ()> {
+        let Some(hook) = hook else { return Ok(()) };
+        let code = exit.to_string();
+        let variables = [
+            ("HASYNC_NODE", self.config.node.name.as_str()),
+            ("HASYNC_EXIT", code.as_str()),
+        ];
+        let why = match shell::run(&hook.0, &variables, b"", self.config.hooks.time()) {
+            Ok(ended) if ended.code == 0 => return Ok(()),
+            Ok(ended) => ended.shown(),
+            Err(why) => why,
+        };
+        let line = format!("the hook {name} failed: {why}");
+        out::error(&line);
+        let next = match name {
+            "before" => "nothing was pushed; mend the hook",
+            _ => "mend the hook",
+        };
+        self.notice(Event::Failure, None, &line, next);
+        Err(())
+    }
+
+    /// Something whose failure is no reason to stop.
+    fn try_to(&self, outcome: Result<(), Failure>) {
+        if let Err(failure) = outcome {
+            self.out.flush();
+            out::error(&failure.message);
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! `hasync log`: the generations of a tree, oldest first, one line each.
+
+use hasync_engine::escape;
+use hasync_engine::generation::Generation;
+
+use super::json;
+use crate::args::LogArgs;
+use crate::config::Config;
+use crate::exit::{Exit, Failure};
+use crate::out::Out;
+use crate::times::rfc3339_of_ns;
+
+/// Prints the log of one tree.
+pub(crate) fn run(args: &LogArgs) -> Result<Exit, Failure> {
+    let config = Config::load(args.config.config.as_deref())?;
+    let tree = config.tree(&args.tree)?;
+    let log = tree.on(&config.node).log()?;
+    let out = Out::stdout();
+    if args.json {
+        out.write(format!("{:#}\n", json::log(tree, &log)).as_bytes());
+    } else {
+        for generation in &log {
+            out.write(format!("{}\n", line(generation)).as_bytes());
+        }
+    }
+    out.finish()?;
+    Ok(Exit::Ok)
+}
+
+fn line(generation: &Generation) -> String {
+    let counts = &generation.counts;
+    let partial = generation
+        .partial
+        .as_ref()
+        .map_or_else(String::new, |partial| {
+            format!(", partial: {} not mirrored", partial.count)
+        });
+    format!(
+        "{}  {}  {} by {}, epoch {}: {} placed, {} removed, {} changed in place{partial}",
+        generation.shown(),
+        rfc3339_of_ns(generation.made_ns),
+        json::kind(generation.kind),
+        escape(generation.node.as_bytes()),
+        generation.epoch,
+        counts.placed,
+        counts.removed,
+        counts.attributes,
+    )
+}

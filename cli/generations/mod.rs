@@ -1,0 +1,138 @@
+//! The verbs about named trees on this node: `promote`, `demote`, `recover`, and in files of their
+//! own `status`, `log` and `undo`. Each is a thin layer over the engine's records.
+
+mod json;
+mod log;
+mod status;
+mod undo;
+
+use hasync_engine::generation;
+
+use crate::args::{AnyTrees, SomeTrees};
+use crate::config::{Config, Tree};
+use crate::exit::{self, Exit, Failure};
+use crate::out::{self, Out};
+
+pub(crate) use log::run as log;
+pub(crate) use status::{Look, State, look, run as status, sentence};
+pub(crate) use undo::run as undo;
+
+/// `hasync promote`: this node becomes primary of the trees, in a new epoch.
+pub(crate) fn promote(args: &SomeTrees) -> Result<Exit, Failure> {
+    let config = Config::load(args.config.config.as_deref())?;
+    each(&config, &some(&config, args)?, |tree, out| {
+        let line = promote_one(tree)?;
+        out.write(format!("{line}\n").as_bytes());
+        Ok(Exit::Ok)
+    })
+}
+
+/// Makes this node primary of one tree, and says what it is then.
+pub(crate) fn promote_one(tree: &generation::Tree) -> Result<String, Failure> {
+    let head = tree.promote()?;
+    let (name, epoch, shown) = (&tree.name, head.epoch, head.shown());
+    Ok(format!(
+        "{name}: primary, epoch {epoch}, generation {shown}"
+    ))
+}
+
+/// `hasync demote`: this node pushes the trees no more, and receives them.
+pub(crate) fn demote(args: &SomeTrees) -> Result<Exit, Failure> {
+    let config = Config::load(args.config.config.as_deref())?;
+    each(&config, &some(&config, args)?, |tree, out| {
+        let line = demote_one(tree)?;
+        out.write(format!("{line}\n").as_bytes());
+        Ok(Exit::Ok)
+    })
+}
+
+/// Makes this node a standby of one tree, and says what it is then.
+pub(crate) fn demote_one(tree: &generation::Tree) -> Result<String, Failure> {
+    let head = tree.demote()?;
+    let head = head.map_or_else(
+        || "no generation yet".to_owned(),
+        |head| format!("generation {}", head.shown()),
+    );
+    Ok(format!("{}: standby, {head}", tree.name))
+}
+
+/// `hasync recover`: brings commits to their end that were cut off.
+pub(crate) fn recover(args: &AnyTrees) -> Result<Exit, Failure> {
+    let config = Config::load(args.config.config.as_deref())?;
+    each(&config, &any(&config, args)?, |tree, out| {
+        let name = &tree.name;
+        let Some(recovered) = tree.recover()? else {
+            out.write(format!("{name}: nothing to recover\n").as_bytes());
+            return Ok(Exit::Ok);
+        };
+        let head = recovered.head.as_ref();
+        let head = head.map_or_else(|| "unknown".to_owned(), generation::Generation::shown);
+        out.write(
+            format!("{name}: an interrupted commit is complete, generation {head}\n").as_bytes(),
+        );
+        Ok(told_failed(&recovered.failed))
+    })
+}
+
+/// Says what of a commit could not be carried out, and how that leaves.
+fn told_failed(failed: &[String]) -> Exit {
+    for line in failed {
+        out::error(line);
+    }
+    if failed.is_empty() {
+        Exit::Ok
+    } else {
+        Exit::Partial
+    }
+}
+
+/// The trees of a verb that must be told which.
+fn some<'a>(config: &'a Config, args: &SomeTrees) -> Result<Vec<&'a Tree>, Failure> {
+    if args.all {
+        all(config)
+    } else {
+        args.trees.iter().map(|name| config.tree(name)).collect()
+    }
+}
+
+/// The trees of a verb that is about all unless told.
+pub(crate) fn any<'a>(config: &'a Config, args: &AnyTrees) -> Result<Vec<&'a Tree>, Failure> {
+    if args.trees.is_empty() {
+        all(config)
+    } else {
+        args.trees.iter().map(|name| config.tree(name)).collect()
+    }
+}
+
+fn all(config: &Config) -> Result<Vec<&Tree>, Failure> {
+    if config.trees.is_empty() {
+        return Err(Failure::new(
+            Exit::Config,
+            format!(
+                "{} names no tree; add a [[tree]] with name and path",
+                config.shown_file()
+            ),
+        ));
+    }
+    Ok(config.in_push_order())
+}
+
+/// Does the same to each tree; one that fails is told and does not keep the others from it.
+fn each(
+    config: &Config,
+    trees: &[&Tree],
+    work: impl Fn(&generation::Tree, &Out) -> Result<Exit, Failure>,
+) -> Result<Exit, Failure> {
+    let out = Out::stdout();
+    let mut worst = Exit::Ok;
+    for tree in trees {
+        let exit = work(&tree.on(&config.node), &out).unwrap_or_else(|failure| {
+            out.flush();
+            out::error(&format!("tree {}: {}", tree.name, failure.message));
+            failure.exit
+        });
+        worst = exit::worse(worst, exit);
+    }
+    out.finish()?;
+    Ok(worst)
+}

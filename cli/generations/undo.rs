@@ -1,0 +1,80 @@
+//! `hasync undo`: brings a tree back to an earlier generation, which is a generation again.
+
+use hasync_engine::escape;
+use hasync_engine::generation::{Generation, GenerationId, UndoneChange};
+
+use super::told_failed;
+use crate::args::UndoArgs;
+use crate::config::Config;
+use crate::exit::{Exit, Failure};
+use crate::out::Out;
+
+/// Undoes the last generation of a tree, or all back to the one that was named.
+pub(crate) fn run(args: &UndoArgs) -> Result<Exit, Failure> {
+    let config = Config::load(args.config.config.as_deref())?;
+    let tree = config.tree(&args.tree)?.on(&config.node);
+    let wanted = match &args.to {
+        Some(word) => Some(find(&tree.log()?, word, &args.tree)?),
+        None => None,
+    };
+    let undone = tree.undo(wanted, args.dry_run)?;
+    let out = Out::stdout();
+    let count = |wanted: UndoneChange| {
+        let changes = undone.changes.iter();
+        changes.filter(|(change, _)| *change == wanted).count()
+    };
+    if args.verbose {
+        for (change, path) in &undone.changes {
+            let word = match change {
+                UndoneChange::Restored => "restored",
+                UndoneChange::Removed => "removed",
+                UndoneChange::Attributes => "attributes",
+            };
+            out.write(format!("{word:<10} {}\n", escape(path)).as_bytes());
+        }
+    }
+    let (verb, head) = if args.dry_run {
+        ("would be", String::new())
+    } else {
+        ("are", format!(", generation {}", undone.generation.shown()))
+    };
+    let line = format!(
+        "{}: {} entries {verb} restored, {} removed, {} changed in place{head}\n",
+        tree.name,
+        count(UndoneChange::Restored),
+        count(UndoneChange::Removed),
+        count(UndoneChange::Attributes),
+    );
+    out.write(line.as_bytes());
+    out.finish()?;
+    Ok(told_failed(&undone.failed))
+}
+
+/// The generation that a number, or the beginning of an identity, means.
+fn find(log: &[Generation], word: &str, tree: &str) -> Result<GenerationId, Failure> {
+    let by_number: Vec<_> = match word.parse::<u64>() {
+        Ok(number) => log.iter().filter(|one| one.number == number).collect(),
+        Err(_) => Vec::new(),
+    };
+    let found = if by_number.is_empty() && word.len() >= 4 {
+        let word = word.to_ascii_lowercase();
+        let begins = |one: &&Generation| one.id.to_string().starts_with(&word);
+        log.iter().filter(begins).collect()
+    } else {
+        by_number
+    };
+    let shown = escape(word.as_bytes());
+    match found[..] {
+        [one] => Ok(one.id),
+        [] => Err(Failure::usage(format!(
+            "tree {tree} has no generation {shown}; see hasync log {tree}"
+        ))),
+        _ => {
+            let all: Vec<_> = found.iter().map(|one| one.shown()).collect();
+            Err(Failure::usage(format!(
+                "tree {tree} has several generations {shown}: {}; name one by its identity",
+                all.join(", ")
+            )))
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What this node remembers of its pushes from one run to the next, beside the records of the
+//! engine: how large each tree was, how the last cycles went, and since when a first push is held
+//! back. Losing it costs nothing but a brake that knows less.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+
+use crate::exit::{self, Exit, Failure};
+
+/// How many cycles are remembered.
+const MAX_CYCLES: usize = 200;
+/// The longest file that is read, in bytes.
+const MAX_LEN: u64 = 1 << 20;
+
+/// Everything that is remembered.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Memory {
+    /// By tree.
+    pub(crate) trees: BTreeMap<String, Known>,
+    /// The last ones, oldest first.
+    pub(crate) cycles: Vec<Course>,
+    /// When this node was promoted, in seconds since 1970, while its first push is held back.
+    pub(crate) held_since: Option<u64>,
+}
+
+/// What the last good push of a tree saw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Known {
+    /// Entries of the source.
+    pub(crate) entries: u64,
+    /// Whether its root was a file system of its own.
+    pub(crate) is_mount: bool,
+}
+
+/// How a cycle went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Course {
+    /// When it began, in seconds since 1970.
+    pub(crate) began: u64,
+    /// How long it took, in milliseconds.
+    pub(crate) took_ms: u64,
+    /// The exit code.
+    pub(crate) exit: u8,
+    /// Bytes written to the link.
+    pub(crate) sent_bytes: u64,
+}
+
+impl Memory {
+    /// What is remembered in `state`; damage and absence are nothing.
+    pub(crate) fn recall(state: &Path) -> Self {
+        let mut bytes = Vec::new();
+        let read =
+            File::open(file(state)).and_then(|file| file.take(MAX_LEN).read_to_end(&mut bytes));
+        match read {
+            Ok(_) => serde_json::from_slice(&bytes).unwrap_or_default(),
+            Err(_) => Memory::default(),
+        }
+    }
+
+    /// Changes what is remembered, one process at a time.
+    pub(crate) fn change(state: &Path, change: impl FnOnce(&mut Memory)) -> Result<(), Failure> {
+        let changed = lock(state).and_then(|_lock| {
+            let mut memory = Memory::recall(state);
+            change(&mut memory);
+            let surplus = memory.cycles.len().saturating_sub(MAX_CYCLES);
+            memory.cycles.drain(..surplus);
+            memory.keep(state)
+        });
+        changed.map_err(|cause| {
+            let name = file(state).display().to_string();
+            let cause = exit::cause(&cause);
+            Failure::new(Exit::FileIo, format!("cannot write {name}: {cause}"))
+        })
+    }
+
+    fn keep(&self, state: &Path) -> Result<(), std::io::Error> {
+        let (path, text) = (file(state), serde_json::to_vec_pretty(self)?);
+        let new = path.with_extension("new");
+        let mut file = File::create(&new)?;
+        file.write_all(&text)?;
+        std::fs::rename(&new, &path)
+    }
+}
+
+fn lock(state: &Path) -> Result<File, std::io::Error> {
+    std::fs::create_dir_all(state)?;
+    let mut options = OpenOptions::new();
+    let lock = options
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(state.join("memory.lock"))?;
+    flock(&lock, FlockOperation::LockExclusive)?;
+    Ok(lock)
+}
+
+/// Seconds since 1970.
+pub(crate) fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.as_ref().map_or(0, Duration::as_secs)
+}
+
+fn file(state: &Path) -> PathBuf {
+    state.join("memory.json")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn what_is_changed_is_remembered_and_only_so_much() {
+        let state = tempfile::tempdir().unwrap();
+        for began in 0..300 {
+            Memory::change(state.path(), |memory| {
+                memory.cycles.push(Course {
+                    began,
+                    took_ms: 1,
+                    exit: 0,
+                    sent_bytes: 0,
+                });
+            })
+            .unwrap();
+        }
+        let memory = Memory::recall(state.path());
+        assert_eq!(
+            (memory.cycles.len(), memory.cycles[0].began),
+            (MAX_CYCLES, 100)
+        );
+    }
+
+    #[test]
+    fn damage_is_nothing_remembered() {
+        let state = tempfile::tempdir().unwrap();
+        assert!(Memory::recall(state.path()).trees.is_empty());
+        std::fs::write(file(state.path()), "{").unwrap();
+        assert!(Memory::recall(state.path()).trees.is_empty());
+    }
+}

@@ -1,0 +1,225 @@
+//! `hasync mirror start|stop|status|restart`: the resource script of heartbeat v1 and LSB. What
+//! starts and stops it decides who is primary; this makes it so for the trees, in an order that
+//! loses nothing: at the stop the last push goes before the demotion, at the start what was cut
+//! off is completed before the promotion.
+
+use std::process::{ExitCode, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use hasync_engine::generation::NodeRole;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::args::{Action, MirrorArgs};
+use crate::config::{Config, Event};
+use crate::cycle::CycleLock;
+use crate::exit::{self, Exit, Failure};
+use crate::generations::{demote_one, look, promote_one, sentence};
+use crate::memory::{self, Memory};
+use crate::notify::{self, Notice};
+use crate::out::{self, Out};
+use crate::times::long;
+
+/// What the last push gets to leave by itself after its time is up.
+const GRACE: Duration = Duration::from_secs(2);
+/// How often the end of the last push is looked for.
+const POLL: Duration = Duration::from_millis(20);
+
+/// Status of LSB: the program is not running.
+const NOT_RUNNING: u8 = 3;
+/// Status of LSB: unknown.
+const UNKNOWN: u8 = 4;
+
+/// Carries an action out, with the exit codes of LSB.
+pub(crate) fn run(args: &MirrorArgs) -> ExitCode {
+    let out = Out::stdout();
+    let done = Config::load(args.config.as_deref()).and_then(|config| match args.action {
+        Action::Start => start(&config, &out).map(|()| 0),
+        Action::Stop => stop(&config, &out).map(|()| 0),
+        Action::Restart => stop(&config, &out)
+            .and_then(|()| start(&config, &out))
+            .map(|()| 0),
+        Action::Status => status(&config, &out),
+    });
+    // heartbeat may have closed it.
+    let _ = out.finish();
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            out::error(&failure.message);
+            ExitCode::from(match (args.action, failure.exit) {
+                (Action::Status, _) => UNKNOWN,
+                (_, Exit::Usage) => 2,
+                (_, Exit::Config) => 6,
+                _ => 1,
+            })
+        }
+    }
+}
+
+/// Running is who is primary of all trees. heartbeat reads the word, others the code.
+fn status(config: &Config, out: &Out) -> Result<u8, Failure> {
+    let mut is_running = !config.trees.is_empty();
+    let mut lines = String::new();
+    for tree in config.in_push_order() {
+        let look = look(config, tree)?;
+        is_running &= look.status.role == NodeRole::Primary;
+        lines.push_str(&format!("{}: {}\n", tree.name, sentence(&look)));
+    }
+    out.write(if is_running {
+        b"running\n"
+    } else {
+        b"stopped\n"
+    });
+    out.write(lines.as_bytes());
+    Ok(if is_running { 0 } else { NOT_RUNNING })
+}
+
+fn start(config: &Config, out: &Out) -> Result<(), Failure> {
+    let (mut said, mut failed) = (Vec::new(), None);
+    for tree in config.in_push_order() {
+        let named = tree.on(&config.node);
+        let promoted = named.status().map_err(Failure::from).and_then(|status| {
+            if status.role == NodeRole::Primary && !status.is_interrupted {
+                return Ok(None);
+            }
+            if status.is_interrupted
+                && let Some(recovered) = named.recover()?
+            {
+                out.write(format!("{}: an interrupted commit is complete\n", tree.name).as_bytes());
+                for line in &recovered.failed {
+                    out::error(line);
+                }
+            }
+            if status.role == NodeRole::Primary {
+                return Ok(None);
+            }
+            promote_one(&named).map(Some)
+        });
+        match promoted {
+            Ok(Some(line)) => said.push(line),
+            Ok(None) => {}
+            Err(failure) => {
+                out::error(&format!("tree {}: {}", tree.name, failure.message));
+                failed = Some(failure);
+            }
+        }
+    }
+    if !said.is_empty() {
+        // The other node may not know yet: the first push waits until it is seen as standby.
+        Memory::change(&config.node.state, |memory| {
+            memory.held_since = Some(memory::now());
+        })?;
+        let line = said.join("; ");
+        out.write(format!("{}\n", said.join("\n")).as_bytes());
+        let next = "nothing needs to be done if this was a switchover; after a crash see hasync \
+                    status, and what the other node had not sent yet is there alone";
+        tell(config, Event::Promotion, &line, next);
+    }
+    match failed {
+        Some(failure) => Err(Failure::new(
+            failure.exit,
+            "this node is not primary of all trees, see above; mend that and start again",
+        )),
+        None => Ok(()),
+    }
+}
+
+fn stop(config: &Config, out: &Out) -> Result<(), Failure> {
+    let mut primary = Vec::new();
+    for tree in config.in_push_order() {
+        let named = tree.on(&config.node);
+        if named.status()?.role == NodeRole::Primary {
+            primary.push(named);
+        }
+    }
+    if primary.is_empty() {
+        return Ok(());
+    }
+    let deadline = Instant::now() + config.cycle.last_push.0;
+    // A running cycle is not disturbed; its lock keeps further ones away until all is done.
+    let lock = CycleLock::wait(&config.node.state, Some(deadline))?;
+    let last = match &lock {
+        Ok(_) => last_push(config, deadline),
+        Err(holder) => Err(format!(
+            "a cycle (process {}) was running for {} and did not end in time",
+            holder.pid,
+            long(holder.age)
+        )),
+    };
+    let mut failed = None;
+    for named in &primary {
+        match demote_one(named) {
+            Ok(line) => out.write(format!("{line}\n").as_bytes()),
+            Err(failure) => {
+                out::error(&format!("tree {}: {}", named.name, failure.message));
+                failed = Some(failure);
+            }
+        }
+    }
+    let (line, next) = match &last {
+        Ok(()) => (
+            "this node is standby; the last push is complete".to_owned(),
+            "nothing needs to be done".to_owned(),
+        ),
+        Err(why) => (
+            format!("this node is standby; the last push is not complete: {why}"),
+            "what changed here since the last good push is here alone: see hasync status before \
+             the other node's first push"
+                .to_owned(),
+        ),
+    };
+    if let Err(why) = &last {
+        out::error(&format!("the last push is not complete: {why}"));
+    }
+    tell(config, Event::Demotion, &line, &next);
+    match failed {
+        Some(failure) => Err(failure),
+        None => Ok(()),
+    }
+}
+
+/// Pushes everything once more, in a process of its own that can be ended at the deadline: what
+/// it had not committed by then is not visible on the standby.
+fn last_push(config: &Config, deadline: Instant) -> Result<(), String> {
+    let mut child = std::process::Command::new("/proc/self/exe")
+        .args(["push", "--all", "-q", "--config"])
+        .arg(&config.file)
+        .stdin(Stdio::null())
+        .spawn()
+        .map_err(|cause| format!("it cannot be started: {}", exit::cause(&cause)))?;
+    let pid = i32::try_from(child.id()).ok().map(Pid::from_raw);
+    let mut asked = false;
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) if asked => return Err(format!("its time was up ({status})")),
+            Ok(Some(status)) if status.success() => return Ok(()),
+            Ok(Some(status)) => return Err(format!("it ended with {status}, see above")),
+            Ok(None) => {}
+            Err(cause) => return Err(format!("it cannot be waited for: {}", exit::cause(&cause))),
+        }
+        if Instant::now() >= deadline + GRACE {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err("its time was up".to_owned());
+        }
+        if Instant::now() >= deadline && !asked {
+            asked = true;
+            if let Some(pid) = pid {
+                let _ = kill(pid, Signal::SIGTERM);
+            }
+        }
+        thread::sleep(POLL);
+    }
+}
+
+fn tell(config: &Config, event: Event, line: &str, next: &str) {
+    let notice = Notice {
+        event,
+        tree: None,
+        line: line.to_owned(),
+        next: next.to_owned(),
+    };
+    notify::tell(config, &notice);
+}

@@ -1,0 +1,186 @@
+//! `hasync plan`: whether cycles fit into an interval. What comparing costs is measured now, by a
+//! dry run of every tree over the real link; what changes, and how fast that travels, is what the
+//! cycles so far have seen.
+
+use std::time::{Duration, Instant};
+
+use crate::args::PlanArgs;
+use crate::config::Config;
+use crate::exit::{Exit, Failure};
+use crate::generations::any;
+use crate::memory::{Course, Memory};
+use crate::numbers::{bytes, commas};
+use crate::out::Out;
+use crate::peer_link::PeerLink;
+use crate::push_trees::{self, Plan};
+use crate::times::long;
+
+/// Cycles that moved less than this say nothing about the link, in bytes.
+const TELLING_BYTES: u64 = 1_000_000;
+
+/// Measures, and answers by line and exit code: 0 if it fits, 3 if it does not.
+pub(crate) fn run(args: &PlanArgs) -> Result<Exit, Failure> {
+    let config = Config::load(args.which.config.config.as_deref())?;
+    let interval = args.interval.unwrap_or(config.cycle.interval.0);
+    let out = Out::stdout();
+    let mut link = PeerLink::configured(&config)?;
+    let plan = Plan::of(&config, true);
+    let began = Instant::now();
+    for tree in any(&config, &args.which)? {
+        let began = Instant::now();
+        let summary = push_trees::compare(tree, &plan, &mut link)?;
+        let line = format!(
+            "{}: {} entries compared in {:.2} s, {} of files\n",
+            tree.name,
+            commas(summary.entries.total()),
+            began.elapsed().as_secs_f64(),
+            bytes(summary.total_len)
+        );
+        out.write(line.as_bytes());
+    }
+    let comparing = began.elapsed();
+    link.close();
+    let observed = Observed::of(&Memory::recall(&config.node.state).cycles, comparing);
+    out.write(format!("{}\n", observed.shown()).as_bytes());
+    let (fits, line) = verdict(interval, comparing, &observed);
+    out.write(format!("{line}\n").as_bytes());
+    out.finish()?;
+    Ok(if fits { Exit::Ok } else { Exit::NotEqual })
+}
+
+/// What the cycles so far tell.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Observed {
+    /// Good cycles with another before them.
+    count: usize,
+    /// Bytes that had to be sent for each second since the cycle before: on average, and at most.
+    change: f64,
+    change_max: f64,
+    /// Bytes per second that the link carried, as the median; `None` before much has moved.
+    link: Option<f64>,
+}
+
+impl Observed {
+    fn of(cycles: &[Course], comparing: Duration) -> Self {
+        let (mut rates, mut links) = (Vec::new(), Vec::new());
+        for pair in cycles.windows(2) {
+            let [before, course] = pair else { continue };
+            let since = course.began.saturating_sub(before.began);
+            if course.exit != 0 || before.exit != 0 || since == 0 {
+                continue;
+            }
+            rates.push(course.sent_bytes as f64 / since as f64);
+            let sending = (course.took_ms as f64 / 1000.0 - comparing.as_secs_f64()).max(0.001);
+            if course.sent_bytes >= TELLING_BYTES {
+                links.push(course.sent_bytes as f64 / sending);
+            }
+        }
+        links.sort_by(f64::total_cmp);
+        let sum: f64 = rates.iter().sum();
+        Observed {
+            count: rates.len(),
+            change: sum / rates.len().max(1) as f64,
+            change_max: rates.iter().copied().fold(0.0, f64::max),
+            link: links.get(links.len() / 2).copied(),
+        }
+    }
+
+    fn shown(&self) -> String {
+        if self.count == 0 {
+            return "no two good cycles in a row were seen yet: what changes is unknown".to_owned();
+        }
+        let link = self.link.map_or_else(
+            || "none moved enough to tell the rate of the link".to_owned(),
+            |link| format!("the link carried {}/s", bytes(link as u64)),
+        );
+        format!(
+            "{} cycles seen: {} to send per minute on average, {} at most; {link}",
+            commas(self.count as u64),
+            bytes((self.change * 60.0) as u64),
+            bytes((self.change_max * 60.0) as u64)
+        )
+    }
+}
+
+/// Whether a cycle of every `interval` has the time for what it has to do at most.
+fn verdict(interval: Duration, comparing: Duration, observed: &Observed) -> (bool, String) {
+    let every = interval.as_secs_f64().max(0.001);
+    let sending = match observed.link {
+        Some(link) => observed.change_max * every / link.max(1.0),
+        None => 0.0,
+    };
+    let needed = comparing.as_secs_f64() + sending;
+    let share = needed / every * 100.0;
+    let (every, needed) = (long(interval), format!("{needed:.1} s"));
+    let (comparing, sending) = (comparing.as_secs_f64(), format!("{sending:.1} s"));
+    if share <= 100.0 {
+        let line = format!(
+            "fits: uses {share:.0} % of {every}, {needed} at most ({comparing:.1} s to compare, \
+             {sending} to send)"
+        );
+        (true, line)
+    } else {
+        let line = format!(
+            "does not fit: {needed} at most in an interval of {every} ({comparing:.1} s to \
+             compare, {sending} to send); make the interval longer or the trees smaller"
+        );
+        (false, line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn course(began: u64, took_ms: u64, sent_bytes: u64) -> Course {
+        Course {
+            began,
+            took_ms,
+            exit: 0,
+            sent_bytes,
+        }
+    }
+
+    #[test]
+    fn change_and_link_are_what_the_cycles_saw() {
+        let cycles = [
+            course(0, 1_000, 9),
+            course(100, 3_000, 20_000_000),
+            course(200, 1_000, 500),
+            course(300, 2_000, 10_000_000),
+        ];
+        let observed = Observed::of(&cycles, Duration::from_secs(1));
+        assert_eq!(observed.count, 3);
+        assert_eq!(observed.change_max as u64, 200_000);
+        assert_eq!(observed.link, Some(10_000_000.0));
+        assert_eq!(Observed::of(&[], Duration::ZERO).link, None);
+    }
+
+    #[test]
+    fn cycles_that_failed_say_nothing() {
+        let failed = Course {
+            exit: 69,
+            ..course(100, 1, 50_000_000)
+        };
+        let observed = Observed::of(&[course(0, 1, 1), failed], Duration::ZERO);
+        assert_eq!((observed.count, observed.link), (0, None));
+    }
+
+    #[test]
+    fn what_takes_longer_than_the_interval_does_not_fit() {
+        let observed = Observed {
+            count: 9,
+            change: 1e6,
+            change_max: 5e6,
+            link: Some(10e6),
+        };
+        let minute = Duration::from_secs(60);
+        let (fits, line) = verdict(minute, Duration::from_secs(6), &observed);
+        assert!(
+            fits && line.starts_with("fits: uses 60 % of 1 min 0 s, 36.0 s"),
+            "{line}"
+        );
+        let (fits, line) = verdict(minute, Duration::from_secs(40), &observed);
+        assert!(!fits && line.starts_with("does not fit: 70.0 s"), "{line}");
+    }
+}

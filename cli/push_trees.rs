@@ -1,0 +1,343 @@
+//! `hasync push --tree NAME` and `--all`: pushes of the trees that the configuration names, one
+//! after another over one connection, with one line of report for each.
+
+use std::time::{Duration, Instant};
+
+use hasync_engine::{
+    Action, Change, Compression, Connection, Note, Observer, Options, Progress, Summary, Warning,
+};
+
+use crate::args::PushArgs;
+use crate::brake;
+use crate::config::{Brake, Compress, Config, Node, Tree};
+use crate::exit::{self, Exit, Failure};
+use crate::memory::Memory;
+use crate::numbers::{bytes, commas};
+use crate::out::{self, Out};
+use crate::peer_link::PeerLink;
+use crate::report::{Report, Style};
+use crate::signals;
+
+/// Pushes the trees that were asked for; the worst end of them is how the run leaves.
+pub(crate) fn run(args: &PushArgs) -> Result<Exit, Failure> {
+    let config = Config::load(args.trees.config.as_deref())?;
+    refuse(args, &config)?;
+    let trees = chosen(args, &config)?;
+    let host = match args.operands.as_slice() {
+        [] => None,
+        [host] => Some(host.as_os_str()),
+        [_, word, ..] => {
+            let word = hasync_engine::escape(word.as_encoded_bytes());
+            return Err(Failure::usage(format!(
+                "unexpected word \"{word}\": a named tree has its source in the configuration; \
+                 give the host alone, or nothing"
+            )));
+        }
+    };
+    let mut link = PeerLink::typed(args, host, &config)?;
+    let out = Out::stdout();
+    let interrupted = out.clone();
+    signals::exit_on_signal(move |signal| {
+        interrupted.flush();
+        out::error(&format!(
+            "interrupted by {signal}; a tree is as it was or as it should be, push again to go on \
+             (exit {})",
+            Exit::Signal
+        ));
+    })?;
+
+    let plan = Plan::typed(args, &config);
+    let mut worst = Exit::Ok;
+    for tree in trees {
+        let exit = match push(tree, &plan, &mut link, &out) {
+            Ok(pushed) => pushed.exit,
+            Err(failure) => {
+                out.flush();
+                out::error(&format!(
+                    "tree {}: {} (exit {})",
+                    tree.name, failure.message, failure.exit
+                ));
+                if exit::is_about_the_way(failure.exit) {
+                    return Ok(exit::worse(worst, failure.exit));
+                }
+                failure.exit
+            }
+        };
+        worst = exit::worse(worst, exit);
+    }
+    link.close();
+    let written = out.finish();
+    if worst == Exit::Ok {
+        written?;
+    }
+    Ok(worst)
+}
+
+/// What is the same for all trees of a run.
+pub(crate) struct Plan {
+    style: Style,
+    dry_run: bool,
+    checksum: bool,
+    whole_file: bool,
+    max_delete: Option<u64>,
+    compression: Compression,
+    timeout: Duration,
+    node: Node,
+    /// `None` when it was released for once.
+    brake: Option<Brake>,
+}
+
+impl Plan {
+    /// What a cycle does: as the configuration has it, reporting a line for each tree or nothing.
+    pub(crate) fn of(config: &Config, quiet: bool) -> Self {
+        Plan {
+            style: Style {
+                verbose: false,
+                newer: false,
+                itemize: false,
+                stats: false,
+                progress: false,
+                quiet,
+                recursive: true,
+                dry_run: false,
+                sent_letter: b'<',
+            },
+            dry_run: false,
+            checksum: false,
+            whole_file: false,
+            max_delete: None,
+            compression: match config.peer.compress {
+                Compress::Auto => Compression::Adaptive,
+                Compress::Zstd => Compression::Always { level: None },
+                Compress::None => Compression::Never,
+            },
+            timeout: config.peer.timeout.map_or(Duration::ZERO, |time| time.0),
+            node: config.node.clone(),
+            brake: Some(config.brake),
+        }
+    }
+
+    /// The same, with what was typed.
+    fn typed(args: &PushArgs, config: &Config) -> Self {
+        let plan = Plan::of(config, args.quiet);
+        let limit = |limit| u64::try_from(limit).unwrap_or(0);
+        Plan {
+            style: Style {
+                verbose: args.verbose > 0,
+                itemize: args.itemize_changes,
+                stats: args.stats,
+                progress: args.progress,
+                dry_run: args.dry_run,
+                ..plan.style
+            },
+            dry_run: args.dry_run,
+            checksum: args.checksum,
+            whole_file: args.whole_file,
+            max_delete: args.max_delete.map(limit),
+            compression: match args.compression {
+                Compression::Adaptive => plan.compression,
+                typed => typed,
+            },
+            timeout: args
+                .timeout
+                .map_or(plan.timeout, |seconds| Duration::from_secs(seconds.into())),
+            brake: plan.brake.filter(|_| !args.trees.no_brake),
+            ..plan
+        }
+    }
+
+    fn options(&self, tree: &Tree) -> Options {
+        Options {
+            dry_run: self.dry_run,
+            checksum: self.checksum || tree.options.checksum,
+            whole_file: self.whole_file,
+            compression: self.compression,
+            timeout_ms: u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX),
+            ..tree.options.clone()
+        }
+    }
+}
+
+/// How the push of one tree ended.
+pub(crate) struct Pushed {
+    pub(crate) exit: Exit,
+    /// What was said about it if it did not end well.
+    pub(crate) line: Option<String>,
+    pub(crate) sent_bytes: u64,
+}
+
+/// Pushes one tree and reports it.
+pub(crate) fn push(
+    tree: &Tree,
+    plan: &Plan,
+    link: &mut PeerLink,
+    out: &Out,
+) -> Result<Pushed, Failure> {
+    let began = Instant::now();
+    let known = Memory::recall(&plan.node.state).trees.remove(&tree.name);
+    let braked = match &plan.brake {
+        Some(brake) => brake::limit(tree, brake, known.as_ref())?,
+        None => None,
+    };
+    let options = Options {
+        max_delete: plan.max_delete.or(braked),
+        ..plan.options(tree)
+    };
+    let dir = tree.dir().as_os_str().as_encoded_bytes();
+    let mut course = Course {
+        report: Report::begin(out.clone(), plan.style, dir),
+        changed: 0,
+        deleted: 0,
+    };
+    let (sources, named) = (tree.sources(), tree.on(&plan.node));
+    let summary =
+        link.push(|connection| connection.push_tree(&sources, &named, &options, &mut course))?;
+    course.report.end(&summary);
+    let (exit, mut line) = exit::of_summary(&summary);
+    if let (Exit::DeleteLimit, None, Some(brake)) = (exit, plan.max_delete, &plan.brake) {
+        line = Some(brake::stopped_line(tree, brake, summary.deletions_stopped));
+    }
+    if !plan.style.quiet {
+        let line = course.line(tree, &summary, plan.dry_run, began.elapsed());
+        out.write(format!("{line}\n").as_bytes());
+        out.flush();
+    }
+    if let Some(line) = &line {
+        out::error(&format!("tree {}: {line}", tree.name));
+    }
+    if matches!(exit, Exit::Ok | Exit::Vanished) && !plan.dry_run {
+        let seen = brake::seen(tree, &summary);
+        if known != Some(seen) {
+            Memory::change(&plan.node.state, |memory| {
+                memory.trees.insert(tree.name.clone(), seen);
+            })?;
+        }
+    }
+    Ok(Pushed {
+        exit,
+        line,
+        sent_bytes: summary.sent_bytes,
+    })
+}
+
+/// Compares the tree with the peer's, which has to be ready to receive it, and changes nothing.
+pub(crate) fn compare(tree: &Tree, plan: &Plan, link: &mut PeerLink) -> Result<Summary, Failure> {
+    let options = Options {
+        dry_run: true,
+        ..plan.options(tree)
+    };
+    let (sources, named) = (tree.sources(), tree.on(&plan.node));
+    let tried = |connection: &mut Connection| {
+        connection.push_tree(&sources, &named, &options, &mut Unheard)
+    };
+    link.push(tried)
+}
+
+/// For a push of which only the end counts.
+struct Unheard;
+
+impl Observer for Unheard {
+    fn change(&mut self, _change: &Change<'_>) {}
+    fn warn(&mut self, _warning: &Warning) {}
+    fn note(&mut self, _note: &Note<'_>) {}
+}
+
+/// Counts what a push changes, and passes everything on to its report.
+struct Course {
+    report: Report,
+    changed: u64,
+    deleted: u64,
+}
+
+impl Course {
+    /// The one line about a tree.
+    fn line(&self, tree: &Tree, summary: &Summary, dry_run: bool, took: Duration) -> String {
+        let name = &tree.name;
+        let seconds = took.as_secs_f64();
+        let entries = commas(summary.entries.total());
+        let sealed = summary.sealed.as_deref();
+        let generation = sealed.map_or_else(String::new, |sealed| {
+            format!("generation {}, ", sealed.head.shown())
+        });
+        if self.changed == 0 && self.deleted == 0 {
+            return format!(
+                "{name}: unchanged, {generation}{entries} entries compared in {seconds:.2} s"
+            );
+        }
+        let (changed, deleted) = (commas(self.changed), commas(self.deleted));
+        if dry_run {
+            return format!(
+                "{name}: would change {changed} of {entries} entries, delete {deleted}"
+            );
+        }
+        let sent = bytes(summary.sent_bytes);
+        format!(
+            "{name}: {generation}{changed} of {entries} entries changed, {deleted} deleted, \
+             {sent} sent in {seconds:.2} s"
+        )
+    }
+}
+
+impl Observer for Course {
+    fn change(&mut self, change: &Change<'_>) {
+        match change.action {
+            Action::Delete => self.deleted += 1,
+            Action::KeepNewer => {}
+            _ => self.changed += 1,
+        }
+        self.report.change(change);
+    }
+
+    fn warn(&mut self, warning: &Warning) {
+        self.report.warn(warning);
+    }
+
+    fn created_root(&mut self) {
+        self.report.created_root();
+    }
+
+    fn note(&mut self, note: &Note<'_>) {
+        self.report.note(note);
+    }
+
+    fn progress(&mut self, progress: &Progress<'_>) {
+        self.report.progress(progress);
+    }
+}
+
+/// What does not go with named trees.
+fn refuse(args: &PushArgs, config: &Config) -> Result<(), Failure> {
+    let Some(option) = &args.trees.refused else {
+        return Ok(());
+    };
+    Err(Failure::usage(match option.as_str() {
+        "--update" => "-u leaves newer files on the standby alone, so that it is not equal \
+                       afterwards: named trees refuse it; leave it out"
+            .to_owned(),
+        "--no-fsync" => "--no-fsync does not go with named trees: a generation is durable or it \
+                         is none; leave it out"
+            .to_owned(),
+        option => format!(
+            "{option} does not go with --tree or --all: what is mirrored of a tree is \
+             decided in {}",
+            config.shown_file()
+        ),
+    }))
+}
+
+fn chosen<'a>(args: &PushArgs, config: &'a Config) -> Result<Vec<&'a Tree>, Failure> {
+    if args.trees.all {
+        let all = config.in_push_order();
+        if all.is_empty() {
+            let file = config.shown_file();
+            let message = format!("{file} names no tree; add a [[tree]] with name and path");
+            return Err(Failure::new(Exit::Config, message));
+        }
+        return Ok(all);
+    }
+    for name in &args.trees.tree {
+        config.tree(name)?;
+    }
+    let wanted = |tree: &&Tree| args.trees.tree.contains(&tree.name);
+    Ok(config.in_push_order().into_iter().filter(wanted).collect())
+}
