@@ -4,7 +4,9 @@
 mod compress;
 mod config;
 mod cycle;
+mod filter_words;
 mod generations;
+mod info;
 mod plumbing;
 pub(crate) mod rate;
 mod role;
@@ -23,6 +25,7 @@ use crate::exit::{Exit, Failure};
 
 pub(crate) use config::{CheckConfigArgs, ConfigArgs};
 pub(crate) use cycle::{Action, CycleArgs, MirrorArgs, PlanArgs};
+pub(crate) use filter_words::FilterWord;
 pub(crate) use generations::{AnyTrees, CheckArgs, LogArgs, SomeTrees, StatusArgs, UndoArgs};
 pub(crate) use plumbing::{DeltaArgs, PatchArgs, SignatureArgs, named};
 pub(crate) use role::{RoleArgs, WantedRole};
@@ -286,6 +289,13 @@ pub(crate) struct PushArgs {
     /// Show how each file gets on
     #[arg(long, help_heading = REPORT)]
     pub(crate) progress: bool,
+    /// progress2 shows how the whole push gets on; progress and stats are the options
+    #[arg(long, value_name = "FLAGS", value_delimiter = ',', value_parser = info::parse,
+        help_heading = REPORT)]
+    pub(crate) info: Vec<info::Word>,
+    /// What `--info=progress2` comes to.
+    #[arg(skip)]
+    pub(crate) total_progress: bool,
 
     /// Send changed files whole, no deltas (the default for a local DST)
     #[arg(short = 'W', long, help_heading = HOW)]
@@ -351,19 +361,6 @@ pub(crate) struct PushArgs {
     /// What the words about compression come to.
     #[arg(skip)]
     pub(crate) compression: Compression,
-}
-
-/// One filter option as typed: their order decides, across the four of them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum FilterWord {
-    /// `--exclude PATTERN`
-    Exclude(OsString),
-    /// `--include PATTERN`
-    Include(OsString),
-    /// `--exclude-from FILE`
-    ExcludeFrom(PathBuf),
-    /// `--include-from FILE`
-    IncludeFrom(PathBuf),
 }
 
 /// The options of `hasync serve`.
@@ -491,11 +488,12 @@ impl PushArgs {
         self.one_file_system = on("one_file_system");
         self.itemize_changes = on("itemize_changes");
         self.progress = on("progress");
+        info::apply(self);
         self.whole_file = on("whole_file");
         self.no_whole_file &= !self.whole_file;
         self.no_fsync = last_index(matches, "no_fsync") > last_index(matches, "fsync");
         self.verbose = if on("verbose") { self.verbose } else { 0 };
-        self.filters = filters_in_order(matches);
+        self.filters = filter_words::in_order(matches);
         self.compression = compress::wish(self, matches);
         self.trees.settle(matches);
     }
@@ -506,26 +504,6 @@ fn last_index(matches: &ArgMatches, id: &str) -> Option<usize> {
     (matches.value_source(id) == Some(ValueSource::CommandLine))
         .then(|| matches.indices_of(id).and_then(Iterator::max))
         .flatten()
-}
-
-fn filters_in_order(matches: &ArgMatches) -> Vec<FilterWord> {
-    let typed = |id: &str, word: fn(OsString) -> FilterWord| {
-        let indices = matches.indices_of(id).into_iter().flatten();
-        let values = matches.get_raw(id).into_iter().flatten();
-        indices
-            .zip(values.map(|value| word(value.to_owned())))
-            .collect::<Vec<_>>()
-    };
-    let mut filters = typed("exclude", FilterWord::Exclude);
-    filters.extend(typed("include", FilterWord::Include));
-    filters.extend(typed("exclude_from", |file| {
-        FilterWord::ExcludeFrom(file.into())
-    }));
-    filters.extend(typed("include_from", |file| {
-        FilterWord::IncludeFrom(file.into())
-    }));
-    filters.sort_by_key(|(index, _)| *index);
-    filters.into_iter().map(|(_, word)| word).collect()
 }
 
 /// What clap calls an error may be a wish for help.

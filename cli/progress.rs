@@ -1,5 +1,5 @@
-//! The lines of `--progress`: one per file whose content moves, rewritten in place, in rsync's
-//! shape. Time comes in as an argument, so that the shape can be tested.
+//! The lines of `--progress`, one per file whose content moves, and the one of `--info=progress2`
+//! for the whole push, rewritten in place, in rsync's shape. Time comes in as an argument, so that the shape can be tested.
 
 use std::time::Duration;
 
@@ -59,26 +59,78 @@ impl Meter {
     }
 }
 
+/// How the whole push gets on: content handled, as a part of all that there is, changed or not.
+#[derive(Default)]
+pub(crate) struct TotalMeter {
+    drawn: Option<Duration>,
+    /// Length of the longest line drawn, which the next must cover.
+    width: usize,
+    /// What was last heard, if it has not been drawn.
+    latest: Option<Totals>,
+    /// Whether a line is drawn and not yet ended.
+    open: bool,
+}
+
+/// The numbers of the line.
+#[derive(Clone, Copy)]
+struct Totals {
+    bytes: u64,
+    len: u64,
+    file_count: u64,
+    to_check: u64,
+    seen: u64,
+    scanning: bool,
+}
+
+impl TotalMeter {
+    /// What to print for `progress` at `now` (time since the push began); `None` is nothing.
+    pub(crate) fn draw(&mut self, progress: &Progress<'_>, now: Duration) -> Option<String> {
+        let totals = Totals {
+            bytes: progress.total_bytes,
+            len: progress.total_len,
+            file_count: progress.file_count,
+            to_check: progress.to_check,
+            seen: progress.seen,
+            scanning: progress.scanning,
+        };
+        let is_due = |drawn| now.saturating_sub(drawn) >= REDRAW_INTERVAL;
+        if !self.drawn.is_none_or(is_due) {
+            self.latest = Some(totals);
+            return None;
+        }
+        Some(self.line(totals, now))
+    }
+
+    /// The last state and the newline that the line needs before anything else is printed.
+    pub(crate) fn end_line(&mut self, now: Duration) -> String {
+        let mut text = match self.latest {
+            Some(totals) => self.line(totals, now),
+            None => String::new(),
+        };
+        if std::mem::take(&mut self.open) {
+            text.push('\n');
+        }
+        self.width = 0;
+        text
+    }
+
+    fn line(&mut self, totals: Totals, now: Duration) -> String {
+        self.latest = None;
+        self.drawn = Some(now);
+        self.open = true;
+        let label = if totals.scanning { "ir" } else { "to" };
+        let end = format!(
+            " (xfr#{}, {label}-chk={}/{})",
+            totals.file_count, totals.to_check, totals.seen
+        );
+        let is_complete = !totals.scanning && totals.to_check == 0;
+        let text = columns(totals.bytes, totals.len, now, is_complete, &end);
+        self.width = self.width.max(text.len());
+        format!("{text:<width$}", width = self.width)
+    }
+}
+
 fn line(progress: &Progress<'_>, elapsed: Duration, complete: bool) -> String {
-    let percent = match progress.file_len {
-        0 => 100,
-        len => u128::from(progress.file_offset.min(len)) * 100 / u128::from(len),
-    };
-    let seconds = elapsed.as_secs_f64();
-    let bytes_per_second = if seconds > 0.0 {
-        progress.file_offset as f64 / seconds
-    } else {
-        0.0
-    };
-    let (rate, unit) = in_units(bytes_per_second);
-    let time = if complete {
-        clock(elapsed.as_secs())
-    } else if bytes_per_second > 0.0 {
-        let left = progress.file_len.saturating_sub(progress.file_offset);
-        clock((left as f64 / bytes_per_second) as u64)
-    } else {
-        "  ??:??:??".to_owned()
-    };
     let end = if complete {
         let label = if progress.scanning { "ir" } else { "to" };
         format!(
@@ -88,9 +140,39 @@ fn line(progress: &Progress<'_>, elapsed: Duration, complete: bool) -> String {
     } else {
         "  ".to_owned()
     };
+    columns(
+        progress.file_offset,
+        progress.file_len,
+        elapsed,
+        complete,
+        &end,
+    )
+}
+
+/// `done` of `len` bytes, rate, and the time that is left or, when all is done, has passed.
+fn columns(done: u64, len: u64, elapsed: Duration, complete: bool, end: &str) -> String {
+    let percent = match len {
+        0 => 100,
+        len => u128::from(done.min(len)) * 100 / u128::from(len),
+    };
+    let seconds = elapsed.as_secs_f64();
+    let bytes_per_second = if seconds > 0.0 {
+        done as f64 / seconds
+    } else {
+        0.0
+    };
+    let (rate, unit) = in_units(bytes_per_second);
+    let time = if complete {
+        clock(elapsed.as_secs())
+    } else if bytes_per_second > 0.0 {
+        let left = len.saturating_sub(done);
+        clock((left as f64 / bytes_per_second) as u64)
+    } else {
+        "  ??:??:??".to_owned()
+    };
     format!(
         "\r{:>15} {percent:3}% {rate:7.2}{unit} {time}{end}",
-        commas(progress.file_offset)
+        commas(done)
     )
 }
 
@@ -125,6 +207,7 @@ mod tests {
             file_offset,
             file_len,
             total_bytes: file_offset,
+            total_len: 400_000_000,
             file_count: 1,
             to_check: 0,
             seen: 8,
@@ -143,6 +226,38 @@ mod tests {
             done,
             "\r    300,000,000 100%  286.10MB/s    0:00:01 (xfr#1, to-chk=0/8)\n"
         );
+    }
+
+    #[test]
+    fn the_whole_push_has_one_line() {
+        let mut meter = TotalMeter::default();
+        let ms = Duration::from_millis;
+        let drawn = |text: Option<String>| text.unwrap_or_default();
+        assert_eq!(
+            drawn(meter.draw(&at(100_000_000, 300_000_000), ms(1000))),
+            "\r    100,000,000  25%   95.37MB/s    0:00:01 (xfr#1, to-chk=0/8)"
+        );
+        let growing = Progress {
+            scanning: true,
+            to_check: 1234,
+            seen: 5678,
+            ..at(200_000_000, 300_000_000)
+        };
+        assert!(meter.draw(&growing, ms(1200)).is_none());
+        let long = drawn(meter.draw(&growing, ms(2000)));
+        assert_eq!(
+            long,
+            "\r    200,000,000  50%   95.37MB/s    0:00:02 (xfr#1, ir-chk=1234/5678)"
+        );
+        assert!(
+            meter
+                .draw(&at(300_000_000, 300_000_000), ms(2100))
+                .is_none()
+        );
+        let end = meter.end_line(ms(3000));
+        assert_eq!(end.len(), long.len() + 1, "the longer line is covered");
+        assert!(end.starts_with("\r    300,000,000  75%"), "{end}");
+        assert_eq!(meter.end_line(ms(3000)), "");
     }
 
     #[test]

@@ -97,6 +97,7 @@ impl<'a> Plan<'a> {
             itemize: args.itemize_changes,
             stats: args.stats,
             progress: args.progress,
+            total_progress: args.total_progress,
             quiet: args.quiet,
             recursive: args.recursive,
             dry_run: args.dry_run,

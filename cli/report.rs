@@ -7,7 +7,7 @@ use hasync_engine::{Action, Change, Note, Observer, Progress, Summary, Warning, 
 
 use crate::itemize::{itemized, kept, named};
 use crate::out::{self, Out};
-use crate::progress::Meter;
+use crate::progress::{Meter, TotalMeter};
 use crate::stats;
 
 /// Which lines were asked for.
@@ -23,6 +23,8 @@ pub(crate) struct Style {
     pub(crate) stats: bool,
     /// `--progress`: a line per file whose content moves, below its name.
     pub(crate) progress: bool,
+    /// `--info=progress2`: one line for the whole push.
+    pub(crate) total_progress: bool,
     /// `-q`: nothing but errors.
     pub(crate) quiet: bool,
     /// `-r`: rsync announces its list only then.
@@ -40,13 +42,15 @@ pub(crate) struct Report {
     /// The target, as it was typed.
     target: String,
     meter: Meter,
+    total: TotalMeter,
     began: Instant,
 }
 
 impl Report {
     /// Begins the report of a push to `target` that begins now.
     pub(crate) fn begin(out: Out, style: Style, target: &[u8]) -> Self {
-        if style.recursive && (style.verbose || style.progress) && !style.quiet {
+        let announces = style.verbose || style.progress || style.total_progress;
+        if style.recursive && announces && !style.quiet {
             out.write(b"sending incremental file list\n");
         }
         let end = target.iter().rposition(|byte| *byte != b'/').unwrap_or(0);
@@ -55,6 +59,7 @@ impl Report {
             style,
             target: escape(target.get(..=end).unwrap_or(target)).into_owned(),
             meter: Meter::default(),
+            total: TotalMeter::default(),
             began: Instant::now(),
         }
     }
@@ -62,7 +67,7 @@ impl Report {
     /// Prints what is said at the end.
     pub(crate) fn end(&mut self, summary: &Summary) {
         let style = self.style;
-        let mut text = self.meter.end_line().to_owned();
+        let mut text = self.end_line();
         if style.stats && !style.quiet {
             text.push('\n');
             text.push_str(&stats::counts(summary));
@@ -80,9 +85,18 @@ impl Report {
         (style.verbose || style.itemize || style.progress) && !style.quiet
     }
 
+    /// What has to be printed before a line that shows how something gets on is left.
+    fn end_line(&mut self) -> String {
+        format!(
+            "{}{}",
+            self.meter.end_line(),
+            self.total.end_line(self.began.elapsed())
+        )
+    }
+
     /// One line on standard error.
     fn tell(&mut self, message: &str) {
-        let end = self.meter.end_line();
+        let end = self.end_line();
         self.out.write(end.as_bytes());
         // In a log that holds both streams, the line belongs behind what came before it.
         self.out.flush();
@@ -91,7 +105,7 @@ impl Report {
 
     fn line(&mut self, mut line: Vec<u8>) {
         line.push(b'\n');
-        line.splice(0..0, self.meter.end_line().bytes());
+        line.splice(0..0, self.end_line().bytes());
         self.out.write(&line);
     }
 }
@@ -144,7 +158,16 @@ impl Observer for Report {
     }
 
     fn progress(&mut self, progress: &Progress<'_>) {
-        if !self.style.progress || self.style.quiet {
+        if self.style.quiet {
+            return;
+        }
+        if self.style.total_progress
+            && let Some(text) = self.total.draw(progress, self.began.elapsed())
+        {
+            self.out.write(text.as_bytes());
+            self.out.flush();
+        }
+        if !self.style.progress {
             return;
         }
         if self.meter.is_new(progress.path) {
@@ -169,6 +192,7 @@ mod tests {
         itemize: false,
         stats: false,
         progress: false,
+        total_progress: false,
         quiet: false,
         recursive: true,
         dry_run: false,
@@ -200,6 +224,7 @@ mod tests {
             path: b"a",
             file_offset: 3,
             file_len: 3,
+            total_len: 0,
             total_bytes: 3,
             file_count: 1,
             to_check: 0,

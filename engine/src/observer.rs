@@ -48,6 +48,8 @@ pub struct Progress<'a> {
     pub file_len: u64,
     /// Content bytes handled since the start, over all files.
     pub total_bytes: u64,
+    /// Length of all files seen so far, changed or not.
+    pub total_len: u64,
     /// Files whose content was sent since the start, this one included when it is complete.
     pub file_count: u64,
     /// Entries not yet compared, of those seen so far, and entries seen so far.

@@ -359,6 +359,7 @@ impl Sender<'_> {
             file_offset,
             file_len: file.entry().map_or(0, Entry::len),
             total_bytes: self.moved_bytes,
+            total_len: self.summary.total_len,
             file_count: self.moved_files,
             to_check: self.seen - self.checked,
             seen: self.seen,
