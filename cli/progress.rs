@@ -1,5 +1,6 @@
 //! The lines of `--progress`, one per file whose content moves, and the one of `--info=progress2`
-//! for the whole push, rewritten in place, in rsync's shape. Time comes in as an argument, so that the shape can be tested.
+//! for the whole push, rewritten in place, in rsync's shape. Time comes in as an argument, so that
+//! the shape can be tested.
 
 use std::time::Duration;
 

@@ -97,6 +97,7 @@ impl Plan {
                 itemize: false,
                 stats: false,
                 progress: false,
+                total_progress: false,
                 quiet,
                 recursive: true,
                 dry_run: false,

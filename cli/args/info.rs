@@ -1,5 +1,5 @@
-//! The words of `--info` that mean something here: `progress`, `progress2` and `stats`, with rsync's
-//! levels. The others are refused rather than ignored.
+//! The words of `--info` that mean something here: `progress`, `progress2` and `stats`, with
+//! rsync's levels. The others are refused rather than ignored.
 
 use super::PushArgs;
 
