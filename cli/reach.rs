@@ -196,7 +196,12 @@ fn blame_far_end(failure: &Failure, finish: &Finish, target: &Target) -> Failure
         }
         _ => String::new(),
     };
-    Failure::new(failure.exit, format!("{}{end}{said}", failure.message))
+    // hasync there, which had a reason of its own not to begin.
+    let exit = match finish.exit_code {
+        Some(code) if code == Exit::Config as u32 => Exit::Config,
+        _ => failure.exit,
+    };
+    Failure::new(exit, format!("{}{end}{said}", failure.message))
 }
 
 /// The last line that the far end wrote to its standard error, fit for one line of ours.

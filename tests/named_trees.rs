@@ -92,9 +92,23 @@ fn a_tree_that_the_standby_does_not_know_is_its_configurations_matter() {
     std::fs::write(pair.path(Foo1, "hasync.toml"), "[nod]\n").unwrap();
     let done = pair.run(Foo0, &["push", "--tree", "html"]);
     assert!(
-        done.code != 0 && done.stderr.contains("unknown key `nod`"),
+        done.code == 78 && done.stderr.contains("unknown key `nod`"),
         "{done}"
     );
+}
+
+#[test]
+fn a_key_that_is_bound_to_a_root_reaches_the_trees_in_it_alone() {
+    let pair = filled();
+    let root = pair.path(Foo1, "html").display().to_string();
+    let bound = format!("\"$@\" --root {root} --receive-only");
+    let script = pair.read(Foo1, "hasync").replace("\"$@\"", &bound);
+    pair.write(Foo1, "hasync", script);
+    let done = pair.run(Foo0, &["push", "--all"]).expect(78);
+    let said = "tree conf: the standby has no tree named conf for this key";
+    assert!(done.stderr.contains(said), "{done}");
+    assert!(pair.path(Foo1, "html/index.html").exists());
+    assert!(!pair.path(Foo1, "etc/a").exists());
 }
 
 #[test]

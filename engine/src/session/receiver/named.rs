@@ -37,7 +37,8 @@ impl Named {
             Error::new(
                 ErrorKind::Config,
                 format!(
-                    "the standby has no tree named {name}; add it to its /etc/hasync/hasync.toml"
+                    "the standby has no tree named {name} for this key; add it to the hasync.toml \
+                     there, or its directory to the roots of hasync serve"
                 ),
             )
         })?;
