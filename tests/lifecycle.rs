@@ -155,6 +155,10 @@ fn after_a_crash_the_old_primary_is_refused_until_it_gives_in() {
     let before = pair.html(Foo1);
     pair.run(Foo0, &["push", "--all"]).expect(80);
     assert_eq!(pair.html(Foo1).diff(&before), "");
+    pair.run(Foo0, &["role"]).expect(0).tells(&[
+        "standby: 10.99.0.100 is not on any interface",
+        "note: html is recorded as primary's here and receives nothing",
+    ]);
     // ... and it takes nothing: first that is held back quietly, then it is told.
     pair.run(Foo1, &["cycle"])
         .expect(0)
@@ -335,6 +339,32 @@ fn a_last_push_that_cannot_be_ends_in_time_and_says_so() {
         pair.log(Foo0)
     );
     pair.run(Foo0, &["mirror", "status"]).expect(3);
+}
+
+#[test]
+fn the_stop_waits_for_a_running_cycle_and_pushes_after_it() {
+    let pair = Pair::recipe("");
+    let go = pair.dir.text("go");
+    pair.take_over(Foo0).expect(0);
+    pair.run(Foo0, &["cycle"]).expect(0);
+    let lines = format!(
+        "{BY_ADDRESS}[hooks]\n\
+         after = \"touch {go}.waits; while [ ! -e {go} ]; do sleep 0.05; done\"\n\
+         timeout = \"60s\"\n"
+    );
+    pair.configure_one(Foo0, &lines);
+    let running = pair.on(Foo0, &["cycle"]).start();
+    await_file(&pair.dir.path("go.waits"));
+    // The cycle has seen all of the tree: only the last push can take this.
+    pair.write(Foo0, "html/late", "x");
+    let mut stopping = pair.on(Foo0, &["mirror", "stop"]).start();
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(!stopping.is_over(), "it waits");
+    pair.run(Foo0, &["mirror", "status"]).expect(0);
+    pair.dir.write("go", "");
+    running.finish().expect(0);
+    stopping.finish().expect(0).tells(&["html: standby"]);
+    pair.assert_equal();
 }
 
 #[test]

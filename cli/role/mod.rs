@@ -62,6 +62,9 @@ pub(crate) fn run(args: &RoleArgs) -> Result<Exit, Failure> {
     let out = Out::stdout();
     if !args.quiet {
         out.write(format!("{}: {}\n", found.role, found.why).as_bytes());
+        for line in contradictions(&config, found.role)? {
+            out.write(format!("note: {line}\n").as_bytes());
+        }
     }
     out.finish()?;
     let wanted = args.is.map(|wanted| match wanted {
@@ -72,6 +75,27 @@ pub(crate) fn run(args: &RoleArgs) -> Result<Exit, Failure> {
         Some(wanted) if wanted != found.role => Exit::NotEqual,
         _ => Exit::Ok,
     })
+}
+
+/// Where what is recorded of the trees does not fit the role: then pushes are refused, here or
+/// there.
+fn contradictions(config: &Config, role: Role) -> Result<Vec<String>, Failure> {
+    let mut lines = Vec::new();
+    for tree in &config.trees {
+        let name = &tree.name;
+        match (role, tree.on(&config.node).status()?.role) {
+            (Role::Primary, NodeRole::Standby) => lines.push(format!(
+                "{name} is recorded as standby's here and is not pushed; hasync mirror start \
+                 promotes this node"
+            )),
+            (Role::Standby, NodeRole::Primary) => lines.push(format!(
+                "{name} is recorded as primary's here and receives nothing; if the other node has \
+                 the data to keep, run hasync demote {name}"
+            )),
+            _ => {}
+        }
+    }
+    Ok(lines)
 }
 
 /// The role of this node by the test of its configuration.

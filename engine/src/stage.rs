@@ -205,7 +205,8 @@ impl Drop for Stage {
 }
 
 /// Removes what interrupted sessions left in the `.hasync` of directory `dir` of `root`; sessions
-/// still running hold their lock and are left alone, and so are those of interrupted commits. Returns whether there was anything.
+/// still running hold their lock and are left alone, and so are those of interrupted commits.
+/// Returns whether there was anything.
 pub(crate) fn clean_leftovers(root: &Arc<Root>, dir: &RelPath) -> io::Result<bool> {
     let holder = root.open_dir(dir)?;
     let stage = match open_stage(&holder) {

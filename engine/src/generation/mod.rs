@@ -2,9 +2,9 @@
 //!
 //! [`head`] says what a generation is and [`clock`] as of when; [`record`] is how anything about
 //! it is kept on disk, [`store`] what is kept beside the data and [`node`] what apart from it;
-//! [`lineage`] decides whether a push may follow, [`sending`] is its primary's side; [`durable`] makes a commit durable or brings one
-//! to its end that was cut off, and [`undo`] leads back. [`tree`] is all of that for a tree with a
-//! name, as the command line uses it.
+//! [`lineage`] decides whether a push may follow, [`sending`] is its primary's side; [`durable`]
+//! makes a commit durable or brings one to its end that was cut off, and [`undo`] leads back.
+//! [`tree`] is all of that for a tree with a name, as the command line uses it.
 
 mod clock;
 mod durable;
