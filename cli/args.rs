@@ -124,6 +124,8 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Typed, 
 Examples:
   hasync push -a --delete /srv/html/ standby:/srv/html
   hasync push -naiH --delete /etc /srv root@[fd00::2]:/mirror/
+  hasync push --all
+  hasync status
   hasync demo
 
 `hasync VERB --help` shows the options of a verb.")]
@@ -138,24 +140,6 @@ enum Verb {
     Push(Box<PushArgs>),
     /// Receive pushes: started by sshd on stdin and stdout, or as an SSH server of its own
     Serve(ServeArgs),
-    /// Show a push through real SSH between two temporary trees on this machine
-    Demo(DemoArgs),
-    /// Sum a file block by block, for a delta made elsewhere
-    Signature(SignatureArgs),
-    /// Write what turns a signed file into a new one
-    Delta(DeltaArgs),
-    /// Make the new file from the old one and a delta
-    Patch(PatchArgs),
-    /// Print what the configuration file is understood to say
-    CheckConfig(CheckConfigArgs),
-    /// Tell whether this node is the primary, and what shows it
-    Role(RoleArgs),
-    /// Push all trees if this node is primary: for cron or a timer, on both nodes
-    Cycle(CycleArgs),
-    /// Tell whether cycles fit into an interval
-    Plan(PlanArgs),
-    /// Start, stop and tell the primary role, as a resource script of heartbeat v1 or LSB
-    Mirror(MirrorArgs),
     /// Tell what the trees are on this node, and as of when the standby is equal
     Status(StatusArgs),
     /// Tell it to a monitoring system, as a Nagios plugin does
@@ -170,6 +154,24 @@ enum Verb {
     Promote(SomeTrees),
     /// Make this node a standby of trees
     Demote(SomeTrees),
+    /// Push all trees if this node is primary: for cron or a timer, on both nodes
+    Cycle(CycleArgs),
+    /// Tell whether cycles fit into an interval
+    Plan(PlanArgs),
+    /// Start, stop and tell the primary role, as a resource script of heartbeat v1 or LSB
+    Mirror(MirrorArgs),
+    /// Tell whether this node is the primary, and what shows it
+    Role(RoleArgs),
+    /// Print what the configuration file is understood to say
+    CheckConfig(CheckConfigArgs),
+    /// Show a push through real SSH between two temporary trees on this machine
+    Demo(DemoArgs),
+    /// Sum a file block by block, for a delta made elsewhere
+    Signature(SignatureArgs),
+    /// Write what turns a signed file into a new one
+    Delta(DeltaArgs),
+    /// Make the new file from the old one and a delta
+    Patch(PatchArgs),
 }
 
 const NAMED: &str = "Trees of the configuration";

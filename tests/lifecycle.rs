@@ -242,17 +242,19 @@ fn a_plan_says_whether_cycles_fit() {
         .tells(&[
             "html: 2 entries compared in ",
             "what changes is unknown",
-            "fits: uses 0 % of 3 min",
+            "fits: uses ",
         ]);
     for round in 0..3 {
         pair.write(Foo0, "html/index.html", Rng::new(round).bytes(2_000_000));
         pair.run(Foo0, &["cycle"]).expect(0);
         std::thread::sleep(Duration::from_millis(1100));
     }
-    pair.run(Foo0, &["plan", "html"]).expect(0).tells(&[
+    // Whether that fits depends on the machine.
+    pair.run(Foo0, &["plan", "html"]).tells(&[
         " cycles seen: ",
         " per minute on average",
         "the link carried ",
+        "fit",
     ]);
     pair.run(Foo0, &["plan", "--interval", "1ms"])
         .expect(3)
