@@ -28,6 +28,12 @@ pub(crate) fn small_files(root: &Path, count: usize) {
         fs::write(&path, &pool[start..start + rng.below(SMALL_LEN_BOUND)]).unwrap();
         set_mtime(&path, BASE_TIME, 0);
     }
+    // As for the root: a small tree is made, and pushed, within a second.
+    for file in (0..count).step_by(FILES_PER_DIR) {
+        for dir in small_file(root, file).ancestors().skip(1).take(2) {
+            set_mtime(dir, BASE_TIME, 0);
+        }
+    }
 }
 
 /// Makes `count` files of `len` bytes each in the one directory `root`.
