@@ -9,14 +9,14 @@ mod generations;
 mod info;
 mod plumbing;
 pub(crate) mod rate;
+mod refusal;
 mod role;
+mod serve;
 mod trees;
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use hasync_engine::Compression;
@@ -28,7 +28,9 @@ pub(crate) use cycle::{Action, CycleArgs, MirrorArgs, PlanArgs};
 pub(crate) use filter_words::FilterWord;
 pub(crate) use generations::{AnyTrees, CheckArgs, LogArgs, SomeTrees, StatusArgs, UndoArgs};
 pub(crate) use plumbing::{DeltaArgs, PatchArgs, SignatureArgs, named};
+use refusal::{answer, usage};
 pub(crate) use role::{RoleArgs, WantedRole};
+pub(crate) use serve::{DemoArgs, ServeArgs};
 pub(crate) use trees::TreeArgs;
 
 /// One parsed command line.
@@ -365,48 +367,6 @@ pub(crate) struct PushArgs {
     pub(crate) compression: Compression,
 }
 
-/// The options of `hasync serve`.
-#[derive(Args, Clone, Debug)]
-#[command(
-    override_usage = "hasync serve [--root DIR]... [--receive-only] [--config FILE]\n       \
-                            hasync serve --listen ADDR:PORT --root DIR... --authorized-keys FILE \
-                            --host-key FILE"
-)]
-#[command(after_help = "\
-Without --listen one push is received on stdin and stdout, which is how sshd starts it. As a
-forced command in authorized_keys:
-  command=\"hasync serve --root /srv --receive-only\",restrict ssh-ed25519 AAAA...")]
-pub(crate) struct ServeArgs {
-    /// Only accept destinations in DIR (repeatable)
-    #[arg(long, value_name = "DIR", action = ArgAction::Append)]
-    pub(crate) root: Vec<PathBuf>,
-    /// Only ever receive, whatever later versions can do besides
-    #[arg(long)]
-    pub(crate) receive_only: bool,
-    #[command(flatten)]
-    pub(crate) config: ConfigArgs,
-    /// Drop a peer that is silent for SECONDS; 0 is the built-in limit
-    #[arg(long, value_name = "SECONDS")]
-    pub(crate) timeout: Option<u32>,
-    /// Be an SSH server that offers this alone; port 0 takes a free one
-    #[arg(long, value_name = "ADDR:PORT", requires_all = ["root", "authorized_keys", "host_key"])]
-    pub(crate) listen: Option<SocketAddr>,
-    /// Public keys that may log in, as in OpenSSH's file of that name
-    #[arg(long, value_name = "FILE", requires = "listen")]
-    pub(crate) authorized_keys: Option<PathBuf>,
-    /// Private key that proves who this server is
-    #[arg(long, value_name = "FILE", requires = "listen")]
-    pub(crate) host_key: Option<PathBuf>,
-}
-
-/// The options of `hasync demo`.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct DemoArgs {
-    /// Keep the trees and say where they are
-    #[arg(long)]
-    pub(crate) keep: bool,
-}
-
 /// A switch that a later word can take back: its id, the ids that turn it on too, and the
 /// letters for which `--no-LETTER` works as well.
 const SWITCHES: &[(&str, &[&str], &[&str])] = &[
@@ -506,73 +466,6 @@ fn last_index(matches: &ArgMatches, id: &str) -> Option<usize> {
     (matches.value_source(id) == Some(ValueSource::CommandLine))
         .then(|| matches.indices_of(id).and_then(Iterator::max))
         .flatten()
-}
-
-/// What clap calls an error may be a wish for help.
-fn answer(error: &clap::Error, words: &[OsString]) -> Result<Typed, Failure> {
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            Ok(Typed::Help(error.to_string(), Exit::Ok))
-        }
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
-            Ok(Typed::Help(error.to_string(), Exit::Usage))
-        }
-        _ => {
-            let mut failure = usage(error);
-            if words
-                .get(1)
-                .is_some_and(|word| word.as_encoded_bytes().starts_with(b"-"))
-            {
-                failure
-                    .message
-                    .push_str("; options follow the verb: hasync push OPTIONS ...");
-            }
-            Err(failure)
-        }
-    }
-}
-
-/// clap's answer as one line of ours.
-fn usage(error: &clap::Error) -> Failure {
-    let context = |kind| match error.get(kind) {
-        Some(ContextValue::String(text)) => Some(text.clone()),
-        Some(ContextValue::Strings(texts)) => Some(texts.join(", ")),
-        _ => None,
-    };
-    let word = context(ContextKind::InvalidArg).unwrap_or_default();
-    let line = match error.kind() {
-        ErrorKind::UnknownArgument if word.starts_with('-') => {
-            let hint = context(ContextKind::SuggestedArg)
-                .map_or_else(String::new, |near| format!("; did you mean {near}?"));
-            format!("unknown option '{word}'{hint}")
-        }
-        ErrorKind::UnknownArgument => format!("unexpected word '{word}'"),
-        ErrorKind::InvalidSubcommand => {
-            let verb = context(ContextKind::InvalidSubcommand).unwrap_or_default();
-            format!(
-                "unknown verb '{verb}'; verbs are push, serve, cycle, plan, mirror, status, check, \
-                 log, undo, recover, promote, demote, role, check-config, demo, signature, delta \
-                 and patch"
-            )
-        }
-        ErrorKind::MissingRequiredArgument if word.contains("SRC") => {
-            "a push needs at least one source and a destination".to_owned()
-        }
-        ErrorKind::MissingRequiredArgument => format!("{word} must be given too"),
-        ErrorKind::InvalidValue if context(ContextKind::InvalidValue).as_deref() == Some("") => {
-            format!("{word} needs a value")
-        }
-        ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
-            let value = context(ContextKind::InvalidValue).unwrap_or_default();
-            format!("invalid value '{value}' for {word}")
-        }
-        _ => {
-            let text = error.to_string();
-            let first = text.lines().next().unwrap_or_default();
-            first.strip_prefix("error: ").unwrap_or(first).to_owned()
-        }
-    };
-    Failure::usage(line)
 }
 
 #[cfg(test)]

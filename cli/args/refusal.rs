@@ -1,0 +1,76 @@
+//! What a wrong word on the command line is answered: clap's many forms of an error as one line of
+//! ours, or as the help that was asked for.
+
+use std::ffi::OsString;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use super::Typed;
+use crate::exit::{Exit, Failure};
+
+/// What clap calls an error may be a wish for help.
+pub(super) fn answer(error: &clap::Error, words: &[OsString]) -> Result<Typed, Failure> {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            Ok(Typed::Help(error.to_string(), Exit::Ok))
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
+            Ok(Typed::Help(error.to_string(), Exit::Usage))
+        }
+        _ => {
+            let mut failure = usage(error);
+            if words
+                .get(1)
+                .is_some_and(|word| word.as_encoded_bytes().starts_with(b"-"))
+            {
+                failure
+                    .message
+                    .push_str("; options follow the verb: hasync push OPTIONS ...");
+            }
+            Err(failure)
+        }
+    }
+}
+
+/// clap's answer as one line of ours.
+pub(super) fn usage(error: &clap::Error) -> Failure {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        Some(ContextValue::Strings(texts)) => Some(texts.join(", ")),
+        _ => None,
+    };
+    let word = context(ContextKind::InvalidArg).unwrap_or_default();
+    let line = match error.kind() {
+        ErrorKind::UnknownArgument if word.starts_with('-') => {
+            let hint = context(ContextKind::SuggestedArg)
+                .map_or_else(String::new, |near| format!("; did you mean {near}?"));
+            format!("unknown option '{word}'{hint}")
+        }
+        ErrorKind::UnknownArgument => format!("unexpected word '{word}'"),
+        ErrorKind::InvalidSubcommand => {
+            let verb = context(ContextKind::InvalidSubcommand).unwrap_or_default();
+            format!(
+                "unknown verb '{verb}'; verbs are push, serve, cycle, plan, mirror, status, check, \
+                 log, undo, recover, promote, demote, role, check-config, demo, signature, delta \
+                 and patch"
+            )
+        }
+        ErrorKind::MissingRequiredArgument if word.contains("SRC") => {
+            "a push needs at least one source and a destination".to_owned()
+        }
+        ErrorKind::MissingRequiredArgument => format!("{word} must be given too"),
+        ErrorKind::InvalidValue if context(ContextKind::InvalidValue).as_deref() == Some("") => {
+            format!("{word} needs a value")
+        }
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
+            let value = context(ContextKind::InvalidValue).unwrap_or_default();
+            format!("invalid value '{value}' for {word}")
+        }
+        _ => {
+            let text = error.to_string();
+            let first = text.lines().next().unwrap_or_default();
+            first.strip_prefix("error: ").unwrap_or(first).to_owned()
+        }
+    };
+    Failure::usage(line)
+}
