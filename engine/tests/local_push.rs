@@ -136,3 +136,30 @@ fn linked_files_are_found_in_the_source_they_come_from() {
         assert_eq!(content, name[..3]);
     }
 }
+
+#[test]
+fn entries_that_share_a_cut_print_lose_nothing_below_them() {
+    let temp = tempfile::tempdir().unwrap();
+    let (source, target) = (temp.path().join("s"), temp.path().join("t"));
+    std::fs::create_dir_all(&source).unwrap();
+    for round in 0..12_u64 {
+        // So many prints of two bytes that some are alike in almost every other round.
+        for number in 0..200 {
+            let path = source.join(format!("f{number}"));
+            std::fs::write(&path, round.to_string()).unwrap();
+            let time = filetime::FileTime::from_unix_time(1_600_000_000 + round as i64, 0);
+            filetime::set_file_mtime(&path, time).unwrap();
+        }
+        std::fs::create_dir_all(source.join(format!("new-{round}/deep/er"))).unwrap();
+        std::fs::write(source.join(format!("new-{round}/deep/er/file")), "x").unwrap();
+        let _ = std::fs::remove_dir_all(source.join(format!("new-{}", round.wrapping_sub(2))));
+        let atomic = Options {
+            atomic: round % 2 == 1,
+            ..options()
+        };
+        push_ok(&source, &target, &atomic);
+        assert!(target.join(format!("new-{round}/deep/er/file")).exists());
+        let (again, _) = push_ok(&source, &target, &options());
+        assert_eq!(again.dirs_exchanged, 0);
+    }
+}

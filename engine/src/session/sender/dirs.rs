@@ -10,6 +10,7 @@ use crate::digest::{EntryPrint, IdView};
 use crate::entry::Entry;
 use crate::error::Error;
 use crate::ids::{IdKind, name_of};
+use crate::path::RelPath;
 use crate::scan::ScannedDir;
 use crate::session::MESSAGE_LEN;
 use crate::session::place::Place;
@@ -73,6 +74,14 @@ impl Stage {
     }
 }
 
+/// What the receiver lacks, and is not sent yet.
+pub(super) struct Waiting {
+    /// The directory above, whose entries it has not accepted.
+    parent: DirIndex,
+    root: RelPath,
+    dirs: Vec<Arc<HeldDir>>,
+}
+
 impl Sender<'_> {
     /// A directory was scanned: announce it, or queue it if the receiver lacks it anyway.
     pub(super) fn scanned(&mut self, mut held: HeldDir) -> Result<(), Error> {
@@ -119,9 +128,43 @@ impl Sender<'_> {
     }
 
     fn queue_push(&mut self, held: &Arc<HeldDir>) {
-        if !self.options.dry_run {
-            self.pushes.push_back(Arc::clone(held));
+        if self.options.dry_run {
+            return;
         }
+        let waits = |waiting: &&mut Waiting| held.dir.path.is_within(&waiting.root);
+        match self.waiting.iter_mut().find(waits) {
+            Some(waiting) => waiting.dirs.push(Arc::clone(held)),
+            None => self.pushes.push_back(Arc::clone(held)),
+        }
+    }
+
+    /// Lets what is below `root`, which the receiver lacks, wait until the entries of the directory
+    /// above have been accepted: if prints collided there, the receiver has forgotten the answer
+    /// and does not know yet what `root` is to be.
+    fn wait_for_parent(&mut self, root: &RelPath) {
+        let Some((above, _)) = root.split() else {
+            return;
+        };
+        let is_open = |pending: &PendingDir| {
+            matches!(pending.stage, Stage::Differs { .. } | Stage::Sent { .. })
+                && pending.held.dir.path == above
+        };
+        if let Some(parent) = self.window.iter().find(|pending| is_open(pending)) {
+            self.waiting.push(Waiting {
+                parent: parent.held.dir.index,
+                root: root.clone(),
+                dirs: Vec::new(),
+            });
+        }
+    }
+
+    /// The entries of `parent` have been accepted.
+    fn go_on_below(&mut self, parent: DirIndex) {
+        let waiting = std::mem::take(&mut self.waiting);
+        let (ready, rest) = waiting.into_iter().partition(|w| w.parent == parent);
+        self.waiting = rest;
+        let ready: Vec<Waiting> = ready;
+        self.pushes.extend(ready.into_iter().flat_map(|w| w.dirs));
     }
 
     /// The root's owner and group are used before any directory announces its ids.
@@ -167,6 +210,7 @@ impl Sender<'_> {
             pending.stage = Stage::New;
             found.push(Arc::clone(&pending.held));
         }
+        self.wait_for_parent(&root);
         found.iter().for_each(|held| self.queue_push(held));
         self.lacking_root = Some(root);
         self.report()
@@ -328,6 +372,7 @@ impl Sender<'_> {
         }
         let (positions, verdicts) = (std::mem::take(positions), std::mem::take(verdicts));
         let held = Arc::clone(&pending.held);
+        self.go_on_below(dir);
         for verdict in &verdicts {
             let Some(&position) = positions.get(verdict.entry as usize) else {
                 continue;

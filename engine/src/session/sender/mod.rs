@@ -34,7 +34,7 @@ use crate::wire::{
 
 use content::FileSource;
 use deltas::DeltaTask;
-use dirs::PendingDir;
+use dirs::{PendingDir, Waiting};
 use links::LinkGroups;
 use patience::Patience;
 
@@ -97,6 +97,7 @@ impl Push<'_> {
             window: VecDeque::new(),
             lacking_root: None,
             pushes: VecDeque::new(),
+            waiting: Vec::new(),
             links: LinkGroups::default(),
             files: VecDeque::new(),
             deltas: HashMap::new(),
@@ -196,6 +197,8 @@ struct Sender<'a> {
     lacking_root: Option<RelPath>,
     /// Directories to be sent whole.
     pushes: VecDeque<Arc<HeldDir>>,
+    /// The same, as long as they have to wait.
+    waiting: Vec<Waiting>,
     links: LinkGroups,
     /// Files to be sent whole.
     files: VecDeque<FileSource>,
