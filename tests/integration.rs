@@ -18,6 +18,8 @@ mod brake;
 mod command_line;
 /// The configuration file: what is understood, what is refused with its line.
 mod config;
+/// Commits cut off by kills and power cuts are whole after recovery.
+mod crashes;
 /// What goes wrong on disks: full, read-only, forbidden, missing, changing under our hands.
 mod disk_trouble;
 /// The example files for admins: configuration, crontab, haresources, systemd units.

@@ -11,6 +11,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use halves::{Log, duplex, options};
 use hasync_engine::generation::{GenerationId, Tree, UndoPolicy};
@@ -137,17 +138,31 @@ fn edit() -> impl Strategy<Value = Edit> {
     ]
 }
 
+/// Gives a new entry a time of its own: what is made within one tick of the kernel's clock has one
+/// time, and like rsync a push leaves linked what only differs by being linked.
+fn stamp(path: &Path) -> std::io::Result<()> {
+    static NEXT: AtomicI64 = AtomicI64::new(1_500_000_000);
+    let secs = NEXT.fetch_add(1, Ordering::Relaxed);
+    let time = filetime::FileTime::from_unix_time(secs, 1);
+    filetime::set_symlink_file_times(path, time, time)
+}
+
 fn apply(root: &Path, edit: &Edit) {
     // What makes no sense on the present tree is left out.
     let at = |name: u8| root.join(format!("n{name}"));
     let _ = match *edit {
         // Opening a fifo would wait for a reader.
         Edit::Write(name, _) if at(name).metadata().is_ok_and(|m| !m.is_file()) => Ok(()),
-        Edit::Write(name, seed) => fs::write(at(name), vec![seed as u8; usize::from(seed) % 5000]),
+        Edit::Write(name, seed) => fs::write(at(name), vec![seed as u8; usize::from(seed) % 5000])
+            .and_then(|()| stamp(&at(name))),
         Edit::WriteIn(dir, name, seed) => fs::create_dir_all(at(dir))
             .and_then(|()| fs::write(at(dir).join(format!("m{name}")), seed.to_string())),
+        // As with rsync, the attributes of linked fifos that part later stay shared.
+        Edit::Link(from, _) if !at(from).symlink_metadata().is_ok_and(|m| m.is_file()) => Ok(()),
         Edit::Link(from, to) => fs::hard_link(at(from), at(to)),
-        Edit::Symlink(to, name) => symlink(format!("n{to}"), at(name)),
+        Edit::Symlink(to, name) => {
+            symlink(format!("n{to}"), at(name)).and_then(|()| stamp(&at(name)))
+        }
         Edit::Remove(name) if at(name).is_dir() => fs::remove_dir_all(at(name)),
         Edit::Remove(name) => fs::remove_file(at(name)),
         Edit::Rename(from, to) => fs::rename(at(from), at(to)),
@@ -164,6 +179,7 @@ fn apply(root: &Path, edit: &Edit) {
             use rustix::fs::{CWD, FileType, Mode, mknodat};
             mknodat(CWD, at(name), FileType::Fifo, Mode::from_raw_mode(0o640), 0)
                 .map_err(Into::into)
+                .and_then(|()| stamp(&at(name)))
         }
     };
 }

@@ -54,6 +54,41 @@ impl LoopFs {
         sectors * 512
     }
 
+    /// What a power cut leaves: everything that has not reached the disk is lost. Mounted again,
+    /// as after a boot.
+    pub(crate) fn cut_power(&self) {
+        let mount = self.mount.display().to_string();
+        run_ok("xfs_io", &["-x", "-c", "shutdown", &mount]);
+        // A mount namespace of another test may hold on to the dead file system: what is on the
+        // disk goes on in a copy of it. Programs of our own meet errors, end, and let go.
+        let image = self.scratch.path("image").display().to_string();
+        let copy = format!("{image}.copy");
+        for _ in 0..200 {
+            let unmounted = Command::new("umount")
+                .arg(&self.mount)
+                .stderr(std::process::Stdio::null())
+                .status();
+            if unmounted.is_ok_and(|status| status.success()) {
+                run_ok("cp", &["--sparse=always", &image, &copy]);
+                run_ok("mv", &[&copy, &image]);
+                run_ok("mount", &["-o", "loop", &image, &mount]);
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        panic!("{mount} stays busy");
+    }
+
+    /// Others' programs that flush this file system again and again, until it is killed.
+    pub(crate) fn sync_all_the_time(&self) -> std::process::Child {
+        let script = format!("while sync -f '{}'; do :; done", self.mount.display());
+        Command::new("sh")
+            .args(["-c", &script])
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
     pub(crate) fn make_read_only(&self) {
         run_ok(
             "mount",

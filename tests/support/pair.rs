@@ -63,6 +63,19 @@ impl Pair {
         pair
     }
 
+    /// The same with everything of the standby foo1 in `standby`, such as on a disk of its own.
+    pub(crate) fn with_standby_on(standby: &std::path::Path) -> Self {
+        let pair = Self {
+            dir: TempTree::new(),
+            net: None,
+            sshds: vec![Sshd::start()],
+        };
+        std::fs::create_dir(standby).unwrap();
+        std::os::unix::fs::symlink(standby, pair.dir.path("foo1")).unwrap();
+        pair.configure("");
+        pair
+    }
+
     /// In two network namespaces.
     pub(crate) fn in_namespaces(lines: &str) -> Self {
         let net = NetNs::pair();
@@ -137,6 +150,11 @@ impl Pair {
             sshd.file("known_hosts").display(),
             self.path(peer, "hasync").display(),
         )
+    }
+
+    /// The sshd of a pair side by side.
+    pub(crate) fn sshd_id(&self) -> u32 {
+        self.sshds.first().unwrap().id()
     }
 
     /// Something of one node.

@@ -170,6 +170,7 @@ impl Commit {
 
     /// Everything collected, as a journal; directories that are not in place yet get their times.
     pub(crate) fn journal(&mut self) -> Result<Journal, Error> {
+        self.finish_staged_dirs()?;
         let mut ops = Vec::with_capacity(self.intents.len());
         for intent in std::mem::take(&mut self.intents) {
             match self.op(&intent) {
@@ -180,7 +181,7 @@ impl Commit {
                 }
             }
         }
-        self.dir_ops(&mut ops)?;
+        self.dir_ops(&mut ops);
         self.held_dir = None;
         Ok(Journal {
             generation: None,
@@ -241,10 +242,10 @@ impl Commit {
         })
     }
 
-    /// Metadata of directories: those in staging get it now, for the others it is an op.
-    fn dir_ops(&mut self, ops: &mut Vec<Op>) -> Result<(), Error> {
+    /// Metadata of the directories that are in place.
+    fn dir_ops(&mut self, ops: &mut Vec<Op>) {
         let Some(pending) = self.pending.take() else {
-            return Ok(());
+            return;
         };
         let changing: BTreeSet<RelPath> = ops.iter().filter_map(Op::changed_dir).cloned().collect();
         let mut paths: BTreeSet<&RelPath> = pending.old_times.keys().collect();
@@ -252,7 +253,6 @@ impl Commit {
         paths.extend(self.dir_modes.keys());
         let root = RelPath::root();
         paths.extend(pending.root_attrs.map(|_| &root));
-        let mut failed = Vec::new();
         // Children before parents, so that a parent without search permission comes last.
         for path in paths.into_iter().rev() {
             let mut new = Attrs {
@@ -268,10 +268,7 @@ impl Commit {
             {
                 new.mode = Some(mode);
             }
-            if let Some(fd) = pending.open(path) {
-                if let Err(e) = fd.and_then(|fd| set_fd_attrs(&File::from(fd), &new)) {
-                    failed.push((path.clone(), e));
-                }
+            if pending.covers(path) {
                 continue;
             }
             let now = match self.root.open_dir(path).and_then(|fd| Ok(fstat(&fd)?)) {
@@ -303,10 +300,33 @@ impl Commit {
                 old,
             });
         }
-        for (path, e) in failed {
-            self.not_done("set the times of", &path, &e)?;
+    }
+
+    /// Gives the directories that are not in place yet the metadata that they wait for.
+    fn finish_staged_dirs(&mut self) -> Result<(), Error> {
+        let Some(pending) = &self.pending else {
+            return Ok(());
+        };
+        let paths: BTreeSet<&RelPath> =
+            self.dir_times.keys().chain(self.dir_modes.keys()).collect();
+        let mut failed = Vec::new();
+        // Children before parents, so that a parent without search permission comes last.
+        for path in paths.into_iter().rev() {
+            let Some(fd) = pending.open(path) else {
+                continue;
+            };
+            let attrs = Attrs {
+                mode: self.dir_modes.get(path).copied(),
+                mtime: self.dir_times.get(path).copied(),
+                ..Attrs::default()
+            };
+            if let Err(e) = fd.and_then(|fd| set_fd_attrs(&File::from(fd), &attrs)) {
+                failed.push((path.clone(), e));
+            }
         }
-        Ok(())
+        failed
+            .into_iter()
+            .try_for_each(|(path, e)| self.not_done("set the times of", &path, &e))
     }
 }
 

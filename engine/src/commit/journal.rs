@@ -25,6 +25,20 @@ pub(crate) struct Journal {
     pub(crate) waypoints: Vec<Waypoint>,
 }
 
+impl Journal {
+    /// Whether one of the steps that it leads over moves nothing: such a step is not used up by
+    /// being taken back.
+    pub(crate) fn has_step_without_session(&self) -> bool {
+        let total = self.sessions.len() as u32;
+        let mut ends: Vec<u32> = self.waypoints.iter().map(|end| end.sessions_len).collect();
+        if ends.last() != Some(&total) {
+            ends.push(total);
+        }
+        let begins = [0].into_iter().chain(ends.iter().copied());
+        begins.zip(&ends).any(|(begin, end)| begin == *end)
+    }
+}
+
 /// A state of the tree between the ops of one journal, which leads over several commits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Waypoint {
@@ -58,9 +72,23 @@ pub(crate) struct Slot {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Inode {
     pub(crate) number: u64,
-    /// Time and length of what is not a directory. Numbers are used again: before an undo this
-    /// tells an entry that somebody else made in the place of ours.
-    pub(crate) stamp: Option<(Time, u64)>,
+    pub(crate) time: Time,
+    /// Length of what is not a directory. Numbers are used again: before an undo, time and length
+    /// tell an entry that somebody else made in the place of ours.
+    pub(crate) len: Option<u64>,
+}
+
+impl Inode {
+    pub(crate) fn is_dir(&self) -> bool {
+        self.len.is_none()
+    }
+
+    /// Whether it is that entry, unchanged; a directory's time changes with what is in it.
+    pub(crate) fn is_same(&self, other: &Inode) -> bool {
+        self.number == other.number
+            && self.len == other.len
+            && (self.is_dir() || self.time == other.time)
+    }
 }
 
 /// One change.

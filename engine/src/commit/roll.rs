@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use super::journal::{Inode, Op, SessionPlace, Slot};
 use crate::entry::Time;
 use crate::error::{Error, describe, is_no_space};
-use crate::fs::{Root, set_attrs, set_fd_attrs};
+use crate::fs::{Attrs, Root, set_attrs, set_fd_attrs};
 use crate::generation::fail_point;
 use crate::path::RelPath;
 
@@ -92,11 +92,13 @@ impl<'a> Roll<'a> {
                 name,
                 slot,
                 new,
-                ..
+                old,
             } => {
                 let dir = self.open_dir(dir)?;
                 let (slots, slot_name) = self.slot(slot)?;
-                change_places(&slots, &slot_name, &dir, name, new.number)
+                change_places(&slots, &slot_name, &dir, name, new.number)?;
+                keep_time(&dir, name, Some(new))?;
+                keep_time(&slots, &slot_name, old.as_ref())
             }
             Op::Remove {
                 dir,
@@ -110,7 +112,8 @@ impl<'a> Roll<'a> {
                     // Removed before; somebody else's new entry of that name is not ours to remove.
                     return Ok(());
                 }
-                Ok(renameat(&dir, &**name, &slots, &*slot_name)?)
+                renameat(&dir, &**name, &slots, &*slot_name)?;
+                keep_time(&slots, &slot_name, Some(old))
             }
             Op::SetAttrs {
                 dir,
@@ -219,6 +222,23 @@ fn change_places(
     }
 }
 
+/// Gives a directory that changed its place the time that it had: XFS counts the change of its
+/// parent as one of its own.
+fn keep_time(dir: &OwnedFd, name: &[u8], moved: Option<&Inode>) -> io::Result<()> {
+    let Some(moved) = moved.filter(|moved| moved.is_dir()) else {
+        return Ok(());
+    };
+    if ino(dir, name)? != Some(moved.number) {
+        return Ok(());
+    }
+    let attrs = Attrs {
+        mtime: Some(moved.time),
+        ..Attrs::default()
+    };
+    let name = CString::new(name).map_err(|_| io::ErrorKind::InvalidInput)?;
+    set_attrs(dir, &name, false, &attrs)
+}
+
 /// The same on a file system that cannot exchange names. What is replaced is kept under a second
 /// name first; only a directory, which can have one name alone, is absent between two renames.
 fn replace_keeping(
@@ -234,7 +254,7 @@ fn replace_keeping(
         Err(Errno::NOENT) => kept = false,
         Err(_) => renameat(dir, name, slots, aside)?,
     }
-    let is_dir = inode(slots, slot)?.is_some_and(|inode| inode.stamp.is_none());
+    let is_dir = inode(slots, slot)?.is_some_and(|inode| inode.is_dir());
     if is_dir && kept && ino(dir, name)? == ino(slots, aside)? {
         // A directory does not replace a file.
         rustix::fs::unlinkat(dir, name, AtFlags::empty())?;
@@ -262,7 +282,8 @@ pub(crate) fn inode(dir: &OwnedFd, name: &[u8]) -> io::Result<Option<Inode>> {
             let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
             Ok(Some(Inode {
                 number: stat.st_ino,
-                stamp: (!is_dir).then_some((time, stat.st_size as u64)),
+                time,
+                len: (!is_dir).then_some(stat.st_size as u64),
             }))
         }
         Err(Errno::NOENT) => Ok(None),

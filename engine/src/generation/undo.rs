@@ -13,6 +13,7 @@ use rustix::fs::{AtFlags, fsync, renameat, unlinkat};
 use rustix::io::Errno;
 
 use super::clock::now_ns;
+use super::fail::fail_point;
 use super::head::{Generation, GenerationCounts, GenerationId, GenerationKind};
 use super::record;
 use super::store::{JOURNAL, MANIFEST, Store, mkdir_open};
@@ -89,12 +90,14 @@ pub(super) fn keep(store: &Store, journal: &Journal, generation: &Generation) ->
             Err(e) => return Err(e.into()),
         }
     }
+    fail_point("keeping");
     match renameat(store.dir(), JOURNAL.name, &own, MANIFEST.name) {
         Ok(()) | Err(Errno::NOENT) => {}
         Err(e) => return Err(e.into()),
     }
     fsync(&own)?;
     fsync(store.dir())?;
+    fail_point("kept");
     // Steps whose entries were used by this one lead nowhere any more.
     for SessionPlace { holder, within, .. } in &journal.sessions {
         if within.is_within(&undo_dir(store)) && *within != to {
@@ -257,6 +260,10 @@ fn remove_step(root: &Root, holder: &RelPath, place: &RelPath) -> io::Result<()>
             // Steps of it are left.
             return Ok(());
         }
+        let journal: Option<Journal> = record::read(&step, MANIFEST)?;
+        if journal.is_some_and(|journal| journal.has_step_without_session()) {
+            return Ok(());
+        }
         match unlinkat(&step, MANIFEST.name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(e) => return Err(e.into()),
@@ -415,15 +422,18 @@ enum Expected {
 pub(super) fn first_conflict(root: &Arc<Root>, ops: &[Op]) -> Option<RelPath> {
     let mut moved: HashSet<RelPath> = HashSet::new();
     // Under whichever of its names, its time is another one than the journal of it says.
-    let mut touched: HashSet<u64> = HashSet::new();
+    let touched: HashSet<u64> = ops
+        .iter()
+        .filter_map(|op| match op {
+            Op::SetAttrs { ino, .. } => Some(*ino),
+            _ => None,
+        })
+        .collect();
     for op in ops {
         let (dir, name, expected) = match op {
             Op::Place { dir, name, old, .. } => (dir, name, Expected::Inode(*old)),
             Op::Remove { dir, name, old, .. } => (dir, name, Expected::Inode(Some(*old))),
-            Op::SetAttrs { dir, name, ino, .. } => {
-                touched.insert(*ino);
-                (dir, name, Expected::Number(*ino))
-            }
+            Op::SetAttrs { dir, name, ino, .. } => (dir, name, Expected::Number(*ino)),
             Op::SetDirAttrs { .. } => continue,
         };
         let path = dir.join(name);
@@ -441,7 +451,8 @@ pub(super) fn first_conflict(root: &Arc<Root>, ops: &[Op]) -> Option<RelPath> {
                 Expected::Inode(Some(inode)) if touched.contains(&inode.number) => {
                     found.is_some_and(|found| found.number == inode.number)
                 }
-                Expected::Inode(inode) => found == inode,
+                Expected::Inode(Some(inode)) => found.is_some_and(|found| found.is_same(&inode)),
+                Expected::Inode(None) => found.is_none(),
                 Expected::Number(number) => found.is_some_and(|found| found.number == number),
             });
             if !fits {

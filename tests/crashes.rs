@@ -1,0 +1,222 @@
+//! A named tree's commit is all or nothing, whatever ends it and wherever: the process at each of
+//! its steps or at random moments, or the power. After recovery the standby holds one generation
+//! or the next, whole, and the next push simply goes on.
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::support::loopfs::LoopFs;
+use crate::support::pair::Node::{Foo0, Foo1};
+use crate::support::pair::Pair;
+use crate::support::rng::Rng;
+use crate::support::versions::{self, Watcher};
+use crate::support::{Snapshot, process, rounds};
+
+const FILES: usize = 24;
+
+/// Makes the primary's tree version `version`: changed, new, removed, moved and relinked entries.
+fn write_version(root: &Path, version: u32) {
+    versions::write_tree(root, FILES, version, 3);
+    let last = version.saturating_sub(1);
+    let _ = std::fs::remove_dir_all(root.join(format!("only-{last}")));
+    let deep = root.join(format!("only-{version}/deep/er"));
+    std::fs::create_dir_all(&deep).unwrap();
+    std::fs::write(deep.join("file"), version.to_string()).unwrap();
+    for (name, to) in [("link", format!("to-{version}")), ("turns", "x".to_owned())] {
+        let path = root.join(name);
+        let _ = std::fs::remove_file(&path);
+        let _ = std::fs::remove_dir_all(&path);
+        if name == "turns" && version.is_multiple_of(2) {
+            // A full directory in every other version, a symlink in the rest.
+            std::fs::create_dir_all(path.join("into")).unwrap();
+            std::fs::write(path.join("into/dir"), b"").unwrap();
+        } else {
+            symlink(to, path).unwrap();
+        }
+    }
+    let twin = root.join("twin");
+    let _ = std::fs::remove_file(&twin);
+    std::fs::hard_link(root.join(versions::name(version as usize % FILES)), twin).unwrap();
+    let stays = root.join("stays");
+    if !stays.exists() {
+        std::fs::write(&stays, b"stays").unwrap();
+    }
+    let mode = 0o600 | (version % 8);
+    std::fs::set_permissions(stays, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// A pair whose standby has version 1, and what that is.
+fn mirrored(pair: &Pair) -> Snapshot {
+    write_version(&pair.path(Foo0, "html"), 1);
+    pair.run(Foo0, &["push", "--tree", "html"]).expect(0);
+    let now = pair.html(Foo0);
+    assert_eq!(now.diff(&pair.html(Foo1)), "");
+    now
+}
+
+/// Lets what sshd starts on the standby end at a point of its commit, or, without one, not.
+fn end_standby_at(pair: &Pair, point: Option<&str>) {
+    let script = pair.path(Foo1, "hasync");
+    let text = std::fs::read_to_string(&script).unwrap();
+    let exec = text.lines().find(|line| line.starts_with("exec")).unwrap();
+    let set = point.map_or_else(String::new, |point| {
+        format!("export HASYNC_END_AT={point}\n")
+    });
+    std::fs::write(&script, format!("#!/bin/sh\n{set}{exec}\n")).unwrap();
+}
+
+/// After recovery: exactly the old tree or exactly the new one.
+#[track_caller]
+fn assert_whole(pair: &Pair, old: &Snapshot, new: &Snapshot, when: &str) -> bool {
+    let recovered = pair.run(Foo1, &["recover"]).expect(0);
+    let now = pair.html(Foo1);
+    let status = pair.run(Foo1, &["status", "html"]);
+    let (to_old, to_new) = (old.diff(&now), new.diff(&now));
+    assert!(
+        to_old.is_empty() || to_new.is_empty(),
+        "a mixture {when}:\nagainst the old\n{to_old}against the new\n{to_new}{recovered}{status}"
+    );
+    to_new.is_empty()
+}
+
+/// The next push goes on as if nothing had happened, and leaves nothing behind.
+#[track_caller]
+fn push_on(pair: &Pair, new: &Snapshot) {
+    pair.run(Foo0, &["push", "--tree", "html"]).expect(0);
+    assert_eq!(new.diff(&pair.html(Foo1)), "");
+    assert!(!pair.path(Foo1, "html/.hasync/stage").exists());
+    assert!(!pair.path(Foo1, "html/.hasync/trees/html/journal").exists());
+}
+
+#[test]
+fn a_commit_ended_at_any_step_is_one_generation_or_the_next() {
+    let pair = Pair::here("");
+    let mut old = mirrored(&pair);
+    let points = [
+        ("staged", false),
+        ("flushed", false),
+        ("journal", true),
+        ("op:1", true),
+        ("op:7", true),
+        ("op:20", true),
+        ("rolled", true),
+        ("recorded", true),
+        ("keeping", true),
+        ("kept", true),
+        ("acknowledged", true),
+    ];
+    for (version, (point, is_new)) in (2..).zip(points) {
+        write_version(&pair.path(Foo0, "html"), version);
+        let new = pair.html(Foo0);
+        end_standby_at(&pair, Some(point));
+        pair.run(Foo0, &["push", "--tree", "html"]).expect(12);
+        end_standby_at(&pair, None);
+        let found_new = assert_whole(&pair, &old, &new, point);
+        assert_eq!(found_new, is_new, "ended at {point}");
+        push_on(&pair, &new);
+        old = new;
+    }
+    // What was kept through all of that still leads back.
+    pair.run(Foo1, &["undo", "html"]).expect(0);
+}
+
+#[test]
+fn a_recovery_ended_at_any_step_goes_on() {
+    let pair = Pair::here("");
+    let mut old = mirrored(&pair);
+    for (version, point) in (2..).zip(["op:3", "rolled", "recorded", "keeping", "kept"]) {
+        write_version(&pair.path(Foo0, "html"), version);
+        let new = pair.html(Foo0);
+        end_standby_at(&pair, Some("journal"));
+        pair.run(Foo0, &["push", "--tree", "html"]).expect(12);
+        end_standby_at(&pair, None);
+        let mut recover = pair.on(Foo1, &["recover"]).command();
+        let status = recover
+            .env("HASYNC_END_AT", point)
+            .stderr(Stdio::null())
+            .status()
+            .unwrap();
+        assert!(!status.success(), "did not end at {point}");
+        assert!(assert_whole(&pair, &old, &new, point));
+        push_on(&pair, &new);
+        old = new;
+    }
+}
+
+#[test]
+fn kills_at_random_moments_leave_no_mixture() {
+    let pair = Pair::here("");
+    let mut rng = Rng::new(5);
+    let mut old = mirrored(&pair);
+    let watcher = Watcher::start(&pair.path(Foo1, "html"), FILES);
+    let count = u32::try_from(rounds("kill -9 in a commit, under a reader", 10, 1000)).unwrap();
+    for version in 2..2 + count {
+        write_version(&pair.path(Foo0, "html"), version);
+        let new = pair.html(Foo0);
+        let mut push = pair.on(Foo0, &["push", "--tree", "html"]).start();
+        std::thread::sleep(Duration::from_millis(20 + rng.below(200) as u64));
+        if rng.below(2) == 0 {
+            push.kill();
+        } else {
+            let program = crate::support::Hasync::program();
+            for far in process::descendants_running(pair.sshd_id(), &program) {
+                let far = far.to_string();
+                let _ = Command::new("kill").args(["-9", &far]).status();
+            }
+        }
+        push.finish();
+        // The far half may outlive its killed sender for a moment.
+        assert_whole(&pair, &old, &new, "after a kill");
+        push_on(&pair, &new);
+        old = new;
+    }
+    assert!(watcher.finish() > 0, "nothing was watched");
+}
+
+fn power_cuts(kind: &str, mebibytes: u64) {
+    let disk = LoopFs::new(kind, mebibytes);
+    let pair = Pair::with_standby_on(&disk.path("foo1"));
+    let mut rng = Rng::new(7);
+    let mut old = mirrored(&pair);
+    let normal = 4;
+    let count = u32::try_from(rounds(&format!("power cuts on {kind}"), normal, 200)).unwrap();
+    let mut committed = 0;
+    for version in 2..2 + count {
+        write_version(&pair.path(Foo0, "html"), version);
+        let new = pair.html(Foo0);
+        if version % 2 == 0 {
+            // Right after success: everything is there, and nothing else.
+            pair.run(Foo0, &["push", "--tree", "html"]).expect(0);
+            disk.cut_power();
+            assert!(assert_whole(&pair, &old, &new, "right after exit 0"));
+        } else {
+            // At any moment, while others' writes make the kernel write back.
+            let mut syncs = disk.sync_all_the_time();
+            let push = pair.on(Foo0, &["push", "--tree", "html"]).start();
+            std::thread::sleep(Duration::from_millis(20 + rng.below(400) as u64));
+            disk.cut_power();
+            let _ = syncs.kill();
+            let _ = syncs.wait();
+            push.finish();
+            committed += u32::from(assert_whole(&pair, &old, &new, "after a power cut"));
+        }
+        push_on(&pair, &new);
+        old = new;
+    }
+    println!(
+        "{kind}: {committed} of {} cut pushes were committed",
+        count / 2
+    );
+}
+
+#[test]
+fn power_cuts_on_ext4_leave_no_mixture() {
+    power_cuts("ext4", 128);
+}
+
+#[test]
+fn power_cuts_on_xfs_leave_no_mixture() {
+    power_cuts("xfs", 320);
+}
