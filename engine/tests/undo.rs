@@ -17,6 +17,7 @@ use halves::{Log, duplex, options};
 use hasync_engine::generation::{GenerationId, Tree, UndoPolicy};
 use hasync_engine::{Connection, ErrorKind, Options, ServePolicy, serve};
 use proptest::prelude::*;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 fn tree(temp: &Path, node: &str, keep: u32) -> Tree {
     let root = temp.join(node).join("data");
@@ -120,6 +121,8 @@ enum Edit {
     Chmod(u8, u8),
     Touch(u8, u16),
     Fifo(u8),
+    /// Needs root; left out without.
+    Device(u8, u8),
 }
 
 fn edit() -> impl Strategy<Value = Edit> {
@@ -134,7 +137,8 @@ fn edit() -> impl Strategy<Value = Edit> {
         (name.clone(), other).prop_map(|(a, b)| Edit::Rename(a, b)),
         (name.clone(), any::<u8>()).prop_map(|(a, b)| Edit::Chmod(a, b)),
         (name.clone(), any::<u16>()).prop_map(|(a, b)| Edit::Touch(a, b)),
-        name.prop_map(Edit::Fifo),
+        name.clone().prop_map(Edit::Fifo),
+        (name, any::<u8>()).prop_map(|(a, b)| Edit::Device(a, b)),
     ]
 }
 
@@ -145,6 +149,11 @@ fn stamp(path: &Path) -> std::io::Result<()> {
     let secs = NEXT.fetch_add(1, Ordering::Relaxed);
     let time = filetime::FileTime::from_unix_time(secs, 1);
     filetime::set_symlink_file_times(path, time, time)
+}
+
+fn node(path: &Path, kind: FileType, rdev: u64) -> std::io::Result<()> {
+    mknodat(CWD, path, kind, Mode::from_raw_mode(0o640), rdev)?;
+    stamp(path)
 }
 
 fn apply(root: &Path, edit: &Edit) {
@@ -175,11 +184,10 @@ fn apply(root: &Path, edit: &Edit) {
             filetime::set_symlink_file_times(at(name), time, time)
         }
         Edit::Chmod(..) | Edit::Touch(..) => Ok(()),
-        Edit::Fifo(name) => {
-            use rustix::fs::{CWD, FileType, Mode, mknodat};
-            mknodat(CWD, at(name), FileType::Fifo, Mode::from_raw_mode(0o640), 0)
-                .map_err(Into::into)
-                .and_then(|()| stamp(&at(name)))
+        Edit::Fifo(name) => node(&at(name), FileType::Fifo, 0),
+        Edit::Device(name, minor) => {
+            let rdev = rustix::fs::makedev(1, u32::from(minor));
+            node(&at(name), FileType::CharacterDevice, rdev)
         }
     };
 }

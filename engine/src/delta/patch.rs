@@ -83,14 +83,7 @@ impl<B: Basis, O: Output> Patcher<B, O> {
 
     /// Appends `len` bytes of the basis from `offset` on.
     pub fn copy(&mut self, offset: u64, len: u64) -> Result<(), PatchError> {
-        let basis_len = self.basis_len;
-        if offset.checked_add(len).is_none_or(|end| end > basis_len) {
-            return Err(PatchError::CopyOutOfBasis {
-                offset,
-                len,
-                basis_len,
-            });
-        }
+        check_copy(offset, len, self.basis_len)?;
         self.grow(len)?;
         match &mut self.pending {
             Some((start, pending_len)) if *start + *pending_len == offset => *pending_len += len,
@@ -257,6 +250,16 @@ pub enum PatchError {
     },
     /// The output could not be written.
     Output(io::Error),
+}
+
+/// Refuses a copy that reaches past the end of the basis.
+pub(super) fn check_copy(offset: u64, len: u64, basis_len: u64) -> Result<(), PatchError> {
+    let is_inside = offset.checked_add(len).is_some_and(|end| end <= basis_len);
+    is_inside.then_some(()).ok_or(PatchError::CopyOutOfBasis {
+        offset,
+        len,
+        basis_len,
+    })
 }
 
 impl fmt::Display for PatchError {

@@ -20,7 +20,7 @@ use rustix::io::Errno;
 use super::exchange::SumTree;
 use super::exchange::sum_tree::{MAX_LEAVES, leaf_len_for, range_value};
 use super::ops::Op;
-use super::patch::{Basis, PatchError, PatchSummary};
+use super::patch::{Basis, PatchError, PatchSummary, check_copy};
 use super::tree::TreeHasher;
 use super::zero::split_zero_runs;
 use crate::page_buf::PageBuf;
@@ -191,14 +191,7 @@ impl CopyPatcher {
         })?;
         match op {
             Op::Copy { offset, len } => {
-                let basis_len = self.basis_len;
-                if offset.checked_add(len).is_none_or(|end| end > basis_len) {
-                    return Err(PatchError::CopyOutOfBasis {
-                        offset,
-                        len,
-                        basis_len,
-                    });
-                }
+                check_copy(offset, len, self.basis_len)?;
                 if offset == start {
                     self.position = end;
                     return self.sum_touched(false);
