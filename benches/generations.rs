@@ -41,7 +41,7 @@ fn main() {
     let sshd = Sshd::start();
     let (mut plain, mut named): (Best, Best) = ([f64::INFINITY; 2], [f64::INFINITY; 2]);
     for run in 0..RUNS {
-        let source = work.mkdir(&format!("source-{run}"));
+        let source = work.mkdir(format!("source-{run}"));
         trees::small_files(&source, count);
         trees::age(&source);
 
