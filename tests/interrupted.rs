@@ -36,6 +36,14 @@ impl Upgrade {
         Self { trees, old, new }
     }
 
+    /// With 8 MiB more to send, which do not compress.
+    fn with_bulk(mut self, seed: usize) -> Self {
+        let bulk = Rng::new(seed as u64).bytes(8 << 20);
+        self.trees.write("source/bulk", bulk);
+        self.new = Snapshot::of(&self.trees.path("source"));
+        self
+    }
+
     fn from(&self) -> String {
         self.trees.contents_of("source")
     }
@@ -125,10 +133,11 @@ fn kill_of_the_far_half() {
 #[test]
 fn link_taken_down() {
     let nodes = NetNs::pair();
-    nodes.limit_mbit(200);
     let sshd = Sshd::start_at(&nodes.on_standby(), STANDBY, 2200);
     for round in 0..rounds("link taken down", 2, 30) {
-        let upgrade = Upgrade::new();
+        let upgrade = Upgrade::new().with_bulk(round);
+        // It has half a minute to send: the push cannot be over when the link is cut.
+        nodes.limit_mbit(2);
         let push = sshd
             .push(
                 &["-a", "--delete", "--timeout=3"],
@@ -143,6 +152,7 @@ fn link_taken_down() {
         running.finish().expect_error(30, &[]);
         upgrade.assert_sound();
         nodes.mend();
+        nodes.lift_limit();
         // The far half notices by itself, within its own bound, and gives the tree free.
         await_end_of(&sshd);
         upgrade.assert_repaired_by(&push);

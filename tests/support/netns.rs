@@ -81,24 +81,17 @@ impl NetNs {
     /// Slows the primary's sending side, so that a push lasts long enough to be cut.
     pub(crate) fn limit_mbit(&self, mbit: u32) {
         let rate = format!("{mbit}mbit");
-        let shape = [
-            "-n",
-            &self.primary,
-            "qdisc",
-            "add",
-            "dev",
-            "link0",
-            "root",
-            "tbf",
-        ];
-        run_ok(
-            "tc",
-            &[
-                &shape[..],
-                &["rate", &rate, "burst", "64kb", "latency", "50ms"],
-            ]
-            .concat(),
-        );
+        let bucket = ["rate", &rate, "burst", "64kb", "latency", "50ms"];
+        self.shape("add", &[&["tbf"], &bucket[..]].concat());
+    }
+
+    pub(crate) fn lift_limit(&self) {
+        self.shape("del", &[]);
+    }
+
+    fn shape(&self, verb: &str, how: &[&str]) {
+        let link = ["-n", &self.primary, "qdisc", verb, "dev", "link0", "root"];
+        run_ok("tc", &[&link[..], how].concat());
     }
 }
 
