@@ -21,7 +21,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use crate::commit::{SessionPlace, Slot};
-use crate::fs::{DirId, Root, dir_id, names, remove_tree};
+use crate::fs::{DirId, Root, dir_id, names, open_private, remove_tree};
 use crate::generation::Store;
 use crate::path::{RESERVED_NAME, RelPath};
 
@@ -293,16 +293,6 @@ fn mkdir_if_missing(dir: &OwnedFd, name: &[u8]) -> rustix::io::Result<()> {
         Err(Errno::EXIST) => Ok(()),
         result => result,
     }
-}
-
-/// Opens a directory that only this user may have made: anybody else's could be a trap.
-fn open_private(dir: &OwnedFd, name: &[u8]) -> rustix::io::Result<OwnedFd> {
-    let fd = open_dir(dir, name)?;
-    let stat = rustix::fs::fstat(&fd)?;
-    if stat.st_uid != rustix::process::geteuid().as_raw() || stat.st_mode & 0o022 != 0 {
-        return Err(Errno::PERM);
-    }
-    Ok(fd)
 }
 
 fn open_dir(dir: &OwnedFd, name: &[u8]) -> rustix::io::Result<OwnedFd> {

@@ -23,13 +23,13 @@ use std::sync::Arc;
 
 use rustix::fs::{
     AtFlags, Mode, OFlags, RenameFlags, fchmod, fstat, linkat, openat, renameat, renameat_with,
-    statat, syncfs, unlinkat,
+    statat, unlinkat,
 };
 use rustix::io::Errno;
 
 use crate::entry::Time;
 use crate::error::{Error, describe, is_no_space};
-use crate::fs::{Attrs, Reaper, Root, remove_tree, set_attrs, set_fd_attrs};
+use crate::fs::{Attrs, Reaper, Root, flush, remove_tree, set_attrs, set_fd_attrs};
 use crate::observer::Warning;
 use crate::options::Options;
 use crate::path::RelPath;
@@ -274,9 +274,8 @@ impl Commit {
             // The root too when nothing was staged: an interrupted push before this one may have
             // left changes that are in place but not on disk.
             let others = mounts.iter().map(|mount| mount.as_fd());
-            for fd in others.chain(std::iter::once(self.root.as_fd())) {
-                syncfs(fd).map_err(|e| Error::file("flush the target to disk", &e.into()))?;
-            }
+            flush(others.chain([self.root.as_fd()]))
+                .map_err(|e| Error::file("flush the target to disk", &e))?;
         }
         Ok(self.flush)
     }

@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use super::journal::{Inode, Op, SessionPlace, Slot};
 use crate::entry::Time;
 use crate::error::{Error, describe, is_no_space};
-use crate::fs::{Attrs, Root, set_attrs, set_fd_attrs};
+use crate::fs::{Attrs, Root, is_absent, set_attrs, set_fd_attrs};
 use crate::generation::fail_point;
 use crate::path::RelPath;
 
@@ -289,11 +289,4 @@ pub(crate) fn inode(dir: &OwnedFd, name: &[u8]) -> io::Result<Option<Inode>> {
         Err(Errno::NOENT) => Ok(None),
         Err(e) => Err(e.into()),
     }
-}
-
-fn is_absent(e: &io::Error) -> bool {
-    matches!(
-        Errno::from_io_error(e),
-        Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP)
-    )
 }

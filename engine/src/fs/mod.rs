@@ -11,4 +11,4 @@ pub(crate) use dir::{Listed, list, stat};
 pub(crate) use meta::{Attrs, set_attrs, set_fd_attrs};
 pub(crate) use reaper::Reaper;
 pub(crate) use remove::{names, remove_tree};
-pub(crate) use root::{DirId, Root, dir_id, open_dir_below};
+pub(crate) use root::{DirId, Root, dir_id, flush, is_absent, open_dir_below, open_private};

@@ -4,12 +4,14 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags, openat, openat2, statx};
+use rustix::fs::{
+    AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags, fstat, openat, openat2, statx, syncfs,
+};
 use rustix::io::Errno;
 
 use crate::path::{RESERVED_NAME, RelPath, Shown};
@@ -75,17 +77,43 @@ impl Root {
         open_dir_below(&self.fd, rel)
     }
 
-    /// Opens `within` the `.hasync` of the directory `holder`. Nobody but this user may have made
-    /// that: anybody else's could be a trap.
+    /// Opens `within` the `.hasync` of the directory `holder`, which must be private.
     pub(crate) fn open_reserved(&self, holder: &RelPath, within: &RelPath) -> io::Result<OwnedFd> {
-        let holder = self.open_dir(holder)?;
-        let reserved = openat(&holder, RESERVED_NAME, DIR_FLAGS, Mode::empty())?;
-        let stat = rustix::fs::fstat(&reserved)?;
-        if stat.st_uid != rustix::process::geteuid().as_raw() || stat.st_mode & 0o022 != 0 {
-            return Err(Errno::PERM.into());
-        }
+        let reserved = open_private(self.open_dir(holder)?, RESERVED_NAME)?;
         open_dir_below(&reserved, within)
     }
+}
+
+/// Opens a directory that only this user may have made and may change: anybody else's could be a
+/// trap.
+pub(crate) fn open_private(dir: impl AsFd, name: &[u8]) -> rustix::io::Result<OwnedFd> {
+    let fd = openat(dir, name, DIR_FLAGS, Mode::empty())?;
+    let stat = fstat(&fd)?;
+    if stat.st_uid != rustix::process::geteuid().as_raw() || stat.st_mode & 0o022 != 0 {
+        return Err(Errno::PERM);
+    }
+    Ok(fd)
+}
+
+/// Whether an error means that there is no directory of that name, but nothing or something else.
+pub(crate) fn is_absent(e: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(e),
+        Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP)
+    )
+}
+
+/// Flushes the file systems that the directories are on, each once.
+pub(crate) fn flush<'a>(dirs: impl IntoIterator<Item = BorrowedFd<'a>>) -> io::Result<()> {
+    let mut flushed = Vec::new();
+    for dir in dirs {
+        let dev = fstat(dir)?.st_dev;
+        if !flushed.contains(&dev) {
+            syncfs(dir)?;
+            flushed.push(dev);
+        }
+    }
+    Ok(())
 }
 
 /// Opens the directory at `rel` below the open directory `top`, as [`Root::open_dir`] does.

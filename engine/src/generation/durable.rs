@@ -17,8 +17,6 @@ use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::AsFd;
 
-use rustix::fs::syncfs;
-
 use super::fail::fail_point;
 use super::store::{Store, keep_time};
 use super::undo;
@@ -159,8 +157,6 @@ pub(super) fn tidy(store: &Store, journal: &Journal) -> io::Result<()> {
 
 fn flush(root: &Root, others: &[impl AsFd]) -> Result<(), Error> {
     let others = others.iter().map(AsFd::as_fd);
-    for fd in others.chain([root.as_fd()]) {
-        syncfs(fd).map_err(|e| Error::file("flush the target to disk", &e.into()))?;
-    }
-    Ok(())
+    crate::fs::flush(others.chain([root.as_fd()]))
+        .map_err(|e| Error::file("flush the target to disk", &e))
 }

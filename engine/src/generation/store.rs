@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use rustix::fs::{
@@ -17,7 +18,7 @@ use super::head::{Generation, GenerationId};
 use super::record::{self, RecordKind};
 use crate::commit::Journal;
 use crate::entry::Time;
-use crate::fs::{Attrs, Root, set_fd_attrs};
+use crate::fs::{Attrs, Root, open_private, set_fd_attrs};
 use crate::path::{RESERVED_NAME, RelPath};
 
 const HEAD: RecordKind = RecordKind {
@@ -246,13 +247,18 @@ impl Store {
     }
 }
 
-/// The generations in the log of the directory `dir`, oldest first. The last entry may have been
-/// cut off by a crash: what cannot be read ends it.
+/// The generations in the log of the directory `dir`, oldest first.
 pub(super) fn read_log(dir: BorrowedFd<'_>) -> io::Result<Vec<Generation>> {
+    read_whole_log(dir).map(|(log, _)| log)
+}
+
+/// The same, and the length of what could be read, in bytes: the last entry may have been cut off
+/// by a crash.
+fn read_whole_log(dir: BorrowedFd<'_>) -> io::Result<(Vec<Generation>, u64)> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = match openat(dir, LOG_ENTRY.name, flags, Mode::empty()) {
         Ok(file) => file,
-        Err(Errno::NOENT) => return Ok(Vec::new()),
+        Err(Errno::NOENT) => return Ok((Vec::new(), 0)),
         Err(e) => return Err(e.into()),
     };
     let mut bytes = Vec::new();
@@ -272,37 +278,29 @@ pub(super) fn read_log(dir: BorrowedFd<'_>) -> io::Result<Vec<Generation>> {
         log.push(generation);
         rest = tail;
     }
-    Ok(log)
+    Ok((log, (bytes.len() - rest.len()) as u64))
 }
 
 /// Adds to the log of the directory `dir`, unless that is its last entry already; on disk when
 /// this returns.
 pub(super) fn log_once(dir: BorrowedFd<'_>, generation: &Generation) -> io::Result<()> {
-    let log = read_log(dir)?;
+    let (log, mut at) = read_whole_log(dir)?;
     if log.last().is_some_and(|last| last.id == generation.id) {
         return Ok(());
     }
-    let mut whole = Vec::new();
-    for generation in log.iter().chain([generation]) {
-        put_log_entry(&mut whole, generation)?;
+    let mut more = Vec::new();
+    if at > LOG_LEN_MAX {
+        at = 0;
+        for kept in log.iter().skip(log.len() / 2) {
+            put_log_entry(&mut more, kept)?;
+        }
     }
+    put_log_entry(&mut more, generation)?;
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = File::from(openat(dir, LOG_ENTRY.name, flags, Mode::RUSR | Mode::WUSR)?);
-    if whole.len() as u64 > LOG_LEN_MAX {
-        whole.clear();
-        for generation in log.iter().skip(log.len() / 2).chain([generation]) {
-            put_log_entry(&mut whole, generation)?;
-        }
-        file.set_len(0)?;
-        std::os::unix::fs::FileExt::write_all_at(&file, &whole, 0)?;
-    } else {
-        // Over the entry that a crash cut off, if there is one.
-        let mut last = Vec::new();
-        put_log_entry(&mut last, generation)?;
-        let at = (whole.len() - last.len()) as u64;
-        file.set_len(at)?;
-        std::os::unix::fs::FileExt::write_all_at(&file, &last, at)?;
-    }
+    // Over the entry that a crash cut off, if there is one.
+    file.set_len(at)?;
+    file.write_all_at(&more, at)?;
     Ok(fsync(&file)?)
 }
 
@@ -345,10 +343,5 @@ pub(super) fn mkdir_open(dir: impl AsFd, name: &[u8]) -> io::Result<OwnedFd> {
         Err(Errno::EXIST) => {}
         Err(e) => return Err(e.into()),
     }
-    let fd = openat(dir, name, DIR_FLAGS, Mode::empty())?;
-    let stat = fstat(&fd)?;
-    if stat.st_uid != rustix::process::geteuid().as_raw() || stat.st_mode & 0o022 != 0 {
-        return Err(Errno::PERM.into());
-    }
-    Ok(fd)
+    Ok(open_private(dir, name)?)
 }

@@ -4,15 +4,13 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::io::Errno;
-
 use super::Receiver;
 use super::deltas::PreparedCopy;
 use crate::commit::Staged;
 use crate::digest::{DirDigest, EntryPrint, IdView};
 use crate::entry::{Body, Entry};
 use crate::error::{Error, describe};
-use crate::fs::{Attrs, Listed, list};
+use crate::fs::{Attrs, Listed, is_absent, list};
 use crate::path::RelPath;
 use crate::scan::sum_file;
 use crate::session::MESSAGE_LEN;
@@ -274,12 +272,4 @@ impl DirState {
         }
         Ok(first)
     }
-}
-
-/// Whether an error means that there is no directory of that name, but nothing or something else.
-fn is_absent(e: &io::Error) -> bool {
-    matches!(
-        Errno::from_io_error(e),
-        Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP)
-    )
 }
