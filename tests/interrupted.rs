@@ -111,7 +111,9 @@ fn kill_of_the_far_half() {
     let mut hits = 0;
     for round in 0..rounds("kill -9 of the far half", 6, 200) {
         let upgrade = Upgrade::new();
-        let push = sshd.push(&["-a", "--delete"], &upgrade.from(), &upgrade.target());
+        // Half a second to send, so that some pushes are hit on any machine.
+        let slow = ["-a", "--delete", "--no-compress", "--bwlimit=100m"];
+        let push = sshd.push(&slow, &upgrade.from(), &upgrade.target());
         let mut running = push.start();
         wait_for_the_moment(&mut running, &upgrade.target(), round);
         let far = sshd.far_halves();
