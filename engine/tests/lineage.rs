@@ -9,8 +9,8 @@ use std::ffi::OsString;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use halves::{Log, duplex, options};
-use hasync_engine::generation::{GenerationKind, NodeRole, Sealed, Tree, UndoPolicy};
+use halves::{Log, duplex, options, push_tree};
+use hasync_engine::generation::{GenerationKind, NodeRole, Sealed, Tree};
 use hasync_engine::{Connection, Duplex, Error, ErrorKind, Options, ServePolicy, serve};
 
 /// A node with the tree `html`.
@@ -20,21 +20,8 @@ struct Node {
 
 impl Node {
     fn new(temp: &Path, name: &str) -> Self {
-        let root = temp.join(name).join("html");
-        std::fs::create_dir_all(&root).unwrap();
         Node {
-            tree: Tree {
-                name: "html".to_owned(),
-                root,
-                is_group: false,
-                node: name.to_owned(),
-                state_dir: temp.join(name).join("state"),
-                undo: UndoPolicy {
-                    keep: 5,
-                    ..UndoPolicy::default()
-                },
-                lock_file: None,
-            },
+            tree: halves::tree(temp, name, "html", 5),
         }
     }
 
@@ -68,17 +55,7 @@ fn pair() -> (Duplex, Duplex) {
 }
 
 fn push_with(from: &Node, to: &Node, options: &Options) -> Result<Option<Sealed>, Error> {
-    let (ours, theirs) = pair();
-    let policy = to.policy();
-    let half = std::thread::spawn(move || serve(theirs, &policy));
-    let source = OsString::from(format!("{}/", from.tree.root.display()));
-    let mut connection = Connection::open(ours);
-    let result = connection.push_tree(&[source], &from.tree, options, &mut Log::default());
-    drop(connection);
-    let served = half.join().unwrap();
-    if result.is_ok() {
-        served.unwrap();
-    }
+    let (result, _) = push_tree(&from.tree, &[], &to.tree, options);
     result.map(|summary| summary.sealed.map(|sealed| *sealed))
 }
 
@@ -306,16 +283,8 @@ fn what_could_not_be_read_makes_the_generation_partial() {
     let (a, b) = mirrored(temp.path());
     a.write("other", "readable");
     let missing = OsString::from(a.path("missing"));
-    let source = OsString::from(format!("{}/", a.tree.root.display()));
-    let (ours, theirs) = pair();
-    let policy = b.policy();
-    let half = std::thread::spawn(move || serve(theirs, &policy));
-    let mut connection = Connection::open(ours);
-    let summary = connection
-        .push_tree(&[source, missing], &a.tree, &options(), &mut Log::default())
-        .unwrap();
-    drop(connection);
-    half.join().unwrap().unwrap();
+    let (result, _) = push_tree(&a.tree, &[missing], &b.tree, &options());
+    let summary = result.unwrap();
     let sealed = summary.sealed.unwrap();
     assert_eq!(sealed.as_of, None);
     let partial = b.tree.status().unwrap().head.unwrap().partial.unwrap();

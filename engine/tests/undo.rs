@@ -6,58 +6,29 @@
 mod halves;
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use halves::{Log, duplex, options};
-use hasync_engine::generation::{GenerationId, Tree, UndoPolicy};
-use hasync_engine::{Connection, ErrorKind, Options, ServePolicy, serve};
+use halves::{options, push_tree};
+use hasync_engine::generation::{GenerationId, Tree};
+use hasync_engine::{ErrorKind, Options};
 use proptest::prelude::*;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 fn tree(temp: &Path, node: &str, keep: u32) -> Tree {
-    let root = temp.join(node).join("data");
-    fs::create_dir_all(&root).unwrap();
-    Tree {
-        name: "data".to_owned(),
-        root,
-        is_group: false,
-        node: node.to_owned(),
-        state_dir: temp.join(node).join("state"),
-        undo: UndoPolicy {
-            keep,
-            ..UndoPolicy::default()
-        },
-        lock_file: None,
-    }
+    halves::tree(temp, node, "data", keep)
 }
 
 fn push(from: &Tree, to: &Tree) -> GenerationId {
-    let (ours, theirs) = UnixStream::pair().unwrap();
-    let policy = ServePolicy {
-        trees: vec![to.clone()],
-        ..ServePolicy::default()
-    };
-    let receiver = duplex(&theirs);
-    let half = std::thread::spawn(move || serve(receiver, &policy));
-    let source = OsString::from(format!("{}/", from.root.display()));
     let options = Options {
         hard_links: true,
         ..options()
     };
-    let mut log = Log::default();
-    let mut connection = Connection::open(duplex(&ours));
-    let summary = connection
-        .push_tree(&[source], from, &options, &mut log)
-        .unwrap();
-    drop(connection);
-    half.join().unwrap().unwrap();
+    let (result, log) = push_tree(from, &[], to, &options);
     assert_eq!(log.warnings, Vec::<String>::new());
-    summary.sealed.unwrap().head.id
+    result.unwrap().sealed.unwrap().head.id
 }
 
 /// Everything about a tree that undo has to bring back, by path.
@@ -278,4 +249,81 @@ fn only_so_much_of_the_past_is_kept() {
     assert_eq!(fs::read_to_string(b.root.join("file")).unwrap(), "xxx");
     let kept = b.root.join(".hasync/trees/data/undo");
     assert_eq!(fs::read_dir(kept).unwrap().count(), 1);
+}
+
+/// Pushes files of 100,000 bytes that no file system makes shorter, each version another.
+fn push_versions(a: &Tree, b: &Tree, count: u64) {
+    for version in 0..count {
+        let mut content = Vec::new();
+        let mut state = version + 1;
+        while content.len() < 100_000 {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            content.extend_from_slice(&state.to_le_bytes());
+        }
+        content.extend_from_slice(&vec![1; version as usize]);
+        fs::write(a.root.join("file"), content).unwrap();
+        push(a, b);
+    }
+}
+
+#[test]
+fn what_takes_too_much_space_goes_but_for_the_last() {
+    let temp = tempfile::tempdir().unwrap();
+    let (a, mut b) = (tree(temp.path(), "a", 0), tree(temp.path(), "b", 20));
+    b.undo.max_bytes = Some(250_000);
+    push_versions(&a, &b, 6);
+    assert_eq!(b.status().unwrap().undo.len(), 2);
+    b.undo.max_bytes = Some(1);
+    push_versions(&a, &b, 1);
+    assert_eq!(b.status().unwrap().undo.len(), 1);
+    b.undo(None, false).unwrap();
+    assert_eq!(fs::read(b.root.join("file")).unwrap().len(), 100_005);
+}
+
+#[test]
+fn what_is_too_old_goes() {
+    let temp = tempfile::tempdir().unwrap();
+    let (a, mut b) = (tree(temp.path(), "a", 0), tree(temp.path(), "b", 20));
+    b.undo.max_age_s = Some(3600);
+    push_versions(&a, &b, 3);
+    assert_eq!(b.status().unwrap().undo.len(), 3);
+    b.undo.max_age_s = Some(0);
+    push_versions(&a, &b, 1);
+    assert_eq!(b.status().unwrap().undo.len(), 0);
+    let error = b.undo(None, false).unwrap_err();
+    assert!(error.message.contains("nothing can be undone"), "{error}");
+}
+
+#[test]
+fn what_a_cut_off_prune_left_goes_with_the_next() {
+    let temp = tempfile::tempdir().unwrap();
+    let (a, b) = (tree(temp.path(), "a", 0), tree(temp.path(), "b", 20));
+    push_versions(&a, &b, 3);
+    let kept = b.root.join(".hasync/trees/data/undo");
+    let names = || {
+        let mut names: Vec<_> = fs::read_dir(&kept)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    };
+    let [_, cut, _] = &names()[..] else { panic!() };
+    // Cut off after its first step, and, by an older version, with no trace of what it was.
+    fs::rename(
+        kept.join(cut).join("manifest"),
+        kept.join(cut).join("going"),
+    )
+    .unwrap();
+    fs::create_dir_all(kept.join("1-deadbeef/session/deep")).unwrap();
+    assert_eq!(b.status().unwrap().undo.len(), 2);
+    push_versions(&a, &b, 1);
+    let left = names();
+    assert_eq!(left.len(), 3, "{left:?}");
+    assert!(
+        !left.contains(cut) && !left.contains(&"1-deadbeef".to_owned()),
+        "{left:?}"
+    );
 }

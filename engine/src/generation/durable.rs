@@ -18,8 +18,8 @@ use std::io;
 use std::os::fd::AsFd;
 
 use super::fail::fail_point;
+use super::kept;
 use super::store::{Store, keep_time};
-use super::undo;
 use crate::commit::{Journal, Roll, SessionPlace};
 use crate::error::Error;
 use crate::fs::{Root, remove_tree};
@@ -106,7 +106,7 @@ fn settle(store: &Store, journal: &Journal) -> Result<(), Error> {
     let result = match &journal.generation {
         Some(generation) if journal.keep => store
             .log_once(generation)
-            .and_then(|()| undo::keep(store, journal, generation)),
+            .and_then(|()| kept::keep(store, journal, generation)),
         Some(generation) => store
             .log_once(generation)
             .and_then(|()| drop_sessions(store, journal)),

@@ -12,8 +12,8 @@ static ARMED: OnceLock<(String, AtomicU64)> = OnceLock::new();
 /// Ends the process when it comes to `point` for the `passes`th time (from 1 on).
 ///
 /// The points are `staged`, `flushed`, `journal`, `op`, `rolled`, `recorded`, then `keeping` and
-/// `kept`, or `settled` where nothing is kept, and `acknowledged`, in the order of the commit. Only
-/// in builds with debug assertions.
+/// `kept`, or `settled` where nothing is kept, and `acknowledged`, in the order of the commit;
+/// `pruning` is where a step is about to be removed. Only in builds with debug assertions.
 #[cfg(debug_assertions)]
 pub fn end_at(point: &str, passes: u64) {
     // A second call has no effect: one process ends once.

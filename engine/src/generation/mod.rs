@@ -3,13 +3,15 @@
 //! [`head`] says what a generation is and [`clock`] as of when; [`record`] is how anything about
 //! it is kept on disk, [`store`] what is kept beside the data and [`node`] what apart from it;
 //! [`lineage`] decides whether a push may follow, [`sending`] is its primary's side; [`durable`]
-//! makes a commit durable or brings one to its end that was cut off, and [`undo`] leads back.
+//! makes a commit durable or brings one to its end that was cut off, [`kept`] keeps what it
+//! replaced, and [`undo`] leads back.
 //! [`tree`] is all of that for a tree with a name, as the command line uses it.
 
 mod clock;
 mod durable;
 mod fail;
 mod head;
+mod kept;
 mod lineage;
 mod lock_file;
 mod node;
@@ -31,9 +33,10 @@ pub use undo::UndoPolicy;
 pub(crate) use clock::now_ns;
 pub(crate) use durable::{commit, recover};
 pub(crate) use fail::fail_point;
+pub(crate) use kept::prune;
 pub(crate) use lineage::Claim;
 pub(crate) use node::{SessionLock, Standing};
 pub(crate) use sending::Sending;
 pub(crate) use store::Store;
 pub(crate) use tree::Held;
-pub(crate) use undo::{counts, prune};
+pub(crate) use undo::counts;

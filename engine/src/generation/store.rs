@@ -38,6 +38,11 @@ pub(super) const MANIFEST: RecordKind = RecordKind {
     letters: *b"JR",
     name: "manifest",
 };
+/// The manifest of a step that is being removed.
+pub(super) const GOING: RecordKind = RecordKind {
+    letters: *b"JR",
+    name: "going",
+};
 const LOG_ENTRY: RecordKind = RecordKind {
     letters: *b"LG",
     name: "log",

@@ -9,6 +9,7 @@ use rustix::fs::{FlockOperation, flock};
 use super::clock::AsOf;
 use super::durable::{self, recover};
 use super::head::{Generation, GenerationId};
+use super::kept;
 use super::lock_file::LockFile;
 use super::node::{CommitLock, Node};
 use super::store::Store;
@@ -181,11 +182,7 @@ impl Tree {
             },
             staged: root.map_or_else(Vec::new, |root| left_over(&root)),
             undo: match &store {
-                Some(store) => undo::kept(store)
-                    .map_err(read)?
-                    .into_iter()
-                    .map(|kept| kept.generation)
-                    .collect(),
+                Some(store) => kept::generations(store).map_err(read)?,
                 None => Vec::new(),
             },
         })
@@ -257,8 +254,8 @@ impl Tree {
             let none: [std::os::fd::OwnedFd; 0] = [];
             let failed = durable::commit(store, &mut journal, &none)?;
             held.node.undone(&head, &generation)?;
-            undo::prune(store, &self.undo)
-                .map_err(|e| self.cannot("clean up after the undo of", &e))?;
+            // The undo has succeeded. What goes of the past can go after the next one as well.
+            let _ = kept::prune(store, &self.undo);
             failed
         };
         Ok(Undone {

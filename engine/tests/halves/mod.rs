@@ -8,9 +8,10 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use hasync_engine::generation::{Tree, UndoPolicy};
 use hasync_engine::{
-    Action, Change, Duplex, Error, Note, Observer, Options, ServePolicy, Summary, Warning, push,
-    serve,
+    Action, Change, Connection, Duplex, Error, Note, Observer, Options, ServePolicy, Summary,
+    Warning, push, serve,
 };
 
 #[derive(Default)]
@@ -78,6 +79,51 @@ pub fn push_ok(source: &Path, target: &Path, options: &Options) -> (Summary, Log
     let summary = result.unwrap();
     assert_eq!(log.warnings, Vec::<String>::new());
     (summary, log)
+}
+
+/// The tree `name` of a node, with data and records in a directory of the node below `temp`.
+pub fn tree(temp: &Path, node: &str, name: &str, keep: u32) -> Tree {
+    let root = temp.join(node).join(name);
+    std::fs::create_dir_all(&root).unwrap();
+    Tree {
+        name: name.to_owned(),
+        root,
+        is_group: false,
+        node: node.to_owned(),
+        state_dir: temp.join(node).join("state"),
+        undo: UndoPolicy {
+            keep,
+            ..UndoPolicy::default()
+        },
+        lock_file: None,
+    }
+}
+
+/// Pushes the tree `from` one node to the one that has it as `to`, with what `more` sources hold.
+pub fn push_tree(
+    from: &Tree,
+    more: &[OsString],
+    to: &Tree,
+    options: &Options,
+) -> (Result<Summary, Error>, Log) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let policy = ServePolicy {
+        trees: vec![to.clone()],
+        ..ServePolicy::default()
+    };
+    let receiver = duplex(&theirs);
+    let half = std::thread::spawn(move || serve(receiver, &policy));
+    let mut sources = vec![OsString::from(format!("{}/", from.root.display()))];
+    sources.extend_from_slice(more);
+    let mut log = Log::default();
+    let mut connection = Connection::open(duplex(&ours));
+    let result = connection.push_tree(&sources, from, options, &mut log);
+    drop(connection);
+    let served = half.join().unwrap();
+    if result.is_ok() {
+        served.unwrap();
+    }
+    (result, log)
 }
 
 pub fn options() -> Options {

@@ -1,0 +1,365 @@
+//! What is kept of the past: each commit's step, a directory `undo/<number>-<id>` beside the head
+//! with the entries that the commit replaced or removed, as its sessions, and its journal as the
+//! manifest. On other mounts a directory of the same name holds the sessions of that mount.
+//!
+//! A directory without a manifest is no step. To remove a step its manifest is renamed first, so
+//! that a removal that was cut off can be told, and finished by the next prune.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{AtFlags, fsync, renameat, statat, unlinkat};
+use rustix::io::Errno;
+
+use super::clock::now_ns;
+use super::fail::fail_point;
+use super::head::{Generation, GenerationId};
+use super::record;
+use super::store::{GOING, JOURNAL, MANIFEST, Store, mkdir_open};
+use super::undo::UndoPolicy;
+use crate::commit::{Journal, Op, SessionPlace, Waypoint};
+use crate::fs::{Root, is_absent, names, remove_tree};
+use crate::path::{RESERVED_NAME, RelPath};
+
+/// A commit that is kept.
+struct Kept {
+    /// Where it is, below `.hasync`.
+    place: RelPath,
+    journal: Journal,
+    generation: Generation,
+}
+
+/// A step from one state of the tree to another, which can be taken back. A commit is one, and an
+/// undo over several commits is several.
+pub(super) struct Step {
+    pub(super) sessions: Vec<SessionPlace>,
+    pub(super) ops: Vec<Op>,
+    pub(super) from: GenerationId,
+    pub(super) to: GenerationId,
+    /// The generation that it led to, or through.
+    pub(super) number: u64,
+}
+
+/// Puts away what the commit of `journal` replaced, with the journal itself. Can be repeated after
+/// it was cut off anywhere.
+pub(super) fn keep(store: &Store, journal: &Journal, generation: &Generation) -> io::Result<()> {
+    let root = store.root();
+    let to = step_dir(store, generation);
+    let own = make_reserved(root, &RelPath::root(), &to)?;
+    for SessionPlace {
+        holder,
+        within,
+        name,
+    } in &journal.sessions
+    {
+        let kept = make_reserved(root, holder, &to)?;
+        let from = match root.open_reserved(holder, within) {
+            Ok(from) => from,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+            Err(e) => return Err(e),
+        };
+        match renameat(&from, &**name, &kept, &**name) {
+            Ok(()) => {
+                fsync(&kept)?;
+                fsync(&from)?;
+            }
+            Err(Errno::NOENT) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    fail_point("keeping");
+    // Steps whose entries were used by this one lead nowhere any more.
+    let mut used: Vec<&RelPath> = journal.sessions.iter().map(|s| &s.within).collect();
+    used.dedup();
+    for place in used {
+        if place.is_within(&undo_dir(store)) && *place != to {
+            remove_used(store, place)?;
+        }
+    }
+    match renameat(store.dir(), JOURNAL.name, &own, MANIFEST.name) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(e) => return Err(e.into()),
+    }
+    fsync(&own)?;
+    fsync(store.dir())?;
+    fail_point("kept");
+    super::durable::tidy(store, journal)
+}
+
+/// The generations whose commits are kept, the last one first.
+pub(super) fn generations(store: &Store) -> io::Result<Vec<Generation>> {
+    let mut generations = Vec::new();
+    for (_, place) in step_places(store)? {
+        generations.extend(read(store, place)?.map(|kept| kept.generation));
+    }
+    Ok(generations)
+}
+
+/// All steps that have not been taken back, the last one first.
+pub(super) fn steps(store: &Store) -> io::Result<Vec<Step>> {
+    let mut steps = Vec::new();
+    for (_, place) in step_places(store)? {
+        if let Some(kept) = read(store, place)? {
+            steps.extend(kept.steps(store.root()));
+        }
+    }
+    Ok(steps)
+}
+
+/// Removes what the policy does not keep, and what a crash left of steps. To be called with the
+/// commit lock.
+pub(crate) fn prune(store: &Store, policy: &UndoPolicy) -> io::Result<()> {
+    let is_committing = exists(store.dir(), JOURNAL.name)?;
+    let mut places = step_places(store)?;
+    let mut result = Ok(());
+    places.retain(|(_, place)| {
+        let is_step = open_step(store, place).and_then(|dir| exists(&dir, MANIFEST.name));
+        // A commit that is to be carried on puts its entries there before its journal.
+        if matches!(is_step, Ok(false)) && !is_committing {
+            let swept = sweep(store, place);
+            result = std::mem::replace(&mut result, Ok(())).and(swept);
+        }
+        matches!(is_step, Ok(true))
+    });
+    let keep = policy.keep as usize;
+    let is_limited = policy.max_age_s.is_some() || policy.max_bytes.is_some();
+    let oldest_ns = policy.max_age_s.map(|age_s| {
+        let age_ns = i64::try_from(age_s)
+            .unwrap_or(i64::MAX)
+            .saturating_mul(1_000_000_000);
+        now_ns().saturating_sub(age_ns)
+    });
+    let mut bytes = 0;
+    for (at, (_, place)) in places.into_iter().enumerate() {
+        if at < keep && !is_limited {
+            // Its manifest has a line for every changed entry, and need not be read.
+            continue;
+        }
+        let Some(step) = read(store, place)? else {
+            continue;
+        };
+        let mut goes =
+            at >= keep || oldest_ns.is_some_and(|oldest_ns| step.generation.made_ns < oldest_ns);
+        if let Some(max_bytes) = policy.max_bytes.filter(|_| !goes) {
+            bytes += step_bytes(store.root(), &step)?;
+            goes = at > 0 && bytes > max_bytes;
+        }
+        if goes {
+            discard(store, &step.place, &step.journal)?;
+        }
+    }
+    result
+}
+
+impl Kept {
+    /// The steps of it that have not been taken back.
+    fn steps(self, root: &Root) -> Vec<Step> {
+        let Kept {
+            journal,
+            generation,
+            ..
+        } = self;
+        let mut ends = journal.waypoints;
+        if ends.last().is_none_or(|end| end.state != generation.state) {
+            ends.push(Waypoint {
+                ops_len: journal.ops.len() as u64,
+                sessions_len: journal.sessions.len() as u32,
+                state: generation.state,
+            });
+        }
+        let mut steps = Vec::new();
+        let (mut ops_at, mut sessions_at, mut from) = (0, 0, generation.parent_state);
+        for end in ends {
+            let (ops_end, sessions_end) = (end.ops_len as usize, end.sessions_len as usize);
+            let sessions = journal.sessions.get(sessions_at..sessions_end);
+            let ops = journal.ops.get(ops_at..ops_end);
+            if let (Some(sessions), Some(ops), Some(from)) = (sessions, ops, from)
+                && sessions.iter().all(|session| is_there(root, session))
+            {
+                let mut ops = ops.to_vec();
+                for slot in ops.iter_mut().filter_map(Op::slot_mut) {
+                    slot.session = slot.session.saturating_sub(sessions_at as u32);
+                }
+                steps.push(Step {
+                    sessions: sessions.to_vec(),
+                    ops,
+                    from,
+                    to: end.state,
+                    number: generation.number,
+                });
+            }
+            (ops_at, sessions_at, from) = (ops_end, sessions_end, Some(end.state));
+        }
+        steps
+    }
+}
+
+fn undo_dir(store: &Store) -> RelPath {
+    store.within().join(b"undo")
+}
+
+fn step_dir(store: &Store, generation: &Generation) -> RelPath {
+    let id = generation.id.to_string();
+    let name = format!("{}-{}", generation.number, &id[..8]);
+    undo_dir(store).join(name.as_bytes())
+}
+
+/// The directories of steps with the numbers of their generations, the last one first.
+fn step_places(store: &Store) -> io::Result<Vec<(u64, RelPath)>> {
+    let dir = undo_dir(store);
+    let names = match store.root().open_reserved(&RelPath::root(), &dir) {
+        Ok(fd) => names(&fd)?,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(e),
+    };
+    let number = |name: &[u8]| {
+        let (number, _) = std::str::from_utf8(name).ok()?.split_once('-')?;
+        number.parse().ok()
+    };
+    let mut places: Vec<(u64, RelPath)> = names
+        .iter()
+        .map(|name| (number(name).unwrap_or(0), dir.join(name)))
+        .collect();
+    places.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
+    Ok(places)
+}
+
+fn open_step(store: &Store, place: &RelPath) -> io::Result<OwnedFd> {
+    store.root().open_reserved(&RelPath::root(), place)
+}
+
+/// What is kept at `place`; `None` if that is no step.
+fn read(store: &Store, place: RelPath) -> io::Result<Option<Kept>> {
+    let journal = record::read::<Journal>(&open_step(store, &place)?, MANIFEST)?;
+    let Some(mut journal) = journal else {
+        return Ok(None);
+    };
+    for session in &mut journal.sessions {
+        session.within = place.clone();
+    }
+    let generation = journal.generation.take();
+    Ok(generation.map(|generation| Kept {
+        place,
+        journal,
+        generation,
+    }))
+}
+
+fn is_there(root: &Root, session: &SessionPlace) -> bool {
+    let place = session.within.join(&session.name);
+    root.open_reserved(&session.holder, &place).is_ok()
+}
+
+/// Removes the step if all of it has been used.
+fn remove_used(store: &Store, place: &RelPath) -> io::Result<()> {
+    let journal = match open_step(store, place) {
+        Ok(own) => record::read::<Journal>(&own, MANIFEST)?,
+        Err(e) if is_absent(&e) => None,
+        Err(e) => return Err(e),
+    };
+    let Some(mut journal) = journal else {
+        return Ok(());
+    };
+    for session in &mut journal.sessions {
+        session.within = place.clone();
+    }
+    let is_left = |session| is_there(store.root(), session);
+    if journal.has_step_without_session() || journal.sessions.iter().any(is_left) {
+        return Ok(());
+    }
+    discard(store, place, &journal)
+}
+
+/// Removes a step. From the first moment on it is none any more, whatever is left of it.
+fn discard(store: &Store, place: &RelPath, journal: &Journal) -> io::Result<()> {
+    let own = open_step(store, place)?;
+    renameat(&own, MANIFEST.name, &own, GOING.name)?;
+    fsync(&own)?;
+    fail_point("pruning");
+    remove_step(store, place, journal)
+}
+
+/// Removes what a crash left of a step.
+fn sweep(store: &Store, place: &RelPath) -> io::Result<()> {
+    let going = record::read::<Journal>(&open_step(store, place)?, GOING);
+    match going {
+        Ok(Some(journal)) => remove_step(store, place, &journal),
+        // Nothing tells of other mounts; what is here is nobody's all the same.
+        Ok(None) | Err(_) => remove_own(store, place),
+    }
+}
+
+fn remove_step(store: &Store, place: &RelPath, journal: &Journal) -> io::Result<()> {
+    for session in &journal.sessions {
+        let dir = match store.root().open_reserved(&session.holder, place) {
+            Ok(dir) => dir,
+            // The directory has gone since, or what was mounted on it.
+            Err(e) if is_absent(&e) => continue,
+            Err(e) => return Err(e),
+        };
+        remove_tree(&dir, &session.name)?;
+        if !session.holder.is_root() {
+            remove_empty(store.root(), &session.holder, place)?;
+        }
+    }
+    remove_own(store, place)
+}
+
+fn remove_own(store: &Store, place: &RelPath) -> io::Result<()> {
+    let above = store
+        .root()
+        .open_reserved(&RelPath::root(), &undo_dir(store))?;
+    remove_tree(&above, place.name())
+}
+
+/// Removes the directory of a step on another mount, if no session is left in it.
+fn remove_empty(root: &Root, holder: &RelPath, place: &RelPath) -> io::Result<()> {
+    let Some((above, name)) = place.split() else {
+        return Ok(());
+    };
+    let above = root.open_reserved(holder, &above)?;
+    match unlinkat(&above, name, AtFlags::REMOVEDIR) {
+        Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Bytes that a step takes on disk.
+fn step_bytes(root: &Root, step: &Kept) -> io::Result<u64> {
+    use std::os::unix::fs::MetadataExt;
+    let mut bytes = 0;
+    for session in &step.journal.sessions {
+        let place = step.place.join(&session.name);
+        // It may have been taken back.
+        let Ok(dir) = root.open_reserved(&session.holder, &place) else {
+            continue;
+        };
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&dir));
+        for entry in walkdir::WalkDir::new(path).min_depth(1) {
+            // Only this user can change anything there: what cannot be read is not counted.
+            if let Ok(metadata) = entry
+                .map_err(io::Error::from)
+                .and_then(|e| Ok(e.metadata()?))
+            {
+                bytes += metadata.blocks() * 512;
+            }
+        }
+    }
+    Ok(bytes)
+}
+
+fn exists(dir: impl AsFd, name: &str) -> io::Result<bool> {
+    match statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(_) => Ok(true),
+        Err(Errno::NOENT) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn make_reserved(root: &Root, holder: &RelPath, within: &RelPath) -> io::Result<OwnedFd> {
+    let mut dir = mkdir_open(root.open_dir(holder)?, RESERVED_NAME)?;
+    for name in within.components() {
+        dir = mkdir_open(&dir, name)?;
+    }
+    Ok(dir)
+}
