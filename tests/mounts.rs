@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::hasync::FakeRsh;
+use crate::support::pair::Node::{Foo0, Foo1};
+use crate::support::pair::Pair;
 use crate::support::process::run_ok;
 use crate::support::temptree::set_mtime;
 use crate::support::{Finished, Hasync, Snapshot, TempTree, need_root, rsync, versions};
@@ -176,4 +178,26 @@ fn replaces_and_makes_entries_below_a_mount_of_the_target() {
         std::fs::remove_file(source.join(format!("dir3/only-{version}"))).unwrap();
     }
     assert!(mounted.has("new/deep/file"));
+}
+
+#[test]
+fn what_is_kept_on_a_mount_that_is_gone_keeps_nothing_else_from_going() {
+    let pair = Pair::here("");
+    let mounted = Mounted::at(pair.path(Foo1, "html/sub"));
+    let push = |version: u32| {
+        pair.write(Foo0, "html/file", "x".repeat(version as usize));
+        pair.write(Foo0, "html/sub/file", "y".repeat(version as usize));
+        pair.run(Foo0, &["push", "--tree", "html"]).expect(0);
+    };
+    push(1);
+    push(2);
+    assert!(
+        mounted.has(".hasync/trees/html/undo"),
+        "nothing is kept there"
+    );
+    drop(mounted);
+    (3..8).for_each(push);
+    let kept = pair.path(Foo1, "html/.hasync/trees/html/undo");
+    assert_eq!(std::fs::read_dir(kept).unwrap().count(), 3);
+    pair.assert_equal();
 }

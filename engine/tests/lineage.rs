@@ -291,8 +291,38 @@ fn what_could_not_be_read_makes_the_generation_partial() {
     assert_eq!(partial.count, 1);
     assert!(partial.lines.iter().any(|line| line.contains("missing")));
     assert_eq!(b.read("other").unwrap(), "readable");
-    // The next whole one makes it whole.
+    assert!(a.tree.status().unwrap().head.unwrap().partial.is_some());
+    // The next whole one makes it whole, on both nodes, though it finds nothing to change.
     let whole = push(&a, &b).unwrap();
-    assert!(whole.as_of.is_some());
-    assert!(b.tree.status().unwrap().as_of.is_some());
+    assert!(whole.as_of.is_some() && !whole.changed);
+    for node in [&a, &b] {
+        let status = node.tree.status().unwrap();
+        assert!(status.as_of.is_some());
+        assert_eq!(status.head.unwrap().partial, None, "{}", node.tree.node);
+    }
+}
+
+#[test]
+fn a_look_leaves_no_trace() {
+    let temp = tempfile::tempdir().unwrap();
+    let fresh = Node::new(temp.path(), "a");
+    assert_eq!(fresh.role(), NodeRole::New);
+    assert_eq!(fresh.tree.log().unwrap(), Vec::new());
+    assert!(!fresh.tree.state_dir.exists());
+    assert_eq!(std::fs::read_dir(&fresh.tree.root).unwrap().count(), 0);
+    let (_, b) = mirrored(temp.path());
+    let files = || {
+        let walk = walkdir::WalkDir::new(temp.path()).sort_by_file_name();
+        let time = |entry: walkdir::DirEntry| {
+            let changed = entry.metadata().unwrap().modified().unwrap();
+            (entry.path().to_owned(), changed)
+        };
+        walk.into_iter()
+            .map(|entry| time(entry.unwrap()))
+            .collect::<Vec<_>>()
+    };
+    let before = files();
+    b.tree.status().unwrap();
+    b.tree.log().unwrap();
+    assert_eq!(files(), before);
 }

@@ -67,7 +67,8 @@ pub(crate) struct Standing {
 /// A node's record about one tree, held open.
 #[derive(Debug)]
 pub(crate) struct Node {
-    dir: OwnedFd,
+    /// Missing where nothing has been written yet, and only looked at.
+    dir: Option<OwnedFd>,
     tree: String,
     record: NodeRecord,
 }
@@ -91,13 +92,43 @@ impl Node {
             let dir = mkdir_open(&trees, tree.as_bytes())?;
             let record = record::read(&dir, NODE)?.unwrap_or_default();
             Ok(Node {
-                dir,
+                dir: Some(dir),
                 tree: tree.to_owned(),
                 record,
             })
         };
         open().map_err(|e| {
             let what = format!("use the state of tree {tree} in {}", state_dir.display());
+            Error::file(what, &e)
+        })
+    }
+
+    /// What the record of `tree` in the state directory says, without making or locking anything.
+    pub(crate) fn look(state_dir: &Path, tree: &str) -> Result<Self, Error> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let look = || -> io::Result<Self> {
+            let dir = match openat(
+                CWD,
+                state_dir.join("trees").join(tree),
+                flags,
+                Mode::empty(),
+            ) {
+                Ok(dir) => Some(dir),
+                Err(Errno::NOENT) => None,
+                Err(e) => return Err(e.into()),
+            };
+            let record = match &dir {
+                Some(dir) => record::read(dir, NODE)?.unwrap_or_default(),
+                None => NodeRecord::default(),
+            };
+            Ok(Node {
+                dir,
+                tree: tree.to_owned(),
+                record,
+            })
+        };
+        look().map_err(|e| {
+            let what = format!("read the state of tree {tree} in {}", state_dir.display());
             Error::file(what, &e)
         })
     }
@@ -109,14 +140,19 @@ impl Node {
 
     /// Reads the record again: another process may have promoted this node.
     pub(crate) fn refresh(&mut self) -> Result<(), Error> {
-        self.record = record::read(&self.dir, NODE)
+        self.record = record::read(self.dir()?, NODE)
             .map_err(|e| self.cannot("read", &e))?
             .unwrap_or_default();
         Ok(())
     }
 
+    fn dir(&self) -> Result<&OwnedFd, Error> {
+        let missing = || self.cannot("use", &io::ErrorKind::NotFound.into());
+        self.dir.as_ref().ok_or_else(missing)
+    }
+
     fn save(&self) -> Result<(), Error> {
-        record::write(&self.dir, NODE, &self.record).map_err(|e| self.cannot("write", &e))
+        record::write(self.dir()?, NODE, &self.record).map_err(|e| self.cannot("write", &e))
     }
 
     fn cannot(&self, verb: &str, e: &io::Error) -> Error {
@@ -139,7 +175,7 @@ impl Node {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
         let file =
-            openat(&self.dir, name, flags, mode).map_err(|e| self.cannot("lock", &e.into()))?;
+            openat(self.dir()?, name, flags, mode).map_err(|e| self.cannot("lock", &e.into()))?;
         match flock(&file, how) {
             Ok(()) => Ok(file),
             Err(Errno::WOULDBLOCK) => Err(Error::new(
@@ -155,7 +191,10 @@ impl Node {
 
     /// The generations that this node made as primary or sent, oldest first.
     pub(crate) fn log(&self) -> Result<Vec<Generation>, Error> {
-        read_log(self.dir.as_fd()).map_err(|e| self.cannot("read the log in", &e))
+        let Some(dir) = &self.dir else {
+            return Ok(Vec::new());
+        };
+        read_log(dir.as_fd()).map_err(|e| self.cannot("read the log in", &e))
     }
 
     /// Whether what it was as primary still says what its data is.
@@ -291,6 +330,10 @@ impl Node {
         }
         if as_of.is_some() {
             self.record.as_of = as_of;
+            // Whatever it could not take then, it has now.
+            if let Some(head) = &mut self.record.head {
+                head.partial = None;
+            }
         }
         self.save()
     }
@@ -303,7 +346,7 @@ impl Node {
     }
 
     fn log_once(&self, generation: &Generation) -> Result<(), Error> {
-        log_once(self.dir.as_fd(), generation).map_err(|e| self.cannot("write the log of", &e))
+        log_once(self.dir()?.as_fd(), generation).map_err(|e| self.cannot("write the log of", &e))
     }
 
     /// What a primary's push says of its lineage: the own heads, then the ancestors.

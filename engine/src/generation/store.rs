@@ -193,12 +193,16 @@ impl Store {
 
     /// As of when the head was last seen to be what the source has.
     pub(crate) fn as_of(&self) -> io::Result<Option<AsOf>> {
-        let head = self.head()?;
+        let Some(head) = self.head()? else {
+            return Ok(None);
+        };
+        Ok(self.seen(head.id)?.or(head.as_of))
+    }
+
+    /// As of when a push found the head to be what the source has; `None` if there was none since.
+    pub(crate) fn seen(&self, head: GenerationId) -> io::Result<Option<AsOf>> {
         let seen: Option<Seen> = record::read(&self.dir, AS_OF)?;
-        let seen = seen.filter(|seen| head.as_ref().is_some_and(|head| head.id == seen.head));
-        Ok(seen
-            .map(|seen| seen.as_of)
-            .or_else(|| head.and_then(|head| head.as_of)))
+        Ok(seen.filter(|seen| seen.head == head).map(|seen| seen.as_of))
     }
 
     /// The head was found to be what the source had then.

@@ -155,12 +155,19 @@ impl Tree {
     ///
     /// If the records cannot be read.
     pub fn status(&self) -> Result<TreeStatus, Error> {
-        let node = Node::open(&self.state_dir, &self.name)?;
+        let node = Node::look(&self.state_dir, &self.name)?;
         let root = self.open_root()?;
         let store = self.store(root.as_ref())?;
         let read = |e: std::io::Error| self.cannot("read the records of", &e);
-        let data = store.as_ref().map_or(Ok(None), Store::head).map_err(read)?;
+        let mut data = store.as_ref().map_or(Ok(None), Store::head).map_err(read)?;
         let record = node.record();
+        // What a partial push left out has come with a later one that found nothing to change.
+        if let (Some(store), Some(head)) = (&store, &mut data)
+            && head.partial.is_some()
+            && store.seen(head.id).map_err(read)?.is_some()
+        {
+            head.partial = None;
+        }
         let role = match (&data, record.is_primary) {
             (_, true) => NodeRole::Primary,
             (None, false) if node.own_heads(None).is_empty() => NodeRole::New,
@@ -194,7 +201,7 @@ impl Tree {
     ///
     /// If the records cannot be read.
     pub fn log(&self) -> Result<Vec<Generation>, Error> {
-        let mut log = Node::open(&self.state_dir, &self.name)?.log()?;
+        let mut log = Node::look(&self.state_dir, &self.name)?.log()?;
         if let Some(store) = self.store(self.open_root()?.as_ref())? {
             let beside = store
                 .log()
