@@ -47,5 +47,5 @@ pub use observer::{
 };
 pub use options::{Compression, Options};
 pub use path::Shown;
-pub use session::{Connection, Duplex, push, serve};
+pub use session::{Comparison, Connection, Duplex, push, serve};
 pub use target::{Ready, ServePolicy};

@@ -188,6 +188,7 @@ impl Commit {
             sessions: self.stage.places(),
             ops,
             keep: false,
+            pinned: false,
             waypoints: Vec::new(),
         })
     }

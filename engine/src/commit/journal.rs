@@ -21,6 +21,8 @@ pub(crate) struct Journal {
     pub(crate) ops: Vec<Op>,
     /// What becomes of the replaced entries: whether they are kept, for undo.
     pub(crate) keep: bool,
+    /// They are all that is left of what a former primary had: kept until somebody says otherwise.
+    pub(crate) pinned: bool,
     /// States of the tree that the ops pass through, if there are any before the last.
     pub(crate) waypoints: Vec<Waypoint>,
 }

@@ -87,6 +87,9 @@ pub struct Sealed {
     pub changed: bool,
     /// As of when that is known to be equal to the source; unknown if the push was partial.
     pub as_of: Option<AsOf>,
+    /// It replaced what the receiver had as primary or had given up, and keeps that until told
+    /// otherwise.
+    pub pinned: bool,
 }
 
 /// What a generation changed.

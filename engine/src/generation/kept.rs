@@ -5,10 +5,12 @@
 //! A directory without a manifest is no step. To remove a step its manifest is renamed first, so
 //! that a removal that was cut off can be told, and finished by the next prune.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::{AtFlags, fsync, renameat, statat, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, fsync, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 
 use super::clock::now_ns;
@@ -16,10 +18,14 @@ use super::fail::fail_point;
 use super::head::{Generation, GenerationId};
 use super::record;
 use super::store::{GOING, JOURNAL, MANIFEST, Store, mkdir_open};
+use super::tree::Pinned;
 use super::undo::UndoPolicy;
 use crate::commit::{Journal, Op, SessionPlace, Waypoint};
 use crate::fs::{Root, is_absent, names, remove_tree};
 use crate::path::{RESERVED_NAME, RelPath};
+
+/// An empty file beside the manifest of a step that stays until somebody says otherwise.
+const PINNED: &str = "pinned";
 
 /// A commit that is kept.
 struct Kept {
@@ -76,6 +82,10 @@ pub(super) fn keep(store: &Store, journal: &Journal, generation: &Generation) ->
             remove_used(store, place)?;
         }
     }
+    if journal.pinned {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        openat(&own, PINNED, flags, Mode::RUSR | Mode::WUSR)?;
+    }
     match renameat(store.dir(), JOURNAL.name, &own, MANIFEST.name) {
         Ok(()) | Err(Errno::NOENT) => {}
         Err(e) => return Err(e.into()),
@@ -95,6 +105,39 @@ pub(super) fn generations(store: &Store) -> io::Result<Vec<Generation>> {
     Ok(generations)
 }
 
+/// Those that stay until they are forgotten, the last one first.
+pub(super) fn pinned(store: &Store) -> io::Result<Vec<Pinned>> {
+    let mut pinned = Vec::new();
+    for (_, place) in step_places(store)? {
+        if !exists(open_step(store, &place)?, PINNED)? {
+            continue;
+        }
+        let within = OsStr::from_bytes(place.as_bytes());
+        let path = store.root().path().join(OsStr::from_bytes(RESERVED_NAME));
+        let path = path.join(within);
+        pinned.extend(read(store, place)?.map(|kept| Pinned {
+            generation: kept.generation,
+            path,
+        }));
+    }
+    Ok(pinned)
+}
+
+/// Removes a pinned step with all that it keeps; `None` if that generation is not pinned. To be
+/// called with the commit lock.
+pub(super) fn forget(store: &Store, id: GenerationId) -> io::Result<Option<Generation>> {
+    for (_, place) in step_places(store)? {
+        if !exists(open_step(store, &place)?, PINNED)? {
+            continue;
+        }
+        if let Some(step) = read(store, place)?.filter(|step| step.generation.id == id) {
+            discard(store, &step.place, &step.journal)?;
+            return Ok(Some(step.generation));
+        }
+    }
+    Ok(None)
+}
+
 /// All steps that have not been taken back, the last one first.
 pub(super) fn steps(store: &Store) -> io::Result<Vec<Step>> {
     let mut steps = Vec::new();
@@ -106,20 +149,22 @@ pub(super) fn steps(store: &Store) -> io::Result<Vec<Step>> {
     Ok(steps)
 }
 
-/// Removes what the policy does not keep, and what a crash left of steps. To be called with the
-/// commit lock.
+/// Removes what the policy does not keep, and what a crash left of steps; what is pinned stays and
+/// does not count. To be called with the commit lock.
 pub(crate) fn prune(store: &Store, policy: &UndoPolicy) -> io::Result<()> {
     let is_committing = exists(store.dir(), JOURNAL.name)?;
     let mut places = step_places(store)?;
     let mut result = Ok(());
     places.retain(|(_, place)| {
-        let is_step = open_step(store, place).and_then(|dir| exists(&dir, MANIFEST.name));
+        let dir = open_step(store, place);
+        let is_pinned = matches!(dir.as_ref().map(|dir| exists(dir, PINNED)), Ok(Ok(true)));
+        let is_step = dir.and_then(|dir| exists(&dir, MANIFEST.name));
         // A commit that is to be carried on puts its entries there before its journal.
         if matches!(is_step, Ok(false)) && !is_committing {
             let swept = sweep(store, place);
             result = std::mem::replace(&mut result, Ok(())).and(swept);
         }
-        matches!(is_step, Ok(true))
+        matches!(is_step, Ok(true)) && !is_pinned
     });
     let keep = policy.keep as usize;
     let is_limited = policy.max_age_s.is_some() || policy.max_bytes.is_some();

@@ -24,6 +24,8 @@ pub(crate) struct Claim {
     pub(crate) intended: GenerationId,
     /// The sender's clock, in nanoseconds since 1970.
     pub(crate) now_ns: i64,
+    /// It asks for nothing but a comparison, in a dry run: however the nodes stand, it gets it.
+    pub(crate) compares: bool,
 }
 
 /// Most ids that a claim may hold.
@@ -60,19 +62,28 @@ impl Claim {
                 ),
             ));
         }
+        let adopts = node.record().adopted.as_ref();
+        let is_adopted = adopts.is_some_and(|adopted| adopted.names(self));
         if *epoch < own_epoch {
+            let push = if is_adopted {
+                format!("Its data was accepted here: run `hasync promote {tree}` on {sender} first")
+            } else {
+                format!(
+                    "Run `hasync demote {tree}` on {sender}, and push from the node that was \
+                     promoted last"
+                )
+            };
             return Err(Error::new(
                 ErrorKind::Fenced,
                 format!(
                     "{sender} is a former primary of tree {tree}: its epoch is {epoch}, the \
-                     standby has seen epoch {own_epoch} (generation {own}). Run `hasync demote \
-                     {tree}` on {sender}, and push from the node that was promoted last"
+                     standby has seen epoch {own_epoch} (generation {own}). {push}"
                 ),
             ));
         }
         let own_heads = node.own_heads(data);
-        let fits = |head| self.heads.contains(head) || self.ancestors.contains(head);
-        if own_heads.is_empty() || own_heads.iter().any(fits) {
+        let fits = |head: &GenerationId| self.leads_from(*head);
+        if own_heads.is_empty() || is_adopted || own_heads.iter().any(fits) {
             return Ok(());
         }
         let theirs = self
@@ -84,10 +95,14 @@ impl Claim {
             format!(
                 "the nodes have diverged on tree {tree}: the standby has generation {own}, which \
                  {sender} (generation {theirs}, epoch {epoch}) did not come from. Nothing was \
-                 changed. Compare the two with `hasync push -nai --delete` in either direction \
-                 before you decide which one to keep"
+                 changed. `hasync diverged {tree}` lists what differs and the two ways out"
             ),
         ))
+    }
+
+    /// Whether that generation is, or led to, what the sender has.
+    pub(crate) fn leads_from(&self, id: GenerationId) -> bool {
+        self.heads.contains(&id) || self.ancestors.contains(&id)
     }
 
     fn shown(&self, id: GenerationId) -> String {

@@ -27,7 +27,8 @@ pub use fail::end_at;
 pub use head::{
     Generation, GenerationCounts, GenerationId, GenerationKind, PARTIAL_LINES_MAX, Partial, Sealed,
 };
-pub use tree::{LeftOver, NodeRole, Recovered, Tree, TreeStatus, Undone, UndoneChange};
+pub use node::{Adopted, Standing};
+pub use tree::{LeftOver, NodeRole, Pinned, Recovered, Tree, TreeStatus, Undone, UndoneChange};
 pub use undo::UndoPolicy;
 
 pub(crate) use clock::now_ns;
@@ -35,7 +36,7 @@ pub(crate) use durable::{commit, recover};
 pub(crate) use fail::fail_point;
 pub(crate) use kept::prune;
 pub(crate) use lineage::Claim;
-pub(crate) use node::{SessionLock, Standing};
+pub(crate) use node::SessionLock;
 pub(crate) use sending::Sending;
 pub(crate) use store::Store;
 pub(crate) use tree::Held;

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::clock::{AsOf, now_ns};
 use super::head::{Generation, GenerationCounts, GenerationId, GenerationKind};
+use super::lineage::Claim;
 use super::record::{self, RecordKind};
 use super::store::{log_once, mkdir_open, read_log};
 use super::tree::Tree;
@@ -52,16 +53,51 @@ pub(crate) struct NodeRecord {
     pub(crate) received: Option<GenerationId>,
     /// As of when the standby was last known to be equal.
     pub(crate) as_of: Option<AsOf>,
+    /// The data here is given up for that; until the next push that is received.
+    pub(crate) adopted: Option<Adopted>,
+    /// It was demoted after a push that took all it had: nothing is here alone.
+    handed_over: bool,
+}
+
+/// A generation of the peer's that was accepted by hand in place of the data here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adopted {
+    /// The peer's name.
+    pub node: String,
+    /// The generation that it has, or that led to the one it has by then.
+    pub id: GenerationId,
+}
+
+impl Adopted {
+    /// Whether a push is from that peer, of that generation or of what it led to.
+    pub(crate) fn names(&self, claim: &Claim) -> bool {
+        self.node == claim.node && claim.leads_from(self.id)
+    }
 }
 
 /// What a node says about itself when a push begins.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Standing {
-    pub(crate) node: String,
-    pub(crate) is_primary: bool,
-    pub(crate) epoch: u64,
+pub struct Standing {
+    /// Its name.
+    pub node: String,
+    /// It pushes the tree, and receives nothing.
+    pub is_primary: bool,
+    /// The highest epoch that it was in.
+    pub epoch: u64,
     /// The generation that its data is, if any.
-    pub(crate) head: Option<Generation>,
+    pub head: Option<Generation>,
+    /// The ids that say what its data is, and those that led there.
+    heads: Vec<GenerationId>,
+    ancestors: Vec<GenerationId>,
+}
+
+impl Standing {
+    /// Whether this node's data led to the other's, so that a push from there fits.
+    #[must_use]
+    pub fn led_to(&self, other: &Standing) -> bool {
+        let fits = |id: &GenerationId| other.heads.contains(id) || other.ancestors.contains(id);
+        self.heads.is_empty() || self.heads.iter().any(fits)
+    }
 }
 
 /// A node's record about one tree, held open.
@@ -235,6 +271,12 @@ impl Node {
             is_primary: self.record.is_primary,
             epoch: self.epoch(data),
             head: self.own_head(data),
+            heads: self.own_heads(data),
+            ancestors: if self.counts_as_primary(data) {
+                self.record.ancestors.clone()
+            } else {
+                Vec::new()
+            },
         }
     }
 
@@ -274,6 +316,8 @@ impl Node {
             ancestors,
             head: Some(promotion.clone()),
             base: data.map(|data| data.id),
+            adopted: None,
+            handed_over: false,
             ..self.record.clone()
         };
         self.save()?;
@@ -281,9 +325,27 @@ impl Node {
         Ok(promotion)
     }
 
-    /// Makes this node a standby. To be called with the commit lock.
-    pub(crate) fn demote(&mut self) -> Result<(), Error> {
+    /// Makes this node a standby; `handed_over` says that its last push took all it had. To be
+    /// called with the commit lock.
+    pub(crate) fn demote(&mut self, handed_over: bool) -> Result<(), Error> {
+        if self.record.is_primary {
+            self.record.handed_over = handed_over;
+        }
         self.record.is_primary = false;
+        self.save()
+    }
+
+    /// Whether this node may have data that nobody else has: it was primary until it broke off, or
+    /// its data was given up by hand. The next push that it receives keeps that.
+    pub(crate) fn may_be_alone(&self, data: Option<&Generation>) -> bool {
+        let broke_off = self.counts_as_primary(data) && !self.record.handed_over;
+        broke_off || self.record.adopted.is_some()
+    }
+
+    /// The data here is given up: the peer's next push from that generation is received. To be
+    /// called with the commit lock.
+    pub(crate) fn adopt(&mut self, adopted: Adopted) -> Result<(), Error> {
+        self.record.adopted = Some(adopted);
         self.save()
     }
 
@@ -342,6 +404,7 @@ impl Node {
     pub(crate) fn received(&mut self, generation: &Generation) -> Result<(), Error> {
         self.record.epoch = self.record.epoch.max(generation.epoch);
         self.record.received = Some(generation.id);
+        self.record.adopted = None;
         self.save()
     }
 

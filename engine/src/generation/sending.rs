@@ -22,7 +22,9 @@ pub(crate) struct Sending {
     /// This node becomes primary by its first push, once that is accepted.
     is_first: bool,
     dry_run: bool,
-    _session: SessionLock,
+    /// How the receiver's node stands, once it has said so.
+    peer: Option<Standing>,
+    _session: Option<SessionLock>,
     _lock_file: Option<LockFile>,
 }
 
@@ -67,6 +69,7 @@ impl Sending {
             number: own.map_or(0, |own| own.number),
             intended: random()?,
             now_ns,
+            compares: false,
         };
         let node = held.into_node();
         Ok(Sending {
@@ -75,10 +78,53 @@ impl Sending {
             as_of: AsOf::seen(now_ns, now_ns),
             is_first,
             dry_run,
-            _session: session,
+            peer: None,
+            _session: Some(session),
             _lock_file: tree.lock_files()?,
             tree: tree.clone(),
         })
+    }
+
+    /// Makes a claim that only compares: whatever this node is, and whoever sends or receives.
+    /// Returns how this node stands too.
+    ///
+    /// # Errors
+    ///
+    /// If a commit was cut off here: nothing should read the tree then.
+    pub(crate) fn compare(tree: &Tree) -> Result<(Self, Standing), Error> {
+        let held = tree.hold()?;
+        held.refuse_interrupted(tree)?;
+        let data = held.data()?;
+        let own = held.node.standing(&tree.node, data.as_ref());
+        let now_ns = now_ns();
+        let claim = Claim {
+            tree: tree.name.clone(),
+            node: tree.node.clone(),
+            epoch: own.epoch,
+            heads: Vec::new(),
+            ancestors: Vec::new(),
+            number: own.head.as_ref().map_or(0, |own| own.number),
+            intended: GenerationId::random().map_err(|e| Error::file("get random numbers", &e))?,
+            now_ns,
+            compares: true,
+        };
+        let sending = Sending {
+            node: held.into_node(),
+            claim,
+            as_of: AsOf::seen(now_ns, now_ns),
+            is_first: false,
+            dry_run: true,
+            peer: None,
+            _session: None,
+            _lock_file: tree.lock_files()?,
+            tree: tree.clone(),
+        };
+        Ok((sending, own))
+    }
+
+    /// How the receiver's node stands, after the push.
+    pub(crate) fn into_peer(self) -> Option<Standing> {
+        self.peer
     }
 
     /// What the hello says.
@@ -88,6 +134,7 @@ impl Sending {
 
     /// How the receiver's node stands; it may refuse next.
     pub(crate) fn heard(&mut self, standing: &Standing) -> Result<(), Error> {
+        self.peer = Some(standing.clone());
         self.node.heard(standing.epoch)
     }
 

@@ -11,7 +11,7 @@ use super::durable::{self, recover};
 use super::head::{Generation, GenerationId};
 use super::kept;
 use super::lock_file::LockFile;
-use super::node::{CommitLock, Node};
+use super::node::{Adopted, CommitLock, Node};
 use super::store::Store;
 use super::undo::{self, UndoPolicy};
 use crate::commit::Op;
@@ -63,12 +63,25 @@ pub struct TreeStatus {
     pub as_of: Option<AsOf>,
     /// As primary: a generation that was asked for, and nothing heard of since.
     pub open: Option<GenerationId>,
+    /// The data here is given up for that, which the next push brings.
+    pub adopted: Option<Adopted>,
     /// A commit was cut off, and has to be brought to its end before anybody reads the tree.
     pub is_interrupted: bool,
     /// What pushes, running or interrupted, have staged.
     pub staged: Vec<LeftOver>,
     /// What can be undone, the last first.
     pub undo: Vec<Generation>,
+    /// Those of them that are kept until they are [forgotten](Tree::forget).
+    pub pinned: Vec<Pinned>,
+}
+
+/// A generation that replaced what this node had as primary, or what was given up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pinned {
+    /// What it is.
+    pub generation: Generation,
+    /// Where what it replaced is, as an absolute path.
+    pub path: PathBuf,
 }
 
 /// A directory with staged entries.
@@ -129,15 +142,49 @@ impl Tree {
     /// Makes this node a standby of the tree: it pushes no more, and receives from whoever its
     /// data led to. Returns the generation that its data is.
     ///
+    /// What the first push that it receives then replaces is pinned: it may be nowhere else. Unless
+    /// it is `handed_over`: a last push has just taken everything, and nothing writes any more.
+    ///
     /// # Errors
     ///
     /// If the records cannot be read or written.
-    pub fn demote(&self) -> Result<Option<Generation>, Error> {
+    pub fn demote(&self, handed_over: bool) -> Result<Option<Generation>, Error> {
         let mut held = self.hold()?;
         held.recover()?;
-        held.node.demote()?;
+        held.node.demote(handed_over)?;
         let data = held.data()?;
         Ok(held.node.own_head(data.as_ref()))
+    }
+
+    /// Gives the data here up for a generation of the peer's: its next push is received although
+    /// the nodes have diverged. What that replaces can be undone.
+    ///
+    /// # Errors
+    ///
+    /// If this node is primary of the tree, or has nothing to give up.
+    pub fn adopt(&self, adopted: Adopted) -> Result<(), Error> {
+        let mut held = self.hold()?;
+        let name = &self.name;
+        if held.node.record().is_primary {
+            return Err(Error::new(
+                ErrorKind::Fenced,
+                format!(
+                    "this node is primary of tree {name} and receives nothing: run `hasync demote \
+                     {name}` here first"
+                ),
+            ));
+        }
+        let data = held.data()?;
+        if held.node.own_heads(data.as_ref()).is_empty() {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                format!(
+                    "this node has no generation of tree {name} to give up: it receives the first \
+                     push as it is"
+                ),
+            ));
+        }
+        held.node.adopt(adopted)
     }
 
     /// Brings a commit to its end that was cut off; `None` if there is none.
@@ -178,11 +225,16 @@ impl Tree {
             _ => None,
         };
         Ok(TreeStatus {
+            pinned: match &store {
+                Some(store) => kept::pinned(store).map_err(read)?,
+                None => Vec::new(),
+            },
             role,
             epoch: node.epoch(data.as_ref()),
             head: node.own_head(data.as_ref()),
             as_of: received.or_else(|| record.as_of.filter(|_| record.is_primary)),
             open: node.open_head(data.as_ref()),
+            adopted: record.adopted.clone(),
             is_interrupted: match &store {
                 Some(store) => store.is_interrupted().map_err(read)?,
                 None => false,
@@ -272,6 +324,27 @@ impl Tree {
         })
     }
 
+    /// Removes what a pinned generation replaced; it cannot be undone any more.
+    ///
+    /// # Errors
+    ///
+    /// If that generation is not pinned, or if the file system refuses.
+    pub fn forget(&self, id: GenerationId) -> Result<Generation, Error> {
+        let held = self.hold()?;
+        let none = || {
+            let name = &self.name;
+            let message = format!(
+                "generation {id} of tree {name} is not among those that are pinned; see `hasync \
+                 status {name}`"
+            );
+            Error::new(ErrorKind::Usage, message)
+        };
+        let store = held.store.as_ref().ok_or_else(none)?;
+        let forgotten =
+            kept::forget(store, id).map_err(|e| self.cannot("forget what is kept of", &e))?;
+        forgotten.ok_or_else(none)
+    }
+
     /// The state of the tree that a generation in the log had.
     fn state_of(&self, id: GenerationId) -> Result<GenerationId, Error> {
         let log = self.log()?;
@@ -340,6 +413,23 @@ impl Held {
     /// Gives up the locks and what is beside the data.
     pub(crate) fn into_node(self) -> Node {
         self.node
+    }
+
+    /// Refuses to go on while a commit is cut off, for who must not bring it to its end.
+    pub(crate) fn refuse_interrupted(&self, tree: &Tree) -> Result<(), Error> {
+        let interrupted = self.store.as_ref().map_or(Ok(false), Store::is_interrupted);
+        let interrupted = interrupted.map_err(|e| tree.cannot("read the records of", &e))?;
+        if interrupted {
+            let Tree { name, node, .. } = tree;
+            return Err(Error::new(
+                ErrorKind::FileIo,
+                format!(
+                    "a commit to tree {name} was cut off on {node}: run `hasync recover {name}` \
+                     there first"
+                ),
+            ));
+        }
+        Ok(())
     }
 
     /// Brings a commit to its end that was cut off.

@@ -63,6 +63,7 @@ pub(super) fn plan(
         sessions: Vec::new(),
         ops: Vec::new(),
         keep: true,
+        pinned: false,
         waypoints: Vec::new(),
     };
     for step in route {

@@ -3,11 +3,15 @@
 //! queues it for the push that runs; between pushes both halves say that they are alive, so that
 //! silence means that the other is gone.
 
+mod compare;
+
 use std::ffi::OsString;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender as Queue, TryRecvError, channel};
 use std::time::Duration;
+
+pub use compare::Comparison;
 
 use super::outbox::{Outbox, Ticker};
 use super::sender::{self, Event, Push, Streams};

@@ -13,7 +13,7 @@ mod window;
 
 use std::io::{Read, Write};
 
-pub use connection::{Connection, push};
+pub use connection::{Comparison, Connection, push};
 pub use receiver::serve;
 
 /// The byte streams to and from the peer.

@@ -220,6 +220,9 @@ impl Receiver {
         } = hello;
         let filter = Filter::from_rules(options.filters.clone())
             .map_err(|e| Error::peer(format_args!("a filter rule that does not compile: {e}")))?;
+        if !options.dry_run && claim.as_ref().is_some_and(|claim| claim.compares) {
+            return Err(Error::peer("a comparison that is no dry run"));
+        }
         let named = claim
             .map(|claim| Named::begin(claim, policy, outbox))
             .transpose()?;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::error::{Error, ErrorKind};
 use crate::fs::Root;
 use crate::generation::{
-    AsOf, Claim, Generation, GenerationCounts, GenerationKind, Held, Partial, SessionLock, Store,
-    Tree, now_ns,
+    AsOf, Claim, Generation, GenerationCounts, GenerationId, GenerationKind, Held, Partial,
+    SessionLock, Store, Tree, now_ns,
 };
 use crate::path::Shown;
 use crate::session::outbox::Outbox;
@@ -42,12 +42,18 @@ impl Named {
                 ),
             )
         })?;
-        if let Some(ready) = &policy.ready {
+        if let Some(ready) = policy.ready.as_ref().filter(|_| !claim.compares) {
             (ready.0)().map_err(|why| Error::new(ErrorKind::Locked, why))?;
         }
         let mut held = tree.hold()?;
         let session = held.node.lock_session()?;
-        held.recover()?;
+        if claim.compares {
+            held.refuse_interrupted(&tree)?;
+            // The one thing that stays of it: a promotion here will not fall behind.
+            held.node.heard(claim.epoch)?;
+        } else {
+            held.recover()?;
+        }
         let data = held.data()?;
         let root = Shown(tree.root.as_os_str().as_encoded_bytes());
         if data.is_none()
@@ -68,7 +74,9 @@ impl Named {
             let mut writer = outbox.lock();
             writer.put_to_sender(&ToSender::Standing(Box::new(standing)))?;
         }
-        claim.allow(&held.node, data.as_ref())?;
+        if !claim.compares {
+            claim.allow(&held.node, data.as_ref())?;
+        }
         drop(held);
         Ok(Named {
             tree,
@@ -85,6 +93,11 @@ impl Named {
         let data = held.data()?;
         self.claim.allow(&held.node, data.as_ref())?;
         Ok((held, data))
+    }
+
+    /// Whether that generation led to the sender's: one that was given up did not.
+    pub(super) fn leads_from(&self, id: GenerationId) -> bool {
+        self.claim.leads_from(id)
     }
 
     /// As of when the source was like this; nobody can tell if there were problems.

@@ -37,7 +37,9 @@ impl Receiver {
         // What a former primary's data is stands apart from it, until even an equal push notes it
         // beside the data.
         let own = held.node.own_head(data.as_ref());
-        let is_noted = |data: &&Generation| own.as_ref().is_some_and(|own| own.id == data.id);
+        let is_noted = |data: &&Generation| {
+            own.as_ref().is_some_and(|own| own.id == data.id) && named.leads_from(data.id)
+        };
         let noted = data.as_ref().filter(is_noted);
         if let Some(head) = noted.filter(|_| journal.ops.is_empty()) {
             self.commit()?
@@ -54,6 +56,7 @@ impl Receiver {
                 head: head.clone(),
                 changed: false,
                 as_of,
+                pinned: false,
             };
             drop(named);
             return self.done(true, Some(sealed));
@@ -62,7 +65,8 @@ impl Receiver {
             Some(store) => store,
             None => self.make_store(Some(&named.tree.name))?,
         };
-        journal.keep = named.tree.undo.keep > 0;
+        journal.pinned = !journal.ops.is_empty() && held.node.may_be_alone(data.as_ref());
+        journal.keep = named.tree.undo.keep > 0 || journal.pinned;
         let generation = named.generation(own.as_ref(), counts(&journal.ops), problems);
         journal.generation = Some(generation);
         self.carry_out(&store, &mut journal)?;
@@ -74,6 +78,7 @@ impl Receiver {
         let sealed = Sealed {
             as_of: head.as_of,
             changed: true,
+            pinned: journal.pinned,
             head,
         };
         let policy = named.tree.undo;

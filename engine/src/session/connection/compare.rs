@@ -1,0 +1,109 @@
+//! What a connection does besides pushes: it asks how the peer stands to a named tree, or what
+//! differs between the two nodes. Neither is refused because of the lineage, and neither changes
+//! anything but the highest epoch that each node has heard of.
+
+use std::ffi::OsString;
+use std::sync::atomic::Ordering;
+
+use super::{Connection, ended};
+use crate::error::Error;
+use crate::generation::{Partial, Sending, Standing, Tree};
+use crate::observer::{Observer, Summary};
+use crate::options::Options;
+use crate::session::sender::{self, Event};
+use crate::wire::{ToReceiver, ToSender};
+
+/// How two nodes stand to a tree, and what differs between their data.
+#[derive(Clone, Debug)]
+pub struct Comparison {
+    /// This node.
+    pub here: Standing,
+    /// The peer.
+    pub there: Standing,
+    /// What a push from here would do, if the lineage allowed it.
+    pub summary: Summary,
+}
+
+impl Connection {
+    /// Compares a named tree here with the peer's, whichever node is primary and however they have
+    /// diverged: `observer` is told what a push from here would change.
+    ///
+    /// # Errors
+    ///
+    /// As [`push_tree`](Self::push_tree), except for what concerns the lineage. Besides, if a
+    /// commit to the tree was cut off on either node.
+    pub fn compare_tree(
+        &mut self,
+        sources: &[OsString],
+        tree: &Tree,
+        options: &Options,
+        observer: &mut dyn Observer,
+    ) -> Result<Comparison, Error> {
+        let (mut sending, here) = Sending::compare(tree)?;
+        let options = comparing(options);
+        let summary = self.push_from(sources, b"", &options, observer, Some(&mut sending))?;
+        let there = peer(sending, tree)?;
+        Ok(Comparison {
+            here,
+            there,
+            summary,
+        })
+    }
+
+    /// How this node and the peer stand to a named tree.
+    ///
+    /// # Errors
+    ///
+    /// As [`compare_tree`](Self::compare_tree).
+    pub fn standings(
+        &mut self,
+        tree: &Tree,
+        options: &Options,
+    ) -> Result<(Standing, Standing), Error> {
+        let (mut sending, here) = Sending::compare(tree)?;
+        self.check()?;
+        let queue = self.queue.take().ok_or_else(ended)?;
+        self.greet(b"", &comparing(options), false, Some(&mut sending))?;
+        {
+            let nothing = ToReceiver::ContentDone {
+                deletable: false,
+                problems: Partial::default(),
+            };
+            let mut writer = self.outbox.lock();
+            writer.put_to_receiver(&nothing)?;
+            writer.flush()?;
+        }
+        loop {
+            match self.events.recv().map_err(|_| sender::gone())? {
+                Event::Message(ToSender::Fatal { kind, message }, _) => {
+                    return Err(Error::new(kind, message));
+                }
+                Event::Message(message, len) => {
+                    self.handled_bytes.fetch_add(len, Ordering::Relaxed);
+                    if matches!(message, ToSender::Done { .. }) {
+                        break;
+                    }
+                }
+                Event::LinkEnd(e) => return Err(e),
+                _ => return Err(Error::peer("a basis where nothing was compared")),
+            }
+        }
+        self.queue = Some(queue);
+        self.is_new = false;
+        Ok((here, peer(sending, tree)?))
+    }
+}
+
+fn comparing(options: &Options) -> Options {
+    Options {
+        atomic: true,
+        fsync: true,
+        dry_run: true,
+        ..options.clone()
+    }
+}
+
+fn peer(sending: Sending, tree: &Tree) -> Result<Standing, Error> {
+    let message = format_args!("no word of how it stands to tree {}", tree.name);
+    sending.into_peer().ok_or_else(|| Error::peer(message))
+}
