@@ -26,7 +26,9 @@ use crate::exit::{Exit, Failure};
 pub(crate) use config::{CheckConfigArgs, ConfigArgs};
 pub(crate) use cycle::{Action, CycleArgs, MirrorArgs, PlanArgs};
 pub(crate) use filter_words::FilterWord;
-pub(crate) use generations::{AnyTrees, CheckArgs, LogArgs, SomeTrees, StatusArgs, UndoArgs};
+pub(crate) use generations::{
+    AdoptArgs, AnyTrees, CheckArgs, DivergedArgs, LogArgs, SomeTrees, StatusArgs, UndoArgs,
+};
 pub(crate) use plumbing::{DeltaArgs, PatchArgs, SignatureArgs, named};
 use refusal::{answer, usage};
 pub(crate) use role::{RoleArgs, WantedRole};
@@ -64,6 +66,10 @@ pub(crate) enum Typed {
     Undo(UndoArgs),
     /// `hasync recover`
     Recover(AnyTrees),
+    /// `hasync diverged`
+    Diverged(DivergedArgs),
+    /// `hasync adopt`
+    Adopt(AdoptArgs),
     /// `hasync check`
     Check(CheckArgs),
     /// `hasync cycle`
@@ -106,6 +112,8 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Typed, 
         Verb::Log(args) => Typed::Log(args),
         Verb::Undo(args) => Typed::Undo(args),
         Verb::Recover(args) => Typed::Recover(args),
+        Verb::Diverged(args) => Typed::Diverged(args),
+        Verb::Adopt(args) => Typed::Adopt(args),
         Verb::Check(args) => Typed::Check(args),
         Verb::Cycle(args) => Typed::Cycle(args),
         Verb::Plan(args) => Typed::Plan(args),
@@ -156,6 +164,10 @@ enum Verb {
     Promote(SomeTrees),
     /// Make this node a standby of trees
     Demote(SomeTrees),
+    /// List what differs between the trees of the two nodes, whichever is primary
+    Diverged(DivergedArgs),
+    /// Give the data here up for a generation of the peer's, after the two have diverged
+    Adopt(AdoptArgs),
     /// Push all trees if this node is primary: for cron or a timer, on both nodes
     Cycle(CycleArgs),
     /// Tell whether cycles fit into an interval

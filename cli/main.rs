@@ -71,6 +71,8 @@ fn run(typed: Typed) -> Result<ExitCode, Failure> {
         Typed::Log(args) => generations::log(&args),
         Typed::Undo(args) => generations::undo(&args),
         Typed::Recover(args) => generations::recover(&args),
+        Typed::Diverged(args) => generations::diverged(&args),
+        Typed::Adopt(args) => generations::adopt(&args),
         Typed::Help(text, exit) => out::help(&text, exit),
         Typed::Plan(args) => plan::run(&args),
         Typed::Cycle(args) => cycle::run(&args),

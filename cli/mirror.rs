@@ -150,7 +150,7 @@ fn stop(config: &Config, out: &Out) -> Result<(), Failure> {
     };
     let mut failed = None;
     for named in &primary {
-        match demote_one(named) {
+        match demote_one(named, last.is_ok()) {
             Ok(line) => out.write(format!("{line}\n").as_bytes()),
             Err(failure) => {
                 out::error(&format!("tree {}: {}", named.name, failure.message));

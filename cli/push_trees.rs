@@ -4,7 +4,8 @@
 use std::time::{Duration, Instant};
 
 use hasync_engine::{
-    Action, Change, Compression, Connection, Note, Observer, Options, Progress, Summary, Warning,
+    Action, Change, Comparison, Compression, Connection, Note, Observer, Options, Progress,
+    Summary, Warning,
 };
 
 use crate::args::PushArgs;
@@ -147,7 +148,23 @@ impl Plan {
         }
     }
 
-    fn options(&self, tree: &Tree) -> Options {
+    /// The same, for a list of all that differs.
+    pub(crate) fn listing(self, checksum: bool) -> Self {
+        Plan {
+            style: Style {
+                itemize: true,
+                dry_run: true,
+                ..self.style
+            },
+            dry_run: true,
+            checksum,
+            brake: None,
+            ..self
+        }
+    }
+
+    /// What a push of the tree does.
+    pub(crate) fn options(&self, tree: &Tree) -> Options {
         Options {
             dry_run: self.dry_run,
             checksum: self.checksum || tree.options.checksum,
@@ -165,6 +182,8 @@ pub(crate) struct Pushed {
     /// What was said about it if it did not end well.
     pub(crate) line: Option<String>,
     pub(crate) sent_bytes: u64,
+    /// The peer had data as a former primary, which it keeps apart now; in a line.
+    pub(crate) kept: Option<String>,
 }
 
 /// Pushes one tree and reports it.
@@ -184,12 +203,7 @@ pub(crate) fn push(
         max_delete: plan.max_delete.or(braked),
         ..plan.options(tree)
     };
-    let dir = tree.dir().as_os_str().as_encoded_bytes();
-    let mut course = Course {
-        report: Report::begin(out.clone(), plan.style, dir),
-        changed: 0,
-        deleted: 0,
-    };
+    let mut course = Course::begin(tree, plan, out);
     let (sources, named) = (tree.sources(), tree.on(&plan.node));
     let summary =
         link.push(|connection| connection.push_tree(&sources, &named, &options, &mut course))?;
@@ -201,6 +215,20 @@ pub(crate) fn push(
     if !plan.style.quiet {
         let line = course.line(tree, &summary, plan.dry_run, began.elapsed());
         out.write(format!("{line}\n").as_bytes());
+        out.flush();
+    }
+    let sealed = summary.sealed.as_deref();
+    let kept = sealed.filter(|sealed| sealed.pinned).map(|sealed| {
+        format!(
+            "generation {} replaced what the peer had as former primary; the peer keeps that until \
+             `hasync undo {} --forget {}` there",
+            sealed.head.shown(),
+            tree.name,
+            sealed.head.number
+        )
+    });
+    if let Some(kept) = kept.as_ref().filter(|_| !plan.style.quiet) {
+        out.write(format!("{}: {kept}\n", tree.name).as_bytes());
         out.flush();
     }
     if let Some(line) = &line {
@@ -218,6 +246,7 @@ pub(crate) fn push(
         exit,
         line,
         sent_bytes: summary.sent_bytes,
+        kept,
     })
 }
 
@@ -232,6 +261,23 @@ pub(crate) fn compare(tree: &Tree, plan: &Plan, link: &mut PeerLink) -> Result<S
         connection.push_tree(&sources, &named, &options, &mut Unheard)
     };
     link.push(tried)
+}
+
+/// Lists what differs between the tree here and the peer's, however the nodes stand. Returns how
+/// they stand, and the counts of what is not as here and of what is there alone.
+pub(crate) fn list(
+    tree: &Tree,
+    plan: &Plan,
+    link: &mut PeerLink,
+    out: &Out,
+) -> Result<(Comparison, u64, u64), Failure> {
+    let mut course = Course::begin(tree, plan, out);
+    let options = plan.options(tree);
+    let (sources, named) = (tree.sources(), tree.on(&plan.node));
+    let found =
+        link.push(|connection| connection.compare_tree(&sources, &named, &options, &mut course))?;
+    course.report.end(&found.summary);
+    Ok((found, course.changed, course.deleted))
 }
 
 /// For a push of which only the end counts.
@@ -251,6 +297,15 @@ struct Course {
 }
 
 impl Course {
+    fn begin(tree: &Tree, plan: &Plan, out: &Out) -> Self {
+        let dir = tree.dir().as_os_str().as_encoded_bytes();
+        Course {
+            report: Report::begin(out.clone(), plan.style, dir),
+            changed: 0,
+            deleted: 0,
+        }
+    }
+
     /// The one line about a tree.
     fn line(&self, tree: &Tree, summary: &Summary, dry_run: bool, took: Duration) -> String {
         let name = &tree.name;

@@ -22,6 +22,8 @@ mod config;
 mod crashes;
 /// What goes wrong on disks: full, read-only, forbidden, missing, changing under our hands.
 mod disk_trouble;
+/// Two nodes that were promoted apart, and the ways out.
+mod diverged;
 /// The example files for admins: configuration, crontab, haresources, systemd units.
 mod examples;
 /// heartbeat v1 moves the mirror between two nodes.

@@ -114,6 +114,11 @@ fn roles_swap_back_and_forth_and_nothing_is_lost_or_comes_back() {
         let names = pair.html(holder).entries.len();
         assert_eq!(names, 3, "the root, the index and this round's file");
     }
+    // Each last push took everything: nothing was anywhere alone.
+    for node in [Foo0, Foo1] {
+        let status = pair.run(node, &["status"]).expect(0);
+        assert!(!status.stdout_text().contains("kept:"), "{status}");
+    }
 }
 
 #[test]
@@ -179,10 +184,18 @@ fn after_a_crash_the_old_primary_is_refused_until_it_gives_in() {
     assert!(pair.path(Foo0, "html/late").exists());
 
     pair.run(Foo0, &["demote", "--all"]).expect(0);
-    pair.run(Foo1, &["cycle"]).expect(0);
+    pair.run(Foo1, &["cycle"])
+        .expect(0)
+        .tells(&["replaced what the peer had as former primary; the peer keeps that"]);
+    let log = pair.log(Foo1);
+    assert!(log.contains("promotion: tree html: generation "), "{log}");
     pair.assert_equal();
     assert!(!pair.path(Foo0, "html/late").exists());
     // What foo0 had alone can still be had.
+    pair.run(Foo0, &["status", "html"]).expect(0).tells(&[
+        "kept: generation ",
+        " of foo1 replaced what this node had as primary",
+    ]);
     pair.run(Foo0, &["undo", "html", "-nv"])
         .expect(0)
         .tells(&["restored   late\n"]);

@@ -52,6 +52,32 @@ pub(crate) struct LogArgs {
     pub(crate) json: bool,
 }
 
+/// The options of `hasync diverged`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct DivergedArgs {
+    #[command(flatten)]
+    pub(crate) which: AnyTrees,
+    /// Compare content, not size and time
+    #[arg(short = 'c', long)]
+    pub(crate) checksum: bool,
+}
+
+/// The options of `hasync adopt`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct AdoptArgs {
+    /// A tree of the configuration; need not be named if it is the only one
+    #[arg(value_name = "TREE")]
+    pub(crate) tree: Option<String>,
+    /// The name of the node whose data is kept
+    #[arg(long, value_name = "PEER")]
+    pub(crate) from: String,
+    /// The identity of the generation that it has, as hasync diverged prints it
+    #[arg(long, value_name = "ID")]
+    pub(crate) generation: String,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+}
+
 /// The options of `hasync undo`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct UndoArgs {
@@ -61,6 +87,9 @@ pub(crate) struct UndoArgs {
     /// Back to this generation, by number or identity; without it, back by one
     #[arg(long, value_name = "GENERATION")]
     pub(crate) to: Option<String>,
+    /// Undo nothing: remove what this generation replaced, which is kept until then
+    #[arg(long, value_name = "GENERATION", conflicts_with_all = ["to", "dry_run", "verbose"])]
+    pub(crate) forget: Option<String>,
     /// Change nothing, say what would change
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,

@@ -207,6 +207,10 @@ impl Cycle<'_> {
             let exit = match pushed {
                 Ok(pushed) => {
                     sent_bytes += pushed.sent_bytes;
+                    if let Some(kept) = &pushed.kept {
+                        let next = "see hasync status there; what is not needed of it can go";
+                        self.notice(Event::Promotion, Some(tree), kept, next);
+                    }
                     self.tell(
                         tree,
                         pushed.exit,
@@ -253,7 +257,7 @@ impl Cycle<'_> {
             ),
             Exit::Diverged => (
                 Event::Diverged,
-                format!("see hasync log {name} on both nodes: one of them has to give in"),
+                format!("hasync diverged {name} lists what differs and the two ways out"),
             ),
             Exit::DeleteLimit => (
                 Event::Brake,

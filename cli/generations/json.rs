@@ -38,6 +38,15 @@ fn one(tree: &Tree, look: &Look) -> Value {
         "staged": staged
             .map(|left| json!({ "name": left.name, "is_running": left.is_running }))
             .collect::<Vec<_>>(),
+        "given_up_for": status.adopted.as_ref().map(|adopted| json!({
+            "node": adopted.node,
+            "id": adopted.id.to_string(),
+        })),
+        "pinned": status.pinned.iter().map(|pinned| json!({
+            "id": pinned.generation.id.to_string(),
+            "number": pinned.generation.number,
+            "path": pinned.path.to_string_lossy(),
+        })).collect::<Vec<_>>(),
         "undo": status.undo.iter().map(generation).collect::<Vec<_>>(),
     })
 }

@@ -1,6 +1,8 @@
 //! The verbs about named trees on this node: `promote`, `demote`, `recover`, and in files of their
 //! own `status`, `log` and `undo`. Each is a thin layer over the engine's records.
 
+mod adopt;
+mod diverged;
 mod json;
 mod log;
 mod status;
@@ -13,6 +15,8 @@ use crate::config::{Config, Tree};
 use crate::exit::{self, Exit, Failure};
 use crate::out::{self, Out};
 
+pub(crate) use adopt::run as adopt;
+pub(crate) use diverged::run as diverged;
 pub(crate) use log::run as log;
 pub(crate) use status::{Look, State, look, run as status, sentence};
 pub(crate) use undo::run as undo;
@@ -40,15 +44,16 @@ pub(crate) fn promote_one(tree: &generation::Tree) -> Result<String, Failure> {
 pub(crate) fn demote(args: &SomeTrees) -> Result<Exit, Failure> {
     let config = Config::load(args.config.config.as_deref())?;
     each(&config, &some(&config, args)?, |tree, out| {
-        let line = demote_one(tree)?;
+        let line = demote_one(tree, false)?;
         out.write(format!("{line}\n").as_bytes());
         Ok(Exit::Ok)
     })
 }
 
-/// Makes this node a standby of one tree, and says what it is then.
-pub(crate) fn demote_one(tree: &generation::Tree) -> Result<String, Failure> {
-    let head = tree.demote()?;
+/// Makes this node a standby of one tree, and says what it is then. `handed_over`: all it had was
+/// pushed before.
+pub(crate) fn demote_one(tree: &generation::Tree, handed_over: bool) -> Result<String, Failure> {
+    let head = tree.demote(handed_over)?;
     let head = head.map_or_else(
         || "no generation yet".to_owned(),
         |head| format!("generation {}", head.shown()),

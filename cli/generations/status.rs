@@ -125,7 +125,14 @@ pub(crate) fn sentence(look: &Look) -> String {
                  again; {equal}"
             )
         }
-        _ => format!("{who}; {equal}"),
+        _ => match &status.adopted {
+            Some(adopted) => format!(
+                "{who}; that is given up for generation {} of {}, whose next push is received",
+                adopted.id,
+                escape(adopted.node.as_bytes())
+            ),
+            None => format!("{who}; {equal}"),
+        },
     }
 }
 
@@ -153,6 +160,17 @@ fn text(tree: &Tree, look: &Look) -> String {
         } else {
             format!(".hasync/stage/{name} is left of an interrupted push: the next one removes it")
         });
+    }
+    for pinned in &status.pinned {
+        let (generation, number) = (&pinned.generation, pinned.generation.number);
+        say(format!(
+            "kept: generation {} of {} replaced what this node had as primary; that is in {} until \
+             `hasync undo {} --forget {number}`",
+            generation.shown(),
+            escape(generation.node.as_bytes()),
+            escape(pinned.path.as_os_str().as_encoded_bytes()),
+            tree.name,
+        ));
     }
     if let (Some(last), Some(first)) = (status.undo.last(), status.undo.first()) {
         say(format!(

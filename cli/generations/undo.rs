@@ -1,7 +1,7 @@
 //! `hasync undo`: brings a tree back to an earlier generation, which is a generation again.
 
 use hasync_engine::escape;
-use hasync_engine::generation::{Generation, GenerationId, UndoneChange};
+use hasync_engine::generation::{Generation, GenerationId, Tree, UndoneChange};
 
 use super::told_failed;
 use crate::args::UndoArgs;
@@ -13,6 +13,9 @@ use crate::out::Out;
 pub(crate) fn run(args: &UndoArgs) -> Result<Exit, Failure> {
     let config = Config::load(args.config.config.as_deref())?;
     let tree = config.tree(&args.tree)?.on(&config.node);
+    if let Some(word) = &args.forget {
+        return forget(&tree, word);
+    }
     let wanted = match &args.to {
         Some(word) => Some(find(&tree.log()?, word, &args.tree)?),
         None => None,
@@ -48,6 +51,24 @@ pub(crate) fn run(args: &UndoArgs) -> Result<Exit, Failure> {
     out.write(line.as_bytes());
     out.finish()?;
     Ok(told_failed(&undone.failed))
+}
+
+/// Lets go of what a pinned generation replaced.
+fn forget(tree: &Tree, word: &str) -> Result<Exit, Failure> {
+    let pinned = tree.status()?.pinned.into_iter();
+    let pinned: Vec<_> = pinned.map(|pinned| pinned.generation).collect();
+    if pinned.is_empty() {
+        let name = &tree.name;
+        let line = format!("nothing of tree {name} is kept until it is forgotten");
+        return Err(Failure::usage(line));
+    }
+    let forgotten = tree.forget(find(&pinned, word, &tree.name)?)?;
+    let out = Out::stdout();
+    let (name, shown) = (&tree.name, forgotten.shown());
+    let line = format!("{name}: what generation {shown} replaced is removed\n");
+    out.write(line.as_bytes());
+    out.finish()?;
+    Ok(Exit::Ok)
 }
 
 /// The generation that a number, or the beginning of an identity, means.

@@ -1,0 +1,254 @@
+//! Two nodes that were promoted apart: what differs is listed from either side, nothing is lost by
+//! looking, and the ways out that are printed lead out.
+
+use crate::support::pair::Node::{self, Foo0, Foo1};
+use crate::support::pair::Pair;
+use crate::support::{Finished, Snapshot};
+
+/// Both were promoted, and both have written.
+fn apart() -> Pair {
+    let pair = Pair::here("");
+    pair.write(Foo0, "html/index.html", "one");
+    pair.write(Foo0, "html/both", "the same");
+    pair.write(Foo0, "etc/a", "1");
+    pair.write(Foo0, "etc/b", "1");
+    pair.run(Foo0, &["push", "--all"]).expect(0);
+    pair.run(Foo1, &["promote", "html"]).expect(0);
+    pair.run(Foo0, &["promote", "html"]).expect(0);
+    pair.write(Foo0, "html/index.html", "of foo0");
+    pair.write(Foo0, "html/only-foo0", "x");
+    pair.write(Foo1, "html/only-foo1", "y");
+    pair
+}
+
+fn snapshots(pair: &Pair) -> (Snapshot, Snapshot) {
+    let of = |node: Node| Snapshot::of(&pair.path(node, "html"));
+    (of(Foo0), of(Foo1))
+}
+
+/// What is printed behind the words that begin the way out, command by command: node and words.
+fn way_out(list: &Finished, kept: &str) -> Vec<(Node, Vec<String>)> {
+    let text = list.stdout_text();
+    let start = format!("  to keep what {kept} has: ");
+    let line = text.lines().find_map(|line| line.strip_prefix(&start));
+    let line = line.unwrap_or_else(|| panic!("no way to keep {kept}\n{list}"));
+    line.split(", ")
+        .map(|step| {
+            let (node, command) = step.split_once(" `hasync ").unwrap();
+            let node = match node {
+                "on foo0" => Foo0,
+                "on foo1" => Foo1,
+                other => panic!("{other:?} in {line}"),
+            };
+            let words = command.trim_end_matches('`').split(' ');
+            (node, words.map(str::to_owned).collect())
+        })
+        .collect()
+}
+
+fn follow(pair: &Pair, steps: &[(Node, Vec<String>)]) {
+    for (node, words) in steps {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        pair.run(*node, &words).expect(0);
+    }
+}
+
+#[test]
+fn what_differs_is_listed_from_either_node_and_stays_so() {
+    let pair = apart();
+    let before = snapshots(&pair);
+    let list = pair.run(Foo0, &["diverged", "html"]).expect(3);
+    let text = list.stdout_text();
+    for words in [
+        "<f.st...... index.html\n",
+        "<f+++++++++ only-foo0\n",
+        "*deleting   only-foo1\n",
+        " of 4 entries here are missing on foo1 or other there, 1 are there alone",
+        "  foo0: primary, epoch 2, generation 2 ",
+        "  foo1: primary, epoch 2, generation 2 ",
+        ", a promotion by foo1 of 2",
+        "the two did not come from one another",
+    ] {
+        assert!(text.contains(words), "{words:?} is not said\n{list}");
+    }
+    assert!(!text.contains("both"), "{list}");
+    let list = pair.run(Foo1, &["diverged"]).expect(3);
+    let text = list.stdout_text();
+    for words in [
+        "conf: no difference to foo0 in 2 entries\n",
+        "<f+++++++++ only-foo1\n",
+        "*deleting   only-foo0\n",
+    ] {
+        assert!(text.contains(words), "{words:?} is not said\n{list}");
+    }
+    let after = snapshots(&pair);
+    assert_eq!(after.0.diff(&before.0), "");
+    assert_eq!(after.1.diff(&before.1), "");
+    let refused = pair.run(Foo0, &["push", "--tree", "html"]).expect(80);
+    assert!(
+        refused.stderr.contains("primary of tree html itself"),
+        "{refused}"
+    );
+    pair.run(Foo1, &["demote", "html"]).expect(0);
+    let refused = pair.run(Foo0, &["push", "--tree", "html"]).expect(81);
+    assert!(
+        refused.stderr.contains("`hasync diverged html`"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn either_way_out_leads_out_and_can_be_undone() {
+    for (kept, given_up) in [(Foo0, Foo1), (Foo1, Foo0)] {
+        let pair = apart();
+        let lost = pair.html(given_up);
+        // Whichever of them looks: the same steps.
+        let steps = way_out(&pair.run(Foo0, &["diverged", "html"]), kept.name());
+        assert_eq!(
+            steps,
+            way_out(&pair.run(Foo1, &["diverged", "html"]), kept.name())
+        );
+        follow(&pair, &steps);
+        pair.assert_equal();
+        pair.run(Foo0, &["diverged"]).expect(0);
+        pair.run(kept, &["push", "--tree", "html"]).expect(0);
+
+        let status = pair.run(given_up, &["status", "html"]).expect(0);
+        let text = status.stdout_text();
+        let said = format!(
+            ") of {} replaced what this node had as primary; that is in ",
+            kept.name()
+        );
+        assert!(
+            text.contains("  kept: generation ") && text.contains(&said),
+            "{status}"
+        );
+        pair.run(given_up, &["undo", "html"]).expect(0);
+        assert_eq!(pair.html(given_up).diff(&lost), "");
+    }
+}
+
+#[test]
+fn a_former_primary_needs_no_more_than_a_demotion() {
+    let pair = apart();
+    let pair = {
+        let steps = way_out(&pair.run(Foo0, &["diverged", "html"]), "foo0");
+        follow(&pair, &steps);
+        pair
+    };
+    pair.run(Foo1, &["promote", "html"]).expect(0);
+    pair.write(Foo1, "html/after", "z");
+    let list = pair.run(Foo0, &["diverged", "html"]).expect(3);
+    assert!(!list.stdout_text().contains("did not come from"), "{list}");
+    assert!(
+        !list.stdout_text().contains("to keep what foo0 has"),
+        "{list}"
+    );
+    let steps = way_out(&list, "foo1");
+    assert_eq!(steps.len(), 2, "demote and push: {steps:?}");
+    follow(&pair, &steps);
+    pair.assert_equal();
+}
+
+#[test]
+fn only_what_the_peer_has_can_be_adopted() {
+    let pair = apart();
+    let steps = way_out(&pair.run(Foo0, &["diverged", "html"]), "foo1");
+    let [_, (_, adopt), ..] = &steps[..] else {
+        panic!("{steps:?}")
+    };
+    let adopt: Vec<&str> = adopt.iter().map(String::as_str).collect();
+    let with = |words: [&str; 2], place: &str| -> Vec<String> {
+        let at = adopt.iter().position(|word| *word == place).unwrap();
+        let mut other: Vec<String> = adopt.iter().map(|word| (*word).to_owned()).collect();
+        other[at] = words[0].to_owned();
+        other[at + 1] = words[1].to_owned();
+        other
+    };
+    let refused = |words: &[&str], code: i32, said: &str| {
+        pair.run(Foo0, words).expect_error(code, &[said]);
+    };
+    refused(&adopt, 80, "run `hasync demote html` here first");
+    pair.run(Foo0, &["demote", "html"]).expect(0);
+    let wrong = with(["--generation", "0123456789"], "--generation");
+    let wrong: Vec<&str> = wrong.iter().map(String::as_str).collect();
+    refused(&wrong, 3, "of tree html now, not 0123456789");
+    let wrong = with(["--generation", "2"], "--generation");
+    let wrong: Vec<&str> = wrong.iter().map(String::as_str).collect();
+    refused(&wrong, 1, "at least its first 8");
+    let wrong = with(["--from", "foo7"], "--from");
+    let wrong: Vec<&str> = wrong.iter().map(String::as_str).collect();
+    refused(&wrong, 1, "the peer of this node is foo1, not foo7");
+    let nameless: Vec<&str> = adopt
+        .iter()
+        .copied()
+        .filter(|word| *word != "html")
+        .collect();
+    refused(&nameless, 1, "say which tree");
+    pair.run(Foo1, &["push", "--tree", "html"]).expect(81);
+
+    pair.run(Foo0, &adopt).expect(0);
+    let status = pair.run(Foo0, &["status", "html"]).expect(0);
+    assert!(
+        status.stdout_text().contains("is given up for generation "),
+        "{status}"
+    );
+    // Whoever is promoted has thought better of it.
+    pair.run(Foo0, &["promote", "html"]).expect(0);
+    pair.run(Foo0, &["demote", "html"]).expect(0);
+    pair.run(Foo1, &["promote", "html"]).expect(0);
+    pair.run(Foo1, &["push", "--tree", "html"]).expect(81);
+    assert!(pair.path(Foo0, "html/only-foo0").exists());
+}
+
+#[test]
+fn what_was_kept_stays_until_it_is_forgotten() {
+    let pair = apart();
+    let steps = way_out(&pair.run(Foo0, &["diverged", "html"]), "foo1");
+    follow(&pair, &steps);
+    for round in 0..5 {
+        pair.write(Foo1, "html/index.html", format!("round {round}"));
+        pair.run(Foo1, &["push", "--tree", "html"]).expect(0);
+    }
+    let status = || pair.run(Foo0, &["status", "html"]).expect(0).stdout_text();
+    let text = status();
+    let kept = text.lines().find(|line| line.contains("kept: ")).unwrap();
+    let command = kept.rsplit_once("`hasync ").unwrap().1;
+    let words: Vec<&str> = command.trim_end_matches('`').split(' ').collect();
+    assert_eq!(words[..3], ["undo", "html", "--forget"]);
+    let json = pair.run(Foo0, &["status", "--json"]).expect(0).stdout;
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!(
+        json["trees"][1]["pinned"][0]["number"].to_string(),
+        words[3]
+    );
+    pair.run(Foo0, &["undo", "html", "--forget", "77"])
+        .expect_error(1, &["no generation 77"]);
+    pair.run(Foo0, &words).expect(0);
+    assert!(!status().contains("kept: "), "{}", status());
+    pair.run(Foo0, &words)
+        .expect_error(1, &["nothing of tree html is kept"]);
+}
+
+#[test]
+fn a_peer_that_is_away_can_be_accepted_unseen() {
+    let pair = apart();
+    let steps = way_out(&pair.run(Foo0, &["diverged", "html"]), "foo1");
+    pair.run(Foo0, &["demote", "html"]).expect(0);
+    let reachable = pair.read(Foo0, "hasync.toml");
+    let port = reachable.lines().find(|line| line.starts_with("port = "));
+    let away = reachable.replace(port.unwrap(), "port = 1");
+    pair.write(Foo0, "hasync.toml", away);
+    let words: Vec<&str> = steps[1].1.iter().map(String::as_str).collect();
+    let short: Vec<&str> = words
+        .iter()
+        .map(|word| word.get(..32).map_or(*word, |id| &id[..8]))
+        .collect();
+    pair.run(Foo0, &short)
+        .expect_error(69, &["give all 32 digits"]);
+    let done = pair.run(Foo0, &words).expect(0);
+    assert!(done.stdout_text().contains("it was not asked"), "{done}");
+    pair.write(Foo0, "hasync.toml", reachable);
+    pair.run(Foo1, &["push", "--tree", "html"]).expect(0);
+    pair.assert_equal();
+}
