@@ -505,3 +505,22 @@ fn a_primary_that_handed_over_had_nothing_alone() {
     b.write("file", "three is longer still");
     assert!(!push(&b, &a).unwrap().pinned);
 }
+
+#[test]
+fn a_commit_that_fails_behind_its_journal_is_recovered() {
+    let temp = tempfile::tempdir().unwrap();
+    let (a, b) = mirrored(temp.path());
+    a.write("file", "two is longer");
+    // The tree changes, and its head cannot be recorded.
+    let in_the_way = b.path(".hasync/trees/html/head.new");
+    std::fs::create_dir(&in_the_way).unwrap();
+    let error = push(&a, &b).unwrap_err();
+    assert!(error.message.contains("record the generation"), "{error}");
+    assert!(b.tree.status().unwrap().is_interrupted);
+    std::fs::remove_dir(&in_the_way).unwrap();
+    let recovered = b.tree.recover().unwrap().unwrap();
+    assert_eq!(recovered.failed, Vec::<String>::new());
+    assert_eq!(b.read("file").unwrap(), "two is longer");
+    b.tree.undo(None, false).unwrap();
+    assert_eq!(b.read("file").unwrap(), "one");
+}

@@ -24,7 +24,7 @@ use crate::commit::{Journal, Roll, SessionPlace};
 use crate::error::Error;
 use crate::fs::{Root, remove_tree};
 use crate::path::RelPath;
-use crate::stage::remove_if_empty;
+use crate::stage::{Stage, remove_if_empty};
 
 /// Carries out a commit that is staged (1) and described by `journal`. `flushed_by` are
 /// descriptors, opened before the first staged byte, on every file system that was staged on.
@@ -48,6 +48,21 @@ pub(crate) fn commit(
         .map_err(|e| Error::file("write the journal of the commit", &e))?;
     fail_point("journal");
     carry_out(store, journal)
+}
+
+/// The same with what one push or undo has staged, for which the journal answers from then on.
+pub(crate) fn commit_staged(
+    store: &Store,
+    journal: &mut Journal,
+    stage: &mut Stage,
+) -> Result<Vec<String>, Error> {
+    let mounts = stage.mounts();
+    let result = commit(store, journal, &mounts);
+    // Whatever went wrong after the journal was on disk, recovery needs what is staged.
+    if result.is_ok() || store.is_interrupted().unwrap_or(true) {
+        stage.forget();
+    }
+    result
 }
 
 /// Brings a commit to its end that was cut off. Returns `None` if there is none, else what could

@@ -32,7 +32,7 @@ pub use tree::{LeftOver, NodeRole, Pinned, Recovered, Tree, TreeStatus, Undone, 
 pub use undo::UndoPolicy;
 
 pub(crate) use clock::now_ns;
-pub(crate) use durable::{commit, recover};
+pub(crate) use durable::{commit_staged, recover};
 pub(crate) use fail::fail_point;
 pub(crate) use kept::prune;
 pub(crate) use lineage::Claim;

@@ -6,7 +6,7 @@ use super::Receiver;
 use super::named::Named;
 use crate::commit::Journal;
 use crate::error::Error;
-use crate::generation::{Generation, Sealed, Store, commit, counts, fail_point, prune};
+use crate::generation::{Generation, Sealed, Store, commit_staged, counts, fail_point, prune};
 
 impl Receiver {
     /// Commits what is staged, and tells the sender; `true`, the push is finished.
@@ -103,9 +103,7 @@ impl Receiver {
     }
 
     fn carry_out(&mut self, store: &Store, journal: &mut Journal) -> Result<(), Error> {
-        let mounts = self.commit()?.stage().mounts();
-        let failed = commit(store, journal, &mounts)?;
-        self.commit()?.stage().forget();
+        let failed = commit_staged(store, journal, self.commit()?.stage())?;
         failed.into_iter().try_for_each(|line| self.warn(line))
     }
 }
