@@ -132,9 +132,12 @@ impl Commit {
             .map_err(|e| io::Error::other(e.message))?;
         link(staged.stage.fd(), &staged.name)?;
         // A directory that was to go first gives way by changing places.
-        self.intents.retain(
-            |intent| !matches!(intent, Intent::Remove { dir: d, name: n } if d == dir && n == name),
-        );
+        let goes = |intent: &Intent| matches!(intent, Intent::Remove { dir: d, name: n } if d == dir && n == name);
+        if let Some(pending) = &mut self.pending {
+            let indexed = self.intents.iter().take(pending.indexed_len);
+            pending.indexed_len -= indexed.filter(|intent| goes(intent)).count();
+        }
+        self.intents.retain(|intent| !goes(intent));
         Ok(Some(Intent::Place {
             staged,
             dir: dir.clone(),
