@@ -220,6 +220,34 @@ fn an_undo_brings_back_what_a_push_took_and_can_itself_be_undone() {
 }
 
 #[test]
+fn an_undo_of_one_path_leaves_the_rest() {
+    let pair = filled();
+    pair.run(Foo0, &["push", "--tree", "html"]).expect(0);
+    pair.write(Foo0, "html/index.html", "another one");
+    pair.write(Foo0, "html/sub/page.html", "another two");
+    pair.run(Foo0, &["push", "--tree", "html"]).expect(0);
+    let after = pair.html(Foo1);
+    let undo = ["undo", "html", "--path", "sub", "--to", "1"];
+    pair.run(Foo1, &[&undo[..], &["-nv"]].concat())
+        .expect(0)
+        .says(&["restored   sub/page.html\n", "1 entries would be restored"]);
+    assert_eq!(pair.html(Foo1).diff(&after), "");
+    pair.run(Foo1, &undo)
+        .expect(0)
+        .says(&["1 entries are restored", "generation 3 ("]);
+    assert_eq!(pair.read(Foo1, "html/sub/page.html"), "two");
+    assert_eq!(pair.read(Foo1, "html/index.html"), "another one");
+    let gone = pair.path(Foo1, "html/sub/nowhere").display().to_string();
+    pair.run(Foo1, &["undo", "html", "--path", &gone])
+        .expect_error(1, &["is not there, and was not then"]);
+    pair.run(Foo1, &["undo", "html"]).expect(0);
+    assert_eq!(pair.html(Foo1).diff(&after), "");
+    pair.run(Foo1, &["undo", "html", "--path", "sub", "--to", "2"])
+        .expect(0)
+        .says(&["html: already as it was then"]);
+}
+
+#[test]
 fn a_push_without_the_name_into_a_named_tree_is_refused() {
     let pair = filled();
     let config = std::fs::read_to_string(pair.path(Foo0, "hasync.toml")).unwrap();

@@ -1,5 +1,6 @@
 //! The options of the verbs about the generations of named trees.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -88,8 +89,12 @@ pub(crate) struct UndoArgs {
     #[arg(long, value_name = "GENERATION")]
     pub(crate) to: Option<String>,
     /// Undo nothing: remove what this generation replaced, which is kept until then
-    #[arg(long, value_name = "GENERATION", conflicts_with_all = ["to", "dry_run", "verbose"])]
+    #[arg(long, value_name = "GENERATION", conflicts_with_all = ["to", "paths", "dry_run", "verbose"])]
     pub(crate) forget: Option<String>,
+    /// Only this, with everything below it; below the root of the tree, or absolute. May be
+    /// repeated
+    #[arg(long = "path", value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
     /// Change nothing, say what would change
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,

@@ -1,4 +1,5 @@
-//! `hasync undo`: brings a tree back to an earlier generation, which is a generation again.
+//! `hasync undo`: brings a tree, or some paths of it, back to an earlier generation, which is a
+//! generation again.
 
 use hasync_engine::escape;
 use hasync_engine::generation::{Generation, GenerationId, Tree, UndoneChange};
@@ -20,8 +21,17 @@ pub(crate) fn run(args: &UndoArgs) -> Result<Exit, Failure> {
         Some(word) => Some(find(&tree.log()?, word, &args.tree)?),
         None => None,
     };
-    let undone = tree.undo(wanted, args.dry_run)?;
     let out = Out::stdout();
+    let undone = if args.paths.is_empty() {
+        Some(tree.undo(wanted, args.dry_run)?)
+    } else {
+        tree.undo_paths(wanted, &args.paths, args.dry_run)?
+    };
+    let Some(undone) = undone else {
+        out.write(format!("{}: already as it was then, nothing to undo\n", tree.name).as_bytes());
+        out.finish()?;
+        return Ok(Exit::Ok);
+    };
     let count = |wanted: UndoneChange| {
         let changes = undone.changes.iter();
         changes.filter(|(change, _)| *change == wanted).count()

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use halves::{options, push_tree};
-use hasync_engine::generation::{GenerationId, Tree};
+use hasync_engine::generation::{GenerationId, Tree, Undone};
 use hasync_engine::{ErrorKind, Options};
 use proptest::prelude::*;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -31,10 +31,12 @@ fn push(from: &Tree, to: &Tree) -> GenerationId {
     result.unwrap().sealed.unwrap().head.id
 }
 
-/// Everything about a tree that undo has to bring back, by path.
-fn state(root: &Path) -> BTreeMap<String, String> {
-    let mut state = BTreeMap::new();
-    let mut firsts: BTreeMap<u64, String> = BTreeMap::new();
+/// Everything about a tree's entries that undo has to bring back, by path: the inode of what may
+/// have several names, and the rest.
+type Scan = BTreeMap<String, (u64, String)>;
+
+fn scan(root: &Path) -> Scan {
+    let mut scan = Scan::new();
     let walk = walkdir::WalkDir::new(root).sort_by_file_name();
     let inside = |entry: &walkdir::DirEntry| entry.file_name() != ".hasync";
     for entry in walk.into_iter().filter_entry(inside) {
@@ -43,34 +45,42 @@ fn state(root: &Path) -> BTreeMap<String, String> {
         let path = path.display().to_string();
         let meta = entry.path().symlink_metadata().unwrap();
         let content = if meta.is_file() {
-            blake3_of(entry.path())
+            sum_of(entry.path())
         } else if meta.is_symlink() {
             fs::read_link(entry.path()).unwrap().display().to_string()
         } else {
             String::new()
         };
-        let first = if meta.is_dir() {
-            path.clone()
-        } else {
-            firsts.entry(meta.ino()).or_insert(path.clone()).clone()
-        };
-        state.insert(
-            path,
-            format!(
-                "{:o} {}:{} {}.{:09} {} {first} {content}",
-                meta.mode(),
-                meta.uid(),
-                meta.gid(),
-                meta.mtime(),
-                meta.mtime_nsec(),
-                meta.rdev(),
-            ),
+        let shown = format!(
+            "{:o} {}:{} {}.{:09} {} {content}",
+            meta.mode(),
+            meta.uid(),
+            meta.gid(),
+            meta.mtime(),
+            meta.mtime_nsec(),
+            meta.rdev(),
         );
+        scan.insert(path, (meta.ino(), shown));
     }
-    state
+    scan
 }
 
-fn blake3_of(path: &Path) -> String {
+/// The entries that `of` takes, each with the first of them that is the same inode.
+fn part(scan: &Scan, of: impl Fn(&str) -> bool) -> BTreeMap<String, String> {
+    let mut firsts: BTreeMap<u64, String> = BTreeMap::new();
+    let taken = scan.iter().filter(|(path, _)| of(path));
+    let shown = |(path, (ino, shown)): (&String, &(u64, String))| {
+        let first = firsts.entry(*ino).or_insert_with(|| path.clone());
+        (path.clone(), format!("{shown} {first}"))
+    };
+    taken.map(shown).collect()
+}
+
+fn state(root: &Path) -> BTreeMap<String, String> {
+    part(&scan(root), |_| true)
+}
+
+fn sum_of(path: &Path) -> String {
     fs::read(path)
         .unwrap()
         .iter()
@@ -196,6 +206,151 @@ proptest! {
             prop_assert_eq!(wanted, &state(&b.root));
         }
     }
+}
+
+/// Some of the paths that [`edit`] makes.
+fn some_paths() -> impl Strategy<Value = Vec<String>> {
+    let path = prop_oneof![
+        3 => (0_u8..8).prop_map(|name| format!("n{name}")),
+        2 => (0_u8..8, 0_u8..8).prop_map(|(dir, name)| format!("n{dir}/m{name}")),
+    ];
+    prop::collection::vec(path, 1..4)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn single_paths_come_back_from_any_generation_and_nothing_else_changes(
+        history in prop::collection::vec(prop::collection::vec(edit(), 1..12), 2..5),
+        undos in prop::collection::vec(
+            (some_paths(), any::<prop::sample::Index>(), any::<prop::sample::Index>()), 1..3),
+    ) {
+        let temp = tempfile::tempdir_in("/dev/shm").unwrap();
+        let (a, b) = (tree(temp.path(), "a", 0), tree(temp.path(), "b", 40));
+        let mut states: Vec<(GenerationId, Scan)> = Vec::new();
+        for edits in &history {
+            edits.iter().for_each(|edit| apply(&a.root, edit));
+            let id = push(&a, &b);
+            if states.last().is_none_or(|(last, _)| *last != id) {
+                states.push((id, scan(&b.root)));
+            }
+        }
+        for (paths, from, next) in undos {
+            let (id, then) = &states[from.index(states.len())];
+            let before = scan(&b.root);
+            let is_within = |path: &str, above: &String| {
+                path == above || path.starts_with(&format!("{above}/"))
+            };
+            let is_asked = |path: &str| paths.iter().any(|asked| is_within(path, asked));
+            let asked: Vec<_> = paths.iter().map(|path| b.root.join(path)).collect();
+            let dry = b.undo_paths(Some(*id), &asked, true);
+            prop_assert_eq!(&before, &scan(&b.root));
+            let undone = b.undo_paths(Some(*id), &asked, false);
+            let now = scan(&b.root);
+            let undone = match undone {
+                Ok(undone) => undone,
+                Err(e) => {
+                    prop_assert_eq!(e.kind, ErrorKind::Usage, "{}", e);
+                    prop_assert!(dry.is_err());
+                    prop_assert_eq!(&before, &now);
+                    continue;
+                }
+            };
+            prop_assert_eq!(part(&now, is_asked), part(then, is_asked));
+            let is_other = |path: &str| before.contains_key(path) && !is_asked(path);
+            prop_assert_eq!(part(&now, is_other), part(&before, is_other));
+            // Directories that they need are made, and nothing else.
+            let is_new = |path: &str| !before.contains_key(path) && !is_asked(path);
+            let above = |path: &str| paths.iter().any(|asked| is_within(asked, &path.to_owned()));
+            let new = part(&now, is_new);
+            prop_assert!(new.keys().all(|path| above(path)), "{:?}", new);
+            prop_assert_eq!(&new, &part(then, |path| new.contains_key(path)));
+            let changes = |undone: &Option<Undone>| undone.as_ref().map(|u| u.changes.clone());
+            prop_assert_eq!(changes(&dry.unwrap()), changes(&undone));
+            if let Some(undone) = undone {
+                prop_assert_eq!(undone.failed, Vec::<String>::new());
+                b.undo(None, false).unwrap();
+                prop_assert_eq!(part(&before, |_| true), state(&b.root));
+                b.undo(None, false).unwrap();
+                prop_assert_eq!(part(&now, |_| true), state(&b.root));
+            }
+            // The way to all generations is still open.
+            let (id, wanted) = &states[next.index(states.len())];
+            b.undo(Some(*id), false).unwrap();
+            prop_assert_eq!(part(wanted, |_| true), state(&b.root));
+        }
+    }
+}
+
+#[test]
+fn a_directory_gives_way_to_the_first_name_of_a_link_group() {
+    let temp = tempfile::tempdir().unwrap();
+    let (a, b) = (tree(temp.path(), "a", 0), tree(temp.path(), "b", 3));
+    fs::write(a.root.join("z"), "linked").unwrap();
+    fs::create_dir(a.root.join("a")).unwrap();
+    fs::write(a.root.join("a/inside"), "").unwrap();
+    push(&a, &b);
+    let before = state(&b.root);
+    fs::remove_dir_all(a.root.join("a")).unwrap();
+    fs::hard_link(a.root.join("z"), a.root.join("a")).unwrap();
+    push(&a, &b);
+    assert_eq!(state(&b.root), state(&a.root));
+    b.undo(None, false).unwrap();
+    assert_eq!(state(&b.root), before);
+}
+
+#[test]
+fn a_path_that_makes_no_sense_is_refused() {
+    let temp = tempfile::tempdir().unwrap();
+    let (a, b) = (tree(temp.path(), "a", 0), tree(temp.path(), "b", 3));
+    fs::create_dir(a.root.join("dir")).unwrap();
+    fs::write(a.root.join("dir/file"), "one").unwrap();
+    let first = push(&a, &b);
+    fs::remove_dir_all(a.root.join("dir")).unwrap();
+    fs::write(a.root.join("dir"), "a file now").unwrap();
+    push(&a, &b);
+    let before = state(&b.root);
+    for (path, said) in [
+        ("../b/data/dir", "is not in"),
+        ("/etc/passwd", "is not in"),
+        ("dir/.hasync/x", "reserved"),
+        (".", "the whole tree"),
+        ("nowhere", "is not there, and was not then"),
+        ("dir/file", "is not a directory now"),
+    ] {
+        let error = b
+            .undo_paths(Some(first), &[path.into()], false)
+            .unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Usage, "{error}");
+        assert!(error.message.contains(said), "{error}");
+    }
+    assert_eq!(state(&b.root), before);
+    let same = b.undo_paths(None, &[b.root.join("dir/")], false).unwrap();
+    assert!(same.is_some());
+    assert_eq!(fs::read_to_string(b.root.join("dir/file")).unwrap(), "one");
+    let same = b.undo_paths(Some(first), &["dir/nothing".into()], false);
+    assert!(same.is_err());
+}
+
+#[test]
+fn a_path_that_somebody_else_changed_is_not_undone_over() {
+    let temp = tempfile::tempdir().unwrap();
+    let (a, b) = (tree(temp.path(), "a", 0), tree(temp.path(), "b", 3));
+    for file in ["file", "other"] {
+        fs::write(a.root.join(file), "one").unwrap();
+    }
+    push(&a, &b);
+    for file in ["file", "other"] {
+        fs::write(a.root.join(file), "two, longer").unwrap();
+    }
+    push(&a, &b);
+    fs::write(b.root.join("file"), "by hand").unwrap();
+    let error = b.undo_paths(None, &["file".into()], false).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NotEqual, "{error}");
+    assert_eq!(fs::read_to_string(b.root.join("file")).unwrap(), "by hand");
+    b.undo_paths(None, &["other".into()], false).unwrap();
+    assert_eq!(fs::read_to_string(b.root.join("other")).unwrap(), "one");
 }
 
 #[test]

@@ -40,7 +40,7 @@ impl fmt::Display for GenerationId {
 pub enum GenerationKind {
     /// A push that changed something.
     Push,
-    /// An undo, back to the state of an earlier generation.
+    /// An undo, back to the state of an earlier generation, as a whole or of some paths.
     Undo,
     /// The node was made primary; its tree stayed as it was.
     Promotion,
@@ -63,8 +63,8 @@ pub struct Generation {
     pub parent: Option<GenerationId>,
     /// How it came about.
     pub kind: GenerationKind,
-    /// The generation whose state of the tree this is: its own, except that an undo and a
-    /// promotion have an earlier one's.
+    /// The generation whose state of the tree this is: its own, except that an undo of the whole
+    /// tree and a promotion have an earlier one's.
     pub state: GenerationId,
     /// The state of the tree before.
     pub parent_state: Option<GenerationId>,

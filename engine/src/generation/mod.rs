@@ -4,7 +4,7 @@
 //! it is kept on disk, [`store`] what is kept beside the data and [`node`] what apart from it;
 //! [`lineage`] decides whether a push may follow, [`sending`] is its primary's side; [`durable`]
 //! makes a commit durable or brings one to its end that was cut off, [`kept`] keeps what it
-//! replaced, and [`undo`] leads back.
+//! replaced, and [`undo`] leads back; [`restore`] does so for single paths, out of the [`past`].
 //! [`tree`] is all of that for a tree with a name, as the command line uses it.
 
 mod clock;
@@ -15,7 +15,9 @@ mod kept;
 mod lineage;
 mod lock_file;
 mod node;
+mod past;
 mod record;
+mod restore;
 mod sending;
 mod store;
 mod tree;

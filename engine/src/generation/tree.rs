@@ -12,6 +12,7 @@ use super::head::{Generation, GenerationId};
 use super::kept;
 use super::lock_file::LockFile;
 use super::node::{Adopted, CommitLock, Node};
+use super::restore::changed_since;
 use super::store::Store;
 use super::undo::{self, UndoPolicy};
 use crate::commit::Op;
@@ -277,29 +278,13 @@ impl Tree {
         let mut held = self.hold()?;
         let _session = held.node.lock_session()?;
         held.recover()?;
-        let nothing = || {
-            let message = format!(
-                "tree {} has received nothing that could be undone",
-                self.name
-            );
-            Error::new(ErrorKind::Usage, message)
-        };
+        let nothing = || self.nothing_received();
         let head = held.data()?.ok_or_else(nothing)?;
         let store = held.store.as_ref().ok_or_else(nothing)?;
-        let wanted = match wanted {
-            Some(id) => Some(self.state_of(id)?),
-            None => None,
-        };
+        let wanted = wanted.map(|id| self.state_of(id)).transpose()?;
         let mut journal = undo::plan(store, &head, wanted)?;
-        if let Some(path) = undo::first_conflict(store.root(), &journal.ops) {
-            let shown = store.root().shown(&path);
-            return Err(Error::new(
-                ErrorKind::NotEqual,
-                format!(
-                    "{shown} was changed by somebody else since generation {}: nothing was undone",
-                    head.shown()
-                ),
-            ));
+        if let Some(path) = undo::first_conflict(store.root(), &journal.ops, |_| true) {
+            return Err(changed_since(store.root(), &path, &head));
         }
         if let Some(generation) = &mut journal.generation {
             generation.node.clone_from(&self.node);
@@ -345,8 +330,16 @@ impl Tree {
         forgotten.ok_or_else(none)
     }
 
+    pub(super) fn nothing_received(&self) -> Error {
+        let message = format!(
+            "tree {} has received nothing that could be undone",
+            self.name
+        );
+        Error::new(ErrorKind::Usage, message)
+    }
+
     /// The state of the tree that a generation in the log had.
-    fn state_of(&self, id: GenerationId) -> Result<GenerationId, Error> {
+    pub(super) fn state_of(&self, id: GenerationId) -> Result<GenerationId, Error> {
         let log = self.log()?;
         let found = log.iter().find(|generation| generation.id == id);
         found.map(|generation| generation.state).ok_or_else(|| {
@@ -487,7 +480,7 @@ fn left_over(root: &Root) -> Vec<LeftOver> {
     names.into_iter().filter_map(left).collect()
 }
 
-fn shown_path(path: &Path) -> String {
+pub(super) fn shown_path(path: &Path) -> String {
     use std::os::unix::ffi::OsStrExt;
     crate::path::Shown(path.as_os_str().as_bytes()).to_string()
 }

@@ -6,7 +6,6 @@
 //! the present state back to the wanted one.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::Arc;
 
 use super::clock::now_ns;
 use super::head::{Generation, GenerationCounts, GenerationId, GenerationKind};
@@ -159,7 +158,12 @@ enum Expected {
 
 /// The first path that is not what the journal's ops expect to find, if there is one: somebody
 /// else has changed the tree since.
-pub(super) fn first_conflict(root: &Arc<Root>, ops: &[Op]) -> Option<RelPath> {
+/// Only what `concerns` says matters.
+pub(super) fn first_conflict(
+    root: &Root,
+    ops: &[Op],
+    concerns: impl Fn(&RelPath) -> bool,
+) -> Option<RelPath> {
     let mut moved: HashSet<RelPath> = HashSet::new();
     // Under whichever of its names, its time is another one than the journal of it says.
     let touched: HashSet<u64> = ops
@@ -177,6 +181,9 @@ pub(super) fn first_conflict(root: &Arc<Root>, ops: &[Op]) -> Option<RelPath> {
             Op::SetDirAttrs { .. } => continue,
         };
         let path = dir.join(name);
+        if !concerns(&path) {
+            continue;
+        }
         // What earlier ops moved, or moved something into, is not there yet.
         let mut above = Some(path.clone());
         let is_moved = std::iter::from_fn(|| {
