@@ -120,8 +120,11 @@ impl Judge<'_> {
                 if self.options.checksum {
                     let differs = len != local_len || sum.is_none() || sum != local_sum;
                     (differs, differs)
+                } else if len != local_len || time_differs {
+                    (true, false)
                 } else {
-                    (len != local_len || time_differs, false)
+                    let differs = self.fields.sums(entry.mtime) && sum != local_sum;
+                    (differs, differs)
                 }
             }
             (Body::Dir, Body::Dir) => (false, false),

@@ -39,6 +39,9 @@ pub struct Options {
     pub dry_run: bool,
     /// `-c`: compare content instead of modification times.
     pub checksum: bool,
+    /// Files whose modification time lies within these nanoseconds since 1970, both ends included,
+    /// are compared by content besides.
+    pub recheck: Option<(i64, i64)>,
     /// `-u`: leave files alone that are newer on the receiver.
     pub update: bool,
     /// `-W`: no deltas.
@@ -93,6 +96,7 @@ impl Default for Options {
             max_delete: None,
             dry_run: false,
             checksum: false,
+            recheck: None,
             update: false,
             whole_file: false,
             one_file_system: false,

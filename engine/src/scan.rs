@@ -314,7 +314,7 @@ impl Scanner {
                 }
             }
         }
-        if self.options.checksum
+        if self.fields.sums(entry.mtime)
             && let Body::File { sum, .. } = &mut entry.body
         {
             match layer

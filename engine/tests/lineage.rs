@@ -305,6 +305,64 @@ fn what_could_not_be_read_makes_the_generation_partial() {
     }
 }
 
+/// Pushes a file that was changed just before, however long that takes.
+fn push_just_changed(from: &Node, to: &Node, name: &str) {
+    loop {
+        let now = filetime::FileTime::now();
+        filetime::set_file_mtime(from.path(name), now).unwrap();
+        push(from, to).unwrap();
+        let as_of = from.tree.status().unwrap().as_of.unwrap().source_ns;
+        if now.unix_seconds() > as_of / 1_000_000_000 - 2 {
+            return;
+        }
+    }
+}
+
+/// Writes other content of the same length, as within one tick of the clock.
+fn write_within_a_tick(path: &Path, content: &str) {
+    let before = std::fs::metadata(path).unwrap();
+    assert_eq!(before.len(), content.len() as u64);
+    std::fs::write(path, content).unwrap();
+    let time = filetime::FileTime::from_last_modification_time(&before);
+    filetime::set_file_mtime(path, time).unwrap();
+}
+
+#[test]
+fn a_file_that_changed_within_a_tick_of_its_push_comes_with_the_next() {
+    let temp = tempfile::tempdir().unwrap();
+    let (a, b) = mirrored(temp.path());
+    a.write("old", "one");
+    let long_ago = filetime::FileTime::from_unix_time(1_000_000_000, 0);
+    filetime::set_file_mtime(a.path("old"), long_ago).unwrap();
+    push_just_changed(&a, &b, "file");
+    let unnamed = temp.path().join("unnamed");
+    halves::push_ok(&a.tree.root, &unnamed, &options());
+
+    write_within_a_tick(&a.path("file"), "two");
+    write_within_a_tick(&a.path("old"), "two");
+    // The quick check sees none of it.
+    let (_, log) = halves::push_ok(&a.tree.root, &unnamed, &options());
+    assert_eq!(log.lines, vec![]);
+    let sealed = push(&a, &b).unwrap();
+    assert!(sealed.changed);
+    assert_eq!(b.read("file").unwrap(), "two");
+    // What was set back by hand to a time long ago it does not see either.
+    assert_eq!(b.read("old").unwrap(), "one");
+    assert!(!push(&a, &b).unwrap().changed);
+}
+
+#[test]
+fn the_first_push_after_a_failover_compares_what_was_received_last() {
+    let temp = tempfile::tempdir().unwrap();
+    let (a, b) = mirrored(temp.path());
+    push_just_changed(&a, &b, "file");
+    b.tree.promote().unwrap();
+    a.tree.demote().unwrap();
+    write_within_a_tick(&b.path("file"), "two");
+    assert!(push(&b, &a).unwrap().changed);
+    assert_eq!(a.read("file").unwrap(), "two");
+}
+
 #[test]
 fn a_look_leaves_no_trace() {
     let temp = tempfile::tempdir().unwrap();

@@ -29,6 +29,9 @@ const NODE: RecordKind = RecordKind {
     name: "node",
 };
 
+/// The coarsest step in which a file system on Linux keeps times.
+const TICK_NS: i64 = 2_000_000_000;
+
 /// Longest line of promotions without a push between that a primary remembers.
 const ANCESTORS_MAX: usize = 64;
 
@@ -57,6 +60,9 @@ pub(crate) struct NodeRecord {
     pub(crate) adopted: Option<Adopted>,
     /// It was demoted after a push that took all it had: nothing is here alone.
     handed_over: bool,
+    /// As primary: until when the last push that counts may have read files, in nanoseconds since
+    /// 1970; the largest number while nothing was heard of it.
+    read_until_ns: i64,
 }
 
 /// A generation of the peer's that was accepted by hand in place of the data here.
@@ -371,8 +377,26 @@ impl Node {
         self.save()
     }
 
+    /// The modification times, in nanoseconds since 1970, at which a file may have changed once more
+    /// after it was last compared, given as of when the data here was received: within one tick of
+    /// a clock a second change shows in neither time nor length.
+    pub(crate) fn recheck(&self, received: Option<AsOf>) -> Option<(i64, i64)> {
+        let sent = self
+            .record
+            .as_of
+            .map(|as_of| (as_of, self.record.read_until_ns));
+        let received = received.map(|as_of| (as_of, i64::MAX));
+        let both = [sent, received].into_iter().flatten();
+        let (as_of, until) = both.max_by_key(|(as_of, _)| as_of.here_ns)?;
+        // Times of what was received are the other node's.
+        let from = as_of.source_ns.min(as_of.here_ns);
+        let until = until.min(now_ns());
+        Some((from.saturating_sub(TICK_NS), until.saturating_add(TICK_NS)))
+    }
+
     /// As primary: `id` is about to be asked for.
     pub(crate) fn intend(&mut self, id: GenerationId) -> Result<(), Error> {
+        self.record.read_until_ns = i64::MAX;
         self.record.heads.truncate(1);
         self.record.heads.push(id);
         self.save()
@@ -390,6 +414,7 @@ impl Node {
             self.record.head = Some(generation.clone());
             self.log_once(generation)?;
         }
+        self.record.read_until_ns = now_ns();
         if as_of.is_some() {
             self.record.as_of = as_of;
             // Whatever it could not take then, it has now.

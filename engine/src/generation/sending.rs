@@ -19,6 +19,7 @@ pub(crate) struct Sending {
     node: Node,
     claim: Claim,
     as_of: AsOf,
+    recheck: Option<(i64, i64)>,
     /// This node becomes primary by its first push, once that is accepted.
     is_first: bool,
     dry_run: bool,
@@ -59,6 +60,7 @@ impl Sending {
             heads = vec![random()?];
         }
         let own = held.node.own_head(data.as_ref());
+        let recheck = held.node.recheck(held.received()?);
         let now_ns = now_ns();
         let claim = Claim {
             tree: tree.name.clone(),
@@ -76,6 +78,7 @@ impl Sending {
             node,
             claim,
             as_of: AsOf::seen(now_ns, now_ns),
+            recheck,
             is_first,
             dry_run,
             peer: None,
@@ -130,6 +133,11 @@ impl Sending {
     /// What the hello says.
     pub(crate) fn claim(&self) -> Claim {
         self.claim.clone()
+    }
+
+    /// Which files are to be compared by content, by their modification times.
+    pub(crate) fn recheck(&self) -> Option<(i64, i64)> {
+        self.recheck
     }
 
     /// How the receiver's node stands; it may refuse next.

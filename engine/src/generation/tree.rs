@@ -440,6 +440,12 @@ impl Held {
         Ok(Some(Recovered { head, failed }))
     }
 
+    /// As of when what was received here was equal to its source.
+    pub(crate) fn received(&self) -> Result<Option<AsOf>, Error> {
+        let as_of = self.store.as_ref().map_or(Ok(None), Store::as_of);
+        as_of.map_err(|e| Error::file("read as of when the tree was received", &e))
+    }
+
     /// The head beside the data.
     pub(crate) fn data(&self) -> Result<Option<Generation>, Error> {
         let Some(store) = &self.store else {

@@ -145,12 +145,13 @@ impl Connection {
                            be equal: it is not for trees with a name";
             return Err(Error::new(ErrorKind::Usage, message));
         }
+        let mut sending = Sending::begin(tree, options.dry_run)?;
         let options = Options {
             atomic: true,
             fsync: true,
+            recheck: sending.recheck(),
             ..options.clone()
         };
-        let mut sending = Sending::begin(tree, options.dry_run)?;
         let summary = self.push_from(sources, b"", &options, observer, Some(&mut sending))?;
         if let Some(sealed) = &summary.sealed {
             sending.acknowledged(sealed)?;

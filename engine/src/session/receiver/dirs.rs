@@ -198,7 +198,7 @@ impl Receiver {
                     listed.entry.link_to = Some(first.as_bytes().to_vec());
                 }
             }
-            if self.options.checksum
+            if self.fields.sums(listed.entry.mtime)
                 && let Body::File { sum, .. } = &mut listed.entry.body
             {
                 // Unreadable counts as different: it is replaced.
