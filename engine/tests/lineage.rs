@@ -357,7 +357,7 @@ fn the_first_push_after_a_failover_compares_what_was_received_last() {
     let (a, b) = mirrored(temp.path());
     push_just_changed(&a, &b, "file");
     b.tree.promote().unwrap();
-    a.tree.demote().unwrap();
+    a.tree.demote(false).unwrap();
     write_within_a_tick(&b.path("file"), "two");
     assert!(push(&b, &a).unwrap().changed);
     assert_eq!(a.read("file").unwrap(), "two");

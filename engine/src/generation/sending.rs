@@ -115,6 +115,7 @@ impl Sending {
             node: held.into_node(),
             claim,
             as_of: AsOf::seen(now_ns, now_ns),
+            recheck: None,
             is_first: false,
             dry_run: true,
             peer: None,
