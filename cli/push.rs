@@ -142,6 +142,7 @@ fn options(args: &PushArgs, target: &Target) -> Result<Options, Failure> {
             .map(|limit| u64::try_from(limit).unwrap_or(0)),
         dry_run: args.dry_run,
         checksum: args.checksum,
+        recheck: None,
         update: args.update,
         // Within one host a delta reads the old file to save writing to a pipe: no gain.
         whole_file: args.whole_file || (matches!(target, Target::Local(_)) && !args.no_whole_file),

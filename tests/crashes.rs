@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::support::loopfs::LoopFs;
+use crate::support::no_exchange::NoExchange;
 use crate::support::pair::Node::{Foo0, Foo1};
 use crate::support::pair::Pair;
 use crate::support::rng::Rng;
@@ -173,6 +174,72 @@ fn kills_at_random_moments_leave_no_mixture() {
         old = new;
     }
     assert!(watcher.finish() > 0, "nothing was watched");
+}
+
+/// The same on a file system that cannot exchange names: what is replaced goes aside first.
+#[test]
+fn a_commit_without_exchanges_ended_at_any_step_is_one_generation_or_the_next() {
+    let launcher = NoExchange::new();
+    let words = launcher.words();
+    let words = [words[0].as_str(), words[1].as_str()];
+    let pair = Pair::here("");
+    let under = |args: &[&str]| pair.on(Foo1, args).under(&words).run().expect(0);
+    let script = pair.read(Foo1, "hasync");
+    let script = script.replace("exec ", &format!("exec {} ", words.join(" ")));
+    pair.write(Foo1, "hasync", script);
+    let write = |version: u32| {
+        let root = pair.path(Foo0, "html");
+        let turns = root.join("turns");
+        let _ = std::fs::remove_file(&turns);
+        let _ = std::fs::remove_dir_all(&turns);
+        if version.is_multiple_of(2) {
+            pair.write(Foo0, "html/turns/into/dir", version.to_string());
+        } else {
+            symlink(version.to_string(), &turns).unwrap();
+        }
+        pair.write(Foo0, "html/file", "x".repeat(version as usize));
+        pair.write(Foo0, "html/other", "y".repeat(version as usize));
+        pair.html(Foo0)
+    };
+    let mut states = vec![write(1)];
+    pair.run(Foo0, &["push", "--tree", "html"]).expect(0);
+    // In turns a directory takes the place of a symlink, which is absent for a moment, and goes.
+    let points = [
+        "replaced:1",
+        "replaced:1",
+        "replaced:2",
+        "replaced:2",
+        "replaced:3",
+        "replaced:3",
+        "absent",
+        "rolled",
+        "aside:1",
+        "aside:1",
+        "aside:2",
+        "aside:3",
+        "aside:3",
+        "aside:3",
+    ];
+    for (version, point) in (2..).zip(points) {
+        let new = write(version);
+        end_standby_at(&pair, Some(point));
+        pair.run(Foo0, &["push", "--tree", "html"]).expect(12);
+        end_standby_at(&pair, None);
+        under(&["recover"]);
+        assert_eq!(new.diff(&pair.html(Foo1)), "", "ended at {point}");
+        push_on(&pair, &new);
+        states.push(new);
+    }
+    // An undo, ended in its midst too, as far back as is kept and forward again.
+    for (state, point) in [(12, "aside:2"), (14, "absent"), (13, "replaced:3")] {
+        let undo = pair.on(Foo1, &["undo", "html", "--to", &format!("{}", state + 1)]);
+        let mut undo = undo.under(&words).command();
+        let undo = undo.env("HASYNC_END_AT", point).stderr(Stdio::null());
+        assert!(!undo.status().unwrap().success(), "did not end at {point}");
+        under(&["recover"]);
+        let found = pair.html(Foo1);
+        assert_eq!(states[state].diff(&found), "", "undo ended at {point}");
+    }
 }
 
 fn power_cuts(kind: &str, mebibytes: u64) {

@@ -89,7 +89,8 @@ pub(crate) struct UndoArgs {
     #[arg(long, value_name = "GENERATION")]
     pub(crate) to: Option<String>,
     /// Undo nothing: remove what this generation replaced, which is kept until then
-    #[arg(long, value_name = "GENERATION", conflicts_with_all = ["to", "paths", "dry_run", "verbose"])]
+    #[arg(long, value_name = "GENERATION")]
+    #[arg(conflicts_with_all = ["to", "paths", "dry_run", "verbose"])]
     pub(crate) forget: Option<String>,
     /// Only this, with everything below it; below the root of the tree, or absolute. May be
     /// repeated

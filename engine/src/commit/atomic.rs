@@ -132,7 +132,10 @@ impl Commit {
             .map_err(|e| io::Error::other(e.message))?;
         link(staged.stage.fd(), &staged.name)?;
         // A directory that was to go first gives way by changing places.
-        let goes = |intent: &Intent| matches!(intent, Intent::Remove { dir: d, name: n } if d == dir && n == name);
+        let goes = |intent: &Intent| {
+            let is_it = intent.dir() == dir && intent.name() == name;
+            is_it && matches!(intent, Intent::Remove { .. })
+        };
         if let Some(pending) = &mut self.pending {
             let indexed = self.intents.iter().take(pending.indexed_len);
             pending.indexed_len -= indexed.filter(|intent| goes(intent)).count();

@@ -251,15 +251,19 @@ fn replace_keeping(
     let mut kept = true;
     match linkat(dir, name, slots, aside, AtFlags::empty()) {
         Ok(()) | Err(Errno::EXIST) => {}
-        Err(Errno::NOENT) => kept = false,
+        // Nothing was there, or it was moved before this was cut off.
+        Err(Errno::NOENT) => kept = ino(slots, aside)?.is_some(),
         Err(_) => renameat(dir, name, slots, aside)?,
     }
+    fail_point("aside");
     let is_dir = inode(slots, slot)?.is_some_and(|inode| inode.is_dir());
     if is_dir && kept && ino(dir, name)? == ino(slots, aside)? {
         // A directory does not replace a file.
         rustix::fs::unlinkat(dir, name, AtFlags::empty())?;
+        fail_point("absent");
     }
     renameat(slots, slot, dir, name)?;
+    fail_point("replaced");
     if kept {
         renameat(slots, aside, slots, slot)?;
     }

@@ -377,9 +377,9 @@ impl Node {
         self.save()
     }
 
-    /// The modification times, in nanoseconds since 1970, at which a file may have changed once more
-    /// after it was last compared, given as of when the data here was received: within one tick of
-    /// a clock a second change shows in neither time nor length.
+    /// The modification times, in nanoseconds since 1970, at which a file may have changed once
+    /// more after it was last compared, given as of when the data here was received: within one
+    /// tick of a clock a second change shows in neither time nor length.
     pub(crate) fn recheck(&self, received: Option<AsOf>) -> Option<(i64, i64)> {
         let sent = self
             .record
