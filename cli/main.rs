@@ -43,7 +43,11 @@ use exit::Failure;
 
 fn main() -> ExitCode {
     #[cfg(debug_assertions)]
-    end_where_told();
+    {
+        end_where_told();
+        let offset = std::env::var("HASYNC_CLOCK_OFFSET").unwrap_or_default();
+        hasync_engine::generation::offset_clock(offset.parse().unwrap_or(0));
+    }
     let outcome = args::parse(std::env::args_os()).and_then(run);
     signals::stop_if_leaving();
     match outcome {

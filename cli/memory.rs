@@ -40,7 +40,7 @@ pub(crate) struct Known {
 }
 
 /// How a cycle went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Course {
     /// When it began, in seconds since 1970.
     pub(crate) began: u64,
@@ -50,6 +50,21 @@ pub(crate) struct Course {
     pub(crate) exit: u8,
     /// Bytes written to the link.
     pub(crate) sent_bytes: u64,
+    /// What was said about the worst that happened, if something did.
+    #[serde(default)]
+    pub(crate) line: Option<String>,
+}
+
+/// Longest such line that is remembered, in bytes.
+const MAX_LINE: usize = 500;
+
+impl Course {
+    /// Whether it pushed everything; files that vanish while they are read are a part of life.
+    pub(crate) fn is_good(&self) -> bool {
+        [Exit::Ok, Exit::Vanished]
+            .map(|exit| exit as u8)
+            .contains(&self.exit)
+    }
 }
 
 impl Memory {
@@ -71,6 +86,10 @@ impl Memory {
             change(&mut memory);
             let surplus = memory.cycles.len().saturating_sub(MAX_CYCLES);
             memory.cycles.drain(..surplus);
+            for line in memory.cycles.iter_mut().filter_map(|c| c.line.as_mut()) {
+                let end = (0..=MAX_LINE).rev().find(|at| line.is_char_boundary(*at));
+                line.truncate(end.unwrap_or(0));
+            }
             memory.keep(state)
         });
         changed.map_err(|cause| {
@@ -127,6 +146,7 @@ mod tests {
                     took_ms: 1,
                     exit: 0,
                     sent_bytes: 0,
+                    line: Some("x".repeat(2 * MAX_LINE)),
                 });
             })
             .unwrap();
@@ -136,6 +156,7 @@ mod tests {
             (memory.cycles.len(), memory.cycles[0].began),
             (MAX_CYCLES, 100)
         );
+        assert_eq!(memory.cycles[0].line.as_ref().unwrap().len(), MAX_LINE);
     }
 
     #[test]

@@ -138,6 +138,7 @@ mod tests {
             took_ms,
             exit: 0,
             sent_bytes,
+            line: None,
         }
     }
 

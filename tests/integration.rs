@@ -58,5 +58,7 @@ mod ssh;
 mod support;
 /// House rules of the repository, checked on every tracked file.
 mod tidy;
+/// What goes wrong around two nodes: status says it in a sentence, the next cycle repairs it.
+mod trouble;
 /// A second push of an unchanged tree sends and writes nothing.
 mod unchanged;

@@ -7,7 +7,7 @@ use crate::support::pair::Node::{self, Foo0, Foo1};
 use crate::support::pair::Pair;
 use crate::support::process::run_ok;
 use crate::support::smtp::Smtp;
-use crate::support::{Finished, Rng, rounds};
+use crate::support::{Finished, Rng, await_that, rounds};
 
 const SERVICE: &str = "10.99.0.100";
 
@@ -425,12 +425,4 @@ fn a_cycle_that_stays_pushes_again_and_again() {
 
 fn await_file(path: &std::path::Path) {
     await_that(&path.display().to_string(), || path.exists());
-}
-
-fn await_that(what: &str, holds: impl Fn() -> bool) {
-    let deadline = std::time::Instant::now() + Duration::from_secs(120);
-    while !holds() {
-        assert!(std::time::Instant::now() < deadline, "not in time: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }

@@ -73,6 +73,14 @@ pub(crate) fn run(args: &CycleArgs) -> Result<Exit, Failure> {
     }
 }
 
+/// How the pushes of a cycle ended.
+struct Pushed {
+    exit: Exit,
+    sent_bytes: u64,
+    /// What was said about the worst that happened.
+    line: Option<String>,
+}
+
 struct Cycle<'a> {
     config: &'a Config,
     plan: Plan,
@@ -109,7 +117,11 @@ impl Cycle<'_> {
             return Ok(Exit::Ok);
         }
         let (began, began_at) = (Instant::now(), memory::now());
-        let (exit, sent_bytes) = self.push_all();
+        let Pushed {
+            exit,
+            sent_bytes,
+            line,
+        } = self.push_all();
         let took = began.elapsed();
         self.tell_lag();
         self.remember(Course {
@@ -117,6 +129,7 @@ impl Cycle<'_> {
             took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             exit: exit as u8,
             sent_bytes,
+            line,
         })?;
         if !self.args.quiet {
             let share = took.as_secs_f64() / self.interval.as_secs_f64().max(0.001) * 100.0;
@@ -192,31 +205,38 @@ impl Cycle<'_> {
     }
 
     /// Pushes everything, and tells about each tree that did not go well.
-    fn push_all(&mut self) -> (Exit, u64) {
+    fn push_all(&mut self) -> Pushed {
         let hooks = &self.config.hooks;
         if self
             .hook("before", hooks.before.as_ref(), Exit::Ok)
             .is_err()
         {
             let _ = self.hook("on_failure", hooks.on_failure.as_ref(), Exit::FileIo);
-            return (Exit::FileIo, 0);
+            return Pushed {
+                exit: Exit::FileIo,
+                sent_bytes: 0,
+                line: Some("the hook before failed, nothing was pushed".to_owned()),
+            };
         }
-        let (mut worst, mut sent_bytes) = (Exit::Ok, 0);
+        let (mut worst, mut sent_bytes, mut worst_line) = (Exit::Ok, 0, None);
+        let mut note = |worst: &mut Exit, exit: Exit, line: String| {
+            if *worst != exit::worse(*worst, exit) {
+                worst_line = Some(line);
+            }
+            *worst = exit::worse(*worst, exit);
+        };
         for tree in self.config.in_push_order() {
             let pushed = push_trees::push(tree, &self.plan, &mut self.link, self.out);
-            let exit = match pushed {
+            let (exit, line) = match pushed {
                 Ok(pushed) => {
                     sent_bytes += pushed.sent_bytes;
                     if let Some(kept) = &pushed.kept {
                         let next = "see hasync status there; what is not needed of it can go";
                         self.notice(Event::Promotion, Some(tree), kept, next);
                     }
-                    self.tell(
-                        tree,
-                        pushed.exit,
-                        pushed.line.as_deref().unwrap_or_default(),
-                    );
-                    pushed.exit
+                    let line = pushed.line.unwrap_or_default();
+                    self.tell(tree, pushed.exit, &line);
+                    (pushed.exit, line)
                 }
                 Err(failure) => {
                     self.out.flush();
@@ -226,23 +246,27 @@ impl Cycle<'_> {
                         // The others would fail in the same way: one notice for all.
                         let next = "the next cycle tries again; see whether the peer is up";
                         self.notice(Event::Failure, None, &line, next);
-                        worst = exit::worse(worst, failure.exit);
+                        note(&mut worst, failure.exit, line);
                         break;
                     }
                     self.tell(tree, failure.exit, &line);
-                    failure.exit
+                    (failure.exit, line)
                 }
             };
-            worst = exit::worse(worst, exit);
+            note(&mut worst, exit, format!("tree {}: {line}", tree.name));
         }
         let (name, hook) = match worst {
             Exit::Ok | Exit::Vanished => ("after", &hooks.after),
             _ => ("on_failure", &hooks.on_failure),
         };
         if self.hook(name, hook.as_ref(), worst).is_err() {
-            worst = exit::worse(worst, Exit::FileIo);
+            note(&mut worst, Exit::FileIo, format!("the hook {name} failed"));
         }
-        (worst, sent_bytes)
+        Pushed {
+            exit: worst,
+            sent_bytes,
+            line: worst_line,
+        }
     }
 
     /// Who is told what about the push of one tree.
@@ -286,14 +310,12 @@ impl Cycle<'_> {
 
     /// Notes how it went; the first good cycle after a bad one is worth a notice.
     fn remember(&self, course: Course) -> Result<(), Failure> {
-        let mut was_bad = false;
+        let (mut was_bad, is_whole) = (false, course.exit == 0);
         Memory::change(&self.config.node.state, |memory| {
-            let good = [Exit::Ok, Exit::Vanished].map(|exit| exit as u8);
-            let is_bad = |course: &Course| !good.contains(&course.exit);
-            was_bad = memory.cycles.last().is_some_and(is_bad);
+            was_bad = memory.cycles.last().is_some_and(|last| !last.is_good());
             memory.cycles.push(course);
         })?;
-        if was_bad && course.exit == 0 {
+        if was_bad && is_whole {
             let line = "all trees were pushed again after a cycle that failed";
             self.notice(Event::Recovery, None, line, "nothing needs to be done");
         }

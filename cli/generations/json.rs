@@ -6,16 +6,22 @@ use serde_json::{Value, json};
 
 use super::status::{Look, State};
 use crate::config::{Config, Tree};
+use crate::memory::Course;
 use crate::times::rfc3339_of_ns;
 
 /// The version of everything below.
 pub(super) const SCHEMA_VERSION: u32 = 1;
 
 /// What `status --json` prints.
-pub(super) fn status(config: &Config, looks: &[(&Tree, Look)]) -> Value {
+pub(super) fn status(config: &Config, looks: &[(&Tree, Look)], failed: Option<&Course>) -> Value {
     json!({
         "schema_version": SCHEMA_VERSION,
         "node": config.node.name,
+        "failed_cycle": failed.map(|cycle| json!({
+            "began_seconds": cycle.began,
+            "exit": cycle.exit,
+            "line": cycle.line,
+        })),
         "trees": looks.iter().map(|(tree, look)| one(tree, look)).collect::<Vec<_>>(),
     })
 }

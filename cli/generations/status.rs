@@ -11,6 +11,7 @@ use super::{any, json};
 use crate::args::StatusArgs;
 use crate::config::{Config, Tree};
 use crate::exit::{Exit, Failure};
+use crate::memory::{self, Course, Memory};
 use crate::out::Out;
 use crate::times::{long, rfc3339_of_ns};
 
@@ -45,15 +46,37 @@ pub(crate) fn run(args: &StatusArgs) -> Result<Exit, Failure> {
         .map(|tree| Ok((tree, look(&config, tree)?)))
         .collect::<Result<Vec<_>, Failure>>()?;
     let out = Out::stdout();
+    let is_primary = |(_, look): &(&Tree, Look)| look.status.role == NodeRole::Primary;
+    let failed = looks.iter().any(is_primary).then(|| failed_cycle(&config));
+    let failed = failed.flatten();
     if args.json {
-        out.write(format!("{:#}\n", json::status(&config, &looks)).as_bytes());
+        let failed = failed.as_ref().map(|(cycle, _)| cycle);
+        out.write(format!("{:#}\n", json::status(&config, &looks, failed)).as_bytes());
     } else {
         for (tree, look) in &looks {
             out.write(text(tree, look).as_bytes());
         }
+        if let Some((_, line)) = failed {
+            out.write(format!("{line}\n").as_bytes());
+        }
     }
     out.finish()?;
     Ok(Exit::Ok)
+}
+
+/// The last cycle of this node, if it did not end well, and what is said about it.
+fn failed_cycle(config: &Config) -> Option<(Course, String)> {
+    let cycle = Memory::recall(&config.node.state).cycles.pop()?;
+    if cycle.is_good() {
+        return None;
+    }
+    let ago = Duration::from_secs(memory::now().saturating_sub(cycle.began));
+    let why = cycle.line.as_deref().unwrap_or("see the notices");
+    let line = format!(
+        "the last cycle, {} ago, failed: {why}; the next one tries again",
+        long(ago)
+    );
+    Some((cycle, line))
 }
 
 /// Reads the records of one tree.
@@ -103,6 +126,18 @@ pub(crate) fn sentence(look: &Look) -> String {
         .as_ref()
         .map(|as_of| rfc3339_of_ns(as_of.source_ns));
     let equal = match (look.lag, as_of) {
+        (lag, Some(as_of)) if status.was_primary.is_some() => {
+            let ago = lag.map_or_else(String::new, |lag| format!(", {} ago", long(lag)));
+            let what = match status.was_primary {
+                Some(true) => "it handed over to the other node, which had all of it",
+                _ => {
+                    "it was primary and has received nothing since: what changed here after that \
+                     may be here alone, and the first push to it will keep that; the other node \
+                     was equal"
+                }
+            };
+            format!("{what} as of {as_of}{ago}")
+        }
         (Some(lag), Some(as_of)) => {
             format!("the standby is equal as of {as_of}, {} ago", long(lag))
         }

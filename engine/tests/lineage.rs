@@ -582,3 +582,15 @@ fn a_commit_that_fails_behind_its_journal_is_recovered() {
     b.tree.undo(None, false).unwrap();
     assert_eq!(b.read("file").unwrap(), "one");
 }
+
+#[test]
+fn a_promotion_that_finds_an_equal_standby_leaves_nothing_open() {
+    let temp = tempfile::tempdir().unwrap();
+    let (a, b) = mirrored(temp.path());
+    a.tree.promote().unwrap();
+    assert!(!push(&a, &b).unwrap().changed);
+    assert_eq!(a.tree.status().unwrap().open, None);
+    a.write("file", "goes on");
+    push(&a, &b).unwrap();
+    assert_eq!(b.read("file").unwrap(), "goes on");
+}

@@ -19,6 +19,7 @@ pub(crate) mod temptree;
 pub(crate) mod versions;
 
 use std::io::Write as _;
+use std::time::{Duration, Instant};
 
 pub(crate) use hasync::Hasync;
 pub(crate) use process::Finished;
@@ -57,4 +58,14 @@ pub(crate) fn need_root() {
         rustix::process::geteuid().is_root(),
         "this test needs root (mounts, owners, namespaces): run tests/run.sh as root"
     );
+}
+
+/// Waits for something that comes by itself, however slow the machine is; within limits.
+#[track_caller]
+pub(crate) fn await_that(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !holds() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }

@@ -157,6 +157,26 @@ impl Pair {
         self.sshds.first().unwrap().id()
     }
 
+    /// That sshd, to stop it and start it again.
+    pub(crate) fn sshd(&mut self) -> &mut Sshd {
+        self.sshds.first_mut().unwrap()
+    }
+
+    /// The sshd on one node of a pair in namespaces.
+    pub(crate) fn sshd_of(&self, node: Node) -> &Sshd {
+        let [foo0, foo1] = &self.sshds[..] else {
+            panic!("one sshd for both");
+        };
+        if node == Foo0 { foo0 } else { foo1 }
+    }
+
+    /// Changes one line of a configuration, the one that begins so, in this and every later run.
+    pub(crate) fn set(&self, node: Node, key: &str, line: &str) {
+        let text = self.read(node, "hasync.toml");
+        let old = text.lines().find(|old| old.starts_with(key)).unwrap();
+        self.write(node, "hasync.toml", text.replacen(old, line, 1));
+    }
+
     /// Something of one node.
     pub(crate) fn path(&self, node: Node, name: &str) -> PathBuf {
         self.dir.path(node.name()).join(name)

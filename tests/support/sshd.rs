@@ -56,16 +56,7 @@ impl Sshd {
         dir.write("known_hosts", format!("[{address}]:{port} {host_key}"));
         dir.write("ssh_config", client_config(&dir, address, port));
 
-        let config = dir.text("sshd_config");
-        let words = [launcher, &["/usr/sbin/sshd", "-D", "-e", "-f", &config]].concat();
-        let log = std::fs::File::create(dir.path("log")).unwrap();
-        let child = Command::new(words[0])
-            .args(&words[1..])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        let child = spawn(&dir, launcher);
         let sshd = Self {
             dir,
             address: address.to_owned(),
@@ -107,6 +98,22 @@ impl Sshd {
         self.child.id()
     }
 
+    /// As when its host goes down: whoever is connected breaks off, nobody can connect.
+    pub(crate) fn stop(&mut self) {
+        let far_halves = self.far_halves();
+        self.child.kill().unwrap();
+        for id in far_halves {
+            let _ = Command::new("kill").args(["-9", &id.to_string()]).status();
+        }
+        self.child.wait().unwrap();
+    }
+
+    /// The host is up again. Not for one under a launcher.
+    pub(crate) fn start_again(&mut self) {
+        self.child = spawn(&self.dir, &[]);
+        self.await_listening(&[]);
+    }
+
     /// The far halves of hasync that this server has started and that still live.
     pub(crate) fn far_halves(&self) -> Vec<u32> {
         descendants_running(self.id(), &Hasync::program())
@@ -139,6 +146,19 @@ impl Drop for Sshd {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn spawn(dir: &TempTree, launcher: &[&str]) -> Child {
+    let config = dir.text("sshd_config");
+    let words = [launcher, &["/usr/sbin/sshd", "-D", "-e", "-f", &config]].concat();
+    let log = std::fs::File::create(dir.path("log")).unwrap();
+    Command::new(words[0])
+        .args(&words[1..])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap()
 }
 
 fn free_port() -> u16 {

@@ -2,6 +2,9 @@
 //! node's, and this node's time since boot. Lag is computed by this node's clocks alone, and a
 //! clock that was set in a way that cannot be accounted for makes it unknown, never small.
 
+#[cfg(debug_assertions)]
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
@@ -48,7 +51,26 @@ impl AsOf {
 
 /// Nanoseconds since 1970 by this node's clock.
 pub(crate) fn now_ns() -> i64 {
-    read(ClockId::Realtime)
+    read(ClockId::Realtime).saturating_add(offset_ns())
+}
+
+#[cfg(debug_assertions)]
+static OFFSET_NS: AtomicI64 = AtomicI64::new(0);
+
+/// For tests: lets the clock of this process's node show another time. The time since boot stays.
+#[cfg(debug_assertions)]
+pub fn offset_clock(seconds: i64) {
+    OFFSET_NS.store(seconds.saturating_mul(NS), Ordering::Relaxed);
+}
+
+#[cfg(debug_assertions)]
+fn offset_ns() -> i64 {
+    OFFSET_NS.load(Ordering::Relaxed)
+}
+
+#[cfg(not(debug_assertions))]
+fn offset_ns() -> i64 {
+    0
 }
 
 fn since_boot_ns() -> i64 {

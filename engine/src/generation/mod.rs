@@ -25,6 +25,8 @@ mod undo;
 
 pub use clock::AsOf;
 #[cfg(debug_assertions)]
+pub use clock::offset_clock;
+#[cfg(debug_assertions)]
 pub use fail::end_at;
 pub use head::{
     Generation, GenerationCounts, GenerationId, GenerationKind, PARTIAL_LINES_MAX, Partial, Sealed,

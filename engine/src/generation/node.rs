@@ -341,6 +341,13 @@ impl Node {
         self.save()
     }
 
+    /// Whether this standby's data is what it had as primary; and if so, whether its last push had
+    /// taken all of it.
+    pub(crate) fn was_primary(&self, data: Option<&Generation>) -> Option<bool> {
+        let was = self.counts_as_primary(data) && !self.record.is_primary;
+        was.then_some(self.record.handed_over)
+    }
+
     /// Whether this node may have data that nobody else has: it was primary until it broke off, or
     /// its data was given up by hand. The next push that it receives keeps that.
     pub(crate) fn may_be_alone(&self, data: Option<&Generation>) -> bool {
@@ -413,6 +420,9 @@ impl Node {
             self.record.ancestors.clear();
             self.record.head = Some(generation.clone());
             self.log_once(generation)?;
+        } else {
+            // What was asked for last was not made.
+            self.record.heads.truncate(1);
         }
         self.record.read_until_ns = now_ns();
         if as_of.is_some() {

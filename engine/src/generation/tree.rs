@@ -56,6 +56,9 @@ pub enum NodeRole {
 pub struct TreeStatus {
     /// What this node is.
     pub role: NodeRole,
+    /// As standby that has received nothing since it was primary: whether its last push had taken
+    /// all it had.
+    pub was_primary: Option<bool>,
     /// The epoch that it is in.
     pub epoch: u64,
     /// The generation that its data is: received, acknowledged or begun by a promotion.
@@ -221,8 +224,10 @@ impl Tree {
             (None, false) if node.own_heads(None).is_empty() => NodeRole::New,
             _ => NodeRole::Standby,
         };
+        let was_primary = node.was_primary(data.as_ref());
+        let sends = record.is_primary || was_primary.is_some();
         let received = match &store {
-            Some(store) if !record.is_primary => store.as_of().map_err(read)?,
+            Some(store) if !sends => store.as_of().map_err(read)?,
             _ => None,
         };
         Ok(TreeStatus {
@@ -231,9 +236,10 @@ impl Tree {
                 None => Vec::new(),
             },
             role,
+            was_primary,
             epoch: node.epoch(data.as_ref()),
             head: node.own_head(data.as_ref()),
-            as_of: received.or_else(|| record.as_of.filter(|_| record.is_primary)),
+            as_of: received.or_else(|| record.as_of.filter(|_| sends)),
             open: node.open_head(data.as_ref()),
             adopted: record.adopted.clone(),
             is_interrupted: match &store {
