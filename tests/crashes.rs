@@ -13,7 +13,7 @@ use crate::support::pair::Node::{Foo0, Foo1};
 use crate::support::pair::Pair;
 use crate::support::rng::Rng;
 use crate::support::versions::{self, Watcher};
-use crate::support::{Snapshot, process, rounds};
+use crate::support::{Hasync, Snapshot, process, rounds};
 
 const FILES: usize = 24;
 
@@ -95,6 +95,7 @@ fn push_on(pair: &Pair, new: &Snapshot) {
 fn a_commit_ended_at_any_step_is_one_generation_or_the_next() {
     let pair = Pair::here("");
     let mut old = mirrored(&pair);
+    let mut states = Vec::new();
     let points = [
         ("staged", false),
         ("flushed", false),
@@ -117,10 +118,31 @@ fn a_commit_ended_at_any_step_is_one_generation_or_the_next() {
         let found_new = assert_whole(&pair, &old, &new, point);
         assert_eq!(found_new, is_new, "ended at {point}");
         push_on(&pair, &new);
+        states.push(new.clone());
         old = new;
     }
-    // What was kept through all of that still leads back.
-    pair.run(Foo1, &["undo", "html"]).expect(0);
+    // What was kept through all of that still leads back, over several steps that are cut off too.
+    for (to, point) in [(10, "op:60"), (12, "rolled"), (9, "op:100")] {
+        let undo = pair.on(Foo1, &["undo", "html", "--to", &to.to_string()]);
+        end_at(undo, point);
+        pair.run(Foo1, &["recover"]).expect(0);
+        assert_eq!(
+            states[to - 2].diff(&pair.html(Foo1)),
+            "",
+            "undo ended at {point}"
+        );
+    }
+}
+
+/// Runs a command that ends at a point of its commit.
+#[track_caller]
+fn end_at(command: Hasync, point: &str) {
+    let mut command = command.command();
+    let command = command.env("HASYNC_END_AT", point).stderr(Stdio::null());
+    assert!(
+        !command.status().unwrap().success(),
+        "did not end at {point}"
+    );
 }
 
 #[test]
@@ -133,13 +155,7 @@ fn a_recovery_ended_at_any_step_goes_on() {
         end_standby_at(&pair, Some("journal"));
         pair.run(Foo0, &["push", "--tree", "html"]).expect(12);
         end_standby_at(&pair, None);
-        let mut recover = pair.on(Foo1, &["recover"]).command();
-        let status = recover
-            .env("HASYNC_END_AT", point)
-            .stderr(Stdio::null())
-            .status()
-            .unwrap();
-        assert!(!status.success(), "did not end at {point}");
+        end_at(pair.on(Foo1, &["recover"]), point);
         assert!(assert_whole(&pair, &old, &new, point));
         push_on(&pair, &new);
         old = new;
@@ -206,16 +222,11 @@ fn a_commit_without_exchanges_ended_at_any_step_is_one_generation_or_the_next() 
     // In turns a directory takes the place of a symlink, which is absent for a moment, and goes.
     let points = [
         "replaced:1",
-        "replaced:1",
-        "replaced:2",
-        "replaced:2",
         "replaced:3",
         "replaced:3",
+        "aside:1",
         "absent",
         "rolled",
-        "aside:1",
-        "aside:1",
-        "aside:2",
         "aside:3",
         "aside:3",
         "aside:3",
@@ -231,11 +242,9 @@ fn a_commit_without_exchanges_ended_at_any_step_is_one_generation_or_the_next() 
         states.push(new);
     }
     // An undo, ended in its midst too, as far back as is kept and forward again.
-    for (state, point) in [(12, "aside:2"), (14, "absent"), (13, "replaced:3")] {
+    for (state, point) in [(7, "aside:2"), (9, "absent"), (8, "replaced:3")] {
         let undo = pair.on(Foo1, &["undo", "html", "--to", &format!("{}", state + 1)]);
-        let mut undo = undo.under(&words).command();
-        let undo = undo.env("HASYNC_END_AT", point).stderr(Stdio::null());
-        assert!(!undo.status().unwrap().success(), "did not end at {point}");
+        end_at(undo.under(&words), point);
         under(&["recover"]);
         let found = pair.html(Foo1);
         assert_eq!(states[state].diff(&found), "", "undo ended at {point}");

@@ -3,6 +3,7 @@
 //! Each op looks where the entries that it moves are now. What has changed places already is left
 //! alone, so that doing everything twice does nothing more.
 
+use std::collections::HashMap;
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
@@ -59,19 +60,28 @@ impl<'a> Roll<'a> {
         &self.sessions
     }
 
-    /// Carries out `ops` in order. What cannot be done does not stop the rest.
+    /// Carries out `ops` in order, `again` if that was cut off. What cannot be done does not stop
+    /// the rest.
     ///
     /// # Errors
     ///
     /// A full disk: the rest is left, to be carried out when there is space.
-    pub(crate) fn forward(&mut self, ops: &[Op]) -> Result<Vec<Failed>, Error> {
+    pub(crate) fn forward(&mut self, ops: &[Op], again: bool) -> Result<Vec<Failed>, Error> {
         let mut failed = Vec::new();
-        for op in ops {
+        let mut lasts = None;
+        for (at, op) in ops.iter().enumerate() {
             let result = self.carry_out(op);
             fail_point("op");
             let Err(e) = result else {
                 continue;
             };
+            if again
+                && lasts
+                    .get_or_insert_with(|| Lasts::of(ops))
+                    .is_passed(op, at)
+            {
+                continue;
+            }
             let shown = self.root.shown(&op.path());
             if is_no_space(&e) {
                 return Err(Error::file(format_args!("change {shown}"), &e));
@@ -176,6 +186,32 @@ impl<'a> Roll<'a> {
         let fd = Arc::new(crate::fs::open_dir_below(session, &dir)?);
         self.held_slots = Some((slot.session, dir, Arc::clone(&fd)));
         Ok((fd, name))
+    }
+}
+
+/// The last op that moves each path. A journal over several commits may move it more than once:
+/// when that is carried out again, an op before the last finds what a later one has made.
+struct Lasts(HashMap<RelPath, usize>);
+
+impl Lasts {
+    fn of(ops: &[Op]) -> Self {
+        let moves = |op: &Op| matches!(op, Op::Place { .. } | Op::Remove { .. });
+        let ops = ops.iter().enumerate().filter(|(_, op)| moves(op));
+        Lasts(ops.map(|(at, op)| (op.path(), at)).collect())
+    }
+
+    /// Whether an op after this one moves its path, or a directory above.
+    fn is_passed(&self, op: &Op, at: usize) -> bool {
+        let mut path = op.path();
+        loop {
+            if self.0.get(&path).is_some_and(|last| *last > at) {
+                return true;
+            }
+            match path.split() {
+                Some((above, _)) => path = above,
+                None => return false,
+            }
+        }
     }
 }
 

@@ -47,7 +47,7 @@ pub(crate) fn commit(
         .set_journal(journal)
         .map_err(|e| Error::file("write the journal of the commit", &e))?;
     fail_point("journal");
-    carry_out(store, journal)
+    carry_out(store, journal, false)
 }
 
 /// The same with what one push or undo has staged, for which the journal answers from then on.
@@ -93,15 +93,15 @@ pub(crate) fn recover(store: &Store) -> Result<Option<Vec<String>>, Error> {
         settle(store, &journal)?;
         return Ok(Some(Vec::new()));
     }
-    carry_out(store, &mut journal).map(Some)
+    carry_out(store, &mut journal, true).map(Some)
 }
 
-/// Steps 4 to 7.
-fn carry_out(store: &Store, journal: &mut Journal) -> Result<Vec<String>, Error> {
+/// Steps 4 to 7, `again` if they were cut off.
+fn carry_out(store: &Store, journal: &mut Journal, again: bool) -> Result<Vec<String>, Error> {
     let privileged = rustix::process::geteuid().is_root();
     let mut roll = Roll::open(store.root(), &journal.sessions, privileged)
         .map_err(|e| Error::file("open what was staged", &e))?;
-    let failed = roll.forward(&journal.ops)?;
+    let failed = roll.forward(&journal.ops, again)?;
     fail_point("rolled");
     flush(store.root(), roll.sessions())?;
     drop(roll);
