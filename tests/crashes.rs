@@ -124,7 +124,7 @@ fn a_commit_ended_at_any_step_is_one_generation_or_the_next() {
     // What was kept through all of that still leads back, over several steps that are cut off too.
     for (to, point) in [(10, "op:60"), (12, "rolled"), (9, "op:100")] {
         let undo = pair.on(Foo1, &["undo", "html", "--to", &to.to_string()]);
-        end_at(undo, point);
+        end_at(&undo, point);
         pair.run(Foo1, &["recover"]).expect(0);
         assert_eq!(
             states[to - 2].diff(&pair.html(Foo1)),
@@ -136,7 +136,7 @@ fn a_commit_ended_at_any_step_is_one_generation_or_the_next() {
 
 /// Runs a command that ends at a point of its commit.
 #[track_caller]
-fn end_at(command: Hasync, point: &str) {
+fn end_at(command: &Hasync, point: &str) {
     let mut command = command.command();
     let command = command.env("HASYNC_END_AT", point).stderr(Stdio::null());
     assert!(
@@ -155,7 +155,7 @@ fn a_recovery_ended_at_any_step_goes_on() {
         end_standby_at(&pair, Some("journal"));
         pair.run(Foo0, &["push", "--tree", "html"]).expect(12);
         end_standby_at(&pair, None);
-        end_at(pair.on(Foo1, &["recover"]), point);
+        end_at(&pair.on(Foo1, &["recover"]), point);
         assert!(assert_whole(&pair, &old, &new, point));
         push_on(&pair, &new);
         old = new;
@@ -244,7 +244,7 @@ fn a_commit_without_exchanges_ended_at_any_step_is_one_generation_or_the_next() 
     // An undo, ended in its midst too, as far back as is kept and forward again.
     for (state, point) in [(7, "aside:2"), (9, "absent"), (8, "replaced:3")] {
         let undo = pair.on(Foo1, &["undo", "html", "--to", &format!("{}", state + 1)]);
-        end_at(undo.under(&words), point);
+        end_at(&undo.under(&words), point);
         under(&["recover"]);
         let found = pair.html(Foo1);
         assert_eq!(states[state].diff(&found), "", "undo ended at {point}");
