@@ -1,11 +1,14 @@
 //! `hasync plan`: whether cycles fit into an interval. What comparing costs is measured now, by a
-//! dry run of every tree over the real link; what changes, and how fast that travels, is what the
-//! cycles so far have seen.
+//! dry run of every tree over the real link, and what hashing costs by a sample; what changes, and
+//! how fast that travels, is what the cycles so far have seen. The standby says what room it has.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use hasync_engine::generation::Space;
+
 use crate::args::PlanArgs;
-use crate::config::Config;
+use crate::config::{Config, Tree};
 use crate::exit::{Exit, Failure};
 use crate::generations::any;
 use crate::memory::{Course, Memory};
@@ -14,6 +17,10 @@ use crate::out::Out;
 use crate::peer_link::PeerLink;
 use crate::push_trees::{self, Plan};
 use crate::times::long;
+
+/// The most that is read to find out how fast files are hashed, in bytes and in time.
+const SAMPLE_LEN: u64 = 256 << 20;
+const SAMPLE_TIME: Duration = Duration::from_secs(3);
 
 /// Cycles that moved less than this say nothing about the link, in bytes.
 const TELLING_BYTES: u64 = 1_000_000;
@@ -25,27 +32,112 @@ pub(crate) fn run(args: &PlanArgs) -> Result<Exit, Failure> {
     let out = Out::stdout();
     let mut link = PeerLink::configured(&config)?;
     let plan = Plan::of(&config, true);
-    let began = Instant::now();
+    let (mut comparing, mut sites) = (Duration::ZERO, Vec::new());
     for tree in any(&config, &args.which)? {
         let began = Instant::now();
         let summary = push_trees::compare(tree, &plan, &mut link)?;
+        comparing += began.elapsed();
         let line = format!(
-            "{}: {} entries compared in {:.2} s, {} of files\n",
+            "{}: {} entries compared in {:.2} s, {} of files{}\n",
             tree.name,
             commas(summary.entries.total()),
             began.elapsed().as_secs_f64(),
-            bytes(summary.total_len)
+            bytes(summary.total_len),
+            hashing(tree, summary.total_len)
         );
         out.write(line.as_bytes());
+        let there = push_trees::standing(tree, &plan, &mut link)?;
+        if let Some(space) = there.space {
+            sites.push(Site {
+                space,
+                first_len: there.head.is_none().then_some(summary.total_len),
+                keep: tree.undo.keep,
+                now_len: summary.transferred_len,
+            });
+        }
     }
-    let comparing = began.elapsed();
     link.close();
     let observed = Observed::of(&Memory::recall(&config.node.state).cycles, comparing);
     out.write(format!("{}\n", observed.shown()).as_bytes());
+    let (has_room, lines) = room(&sites, observed.change_max * interval.as_secs_f64());
+    for line in lines {
+        out.write(format!("{line}\n").as_bytes());
+    }
     let (fits, line) = verdict(interval, comparing, &observed);
     out.write(format!("{line}\n").as_bytes());
     out.finish()?;
-    Ok(if fits { Exit::Ok } else { Exit::NotEqual })
+    Ok(if fits && has_room {
+        Exit::Ok
+    } else {
+        Exit::NotEqual
+    })
+}
+
+/// How fast this node sums what is in the tree, by a sample of it.
+fn hashing(tree: &Tree, total_len: u64) -> String {
+    // A group is a few files; what else is in their directory says nothing.
+    if tree.is_group() {
+        return String::new();
+    }
+    let sample = hasync_engine::sample(tree.dir(), SAMPLE_LEN, SAMPLE_TIME).unwrap_or_default();
+    let Some(rate) = sample.bytes_per_s() else {
+        return String::new();
+    };
+    let all = Duration::from_secs_f64(total_len as f64 / rate);
+    format!(
+        ", read and hashed here at {}/s, all of it in {}",
+        bytes(rate as u64),
+        long(all)
+    )
+}
+
+/// A tree on the standby, and what it may still need there.
+#[derive(Clone, Copy, Debug)]
+struct Site {
+    space: Space,
+    /// Bytes of the whole tree, if the standby has none of it yet.
+    first_len: Option<u64>,
+    /// Generations whose replaced entries are kept.
+    keep: u32,
+    /// Bytes of the files that would be sent now.
+    now_len: u64,
+}
+
+/// Whether what is to come has room on each of the standby's file systems, given how many bytes
+/// change in an interval at most.
+fn room(sites: &[Site], change: f64) -> (bool, Vec<String>) {
+    let mut by_device: BTreeMap<u64, (Space, f64, bool)> = BTreeMap::new();
+    for site in sites {
+        // What is sent is staged beside the old, and what it replaces is kept for undo.
+        let change = change.max(site.now_len as f64) * f64::from(site.keep.saturating_add(1));
+        let need = site.first_len.map_or(change, |len| len as f64);
+        let entry = by_device.entry(site.space.device);
+        let (_, needed, is_first) = entry.or_insert((site.space, 0.0, false));
+        *needed += need;
+        *is_first |= site.first_len.is_some();
+    }
+    let mut fits = true;
+    let lines = by_device.values().map(|(space, needed, is_first)| {
+        let (free, total) = (bytes(space.free_bytes), bytes(space.total_bytes));
+        let what = if *is_first {
+            "first copies and changes"
+        } else {
+            "changes with what is kept for undo"
+        };
+        let needed_len = bytes(*needed as u64);
+        let has_room = *needed <= space.free_bytes as f64;
+        fits &= has_room;
+        let verdict = if has_room {
+            ""
+        } else {
+            ": does not fit; make room there, or keep less for undo"
+        };
+        format!(
+            "the standby has {free} of {total} free, {what} may take {needed_len} of it{verdict}"
+        )
+    });
+    let lines = lines.collect();
+    (fits, lines)
 }
 
 /// What the cycles so far tell.
@@ -165,6 +257,42 @@ mod tests {
         };
         let observed = Observed::of(&[course(0, 1, 1), failed], Duration::ZERO);
         assert_eq!((observed.count, observed.link), (0, None));
+    }
+
+    #[test]
+    fn what_comes_has_to_have_room_on_each_file_system() {
+        let site = |device, free_bytes, first_len, now_len| Site {
+            space: Space {
+                free_bytes,
+                total_bytes: 1 << 40,
+                device,
+            },
+            first_len,
+            keep: 3,
+            now_len,
+        };
+        let gb = 1_000_000_000;
+        let both = [site(1, 9 * gb, Some(5 * gb), 5 * gb), site(2, gb, None, 0)];
+        let (fits, lines) = room(&both, 200e6);
+        assert!(fits && lines.len() == 2, "{lines:?}");
+        assert!(
+            lines[0].contains("first copies and changes may take 5"),
+            "{lines:?}"
+        );
+        assert!(lines[1].contains("kept for undo may take 800"), "{lines:?}");
+        // Three kept generations and the one that is staged.
+        assert!(!room(&both, 300e6).0);
+        assert!(
+            !room(&[site(1, gb, None, gb)], 0.0).0,
+            "what is to be sent now"
+        );
+        let shared = [
+            site(1, 9 * gb, Some(5 * gb), 0),
+            site(1, 9 * gb, Some(5 * gb), 0),
+        ];
+        let (fits, lines) = room(&shared, 0.0);
+        assert!(!fits && lines.len() == 1, "{lines:?}");
+        assert!(lines[0].contains(": does not fit; "), "{lines:?}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use hasync_engine::generation::Standing;
 use hasync_engine::{
     Action, Change, Comparison, Compression, Connection, Note, Observer, Options, Progress,
     Summary, Warning,
@@ -248,6 +249,14 @@ pub(crate) fn push(
         sent_bytes: summary.sent_bytes,
         kept,
     })
+}
+
+/// How the peer stands to the tree.
+pub(crate) fn standing(tree: &Tree, plan: &Plan, link: &mut PeerLink) -> Result<Standing, Failure> {
+    let options = plan.options(tree);
+    let named = tree.on(&plan.node);
+    let standings = link.push(|connection| connection.standings(&named, &options))?;
+    Ok(standings.1)
 }
 
 /// Compares the tree with the peer's, which has to be ready to receive it, and changes nothing.

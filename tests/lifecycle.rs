@@ -261,6 +261,8 @@ fn a_plan_says_whether_cycles_fit() {
         .tells(&[
             "html: 2 entries compared in ",
             "what changes is unknown",
+            "the standby has ",
+            " free, first copies and changes may take ",
             "fits: uses ",
         ]);
     for round in 0..3 {
@@ -270,6 +272,8 @@ fn a_plan_says_whether_cycles_fit() {
     }
     // Whether that fits depends on the machine.
     pair.run(Foo0, &["plan", "html"]).tells(&[
+        ", read and hashed here at ",
+        " free, changes with what is kept for undo may take ",
         " cycles seen: ",
         " per minute on average",
         "the link carried ",

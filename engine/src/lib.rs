@@ -37,6 +37,7 @@ mod observer;
 mod options;
 mod page_buf;
 mod path;
+mod sample;
 mod target;
 
 pub use error::{Error, ErrorKind};
@@ -47,5 +48,6 @@ pub use observer::{
 };
 pub use options::{Compression, Options};
 pub use path::Shown;
+pub use sample::{Sample, sample};
 pub use session::{Comparison, Connection, Duplex, push, serve};
 pub use target::{Ready, ServePolicy};

@@ -19,6 +19,7 @@ mod past;
 mod record;
 mod restore;
 mod sending;
+mod space;
 mod store;
 mod tree;
 mod undo;
@@ -32,6 +33,7 @@ pub use head::{
     Generation, GenerationCounts, GenerationId, GenerationKind, PARTIAL_LINES_MAX, Partial, Sealed,
 };
 pub use node::{Adopted, Standing};
+pub use space::Space;
 pub use tree::{LeftOver, NodeRole, Pinned, Recovered, Tree, TreeStatus, Undone, UndoneChange};
 pub use undo::UndoPolicy;
 

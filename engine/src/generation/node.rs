@@ -20,6 +20,7 @@ use super::clock::{AsOf, now_ns};
 use super::head::{Generation, GenerationCounts, GenerationId, GenerationKind};
 use super::lineage::Claim;
 use super::record::{self, RecordKind};
+use super::space::Space;
 use super::store::{log_once, mkdir_open, read_log};
 use super::tree::Tree;
 use crate::error::{Error, ErrorKind};
@@ -92,6 +93,8 @@ pub struct Standing {
     pub epoch: u64,
     /// The generation that its data is, if any.
     pub head: Option<Generation>,
+    /// The file system that the tree is on, or would be; `None` if it does not tell.
+    pub space: Option<Space>,
     /// The ids that say what its data is, and those that led there.
     heads: Vec<GenerationId>,
     ancestors: Vec<GenerationId>,
@@ -271,9 +274,10 @@ impl Node {
         self.record.epoch.max(data.map_or(0, |data| data.epoch))
     }
 
-    pub(crate) fn standing(&self, node: &str, data: Option<&Generation>) -> Standing {
+    pub(crate) fn standing(&self, tree: &Tree, data: Option<&Generation>) -> Standing {
         Standing {
-            node: node.to_owned(),
+            node: tree.node.clone(),
+            space: Space::at(&tree.root),
             is_primary: self.record.is_primary,
             epoch: self.epoch(data),
             head: self.own_head(data),

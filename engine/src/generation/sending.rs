@@ -98,7 +98,7 @@ impl Sending {
         let held = tree.hold()?;
         held.refuse_interrupted(tree)?;
         let data = held.data()?;
-        let own = held.node.standing(&tree.node, data.as_ref());
+        let own = held.node.standing(tree, data.as_ref());
         let now_ns = now_ns();
         let claim = Claim {
             tree: tree.name.clone(),

@@ -70,7 +70,7 @@ impl Named {
             ));
         }
         {
-            let standing = held.node.standing(&tree.node, data.as_ref());
+            let standing = held.node.standing(&tree, data.as_ref());
             let mut writer = outbox.lock();
             writer.put_to_sender(&ToSender::Standing(Box::new(standing)))?;
         }
