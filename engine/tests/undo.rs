@@ -15,6 +15,7 @@ use halves::{options, push_tree};
 use hasync_engine::generation::{GenerationId, Tree, Undone};
 use hasync_engine::{ErrorKind, Options};
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 fn tree(temp: &Path, node: &str, keep: u32) -> Tree {
@@ -173,8 +174,22 @@ fn apply(root: &Path, edit: &Edit) {
     };
 }
 
+/// The same histories each time, but others and more in a soak.
+fn histories() -> ProptestConfig {
+    let (cases, rng_seed) = match std::env::var_os("HASYNC_SOAK") {
+        None => (200, RngSeed::Fixed(1)),
+        Some(_) => (20_000, RngSeed::Random),
+    };
+    println!("random histories: {cases} (normal 200, soak 20000)");
+    ProptestConfig {
+        cases,
+        rng_seed,
+        ..ProptestConfig::default()
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(histories())]
 
     #[test]
     fn any_history_can_be_walked_back_and_forth(
@@ -218,7 +233,7 @@ fn some_paths() -> impl Strategy<Value = Vec<String>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(histories())]
 
     #[test]
     fn single_paths_come_back_from_any_generation_and_nothing_else_changes(
