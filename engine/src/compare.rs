@@ -38,6 +38,26 @@ pub(crate) enum LinkState {
     Apart,
 }
 
+/// What the target has under a name.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Replaced {
+    pub(crate) kind: Kind,
+    /// Permission bits.
+    pub(crate) mode: u32,
+    /// Length of a regular file.
+    pub(crate) len: u64,
+}
+
+impl From<&Listed> for Replaced {
+    fn from(listed: &Listed) -> Self {
+        Replaced {
+            kind: listed.entry.kind(),
+            mode: listed.entry.mode,
+            len: listed.entry.len(),
+        }
+    }
+}
+
 /// Everything a verdict depends on besides the two entries.
 pub(crate) struct Judge<'a> {
     pub(crate) options: &'a Options,
@@ -168,19 +188,19 @@ impl Judge<'_> {
         }
     }
 
-    /// The metadata of an entry made anew in a directory; `local` is what it replaces, and
-    /// `inherited_gid` the group that a setgid directory passes on.
+    /// The metadata of an entry made anew in a directory; `inherited_gid` is the group that a
+    /// setgid directory passes on.
     pub(crate) fn made_attrs(
         &self,
         ids: &IdMap,
         entry: &Entry,
-        local: Option<&Listed>,
+        replaced: Option<Replaced>,
         inherited_gid: Option<u32>,
     ) -> Attrs {
-        let same_kind = local.filter(|local| local.entry.kind() == entry.kind());
+        let same_kind = replaced.filter(|replaced| replaced.kind == entry.kind());
         let mode = match same_kind {
             _ if self.options.perms => entry.mode,
-            Some(local) if !entry.is_dir() => local.entry.mode,
+            Some(replaced) if !entry.is_dir() => replaced.mode,
             _ => {
                 let inherits_setgid = inherited_gid.is_some() && entry.is_dir();
                 let setgid = if inherits_setgid { 0o2000 } else { 0 };

@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::entries::EntryList;
 use crate::entry::{Body, Entry, Time};
 use crate::ids::{IdKind, IdMap};
 use crate::options::Options;
@@ -14,6 +15,9 @@ pub(crate) type DirDigest = [u8; 8];
 
 /// Fingerprint of one entry, exchanged when a directory's digests differ: 8 bytes of keyed BLAKE3.
 pub(crate) type EntryPrint = u64;
+
+/// Encoded entries are hashed when there are this many bytes of them.
+const HASHED_LEN: usize = 32 * 1024;
 
 /// What the receiving file system can store as a time. Both sides compare times as it stores them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,18 +129,25 @@ impl Fields {
         self.checksum || self.recheck.is_some_and(is_within)
     }
 
+    /// Whether there can be files whose content counts.
+    pub(crate) fn sums_some(&self) -> bool {
+        self.checksum || self.recheck.is_some()
+    }
+
     /// Digest and fingerprints of a directory's entries, which stand in canonical order.
     /// `Unmirrored` entries take no part, since the receiver cannot know of them.
-    pub(crate) fn dir_digest<'a>(
-        &self,
-        entries: impl Iterator<Item = &'a Entry>,
-        ids: &IdView<'_>,
-    ) -> DirDigest {
-        let mut bytes = Vec::with_capacity(4096);
-        for entry in entries {
+    pub(crate) fn dir_digest(&self, entries: &EntryList, ids: &IdView<'_>) -> DirDigest {
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        let mut bytes = Vec::with_capacity(HASHED_LEN + 1024);
+        let mut entries = entries.walk();
+        while let Some(entry) = entries.next() {
             self.encode(entry, ids, &mut bytes);
+            if bytes.len() >= HASHED_LEN {
+                hasher.update(&bytes);
+                bytes.clear();
+            }
         }
-        let hash = blake3::keyed_hash(&self.key, &bytes);
+        let hash = hasher.update(&bytes).finalize();
         hash.as_bytes().first_chunk().copied().unwrap_or_default()
     }
 

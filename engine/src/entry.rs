@@ -79,10 +79,6 @@ impl Entry {
         matches!(self.body, Body::Dir)
     }
 
-    pub(crate) fn is_file(&self) -> bool {
-        matches!(self.body, Body::File { .. })
-    }
-
     pub(crate) fn is_unmirrored(&self) -> bool {
         matches!(self.body, Body::Unmirrored(_))
     }

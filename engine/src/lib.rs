@@ -27,6 +27,7 @@ pub mod generation;
 mod session;
 mod wire;
 
+mod entries;
 mod entry;
 mod error;
 mod escape;

@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::AsFd;
 
 use crate::digest::{DirDigest, Fields, IdView};
+use crate::entries::{EntryList, Revised};
 use crate::entry::{Body, Entry, Sum};
 use crate::error::describe;
 use crate::filter::Filter;
@@ -27,9 +28,9 @@ pub(crate) struct ScannedDir {
     pub(crate) parent: DirIndex,
     pub(crate) path: RelPath,
     /// In canonical order.
-    pub(crate) entries: Vec<Entry>,
-    /// For each entry the layer it comes from; empty if there is only one layer.
-    origins: Vec<usize>,
+    pub(crate) entries: EntryList,
+    /// For each entry where it comes from; empty if there is only one layer.
+    origins: Vec<Origin>,
     /// Positions of files with several names of which this is the first, under `-H`; ascending.
     pub(crate) firsts: Vec<usize>,
     pub(crate) layers: Vec<Layer>,
@@ -50,9 +51,9 @@ impl ScannedDir {
             index: self.index,
             parent: self.parent,
             path: self.path.clone(),
-            entries: vec![self.entries.get(at)?.clone()],
+            entries: EntryList::from_iter([self.entries.get(at)?]),
             // The number of a layer identifies it together with the directory's.
-            origins: vec![self.layer_of(at)],
+            origins: vec![Origin::layer(self.layer_of(at))],
             firsts: Vec::new(),
             layers: self.layers.clone(),
             digest: self.digest,
@@ -65,7 +66,7 @@ impl ScannedDir {
 
     /// The layer that entry number `at` comes from.
     pub(crate) fn layer_of(&self, at: usize) -> usize {
-        self.origins.get(at).copied().unwrap_or(0)
+        self.origins.get(at).map_or(0, |origin| origin.layer)
     }
 
     /// Last component of the path; empty for the root.
@@ -74,12 +75,19 @@ impl ScannedDir {
     }
 }
 
-/// An entry on its way into a [`ScannedDir`].
-struct Found {
-    listed: Listed,
+/// Where an entry of several layers comes from.
+#[derive(Clone, Debug, Default)]
+struct Origin {
     layer: usize,
     /// Further layers in which the name is a directory.
     merged: Vec<usize>,
+}
+
+impl Origin {
+    fn layer(layer: usize) -> Self {
+        let merged = Vec::new();
+        Origin { layer, merged }
+    }
 }
 
 /// A directory seen but not entered yet.
@@ -140,7 +148,7 @@ impl Scanner {
             parent: ahead.parent,
             complete: !ahead.path.is_root() || self.root_complete,
             path: ahead.path,
-            entries: Vec::new(),
+            entries: EntryList::default(),
             origins: Vec::new(),
             firsts: Vec::new(),
             layers: ahead.layers,
@@ -150,85 +158,75 @@ impl Scanner {
             warnings: Vec::new(),
         };
         self.next_index += 1;
-        let mut found = self.read_layers(&mut dir);
-        found.sort_unstable_by(|a, b| a.listed.entry.canonical_cmp(&b.listed.entry));
+        let layers = std::mem::take(&mut dir.layers);
+        let mut entries = match &*layers {
+            [layer] => self.read_layer(&mut dir, layer),
+            layers => self.read_layers(&mut dir, layers),
+        };
+        dir.layers = layers;
         let mut below = Vec::new();
-        for Found {
-            listed,
-            layer,
-            merged,
-        } in found
-        {
-            let Some(entry) = self.admit(&mut dir, listed, layer, &merged, &mut below) else {
-                continue;
-            };
-            dir.entries.push(entry);
-            if dir.layers.len() > 1 {
-                dir.origins.push(layer);
+        let origins = std::mem::take(&mut dir.origins);
+        let (mut from, mut at) = (origins.into_iter(), 0);
+        entries.revise(|listed| {
+            let origin = from.next();
+            let revised = self.admit(&mut dir, at, listed, origin.as_ref(), &mut below);
+            if !matches!(revised, Revised::Dropped) {
+                at += 1;
+                dir.origins.extend(origin);
             }
-        }
+            revised
+        });
+        entries.shrink();
+        dir.entries = entries;
         below.reverse();
         self.ahead.append(&mut below);
-        dir.digest = self.fields.dir_digest(dir.entries.iter(), &IdView::Sender);
+        dir.digest = self.fields.dir_digest(&dir.entries, &IdView::Sender);
         Some(dir)
     }
 
-    fn read_layers(&self, dir: &mut ScannedDir) -> Vec<Found> {
-        let mut found: Vec<Found> = Vec::new();
-        let mut by_name: HashMap<Vec<u8>, usize> = HashMap::new();
-        let layers = std::mem::take(&mut dir.layers);
+    /// The entries of several layers, and in `dir` where each comes from: the first that has a
+    /// name gives it, but a directory goes before anything else.
+    fn read_layers(&self, dir: &mut ScannedDir, layers: &[Layer]) -> EntryList {
+        let mut found: HashMap<Vec<u8>, (Listed, Origin)> = HashMap::new();
         for (number, layer) in layers.iter().enumerate() {
-            let listed = match self.read_layer(dir, layer) {
-                Ok(listed) => listed,
-                Err(e) => {
-                    dir.complete = false;
-                    dir.warnings
-                        .push(unreadable("read directory", &layer.shown(b""), &e));
-                    continue;
-                }
-            };
-            if layers.len() == 1 {
-                let whole = |listed| Found {
-                    listed,
-                    layer: 0,
-                    merged: Vec::new(),
-                };
-                found = listed.into_iter().map(whole).collect();
-                break;
-            }
-            for listed in listed {
-                match by_name
-                    .get(&listed.entry.name)
-                    .and_then(|&at| found.get_mut(at))
-                {
-                    None => {
-                        by_name.insert(listed.entry.name.clone(), found.len());
-                        found.push(Found {
-                            listed,
-                            layer: number,
-                            merged: Vec::new(),
-                        });
-                    }
-                    Some(first) if listed.entry.is_dir() => {
-                        if first.listed.entry.is_dir() {
-                            first.merged.push(number);
+            for listed in self.read_layer(dir, layer).iter_listed() {
+                match found.get_mut(&listed.entry.name) {
+                    Some((first, origin)) if listed.entry.is_dir() => {
+                        if first.entry.is_dir() {
+                            origin.merged.push(number);
                         } else {
-                            *first = Found {
-                                listed,
-                                layer: number,
-                                merged: Vec::new(),
-                            };
+                            (*first, *origin) = (listed, Origin::layer(number));
                         }
                     }
                     Some(_) => {}
+                    None => {
+                        let name = listed.entry.name.clone();
+                        found.insert(name, (listed, Origin::layer(number)));
+                    }
                 }
             }
         }
-        dir.layers = layers;
-        found
+        let mut found: Vec<(Listed, Origin)> = found.into_values().collect();
+        found.sort_unstable_by(|(a, _), (b, _)| a.entry.canonical_cmp(&b.entry));
+        let mut entries = EntryList::default();
+        for (listed, origin) in found {
+            entries.push_listed(&listed);
+            dir.origins.push(origin);
+        }
+        entries
     }
 
-    fn read_layer(&self, dir: &mut ScannedDir, layer: &Layer) -> io::Result<Vec<Listed>> {
+    /// The entries of one layer; what cannot be read is told in `dir`.
+    fn read_layer(&self, dir: &mut ScannedDir, layer: &Layer) -> EntryList {
+        self.try_read_layer(dir, layer).unwrap_or_else(|e| {
+            dir.complete = false;
+            dir.warnings
+                .push(unreadable("read directory", &layer.shown(b""), &e));
+            EntryList::default()
+        })
+    }
+
+    fn try_read_layer(&self, dir: &mut ScannedDir, layer: &Layer) -> io::Result<EntryList> {
         let fd = layer.open()?;
         if let Some(only) = &layer.only {
             let mut listed = stat_name(&fd, &only.on_disk)?;
@@ -237,14 +235,19 @@ impl Scanner {
             let excluded = self
                 .filter
                 .is_excluded(path.as_bytes(), listed.entry.is_dir());
-            return Ok(if excluded { Vec::new() } else { vec![listed] });
+            let mut entries = EntryList::default();
+            if !excluded {
+                entries.push_listed(&listed);
+            }
+            return Ok(entries);
         }
         let mut path = dir.path.as_bytes().to_vec();
         if !path.is_empty() {
             path.push(b'/');
         }
         let prefix_len = path.len();
-        let listing = list(fd.as_fd(), &mut |name, is_dir| {
+        let with_inodes = self.options.hard_links || self.options.one_file_system;
+        let listing = list(fd.as_fd(), with_inodes, &mut |name, is_dir| {
             if self.filter.is_empty() {
                 return false;
             }
@@ -260,23 +263,28 @@ impl Scanner {
         Ok(listing.entries)
     }
 
-    /// Turns what was found into the entry that is announced; directories are queued.
+    /// Turns what was found at position `at` into the entry that is announced; directories are
+    /// queued.
     fn admit(
         &mut self,
         dir: &mut ScannedDir,
-        listed: Listed,
-        layer_number: usize,
-        merged: &[usize],
+        at: usize,
+        listed: &mut Listed,
+        origin: Option<&Origin>,
         below: &mut Vec<Ahead>,
-    ) -> Option<Entry> {
-        let Listed {
-            mut entry,
+    ) -> Revised {
+        let &mut Listed {
+            ref mut entry,
             dev,
             ino,
             nlink,
         } = listed;
-        let path = || dir.path.join(&entry.name);
         let kind = entry.kind();
+        let layer_number = origin.map_or(0, |origin| origin.layer);
+        let Some(layer) = dir.layers.get(layer_number) else {
+            return Revised::Dropped;
+        };
+        let mut revised = Revised::Kept;
         let mirrored = match kind {
             Kind::File => true,
             // Without `-r` no directory is among the sources, and none below them is read.
@@ -285,31 +293,37 @@ impl Scanner {
             Kind::Device => self.options.devices && self.privileged,
             Kind::Special => self.options.specials,
         };
-        let layer = dir.layers.get(layer_number)?;
         if !mirrored {
-            dir.skipped.push(path());
+            dir.skipped.push(dir.path.join(&entry.name));
             entry.body = Body::Unmirrored(kind);
-            return Some(entry);
+            return Revised::Changed;
         }
         if kind == Kind::Dir {
             if !(self.options.one_file_system && dev != layer.dev) {
-                let numbers = std::iter::once(layer_number).chain(merged.iter().copied());
-                let layers = numbers
+                let merged = origin
+                    .into_iter()
+                    .flat_map(|origin| origin.merged.iter().copied());
+                let layers = std::iter::once(layer_number).chain(merged);
+                let layers = layers
                     .filter_map(|n| Some(dir.layers.get(n)?.child(&entry.name)))
                     .collect();
                 below.push(Ahead {
                     parent: dir.index,
-                    path: path(),
+                    path: dir.path.join(&entry.name),
                     layers,
                 });
             }
         } else if self.options.hard_links && nlink > 1 {
             match self.first_links.get(&(dev, ino)) {
-                Some(first) => entry.link_to = Some(first.as_bytes().to_vec()),
+                Some(first) => {
+                    entry.link_to = Some(first.as_bytes().to_vec());
+                    revised = Revised::Changed;
+                }
                 None => {
-                    self.first_links.insert((dev, ino), path());
+                    let path = dir.path.join(&entry.name);
+                    self.first_links.insert((dev, ino), path);
                     if kind == Kind::File {
-                        dir.firsts.push(dir.entries.len());
+                        dir.firsts.push(at);
                     }
                 }
             }
@@ -321,18 +335,21 @@ impl Scanner {
                 .open()
                 .and_then(|fd| sum_file(&open_file(&fd, layer.on_disk(&entry.name))?))
             {
-                Ok(content) => *sum = Some(content),
+                Ok(content) => {
+                    *sum = Some(content);
+                    revised = Revised::Changed;
+                }
                 Err(e) => {
                     dir.complete = false;
                     dir.warnings
                         .push(unreadable("read", &layer.shown(&entry.name), &e));
-                    dir.firsts.pop_if(|at| *at == dir.entries.len());
-                    return None;
+                    dir.firsts.pop_if(|first| *first == at);
+                    return Revised::Dropped;
                 }
             }
         }
-        self.announce_ids(&entry, &mut dir.new_ids);
-        Some(entry)
+        self.announce_ids(entry, &mut dir.new_ids);
+        revised
     }
 
     /// Notes the names of ids on their first use.

@@ -7,6 +7,7 @@ mod halves;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -175,12 +176,17 @@ fn apply(root: &Path, edit: &Edit) {
 }
 
 /// The same histories each time, but others and more in a soak.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one switch between the two counts"
+)]
 fn histories() -> ProptestConfig {
     let (cases, rng_seed) = match std::env::var_os("HASYNC_SOAK") {
         None => (200, RngSeed::Fixed(1)),
         Some(_) => (20_000, RngSeed::Random),
     };
-    println!("random histories: {cases} (normal 200, soak 20000)");
+    let mut out = std::io::stdout();
+    writeln!(out, "random histories: {cases} (normal 200, soak 20000)").unwrap();
     ProptestConfig {
         cases,
         rng_seed,

@@ -4,11 +4,12 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::fs::{AtFlags, FileType, RawDir, Statx, StatxFlags, readlinkat, statx};
+use rustix::fs::{AtFlags, FileType, RawDir, StatxFlags, readlinkat, statx};
 use rustix::io::Errno;
 
+use crate::entries::EntryList;
 use crate::entry::{Body, Entry, Time};
-use crate::path::RESERVED_NAME;
+use crate::path::{NAME_LEN_MAX, RESERVED_NAME};
 
 /// Bytes of directory records read by one `getdents`; a hundred entries need about 4 KiB.
 const GETDENTS_BUFFER_LEN: usize = 64 * 1024;
@@ -31,22 +32,24 @@ pub(crate) struct Listed {
     pub(crate) nlink: u32,
 }
 
-/// A directory's entries in no particular order, and the names that could not be examined.
+/// A directory's entries in canonical order, and the names that could not be examined.
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
-    pub(crate) entries: Vec<Listed>,
+    pub(crate) entries: EntryList,
     pub(crate) failed: Vec<(Vec<u8>, io::Error)>,
     /// Whether hasync's own directory is in there; it is never listed as an entry.
     pub(crate) has_reserved: bool,
 }
 
 /// Reads the directory `dir`, leaving out names for which `skip` says so (a filter, which needs
-/// to know whether the name is a directory).
+/// to know whether the name is a directory). What identifies an inode is noted `with_inodes` only.
 pub(crate) fn list(
     dir: BorrowedFd<'_>,
+    with_inodes: bool,
     skip: &mut dyn FnMut(&[u8], bool) -> bool,
 ) -> io::Result<Listing> {
     let mut listing = Listing::default();
+    let mut listed = Listed::blank();
     let mut buffer = Vec::with_capacity(GETDENTS_BUFFER_LEN);
     let mut records = RawDir::new(dir, buffer.spare_capacity_mut());
     while let Some(record) = records.next() {
@@ -66,37 +69,47 @@ pub(crate) fn list(
         {
             continue;
         }
-        match stat(dir, name) {
-            Ok(listed) => {
+        let examined = match name.to_bytes().len() {
+            0..=NAME_LEN_MAX => examine(dir, name, &mut listed),
+            _ => Err(Errno::NAMETOOLONG.into()),
+        };
+        match examined {
+            Ok(()) => {
                 if known_type == FileType::Unknown && skip(name.to_bytes(), listed.entry.is_dir()) {
                     continue;
                 }
-                listing.entries.push(listed);
+                if with_inodes {
+                    listing.entries.push_listed(&listed);
+                } else {
+                    listing.entries.push(&listed.entry);
+                }
             }
             // Gone between the two calls: as if it had gone before.
             Err(e) if Errno::from_io_error(&e) == Some(Errno::NOENT) => {}
             Err(e) => listing.failed.push((name.to_bytes().to_vec(), e)),
         }
     }
+    listing.entries.sort();
     Ok(listing)
 }
 
 /// Examines one name of `dir` without following it.
 pub(crate) fn stat(dir: impl AsFd, name: &CStr) -> io::Result<Listed> {
-    let dir = dir.as_fd();
-    let s = statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, STAT_MASK)?;
-    let target = match FileType::from_raw_mode(s.stx_mode.into()) {
-        FileType::Symlink => readlinkat(dir, name, Vec::new())?.into_bytes(),
-        _ => Vec::new(),
-    };
-    Ok(listed(name.to_bytes().to_vec(), &s, target))
+    let mut listed = Listed::blank();
+    examine(dir.as_fd(), name, &mut listed)?;
+    Ok(listed)
 }
 
-fn listed(name: Vec<u8>, s: &Statx, target: Vec<u8>) -> Listed {
+/// The same, into `listed`, whose buffers are used again.
+fn examine(dir: BorrowedFd<'_>, name: &CStr, listed: &mut Listed) -> io::Result<()> {
+    let s = statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, STAT_MASK)?;
     let rdev = rustix::fs::makedev(s.stx_rdev_major, s.stx_rdev_minor);
-    let body = match FileType::from_raw_mode(s.stx_mode.into()) {
+    let entry = &mut listed.entry;
+    entry.body = match FileType::from_raw_mode(s.stx_mode.into()) {
         FileType::Directory => Body::Dir,
-        FileType::Symlink => Body::Symlink { target },
+        FileType::Symlink => Body::Symlink {
+            target: readlinkat(dir, name, Vec::new())?.into_bytes(),
+        },
         FileType::CharacterDevice => Body::CharDevice { rdev },
         FileType::BlockDevice => Body::BlockDevice { rdev },
         FileType::Fifo => Body::Fifo,
@@ -106,21 +119,36 @@ fn listed(name: Vec<u8>, s: &Statx, target: Vec<u8>) -> Listed {
             sum: None,
         },
     };
-    Listed {
-        entry: Entry {
-            name,
-            mode: u32::from(s.stx_mode) & 0o7777,
-            uid: s.stx_uid,
-            gid: s.stx_gid,
-            mtime: Time {
-                secs: s.stx_mtime.tv_sec,
-                nanos: s.stx_mtime.tv_nsec,
+    entry.name.clear();
+    entry.name.extend_from_slice(name.to_bytes());
+    entry.mode = u32::from(s.stx_mode) & 0o7777;
+    (entry.uid, entry.gid) = (s.stx_uid, s.stx_gid);
+    entry.mtime = Time {
+        secs: s.stx_mtime.tv_sec,
+        nanos: s.stx_mtime.tv_nsec,
+    };
+    listed.dev = rustix::fs::makedev(s.stx_dev_major, s.stx_dev_minor);
+    listed.ino = s.stx_ino;
+    listed.nlink = s.stx_nlink;
+    Ok(())
+}
+
+impl Listed {
+    /// Something to examine into.
+    pub(crate) fn blank() -> Self {
+        Listed {
+            entry: Entry {
+                name: Vec::new(),
+                mode: 0,
+                uid: 0,
+                gid: 0,
+                mtime: Time::default(),
+                body: Body::Dir,
+                link_to: None,
             },
-            body,
-            link_to: None,
-        },
-        dev: rustix::fs::makedev(s.stx_dev_major, s.stx_dev_minor),
-        ino: s.stx_ino,
-        nlink: s.stx_nlink,
+            dev: 0,
+            ino: 0,
+            nlink: 0,
+        }
     }
 }

@@ -28,17 +28,13 @@ pub(super) fn cut(print: EntryPrint, len: u8) -> EntryPrint {
             .map_or(EntryPrint::MAX, |rest| !rest)
 }
 
-/// Prints in a row, each cut to `len` bytes.
-pub(super) fn encode(prints: impl Iterator<Item = EntryPrint>, len: u8) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(prints.size_hint().0 * usize::from(len));
-    for print in prints {
-        let whole = print.to_le_bytes();
-        bytes.extend_from_slice(whole.get(..usize::from(len)).unwrap_or(&whole));
-    }
-    bytes
+/// Adds a print, cut to `len` bytes, to a row of them.
+pub(super) fn put(row: &mut Vec<u8>, print: EntryPrint, len: u8) {
+    let whole = print.to_le_bytes();
+    row.extend_from_slice(whole.get(..usize::from(len)).unwrap_or(&whole));
 }
 
-/// The inverse of [`encode`].
+/// The prints in a row.
 pub(super) fn decode(bytes: &[u8], len: u8) -> Result<Vec<EntryPrint>, Error> {
     if !(1..=FULL_LEN).contains(&len) || !bytes.len().is_multiple_of(usize::from(len)) {
         let total = bytes.len();
@@ -55,11 +51,6 @@ pub(super) fn decode(bytes: &[u8], len: u8) -> Result<Vec<EntryPrint>, Error> {
     Ok(bytes.chunks(usize::from(len)).map(print).collect())
 }
 
-/// What full prints add up to.
-pub(super) fn total(prints: impl Iterator<Item = EntryPrint>) -> [u8; 8] {
-    prints.fold(0, EntryPrint::wrapping_add).to_le_bytes()
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -69,7 +60,8 @@ mod tests {
     fn prints_come_back_cut() {
         let prints = [0, 1, 0x0102_0304_0506_0708, u64::MAX];
         for len in 1..=FULL_LEN {
-            let bytes = encode(prints.into_iter(), len);
+            let mut bytes = Vec::new();
+            prints.iter().for_each(|&print| put(&mut bytes, print, len));
             assert_eq!(bytes.len(), prints.len() * usize::from(len));
             let cut: Vec<_> = prints.iter().map(|&print| cut(print, len)).collect();
             assert_eq!(decode(&bytes, len).unwrap(), cut);

@@ -6,8 +6,9 @@ use std::fs::File;
 use rustix::fs::{AtFlags, unlinkat};
 
 use super::deltas::{Making, MaybeBasis};
-use super::dirs::{DirState, Phase, Wanted};
+use super::dirs::{DirState, Phase};
 use super::verdicts::not_awaited;
+use super::wanted::Wanted;
 use super::{Receiver, ends_push};
 use crate::apply::{FileSink, create_file};
 use crate::commit::{Intent, Staged};
@@ -66,7 +67,7 @@ impl Receiver {
         state: &mut DirState,
         file: &PackedFile<'_>,
     ) -> Result<(), Error> {
-        let entry = file_entry(state, dir, file.entry)?.clone();
+        let entry = file_entry(state, dir, file.entry)?;
         if *blake3::hash(file.content).as_bytes() != file.sum {
             let path = state.path.join(&entry.name);
             return Err(Error::peer(format_args!(
@@ -106,7 +107,7 @@ impl Receiver {
             Phase::Judged => {
                 let wanted = state
                     .wanted
-                    .remove(&number)
+                    .remove(number)
                     .ok_or_else(|| not_awaited(dir))?;
                 let staged = match self.commit()?.stage_for(&state.path) {
                     Err(e) if ends_push(&e) => return Err(e),
@@ -148,11 +149,11 @@ impl Receiver {
         place: &Place,
         wanted: Option<Wanted>,
     ) -> Result<(), Error> {
-        let (local, in_the_way) = wanted.map_or((None, false), |w| (w.local, w.in_the_way));
-        let old_len = local.as_ref().map_or(0, |local| local.entry.len());
-        let mut attrs =
-            self.judge()
-                .made_attrs(&self.ids, entry, local.as_ref(), state.inherited_gid);
+        let (replaced, in_the_way) = wanted.map_or((None, false), |w| (w.replaced, w.in_the_way));
+        let old_len = replaced.map_or(0, |replaced| replaced.len);
+        let mut attrs = self
+            .judge()
+            .made_attrs(&self.ids, entry, replaced, state.inherited_gid);
         if let (Some(time), Some(changed)) = (&mut attrs.mtime, mtime) {
             *time = changed;
         }
@@ -212,8 +213,8 @@ impl Receiver {
             return Err(Error::peer("a file within another"));
         }
         let mut state = self.dirs.remove(&dir).ok_or_else(|| not_awaited(dir))?;
-        let announced = file_entry(&state, dir, entry)?.clone();
-        let delta = state.wanted.get(&entry).is_some_and(|wanted| wanted.delta);
+        let announced = file_entry(&state, dir, entry)?;
+        let delta = state.wanted.known(entry).is_some_and(|wanted| wanted.delta);
         if delta && let Some(bases) = &self.bases {
             bases.used((dir, entry));
         }
@@ -239,7 +240,7 @@ impl Receiver {
             }
         };
         // If it has to be sent again, it will be sent whole.
-        if let Some(wanted) = state.wanted.get_mut(&entry) {
+        if let Some(wanted) = state.wanted.known_mut(entry) {
             wanted.delta = false;
         }
         self.dirs.insert(dir, state);
@@ -293,7 +294,7 @@ impl Receiver {
         };
         let (dir, number) = (incoming.dir, incoming.entry);
         let state = self.dirs.remove(&dir).ok_or_else(|| not_awaited(dir))?;
-        let entry = file_entry(&state, dir, number)?.clone();
+        let entry = file_entry(&state, dir, number)?;
         let result = match failure {
             PatchError::Output(e) => {
                 let path = state.path.join(&entry.name);
@@ -320,7 +321,7 @@ impl Receiver {
         let right = self.end_file(&mut state, incoming, sum)?;
         if let Some(sum) = sum {
             if !right && !delta {
-                let name = file_entry(&state, dir, number)?.name.clone();
+                let name = file_entry(&state, dir, number)?.name;
                 let path = state.path.join(&name);
                 let sum = blake3::Hash::from(sum).to_hex();
                 return Err(Error::peer(format_args!(
@@ -356,13 +357,13 @@ impl Receiver {
             state: file_state,
             ..
         } = incoming;
-        let entry = file_entry(state, dir, number)?.clone();
+        let entry = file_entry(state, dir, number)?;
         let path = state.path.join(&entry.name);
         let (making, place) = match file_state {
             FileState::Writing { making, place } => (making, place),
             FileState::Spoiled { retry } => {
                 if !retry {
-                    state.wanted.remove(&number);
+                    state.wanted.remove(number);
                 }
                 return Ok(!retry);
             }
@@ -374,12 +375,12 @@ impl Receiver {
         };
         match making.finish() {
             Ok((made, file)) if *made.sum.as_bytes() == sum => {
-                let wanted = state.wanted.remove(&number);
+                let wanted = state.wanted.remove(number);
                 self.complete(state, &entry, file, mtime, &place, wanted)?;
                 Ok(true)
             }
             Err(PatchError::Output(e)) => {
-                state.wanted.remove(&number);
+                state.wanted.remove(number);
                 self.failed(state, &entry, &place, &path, &e)?;
                 Ok(true)
             }
@@ -393,7 +394,7 @@ impl Receiver {
     /// The sender cannot read this file: whatever the target has stays.
     pub(super) fn file_skipped(&mut self, dir: DirIndex, entry: u32) -> Result<(), Error> {
         let mut state = self.dirs.remove(&dir).ok_or_else(|| not_awaited(dir))?;
-        let wanted = state.wanted.remove(&entry);
+        let wanted = state.wanted.remove(entry);
         if wanted.as_ref().is_some_and(|wanted| wanted.delta)
             && let Some(bases) = &self.bases
         {
@@ -414,7 +415,7 @@ impl Receiver {
 }
 
 /// The announced entry of that position, which must be a regular file.
-pub(super) fn file_entry(state: &DirState, dir: DirIndex, number: u32) -> Result<&Entry, Error> {
+pub(super) fn file_entry(state: &DirState, dir: DirIndex, number: u32) -> Result<Entry, Error> {
     let entry = state.entries.get(number as usize);
     entry
         .filter(|entry| matches!(entry.body, Body::File { .. }))

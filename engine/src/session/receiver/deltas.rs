@@ -82,7 +82,7 @@ impl Receiver {
             bytes,
         } = piece;
         let mut state = self.dirs.remove(&dir).ok_or_else(|| not_awaited(dir))?;
-        let wanted = state.wanted.get(&entry).filter(|wanted| wanted.delta);
+        let wanted = state.wanted.known(entry).filter(|wanted| wanted.delta);
         let is_first = wanted.ok_or_else(|| not_awaited(dir))?.copy.is_none();
         let copy = if last && is_first && asks_for_tree(bytes) {
             self.prepare_copy(&mut state, entry)?
@@ -112,9 +112,9 @@ impl Receiver {
             return Ok(None);
         };
         let slot = CopySlot::default();
-        if let Some(wanted) = state.wanted.get_mut(&number) {
+        if let Some(wanted) = state.wanted.known_mut(number) {
             let slot = slot.clone();
-            wanted.copy = Some(PreparedCopy { staged, slot });
+            wanted.copy = Some(Box::new(PreparedCopy { staged, slot }));
         }
         let sparse = self.options.sparse;
         Ok(Some(CopyOrder { file, sparse, slot }))
@@ -133,12 +133,12 @@ impl Receiver {
         number: u32,
         len: u64,
     ) -> Result<Option<(Making, Staged)>, Error> {
-        let wanted = state.wanted.get_mut(&number);
+        let wanted = state.wanted.known_mut(number);
         let Some(prepared) = wanted.and_then(|wanted| wanted.copy.take()) else {
             return Ok(None);
         };
         let entry = file_entry(state, 0, number)?;
-        let basis = self.open_basis(state, entry);
+        let basis = self.open_basis(state, &entry);
         let patcher = prepared
             .slot
             .take()

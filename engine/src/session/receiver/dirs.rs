@@ -1,13 +1,14 @@
 //! Comparing directories: the digest, then prints against entries, and what the target has on top.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::Receiver;
-use super::deltas::PreparedCopy;
+use super::wanted::WantedFiles;
 use crate::commit::Staged;
 use crate::digest::{DirDigest, EntryPrint, IdView};
+use crate::entries::{EntryList, Revised};
 use crate::entry::{Body, Entry};
 use crate::error::{Error, describe};
 use crate::fs::{Attrs, Listed, is_absent, list};
@@ -24,34 +25,22 @@ use crate::wire::{DirIndex, ToSender};
 pub(super) struct DirState {
     pub(super) path: RelPath,
     /// As announced by the sender; content is named by position in here.
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: EntryList,
     /// Positions of the prints that are none of the sender's.
     pub(super) unmatched: Vec<u32>,
     /// The sender has announced the last of the entries.
     pub(super) all_announced: bool,
-    /// Content asked for and not arrived: position, and what the target has there now.
-    pub(super) wanted: HashMap<u32, Wanted>,
+    pub(super) wanted: WantedFiles,
     pub(super) phase: Phase,
     /// The group that new entries inherit here: set if the directory is setgid.
     pub(super) inherited_gid: Option<u32>,
-}
-
-/// Content asked for.
-pub(super) struct Wanted {
-    pub(super) local: Option<Listed>,
-    /// A non-empty directory is in the way, which goes with the deletions.
-    pub(super) in_the_way: bool,
-    /// The sender is told about the basis, and has not begun to send.
-    pub(super) delta: bool,
-    /// The basis has been, or is being, copied to be patched.
-    pub(super) copy: Option<PreparedCopy>,
 }
 
 /// How far a directory is.
 pub(super) enum Phase {
     /// Prints were sent; the entries that differ are awaited.
     Differs {
-        local: Vec<Listed>,
+        local: EntryList,
         complete: bool,
         /// The prints were not cut.
         full: bool,
@@ -99,12 +88,11 @@ impl Receiver {
                 ))?;
                 self.unread = true;
                 self.dirs.insert(dir, DirState::new(path, Phase::Failed));
-                return self.say_prints(dir, &[], prints::FULL_LEN);
+                return self.say_prints(dir, &EntryList::default(), prints::FULL_LEN);
             }
         };
         let view = IdView::Receiver(&self.ids);
-        let entries = local.iter().map(|listed| &listed.entry);
-        if self.fields.dir_digest(entries, &view) == digest {
+        if self.fields.dir_digest(&local, &view) == digest {
             return Ok(());
         }
         let print_len = prints::first_len(local.len());
@@ -122,10 +110,15 @@ impl Receiver {
     pub(super) fn say_prints(
         &self,
         dir: DirIndex,
-        local: &[Listed],
+        local: &EntryList,
         print_len: u8,
     ) -> Result<(), Error> {
-        let prints = prints::encode(self.prints(local), print_len);
+        let view = IdView::Receiver(&self.ids);
+        let mut prints = Vec::with_capacity(local.len() * usize::from(print_len));
+        let mut entries = local.walk();
+        while let Some(entry) = entries.next() {
+            prints::put(&mut prints, self.fields.print(entry, &view), print_len);
+        }
         let per_part = MESSAGE_LEN / usize::from(print_len) * usize::from(print_len);
         let mut parts = prints.chunks(per_part).peekable();
         loop {
@@ -143,19 +136,23 @@ impl Receiver {
         }
     }
 
-    /// The full prints of entries.
-    pub(super) fn prints<'a>(
-        &'a self,
-        local: impl IntoIterator<Item = &'a Listed>,
-    ) -> impl Iterator<Item = EntryPrint> {
+    /// What the full prints of the target's entries add up to, without those at `unmatched`.
+    pub(super) fn total_without(&self, local: &EntryList, unmatched: &[u32]) -> [u8; 8] {
         let view = IdView::Receiver(&self.ids);
-        let local = local.into_iter();
-        local.map(move |listed| self.fields.print(&listed.entry, &view))
+        let mut unmatched = unmatched.iter().peekable();
+        let mut total: EntryPrint = 0;
+        let (mut entries, mut numbers) = (local.walk(), 0_u32..);
+        while let Some((entry, number)) = entries.next().zip(numbers.next()) {
+            if unmatched.next_if(|&&at| at == number).is_none() {
+                total = total.wrapping_add(self.fields.print(entry, &view));
+            }
+        }
+        total.to_le_bytes()
     }
 
     /// The target's entries in canonical order; `None` if there is no such directory.
-    fn read_dir(&mut self, path: &RelPath) -> io::Result<Option<Vec<Listed>>> {
-        let Some(root) = &self.root else {
+    fn read_dir(&mut self, path: &RelPath) -> io::Result<Option<EntryList>> {
+        let Some(root) = self.root.clone() else {
             return Ok(None);
         };
         let fd = match root.open_dir(path) {
@@ -169,7 +166,7 @@ impl Receiver {
         }
         let prefix_len = full.len();
         let filter = &self.filter;
-        let listing = list(fd.as_fd(), &mut |name, is_dir| {
+        let listing = list(fd.as_fd(), self.options.hard_links, &mut |name, is_dir| {
             if filter.is_empty() {
                 return false;
             }
@@ -181,40 +178,47 @@ impl Receiver {
             return Err(e);
         }
         let mut local = listing.entries;
-        local.sort_unstable_by(|a, b| a.entry.canonical_cmp(&b.entry));
-        for listed in &mut local {
-            if self.options.hard_links && listed.nlink > 1 && !listed.entry.is_dir() {
-                let path = path.join(&listed.entry.name);
-                let first = self
-                    .first_links
-                    .entry((listed.dev, listed.ino))
-                    .or_insert(path);
-                let is_first = first
-                    .split()
-                    .is_some_and(|(_, name)| name == listed.entry.name)
-                    && first.as_bytes().len() == prefix_len + listed.entry.name.len()
-                    && first.as_bytes().starts_with(&full[..prefix_len]);
-                if !is_first {
-                    listed.entry.link_to = Some(first.as_bytes().to_vec());
-                }
-            }
-            if self.fields.sums(listed.entry.mtime)
-                && let Body::File { sum, .. } = &mut listed.entry.body
-            {
-                // Unreadable counts as different: it is replaced.
-                *sum = open_file(&fd, &listed.entry.name)
-                    .and_then(|file| sum_file(&file))
-                    .ok();
-            }
+        if self.options.hard_links || self.fields.sums_some() {
+            local.revise(|listed| self.look_closer(&fd, path, listed));
         }
+        local.shrink();
         if listing.has_reserved
             && let Some(commit) = &mut self.commit
         {
             commit.spare_time(path)?;
             // What another user may have put there is no business of ours.
-            let _ = clean_leftovers(root, path);
+            let _ = clean_leftovers(&root, path);
         }
         Ok(Some(local))
+    }
+
+    /// Finds out the first name of an entry's inode, and the sum of its content.
+    fn look_closer(&mut self, dir: &OwnedFd, path: &RelPath, listed: &mut Listed) -> Revised {
+        let mut revised = Revised::Kept;
+        let entry = &mut listed.entry;
+        if self.options.hard_links && listed.nlink > 1 && !entry.is_dir() {
+            let path = path.join(&entry.name);
+            match self.first_links.entry((listed.dev, listed.ino)) {
+                Vacant(none) => {
+                    none.insert(path);
+                }
+                Occupied(first) if *first.get() == path => {}
+                Occupied(first) => {
+                    entry.link_to = Some(first.get().as_bytes().to_vec());
+                    revised = Revised::Changed;
+                }
+            }
+        }
+        if self.fields.sums(entry.mtime)
+            && let Body::File { sum, .. } = &mut entry.body
+        {
+            // Unreadable counts as different: it is replaced.
+            *sum = open_file(dir, &entry.name)
+                .and_then(|file| sum_file(&file))
+                .ok();
+            revised = Revised::Changed;
+        }
+        revised
     }
 
     /// The group that a setgid directory passes on, as the kernel does to what is made in it;
@@ -242,10 +246,10 @@ impl DirState {
     pub(super) fn new(path: RelPath, phase: Phase) -> Self {
         DirState {
             path,
-            entries: Vec::new(),
+            entries: EntryList::default(),
             unmatched: Vec::new(),
             all_announced: false,
-            wanted: HashMap::new(),
+            wanted: WantedFiles::default(),
             phase,
             inherited_gid: None,
         }
@@ -263,12 +267,10 @@ impl DirState {
             entry
                 .check()
                 .map_err(|e| Error::peer(format_args!("an entry with {e}")))?;
-            if let Some(previous) = self.entries.last()
-                && previous.canonical_cmp(&entry) != std::cmp::Ordering::Less
-            {
+            if !self.entries.may_be_followed_by(&entry) {
                 return Err(Error::peer("entries out of order"));
             }
-            self.entries.push(entry);
+            self.entries.push(&entry);
         }
         Ok(first)
     }

@@ -9,6 +9,7 @@ mod named;
 mod new_dirs;
 mod seal;
 mod verdicts;
+mod wanted;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};

@@ -7,8 +7,9 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags, mkdirat, openat};
 
 use super::content::file_entry;
-use super::dirs::{DirState, Phase, Wanted};
+use super::dirs::{DirState, Phase};
 use super::verdicts::not_awaited;
+use super::wanted::Wanted;
 use super::{PendingLink, Receiver, ends_push};
 use crate::apply::create_node;
 use crate::commit::{Intent, Staged};
@@ -43,7 +44,8 @@ impl Receiver {
         };
         let first = state.announce(entries, last)?;
         let announced = std::mem::take(&mut state.entries);
-        for entry in announced.get(first..).unwrap_or_default() {
+        let mut fresh = announced.walk_from(first);
+        while let Some(entry) = fresh.next() {
             self.new_entry(&state, entry)?;
         }
         state.entries = announced;
@@ -144,13 +146,7 @@ impl Receiver {
         }
         for &number in later {
             file_entry(&state, dir, number)?;
-            let wanted = Wanted {
-                local: None,
-                in_the_way: false,
-                delta: false,
-                copy: None,
-            };
-            state.wanted.insert(number, wanted);
+            state.wanted.insert(number, Wanted::default());
         }
         if !later.is_empty() {
             self.dirs.insert(dir, state);
@@ -161,11 +157,8 @@ impl Receiver {
     /// The target has the content of this file under another name.
     pub(super) fn link_first(&mut self, dir: DirIndex, entry: u32, to: &[u8]) -> Result<(), Error> {
         let mut state = self.dirs.remove(&dir).ok_or_else(|| not_awaited(dir))?;
-        let name = file_entry(&state, dir, entry)?.name.clone();
-        let wanted = state
-            .wanted
-            .remove(&entry)
-            .ok_or_else(|| not_awaited(dir))?;
+        let name = file_entry(&state, dir, entry)?.name;
+        let wanted = state.wanted.remove(entry).ok_or_else(|| not_awaited(dir))?;
         let first =
             RelPath::parse(to).map_err(|e| Error::peer(format_args!("a hard link to {e}")))?;
         let path = state.path.clone();

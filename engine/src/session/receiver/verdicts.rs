@@ -1,14 +1,14 @@
 //! Judging entries that differ, and making at once what needs no content.
 
-use std::collections::HashMap;
-
 use super::content::file_entry;
-use super::dirs::{DirState, Phase, Wanted};
+use super::dirs::{DirState, Phase};
+use super::wanted::Wanted;
 use super::{InTheWay, PendingLink, Receiver, Replacement, ends_push};
 use crate::apply::create_node;
 use crate::commit::{Intent, Staged};
-use crate::compare::{Decision, LinkState};
+use crate::compare::{Decision, LinkState, Replaced};
 use crate::delete::Doomed;
+use crate::entries::EntryList;
 use crate::entry::{Body, Entry};
 use crate::error::{Error, describe};
 use crate::fs::{Attrs, Listed};
@@ -94,7 +94,7 @@ impl Receiver {
                 local,
                 complete,
                 full: false,
-            } if prints::total(self.prints(kept(&local, &state.unmatched))) != matched => {
+            } if self.total_without(&local, &state.unmatched) != matched => {
                 // Some that differ share a print.
                 self.say_prints(dir, &local, prints::FULL_LEN)?;
                 let phase = Phase::Differs {
@@ -109,8 +109,11 @@ impl Receiver {
                 local, complete, ..
             } => {
                 state.inherited_gid = self.inherited_gid(&state.path)?;
-                let local = pick(local, &std::mem::take(&mut state.unmatched))?;
-                self.judge_dir(dir, &mut state, local, complete, &mut verdicts)?;
+                let unmatched = std::mem::take(&mut state.unmatched);
+                let local = local.select(&unmatched).map_err(|print| {
+                    Error::peer(format_args!("print {print} is not one that was sent"))
+                })?;
+                self.judge_dir(&mut state, &local, complete, &mut verdicts)?;
             }
             Phase::Failed => {}
             Phase::Judged | Phase::New { .. } => return Err(not_awaited(dir)),
@@ -152,36 +155,36 @@ impl Receiver {
 
     fn judge_dir(
         &mut self,
-        dir: DirIndex,
         state: &mut DirState,
-        local: Vec<Listed>,
+        local: &EntryList,
         complete: bool,
         verdicts: &mut Vec<Verdict>,
     ) -> Result<(), Error> {
-        let mut by_name: HashMap<Vec<u8>, Listed> = local
-            .into_iter()
-            .map(|listed| (listed.entry.name.clone(), listed))
-            .collect();
+        let mut counterparts = vec![false; local.len()];
         let entries = std::mem::take(&mut state.entries);
-        for (number, entry) in entries.iter().enumerate() {
-            let local = by_name
-                .remove(&entry.name)
+        let (mut walk, mut numbers) = (entries.walk(), 0_u32..);
+        while let Some((entry, number)) = walk.next().zip(numbers.next()) {
+            let at = local.find(&entry.name);
+            if let Some(found) = at.and_then(|at| counterparts.get_mut(at)) {
+                *found = true;
+            }
+            let local = at
+                .and_then(|at| local.get_listed(at))
                 .or_else(|| self.hidden(&state.path, entry));
-            let number = u32::try_from(number).map_err(|_| not_awaited(dir))?;
-            if let Some(verdict) = self.judge_entry(state, number, entry, local)? {
+            if let Some(verdict) = self.judge_entry(state, number, entry, local.as_ref())? {
                 verdicts.push(verdict);
             }
         }
         state.entries = entries;
         if self.options.delete && complete && self.may_delete_in(&state.path) {
-            let mut extraneous: Vec<Listed> = by_name.into_values().collect();
-            extraneous.sort_unstable_by(|a, b| b.entry.name.cmp(&a.entry.name));
-            let path = |listed: &Listed| state.path.join(&listed.entry.name);
-            self.extraneous.extend(
-                extraneous
-                    .iter()
-                    .map(|listed| (path(listed), listed.entry.kind())),
-            );
+            let numbered = counterparts.iter().enumerate();
+            let alone = numbered.filter_map(|(at, found)| (!found).then_some(at));
+            let mut extraneous: Vec<usize> = alone.collect();
+            extraneous.sort_unstable_by(|&a, &b| local.name(b).cmp(&local.name(a)));
+            self.extraneous.extend(extraneous.iter().filter_map(|&at| {
+                let (kind, _) = local.kind_and_len(at)?;
+                Some((state.path.join(local.name(at)?), kind))
+            }));
         }
         Ok(())
     }
@@ -212,11 +215,11 @@ impl Receiver {
         state: &mut DirState,
         number: u32,
         entry: &Entry,
-        local: Option<Listed>,
+        local: Option<&Listed>,
     ) -> Result<Option<Verdict>, Error> {
         let path = state.path.join(&entry.name);
-        let link = self.link_state(entry, local.as_ref())?;
-        let decision = self.judge().decide(&self.ids, entry, local.as_ref(), link);
+        let link = self.link_state(entry, local)?;
+        let decision = self.judge().decide(&self.ids, entry, local, link);
         let verdict = |action, differences, want| {
             Ok(Some(Verdict {
                 entry: number,
@@ -243,14 +246,15 @@ impl Receiver {
             } => {
                 let is_dir = |listed: &Listed| listed.entry.is_dir();
                 let mut in_the_way = false;
-                if local.as_ref().is_some_and(is_dir) && !entry.is_dir() {
+                if local.is_some_and(is_dir) && !entry.is_dir() {
                     match self.may_replace_dir(&path)? {
                         Replace::Refused => return Ok(None),
                         Replace::AtOnce => {}
                         Replace::WithDeletions => in_the_way = true,
                     }
                 }
-                let want = self.make(state, number, entry, local, action, in_the_way)?;
+                let replaced = local.map(Replaced::from);
+                let want = self.make(state, number, entry, replaced, action, in_the_way)?;
                 // Whether the directory can go is known when everything has been compared.
                 let action = if in_the_way { Action::Delete } else { action };
                 verdict(action, differences, want)
@@ -351,7 +355,7 @@ impl Receiver {
         state: &mut DirState,
         number: u32,
         entry: &Entry,
-        local: Option<Listed>,
+        replaced: Option<Replaced>,
         action: Action,
         in_the_way: bool,
     ) -> Result<Want, Error> {
@@ -372,7 +376,7 @@ impl Receiver {
         }
         match &entry.body {
             Body::File { len, .. } => {
-                let basis_len = local.as_ref().map_or(0, |local| local.entry.len());
+                let basis_len = replaced.map_or(0, |replaced| replaced.len);
                 let is_long = basis_len.min(*len) >= SIGNATURE_LEN_MIN;
                 let may_be_prefix = basis_len < *len && basis_len >= prefix::LEN_MIN;
                 let delta =
@@ -380,7 +384,7 @@ impl Receiver {
                 state.wanted.insert(
                     number,
                     Wanted {
-                        local,
+                        replaced,
                         in_the_way,
                         delta,
                         copy: None,
@@ -396,7 +400,7 @@ impl Receiver {
                 let inherited = state.inherited_gid;
                 let attrs = self
                     .judge()
-                    .made_attrs(&self.ids, entry, local.as_ref(), inherited);
+                    .made_attrs(&self.ids, entry, replaced, inherited);
                 self.make_node(&state.path, entry, &attrs, in_the_way)?;
                 Ok(Want::Nothing)
             }
@@ -481,33 +485,6 @@ enum Replace {
     Refused,
     AtOnce,
     WithDeletions,
-}
-
-/// The target's entries that the sender named as unmatched.
-fn kept<'a>(local: &'a [Listed], unmatched: &[u32]) -> impl Iterator<Item = &'a Listed> {
-    let mut unmatched = unmatched.iter().peekable();
-    let numbered = local.iter().enumerate();
-    let kept = numbered.filter(move |&(at, _)| {
-        let is_unmatched = |index: &&u32| **index as usize == at;
-        unmatched.next_if(is_unmatched).is_none()
-    });
-    kept.map(|(_, listed)| listed)
-}
-
-fn pick(local: Vec<Listed>, unmatched: &[u32]) -> Result<Vec<Listed>, Error> {
-    let mut unmatched = unmatched.iter().peekable();
-    let mut picked = Vec::with_capacity(unmatched.len());
-    for (at, listed) in local.into_iter().enumerate() {
-        if unmatched.next_if(|&&index| index as usize == at).is_some() {
-            picked.push(listed);
-        }
-    }
-    match unmatched.next() {
-        None => Ok(picked),
-        Some(index) => Err(Error::peer(format_args!(
-            "print {index} is not one that was sent"
-        ))),
-    }
 }
 
 pub(super) fn not_awaited(dir: DirIndex) -> Error {

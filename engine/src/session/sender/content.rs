@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::deltas::Means;
 use super::{HeldDir, Sender};
 use crate::delta::{DiffSummary, Op, OpEncoder, diff, whole};
-use crate::entry::{Entry, Time};
+use crate::entry::Time;
 use crate::error::Error;
 use crate::observer::{Progress, Warning};
 use crate::path::RelPath;
@@ -32,6 +32,9 @@ const CONTENT_FRAME_LEN: usize = 256 * 1024;
 /// receiver works while this side reads on.
 const RESULT_LEN: u64 = 8 << 20;
 
+/// Files asked for that are sent before the next message is looked at.
+const ASKED_MAX: usize = 4096;
+
 /// How often a file that keeps changing is read before it is given up.
 const READ_ATTEMPTS: usize = 2;
 
@@ -47,7 +50,7 @@ pub(super) struct FileSource {
 impl FileSource {
     /// The entry at position `at` of a directory, if it has content.
     pub(super) fn new(held: &Arc<HeldDir>, at: usize, number: u32) -> Option<Self> {
-        held.dir.entries.get(at).filter(|entry| entry.is_file())?;
+        held.dir.entries.file(at)?;
         Some(FileSource {
             held: Arc::clone(held),
             at,
@@ -74,8 +77,18 @@ impl FileSource {
         self.number
     }
 
-    fn entry(&self) -> Option<&Entry> {
-        self.held.dir.entries.get(self.at)
+    /// Whether it is another name of a file before it.
+    pub(super) fn is_linked(&self) -> bool {
+        self.held.dir.entries.is_linked(self.at)
+    }
+
+    /// Its length and its time, as announced.
+    fn announced(&self) -> (u64, Time) {
+        self.held.dir.entries.file(self.at).unwrap_or_default()
+    }
+
+    fn len(&self) -> u64 {
+        self.announced().0
     }
 
     fn layer(&self) -> Option<&Layer> {
@@ -83,7 +96,7 @@ impl FileSource {
     }
 
     fn name(&self) -> &[u8] {
-        self.entry().map_or(&[], |entry| &entry.name)
+        self.held.dir.entries.name(self.at).unwrap_or_default()
     }
 
     pub(super) fn path(&self) -> RelPath {
@@ -101,7 +114,7 @@ impl FileSource {
             secs: found.mtime(),
             nanos: found.mtime_nsec() as u32,
         };
-        (self.entry().map(|entry| entry.mtime) != Some(time)).then_some(time)
+        (self.announced().1 != time).then_some(time)
     }
 }
 
@@ -154,7 +167,7 @@ impl Sender<'_> {
             return Ok(());
         };
         let mut files = Vec::new();
-        while self.files.front().is_some_and(|file| file.dir() == dir) {
+        while files.len() < ASKED_MAX && self.files.front().is_some_and(|file| file.dir() == dir) {
             files.extend(self.files.pop_front());
         }
         self.send_files(&mut files.into_iter())
@@ -168,10 +181,7 @@ impl Sender<'_> {
         let mut cache = DirCache::default();
         let mut files = files.peekable();
         while let Some(first) = files.peek() {
-            if first
-                .entry()
-                .is_some_and(|entry| entry.len() > PACKED_LEN_MAX)
-            {
+            if first.len() > PACKED_LEN_MAX {
                 if let Some(file) = files.next() {
                     self.send_large(&mut cache, &file, &Means::Whole)?;
                 }
@@ -184,10 +194,7 @@ impl Sender<'_> {
             writer
                 .payload()
                 .extend_from_slice(&first.dir().to_le_bytes());
-            let is_small = |file: &FileSource| {
-                file.entry()
-                    .is_some_and(|entry| entry.len() <= PACKED_LEN_MAX)
-            };
+            let is_small = |file: &FileSource| file.len() <= PACKED_LEN_MAX;
             while writer.payload_len() < CONTENT_FRAME_LEN {
                 let Some(file) = files.next_if(is_small) else {
                     break;
@@ -357,7 +364,7 @@ impl Sender<'_> {
         self.observer.progress(&Progress {
             path: path.shown(),
             file_offset,
-            file_len: file.entry().map_or(0, Entry::len),
+            file_len: file.len(),
             total_bytes: self.moved_bytes,
             total_len: self.summary.total_len,
             file_count: self.moved_files,

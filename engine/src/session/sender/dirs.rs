@@ -1,12 +1,12 @@
 //! Announcing directories and answering what the receiver says about them.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::content::FileSource;
 use super::deltas::DeltaTask;
 use super::{HeldDir, Sender};
 use crate::digest::{EntryPrint, IdView};
+use crate::entries::EntryList;
 use crate::entry::Entry;
 use crate::error::Error;
 use crate::ids::{IdKind, name_of};
@@ -45,7 +45,7 @@ pub(super) enum Stage {
     /// coming, or longer prints.
     Sent {
         print_len: u8,
-        positions: Vec<usize>,
+        positions: Vec<u32>,
         verdicts: Vec<Verdict>,
     },
     /// Equal.
@@ -53,7 +53,7 @@ pub(super) enum Stage {
     /// The receiver lacks it.
     New,
     Judged {
-        positions: Vec<usize>,
+        positions: Vec<u32>,
         verdicts: Vec<Verdict>,
     },
 }
@@ -61,7 +61,7 @@ pub(super) enum Stage {
 /// What a directory's prints leave to be said.
 struct Unmatched {
     /// Positions of the source's entries that the receiver does not have as they are.
-    positions: Vec<usize>,
+    positions: Vec<u32>,
     /// Positions of the receiver's prints that are none of the source's.
     prints: Vec<u32>,
     /// What the full prints of all other entries add up to.
@@ -268,41 +268,43 @@ impl Sender<'_> {
         Ok(())
     }
 
-    fn unmatched(&self, entries: &[Entry], print_len: u8, prints: &[EntryPrint]) -> Unmatched {
-        let theirs: HashSet<EntryPrint> = prints.iter().copied().collect();
-        let mut ours = HashSet::with_capacity(entries.len());
+    fn unmatched(&self, entries: &EntryList, print_len: u8, prints: &[EntryPrint]) -> Unmatched {
+        let theirs = sorted(prints.to_vec());
+        let mut ours = Vec::with_capacity(entries.len().min(prints.len()));
         let mut positions = Vec::new();
-        let mut matched = Vec::with_capacity(entries.len());
-        for (at, entry) in entries.iter().enumerate() {
+        let mut matched: EntryPrint = 0;
+        let (mut entries, mut numbers) = (entries.walk(), 0_u32..);
+        while let Some((entry, at)) = entries.next().zip(numbers.next()) {
             let full = self.fields.print(entry, &IdView::Sender);
             let print = prints::cut(full, print_len);
             // Unmirrored entries have no print; the receiver must know of them every time.
-            if entry.is_unmirrored() || !theirs.contains(&print) {
+            if entry.is_unmirrored() || theirs.binary_search(&print).is_err() {
                 positions.push(at);
             } else {
-                ours.insert(print);
-                matched.push(full);
+                ours.push(print);
+                matched = matched.wrapping_add(full);
             }
         }
+        let ours = sorted(ours);
         let unmatched = prints.iter().zip(0_u32..);
-        let unmatched = unmatched.filter(|(print, _)| !ours.contains(print));
+        let unmatched = unmatched.filter(|(print, _)| ours.binary_search(print).is_err());
         Unmatched {
             positions,
             prints: unmatched.map(|(_, at)| at).collect(),
-            matched: prints::total(matched.into_iter()),
+            matched: matched.to_le_bytes(),
         }
     }
 
     fn send_entries(
         &self,
         dir: DirIndex,
-        entries: &[Entry],
+        entries: &EntryList,
         found: &Unmatched,
     ) -> Result<(), Error> {
         let mut rest = found
             .positions
             .iter()
-            .filter_map(|&at| entries.get(at))
+            .filter_map(|&at| entries.get(at as usize))
             .peekable();
         let part = |entries, unmatched: &[u32], last| {
             let unmatched = unmatched.to_vec();
@@ -377,6 +379,7 @@ impl Sender<'_> {
             let Some(&position) = positions.get(verdict.entry as usize) else {
                 continue;
             };
+            let position = position as usize;
             if verdict.want == Want::Nothing {
                 self.note_present(&held, position, verdict);
                 continue;
@@ -423,20 +426,12 @@ impl Sender<'_> {
                 break;
             }
         }
-        let mut later = Vec::new();
-        let mut files = Vec::new();
-        for (entry, number) in dir.entries.iter().zip(0_u32..) {
-            let at = number as usize;
-            if !entry.is_file() || entry.link_to.is_some() {
-                continue;
-            }
-            if self.hold_back(held, at, number) {
-                later.push(number);
-            } else {
-                files.extend(FileSource::new(held, at, number));
-            }
-        }
-        self.send_files(&mut files.into_iter())?;
+        let is_held_back = |&at: &usize| self.hold_back(held, at, at as u32);
+        let later: Vec<usize> = dir.firsts.iter().copied().filter(is_held_back).collect();
+        let files = (0..dir.entries.len()).filter(|at| later.binary_search(at).is_err());
+        let files = files.filter_map(|at| FileSource::new(held, at, at as u32));
+        self.send_files(&mut files.filter(|file| !file.is_linked()))?;
+        let later = later.iter().map(|&at| at as u32).collect();
         let dir = dir.index;
         self.say(&ToReceiver::NewDirDone { dir, later })
     }
@@ -462,15 +457,20 @@ fn pending_set(sender: &mut Sender<'_>, at: usize, stage: Stage) {
     }
 }
 
+fn sorted(mut prints: Vec<EntryPrint>) -> Vec<EntryPrint> {
+    prints.sort_unstable();
+    prints
+}
+
 /// As many entries as go into one message.
-fn take_part<'a>(rest: &mut std::iter::Peekable<impl Iterator<Item = &'a Entry>>) -> Vec<Entry> {
+fn take_part(rest: &mut std::iter::Peekable<impl Iterator<Item = Entry>>) -> Vec<Entry> {
     let mut part = Vec::new();
     let mut len = 0;
     while let Some(entry) = rest.next_if(|_| len < MESSAGE_LEN) {
         let links = entry.symlink_target().map_or(0, <[u8]>::len)
             + entry.link_to.as_ref().map_or(0, Vec::len);
         len += entry.name.len() + links + ENTRY_LEN_MAX;
-        part.push(entry.clone());
+        part.push(entry);
     }
     part
 }

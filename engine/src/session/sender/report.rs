@@ -15,7 +15,8 @@ const REPLACEMENTS_MAX: usize = 1 << 16;
 impl Sender<'_> {
     /// Counts a directory's entries as seen.
     pub(super) fn count(&mut self, dir: &ScannedDir) {
-        for entry in &dir.entries {
+        let mut entries = dir.entries.walk();
+        while let Some(entry) = entries.next() {
             self.summary.entries.add(entry.kind());
             self.summary.total_len += match &entry.body {
                 Body::File { len, .. } => *len,
@@ -47,9 +48,9 @@ impl Sender<'_> {
                 } => {
                     for verdict in verdicts {
                         let at = positions.get(verdict.entry as usize).copied();
-                        if let Some(entry) = at.and_then(|at| dir.entries.get(at)) {
+                        if let Some(entry) = at.and_then(|at| dir.entries.get(at as usize)) {
                             let path = dir.path.join(&entry.name);
-                            self.judged(path, entry, &verdict);
+                            self.judged(path, &entry, &verdict);
                         }
                     }
                 }
@@ -64,7 +65,8 @@ impl Sender<'_> {
             new: true,
             ..Differences::default()
         };
-        for entry in &dir.entries {
+        let mut entries = dir.entries.walk();
+        while let Some(entry) = entries.next() {
             if !matches!(entry.body, Body::Unmirrored(_)) {
                 let path = dir.path.join(&entry.name);
                 self.change(&path, entry, made_by(entry), differences);

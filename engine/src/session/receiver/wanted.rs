@@ -1,0 +1,105 @@
+//! The content asked for in one directory. Most of it is of files that the target does not have,
+//! of which there is nothing to know.
+
+use std::collections::HashMap;
+
+use super::deltas::PreparedCopy;
+use crate::compare::Replaced;
+
+/// Content asked for.
+#[derive(Debug, Default)]
+pub(super) struct Wanted {
+    /// What it replaces.
+    pub(super) replaced: Option<Replaced>,
+    /// A non-empty directory is in the way, which goes with the deletions.
+    pub(super) in_the_way: bool,
+    /// The sender is told about the basis, and has not begun to send.
+    pub(super) delta: bool,
+    /// The basis has been, or is being, copied to be patched.
+    pub(super) copy: Option<Box<PreparedCopy>>,
+}
+
+/// Content asked for and not arrived, by the position of its entry.
+#[derive(Debug, Default)]
+pub(super) struct WantedFiles {
+    /// Of files that are new.
+    new: Vec<bool>,
+    new_count: usize,
+    others: HashMap<u32, Wanted>,
+}
+
+impl Wanted {
+    fn is_new(&self) -> bool {
+        matches!(
+            self,
+            Wanted {
+                replaced: None,
+                in_the_way: false,
+                delta: false,
+                copy: None,
+            }
+        )
+    }
+}
+
+impl WantedFiles {
+    pub(super) fn is_empty(&self) -> bool {
+        self.new_count == 0 && self.others.is_empty()
+    }
+
+    pub(super) fn insert(&mut self, number: u32, wanted: Wanted) {
+        if !wanted.is_new() {
+            self.others.insert(number, wanted);
+            return;
+        }
+        let at = number as usize;
+        if self.new.len() <= at {
+            self.new.resize(at + 1, false);
+        }
+        if let Some(new) = self.new.get_mut(at) {
+            self.new_count += usize::from(!std::mem::replace(new, true));
+        }
+    }
+
+    pub(super) fn remove(&mut self, number: u32) -> Option<Wanted> {
+        let new = self.new.get_mut(number as usize);
+        if new.is_some_and(std::mem::take) {
+            self.new_count -= 1;
+            return Some(Wanted::default());
+        }
+        self.others.remove(&number)
+    }
+
+    /// What is known of the content of a file that the target has.
+    pub(super) fn known(&self, number: u32) -> Option<&Wanted> {
+        self.others.get(&number)
+    }
+
+    pub(super) fn known_mut(&mut self, number: u32) -> Option<&mut Wanted> {
+        self.others.get_mut(&number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_is_asked_for_is_had_once() {
+        let mut wanted = WantedFiles::default();
+        assert!(wanted.is_empty() && wanted.remove(0).is_none());
+        wanted.insert(7, Wanted::default());
+        wanted.insert(7, Wanted::default());
+        let delta = Wanted {
+            delta: true,
+            ..Wanted::default()
+        };
+        wanted.insert(3, delta);
+        assert!(wanted.known(3).unwrap().delta && wanted.known(7).is_none());
+        assert!(wanted.remove(7).unwrap().is_new() && wanted.remove(7).is_none());
+        assert!(!wanted.is_empty());
+        assert!(wanted.remove(3).unwrap().delta && wanted.remove(3).is_none());
+        assert!(wanted.is_empty());
+    }
+}
