@@ -63,7 +63,7 @@ impl Receiver {
         let mut doomed = Doomed::default();
         // What can go as one, and what goes piece by piece since a part of it stays.
         let mut whole = Vec::new();
-        for (path, kind) in extraneous {
+        for (path, kind) in extraneous.into_values().flatten() {
             let before = doomed.entries.len();
             if doomed.add(&root, &path, kind, &self.filter) {
                 whole.push(path);

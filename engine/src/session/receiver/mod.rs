@@ -28,7 +28,7 @@ use crate::filter::Filter;
 use crate::fs::{Listed, Root};
 use crate::generation::{Partial, Store, recover};
 use crate::ids::{IdMap, settable_groups};
-use crate::observer::Warning;
+use crate::observer::{Kind, Warning};
 use crate::options::Options;
 use crate::path::{RelPath, Shown, check_name};
 use crate::target::{ServePolicy, open_target, probe_times, root_listed};
@@ -196,8 +196,11 @@ pub(super) struct Receiver {
     /// First paths that keep other content than the source's: nothing may be linked to them.
     unlinkable: HashSet<RelPath>,
     links: Vec<PendingLink>,
-    /// Entries of the target that the source does not have.
-    extraneous: Vec<(RelPath, crate::observer::Kind)>,
+    /// Entries of the target that the source does not have, by the directory that was compared:
+    /// when that was depends on what else was on its way.
+    extraneous: BTreeMap<DirIndex, Vec<(RelPath, Kind)>>,
+    /// The same in the directory that is being judged.
+    extraneous_here: Vec<(RelPath, Kind)>,
     /// Non-empty directories in the way of something else.
     in_the_way: Vec<InTheWay>,
     incoming: Option<Incoming>,
@@ -293,7 +296,8 @@ impl Receiver {
             first_links: HashMap::new(),
             unlinkable: HashSet::new(),
             links: Vec::new(),
-            extraneous: Vec::new(),
+            extraneous: BTreeMap::new(),
+            extraneous_here: Vec::new(),
             in_the_way: Vec::new(),
             incoming: None,
             unread: false,

@@ -114,6 +114,10 @@ impl Receiver {
                     Error::peer(format_args!("print {print} is not one that was sent"))
                 })?;
                 self.judge_dir(&mut state, &local, complete, &mut verdicts)?;
+                let found = std::mem::take(&mut self.extraneous_here);
+                if !found.is_empty() {
+                    self.extraneous.insert(dir, found);
+                }
             }
             Phase::Failed => {}
             Phase::Judged | Phase::New { .. } => return Err(not_awaited(dir)),
@@ -181,10 +185,11 @@ impl Receiver {
             let alone = numbered.filter_map(|(at, found)| (!found).then_some(at));
             let mut extraneous: Vec<usize> = alone.collect();
             extraneous.sort_unstable_by(|&a, &b| local.name(b).cmp(&local.name(a)));
-            self.extraneous.extend(extraneous.iter().filter_map(|&at| {
-                let (kind, _) = local.kind_and_len(at)?;
-                Some((state.path.join(local.name(at)?), kind))
-            }));
+            self.extraneous_here
+                .extend(extraneous.iter().filter_map(|&at| {
+                    let (kind, _) = local.kind_and_len(at)?;
+                    Some((state.path.join(local.name(at)?), kind))
+                }));
         }
         Ok(())
     }
@@ -337,7 +342,7 @@ impl Receiver {
         }
         let why = if self.options.delete {
             // It has no counterpart: what is not excluded in it goes all the same.
-            self.extraneous.push((path.clone(), Kind::Dir));
+            self.extraneous_here.push((path.clone(), Kind::Dir));
             "parts of it are excluded"
         } else {
             "give --delete"
