@@ -67,6 +67,17 @@ const ROWS: &[Row] = &[
         make: |s, _, shrink| trees::small_files(s, 100_000 / shrink),
     },
     Row {
+        name: "first copy, 1,000,000 files in one",
+        make: |s, _, shrink| trees::flat_files(&s.join("one"), 1_000_000 / shrink, 1),
+    },
+    Row {
+        name: "nothing changed, 1,000,000 in one",
+        make: |s, t, shrink| {
+            trees::flat_files(&s.join("one"), 1_000_000 / shrink, 1);
+            copy(s, t);
+        },
+    },
+    Row {
         name: "first copy, one 2 GiB file",
         make: |s, _, shrink| trees::large_file(&s.join("large"), (2 << 30) / shrink as u64, 42),
     },
