@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod bar;
 mod brake;
 mod check;
 mod config;

@@ -209,6 +209,8 @@ mod tests {
             file_len,
             total_bytes: file_offset,
             total_len: 400_000_000,
+            wanted_len: 400_000_000,
+            link_bytes: 0,
             file_count: 1,
             to_check: 0,
             seen: 8,

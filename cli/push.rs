@@ -106,7 +106,9 @@ impl<'a> Plan<'a> {
             } else {
                 b'<'
             },
-        };
+            ..Style::default()
+        }
+        .or_bar();
         Ok(Plan {
             sources,
             target,

@@ -94,16 +94,10 @@ impl Plan {
     pub(crate) fn of(config: &Config, quiet: bool) -> Self {
         Plan {
             style: Style {
-                verbose: false,
-                newer: false,
-                itemize: false,
-                stats: false,
-                progress: false,
-                total_progress: false,
                 quiet,
                 recursive: true,
-                dry_run: false,
                 sent_letter: b'<',
+                ..Style::default()
             },
             dry_run: false,
             checksum: false,
@@ -130,9 +124,11 @@ impl Plan {
                 itemize: args.itemize_changes,
                 stats: args.stats,
                 progress: args.progress,
+                total_progress: args.total_progress,
                 dry_run: args.dry_run,
                 ..plan.style
-            },
+            }
+            .or_bar(),
             dry_run: args.dry_run,
             checksum: args.checksum,
             whole_file: args.whole_file,
@@ -367,6 +363,10 @@ impl Observer for Course {
 
     fn progress(&mut self, progress: &Progress<'_>) {
         self.report.progress(progress);
+    }
+
+    fn compared(&mut self, seen: u64, to_check: u64) {
+        self.report.compared(seen, to_check);
     }
 }
 

@@ -1,17 +1,19 @@
 //! What a push tells a person while it runs: which events become lines, and where they go.
 //! Lists go to standard output, anything that went wrong to standard error.
 
+use std::io::IsTerminal;
 use std::time::Instant;
 
 use hasync_engine::{Action, Change, Note, Observer, Progress, Summary, Warning, escape};
 
+use crate::bar::Bar;
 use crate::itemize::{itemized, kept, named};
 use crate::out::{self, Out};
 use crate::progress::{Meter, TotalMeter};
 use crate::stats;
 
 /// Which lines were asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Style {
     /// `-v`: names, and the two closing lines.
     pub(crate) verbose: bool,
@@ -25,6 +27,8 @@ pub(crate) struct Style {
     pub(crate) progress: bool,
     /// `--info=progress2`: one line for the whole push.
     pub(crate) total_progress: bool,
+    /// A bar while the push lasts: on a terminal, where no list is asked for.
+    pub(crate) bar: bool,
     /// `-q`: nothing but errors.
     pub(crate) quiet: bool,
     /// `-r`: rsync announces its list only then.
@@ -43,7 +47,19 @@ pub(crate) struct Report {
     target: String,
     meter: Meter,
     total: TotalMeter,
+    bar: Bar,
     began: Instant,
+}
+
+impl Style {
+    /// With a bar, if this is a terminal and nothing else is printed on it.
+    pub(crate) fn or_bar(self) -> Self {
+        let lists = self.verbose || self.itemize || self.progress || self.total_progress;
+        Style {
+            bar: !lists && !self.quiet && std::io::stdout().is_terminal(),
+            ..self
+        }
+    }
 }
 
 impl Report {
@@ -60,6 +76,7 @@ impl Report {
             target: escape(target.get(..=end).unwrap_or(target)).into_owned(),
             meter: Meter::default(),
             total: TotalMeter::default(),
+            bar: Bar::default(),
             began: Instant::now(),
         }
     }
@@ -88,9 +105,10 @@ impl Report {
     /// What has to be printed before a line that shows how something gets on is left.
     fn end_line(&mut self) -> String {
         format!(
-            "{}{}",
+            "{}{}{}",
             self.meter.end_line(),
-            self.total.end_line(self.began.elapsed())
+            self.total.end_line(self.began.elapsed()),
+            self.bar.clear()
         )
     }
 
@@ -101,6 +119,13 @@ impl Report {
         // In a log that holds both streams, the line belongs behind what came before it.
         self.out.flush();
         out::error(message);
+    }
+
+    fn draw(&self, text: Option<String>) {
+        if let Some(text) = text {
+            self.out.write(text.as_bytes());
+            self.out.flush();
+        }
     }
 
     fn line(&mut self, mut line: Vec<u8>) {
@@ -161,11 +186,13 @@ impl Observer for Report {
         if self.style.quiet {
             return;
         }
-        if self.style.total_progress
-            && let Some(text) = self.total.draw(progress, self.began.elapsed())
-        {
-            self.out.write(text.as_bytes());
-            self.out.flush();
+        if self.style.bar {
+            let drawn = self.bar.progress(progress, self.began.elapsed());
+            self.draw(drawn);
+        }
+        if self.style.total_progress {
+            let drawn = self.total.draw(progress, self.began.elapsed());
+            self.draw(drawn);
         }
         if !self.style.progress {
             return;
@@ -173,9 +200,14 @@ impl Observer for Report {
         if self.meter.is_new(progress.path) {
             self.line(escape(progress.path).as_bytes().to_vec());
         }
-        if let Some(text) = self.meter.draw(progress, self.began.elapsed()) {
-            self.out.write(text.as_bytes());
-            self.out.flush();
+        let drawn = self.meter.draw(progress, self.began.elapsed());
+        self.draw(drawn);
+    }
+
+    fn compared(&mut self, seen: u64, to_check: u64) {
+        if self.style.bar {
+            let drawn = self.bar.compared(seen, to_check, self.began.elapsed());
+            self.draw(drawn);
         }
     }
 }
@@ -193,6 +225,7 @@ mod tests {
         stats: false,
         progress: false,
         total_progress: false,
+        bar: false,
         quiet: false,
         recursive: true,
         dry_run: false,
@@ -225,6 +258,8 @@ mod tests {
             file_offset: 3,
             file_len: 3,
             total_len: 0,
+            wanted_len: 0,
+            link_bytes: 0,
             total_bytes: 3,
             file_count: 1,
             to_check: 0,

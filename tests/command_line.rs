@@ -1,6 +1,7 @@
 //! The command line as admins' scripts use it: usage errors exit 1 and say what is wrong,
 //! help and version exit 0, options combine as in rsync.
 
+use crate::support::process::run_ok;
 use crate::support::{Hasync, Snapshot, TempTree};
 
 #[test]
@@ -105,6 +106,23 @@ fn quiet_says_nothing_and_verbose_says_names() {
         verbose.stdout_text().contains("total size is 1 "),
         "{verbose}"
     );
+}
+
+#[test]
+fn a_terminal_gets_a_bar_and_a_pipe_nothing() {
+    let trees = TempTree::new();
+    // At that limit it takes two seconds, of which the first is silent.
+    trees.write("source/large", vec![1; 16_000_000]);
+    let push = |target: &str| {
+        let program = Hasync::program().display().to_string();
+        let (from, to) = (trees.contents_of("source"), trees.text(target));
+        format!("{program} push -a --no-compress --bwlimit=8m {from} {to}")
+    };
+    let shown = run_ok("script", &["-qec", &push("t1"), "/dev/null"]);
+    assert!(shown.contains("% of 16 MB  "), "{shown:?}");
+    let last = shown.trim_end_matches('\r').rsplit('\r').next().unwrap();
+    assert!(last.trim().is_empty(), "the bar stays there: {shown:?}");
+    assert_eq!(run_ok("sh", &["-c", &push("t2")]), "");
 }
 
 #[test]

@@ -22,6 +22,10 @@ pub trait Observer {
 
     /// Called as content moves; cheap to ignore.
     fn progress(&mut self, _progress: &Progress<'_>) {}
+
+    /// Called as directories are compared, with the number of entries seen so far, and how many of
+    /// these are still to be compared; cheap to ignore.
+    fn compared(&mut self, _seen: u64, _to_check: u64) {}
 }
 
 /// Something worth knowing. Paths are relative to the target root, bytes as on disk.
@@ -50,6 +54,11 @@ pub struct Progress<'a> {
     pub total_bytes: u64,
     /// Length of all files seen so far, changed or not.
     pub total_len: u64,
+    /// Length of all files found so far whose content has to move; never less than `total_bytes`
+    /// unless files changed meanwhile.
+    pub wanted_len: u64,
+    /// Bytes handed to the link since the start.
+    pub link_bytes: u64,
     /// Files whose content was sent since the start, this one included when it is complete.
     pub file_count: u64,
     /// Entries not yet compared, of those seen so far, and entries seen so far.

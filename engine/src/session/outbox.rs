@@ -1,6 +1,7 @@
 //! The writing end of a session, shared by the threads of one half. While the half is busy with
 //! other things, a ticker says that it is alive.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,17 +12,28 @@ use crate::wire::{DirIndex, ExchangePiece, FrameKind, FrameWriter};
 
 /// A shared [`FrameWriter`].
 #[derive(Clone)]
-pub(super) struct Outbox(Arc<Mutex<FrameWriter>>);
+pub(super) struct Outbox {
+    writer: Arc<Mutex<FrameWriter>>,
+    written_bytes: Arc<AtomicU64>,
+}
 
 impl Outbox {
     pub(super) fn new(writer: FrameWriter) -> Self {
-        Outbox(Arc::new(Mutex::new(writer)))
+        Outbox {
+            written_bytes: writer.written(),
+            writer: Arc::new(Mutex::new(writer)),
+        }
+    }
+
+    /// Bytes written to the link so far. Does not wait for whoever is writing.
+    pub(super) fn written_bytes(&self) -> u64 {
+        self.written_bytes.load(Ordering::Relaxed)
     }
 
     /// The writer, for as long as the guard lives; frames must be finished by then.
     pub(super) fn lock(&self) -> MutexGuard<'_, FrameWriter> {
         // A thread that panicked may have left half a frame: the peer will refuse the stream.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts one message of a delta exchange about the file of this directory and position.
@@ -60,16 +72,16 @@ impl Outbox {
     ) -> Ticker {
         let (stop, stopped) = channel();
         // The end of the stream must not wait for the ticker.
-        let outbox = Arc::downgrade(&self.0);
+        let writer = Arc::downgrade(&self.writer);
         let mut seen = self.lock().written_bytes();
         std::thread::spawn(move || {
             while stopped.recv_timeout(Duration::from_millis(interval_ms))
                 == Err(RecvTimeoutError::Timeout)
             {
-                let Some(outbox) = outbox.upgrade().map(Outbox) else {
+                let Some(writer) = writer.upgrade() else {
                     return;
                 };
-                let mut writer = outbox.lock();
+                let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
                 if writer.written_bytes() == seen
                     && ping(&mut writer).and_then(|()| writer.flush()).is_err()
                 {

@@ -4,6 +4,8 @@
 
 use std::io::{self, IoSlice, Read, Write};
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::codec::encode;
@@ -244,7 +246,8 @@ pub(crate) struct FrameWriter {
     buf: Vec<u8>,
     /// Start of the frame being built, if one is.
     open: Option<usize>,
-    written_bytes: u64,
+    /// Shared, so that it can be watched while the writer is in use.
+    written_bytes: Arc<AtomicU64>,
     plain_bytes: u64,
 }
 
@@ -256,7 +259,7 @@ impl FrameWriter {
             packer: None,
             buf,
             open: None,
-            written_bytes: 0,
+            written_bytes: Arc::default(),
             plain_bytes: 0,
         }
     }
@@ -269,7 +272,12 @@ impl FrameWriter {
 
     /// Bytes handed to the link so far, or about to be.
     pub(crate) fn written_bytes(&self) -> u64 {
-        self.written_bytes + self.buf.len() as u64
+        self.written_bytes.load(Ordering::Relaxed) + self.buf.len() as u64
+    }
+
+    /// Bytes written to the link so far, to be looked at by anybody.
+    pub(crate) fn written(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.written_bytes)
     }
 
     /// The same before compression.
@@ -384,7 +392,8 @@ impl FrameWriter {
         let wire_len = parts[0].len() + parts[1].len();
         let start = Instant::now();
         let result = write_both(&mut *self.link, parts);
-        self.written_bytes += wire_len as u64;
+        self.written_bytes
+            .fetch_add(wire_len as u64, Ordering::Relaxed);
         self.plain_bytes += plain_len as u64;
         self.buf.clear();
         if let Some(packer) = &mut self.packer {

@@ -367,6 +367,8 @@ impl Sender<'_> {
             file_len: file.len(),
             total_bytes: self.moved_bytes,
             total_len: self.summary.total_len,
+            wanted_len: self.summary.transferred_len,
+            link_bytes: self.outbox.written_bytes() - self.written_before,
             file_count: self.moved_files,
             to_check: self.seen - self.checked,
             seen: self.seen,

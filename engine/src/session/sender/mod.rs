@@ -83,6 +83,7 @@ impl Push<'_> {
             streams.queue,
         );
         let mut sender = Sender {
+            written_before: streams.outbox.written_bytes(),
             outbox: streams.outbox.clone(),
             options,
             observer,
@@ -179,6 +180,8 @@ fn start_scan(
 /// State of the sender half.
 struct Sender<'a> {
     outbox: Outbox,
+    /// Bytes that had been written to the link before this push.
+    written_before: u64,
     options: &'a Options,
     observer: &'a mut dyn Observer,
     lineage: Option<&'a mut Sending>,

@@ -35,6 +35,7 @@ impl Sender<'_> {
         while let Some(PendingDir { held, stage }) = self.next_resolved() {
             let dir = &held.dir;
             self.checked += dir.entries.len() as u64;
+            self.observer.compared(self.seen, self.seen - self.checked);
             dir.warnings.iter().for_each(|warning| self.warn(warning));
             for path in &dir.skipped {
                 self.observer
