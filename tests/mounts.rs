@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use crate::support::hasync::FakeRsh;
 use crate::support::pair::Node::{Foo0, Foo1};
@@ -198,6 +199,11 @@ fn what_is_kept_on_a_mount_that_is_gone_keeps_nothing_else_from_going() {
     drop(mounted);
     (3..8).for_each(push);
     let kept = pair.path(Foo1, "html/.hasync/trees/html/undo");
-    assert_eq!(std::fs::read_dir(kept).unwrap().count(), 3);
+    // The standby tidies up after it has acknowledged.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while std::fs::read_dir(&kept).unwrap().count() != 3 {
+        assert!(Instant::now() < deadline, "what is older is not removed");
+        std::thread::sleep(Duration::from_millis(10));
+    }
     assert_eq!(pair.html(Foo0).diff(&pair.html(Foo1)), "");
 }
