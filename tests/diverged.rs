@@ -252,3 +252,48 @@ fn a_peer_that_is_away_can_be_accepted_unseen() {
     pair.run(Foo1, &["push", "--tree", "html"]).expect(0);
     pair.assert_equal();
 }
+
+#[test]
+fn what_was_kept_outlives_an_end_at_any_step_of_the_commit() {
+    let pair = Pair::here("");
+    pair.write(Foo0, "html/index.html", "one");
+    pair.run(Foo0, &["push", "--tree", "html"]).expect(0);
+    let mut holder = Foo0;
+    for point in ["journal", "rolled", "recorded", "keeping", "kept"] {
+        // The holder breaks off with something that nobody else has, and comes back.
+        let (former, next) = (holder, holder.other());
+        pair.write(former, "html/alone", point);
+        pair.run(next, &["promote", "html"]).expect(0);
+        pair.run(former, &["demote", "html"]).expect(0);
+        pair.write(next, "html/index.html", format!("after {point}"));
+        let script = pair.read(former, "hasync");
+        let ends = format!("#!/bin/sh\nexport HASYNC_END_AT={point}");
+        pair.write(former, "hasync", script.replacen("#!/bin/sh", &ends, 1));
+        pair.run(next, &["push", "--tree", "html"]).expect(12);
+        pair.write(former, "hasync", script);
+
+        pair.run(former, &["recover", "html"]).expect(0);
+        let status = pair.run(former, &["status", "html"]).expect(0);
+        assert!(
+            status.stdout_text().contains("kept: generation "),
+            "{point}\n{status}"
+        );
+        pair.run(next, &["push", "--tree", "html"]).expect(0);
+        assert!(!pair.path(former, "html/alone").exists());
+        // Once, and with what was there alone.
+        let json = pair.run(former, &["status", "html", "--json"]).expect(0);
+        let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+        let [kept] = &json["trees"][0]["pinned"].as_array().unwrap()[..] else {
+            panic!("{point}: {json:#}")
+        };
+        let files = walkdir::WalkDir::new(kept["path"].as_str().unwrap());
+        let has_it = files.into_iter().flatten().any(|entry| {
+            std::fs::read_to_string(entry.path()).is_ok_and(|content| content == point)
+        });
+        assert!(has_it, "{point}: {json:#}");
+        let number = kept["number"].to_string();
+        pair.run(former, &["undo", "html", "--forget", &number])
+            .expect(0);
+        holder = next;
+    }
+}

@@ -1,5 +1,6 @@
 //! A notice as mail: handed to `sendmail -t`, or to a smarthost. The smarthost is spoken to in the
-//! clear and without a password, as suits one on this node or on the private link.
+//! clear and without a password, as suits one on this node or on the private link; to any other,
+//! sendmail is the way.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};

@@ -62,8 +62,9 @@ impl Claim {
                 ),
             ));
         }
-        let adopts = node.record().adopted.as_ref();
-        let is_adopted = adopts.is_some_and(|adopted| adopted.names(self));
+        let is_adopted = node
+            .adopted(data)
+            .is_some_and(|adopted| adopted.names(self));
         if *epoch < own_epoch {
             let push = if is_adopted {
                 format!("Its data was accepted here: run `hasync promote {tree}` on {sender} first")

@@ -57,8 +57,10 @@ pub(crate) struct NodeRecord {
     pub(crate) received: Option<GenerationId>,
     /// As of when the standby was last known to be equal.
     pub(crate) as_of: Option<AsOf>,
-    /// The data here is given up for that; until the next push that is received.
-    pub(crate) adopted: Option<Adopted>,
+    /// The data here was given up for that,
+    adopted: Option<Adopted>,
+    /// when this was the head beside it: under another one there, that is over.
+    adopted_on: Option<GenerationId>,
     /// It was demoted after a push that took all it had: nothing is here alone.
     handed_over: bool,
     /// As primary: until when the last push that counts may have read files, in nanoseconds since
@@ -356,13 +358,24 @@ impl Node {
     /// its data was given up by hand. The next push that it receives keeps that.
     pub(crate) fn may_be_alone(&self, data: Option<&Generation>) -> bool {
         let broke_off = self.counts_as_primary(data) && !self.record.handed_over;
-        broke_off || self.record.adopted.is_some()
+        broke_off || self.adopted(data).is_some()
+    }
+
+    /// What the data here is given up for.
+    pub(crate) fn adopted(&self, data: Option<&Generation>) -> Option<&Adopted> {
+        let is_here = self.record.adopted_on == data.map(|data| data.id);
+        self.record.adopted.as_ref().filter(|_| is_here)
     }
 
     /// The data here is given up: the peer's next push from that generation is received. To be
     /// called with the commit lock.
-    pub(crate) fn adopt(&mut self, adopted: Adopted) -> Result<(), Error> {
+    pub(crate) fn adopt(
+        &mut self,
+        adopted: Adopted,
+        data: Option<&Generation>,
+    ) -> Result<(), Error> {
         self.record.adopted = Some(adopted);
+        self.record.adopted_on = data.map(|data| data.id);
         self.save()
     }
 

@@ -188,7 +188,7 @@ impl Tree {
                 ),
             ));
         }
-        held.node.adopt(adopted)
+        held.node.adopt(adopted, data.as_ref())
     }
 
     /// Brings a commit to its end that was cut off; `None` if there is none.
@@ -241,7 +241,7 @@ impl Tree {
             head: node.own_head(data.as_ref()),
             as_of: received.or_else(|| record.as_of.filter(|_| sends)),
             open: node.open_head(data.as_ref()),
-            adopted: record.adopted.clone(),
+            adopted: node.adopted(data.as_ref()).cloned(),
             is_interrupted: match &store {
                 Some(store) => store.is_interrupted().map_err(read)?,
                 None => false,
