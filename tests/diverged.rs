@@ -63,7 +63,7 @@ fn what_differs_is_listed_from_either_node_and_stays_so() {
         "<f.st...... index.html\n",
         "<f+++++++++ only-foo0\n",
         "*deleting   only-foo1\n",
-        " of 4 entries here are missing on foo1 or other there, 1 are there alone",
+        " of 4 entries here are missing or different on foo1, 1 exist there alone (*deleting)",
         "  foo0: primary, epoch 2, generation 2 ",
         "  foo1: primary, epoch 2, generation 2 ",
         ", a promotion by foo1 of 2",

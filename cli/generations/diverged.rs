@@ -51,8 +51,8 @@ fn one(tree: &Tree, plan: &Plan, link: &mut PeerLink, out: &Out) -> Result<Exit,
     } else {
         let (changed, deleted) = (commas(changed), commas(deleted));
         format!(
-            "{name}: {changed} of {total} entries here are missing on {peer} or other there, \
-             {deleted} are there alone (*deleting); nothing was changed\n"
+            "{name}: {changed} of {total} entries here are missing or different on {peer}, \
+             {deleted} exist there alone (*deleting); nothing was changed\n"
         )
     };
     for standing in [here, there] {
