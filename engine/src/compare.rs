@@ -143,7 +143,8 @@ impl Judge<'_> {
                 } else if len != local_len || time_differs {
                     (true, false)
                 } else {
-                    let differs = self.fields.sums(entry.mtime) && sum != local_sum;
+                    // With a sum the sender asks for more than the quick check.
+                    let differs = sum.is_some() && sum != local_sum;
                     (differs, differs)
                 }
             }

@@ -88,7 +88,6 @@ pub(crate) struct Fields {
     pub(crate) group: GroupScope,
     pub(crate) times: bool,
     pub(crate) checksum: bool,
-    recheck: Option<(i64, i64)>,
     pub(crate) hard_links: bool,
     pub(crate) time_store: TimeStore,
     key: [u8; 32],
@@ -112,26 +111,10 @@ impl Fields {
             },
             times: options.times,
             checksum: options.checksum,
-            recheck: options.recheck,
             hard_links: options.hard_links,
             time_store,
             key,
         }
-    }
-
-    /// Whether the content counts of a file with that modification time.
-    pub(crate) fn sums(&self, mtime: Time) -> bool {
-        let is_within = |(from, to): (i64, i64)| {
-            let time = self.time_store.stored(mtime);
-            let ns = time.secs.saturating_mul(1_000_000_000);
-            (from..=to).contains(&ns.saturating_add(time.nanos.into()))
-        };
-        self.checksum || self.recheck.is_some_and(is_within)
-    }
-
-    /// Whether there can be files whose content counts.
-    pub(crate) fn sums_some(&self) -> bool {
-        self.checksum || self.recheck.is_some()
     }
 
     /// Digest and fingerprints of a directory's entries, which stand in canonical order.
@@ -192,7 +175,8 @@ impl Fields {
         match &entry.body {
             Body::File { len, sum } => {
                 out.extend_from_slice(&len.to_le_bytes());
-                if self.sums(entry.mtime) {
+                // A sum that only the sender has makes the two different: the entry is sent.
+                if self.checksum || sum.is_some() {
                     out.extend_from_slice(sum.as_ref().unwrap_or(&[0; 32]));
                 }
             }

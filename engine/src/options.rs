@@ -40,7 +40,8 @@ pub struct Options {
     /// `-c`: compare content instead of modification times.
     pub checksum: bool,
     /// Files whose modification time lies within these nanoseconds since 1970, both ends included,
-    /// are compared by content besides.
+    /// are compared by content besides. The receiver is asked about each of them.
+    #[serde(skip)]
     pub recheck: Option<(i64, i64)>,
     /// `-u`: leave files alone that are newer on the receiver.
     pub update: bool,

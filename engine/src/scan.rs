@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 
 use crate::digest::{DirDigest, Fields, IdView};
 use crate::entries::{EntryList, Revised};
-use crate::entry::{Body, Entry, Sum};
+use crate::entry::{Body, Entry, Sum, Time};
 use crate::error::describe;
 use crate::filter::Filter;
 use crate::fs::{Listed, list};
@@ -328,7 +328,7 @@ impl Scanner {
                 }
             }
         }
-        if self.fields.sums(entry.mtime)
+        if self.sums(entry.mtime)
             && let Body::File { sum, .. } = &mut entry.body
         {
             match layer
@@ -350,6 +350,14 @@ impl Scanner {
         }
         self.announce_ids(entry, &mut dir.new_ids);
         revised
+    }
+
+    /// Whether the content counts of a file with that modification time.
+    fn sums(&self, mtime: Time) -> bool {
+        let ns = mtime.secs.saturating_mul(1_000_000_000);
+        let ns = ns.saturating_add(mtime.nanos.into());
+        let recheck = self.options.recheck;
+        self.options.checksum || recheck.is_some_and(|(from, to)| (from..=to).contains(&ns))
     }
 
     /// Notes the names of ids on their first use.

@@ -178,7 +178,7 @@ impl Receiver {
             return Err(e);
         }
         let mut local = listing.entries;
-        if self.options.hard_links || self.fields.sums_some() {
+        if self.options.hard_links || self.options.checksum {
             local.revise(|listed| self.look_closer(&fd, path, listed));
         }
         local.shrink();
@@ -209,7 +209,7 @@ impl Receiver {
                 }
             }
         }
-        if self.fields.sums(entry.mtime)
+        if self.options.checksum
             && let Body::File { sum, .. } = &mut entry.body
         {
             // Unreadable counts as different: it is replaced.

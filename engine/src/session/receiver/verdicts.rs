@@ -14,10 +14,11 @@ use crate::error::{Error, describe};
 use crate::fs::{Attrs, Listed};
 use crate::observer::{Action, Differences, Kind};
 use crate::path::RelPath;
+use crate::scan::sum_file;
 use crate::session::bases::Job;
 use crate::session::{MESSAGE_LEN, SIGNATURE_LEN_MIN};
 use crate::session::{prefix, prints};
-use crate::source::stat_name;
+use crate::source::{open_file, stat_name};
 use crate::wire::{DirIndex, ToSender, Verdict, Want};
 
 /// Bytes of one verdict on the wire at most.
@@ -223,6 +224,8 @@ impl Receiver {
         local: Option<&Listed>,
     ) -> Result<Option<Verdict>, Error> {
         let path = state.path.join(&entry.name);
+        let summed = local.and_then(|local| self.sum_if_asked(&state.path, entry, local));
+        let local = summed.as_ref().or(local);
         let link = self.link_state(entry, local)?;
         let decision = self.judge().decide(&self.ids, entry, local, link);
         let verdict = |action, differences, want| {
@@ -265,6 +268,28 @@ impl Receiver {
                 verdict(action, differences, want)
             }
         }
+    }
+
+    /// A file with the sum of its content, if the sender asks for that and it passes the quick
+    /// check.
+    fn sum_if_asked(&self, dir: &RelPath, entry: &Entry, local: &Listed) -> Option<Listed> {
+        let stored = |entry: &Entry| self.fields.time_store.stored(entry.mtime);
+        let is_asked = matches!(entry.body, Body::File { sum: Some(_), .. })
+            && !self.options.checksum
+            && entry.len() == local.entry.len()
+            && stored(entry) == stored(&local.entry);
+        let mut summed = is_asked.then(|| local.clone())?;
+        if let Body::File { sum, .. } = &mut summed.entry.body
+            && let Some(root) = &self.root
+        {
+            // Unreadable counts as different: it is replaced.
+            *sum = root
+                .open_dir(dir)
+                .and_then(|dir| open_file(&dir, &entry.name))
+                .and_then(|file| sum_file(&file))
+                .ok();
+        }
+        Some(summed)
     }
 
     /// How the target stands with the hard link that the source's entry is.
