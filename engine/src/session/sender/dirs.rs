@@ -74,12 +74,11 @@ impl Stage {
     }
 }
 
-/// What the receiver lacks, and is not sent yet.
-pub(super) struct Waiting {
-    /// The directory above, whose entries it has not accepted.
-    parent: DirIndex,
+/// A directory that the receiver lacks, and with it everything below.
+pub(super) struct Lacking {
     root: RelPath,
-    dirs: Vec<Arc<HeldDir>>,
+    /// The directory above it.
+    parent: DirIndex,
 }
 
 impl Sender<'_> {
@@ -90,14 +89,13 @@ impl Sender<'_> {
         for (kind, id, name) in std::mem::take(&mut dir.new_ids) {
             self.say(&ToReceiver::Id { kind, id, name })?;
         }
-        let new = self
-            .lacking_root
-            .as_ref()
-            .is_some_and(|root| dir.path.is_within(root));
+        let lacking = self.lacking.as_ref();
+        let lacking = lacking.filter(|lacking| dir.path.is_within(&lacking.root));
+        let above = lacking.map(|lacking| lacking.parent);
         let held = Arc::new(held);
         let dir = &held.dir;
-        if new {
-            self.queue_push(&held);
+        if let Some(above) = above {
+            self.queue_push(&held, above);
             self.window.push_back(PendingDir {
                 held,
                 stage: Stage::New,
@@ -127,44 +125,35 @@ impl Sender<'_> {
         Ok(())
     }
 
-    fn queue_push(&mut self, held: &Arc<HeldDir>) {
+    /// Queues a directory that the receiver lacks. `above` is the one above all that it lacks here.
+    fn queue_push(&mut self, held: &Arc<HeldDir>, above: DirIndex) {
         if self.options.dry_run {
             return;
         }
-        let waits = |waiting: &&mut Waiting| held.dir.path.is_within(&waiting.root);
-        match self.waiting.iter_mut().find(waits) {
-            Some(waiting) => waiting.dirs.push(Arc::clone(held)),
+        match self.waiting.get_mut(&above) {
+            Some(waiting) => waiting.push(Arc::clone(held)),
             None => self.pushes.push_back(Arc::clone(held)),
         }
     }
 
-    /// Lets what is below `root`, which the receiver lacks, wait until the entries of the directory
-    /// above have been accepted: if prints collided there, the receiver has forgotten the answer
-    /// and does not know yet what `root` is to be.
-    fn wait_for_parent(&mut self, root: &RelPath) {
-        let Some((above, _)) = root.split() else {
-            return;
-        };
-        let is_open = |pending: &PendingDir| {
+    /// Lets what is lacking below `above` wait until the entries of that directory have been
+    /// accepted: if prints collided there, the receiver has forgotten the answer and does not know
+    /// yet what is to be there.
+    fn wait_for(&mut self, above: DirIndex) {
+        let at = self.find(above).ok();
+        let pending = at.and_then(|at| self.window.get(at));
+        let is_open = pending.is_some_and(|pending| {
             matches!(pending.stage, Stage::Differs { .. } | Stage::Sent { .. })
-                && pending.held.dir.path == above
-        };
-        if let Some(parent) = self.window.iter().find(|pending| is_open(pending)) {
-            self.waiting.push(Waiting {
-                parent: parent.held.dir.index,
-                root: root.clone(),
-                dirs: Vec::new(),
-            });
+        });
+        if is_open {
+            self.waiting.entry(above).or_default();
         }
     }
 
-    /// The entries of `parent` have been accepted.
-    fn go_on_below(&mut self, parent: DirIndex) {
-        let waiting = std::mem::take(&mut self.waiting);
-        let (ready, rest) = waiting.into_iter().partition(|w| w.parent == parent);
-        self.waiting = rest;
-        let ready: Vec<Waiting> = ready;
-        self.pushes.extend(ready.into_iter().flat_map(|w| w.dirs));
+    /// The entries of `above` have been accepted.
+    fn go_on_below(&mut self, above: DirIndex) {
+        self.pushes
+            .extend(self.waiting.remove(&above).unwrap_or_default());
     }
 
     /// The root's owner and group are used before any directory announces its ids.
@@ -195,24 +184,29 @@ impl Sender<'_> {
 
     pub(super) fn lacks(&mut self, dir: DirIndex) -> Result<(), Error> {
         let at = self.find(dir)?;
-        let root = match self.window.get_mut(at) {
-            Some(pending) if matches!(pending.stage, Stage::Waiting) && dir != 0 => {
-                pending.held.dir.path.clone()
+        let lacking = match self.window.get(at) {
+            Some(PendingDir { held, stage })
+                if matches!(stage, Stage::Waiting) && dir != 0 || self.options.dry_run =>
+            {
+                Lacking {
+                    root: held.dir.path.clone(),
+                    parent: held.dir.parent,
+                }
             }
-            Some(pending) if self.options.dry_run => pending.held.dir.path.clone(),
             _ => return Err(unasked(dir)),
         };
         let mut found = Vec::new();
         for pending in self.window.iter_mut().skip(at) {
-            if !pending.held.dir.path.is_within(&root) {
+            if !pending.held.dir.path.is_within(&lacking.root) {
                 break;
             }
             pending.stage = Stage::New;
             found.push(Arc::clone(&pending.held));
         }
-        self.wait_for_parent(&root);
-        found.iter().for_each(|held| self.queue_push(held));
-        self.lacking_root = Some(root);
+        let above = lacking.parent;
+        self.wait_for(above);
+        found.iter().for_each(|held| self.queue_push(held, above));
+        self.lacking = Some(lacking);
         self.report()
     }
 

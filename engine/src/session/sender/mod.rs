@@ -34,7 +34,7 @@ use crate::wire::{
 
 use content::FileSource;
 use deltas::DeltaTask;
-use dirs::{PendingDir, Waiting};
+use dirs::{Lacking, PendingDir};
 use links::LinkGroups;
 use patience::Patience;
 
@@ -96,9 +96,9 @@ impl Push<'_> {
             announced: None,
             patience: Patience::new(Instant::now()),
             window: VecDeque::new(),
-            lacking_root: None,
+            lacking: None,
             pushes: VecDeque::new(),
-            waiting: Vec::new(),
+            waiting: HashMap::new(),
             links: LinkGroups::default(),
             files: VecDeque::new(),
             deltas: HashMap::new(),
@@ -197,11 +197,11 @@ struct Sender<'a> {
     /// Directories announced or scanned, in order, whose outcome is not reported yet.
     window: VecDeque<PendingDir>,
     /// The last directory that the receiver lacks: everything below goes unasked.
-    lacking_root: Option<RelPath>,
+    lacking: Option<Lacking>,
     /// Directories to be sent whole.
     pushes: VecDeque<Arc<HeldDir>>,
-    /// The same, as long as they have to wait.
-    waiting: Vec<Waiting>,
+    /// The same, as long as they have to wait for the directory above all that is lacking there.
+    waiting: HashMap<DirIndex, Vec<Arc<HeldDir>>>,
     links: LinkGroups,
     /// Files to be sent whole.
     files: VecDeque<FileSource>,
