@@ -41,6 +41,7 @@ pub use basis::{AskError, BasisSums};
 pub use compare::{Comparison, ComparisonError, Step};
 pub use message::{MAX_ANSWER_LEN, MAX_ASK_LEN, MessageError, asks_for_tree};
 pub use plan::Plan;
+pub use sample::is_sample;
 pub use sum_tree::SumTree;
 
 /// The span whose nodes the offer for a basis of `len` bytes holds: at most [`MAX_TOP_NODES`].

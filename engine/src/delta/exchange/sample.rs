@@ -228,6 +228,12 @@ fn sampled_blocks(basis_len: u64) -> impl Iterator<Item = u64> {
     })
 }
 
+/// True if a message is the sample that a receiver begins with; its first byte tells.
+#[must_use]
+pub fn is_sample(message: &[u8]) -> bool {
+    message.first() == Some(&FORMAT)
+}
+
 /// Sets a sample apart from the other first bytes of an exchange: 1 is a signature.
 const FORMAT: u8 = 2;
 

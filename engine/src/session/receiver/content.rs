@@ -218,27 +218,28 @@ impl Receiver {
         if delta && let Some(bases) = &self.bases {
             bases.used((dir, entry));
         }
-        let file_state = if let Some((making, staged)) = self.take_copy(&mut state, entry, len)? {
-            let place = Place::Alone(staged);
-            FileState::Writing { making, place }
-        } else {
-            let basis = delta.then(|| self.open_basis(&state, &announced)).flatten();
-            match self.open_sink(dir, &mut state, entry, &announced)? {
-                None => FileState::Spoiled { retry: false },
-                Some((sink, place, wanted)) => {
-                    if let Some(wanted) = wanted {
-                        state.wanted.insert(entry, wanted);
+        let file_state =
+            if let Some((making, staged)) = self.take_copy((dir, entry), &mut state, len)? {
+                let place = Place::Alone(staged);
+                FileState::Writing { making, place }
+            } else {
+                let basis = delta.then(|| self.open_basis(&state, &announced)).flatten();
+                match self.open_sink(dir, &mut state, entry, &announced)? {
+                    None => FileState::Spoiled { retry: false },
+                    Some((sink, place, wanted)) => {
+                        if let Some(wanted) = wanted {
+                            state.wanted.insert(entry, wanted);
+                        }
+                        let basis_len = basis
+                            .as_ref()
+                            .and_then(|file| file.metadata().ok())
+                            .map_or(0, |metadata| metadata.len());
+                        let patcher = Patcher::new(MaybeBasis(basis), basis_len, sink, len);
+                        let making = Making::Streamed(Box::new(patcher));
+                        FileState::Writing { making, place }
                     }
-                    let basis_len = basis
-                        .as_ref()
-                        .and_then(|file| file.metadata().ok())
-                        .map_or(0, |metadata| metadata.len());
-                    let patcher = Patcher::new(MaybeBasis(basis), basis_len, sink, len);
-                    let making = Making::Streamed(Box::new(patcher));
-                    FileState::Writing { making, place }
                 }
-            }
-        };
+            };
         // If it has to be sent again, it will be sent whole.
         if let Some(wanted) = state.wanted.known_mut(entry) {
             wanted.delta = false;

@@ -17,7 +17,7 @@ use crate::entry::Entry;
 use crate::error::Error;
 use crate::session::bases::{CopyOrder, CopySlot};
 use crate::source::open_file;
-use crate::wire::ExchangePiece;
+use crate::wire::{DirIndex, ExchangePiece};
 
 /// A staged copy of a basis, made or being made.
 #[derive(Debug)]
@@ -129,15 +129,15 @@ impl Receiver {
     /// Takes the staged copy of a file's basis, if it was made and can become `len` bytes long.
     pub(super) fn take_copy(
         &self,
+        (dir, number): (DirIndex, u32),
         state: &mut DirState,
-        number: u32,
         len: u64,
     ) -> Result<Option<(Making, Staged)>, Error> {
         let wanted = state.wanted.known_mut(number);
         let Some(prepared) = wanted.and_then(|wanted| wanted.copy.take()) else {
             return Ok(None);
         };
-        let entry = file_entry(state, 0, number)?;
+        let entry = file_entry(state, dir, number)?;
         let basis = self.open_basis(state, &entry);
         let patcher = prepared
             .slot

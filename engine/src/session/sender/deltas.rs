@@ -4,7 +4,7 @@ use std::fs::{File, Metadata};
 
 use super::Sender;
 use super::content::{DirCache, FileSource};
-use crate::delta::exchange::{Comparison, ComparisonError, Plan, Step};
+use crate::delta::exchange::{Comparison, ComparisonError, Plan, Step, is_sample};
 use crate::delta::{BlockLen, IndexedSignature, Signature};
 use crate::error::Error;
 use crate::session::SIGNATURE_LEN_MIN;
@@ -17,9 +17,6 @@ const SIGNATURE_BLOCKS_MAX: u64 = 1 << 20;
 
 /// Bytes about bases that a receiver may have sent and that are not used yet.
 const RECEIVED_BYTES_MAX: usize = 256 << 20;
-
-/// The first byte of a sample; a signature has another.
-const SAMPLE: u8 = 2;
 
 /// How the content of a file is sent.
 pub(super) enum Means {
@@ -135,7 +132,7 @@ impl Sender<'_> {
                 let step = compared.comparison.answer(answer);
                 step.map(|step| (step, compared))
             }
-            (None, [SAMPLE, ..]) => {
+            (None, sample) if is_sample(sample) => {
                 let Ok((source, before)) = DirCache::default().open_known(file) else {
                     // The same error comes again when it is sent, and is reported.
                     return Ok(Next::Send(Means::Whole));
