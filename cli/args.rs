@@ -32,7 +32,7 @@ pub(crate) use generations::{
 pub(crate) use plumbing::{DeltaArgs, PatchArgs, SignatureArgs, named};
 use refusal::{answer, usage};
 pub(crate) use role::{RoleArgs, WantedRole};
-pub(crate) use serve::{DemoArgs, ServeArgs};
+pub(crate) use serve::{DemoArgs, ManArgs, ServeArgs};
 pub(crate) use trees::TreeArgs;
 
 /// One parsed command line.
@@ -78,6 +78,8 @@ pub(crate) enum Typed {
     Plan(PlanArgs),
     /// `hasync mirror`
     Mirror(MirrorArgs),
+    /// `hasync man`
+    Man(ManArgs),
     /// Text to print, and the code to leave with: 0 when it was asked for.
     Help(String, Exit),
 }
@@ -118,6 +120,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Typed, 
         Verb::Cycle(args) => Typed::Cycle(args),
         Verb::Plan(args) => Typed::Plan(args),
         Verb::Mirror(args) => Typed::Mirror(args),
+        Verb::Man(args) => Typed::Man(args),
     })
 }
 
@@ -186,6 +189,8 @@ enum Verb {
     Delta(DeltaArgs),
     /// Make the new file from the old one and a delta
     Patch(PatchArgs),
+    /// Write the manual pages into a directory
+    Man(ManArgs),
 }
 
 const NAMED: &str = "Trees of the configuration";
@@ -401,7 +406,8 @@ const SWITCHES: &[(&str, &[&str], &[&str])] = &[
     ("whole_file", &[], &["W"]),
 ];
 
-fn command() -> clap::Command {
+/// Every verb and option.
+pub(crate) fn command() -> clap::Command {
     let mut negations = vec![
         // Takes back both halves of -D.
         negation("devices_and_specials").long("no-D"),

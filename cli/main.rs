@@ -16,6 +16,7 @@ mod exit;
 mod filters;
 mod generations;
 mod itemize;
+mod manual;
 mod memory;
 mod mirror;
 mod notify;
@@ -65,6 +66,7 @@ fn run(typed: Typed) -> Result<ExitCode, Failure> {
         Typed::Push(args) => push::run(&args),
         Typed::Serve(args) => serve::run(&args),
         Typed::Demo(args) => demo::run(&args),
+        Typed::Man(args) => manual::run(&args),
         Typed::Signature(args) => plumbing::signature(&args),
         Typed::Delta(args) => plumbing::delta(&args),
         Typed::Patch(args) => plumbing::patch(&args),

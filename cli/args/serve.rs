@@ -48,3 +48,10 @@ pub(crate) struct DemoArgs {
     #[arg(long)]
     pub(crate) keep: bool,
 }
+
+/// The options of `hasync man`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ManArgs {
+    /// An existing directory, such as /usr/local/share/man/man8
+    pub(crate) dir: PathBuf,
+}

@@ -1,0 +1,108 @@
+//! `hasync man DIR`: the manual pages, made from what `--help` says and from the commented example
+//! of the configuration file, so that they cannot say anything else.
+
+use std::path::Path;
+
+use clap::Command;
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, roman};
+
+use crate::args::{self, ManArgs};
+use crate::exit::{Exit, Failure, cause};
+
+const EXAMPLE: &str = include_str!("examples/hasync.toml");
+
+/// Of what only an administrator runs.
+const SECTION: &str = "8";
+
+/// Writes the pages.
+pub(crate) fn run(args: &ManArgs) -> Result<Exit, Failure> {
+    for (name, page) in pages() {
+        let path = Path::new(&args.dir).join(name);
+        std::fs::write(&path, page).map_err(|e| {
+            let (path, why) = (path.display(), cause(&e));
+            Failure::new(Exit::FileIo, format!("cannot write {path}: {why}"))
+        })?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// The name of each page and what is in it.
+fn pages() -> Vec<(String, Vec<u8>)> {
+    let whole = args::command();
+    let mut pages = vec![page("hasync", whole.clone())];
+    for verb in whole.get_subcommands() {
+        let word = verb.get_name();
+        let typed = verb.clone().bin_name(format!("hasync {word}"));
+        pages.push(page(&format!("hasync-{word}"), typed));
+    }
+    pages.push(("hasync.toml.5".to_owned(), configuration()));
+    pages
+}
+
+fn page(title: &str, command: Command) -> (String, Vec<u8>) {
+    let mut page = Vec::new();
+    let man = Man::new(command.display_name(title.to_owned())).section(SECTION);
+    // Writing to memory does not fail.
+    let _ = man.render(&mut page);
+    (format!("{title}.{SECTION}"), page)
+}
+
+fn configuration() -> Vec<u8> {
+    let mut roff = Roff::new();
+    roff.control("TH", ["hasync.toml", "5"]);
+    let sections = [
+        (
+            "NAME",
+            "hasync.toml - which trees are mirrored, and how the peer is reached",
+        ),
+        (
+            "DESCRIPTION",
+            "/etc/hasync/hasync.toml, or what --config names, is the same file on both nodes. An \
+             unknown key, a value that cannot be meant, a path that climbs and two trees over one \
+             file end with exit 78 and the line; hasync check-config prints what was understood. \
+             Whoever can write it decides what runs as root.",
+        ),
+    ];
+    for (title, text) in sections {
+        roff.control("SH", [title]);
+        roff.text([roman(text)]);
+    }
+    roff.control("SH", ["EXAMPLE"]);
+    roff.control("nf", []);
+    for line in EXAMPLE.lines() {
+        roff.text([roman(line)]);
+    }
+    roff.control("fi", []);
+    roff.control("SH", ["SEE ALSO"]);
+    roff.text([roman("hasync(8), hasync-check-config(8)")]);
+    roff.render().into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn every_verb_and_option_has_its_place() {
+        let pages = pages();
+        let whole = args::command();
+        for verb in whole.get_subcommands() {
+            let name = format!("hasync-{}.8", verb.get_name());
+            let (_, page) = pages.iter().find(|(at, _)| *at == name).unwrap();
+            let page = String::from_utf8(page.clone()).unwrap().replace('\\', "");
+            for option in verb.get_arguments().filter(|option| !option.is_hide_set()) {
+                if let Some(long) = option.get_long() {
+                    assert!(page.contains(&format!("--{long}")), "{name}: --{long}");
+                }
+            }
+        }
+        let (_, toml) = pages
+            .iter()
+            .find(|(name, _)| name == "hasync.toml.5")
+            .unwrap();
+        let toml = String::from_utf8(toml.clone()).unwrap();
+        assert!(toml.contains("last_push = "), "{toml}");
+    }
+}
