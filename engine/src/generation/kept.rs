@@ -9,6 +9,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 use rustix::fs::{AtFlags, Mode, OFlags, fsync, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
@@ -18,7 +19,6 @@ use super::fail::fail_point;
 use super::head::{Generation, GenerationId};
 use super::record;
 use super::store::{GOING, JOURNAL, MANIFEST, Store, mkdir_open};
-use super::tree::Pinned;
 use super::undo::UndoPolicy;
 use crate::commit::{Journal, Op, SessionPlace, Waypoint};
 use crate::fs::{Root, is_absent, names, remove_tree};
@@ -26,6 +26,15 @@ use crate::path::{RESERVED_NAME, RelPath};
 
 /// An empty file beside the manifest of a step that stays until somebody says otherwise.
 const PINNED: &str = "pinned";
+
+/// A generation that replaced what this node had as primary, or what was given up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pinned {
+    /// What it is.
+    pub generation: Generation,
+    /// Where what it replaced is, as an absolute path.
+    pub path: PathBuf,
+}
 
 /// A commit that is kept.
 struct Kept {
@@ -297,17 +306,14 @@ fn is_there(root: &Root, session: &SessionPlace) -> bool {
 
 /// Removes the step if all of it has been used.
 fn remove_used(store: &Store, place: &RelPath) -> io::Result<()> {
-    let journal = match open_step(store, place) {
-        Ok(own) => record::read::<Journal>(&own, MANIFEST)?,
+    let kept = match read(store, place.clone()) {
+        Ok(kept) => kept,
         Err(e) if is_absent(&e) => None,
         Err(e) => return Err(e),
     };
-    let Some(mut journal) = journal else {
+    let Some(Kept { journal, .. }) = kept else {
         return Ok(());
     };
-    for session in &mut journal.sessions {
-        session.within = place.clone();
-    }
     let is_left = |session| is_there(store.root(), session);
     if journal.has_step_without_session() || journal.sessions.iter().any(is_left) {
         return Ok(());

@@ -4,7 +4,8 @@
 //! it is kept on disk, [`store`] what is kept beside the data and [`node`] what apart from it;
 //! [`lineage`] decides whether a push may follow, [`sending`] is its primary's side; [`durable`]
 //! makes a commit durable or brings one to its end that was cut off, [`kept`] keeps what it
-//! replaced, and [`undo`] leads back; [`restore`] does so for single paths, out of the [`past`].
+//! replaced, [`undo`] finds the way back and [`undoing`] goes it; [`restore`] brings back single
+//! paths, out of the [`past`].
 //! [`tree`] is all of that for a tree with a name, as the command line uses it.
 
 mod clock;
@@ -23,6 +24,7 @@ mod space;
 mod store;
 mod tree;
 mod undo;
+mod undoing;
 
 pub use clock::AsOf;
 #[cfg(debug_assertions)]
@@ -32,10 +34,12 @@ pub use fail::end_at;
 pub use head::{
     Generation, GenerationCounts, GenerationId, GenerationKind, PARTIAL_LINES_MAX, Partial, Sealed,
 };
+pub use kept::Pinned;
 pub use node::{Adopted, Standing};
 pub use space::Space;
-pub use tree::{LeftOver, NodeRole, Pinned, Recovered, Tree, TreeStatus, Undone, UndoneChange};
+pub use tree::{LeftOver, NodeRole, Recovered, Tree, TreeStatus};
 pub use undo::UndoPolicy;
+pub use undoing::{Undone, UndoneChange};
 
 pub(crate) use clock::now_ns;
 pub(crate) use durable::{commit_staged, recover};

@@ -7,15 +7,13 @@ use std::sync::Arc;
 use rustix::fs::{FlockOperation, flock};
 
 use super::clock::AsOf;
-use super::durable::{self, recover};
+use super::durable::recover;
 use super::head::{Generation, GenerationId};
-use super::kept;
+use super::kept::{self, Pinned};
 use super::lock_file::LockFile;
 use super::node::{Adopted, CommitLock, Node};
-use super::restore::changed_since;
 use super::store::Store;
-use super::undo::{self, UndoPolicy};
-use crate::commit::Op;
+use super::undo::UndoPolicy;
 use crate::error::{Error, ErrorKind};
 use crate::fs::{Root, names};
 use crate::path::RelPath;
@@ -79,15 +77,6 @@ pub struct TreeStatus {
     pub pinned: Vec<Pinned>,
 }
 
-/// A generation that replaced what this node had as primary, or what was given up.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pinned {
-    /// What it is.
-    pub generation: Generation,
-    /// Where what it replaced is, as an absolute path.
-    pub path: PathBuf,
-}
-
 /// A directory with staged entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeftOver {
@@ -104,28 +93,6 @@ pub struct Recovered {
     pub head: Option<Generation>,
     /// What could not be carried out, one line each.
     pub failed: Vec<String>,
-}
-
-/// What an undo does, or did.
-#[derive(Clone, Debug)]
-pub struct Undone {
-    /// The generation that it made; in a dry run the one that it would make.
-    pub generation: Generation,
-    /// What happens to which path below the root.
-    pub changes: Vec<(UndoneChange, Vec<u8>)>,
-    /// What could not be carried out, one line each.
-    pub failed: Vec<String>,
-}
-
-/// What an undo does to one path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UndoneChange {
-    /// An earlier entry comes back, in place of a present one or of none.
-    Restored,
-    /// The entry goes; it had not been there.
-    Removed,
-    /// Its metadata goes back to what it was.
-    Attributes,
 }
 
 impl Tree {
@@ -273,48 +240,6 @@ impl Tree {
         Ok(log)
     }
 
-    /// Brings back the state that the tree had in generation `wanted`, or, without one, before the
-    /// head. It is a generation of its own, atomic, durable, and can itself be undone.
-    ///
-    /// # Errors
-    ///
-    /// If the way back is not kept, or if somebody else has changed the tree since: then nothing
-    /// is undone.
-    pub fn undo(&self, wanted: Option<GenerationId>, dry_run: bool) -> Result<Undone, Error> {
-        let mut held = self.hold()?;
-        let _session = held.node.lock_session()?;
-        held.recover()?;
-        let nothing = || self.nothing_received();
-        let head = held.data()?.ok_or_else(nothing)?;
-        let store = held.store.as_ref().ok_or_else(nothing)?;
-        let wanted = wanted.map(|id| self.state_of(id)).transpose()?;
-        let mut journal = undo::plan(store, &head, wanted)?;
-        if let Some(path) = undo::first_conflict(store.root(), &journal.ops, |_| true) {
-            return Err(changed_since(store.root(), &path, &head));
-        }
-        if let Some(generation) = &mut journal.generation {
-            generation.node.clone_from(&self.node);
-            generation.epoch = held.node.epoch(Some(&head));
-        }
-        let changes = journal.ops.iter().filter_map(change).collect();
-        let generation = journal.generation.clone().ok_or_else(nothing)?;
-        let failed = if dry_run {
-            Vec::new()
-        } else {
-            let none: [std::os::fd::OwnedFd; 0] = [];
-            let failed = durable::commit(store, &mut journal, &none)?;
-            held.node.undone(&head, &generation)?;
-            // The undo has succeeded. What goes of the past can go after the next one as well.
-            let _ = kept::prune(store, &self.undo);
-            failed
-        };
-        Ok(Undone {
-            generation: journal.generation.unwrap_or(generation),
-            changes,
-            failed,
-        })
-    }
-
     /// Removes what a pinned generation replaced; it cannot be undone any more.
     ///
     /// # Errors
@@ -334,29 +259,6 @@ impl Tree {
         let forgotten =
             kept::forget(store, id).map_err(|e| self.cannot("forget what is kept of", &e))?;
         forgotten.ok_or_else(none)
-    }
-
-    pub(super) fn nothing_received(&self) -> Error {
-        let message = format!(
-            "tree {} has received nothing that could be undone",
-            self.name
-        );
-        Error::new(ErrorKind::Usage, message)
-    }
-
-    /// The state of the tree that a generation in the log had.
-    pub(super) fn state_of(&self, id: GenerationId) -> Result<GenerationId, Error> {
-        let log = self.log()?;
-        let found = log.iter().find(|generation| generation.id == id);
-        found.map(|generation| generation.state).ok_or_else(|| {
-            Error::new(
-                ErrorKind::Usage,
-                format!(
-                    "tree {} has no generation {id}; see `hasync log {}`",
-                    self.name, self.name
-                ),
-            )
-        })
     }
 
     /// Takes the locks under which the tree's records may change.
@@ -461,16 +363,6 @@ impl Held {
             .head()
             .map_err(|e| Error::file("read the head of the tree", &e))
     }
-}
-
-fn change(op: &Op) -> Option<(UndoneChange, Vec<u8>)> {
-    let change = match op {
-        Op::Place { .. } => UndoneChange::Restored,
-        Op::Remove { .. } => UndoneChange::Removed,
-        Op::SetAttrs { .. } => UndoneChange::Attributes,
-        Op::SetDirAttrs { .. } => return None,
-    };
-    Some((change, op.path().as_bytes().to_vec()))
 }
 
 /// What is in the staging of the root.

@@ -12,11 +12,11 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use super::durable::commit_staged;
-use super::head::{Generation, GenerationId};
-use super::kept;
+use super::head::GenerationId;
 use super::past::Past;
-use super::tree::{Tree, Undone, shown_path};
-use super::undo::{self, counts, first_conflict};
+use super::tree::{Tree, shown_path};
+use super::undo::counts;
+use super::undoing::{Undoing, Undone};
 use crate::commit::Commit;
 use crate::error::{Error, ErrorKind};
 use crate::fs::Root;
@@ -43,22 +43,12 @@ impl Tree {
         dry_run: bool,
     ) -> Result<Option<Undone>, Error> {
         let paths = self.parse_paths(paths)?;
-        let mut held = self.hold()?;
-        let _session = held.node.lock_session()?;
-        held.recover()?;
-        let nothing = || self.nothing_received();
-        let head = held.data()?.ok_or_else(nothing)?;
-        let store = held.store.as_ref().ok_or_else(nothing)?;
-        let wanted = wanted.map(|id| self.state_of(id)).transpose()?;
-        let root = Arc::clone(store.root());
-        let way_back = undo::plan(store, &head, wanted)?;
         let concerns = |changed: &RelPath| {
             let mut paths = paths.iter();
             paths.any(|path| changed.is_within(path) || path.is_within(changed))
         };
-        if let Some(path) = first_conflict(&root, &way_back.ops, concerns) {
-            return Err(changed_since(&root, &path, &head));
-        }
+        let (mut undoing, way_back) = Undoing::begin(self, wanted, concerns)?;
+        let root = Arc::clone(undoing.store.root());
         let mut past = Past::new(&root, &way_back)
             .map_err(|e| Error::file("read what is kept for undo", &e))?;
         let plan = Plan::make(&root, &mut past, &paths)?;
@@ -66,16 +56,9 @@ impl Tree {
             return Ok(None);
         }
         let changes = plan.changes();
-        let mut generation = way_back.generation.ok_or_else(nothing)?;
-        generation.state = generation.id;
-        generation.node.clone_from(&self.node);
-        generation.epoch = held.node.epoch(Some(&head));
+        undoing.generation.state = undoing.generation.id;
         if dry_run {
-            return Ok(Some(Undone {
-                generation,
-                changes,
-                failed: Vec::new(),
-            }));
+            return Ok(Some(undoing.shown(changes)));
         }
         let mut commit = new_commit(&root);
         plan.stage(&root, &mut past, &mut commit)?;
@@ -85,17 +68,11 @@ impl Tree {
             return Err(Error::new(ErrorKind::FileIo, message));
         }
         journal.keep = self.undo.keep > 0;
-        generation.counts = counts(&journal.ops);
-        journal.generation = Some(generation.clone());
-        let failed = commit_staged(store, &mut journal, commit.stage())?;
-        held.node.undone(&head, &generation)?;
-        // The undo has succeeded. What goes of the past can go after the next one as well.
-        let _ = kept::prune(store, &self.undo);
-        Ok(Some(Undone {
-            generation: journal.generation.unwrap_or(generation),
-            changes,
-            failed,
-        }))
+        undoing.generation.counts = counts(&journal.ops);
+        let undone = undoing.commit(journal, changes, |store, journal| {
+            commit_staged(store, journal, commit.stage())
+        });
+        undone.map(Some)
     }
 
     /// The paths below the root, none of them within another.
@@ -144,18 +121,6 @@ impl Tree {
         }
         Ok(parsed)
     }
-}
-
-/// The refusal to undo over what somebody else did.
-pub(super) fn changed_since(root: &Root, path: &RelPath, head: &Generation) -> Error {
-    let shown = root.shown(path);
-    Error::new(
-        ErrorKind::NotEqual,
-        format!(
-            "{shown} was changed by somebody else since generation {}: nothing was undone",
-            head.shown()
-        ),
-    )
 }
 
 fn new_commit(root: &Arc<Root>) -> Commit {
