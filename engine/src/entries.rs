@@ -181,13 +181,14 @@ impl EntryList {
         self.records.get(at).map(|record| record.name(&self.bytes))
     }
 
-    /// The type of the entry at `at`, and the length of its content if it is a file.
+    /// The type of the entry at `at`, and the length of a file's content or a symlink's target.
     pub(crate) fn kind_and_len(&self, at: usize) -> Option<(Kind, u64)> {
         let record = self.records.get(at)?;
         Some(match record.tag & TAG_MASK {
             0 => (Kind::File, record.size),
             1 | 8 => (Kind::Dir, 0),
-            2 | 9 => (Kind::Symlink, 0),
+            2 => (Kind::Symlink, record.size),
+            9 => (Kind::Symlink, 0),
             3 | 4 | 10 => (Kind::Device, 0),
             7 => (Kind::File, 0),
             _ => (Kind::Special, 0),
@@ -440,7 +441,8 @@ mod tests {
             for (at, Listed { entry, .. }) in all.iter().enumerate() {
                 prop_assert_eq!(&sorted.get(at).unwrap(), entry);
                 prop_assert_eq!(sorted.name(at), Some(&*entry.name));
-                prop_assert_eq!(sorted.kind_and_len(at), Some((entry.kind(), entry.len())));
+                let len = entry.len() + entry.symlink_target().map_or(0, <[u8]>::len) as u64;
+                prop_assert_eq!(sorted.kind_and_len(at), Some((entry.kind(), len)));
                 prop_assert_eq!(sorted.is_linked(at), entry.link_to.is_some());
                 let found = sorted.find(&entry.name).unwrap();
                 prop_assert_eq!(sorted.name(found), Some(&*entry.name));

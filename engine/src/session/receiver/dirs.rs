@@ -12,6 +12,7 @@ use crate::entries::{EntryList, Revised};
 use crate::entry::{Body, Entry};
 use crate::error::{Error, describe};
 use crate::fs::{Attrs, Listed, is_absent, list};
+use crate::observer::Kind;
 use crate::path::RelPath;
 use crate::scan::sum_file;
 use crate::session::MESSAGE_LEN;
@@ -31,6 +32,8 @@ pub(super) struct DirState {
     /// The sender has announced the last of the entries.
     pub(super) all_announced: bool,
     pub(super) wanted: WantedFiles,
+    /// Entries of the target that the source does not have.
+    pub(super) extraneous: Vec<(RelPath, Kind)>,
     pub(super) phase: Phase,
     /// The group that new entries inherit here: set if the directory is setgid.
     pub(super) inherited_gid: Option<u32>,
@@ -73,7 +76,7 @@ impl Receiver {
         {
             return Ok(());
         }
-        let local = match self.read_dir(&path) {
+        let mut local = match self.read_dir(&path) {
             Ok(Some(local)) => local,
             Ok(None) => {
                 self.lacking.insert(dir, path.clone());
@@ -95,6 +98,8 @@ impl Receiver {
         if self.fields.dir_digest(&local, &view) == digest {
             return Ok(());
         }
+        // It is kept until the sender has said what differs.
+        local.shrink();
         let print_len = prints::first_len(local.len());
         self.say_prints(dir, &local, print_len)?;
         let phase = Phase::Differs {
@@ -181,7 +186,6 @@ impl Receiver {
         if self.options.hard_links || self.options.checksum {
             local.revise(|listed| self.look_closer(&fd, path, listed));
         }
-        local.shrink();
         if listing.has_reserved
             && let Some(commit) = &mut self.commit
         {
@@ -250,6 +254,7 @@ impl DirState {
             unmatched: Vec::new(),
             all_announced: false,
             wanted: WantedFiles::default(),
+            extraneous: Vec::new(),
             phase,
             inherited_gid: None,
         }

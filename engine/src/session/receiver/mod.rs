@@ -199,8 +199,6 @@ pub(super) struct Receiver {
     /// Entries of the target that the source does not have, by the directory that was compared:
     /// when that was depends on what else was on its way.
     extraneous: BTreeMap<DirIndex, Vec<(RelPath, Kind)>>,
-    /// The same in the directory that is being judged.
-    extraneous_here: Vec<(RelPath, Kind)>,
     /// Non-empty directories in the way of something else.
     in_the_way: Vec<InTheWay>,
     incoming: Option<Incoming>,
@@ -297,7 +295,6 @@ impl Receiver {
             unlinkable: HashSet::new(),
             links: Vec::new(),
             extraneous: BTreeMap::new(),
-            extraneous_here: Vec::new(),
             in_the_way: Vec::new(),
             incoming: None,
             unread: false,

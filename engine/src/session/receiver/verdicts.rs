@@ -115,9 +115,9 @@ impl Receiver {
                     Error::peer(format_args!("print {print} is not one that was sent"))
                 })?;
                 self.judge_dir(&mut state, &local, complete, &mut verdicts)?;
-                let found = std::mem::take(&mut self.extraneous_here);
-                if !found.is_empty() {
-                    self.extraneous.insert(dir, found);
+                let extraneous = std::mem::take(&mut state.extraneous);
+                if !extraneous.is_empty() {
+                    self.extraneous.insert(dir, extraneous);
                 }
             }
             Phase::Failed => {}
@@ -186,11 +186,11 @@ impl Receiver {
             let alone = numbered.filter_map(|(at, found)| (!found).then_some(at));
             let mut extraneous: Vec<usize> = alone.collect();
             extraneous.sort_unstable_by(|&a, &b| local.name(b).cmp(&local.name(a)));
-            self.extraneous_here
-                .extend(extraneous.iter().filter_map(|&at| {
-                    let (kind, _) = local.kind_and_len(at)?;
-                    Some((state.path.join(local.name(at)?), kind))
-                }));
+            let extraneous = extraneous.iter().filter_map(|&at| {
+                let (kind, _) = local.kind_and_len(at)?;
+                Some((state.path.join(local.name(at)?), kind))
+            });
+            state.extraneous.extend(extraneous);
         }
         Ok(())
     }
@@ -255,7 +255,7 @@ impl Receiver {
                 let is_dir = |listed: &Listed| listed.entry.is_dir();
                 let mut in_the_way = false;
                 if local.is_some_and(is_dir) && !entry.is_dir() {
-                    match self.may_replace_dir(&path)? {
+                    match self.may_replace_dir(state, &path)? {
                         Replace::Refused => return Ok(None),
                         Replace::AtOnce => {}
                         Replace::WithDeletions => in_the_way = true,
@@ -353,7 +353,7 @@ impl Receiver {
     }
 
     /// Whether a directory may give way to something else.
-    fn may_replace_dir(&mut self, path: &RelPath) -> Result<Replace, Error> {
+    fn may_replace_dir(&mut self, state: &mut DirState, path: &RelPath) -> Result<Replace, Error> {
         let Some(root) = self.root.clone() else {
             return Ok(Replace::AtOnce);
         };
@@ -367,7 +367,7 @@ impl Receiver {
         }
         let why = if self.options.delete {
             // It has no counterpart: what is not excluded in it goes all the same.
-            self.extraneous_here.push((path.clone(), Kind::Dir));
+            state.extraneous.push((path.clone(), Kind::Dir));
             "parts of it are excluded"
         } else {
             "give --delete"

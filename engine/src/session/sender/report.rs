@@ -15,14 +15,9 @@ const REPLACEMENTS_MAX: usize = 1 << 16;
 impl Sender<'_> {
     /// Counts a directory's entries as seen.
     pub(super) fn count(&mut self, dir: &ScannedDir) {
-        let mut entries = dir.entries.walk();
-        while let Some(entry) = entries.next() {
-            self.summary.entries.add(entry.kind());
-            self.summary.total_len += match &entry.body {
-                Body::File { len, .. } => *len,
-                Body::Symlink { target } => target.len() as u64,
-                _ => 0,
-            };
+        for (kind, len) in (0..dir.entries.len()).filter_map(|at| dir.entries.kind_and_len(at)) {
+            self.summary.entries.add(kind);
+            self.summary.total_len += len;
         }
         self.seen += dir.entries.len() as u64;
         if dir.warnings.iter().any(|warning| !warning.vanished) {
