@@ -46,7 +46,7 @@ pub(crate) fn run(args: &PlanArgs) -> Result<Exit, Failure> {
             hashing(tree, summary.total_len)
         );
         out.write(line.as_bytes());
-        let there = push_trees::standing(tree, &plan, &mut link)?;
+        let (_, there) = push_trees::standings(tree, &plan, &mut link)?;
         if let Some(space) = there.space {
             sites.push(Site {
                 space,

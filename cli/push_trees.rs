@@ -161,7 +161,7 @@ impl Plan {
     }
 
     /// What a push of the tree does.
-    pub(crate) fn options(&self, tree: &Tree) -> Options {
+    fn options(&self, tree: &Tree) -> Options {
         Options {
             dry_run: self.dry_run,
             checksum: self.checksum || tree.options.checksum,
@@ -247,12 +247,15 @@ pub(crate) fn push(
     })
 }
 
-/// How the peer stands to the tree.
-pub(crate) fn standing(tree: &Tree, plan: &Plan, link: &mut PeerLink) -> Result<Standing, Failure> {
+/// How this node and the peer stand to the tree.
+pub(crate) fn standings(
+    tree: &Tree,
+    plan: &Plan,
+    link: &mut PeerLink,
+) -> Result<(Standing, Standing), Failure> {
     let options = plan.options(tree);
     let named = tree.on(&plan.node);
-    let standings = link.push(|connection| connection.standings(&named, &options))?;
-    Ok(standings.1)
+    link.push(|connection| connection.standings(&named, &options))
 }
 
 /// Compares the tree with the peer's, which has to be ready to receive it, and changes nothing.

@@ -9,7 +9,7 @@ use crate::config::{Config, Tree};
 use crate::exit::{Exit, Failure};
 use crate::out::Out;
 use crate::peer_link::PeerLink;
-use crate::push_trees::Plan;
+use crate::push_trees::{self, Plan};
 
 /// Records that the data here is given up, after asking the peer whether it has what is accepted.
 pub(crate) fn run(args: &AdoptArgs) -> Result<Exit, Failure> {
@@ -83,9 +83,7 @@ fn chosen<'a>(config: &'a Config, name: Option<&str>) -> Result<&'a Tree, Failur
 
 fn ask(config: &Config, tree: &Tree) -> Result<(Standing, Standing), Failure> {
     let mut link = PeerLink::configured(config)?;
-    let options = Plan::of(config, true).options(tree);
-    let named = tree.on(&config.node);
-    let standings = link.push(|connection| connection.standings(&named, &options));
+    let standings = push_trees::standings(tree, &Plan::of(config, true), &mut link);
     link.close();
     standings
 }

@@ -10,8 +10,8 @@ use rustix::fs::{FileType, Mode, OFlags, fstat, openat};
 use crate::fs::{Root, names, open_dir_below};
 use crate::path::{RESERVED_NAME, RelPath};
 
-/// Bytes read at a time.
-const READ_LEN: usize = 1 << 20;
+/// Fewer bytes say nothing.
+const LEN_MIN: u64 = 1 << 20;
 
 /// What a sample gave.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,7 +26,7 @@ impl Sample {
     /// Bytes per second; `None` if there was too little to tell.
     #[must_use]
     pub fn bytes_per_s(&self) -> Option<f64> {
-        (self.len >= READ_LEN as u64).then(|| self.len as f64 / self.took.as_secs_f64().max(1e-6))
+        (self.len >= LEN_MIN).then(|| self.len as f64 / self.took.as_secs_f64().max(1e-6))
     }
 }
 
@@ -41,7 +41,6 @@ pub fn sample(root: &Path, max_len: u64, max_time: Duration) -> io::Result<Sampl
     let top = root.open_dir(&RelPath::root())?;
     let mut sample = Sample::default();
     let mut dirs = vec![RelPath::root()];
-    let mut buffer = vec![0; READ_LEN];
     while let Some(path) = dirs.pop() {
         let Ok(dir) = open_dir_below(&top, &path) else {
             continue;
@@ -59,7 +58,7 @@ pub fn sample(root: &Path, max_len: u64, max_time: Duration) -> io::Result<Sampl
                 Ok(FileType::RegularFile) => {
                     let left = max_len.saturating_sub(sample.len);
                     let began = Instant::now();
-                    sample.len += read(File::from(fd), left, &mut buffer);
+                    sample.len += sum(File::from(fd), left);
                     sample.took += began.elapsed();
                 }
                 _ => {}
@@ -73,16 +72,12 @@ pub fn sample(root: &Path, max_len: u64, max_time: Duration) -> io::Result<Sampl
 }
 
 /// Sums a file as far as it can be read, at most `max_len` bytes of it.
-fn read(file: File, max_len: u64, buffer: &mut [u8]) -> u64 {
-    let mut file = file.take(max_len);
+fn sum(file: File, max_len: u64) -> u64 {
     let mut hasher = blake3::Hasher::new();
-    let mut len = 0;
-    while let Ok(read @ 1..) = file.read(buffer) {
-        hasher.update(buffer.get(..read).unwrap_or_default());
-        len += read as u64;
-    }
+    // What was read before an error counts as well.
+    let _ = hasher.update_reader(file.take(max_len));
     std::hint::black_box(hasher.finalize());
-    len
+    hasher.count()
 }
 
 #[cfg(test)]
