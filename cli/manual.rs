@@ -1,8 +1,6 @@
 //! `hasync man DIR`: the manual pages, made from what `--help` says and from the commented example
 //! of the configuration file, so that they cannot say anything else.
 
-use std::path::Path;
-
 use clap::Command;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
@@ -18,8 +16,11 @@ const SECTION: &str = "8";
 /// Writes the pages.
 pub(crate) fn run(args: &ManArgs) -> Result<Exit, Failure> {
     for (name, page) in pages() {
-        let path = Path::new(&args.dir).join(name);
-        std::fs::write(&path, page).map_err(|e| {
+        let section = name.rsplit('.').next().unwrap_or(SECTION);
+        let dir = args.dir.join(format!("man{section}"));
+        let path = dir.join(&name);
+        let written = std::fs::create_dir_all(&dir).and_then(|()| std::fs::write(&path, page));
+        written.map_err(|e| {
             let (path, why) = (path.display(), cause(&e));
             Failure::new(Exit::FileIo, format!("cannot write {path}: {why}"))
         })?;

@@ -126,6 +126,22 @@ fn a_terminal_gets_a_bar_and_a_pipe_nothing() {
 }
 
 #[test]
+fn manual_pages_go_to_their_sections() {
+    let pages = TempTree::new();
+    Hasync::new()
+        .arg("man")
+        .arg(pages.path("man"))
+        .run()
+        .expect(0);
+    for page in ["man8/hasync.8", "man8/hasync-push.8", "man5/hasync.toml.5"] {
+        assert!(pages.path("man").join(page).exists(), "{page}");
+    }
+    pages.write("file", "");
+    let done = Hasync::new().arg("man").arg(pages.path("file")).run();
+    done.expect_error(11, &["cannot write ", "man8/hasync.8"]);
+}
+
+#[test]
 fn demo_shows_equal_trees() {
     let done = Hasync::new().arg("demo").run().expect(0);
     assert!(!done.stdout.is_empty(), "{done}");

@@ -52,6 +52,6 @@ pub(crate) struct DemoArgs {
 /// The options of `hasync man`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ManArgs {
-    /// An existing directory, such as /usr/local/share/man/man8
+    /// A tree of manual pages, such as /usr/local/share/man; they go to man5 and man8 in it
     pub(crate) dir: PathBuf,
 }
