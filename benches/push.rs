@@ -1,9 +1,10 @@
 //! What a push costs beside any link: both halves in this process, over a pair of sockets, on
 //! tmpfs. In entries or bytes per second.
 //!
-//! Groups: `unchanged` is both scans and the digests of their directories, in directories of 100
-//! and in a single one, by metadata and by content (`-c`); `first-copy` is many small files end to
-//! end; `pipe` is a large file that the target lacks: reading, hashing, framing and writing.
+//! Groups: `scan` is one half alone, a dry run into nothing; `unchanged` is both scans and the
+//! digests of their directories, in directories of 100 and in a single one, by metadata and by
+//! content (`-c`); `first-copy` is many small files end to end; `pipe` is a large file that the
+//! target lacks: reading, hashing, framing and writing.
 #![allow(
     clippy::panic,
     clippy::unwrap_used,
@@ -20,12 +21,27 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use hasync_engine::{Options, Summary};
 
-criterion_group!(benches, unchanged, first_copy, pipe);
+criterion_group!(benches, scan, unchanged, first_copy, pipe);
 criterion_main!(benches);
 
 const FILE_COUNT: usize = 20_000;
 const SMALL_LEN: usize = 8 << 10;
 const LARGE_LEN: usize = 512 << 20;
+
+fn scan(criterion: &mut Criterion) {
+    let work = tempfile::tempdir_in("/dev/shm").unwrap();
+    let (source, target) = (work.path().join("s"), work.path().join("t"));
+    make_files(&source, 100);
+    let options = Options {
+        dry_run: true,
+        ..options()
+    };
+    let mut group = group(criterion, "scan");
+    group.throughput(Throughput::Elements(FILE_COUNT as u64));
+    group.bench_function("directories of 100", |bencher| {
+        bencher.iter(|| push(&source, &target, &options));
+    });
+}
 
 fn unchanged(criterion: &mut Criterion) {
     let metadata = options();

@@ -181,6 +181,13 @@ impl EntryList {
         self.records.get(at).map(|record| record.name(&self.bytes))
     }
 
+    /// The names of all directories, in a list in canonical order.
+    pub(crate) fn dir_names(&self) -> impl Iterator<Item = &[u8]> {
+        let dirs_at = self.records.partition_point(|record| !record.is_dir());
+        let dirs = self.records.iter().skip(dirs_at);
+        dirs.map(|record| record.name(&self.bytes))
+    }
+
     /// The type of the entry at `at`, and the length of a file's content or a symlink's target.
     pub(crate) fn kind_and_len(&self, at: usize) -> Option<(Kind, u64)> {
         let record = self.records.get(at)?;

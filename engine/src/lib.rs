@@ -8,6 +8,8 @@
 //! environment variable, and prints nothing: it reports to an [`Observer`].
 #![forbid(unsafe_code)]
 
+mod read_ahead;
+mod reader;
 mod scan;
 mod source;
 
@@ -34,6 +36,7 @@ mod escape;
 pub mod filter;
 mod fs;
 mod ids;
+mod names;
 mod observer;
 mod options;
 mod page_buf;

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::entry::Time;
 use crate::filter::FilterRule;
 
 /// The options of one push, named after rsync's long options.
@@ -111,7 +112,37 @@ impl Default for Options {
     }
 }
 
+/// Files whose content counts, besides their metadata.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Summed {
+    all: bool,
+    between: Option<(i64, i64)>,
+}
+
+impl Summed {
+    /// Whether that is so of a file with that modification time.
+    pub(crate) fn covers(self, mtime: Time) -> bool {
+        let ns = mtime.secs.saturating_mul(1_000_000_000);
+        let ns = ns.saturating_add(mtime.nanos.into());
+        self.all
+            || self
+                .between
+                .is_some_and(|(from, to)| (from..=to).contains(&ns))
+    }
+
+    pub(crate) fn is_empty(self) -> bool {
+        !self.all && self.between.is_none()
+    }
+}
+
 impl Options {
+    pub(crate) fn summed(&self) -> Summed {
+        Summed {
+            all: self.checksum,
+            between: self.recheck,
+        }
+    }
+
     /// `-a`: `-rlptgoD`.
     pub fn archive() -> Self {
         Options {

@@ -2,6 +2,7 @@
 //! system call; a [`RelPath`] is a list of them below the tree's root. Neither can be built from a
 //! peer's bytes without the checks here.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -133,6 +134,12 @@ impl RelPath {
         usize::from(!self.is_root()) + self.0.iter().filter(|&&b| b == b'/').count()
     }
 
+    /// The order in which a walk comes to directories: each before what is below it, and all that
+    /// before its next sibling.
+    pub(crate) fn walk_cmp(&self, other: &RelPath) -> Ordering {
+        self.components().cmp(other.components())
+    }
+
     /// Whether this is `ancestor` itself or lies below it.
     pub(crate) fn is_within(&self, ancestor: &RelPath) -> bool {
         ancestor.is_root()
@@ -176,6 +183,14 @@ mod tests {
         assert!(RelPath::parse(b"/a").is_err());
         assert!(RelPath::parse(b"a/").is_err());
         assert_eq!(RelPath::parse(b"").unwrap(), RelPath::root());
+    }
+
+    #[test]
+    fn a_walk_goes_down_before_it_goes_on() {
+        let paths = ["", "a", "a/b", "a/b/c", "a/b-c", "a-b", "b"];
+        let paths = paths.map(|path| RelPath::parse(path.as_bytes()).unwrap());
+        assert!(paths.is_sorted_by(|a, b| a.walk_cmp(b).is_lt()));
+        assert!(!paths.is_sorted());
     }
 
     #[test]

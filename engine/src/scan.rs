@@ -1,24 +1,26 @@
 //! Walking the source tree: one directory after another in canonical order (a directory's own
 //! entries first, then each subdirectory), each with the digest that the receiver compares.
 //!
-//! Memory is one directory, and the names of directories seen but not entered yet.
+//! Memory is one directory, the names of directories seen but not entered yet, and what is read
+//! ahead.
 
-use std::collections::{HashMap, HashSet};
-use std::fs::File;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
-use std::os::fd::AsFd;
 
 use crate::digest::{DirDigest, Fields, IdView};
 use crate::entries::{EntryList, Revised};
-use crate::entry::{Body, Entry, Sum, Time};
+use crate::entry::{Body, Entry};
 use crate::error::describe;
 use crate::filter::Filter;
-use crate::fs::{Listed, list};
+use crate::fs::Listed;
 use crate::ids::{IdKind, name_of};
+use crate::names::Names;
 use crate::observer::{Kind, Warning};
 use crate::options::Options;
 use crate::path::RelPath;
-use crate::source::{Layer, Source, open_file, stat_name};
+use crate::read_ahead::ReadAhead;
+use crate::reader::Reader;
+use crate::source::{Layer, Source, open_file, stat_name, sum_file};
 use crate::wire::DirIndex;
 
 /// One directory of the source.
@@ -88,13 +90,39 @@ impl Origin {
         let merged = Vec::new();
         Origin { layer, merged }
     }
+
+    /// All layers in which the name is a directory.
+    fn dirs(&self) -> Vec<usize> {
+        let mut layers = vec![self.layer];
+        layers.extend(&self.merged);
+        layers
+    }
 }
 
-/// A directory seen but not entered yet.
-struct Ahead {
+/// Subdirectories of one directory, seen but not entered yet.
+struct Below {
     parent: DirIndex,
     path: RelPath,
     layers: Vec<Layer>,
+    names: Names,
+    /// For each of them the layers in which it is; empty if there is only one.
+    merged: VecDeque<Vec<usize>>,
+}
+
+impl Below {
+    /// Takes the next one: its path, and its layers.
+    fn pop(&mut self) -> Option<(RelPath, Vec<Layer>)> {
+        let name = self.names.pop()?;
+        let child = |layer: &Layer| layer.child(&name);
+        let layers = match self.merged.pop_front() {
+            None => self.layers.iter().map(child).collect(),
+            Some(merged) => {
+                let merged = merged.iter().filter_map(|&at| self.layers.get(at));
+                merged.map(child).collect()
+            }
+        };
+        Some((self.path.join(&name), layers))
+    }
 }
 
 /// The walk. Each call of [`next`](Self::next) reads one directory.
@@ -104,7 +132,10 @@ pub(crate) struct Scanner {
     fields: Fields,
     /// Whether the receiver can make devices.
     privileged: bool,
-    ahead: Vec<Ahead>,
+    /// The root, until it is entered.
+    root: Option<Vec<Layer>>,
+    below: Vec<Below>,
+    ahead: ReadAhead,
     next_index: DirIndex,
     first_links: HashMap<(u64, u64), RelPath>,
     known_ids: HashSet<(IdKind, u32)>,
@@ -122,17 +153,19 @@ impl Scanner {
         // Only a `SRC/` argument makes the root part of the mirror; beside plain SRC arguments the
         // target root keeps whatever else it holds.
         let root_complete = source.root_entry.is_some() && source.failed.is_empty();
-        let root = Ahead {
-            parent: 0,
-            path: RelPath::root(),
-            layers: source.layers.clone(),
+        let reader = Reader {
+            filter: filter.clone(),
+            with_inodes: options.hard_links || options.one_file_system,
+            summed: options.summed(),
         };
         Scanner {
             options,
             filter,
             fields,
             privileged,
-            ahead: vec![root],
+            root: Some(source.layers.clone()),
+            below: Vec::new(),
+            ahead: ReadAhead::new(reader),
             next_index: 0,
             first_links: HashMap::new(),
             known_ids: HashSet::new(),
@@ -142,29 +175,34 @@ impl Scanner {
 
     /// Reads the next directory; `None` when all have been read.
     pub(crate) fn next(&mut self) -> Option<ScannedDir> {
-        let ahead = self.ahead.pop()?;
+        let (parent, path, layers) = self.next_place()?;
         let mut dir = ScannedDir {
             index: self.next_index,
-            parent: ahead.parent,
-            complete: !ahead.path.is_root() || self.root_complete,
-            path: ahead.path,
+            parent,
+            complete: !path.is_root() || self.root_complete,
+            path,
             entries: EntryList::default(),
             origins: Vec::new(),
             firsts: Vec::new(),
-            layers: ahead.layers,
+            layers: Vec::new(),
             digest: DirDigest::default(),
             new_ids: Vec::new(),
             skipped: Vec::new(),
             warnings: Vec::new(),
         };
         self.next_index += 1;
-        let layers = std::mem::take(&mut dir.layers);
         let mut entries = match &*layers {
             [layer] => self.read_layer(&mut dir, layer),
             layers => self.read_layers(&mut dir, layers),
         };
         dir.layers = layers;
-        let mut below = Vec::new();
+        let mut below = Below {
+            parent: dir.index,
+            path: dir.path.clone(),
+            layers: dir.layers.clone(),
+            names: Names::default(),
+            merged: VecDeque::new(),
+        };
         let origins = std::mem::take(&mut dir.origins);
         let (mut from, mut at) = (origins.into_iter(), 0);
         entries.revise(|listed| {
@@ -178,15 +216,43 @@ impl Scanner {
         });
         entries.shrink();
         dir.entries = entries;
-        below.reverse();
-        self.ahead.append(&mut below);
+        self.go_below(below);
         dir.digest = self.fields.dir_digest(&dir.entries, &IdView::Sender);
         Some(dir)
     }
 
+    /// Where the walk goes next: the parent, the path and the layers.
+    fn next_place(&mut self) -> Option<(DirIndex, RelPath, Vec<Layer>)> {
+        if let Some(layers) = self.root.take() {
+            return Some((0, RelPath::root(), layers));
+        }
+        loop {
+            let below = self.below.last_mut()?;
+            let parent = below.parent;
+            match below.pop() {
+                Some((path, layers)) => return Some((parent, path, layers)),
+                None => self.below.pop(),
+            };
+        }
+    }
+
+    /// Lets the walk go on with these directories, and has them read meanwhile.
+    fn go_below(&mut self, below: Below) {
+        if let [layer] = &*below.layers
+            && layer.only.is_none()
+        {
+            let names = below.names.clone();
+            self.ahead
+                .expect(&layer.root, &layer.path, &below.path, names);
+        }
+        if !below.names.is_empty() {
+            self.below.push(below);
+        }
+    }
+
     /// The entries of several layers, and in `dir` where each comes from: the first that has a
     /// name gives it, but a directory goes before anything else.
-    fn read_layers(&self, dir: &mut ScannedDir, layers: &[Layer]) -> EntryList {
+    fn read_layers(&mut self, dir: &mut ScannedDir, layers: &[Layer]) -> EntryList {
         let mut found: HashMap<Vec<u8>, (Listed, Origin)> = HashMap::new();
         for (number, layer) in layers.iter().enumerate() {
             for listed in self.read_layer(dir, layer).iter_listed() {
@@ -217,7 +283,7 @@ impl Scanner {
     }
 
     /// The entries of one layer; what cannot be read is told in `dir`.
-    fn read_layer(&self, dir: &mut ScannedDir, layer: &Layer) -> EntryList {
+    fn read_layer(&mut self, dir: &mut ScannedDir, layer: &Layer) -> EntryList {
         self.try_read_layer(dir, layer).unwrap_or_else(|e| {
             dir.complete = false;
             dir.warnings
@@ -226,10 +292,9 @@ impl Scanner {
         })
     }
 
-    fn try_read_layer(&self, dir: &mut ScannedDir, layer: &Layer) -> io::Result<EntryList> {
-        let fd = layer.open()?;
+    fn try_read_layer(&mut self, dir: &mut ScannedDir, layer: &Layer) -> io::Result<EntryList> {
         if let Some(only) = &layer.only {
-            let mut listed = stat_name(&fd, &only.on_disk)?;
+            let mut listed = stat_name(layer.open()?, &only.on_disk)?;
             listed.entry.name.clone_from(&only.shown);
             let path = dir.path.join(&only.shown);
             let excluded = self
@@ -241,20 +306,7 @@ impl Scanner {
             }
             return Ok(entries);
         }
-        let mut path = dir.path.as_bytes().to_vec();
-        if !path.is_empty() {
-            path.push(b'/');
-        }
-        let prefix_len = path.len();
-        let with_inodes = self.options.hard_links || self.options.one_file_system;
-        let listing = list(fd.as_fd(), with_inodes, &mut |name, is_dir| {
-            if self.filter.is_empty() {
-                return false;
-            }
-            path.truncate(prefix_len);
-            path.extend_from_slice(name);
-            self.filter.is_excluded(&path, is_dir)
-        })?;
+        let listing = self.ahead.read(&layer.root, &layer.path, &dir.path)?;
         for (name, e) in &listing.failed {
             dir.complete = false;
             dir.warnings
@@ -271,7 +323,7 @@ impl Scanner {
         at: usize,
         listed: &mut Listed,
         origin: Option<&Origin>,
-        below: &mut Vec<Ahead>,
+        below: &mut Below,
     ) -> Revised {
         let &mut Listed {
             ref mut entry,
@@ -300,18 +352,8 @@ impl Scanner {
         }
         if kind == Kind::Dir {
             if !(self.options.one_file_system && dev != layer.dev) {
-                let merged = origin
-                    .into_iter()
-                    .flat_map(|origin| origin.merged.iter().copied());
-                let layers = std::iter::once(layer_number).chain(merged);
-                let layers = layers
-                    .filter_map(|n| Some(dir.layers.get(n)?.child(&entry.name)))
-                    .collect();
-                below.push(Ahead {
-                    parent: dir.index,
-                    path: dir.path.join(&entry.name),
-                    layers,
-                });
+                below.names.push(&entry.name);
+                below.merged.extend(origin.map(Origin::dirs));
             }
         } else if self.options.hard_links && nlink > 1 {
             match self.first_links.get(&(dev, ino)) {
@@ -328,9 +370,11 @@ impl Scanner {
                 }
             }
         }
-        if self.sums(entry.mtime)
+        if self.options.summed().covers(entry.mtime)
             && let Body::File { sum, .. } = &mut entry.body
+            && sum.is_none()
         {
+            // It could not be read before, and should say why, or has never been tried.
             match layer
                 .open()
                 .and_then(|fd| sum_file(&open_file(&fd, layer.on_disk(&entry.name))?))
@@ -352,14 +396,6 @@ impl Scanner {
         revised
     }
 
-    /// Whether the content counts of a file with that modification time.
-    fn sums(&self, mtime: Time) -> bool {
-        let ns = mtime.secs.saturating_mul(1_000_000_000);
-        let ns = ns.saturating_add(mtime.nanos.into());
-        let recheck = self.options.recheck;
-        self.options.checksum || recheck.is_some_and(|(from, to)| (from..=to).contains(&ns))
-    }
-
     /// Notes the names of ids on their first use.
     fn announce_ids(&mut self, entry: &Entry, new_ids: &mut Vec<(IdKind, u32, Vec<u8>)>) {
         if self.options.numeric_ids {
@@ -379,13 +415,6 @@ impl Scanner {
             }
         }
     }
-}
-
-/// BLAKE3 of a file from its start to its end.
-pub(crate) fn sum_file(file: &File) -> io::Result<Sum> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(file)?;
-    Ok(*hasher.finalize().as_bytes())
 }
 
 /// A path of the source that could not be read: exit 24 if it is gone, 23 otherwise.

@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags, openat};
 
-use crate::entry::Entry;
+use crate::entry::{Entry, Sum};
 use crate::filter::Filter;
 use crate::fs::{Listed, Root, stat};
 use crate::options::Options;
@@ -195,6 +195,13 @@ impl Layer {
 pub(crate) fn open_file(dir: &OwnedFd, name: &[u8]) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     Ok(File::from(openat(dir, name, flags, Mode::empty())?))
+}
+
+/// BLAKE3 of a file from its start to its end.
+pub(crate) fn sum_file(file: impl Read) -> io::Result<Sum> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(file)?;
+    Ok(*hasher.finalize().as_bytes())
 }
 
 #[cfg(test)]

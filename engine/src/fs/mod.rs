@@ -7,7 +7,7 @@ mod reaper;
 mod remove;
 mod root;
 
-pub(crate) use dir::{Listed, list, stat};
+pub(crate) use dir::{Listed, Listing, list, stat};
 pub(crate) use meta::{Attrs, set_attrs, set_fd_attrs};
 pub(crate) use reaper::Reaper;
 pub(crate) use remove::{names, remove_tree};

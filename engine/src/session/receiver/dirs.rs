@@ -2,23 +2,21 @@
 
 use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use super::Receiver;
 use super::wanted::WantedFiles;
 use crate::commit::Staged;
 use crate::digest::{DirDigest, EntryPrint, IdView};
 use crate::entries::{EntryList, Revised};
-use crate::entry::{Body, Entry};
+use crate::entry::Entry;
 use crate::error::{Error, describe};
-use crate::fs::{Attrs, Listed, is_absent, list};
+use crate::fs::{Attrs, Listed, is_absent};
 use crate::observer::Kind;
 use crate::path::RelPath;
-use crate::scan::sum_file;
 use crate::session::MESSAGE_LEN;
 use crate::session::place::Place;
 use crate::session::prints;
-use crate::source::open_file;
 use crate::stage::clean_leftovers;
 use crate::wire::{DirIndex, ToSender};
 
@@ -160,31 +158,19 @@ impl Receiver {
         let Some(root) = self.root.clone() else {
             return Ok(None);
         };
-        let fd = match root.open_dir(path) {
-            Ok(fd) => fd,
+        let listing = match self.ahead.read(&root, path, path) {
+            Ok(listing) => listing,
             Err(e) if is_absent(&e) => return Ok(None),
             Err(e) => return Err(e),
         };
-        let mut full = path.as_bytes().to_vec();
-        if !full.is_empty() {
-            full.push(b'/');
-        }
-        let prefix_len = full.len();
-        let filter = &self.filter;
-        let listing = list(fd.as_fd(), self.options.hard_links, &mut |name, is_dir| {
-            if filter.is_empty() {
-                return false;
-            }
-            full.truncate(prefix_len);
-            full.extend_from_slice(name);
-            filter.is_excluded(&full, is_dir)
-        })?;
         if let Some((_, e)) = listing.failed.into_iter().next() {
             return Err(e);
         }
         let mut local = listing.entries;
-        if self.options.hard_links || self.options.checksum {
-            local.revise(|listed| self.look_closer(&fd, path, listed));
+        let below = local.dir_names().collect();
+        self.ahead.expect(&root, path, path, below);
+        if self.options.hard_links {
+            local.revise(|listed| self.find_first_link(path, listed));
         }
         if listing.has_reserved
             && let Some(commit) = &mut self.commit
@@ -196,33 +182,23 @@ impl Receiver {
         Ok(Some(local))
     }
 
-    /// Finds out the first name of an entry's inode, and the sum of its content.
-    fn look_closer(&mut self, dir: &OwnedFd, path: &RelPath, listed: &mut Listed) -> Revised {
-        let mut revised = Revised::Kept;
-        let entry = &mut listed.entry;
-        if self.options.hard_links && listed.nlink > 1 && !entry.is_dir() {
-            let path = path.join(&entry.name);
-            match self.first_links.entry((listed.dev, listed.ino)) {
-                Vacant(none) => {
-                    none.insert(path);
-                }
-                Occupied(first) if *first.get() == path => {}
-                Occupied(first) => {
-                    entry.link_to = Some(first.get().as_bytes().to_vec());
-                    revised = Revised::Changed;
-                }
+    /// Finds out the first name of an entry's inode.
+    fn find_first_link(&mut self, dir: &RelPath, listed: &mut Listed) -> Revised {
+        if listed.nlink < 2 || listed.entry.is_dir() {
+            return Revised::Kept;
+        }
+        let path = dir.join(&listed.entry.name);
+        match self.first_links.entry((listed.dev, listed.ino)) {
+            Vacant(none) => {
+                none.insert(path);
+                Revised::Kept
+            }
+            Occupied(first) if *first.get() == path => Revised::Kept,
+            Occupied(first) => {
+                listed.entry.link_to = Some(first.get().as_bytes().to_vec());
+                Revised::Changed
             }
         }
-        if self.options.checksum
-            && let Body::File { sum, .. } = &mut entry.body
-        {
-            // Unreadable counts as different: it is replaced.
-            *sum = open_file(dir, &entry.name)
-                .and_then(|file| sum_file(&file))
-                .ok();
-            revised = Revised::Changed;
-        }
-        revised
     }
 
     /// The group that a setgid directory passes on, as the kernel does to what is made in it;

@@ -28,9 +28,12 @@ use crate::filter::Filter;
 use crate::fs::{Listed, Root};
 use crate::generation::{Partial, Store, recover};
 use crate::ids::{IdMap, settable_groups};
+use crate::names::Names;
 use crate::observer::{Kind, Warning};
 use crate::options::Options;
 use crate::path::{RelPath, Shown, check_name};
+use crate::read_ahead::ReadAhead;
+use crate::reader::Reader;
 use crate::target::{ServePolicy, open_target, probe_times, root_listed};
 use crate::wire::{
     DirIndex, ExchangePiece, FrameKind, FrameReader, FrameWriter, Hello, HelloReply, PREAMBLE_LEN,
@@ -178,6 +181,7 @@ pub(super) struct Receiver {
     bases: Option<Bases>,
 
     trail: Trail,
+    ahead: ReadAhead,
     /// Directories below this index have been answered, as far as the sender knows.
     told_below: DirIndex,
     /// Directories that the target lacks and the sender has not begun to send.
@@ -263,6 +267,15 @@ impl Receiver {
             writer.put_to_sender(&ToSender::HelloReply(Box::new(reply)))?;
             writer.flush()?;
         }
+        let mut ahead = ReadAhead::new(Reader {
+            filter: filter.clone(),
+            with_inodes: options.hard_links,
+            summed: options.summed(),
+        });
+        if let Some(root) = &root {
+            let (top, only_root) = (RelPath::root(), Names::from_iter([&b""[..]]));
+            ahead.expect(root, &top, &top, only_root);
+        }
         let commit = root
             .as_ref()
             .filter(|_| !options.dry_run)
@@ -283,6 +296,7 @@ impl Receiver {
             created_root: target.created,
             commit,
             trail: Trail::default(),
+            ahead,
             named,
             problems: RefCell::default(),
             told_below: 0,

@@ -14,11 +14,10 @@ use crate::error::{Error, describe};
 use crate::fs::{Attrs, Listed};
 use crate::observer::{Action, Differences, Kind};
 use crate::path::RelPath;
-use crate::scan::sum_file;
 use crate::session::bases::Job;
 use crate::session::{MESSAGE_LEN, SIGNATURE_LEN_MIN};
 use crate::session::{prefix, prints};
-use crate::source::{open_file, stat_name};
+use crate::source::{open_file, stat_name, sum_file};
 use crate::wire::{DirIndex, ToSender, Verdict, Want};
 
 /// Bytes of one verdict on the wire at most.
