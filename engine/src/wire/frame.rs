@@ -25,6 +25,9 @@ const WRITE_LEN: usize = 256 * 1024;
 /// The end of a frame that is at least this long is not copied into the buffer first.
 const UNCOPIED_LEN: usize = 64 * 1024;
 
+/// Noise of at least this length goes by itself: less of it does little harm among other frames.
+const NOISE_LEN_MIN: usize = 16 * 1024;
+
 /// The kind of a frame that is a run.
 const RUN_KIND: u8 = 4;
 
@@ -308,20 +311,41 @@ impl FrameWriter {
     /// from where it is.
     pub(crate) fn put(&mut self, kind: FrameKind, start: &[u8], end: &[u8]) -> Result<(), Error> {
         let goes_plain = |packer: &mut Packer| packer.goes_plain(end);
-        let is_uncopied = end.len() >= UNCOPIED_LEN && self.packer.as_mut().is_none_or(goes_plain);
-        if is_uncopied && self.packer.is_some() {
+        if end.len() >= UNCOPIED_LEN && self.packer.as_mut().is_none_or(goes_plain) {
+            return self.put_uncopied(kind, start, end);
+        }
+        self.begin(kind);
+        self.buf.extend_from_slice(start);
+        self.buf.extend_from_slice(end);
+        self.finish()
+    }
+
+    /// Puts a frame like [`put`](Self::put), whose `end` has been [taken](Self::take_noise) out of
+    /// others.
+    pub(crate) fn put_noise(
+        &mut self,
+        kind: FrameKind,
+        start: &[u8],
+        end: &[u8],
+    ) -> Result<(), Error> {
+        if end.len() < NOISE_LEN_MIN {
+            return self.put(kind, start, end);
+        }
+        if let Some(packer) = &mut self.packer {
+            packer.passes_noise();
+        }
+        self.put_uncopied(kind, start, end)
+    }
+
+    fn put_uncopied(&mut self, kind: FrameKind, start: &[u8], end: &[u8]) -> Result<(), Error> {
+        if self.packer.is_some() {
             // What waits here may well compress.
             self.write(&[])?;
         }
         self.begin(kind);
         self.buf.extend_from_slice(start);
-        if is_uncopied {
-            self.close(end.len())?;
-            self.write(end)
-        } else {
-            self.buf.extend_from_slice(end);
-            self.finish()
-        }
+        self.close(end.len())?;
+        self.write(end)
     }
 
     /// Starts a frame whose payload is then built in [`payload`](Self::payload).
@@ -339,6 +363,24 @@ impl FrameWriter {
     /// Length of the open frame's payload so far.
     pub(crate) fn payload_len(&self) -> usize {
         self.open.map_or(0, |at| self.buf.len() - at - HEADER_LEN)
+    }
+
+    /// Moves the end of the open frame, from `start` of the buffer on, to `noise` if the content
+    /// in it, from `content_at` on, is noise that had better not be compressed with the rest.
+    pub(crate) fn take_noise(&mut self, start: usize, content_at: usize, noise: &mut Vec<u8>) {
+        if let Some(packer) = &mut self.packer
+            && let Some(content) = self.buf.get(content_at..)
+            && packer.is_noise(content)
+        {
+            noise.extend(self.buf.drain(start..));
+        }
+    }
+
+    /// Forgets the open frame.
+    pub(crate) fn discard(&mut self) {
+        if let Some(at) = self.open.take() {
+            self.buf.truncate(at);
+        }
     }
 
     /// Ends the open frame and writes if enough has been collected.
@@ -484,5 +526,58 @@ mod tests {
         assert!(reader.next().unwrap_err().message.contains("16777215"));
         let mut reader = FrameReader::new(Box::new(Trickle(vec![0, 0, 0, 9], 0, 64)));
         assert!(reader.next().is_err());
+    }
+
+    /// What a writer is given, to be looked at.
+    #[derive(Clone, Default)]
+    struct Wire(Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl Write for Wire {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn noise(len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        blake3::Hasher::new().finalize_xof().fill(&mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn noise_leaves_the_pack_and_goes_by_itself() {
+        let (text, noise) = (b"some text, and more. ".repeat(1000), noise(40_000));
+        let wire = Wire::default();
+        let mut writer = FrameWriter::new(Box::new(wire.clone()));
+        let always = Compression::Always { level: Some(3) };
+        writer.compress(always).unwrap();
+        writer.begin(FrameKind::Pack);
+        let mut taken = Vec::new();
+        for content in [&text, &noise, &text] {
+            let start = writer.payload().len();
+            writer.payload().extend_from_slice(b"head");
+            writer.payload().extend_from_slice(content);
+            writer.take_noise(start, start + 4, &mut taken);
+        }
+        assert!(taken == [b"head", &noise[..]].concat());
+        writer.finish().unwrap();
+        writer.put_noise(FrameKind::Pack, b"dir", &taken).unwrap();
+        writer.begin(FrameKind::Pack);
+        writer.discard();
+        writer.flush().unwrap();
+
+        let bytes = wire.0.lock().unwrap().clone();
+        assert!(bytes.windows(noise.len()).any(|plain| plain == noise));
+        assert!(bytes.len() < noise.len() + 1000, "{}", bytes.len());
+        let mut reader = FrameReader::with_runs(Box::new(Trickle(bytes, 0, 5000)));
+        let texts = [b"head", &text[..]].concat().repeat(2);
+        for expected in [texts, [b"dir", &taken[..]].concat()] {
+            assert!(reader.next().unwrap().unwrap().payload == expected);
+        }
+        assert!(reader.next().unwrap().is_none());
     }
 }

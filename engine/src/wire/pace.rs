@@ -13,16 +13,28 @@ use std::time::{Duration, Instant};
 const STRETCH_LEN: u64 = 4 << 20;
 const STRETCH_TIME: Duration = Duration::from_millis(500);
 
+/// The same while data goes plain over a link that was never waited for: it may be fast, or its
+/// buffers may have hidden that it is not, which plain data soon shows.
+const PROBE_LEN: u64 = 1 << 20;
+
 /// Part of the time spent waiting beyond which the link is the bottleneck.
 const WAITED: f64 = 0.4;
 
 /// How much faster compression must promise to be before it is taken up.
 const PROMISE: f64 = 1.15;
 
-/// Parts of the time spent compressing: below the first there is time to compress harder, which
-/// takes about three times as long; above the second there is not.
-const LITTLE_PACKING: f64 = 0.2;
-const MUCH_PACKING: f64 = 0.7;
+/// How hard there is time to compress: an index of this, which says about how many times as long as
+/// the quickest level each takes.
+const COSTS: [f64; EFFORTS] = [1.0, 3.0, 6.0];
+pub(crate) const EFFORTS: usize = 3;
+
+/// Part of the time that the link leaves which a harder level may take, and part from which on it
+/// has taken too much.
+const SPENDABLE: f64 = 0.85;
+const SPENT: f64 = 0.95;
+
+/// Part of the time spent waiting below which the link may have idled.
+const HARDLY_WAITED: f64 = 0.05;
 
 /// A peer that is waited for may itself be what is slow, on a link that is not. From this rate on
 /// the wire, in bytes per second, it is tried how much it takes plain: after one stretch, and each
@@ -38,7 +50,8 @@ pub(crate) struct Pace {
     on: bool,
     /// Compression is not in question, only how hard.
     always: bool,
-    has_time: bool,
+    /// An index of [`COSTS`].
+    effort: usize,
     /// Stretches compressed since plain ones were last tried, and how many are due.
     undoubted: u32,
     undoubted_max: u32,
@@ -47,7 +60,7 @@ pub(crate) struct Pace {
     link_rate: Option<f64>,
     /// Stretches since.
     link_rate_age: u32,
-    /// Bytes per second that the compressor takes.
+    /// Bytes of data per second of compressing at the quickest; not all of it may be compressed.
     packing_rate: Option<f64>,
     /// Bytes of data per second when most of it was last compressed.
     packed_rate: Option<f64>,
@@ -84,7 +97,7 @@ impl Pace {
         Pace {
             on: true,
             always: false,
-            has_time: false,
+            effort: 0,
             undoubted: 0,
             undoubted_max: 1,
             stretch: Stretch::new(now),
@@ -105,16 +118,16 @@ impl Pace {
     }
 
     #[cfg(test)]
-    pub(crate) fn with_time(has_time: bool) -> Self {
+    pub(crate) fn with_effort(effort: usize) -> Self {
         Pace {
-            has_time,
+            effort,
             ..Pace::always_on(Instant::now())
         }
     }
 
-    /// Whether the link leaves time to compress harder.
-    pub(crate) fn has_time(&self) -> bool {
-        self.has_time
+    /// How much harder than at the quickest the link leaves time to compress: below [`EFFORTS`].
+    pub(crate) fn effort(&self) -> usize {
+        self.effort
     }
 
     pub(crate) fn is_on(&self) -> bool {
@@ -145,7 +158,9 @@ impl Pace {
         stretch.wire_bytes += wire_len as u64;
         stretch.waiting += end.saturating_duration_since(start);
         let took = end.saturating_duration_since(stretch.start);
-        if stretch.wire_bytes >= STRETCH_LEN || took >= STRETCH_TIME {
+        let is_probe = !self.on && self.link_rate.is_none();
+        let stretch_len = if is_probe { PROBE_LEN } else { STRETCH_LEN };
+        if stretch.wire_bytes >= stretch_len || took >= STRETCH_TIME {
             self.judge(took);
             self.stretch = Stretch::new(end);
         }
@@ -155,17 +170,22 @@ impl Pace {
         let stretch = &self.stretch;
         let (took, waiting) = (took.as_secs_f64(), stretch.waiting.as_secs_f64());
         let packing = stretch.packing.as_secs_f64();
-        if stretch.packed_bytes > 0 && packing > 0.0 {
-            self.packing_rate = Some(stretch.packed_bytes as f64 / packing);
+        // What the quickest level would have taken, and the time that it would have left.
+        let quick = packing / COSTS.get(self.effort).unwrap_or(&1.0);
+        let spare = waiting + packing - quick;
+        if stretch.packed_bytes > 0 && quick > 0.0 {
+            self.packing_rate = Some(stretch.plain_bytes as f64 / quick);
         }
         let rate = stretch.plain_bytes as f64 / took;
+        let wire_rate = stretch.wire_bytes as f64 / took;
         if stretch.packed_bytes > stretch.plain_bytes / 2 {
             self.packed_rate = Some(rate);
         }
         let source_rate = stretch.plain_bytes as f64 / (took - waiting - packing).max(1e-6);
-        let is_waited_for = waiting > WAITED * took;
+        let leaves_time = spare > WAITED * took;
+        let is_waited_for = leaves_time && waiting > HARDLY_WAITED * took;
         if is_waited_for {
-            self.link_rate = Some(stretch.wire_bytes as f64 / took);
+            self.link_rate = Some(wire_rate);
             self.link_rate_age = 0;
         } else {
             self.link_rate_age += 1;
@@ -173,13 +193,12 @@ impl Pace {
                 self.link_rate = None;
             }
         }
-        self.has_time = is_waited_for
-            && stretch.packed_bytes > 0
-            && if self.has_time {
-                packing < MUCH_PACKING * took
-            } else {
-                packing < LITTLE_PACKING * took
-            };
+        let was_hard = self.effort > 0;
+        if !leaves_time {
+            self.effort = 0;
+        } else if stretch.packed_bytes > 0 {
+            self.effort = affordable(quick, spare, self.effort);
+        }
         self.on = self.always
             || match (self.on, self.link_rate, self.packing_rate) {
                 // Nothing of this stretch was compressed, or there was hardly anything to send: it
@@ -200,6 +219,8 @@ impl Pace {
                     }
                     !is_doubted
                 }
+                // Compressing less hard comes first.
+                (true, ..) if was_hard => true,
                 (true, Some(link_rate), _) => rate > source_rate.min(link_rate),
                 (true, None, _) => false,
                 (false, Some(link_rate), Some(packing_rate)) if is_waited_for => {
@@ -210,14 +231,28 @@ impl Pace {
                 }
                 (false, _, _) => false,
             };
+        if !self.on {
+            self.effort = 0;
+        }
     }
+}
+
+/// The hardest effort that goes into the time that the link leaves, where the quickest level takes
+/// `quick` and leaves `spare` and `now` is the present effort.
+fn affordable(quick: f64, spare: f64, now: usize) -> usize {
+    let fits = |&(effort, cost): &(usize, f64)| {
+        let part = if effort > now { SPENDABLE } else { SPENT };
+        quick * (cost - 1.0) < part * spare
+    };
+    let efforts = COSTS.into_iter().enumerate();
+    efforts.rev().find(fits).map_or(0, |(effort, _)| effort)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A push whose parts take the time that their rates, in MB/s, say; the link holds `BUFFERED`.
+    /// A push whose parts take the time that their rates, in MB/s, say.
     struct Push {
         pace: Pace,
         now: Instant,
@@ -227,7 +262,9 @@ mod tests {
         /// What the peer can take of the data, compressed or not.
         peer: f64,
         ratio: f64,
+        /// Bytes on their way, and how many there may be.
         in_buffers: f64,
+        buffers: f64,
     }
 
     const PIECE: usize = 256 << 10;
@@ -246,6 +283,7 @@ mod tests {
                 peer: 1e6,
                 ratio,
                 in_buffers: 0.0,
+                buffers: BUFFERED,
             }
         }
 
@@ -273,14 +311,14 @@ mod tests {
                 let mut wire = PIECE as f64;
                 if self.pace.is_on() {
                     packed += 1;
-                    let took = self.pass(wire, self.packer);
+                    let took = self.pass(wire, self.packer / COSTS[self.pace.effort()]);
                     self.pace.packed(PIECE, took);
                     wire *= self.ratio;
                 }
                 let start = self.now;
                 self.in_buffers += wire;
-                if self.in_buffers > BUFFERED {
-                    self.pass(self.in_buffers - BUFFERED, self.drain_rate());
+                if self.in_buffers > self.buffers {
+                    self.pass(self.in_buffers - self.buffers, self.drain_rate());
                 }
                 self.pace.written(PIECE, wire as usize, start, self.now);
             }
@@ -324,11 +362,46 @@ mod tests {
     }
 
     #[test]
-    fn only_a_slow_link_leaves_time_to_compress_harder() {
-        for (link, expected) in [(1.0, true), (12.0, true), (117.0, false), (700.0, false)] {
+    fn the_slower_the_link_the_more_time_it_leaves() {
+        for (link, expected) in [(1.0, 2), (12.0, 2), (20.0, 1), (117.0, 0), (700.0, 0)] {
             let mut push = Push::new(2000.0, 250.0, link, 0.4);
             push.send(100);
-            assert_eq!(push.pace.has_time(), expected, "{link} MB/s");
+            assert_eq!(push.pace.effort(), expected, "{link} MB/s");
+            push.send(100);
+            assert_eq!(push.pace.effort(), expected, "it stays at {link} MB/s");
+        }
+    }
+
+    #[test]
+    fn buffers_do_not_hide_a_slow_link_for_long() {
+        let mut push = Push::new(200.0, 100.0, 12.0, 0.4);
+        push.buffers = 4e6;
+        let packed = push.send(100);
+        assert!(packed > 0.97, "{packed}");
+    }
+
+    #[test]
+    fn a_compressor_that_becomes_slow_is_asked_for_less_and_not_turned_off() {
+        let mut push = Push::new(2000.0, 250.0, 12.0, 0.4);
+        push.send(100);
+        push.packer = 60.0;
+        assert!(push.send(100) > 0.95);
+        assert_eq!(push.pace.effort(), 0);
+        push.packer = 250.0;
+        assert!(push.send(100) > 0.95);
+        assert_eq!(push.pace.effort(), 2);
+    }
+
+    #[test]
+    fn what_is_compressed_harder_does_not_take_longer() {
+        for link in [1.0, 6.0, 12.0, 20.0, 40.0, 60.0] {
+            let mut push = Push::new(2000.0, 250.0, link, 0.4);
+            let start = push.now;
+            push.send(200);
+            let took = (push.now - start).as_secs_f64();
+            // What is left in the buffers is no part of it.
+            let at_best = (200.0 * 0.4 - BUFFERED / 1e6) / link;
+            assert!(took < 1.05 * at_best, "{took} s at {link} MB/s");
         }
     }
 

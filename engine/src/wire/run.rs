@@ -10,7 +10,7 @@ use zstd::bulk::Compressor;
 use zstd::stream::raw::{CParameter, DParameter, Decoder, Encoder, Operation};
 use zstd::zstd_safe::{InBuffer, OutBuffer};
 
-use super::pace::Pace;
+use super::pace::{EFFORTS, Pace};
 use crate::error::Error;
 use crate::options::Compression;
 
@@ -47,6 +47,9 @@ const UNSEEN_WHILE_OFF: u32 = 15;
 /// Data whose sample does not shrink to this part of it goes plain.
 const WORTHWHILE: f64 = 0.98;
 
+/// Content below this length is not looked at by itself.
+const NOISE_LEN_MIN: usize = 4 << 10;
+
 /// Decides what is compressed, and compresses it.
 pub(crate) struct Packer {
     encoder: Encoder<'static>,
@@ -68,8 +71,8 @@ impl Packer {
         let now = Instant::now();
         let (level, pace) = match compression {
             Compression::Never => return Ok(None),
-            Compression::Adaptive => (QUICK_LEVEL, Some(Pace::new(now))),
-            Compression::Always { level: None } => (QUICK_LEVEL, Some(Pace::always_on(now))),
+            Compression::Adaptive => (LEVELS[0], Some(Pace::new(now))),
+            Compression::Always { level: None } => (LEVELS[0], Some(Pace::always_on(now))),
             Compression::Always { level: Some(level) } => (level, None),
         };
         let failed = |e: io::Error| Error::file("set up compression", &e);
@@ -111,10 +114,34 @@ impl Packer {
             return false;
         }
         self.noisy += 1;
-        if self.noisy >= UNSEEN_MAX {
+        if self.noisy >= UNSEEN_MAX && !self.link_leaves_time() {
             self.unseen = UNSEEN_MAX;
         }
         true
+    }
+
+    /// Whether looking at data costs nothing.
+    fn link_leaves_time(&self) -> bool {
+        self.pace.as_ref().is_some_and(|pace| pace.effort() > 0)
+    }
+
+    /// Whether the content of one file had better not be mixed with others': noise among text
+    /// spoils the statistics by which the text is encoded. Where there is nothing but noise, files
+    /// are not looked at one by one.
+    pub(crate) fn is_noise(&mut self, content: &[u8]) -> bool {
+        content.len() >= NOISE_LEN_MIN
+            && self.pace.as_ref().is_none_or(Pace::is_on)
+            && (self.noisy < UNSEEN_MAX || self.link_leaves_time())
+            && is_even(content)
+            && self.sampler.ratio(content) > WORTHWHILE
+    }
+
+    /// Takes note that noise is about to go plain.
+    pub(crate) fn passes_noise(&mut self) {
+        self.noisy += 1;
+        if let Some(pace) = &mut self.pace {
+            pace.sampled(1.0);
+        }
     }
 
     /// The payload of the run of `frames`, which must not [go plain](Self::goes_plain).
@@ -125,11 +152,11 @@ impl Packer {
         payload.clear();
         payload.reserve(RUN_HEADER_LEN + zstd::zstd_safe::compress_bound(frames.len()));
         payload.extend_from_slice(&(frames.len() as u32).to_le_bytes()[..RUN_HEADER_LEN]);
-        let level = match &self.pace {
-            Some(pace) if pace.has_time() => SMALL_LEVEL,
-            Some(_) => QUICK_LEVEL,
-            None => self.level,
-        };
+        let unlevelled = self
+            .pace
+            .as_ref()
+            .and_then(|pace| LEVELS.get(pace.effort()));
+        let level = unlevelled.copied().unwrap_or(self.level);
         if level != self.level {
             // Only between two zstd frames can it change.
             append(payload, |output| self.encoder.finish(output, true)).map_err(failed)?;
@@ -209,6 +236,31 @@ impl Sampler {
     }
 }
 
+/// Whether all bytes are about equally frequent in a few pieces of `content`, as they are in noise
+/// and hardly in anything that compresses.
+fn is_even(content: &[u8]) -> bool {
+    let mut counts = [0_u32; 256];
+    let step = (content.len() / EVEN_PIECES).max(SAMPLE_PIECE_LEN);
+    let mut len = 0;
+    for piece in content.chunks(step).take(EVEN_PIECES) {
+        let piece = piece.get(..SAMPLE_PIECE_LEN).unwrap_or(piece);
+        len += piece.len();
+        for &byte in piece {
+            if let Some(count) = counts.get_mut(usize::from(byte)) {
+                *count += 1;
+            }
+        }
+    }
+    let squares: f64 = counts.iter().map(|&count| f64::from(count).powi(2)).sum();
+    let len = len as f64;
+    squares < UNEVEN * (len * len / 256.0 + len)
+}
+
+/// Pieces of the length of a sample's, and by how much more than in noise the squares of the counts
+/// may add up to.
+const EVEN_PIECES: usize = 4;
+const UNEVEN: f64 = 1.2;
+
 /// The frames of runs that arrived.
 #[derive(Default)]
 pub(crate) struct Unpacker {
@@ -266,9 +318,9 @@ impl Unpacker {
     }
 }
 
-/// Levels without a wish: zstd's own default, and one for when there is time.
-const QUICK_LEVEL: i32 = 3;
-const SMALL_LEVEL: i32 = 6;
+/// Levels without a wish, by effort: zstd's own default, and those for when there is time. Beyond
+/// them text takes many times as long for a few percent.
+const LEVELS: [i32; EFFORTS] = [3, 6, 9];
 
 /// What the encoder is given at least to write to.
 const ROOM_LEN: usize = 8 << 10;
@@ -313,8 +365,8 @@ mod tests {
         let mut packer = Packer::new(unlevelled).unwrap().unwrap();
         let mut unpacker = Unpacker::default();
         let text = b"one line of a log like another\n".repeat(20_000);
-        for has_time in [false, true, true, false] {
-            packer.pace = Some(Pace::with_time(has_time));
+        for effort in [0, 1, 1, 2, 0] {
+            packer.pace = Some(Pace::with_effort(effort));
             let payload = packer.pack(&text).unwrap().to_vec();
             unpacker.unpack(&payload).unwrap();
             assert!(unpacker.frames() == text);
@@ -346,6 +398,44 @@ mod tests {
         }
         let seen_again = (0..16).position(|_| !packer.goes_plain(&text));
         assert!(seen_again.is_some_and(|at| at <= UNSEEN_MAX as usize));
+    }
+
+    #[test]
+    fn while_the_link_is_waited_for_everything_is_looked_at() {
+        let unlevelled = Compression::Always { level: None };
+        let mut packer = Packer::new(unlevelled).unwrap().unwrap();
+        packer.pace = Some(Pace::with_effort(1));
+        let text = b"some text, and some more, ".repeat(10_000);
+        for _ in 0..20 {
+            assert!(packer.goes_plain(&noise(64 << 10)));
+            assert!(packer.goes_plain(&noise(64 << 10)));
+            assert!(!packer.goes_plain(&text));
+        }
+        for _ in 0..20 {
+            assert!(packer.goes_plain(&noise(64 << 10)));
+        }
+        assert!(!packer.goes_plain(&text));
+    }
+
+    #[test]
+    fn a_file_of_noise_is_told_from_others() {
+        let mut packer = packer();
+        for len in [NOISE_LEN_MIN, 10_000, 128 << 10] {
+            assert!(packer.is_noise(&noise(len)), "{len}");
+        }
+        assert!(!packer.is_noise(&noise(NOISE_LEN_MIN - 1)), "too short");
+        assert!(!packer.is_noise(&b"some text, and some more, ".repeat(1000)));
+        let counting: Vec<u8> = (0..20_000).map(|at| at as u8).collect();
+        assert!(!packer.is_noise(&counting), "even and compressible");
+        for _ in 0..UNSEEN_MAX {
+            packer.passes_noise();
+        }
+        assert!(!packer.is_noise(&noise(10_000)), "so is everything");
+        assert!(!packer.goes_plain(&b"some text, and some more, ".repeat(1000)));
+        assert!(packer.is_noise(&noise(10_000)), "not everything");
+        let mut half = noise(20_000);
+        half.extend(b"and text. ".repeat(2000));
+        assert!(!packer.is_noise(&half));
     }
 
     #[test]

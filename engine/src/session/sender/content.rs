@@ -180,6 +180,8 @@ impl Sender<'_> {
     ) -> Result<(), Error> {
         let mut cache = DirCache::default();
         let mut files = files.peekable();
+        // Of a pack, what is not to be compressed with the rest.
+        let (mut noise, mut dir) = (Vec::new(), 0);
         while let Some(first) = files.peek() {
             if first.len() > PACKED_LEN_MAX {
                 if let Some(file) = files.next() {
@@ -190,16 +192,15 @@ impl Sender<'_> {
             let mut misfortunes = Vec::new();
             let outbox = self.outbox.clone();
             let mut writer = outbox.lock();
+            dir = first.dir();
             writer.begin(FrameKind::Pack);
-            writer
-                .payload()
-                .extend_from_slice(&first.dir().to_le_bytes());
+            writer.payload().extend_from_slice(&dir.to_le_bytes());
             let is_small = |file: &FileSource| file.len() <= PACKED_LEN_MAX;
-            while writer.payload_len() < CONTENT_FRAME_LEN {
+            while writer.payload_len() < CONTENT_FRAME_LEN && noise.len() < CONTENT_FRAME_LEN {
                 let Some(file) = files.next_if(is_small) else {
                     break;
                 };
-                match put_file(&mut cache, &file, &mut writer) {
+                match put_file(&mut cache, &file, &mut writer, &mut noise) {
                     Ok(len) => {
                         self.summary.literal_bytes += len;
                         self.moved_files += 1;
@@ -209,7 +210,15 @@ impl Sender<'_> {
                     Err(Put::Failed(warning)) => misfortunes.push((file, Some(warning))),
                 }
             }
-            writer.finish()?;
+            if writer.payload_len() > size_of_val(&dir) {
+                writer.finish()?;
+            } else {
+                writer.discard();
+            }
+            if noise.len() >= CONTENT_FRAME_LEN {
+                writer.put_noise(FrameKind::Pack, &dir.to_le_bytes(), &noise)?;
+                noise.clear();
+            }
             drop(writer);
             for (file, warning) in misfortunes {
                 match warning {
@@ -220,7 +229,11 @@ impl Sender<'_> {
                 }
             }
         }
-        Ok(())
+        if noise.is_empty() {
+            return Ok(());
+        }
+        let mut writer = self.outbox.lock();
+        writer.put_noise(FrameKind::Pack, &dir.to_le_bytes(), &noise)
     }
 
     /// Sends one file as ops; `false` if it could not be read.
@@ -384,12 +397,22 @@ enum Put {
     Failed(Warning),
 }
 
-/// Puts one whole file into the open pack; nothing of it stays there if that fails.
-fn put_file(cache: &mut DirCache, file: &FileSource, writer: &mut FrameWriter) -> Result<u64, Put> {
+/// Puts one whole file into the open pack, or if it does not compress into `noise`; nothing of it
+/// stays in either if that fails.
+fn put_file(
+    cache: &mut DirCache,
+    file: &FileSource,
+    writer: &mut FrameWriter,
+    noise: &mut Vec<u8>,
+) -> Result<u64, Put> {
     let start = writer.payload().len();
     let result = try_put_file(cache, file, writer.payload());
-    if result.is_err() {
-        writer.payload().truncate(start);
+    match result {
+        Ok(len) => {
+            let content_at = writer.payload().len() - len as usize;
+            writer.take_noise(start, content_at, noise);
+        }
+        Err(_) => writer.payload().truncate(start),
     }
     result
 }
