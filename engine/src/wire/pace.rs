@@ -13,9 +13,10 @@ use std::time::{Duration, Instant};
 const STRETCH_LEN: u64 = 4 << 20;
 const STRETCH_TIME: Duration = Duration::from_millis(500);
 
-/// The same while data goes plain over a link that was never waited for: it may be fast, or its
-/// buffers may have hidden that it is not, which plain data soon shows.
+/// The same while data goes plain over a link that was not waited for yet, or only once, while its
+/// buffers got full: they may have hidden that it is slow, which plain data soon shows.
 const PROBE_LEN: u64 = 1 << 20;
+const PROBED: u32 = 2;
 
 /// Part of the time spent waiting beyond which the link is the bottleneck.
 const WAITED: f64 = 0.4;
@@ -60,6 +61,8 @@ pub(crate) struct Pace {
     link_rate: Option<f64>,
     /// Stretches since.
     link_rate_age: u32,
+    /// Stretches in which it was, at most [`PROBED`].
+    waited_count: u32,
     /// Bytes of data per second of compressing at the quickest; not all of it may be compressed.
     packing_rate: Option<f64>,
     /// Bytes of data per second when most of it was last compressed.
@@ -103,6 +106,7 @@ impl Pace {
             stretch: Stretch::new(now),
             link_rate: None,
             link_rate_age: 0,
+            waited_count: 0,
             packing_rate: None,
             packed_rate: None,
             ratio: 1.0,
@@ -158,7 +162,7 @@ impl Pace {
         stretch.wire_bytes += wire_len as u64;
         stretch.waiting += end.saturating_duration_since(start);
         let took = end.saturating_duration_since(stretch.start);
-        let is_probe = !self.on && self.link_rate.is_none();
+        let is_probe = !self.on && self.waited_count < PROBED;
         let stretch_len = if is_probe { PROBE_LEN } else { STRETCH_LEN };
         if stretch.wire_bytes >= stretch_len || took >= STRETCH_TIME {
             self.judge(took);
@@ -187,6 +191,7 @@ impl Pace {
         if is_waited_for {
             self.link_rate = Some(wire_rate);
             self.link_rate_age = 0;
+            self.waited_count = PROBED.min(self.waited_count + 1);
         } else {
             self.link_rate_age += 1;
             if self.link_rate_age > FORGOTTEN_AFTER {
@@ -378,6 +383,10 @@ mod tests {
         push.buffers = 4e6;
         let packed = push.send(100);
         assert!(packed > 0.97, "{packed}");
+        let mut push = Push::new(150.0, 20.0, 12.0, 0.5);
+        push.buffers = 2e6;
+        let packed = push.send(100);
+        assert!(packed > 0.95, "{packed}");
     }
 
     #[test]
