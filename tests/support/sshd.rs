@@ -167,10 +167,12 @@ fn free_port() -> u16 {
 }
 
 fn server_config(dir: &TempTree, address: &str, port: u16) -> String {
+    // A bash that believes itself inside another does not read the user's `.bashrc`, which may
+    // take its time, or wait for a lock.
     format!(
         "Port {port}\nListenAddress {address}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\n\
          StrictModes no\nUsePAM no\nPermitRootLogin yes\nPasswordAuthentication no\n\
-         MaxStartups 100\nLogLevel VERBOSE\n",
+         MaxStartups 100\nLogLevel VERBOSE\nSetEnv SHLVL=1\n",
         dir.text("host_key"),
         dir.text("authorized_keys"),
     )
