@@ -162,6 +162,59 @@ fn link_taken_down() {
 }
 
 #[test]
+fn an_atomic_push_goes_on_where_its_link_broke() {
+    const PART: u64 = 2 << 20;
+    let nodes = NetNs::pair();
+    let sshd = Sshd::start_at(&nodes.on_standby(), STANDBY, 2200);
+    let upgrade = Upgrade::new().with_bulk(1);
+    nodes.limit_mbit(10);
+    let letters = ["-a", "--delete", "--atomic", "--timeout=3", "--stats"];
+    let push = sshd.push(&letters, &upgrade.from(), &upgrade.target());
+    let push = push.under(&nodes.on_primary());
+    let mut running = push.start();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let stage = upgrade.target().join(".hasync/stage");
+    while files_len(&stage) < PART {
+        assert!(Instant::now() < deadline, "nothing is staged");
+        thread::sleep(Duration::from_millis(5));
+    }
+    assert!(!running.is_over(), "the push ended before the link was cut");
+    nodes.cut();
+    running.finish().expect_error(30, &[]);
+    nodes.mend();
+    nodes.lift_limit();
+    await_end_of(&sshd);
+    upgrade.assert_sound();
+    assert!(upgrade.target().join("obsolete/file").exists());
+    assert!(!upgrade.target().join("bulk").exists());
+    let kept = files_len(&stage);
+    assert!(kept >= PART, "{kept} bytes kept");
+    let done = push.run().expect(0);
+    let text = done.stdout_text();
+    let sent = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Literal data: "));
+    let sent: String = sent.unwrap().chars().filter(char::is_ascii_digit).collect();
+    let len = files_len(&upgrade.trees.path("source"));
+    let sent: u64 = sent.parse().unwrap();
+    assert!(
+        sent + kept / 2 < len,
+        "{sent} of {len} bytes sent after {kept}"
+    );
+    upgrade.assert_repaired_by(&push);
+}
+
+/// Bytes in the files below `dir`, as long as there is one.
+fn files_len(dir: &Path) -> u64 {
+    let staged = walkdir::WalkDir::new(dir).into_iter();
+    let lens = staged.flatten().filter_map(|entry| {
+        let metadata = entry.metadata().ok()?;
+        metadata.is_file().then_some(metadata.len())
+    });
+    lens.sum()
+}
+
+#[test]
 fn terminate_signal_ends_with_code_20() {
     let upgrade = Upgrade::new();
     let push = Hasync::push(&["-a", "--delete"])

@@ -193,7 +193,7 @@ fn text(tree: &Tree, look: &Look) -> String {
         say(if left.is_running {
             format!("a push is running, and stages in .hasync/stage/{name}")
         } else {
-            format!(".hasync/stage/{name} is left of an interrupted push: the next one removes it")
+            format!(".hasync/stage/{name} is left of an interrupted push, for the next one")
         });
     }
     for pinned in &status.pinned {

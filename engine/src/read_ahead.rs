@@ -258,8 +258,8 @@ impl Shared {
         }
     }
 
-    /// Counts `len` more entries of a reading; waits until there is room for them. `false` if nobody
-    /// expects it any more.
+    /// Counts `len` more entries of a reading; waits until there is room for them. `false` if
+    /// nobody expects it any more.
     fn may_go_on(&self, id: u64, len: usize) -> bool {
         let mut state = self.lock();
         let Some(reading) = state.readings.get_mut(&id) else {

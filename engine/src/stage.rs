@@ -7,7 +7,8 @@
 //! default ACL, and the session's own has none, whatever the target root passes on.
 //!
 //! `.hasync` exists on disk from before the first change of a push until after its last one: an
-//! interrupted push leaves at most that, and the next one removes it.
+//! interrupted push leaves at most that, and the next one removes it. If it is an atomic one whose
+//! connection broke, the next one takes from there what it needs.
 
 use std::collections::HashMap;
 use std::io;
@@ -22,7 +23,7 @@ use rustix::io::Errno;
 
 use crate::commit::{SessionPlace, Slot};
 use crate::fs::{DirId, Root, dir_id, names, open_private, remove_tree};
-use crate::generation::Store;
+use crate::generation::{Kept, Store, keep};
 use crate::path::{RESERVED_NAME, RelPath};
 
 const STAGE_NAME: &[u8] = b"stage";
@@ -49,6 +50,11 @@ pub(crate) struct StageDir {
 impl StageDir {
     pub(crate) fn fd(&self) -> &OwnedFd {
         &self.fd
+    }
+
+    /// Whether what is made in it gets no default ACL.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.within.is_root()
     }
 
     /// What a journal calls the entry `name` in it.
@@ -129,6 +135,26 @@ impl Stage {
     /// Leaves the sessions as they are: a journal answers for them now.
     pub(crate) fn forget(&mut self) {
         self.by_mount.clear();
+    }
+
+    /// Leaves what is staged in the target root's own session for the next push: `kept` says what,
+    /// and where it belongs. All other sessions are removed.
+    pub(crate) fn keep(&mut self, kept: impl Iterator<Item = (Slot, RelPath)>) -> io::Result<()> {
+        let is_own = |session: &Session| session.holder_path.is_root();
+        let Some(mount) = self.by_mount.iter().find(|(_, session)| is_own(session)) else {
+            return Ok(());
+        };
+        let (mount, session) = (*mount.0, mount.1);
+        let of_session = |(slot, path): (Slot, RelPath)| {
+            let slot = (slot.session == session.plain.session).then_some(slot.path)?;
+            Some(Kept { slot, path })
+        };
+        let kept: Vec<Kept> = kept.filter_map(of_session).collect();
+        if !kept.is_empty() {
+            keep(session.plain.fd(), &kept)?;
+            self.by_mount.remove(&mount);
+        }
+        self.remove()
     }
 
     /// Whether [`for_dir`](Self::for_dir) would have to make a staging directory.
@@ -223,10 +249,7 @@ pub(crate) fn clean_leftovers(root: &Arc<Root>, dir: &RelPath) -> io::Result<boo
         if needed.contains(&session) {
             continue;
         }
-        let Ok(fd) = open_dir(&stage, &session) else {
-            continue;
-        };
-        if flock(&fd, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        if lock_session(&stage, &session).is_some() {
             remove_tree(&stage, &session)?;
             any = true;
         }
@@ -300,12 +323,21 @@ fn open_dir(dir: &OwnedFd, name: &[u8]) -> rustix::io::Result<OwnedFd> {
     openat(dir, name, flags, Mode::empty())
 }
 
-fn open_stage(holder: &OwnedFd) -> io::Result<OwnedFd> {
+/// The session's directory, locked, if nobody else has it.
+pub(crate) fn lock_session(stage: &OwnedFd, session: &[u8]) -> Option<OwnedFd> {
+    let fd = open_private(stage, session).ok()?;
+    flock(&fd, FlockOperation::NonBlockingLockExclusive).ok()?;
+    Some(fd)
+}
+
+/// Opens the directory that holds the sessions of the `.hasync` in `holder`.
+pub(crate) fn open_stage(holder: impl AsFd) -> io::Result<OwnedFd> {
     let reserved = open_private(holder, RESERVED_NAME)?;
     Ok(open_private(&reserved, STAGE_NAME)?)
 }
 
-fn remove_session(holder: &OwnedFd, session: &[u8]) -> io::Result<()> {
+/// Removes a session, and with the last one the `.hasync` in `holder`.
+pub(crate) fn remove_session(holder: &OwnedFd, session: &[u8]) -> io::Result<()> {
     let stage = open_stage(holder)?;
     remove_tree(&stage, session)?;
     remove_if_empty(holder)

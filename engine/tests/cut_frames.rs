@@ -43,27 +43,37 @@ impl Observer for Silent {
 
 #[test]
 fn requests_end_after_any_frame() {
-    cut_after_every_frame(Direction::Request);
+    cut_after_every_frame(Direction::Request, false);
 }
 
 #[test]
 fn answers_end_after_any_frame() {
-    cut_after_every_frame(Direction::Answer);
+    cut_after_every_frame(Direction::Answer, false);
 }
 
-fn cut_after_every_frame(direction: Direction) {
+#[test]
+fn requests_of_an_atomic_push_end_after_any_frame() {
+    cut_after_every_frame(Direction::Request, true);
+}
+
+#[test]
+fn answers_of_an_atomic_push_end_after_any_frame() {
+    cut_after_every_frame(Direction::Answer, true);
+}
+
+fn cut_after_every_frame(direction: Direction, atomic: bool) {
     let temp = tempfile::tempdir().unwrap();
     let (source, target) = (temp.path().join("s"), temp.path().join("t"));
     let versions = Versions(&source);
     versions.write(0);
-    run(&source, &target, None).0.unwrap();
+    run(&source, &target, atomic, None).0.unwrap();
     // Frame 0 is the preamble.
     for frames in 0.. {
         let old = files(&target);
         assert_eq!(old, files(&source));
         versions.write(frames + 1);
         let new = files(&source);
-        let (result, cut) = run(&source, &target, Some((direction, frames)));
+        let (result, cut) = run(&source, &target, atomic, Some((direction, frames)));
         let now = files(&target);
         for (path, content) in now.iter().filter(|(path, _)| !path.starts_with(".hasync")) {
             let known = [old.get(path), new.get(path)];
@@ -90,7 +100,7 @@ fn cut_after_every_frame(direction: Direction) {
             // Only the very end of the stream was cut off.
             Ok(_) => assert_eq!(now, new),
         }
-        run(&source, &target, None).0.unwrap();
+        run(&source, &target, atomic, None).0.unwrap();
         assert!(!target.join(".hasync").exists());
     }
 }
@@ -99,6 +109,7 @@ fn cut_after_every_frame(direction: Direction) {
 fn run(
     source: &Path,
     target: &Path,
+    atomic: bool,
     cut: Option<(Direction, usize)>,
 ) -> (Result<Summary, Error>, bool) {
     let (ours, sender_side) = UnixStream::pair().unwrap();
@@ -116,6 +127,7 @@ fn run(
         delete: true,
         hard_links: true,
         fsync: false,
+        atomic,
         ..Options::archive()
     };
     let target = target.as_os_str().as_encoded_bytes();

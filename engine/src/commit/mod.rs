@@ -85,6 +85,13 @@ pub(crate) struct Staged {
     pub(crate) name: Vec<u8>,
 }
 
+impl Staged {
+    /// Where it is in its session.
+    pub(crate) fn slot(&self) -> Slot {
+        self.stage.slot(&self.name)
+    }
+}
+
 /// Collects intents and carries them out.
 #[derive(Debug)]
 pub(crate) struct Commit {
@@ -252,6 +259,21 @@ impl Commit {
         let intended = intended.unwrap_or_default();
         let mode = intended.mode.unwrap_or(stat.st_mode & 0o7777);
         Ok((mode, intended.gid.unwrap_or(stat.st_gid)))
+    }
+
+    /// Leaves what is staged for the next push, which is told where it belongs; `others` are
+    /// entries that have not been added yet.
+    pub(crate) fn keep_staged(
+        &mut self,
+        others: impl Iterator<Item = (Slot, RelPath)>,
+    ) -> io::Result<()> {
+        let placed = self.intents.iter().filter_map(|intent| match intent {
+            Intent::Place {
+                staged, dir, name, ..
+            } => Some((staged.slot(), dir.join(name))),
+            _ => None,
+        });
+        self.stage.keep(placed.chain(others))
     }
 
     /// The staging, once a journal answers for what is in it.

@@ -5,13 +5,14 @@
 //! [`lineage`] decides whether a push may follow, [`sending`] is its primary's side; [`durable`]
 //! makes a commit durable or brings one to its end that was cut off, [`kept`] keeps what it
 //! replaced, [`undo`] finds the way back and [`undoing`] goes it; [`restore`] brings back single
-//! paths, out of the [`past`].
+//! paths, out of the [`past`]; [`interrupted`] is what a push had staged when its connection broke.
 //! [`tree`] is all of that for a tree with a name, as the command line uses it.
 
 mod clock;
 mod durable;
 mod fail;
 mod head;
+mod interrupted;
 mod kept;
 mod lineage;
 mod lock_file;
@@ -44,6 +45,7 @@ pub use undoing::{Undone, UndoneChange};
 pub(crate) use clock::now_ns;
 pub(crate) use durable::{commit_staged, recover};
 pub(crate) use fail::fail_point;
+pub(crate) use interrupted::{Interrupted, Kept, keep};
 pub(crate) use kept::prune;
 pub(crate) use lineage::Claim;
 pub(crate) use node::SessionLock;

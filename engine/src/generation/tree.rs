@@ -82,7 +82,8 @@ pub struct TreeStatus {
 pub struct LeftOver {
     /// Its name below `.hasync/stage` in the root.
     pub name: String,
-    /// The push that made it is running; otherwise the next one removes it.
+    /// The push that made it is running; otherwise the next one takes from it what it needs, and
+    /// removes it.
     pub is_running: bool,
 }
 

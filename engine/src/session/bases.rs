@@ -23,7 +23,7 @@ use crate::source::open_file;
 use crate::wire::{DirIndex, EXCHANGES_MAX, ToSender};
 
 /// Bases from this length on are compared by exchange: below, a signature costs no more.
-const EXCHANGE_LEN_MIN: u64 = 1 << 20;
+pub(super) const EXCHANGE_LEN_MIN: u64 = 1 << 20;
 
 /// Bytes of asks that may wait. Honest ones are far below: one for each open basis.
 const QUEUED_BYTES_MAX: usize = 64 << 20;
@@ -39,6 +39,8 @@ pub(super) type FileKey = (DirIndex, u32);
 pub(super) struct Job {
     pub(super) file: FileKey,
     pub(super) path: RelPath,
+    /// What it is, if that is not what is at `path`: at least [`EXCHANGE_LEN_MIN`] long.
+    pub(super) basis: Option<File>,
     /// The length that the file is to have.
     pub(super) result_len: u64,
 }
@@ -223,7 +225,10 @@ impl Describer {
     }
 
     fn describe(&self, job: &Job) -> io::Result<(Askable, Vec<u8>)> {
-        let file = self.open_basis(&job.path)?;
+        let file = match &job.basis {
+            Some(file) => file.try_clone()?,
+            None => self.open_basis(&job.path)?,
+        };
         let len = file.metadata()?.len();
         if len >= EXCHANGE_LEN_MIN {
             let sums = BasisSums::new(file, len, thread_count())?;

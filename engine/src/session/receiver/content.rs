@@ -11,12 +11,13 @@ use super::verdicts::not_awaited;
 use super::wanted::Wanted;
 use super::{Receiver, ends_push};
 use crate::apply::{FileSink, create_file};
-use crate::commit::{Intent, Staged};
+use crate::commit::{Intent, Slot, Staged};
 use crate::delta::{OpDecoder, PatchError, Patcher};
 use crate::entry::{Body, Entry, Sum, Time};
 use crate::error::Error;
 use crate::fs::set_fd_attrs;
 use crate::path::RelPath;
+use crate::source::open_file;
 use crate::wire::{DirIndex, PackedFile, ToSender, parse_pack};
 
 /// A large file on its way.
@@ -42,7 +43,7 @@ enum FileState {
 }
 
 /// Where a file is being made.
-enum Place {
+pub(super) enum Place {
     /// In staging, to be put under its name by itself.
     Alone(Staged),
     /// In a staged directory, under its own name already.
@@ -100,7 +101,7 @@ impl Receiver {
         let sparse = self.options.sparse;
         let made = match &state.phase {
             Phase::Failed => return Ok(None),
-            Phase::Differs { .. } => return Err(not_awaited(dir)),
+            Phase::Differs { .. } | Phase::Resumed => return Err(not_awaited(dir)),
             Phase::New { fd, .. } => create_file(fd, &entry.name)
                 .map(|file| (file, Place::InNewDir, None))
                 .map_err(|e| (e, "make")),
@@ -140,7 +141,7 @@ impl Receiver {
     }
 
     /// The content is right: set the metadata, and hand the file to the commit.
-    fn complete(
+    pub(super) fn complete(
         &mut self,
         state: &DirState,
         entry: &Entry,
@@ -223,7 +224,8 @@ impl Receiver {
                 let place = Place::Alone(staged);
                 FileState::Writing { making, place }
             } else {
-                let basis = delta.then(|| self.open_basis(&state, &announced)).flatten();
+                let basis = delta.then(|| self.open_basis(&state, entry, &announced));
+                let basis = basis.flatten();
                 match self.open_sink(dir, &mut state, entry, &announced)? {
                     None => FileState::Spoiled { retry: false },
                     Some((sink, place, wanted)) => {
@@ -389,6 +391,37 @@ impl Receiver {
                 discard(state, &entry, &place);
                 Ok(false)
             }
+        }
+    }
+
+    /// Ends the file that is arriving, which will not become whole. Where it is, and where it
+    /// belongs, if that is not in a new directory and `keeps` lets it stay.
+    pub(super) fn end_incoming(
+        &mut self,
+        keeps: impl Fn(&File, &Entry) -> bool,
+    ) -> Option<(Slot, RelPath)> {
+        let Incoming {
+            dir, entry, state, ..
+        } = self.incoming.take()?;
+        let FileState::Writing { place, making } = state else {
+            return None;
+        };
+        // What it holds back is written, or lost.
+        drop(making);
+        let state = self.dirs.get(&dir)?;
+        let entry = file_entry(state, dir, entry).ok()?;
+        let file = match (&place, &state.phase) {
+            (Place::Alone(staged), _) => open_file(staged.stage.fd(), &staged.name),
+            (Place::InNewDir, Phase::New { fd, .. }) => open_file(fd, &entry.name),
+            (Place::InNewDir, _) => return None,
+        };
+        if !file.is_ok_and(|file| keeps(&file, &entry)) {
+            discard(state, &entry, &place);
+            return None;
+        }
+        match place {
+            Place::Alone(staged) => Some((staged.slot(), state.path.join(&entry.name))),
+            Place::InNewDir => None,
         }
     }
 

@@ -120,8 +120,13 @@ impl Receiver {
         Ok(Some(CopyOrder { file, sparse, slot }))
     }
 
-    /// The present content of an announced file, if there is any that can be read.
-    pub(super) fn open_basis(&self, state: &DirState, entry: &Entry) -> Option<File> {
+    /// What an announced file is made from, if that can be read: its present content, or what an
+    /// interrupted push has left of it.
+    pub(super) fn open_basis(&self, state: &DirState, number: u32, entry: &Entry) -> Option<File> {
+        let wanted = state.wanted.known(number);
+        if let Some(left) = wanted.and_then(|wanted| wanted.basis.as_ref()) {
+            return left.try_clone().ok();
+        }
         let dir = self.root.as_ref()?.open_dir(&state.path).ok()?;
         open_file(&dir, &entry.name).ok()
     }
@@ -138,7 +143,7 @@ impl Receiver {
             return Ok(None);
         };
         let entry = file_entry(state, dir, number)?;
-        let basis = self.open_basis(state, &entry);
+        let basis = self.open_basis(state, number, &entry);
         let patcher = prepared
             .slot
             .take()

@@ -46,6 +46,9 @@ pub(super) enum Phase {
         /// The prints were not cut.
         full: bool,
     },
+    /// The target lacks the directory, but an interrupted push has left something of it: its
+    /// entries are awaited.
+    Resumed,
     /// Verdicts were sent; content is awaited.
     Judged,
     /// The directory is being made in staging, and content arrives unasked.
@@ -76,6 +79,10 @@ impl Receiver {
         }
         let mut local = match self.read_dir(&path) {
             Ok(Some(local)) => local,
+            Ok(None) if self.interrupted.has_within(&path) => {
+                self.dirs.insert(dir, DirState::new(path, Phase::Resumed));
+                return self.say_prints(dir, &EntryList::default(), prints::FULL_LEN);
+            }
             Ok(None) => {
                 self.lacking.insert(dir, path.clone());
                 self.lacking_root = Some(path);
@@ -98,12 +105,16 @@ impl Receiver {
         }
         // It is kept until the sender has said what differs.
         local.shrink();
-        let print_len = prints::first_len(local.len());
+        // What is taken up again must be known before what is below it: there is no second round.
+        let print_len = match self.interrupted.is_empty() {
+            true => prints::first_len(local.len()),
+            false => prints::FULL_LEN,
+        };
         self.say_prints(dir, &local, print_len)?;
         let phase = Phase::Differs {
             local,
             complete,
-            full: false,
+            full: print_len == prints::FULL_LEN,
         };
         self.dirs.insert(dir, DirState::new(path, phase));
         Ok(())

@@ -7,6 +7,7 @@ mod dirs;
 mod finish;
 mod named;
 mod new_dirs;
+mod resume;
 mod seal;
 mod verdicts;
 mod wanted;
@@ -26,7 +27,7 @@ use crate::entry::Entry;
 use crate::error::{Error, ErrorKind};
 use crate::filter::Filter;
 use crate::fs::{Listed, Root};
-use crate::generation::{Partial, Store, recover};
+use crate::generation::{Interrupted, Partial, Store, recover};
 use crate::ids::{IdMap, settable_groups};
 use crate::names::Names;
 use crate::observer::{Kind, Warning};
@@ -116,6 +117,18 @@ fn next_hello(reader: &mut FrameReader) -> Result<Option<Hello>, Error> {
 
 /// Runs one push to its end.
 fn run(reader: &mut FrameReader, outbox: &Outbox, mut receiver: Receiver) -> Result<(), Error> {
+    let result = receive(reader, outbox, &mut receiver);
+    if let Err(e) = &result {
+        receiver.keep_staged(e);
+    }
+    result
+}
+
+fn receive(
+    reader: &mut FrameReader,
+    outbox: &Outbox,
+    receiver: &mut Receiver,
+) -> Result<(), Error> {
     loop {
         if !reader.has_frame() {
             receiver.catch_up()?;
@@ -206,6 +219,8 @@ pub(super) struct Receiver {
     /// Non-empty directories in the way of something else.
     in_the_way: Vec<InTheWay>,
     incoming: Option<Incoming>,
+    /// What interrupted pushes have left.
+    interrupted: Interrupted,
     /// A directory of the target could not be read: nothing is deleted.
     unread: bool,
 }
@@ -267,6 +282,13 @@ impl Receiver {
             writer.put_to_sender(&ToSender::HelloReply(Box::new(reply)))?;
             writer.flush()?;
         }
+        let interrupted = match &root {
+            // If it cannot be found, it is sent again.
+            Some(root) if options.atomic && !options.dry_run => {
+                Interrupted::claim(root).unwrap_or_default()
+            }
+            _ => Interrupted::default(),
+        };
         let mut ahead = ReadAhead::new(Reader {
             filter: filter.clone(),
             with_inodes: options.hard_links,
@@ -311,6 +333,7 @@ impl Receiver {
             extraneous: BTreeMap::new(),
             in_the_way: Vec::new(),
             incoming: None,
+            interrupted,
             unread: false,
         })
     }

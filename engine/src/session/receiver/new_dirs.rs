@@ -54,29 +54,38 @@ impl Receiver {
     }
 
     fn begin_new_dir(&mut self, path: RelPath) -> Result<DirState, Error> {
-        let Some(entry) = self.new_dirs.remove(&path) else {
-            let shown = self.shown(&path);
+        let Some((staged, fd, attrs)) = self.stage_announced(&path)? else {
+            return Ok(DirState::new(path, Phase::Failed));
+        };
+        let mut state = DirState::new(path, Phase::New { staged, fd, attrs });
+        let setgid = attrs.mode.is_some_and(|mode| mode & 0o2000 != 0);
+        if setgid {
+            state.inherited_gid = attrs
+                .gid
+                .or_else(|| Some(rustix::process::getegid().as_raw()));
+        }
+        Ok(state)
+    }
+
+    /// Stages the directory at `path` as it was announced. `None` if that fails for it alone.
+    pub(super) fn stage_announced(
+        &mut self,
+        path: &RelPath,
+    ) -> Result<Option<(Staged, OwnedFd, Attrs)>, Error> {
+        let Some(entry) = self.new_dirs.remove(path) else {
+            let shown = self.shown(path);
             self.warn(format!(
                 "directory {shown} vanished on the target while it was compared; push again"
             ))?;
-            return Ok(DirState::new(path, Phase::Failed));
+            return Ok(None);
         };
-        match self.stage_dir(&path, &entry) {
+        match self.stage_dir(path, &entry) {
             Err(e) if ends_push(&e) => Err(e),
             Err(e) => {
                 self.warn(e.message)?;
-                Ok(DirState::new(path, Phase::Failed))
+                Ok(None)
             }
-            Ok((staged, fd, attrs)) => {
-                let mut state = DirState::new(path, Phase::New { staged, fd, attrs });
-                let setgid = attrs.mode.is_some_and(|mode| mode & 0o2000 != 0);
-                if setgid {
-                    state.inherited_gid = attrs
-                        .gid
-                        .or_else(|| Some(rustix::process::getegid().as_raw()));
-                }
-                Ok(state)
-            }
+            Ok(staged) => Ok(Some(staged)),
         }
     }
 
@@ -142,7 +151,9 @@ impl Receiver {
         match std::mem::replace(&mut state.phase, Phase::Judged) {
             Phase::New { staged, fd, attrs } => self.place_dir(&state.path, staged, fd, attrs)?,
             Phase::Failed => state.phase = Phase::Failed,
-            Phase::Differs { .. } | Phase::Judged => return Err(not_awaited(dir)),
+            Phase::Differs { .. } | Phase::Resumed | Phase::Judged => {
+                return Err(not_awaited(dir));
+            }
         }
         for &number in later {
             file_entry(&state, dir, number)?;
@@ -182,7 +193,7 @@ impl Receiver {
         self.commit()?.add(Intent::Link { first, dir, name })
     }
 
-    fn place_dir(
+    pub(super) fn place_dir(
         &mut self,
         path: &RelPath,
         staged: Staged,

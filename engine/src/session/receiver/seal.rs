@@ -13,6 +13,7 @@ impl Receiver {
     pub(super) fn seal(&mut self) -> Result<bool, Error> {
         let journal = self.commit()?.journal()?;
         self.catch_up()?;
+        self.forget_interrupted();
         match self.named.take() {
             None => self.seal_unnamed(journal)?,
             Some(named) => self.seal_named(named, journal)?,

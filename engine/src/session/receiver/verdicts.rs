@@ -119,6 +119,7 @@ impl Receiver {
                     self.extraneous.insert(dir, extraneous);
                 }
             }
+            Phase::Resumed => self.resume_dir(&mut state, &mut verdicts)?,
             Phase::Failed => {}
             Phase::Judged | Phase::New { .. } => return Err(not_awaited(dir)),
         }
@@ -142,9 +143,12 @@ impl Receiver {
         }
         for Verdict { entry, .. } in wants {
             let wanted = file_entry(&state, dir, entry)?;
+            let basis = state.wanted.known(entry);
+            let basis = basis.and_then(|wanted| wanted.basis.as_ref()?.try_clone().ok());
             let job = Job {
                 file: (dir, entry),
                 path: state.path.join(&wanted.name),
+                basis,
                 result_len: wanted.len(),
             };
             if let Some(bases) = &self.bases {
@@ -157,7 +161,7 @@ impl Receiver {
         Ok(())
     }
 
-    fn judge_dir(
+    pub(super) fn judge_dir(
         &mut self,
         state: &mut DirState,
         local: &EntryList,
@@ -410,15 +414,18 @@ impl Receiver {
                 let may_be_prefix = basis_len < *len && basis_len >= prefix::LEN_MIN;
                 let delta =
                     !self.options.whole_file && (is_long || may_be_prefix) && self.commit.is_some();
-                state.wanted.insert(
-                    number,
-                    Wanted {
-                        replaced,
-                        in_the_way,
-                        delta,
-                        copy: None,
-                    },
-                );
+                let wanted = Wanted {
+                    replaced,
+                    basis: None,
+                    in_the_way,
+                    delta,
+                    copy: None,
+                };
+                let Some(wanted) = self.resume_file(state, entry, wanted)? else {
+                    return Ok(Want::Nothing);
+                };
+                let delta = wanted.delta;
+                state.wanted.insert(number, wanted);
                 Ok(if delta { Want::Delta } else { Want::Whole })
             }
             Body::Dir => {

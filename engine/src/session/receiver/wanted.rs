@@ -2,6 +2,7 @@
 //! of which there is nothing to know.
 
 use std::collections::HashMap;
+use std::fs::File;
 
 use super::deltas::PreparedCopy;
 use crate::compare::Replaced;
@@ -11,6 +12,8 @@ use crate::compare::Replaced;
 pub(super) struct Wanted {
     /// What it replaces.
     pub(super) replaced: Option<Replaced>,
+    /// What an interrupted push has left of it: a better basis than what it replaces.
+    pub(super) basis: Option<File>,
     /// A non-empty directory is in the way, which goes with the deletions.
     pub(super) in_the_way: bool,
     /// The sender is told about the basis, and has not begun to send.
@@ -34,6 +37,7 @@ impl Wanted {
             self,
             Wanted {
                 replaced: None,
+                basis: None,
                 in_the_way: false,
                 delta: false,
                 copy: None,

@@ -1,0 +1,153 @@
+//! What atomic pushes had staged when their connection broke, for the next push to take up.
+//!
+//! Everything in there had arrived whole and with the right sum, and was flushed before it was
+//! noted where it belongs: a session without that note, as a crash leaves it, is of no use.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use rustix::fs::syncfs;
+use serde::{Deserialize, Serialize};
+
+use super::record::{self, RecordKind};
+use super::store::Store;
+use crate::entry::Body;
+use crate::fs::{Listed, Root, names, open_dir_below};
+use crate::path::RelPath;
+use crate::source::{open_file, stat_name};
+use crate::stage::{lock_session, open_stage, remove_session};
+
+const INTERRUPTED: RecordKind = RecordKind {
+    letters: *b"IP",
+    name: "interrupted",
+};
+
+/// An entry in the staging of a session, a directory with all that is in it, and where in the tree
+/// it belongs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Kept {
+    pub(crate) slot: RelPath,
+    pub(crate) path: RelPath,
+}
+
+/// Notes in the session's directory what is in it, once that is on disk.
+pub(crate) fn keep(session: &OwnedFd, kept: &[Kept]) -> io::Result<()> {
+    syncfs(session)?;
+    record::write(session, INTERRUPTED, &kept)
+}
+
+/// All interrupted sessions of a tree. They are locked for as long as this lives, so that nobody
+/// else takes from them or removes them.
+#[derive(Debug, Default)]
+pub(crate) struct Interrupted {
+    sessions: Vec<Session>,
+    /// Where to look for a path and what is below it.
+    places: BTreeMap<RelPath, Vec<Slot>>,
+}
+
+#[derive(Debug)]
+struct Session {
+    fd: OwnedFd,
+    name: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    session: usize,
+    path: RelPath,
+}
+
+/// A file that was found, where it is now.
+pub(crate) struct Found {
+    pub(crate) dir: OwnedFd,
+    pub(crate) name: Vec<u8>,
+    pub(crate) file: File,
+}
+
+impl Interrupted {
+    /// Finds the sessions in the tree at `root` that nobody uses.
+    pub(crate) fn claim(root: &Arc<Root>) -> io::Result<Self> {
+        let mut claimed = Interrupted::default();
+        let stage = match open_stage(&**root) {
+            Ok(stage) => stage,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(claimed),
+            Err(e) => return Err(e),
+        };
+        let needed = Store::sessions_needed(root)?;
+        for name in names(&stage)? {
+            if needed.contains(&name) {
+                continue;
+            }
+            let Some(fd) = lock_session(&stage, &name) else {
+                continue;
+            };
+            // What cannot be read is of no use, and goes with other leftovers.
+            let Ok(Some(kept)) = record::read::<Vec<Kept>>(&fd, INTERRUPTED) else {
+                continue;
+            };
+            let session = claimed.sessions.len();
+            for Kept { slot, path } in kept {
+                let slots = claimed.places.entry(path).or_default();
+                slots.push(Slot {
+                    session,
+                    path: slot,
+                });
+            }
+            claimed.sessions.push(Session { fd, name });
+        }
+        Ok(claimed)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+    }
+
+    /// Whether anything of the directory at `path`, or of what is below it, may be there.
+    pub(crate) fn has_within(&self, path: &RelPath) -> bool {
+        // Paths below it begin with its own and a slash.
+        let mut below = self.places.range(path.join(b"")..);
+        below.next().is_some_and(|(found, _)| found.is_within(path))
+            || self
+                .slots_of(path)
+                .any(|(session, slot)| open_dir_below(session, &slot).is_ok())
+    }
+
+    /// The longest file that belongs at `path` and `fits`.
+    pub(crate) fn find(&self, path: &RelPath, fits: impl Fn(&Listed) -> bool) -> Option<Found> {
+        let fitting = self.slots_of(path).filter_map(|(session, slot)| {
+            let (dir, name) = slot.split()?;
+            let dir = open_dir_below(session, &dir).ok()?;
+            let listed = stat_name(&dir, name).ok()?;
+            let is_file = matches!(listed.entry.body, Body::File { .. });
+            (is_file && listed.nlink == 1 && fits(&listed)).then_some((dir, listed.entry))
+        });
+        let (dir, entry) = fitting.max_by_key(|(_, entry)| entry.len())?;
+        let file = open_file(&dir, &entry.name).ok()?;
+        let name = entry.name;
+        Some(Found { dir, name, file })
+    }
+
+    /// Where `path` may be: in its own place, or in that of a directory above it.
+    fn slots_of(&self, path: &RelPath) -> impl Iterator<Item = (&OwnedFd, RelPath)> {
+        let split = |at: &RelPath| at.split().map(|(above, _)| above);
+        std::iter::successors(Some(path.clone()), split).flat_map(move |at| {
+            let rest = path.below(&at);
+            let slots = self.places.get(&at).into_iter().flatten().rev();
+            slots.filter_map(move |slot| {
+                let session = self.sessions.get(slot.session)?;
+                Some((&session.fd, slot.path.join_path(&rest)))
+            })
+        })
+    }
+
+    /// Removes the sessions with what is still in them.
+    pub(crate) fn remove(&mut self, root: &Root) -> io::Result<()> {
+        let holder = root.open_dir(&RelPath::root())?;
+        self.places.clear();
+        let mut removed = self.sessions.drain(..);
+        removed.try_for_each(|session| remove_session(&holder, &session.name))
+    }
+}
