@@ -375,7 +375,7 @@ const ATOMIC_LEN: usize = 4096;
 /// How long after the end of its output a child's status may take.
 const STATUS_WAIT: Duration = Duration::from_secs(2);
 /// How long after a child's end its last words may take.
-const STDERR_WAIT: Duration = Duration::from_millis(500);
+const STDERR_WAIT: Duration = Duration::from_secs(2);
 /// How long a child may take to exit after both directions are finished.
 const FINISH_WAIT: Duration = Duration::from_secs(30);
 
