@@ -13,6 +13,7 @@ use std::time::Duration;
 
 pub use compare::Comparison;
 
+use super::backlog::Backlog;
 use super::outbox::{Outbox, Ticker};
 use super::sender::{self, Event, Push, Streams};
 use super::{Duplex, PING_MS, ping_ms};
@@ -61,7 +62,7 @@ pub struct Connection {
     queue: Option<Queue<Event>>,
     events: Receiver<Event>,
     read_bytes: Arc<AtomicU64>,
-    handled_bytes: Arc<AtomicU64>,
+    backlog: Arc<Backlog>,
     /// No push has run yet.
     is_new: bool,
     /// What the pushes before have been charged with.
@@ -86,12 +87,12 @@ impl Connection {
         outbox.lock().raw(&preamble());
         let (queue, events) = channel();
         let read_bytes = Arc::new(AtomicU64::new(0));
-        let handled_bytes = Arc::new(AtomicU64::new(0));
+        let backlog = Arc::new(Backlog::default());
         start_reading(
             FrameReader::new(link.reader),
             queue.clone(),
             Arc::clone(&read_bytes),
-            Arc::clone(&handled_bytes),
+            Arc::clone(&backlog),
         );
         Connection {
             alive: say_alive(&outbox, PING_MS),
@@ -99,7 +100,7 @@ impl Connection {
             queue: Some(queue),
             events,
             read_bytes,
-            handled_bytes,
+            backlog,
             is_new: true,
             charged: Bytes::default(),
         }
@@ -239,7 +240,7 @@ impl Connection {
             outbox: &self.outbox,
             queue: queue.clone(),
             events: &self.events,
-            handled_bytes: &self.handled_bytes,
+            backlog: &self.backlog,
         };
         match push.run(streams, &reply, fields) {
             Ok(summary) => {
@@ -288,7 +289,7 @@ impl Connection {
         if let Event::Message(ToSender::Standing(standing), len) = &event
             && let Some(lineage) = &mut lineage
         {
-            self.handled_bytes.fetch_add(*len, Ordering::Relaxed);
+            self.backlog.handled(*len);
             lineage.heard(standing)?;
             event = self.events.recv().map_err(|_| sender::gone())?;
         }
@@ -304,7 +305,7 @@ impl Connection {
                 ));
             }
         };
-        self.handled_bytes.fetch_add(len, Ordering::Relaxed);
+        self.backlog.handled(len);
         if let Some(lineage) = &mut lineage {
             lineage.accepted()?;
         }
@@ -326,6 +327,7 @@ impl Connection {
     /// The better reason for a link that broke while it was written to: the one that the peer gave
     /// before, its silence, or with `any_end` whatever ended the reading.
     fn reason(&self, any_end: bool) -> Option<Error> {
+        self.backlog.close();
         loop {
             match self.events.recv_timeout(REASON_WAIT) {
                 Ok(Event::Message(ToSender::Fatal { kind, message }, _)) => {
@@ -356,6 +358,12 @@ impl Connection {
     }
 }
 
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.backlog.close();
+    }
+}
+
 fn ended() -> Error {
     let message = "this connection has ended; open another one";
     Error::new(ErrorKind::Stream, message)
@@ -367,15 +375,14 @@ fn say_alive(outbox: &Outbox, interval_ms: u64) -> Ticker {
     })
 }
 
-/// The reading thread never waits for the main thread, which may itself be waiting for the peer
-/// to read. What it may have to hold is bounded all the same.
+/// Until everything has been said, the reading thread never waits for the main thread, which may
+/// itself be waiting for the peer to read. What it may have to hold is bounded all the same.
 fn start_reading(
     mut reader: FrameReader,
     queue: Queue<Event>,
     read_bytes: Arc<AtomicU64>,
-    handled_bytes: Arc<AtomicU64>,
+    backlog: Arc<Backlog>,
 ) {
-    let mut queued_bytes = 0;
     let mut is_greeted = false;
     let mut next = move || -> Result<Event, Error> {
         if !is_greeted {
@@ -412,8 +419,10 @@ fn start_reading(
                 }
             };
             read_bytes.store(reader.read_bytes(), Ordering::Relaxed);
-            queued_bytes += len;
-            if queued_bytes - handled_bytes.load(Ordering::Relaxed) > QUEUED_BYTES_MAX {
+            if matches!(event, Event::Message(ToSender::Deleted { .. }, _)) {
+                backlog.ease();
+            }
+            if backlog.add(len) > QUEUED_BYTES_MAX {
                 return Err(Error::peer("more answers than can be held"));
             }
             return Ok(event);

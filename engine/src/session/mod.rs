@@ -1,6 +1,7 @@
 //! The two halves of a push: the sender on the primary, the receiver on the standby, over any pair
 //! of byte streams.
 
+mod backlog;
 mod bases;
 mod connection;
 mod outbox;

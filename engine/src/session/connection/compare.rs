@@ -2,9 +2,6 @@
 //! differs between the two nodes. Neither is refused because of the lineage, and neither changes
 //! anything but the highest epoch that each node has heard of.
 
-use std::ffi::OsString;
-use std::sync::atomic::Ordering;
-
 use super::{Connection, ended};
 use crate::error::Error;
 use crate::generation::{Partial, Sending, Standing, Tree};
@@ -12,6 +9,7 @@ use crate::observer::{Observer, Summary};
 use crate::options::Options;
 use crate::session::sender::{self, Event};
 use crate::wire::{ToReceiver, ToSender};
+use std::ffi::OsString;
 
 /// How two nodes stand to a tree, and what differs between their data.
 #[derive(Clone, Debug)]
@@ -79,7 +77,7 @@ impl Connection {
                     return Err(Error::new(kind, message));
                 }
                 Event::Message(message, len) => {
-                    self.handled_bytes.fetch_add(len, Ordering::Relaxed);
+                    self.backlog.handled(len);
                     if matches!(message, ToSender::Done { .. }) {
                         break;
                     }

@@ -11,10 +11,10 @@ mod report;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender as Queue, TryRecvError};
 use std::time::Instant;
 
+use super::backlog::Backlog;
 use super::connection::not_opened;
 use super::outbox::Outbox;
 use super::window::{Credit, Window};
@@ -53,7 +53,7 @@ pub(super) struct Streams<'a> {
     pub(super) outbox: &'a Outbox,
     pub(super) queue: Queue<Event>,
     pub(super) events: &'a Receiver<Event>,
-    pub(super) handled_bytes: &'a AtomicU64,
+    pub(super) backlog: &'a Backlog,
 }
 
 impl Push<'_> {
@@ -72,6 +72,7 @@ impl Push<'_> {
             observer,
             lineage,
         } = self;
+        streams.backlog.begin();
         let window = Arc::new(Window::default());
         start_scan(
             &source,
@@ -106,7 +107,7 @@ impl Push<'_> {
             delta_sources: HashMap::new(),
             received_bytes: 0,
             open_exchanges: 0,
-            handled_bytes: streams.handled_bytes,
+            backlog: streams.backlog,
             scanning: true,
             deletable: true,
             replacements: Vec::new(),
@@ -214,8 +215,8 @@ struct Sender<'a> {
     received_bytes: usize,
     /// Comparisons that have asked something, each with an open file.
     open_exchanges: usize,
-    /// Of the receiver's frames; shared with the reading thread.
-    handled_bytes: &'a AtomicU64,
+    /// Of the receiver's messages; shared with the reading thread.
+    backlog: &'a Backlog,
     scanning: bool,
     deletable: bool,
     /// Entries that take the place of full directories, if the deletions are not stopped.
@@ -290,6 +291,9 @@ impl Sender<'_> {
         }
         self.patience.flushed();
         self.outbox.lock().flush()?;
+        if self.content_done_sent {
+            self.backlog.all_said();
+        }
         events.recv().map_err(|_| gone())
     }
 
@@ -299,7 +303,7 @@ impl Sender<'_> {
             Event::Scanned(held) => self.scanned(*held)?,
             Event::ScanDone => self.scanning = false,
             Event::Message(message, len) => {
-                self.handled_bytes.fetch_add(len, Ordering::Relaxed);
+                self.backlog.handled(len);
                 return self.message(message);
             }
             Event::Exchange {
@@ -309,7 +313,7 @@ impl Sender<'_> {
                 bytes,
             } => {
                 let len = EXCHANGE_HEADER_LEN + bytes.len() as u64;
-                self.handled_bytes.fetch_add(len, Ordering::Relaxed);
+                self.backlog.handled(len);
                 self.told(&ExchangePiece {
                     dir,
                     entry,
