@@ -3,19 +3,117 @@
 //! file system is never entered.
 
 use std::io;
+use std::iter::Peekable;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
+use std::slice;
 
 use rustix::fs::{AtFlags, FileType, RawDir};
 
+use crate::entries::EntryList;
 use crate::filter::Filter;
 use crate::fs::{Root, dir_id};
 use crate::observer::Kind;
 use crate::path::{RESERVED_NAME, RelPath};
+use crate::path_list::{Mark, PathList, PathWalk, code_of, kind_of_code};
+use crate::wire::DirIndex;
 
-/// Entries to be removed, each after everything below it.
+/// What is to be removed of directories of the source, held until all have been compared.
+#[derive(Debug, Default)]
+pub(crate) struct Extraneous {
+    entries: PathList,
+    /// What was found in each directory. When it was compared depends on what else was on its way.
+    dirs: Vec<(DirIndex, Mark, Mark)>,
+}
+
+impl Extraneous {
+    /// Adds what a directory, in which nothing else is extraneous, holds on top: first `others`,
+    /// then the entries of `local`, in the order of their names, the last one first.
+    pub(crate) fn add(
+        &mut self,
+        (dir, path): (DirIndex, &RelPath),
+        others: &[(RelPath, Kind)],
+        mut local: EntryList,
+    ) {
+        let from = self.entries.mark();
+        for (path, kind) in others {
+            self.entries.push(path.as_bytes(), *kind, false);
+        }
+        local.sort_by_name();
+        let mut path = path.clone();
+        let parent_len = path.as_bytes().len();
+        while let Some((name, kind)) = local.pop_name() {
+            path.replace_end(parent_len, b"");
+            path.push(name);
+            self.entries.push(path.as_bytes(), kind, false);
+        }
+        let to = self.entries.mark();
+        if from != to {
+            self.dirs.push((dir, from, to));
+        }
+    }
+
+    /// All of it with everything below.
+    pub(crate) fn doom(mut self, root: &Root, filter: &Filter) -> Doomed {
+        self.dirs.sort_unstable();
+        let mut doomed = Doomed::default();
+        let mut walk = self.walk();
+        while let Some(kind) = walk.advance() {
+            if kind == Kind::Dir {
+                doomed.add_dir(root, walk.path(), filter);
+            } else {
+                doomed.others += 1;
+            }
+        }
+        Doomed {
+            extraneous: self,
+            ..doomed
+        }
+    }
+
+    fn walk(&self) -> ExtraneousWalk<'_> {
+        ExtraneousWalk {
+            extraneous: self,
+            dirs: self.dirs.iter(),
+            walk: PathWalk::default(),
+        }
+    }
+}
+
+/// A walk over what is extraneous, directory by directory.
+struct ExtraneousWalk<'a> {
+    extraneous: &'a Extraneous,
+    dirs: slice::Iter<'a, (DirIndex, Mark, Mark)>,
+    walk: PathWalk<'a>,
+}
+
+impl ExtraneousWalk<'_> {
+    fn advance(&mut self) -> Option<Kind> {
+        loop {
+            if let Some((kind, _)) = self.walk.advance() {
+                return Some(kind);
+            }
+            let &(_, from, to) = self.dirs.next()?;
+            self.walk = self.extraneous.entries.walk_between(from, to);
+        }
+    }
+
+    fn path(&self) -> &RelPath {
+        self.walk.path()
+    }
+}
+
+/// Entries to be removed.
 #[derive(Debug, Default)]
 pub(crate) struct Doomed {
-    pub(crate) entries: Vec<(RelPath, Kind)>,
+    extraneous: Extraneous,
+    /// How many of these are no directories.
+    others: u64,
+    /// Of each directory that is extraneous in turn: each entry after everything below it, marked
+    /// if it is that directory itself, which goes as one then. In the end, what else has to go.
+    below: PathList,
+    /// Numbers of those below that go by themselves, for each directory of which a part stays.
+    pieces: Vec<Range<u64>>,
     /// Directories that cannot go because something below them is protected.
     pub(crate) pinned: Vec<RelPath>,
     /// Mount points, which stay.
@@ -24,14 +122,110 @@ pub(crate) struct Doomed {
     pub(crate) failed: Vec<(RelPath, io::Error)>,
 }
 
+/// A walk over what is to be removed, each entry after everything below it.
+pub(crate) struct DoomedWalk<'a> {
+    extraneous: ExtraneousWalk<'a>,
+    below: PathWalk<'a>,
+    /// Of the entry that comes next among those below.
+    number: u64,
+    pieces: Peekable<slice::Iter<'a, Range<u64>>>,
+    at: At,
+    /// The entry that the walk is at is one of those below.
+    is_below: bool,
+}
+
+/// Where the walk is.
+#[derive(Clone, Copy)]
+enum At {
+    Extraneous,
+    /// In a directory that goes as one.
+    Whole,
+    /// In one of which a part stays; what goes ends before this number.
+    Pieces(u64),
+    /// After all that is extraneous.
+    End,
+}
+
+impl DoomedWalk<'_> {
+    /// Goes on to the next entry: its kind, and whether it has to be removed by itself.
+    pub(crate) fn advance(&mut self) -> Option<(Kind, bool)> {
+        loop {
+            match self.at {
+                At::Extraneous => match self.extraneous.advance() {
+                    None => self.at = At::End,
+                    Some(Kind::Dir) => {
+                        let number = self.number;
+                        let pieces = self.pieces.next_if(|pieces| pieces.start == number);
+                        self.at = pieces.map_or(At::Whole, |pieces| At::Pieces(pieces.end));
+                    }
+                    Some(kind) => {
+                        self.is_below = false;
+                        return Some((kind, true));
+                    }
+                },
+                At::Pieces(end) if end <= self.number => self.at = At::Extraneous,
+                At::Whole | At::Pieces(_) | At::End => break,
+            }
+        }
+        let (kind, marked) = self.below.advance()?;
+        self.number += 1;
+        self.is_below = true;
+        if marked {
+            self.at = At::Extraneous;
+        }
+        Some((kind, marked || matches!(self.at, At::Pieces(_))))
+    }
+
+    /// The path that the walk is at.
+    pub(crate) fn path(&self) -> &RelPath {
+        if self.is_below {
+            self.below.path()
+        } else {
+            self.extraneous.path()
+        }
+    }
+}
+
 impl Doomed {
-    /// Adds the entry at `path` and what is below it. Returns whether all of it can go.
-    pub(crate) fn add(&mut self, root: &Root, path: &RelPath, kind: Kind, filter: &Filter) -> bool {
+    /// How many entries are to be removed.
+    pub(crate) fn len(&self) -> u64 {
+        self.others + self.below.len()
+    }
+
+    /// All entries that are to be removed, in the order in which that is told.
+    pub(crate) fn walk(&self) -> DoomedWalk<'_> {
+        DoomedWalk {
+            extraneous: self.extraneous.walk(),
+            below: self.below.walk(),
+            number: 0,
+            pieces: self.pieces.iter().peekable(),
+            at: At::Extraneous,
+            is_below: false,
+        }
+    }
+
+    /// Adds a directory that is extraneous, with what is below it.
+    fn add_dir(&mut self, root: &Root, path: &RelPath, filter: &Filter) {
+        let before = self.below.len();
+        if !self.add(root, path, Kind::Dir, filter, true) {
+            self.pieces.push(before..self.below.len());
+        }
+    }
+
+    /// Returns whether all of it can go.
+    fn add(
+        &mut self,
+        root: &Root,
+        path: &RelPath,
+        kind: Kind,
+        filter: &Filter,
+        as_one: bool,
+    ) -> bool {
         if kind == Kind::Dir && !self.add_contents(root, path, filter) {
             self.pinned.push(path.clone());
             return false;
         }
-        self.entries.push((path.clone(), kind));
+        self.below.push(path.as_bytes(), kind, as_one);
         true
     }
 
@@ -44,7 +238,7 @@ impl Doomed {
             if dir_id(&dir)?.mount != dir_id(&root.open_dir(&parent)?)?.mount {
                 return Ok(None);
             }
-            children(&dir).map(Some)
+            Children::read(&dir).map(Some)
         });
         let mut children = match read {
             Ok(Some(children)) => children,
@@ -59,10 +253,12 @@ impl Doomed {
                 return false;
             }
         };
-        children.sort_unstable_by(|a, b| b.cmp(a));
+        children.sort();
         let mut all = true;
-        for (name, kind) in children {
-            let child = path.join(&name);
+        let mut child = path.clone();
+        while let Some((name, kind)) = children.pop() {
+            child.replace_end(path.as_bytes().len(), b"");
+            child.push(name);
             if name == RESERVED_NAME {
                 // An interrupted session's, which goes with the directory; it is no entry.
                 continue;
@@ -70,32 +266,68 @@ impl Doomed {
             if filter.is_excluded(child.as_bytes(), kind == Kind::Dir) {
                 all = false;
             } else {
-                all &= self.add(root, &child, kind, filter);
+                all &= self.add(root, &child, kind, filter, false);
             }
         }
         all
     }
 }
 
-/// Names and kinds of a directory's entries.
-fn children(dir: &OwnedFd) -> io::Result<Vec<(Vec<u8>, Kind)>> {
-    let mut buffer = Vec::with_capacity(64 * 1024);
-    let mut records = RawDir::new(dir, buffer.spare_capacity_mut());
-    let mut children = Vec::new();
-    while let Some(record) = records.next() {
-        let record = record?;
-        let name = record.file_name();
-        if matches!(name.to_bytes(), b"." | b"..") {
-            continue;
+/// Names and kinds of a directory's entries, in one buffer: there may be a million.
+#[derive(Default)]
+struct Children {
+    /// Of each in turn: the length of its name, its name, its kind.
+    bytes: Vec<u8>,
+    starts: Vec<usize>,
+}
+
+impl Children {
+    fn read(dir: &OwnedFd) -> io::Result<Children> {
+        let mut buffer = Vec::with_capacity(64 * 1024);
+        let mut records = RawDir::new(dir, buffer.spare_capacity_mut());
+        let mut children = Children::default();
+        while let Some(record) = records.next() {
+            let record = record?;
+            let name = record.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            let mut file_type = record.file_type();
+            if file_type == FileType::Unknown {
+                let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+                file_type = FileType::from_raw_mode(stat.st_mode);
+            }
+            children.push(name.to_bytes(), kind_of(file_type));
         }
-        let mut file_type = record.file_type();
-        if file_type == FileType::Unknown {
-            let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
-            file_type = FileType::from_raw_mode(stat.st_mode);
-        }
-        children.push((name.to_bytes().to_vec(), kind_of(file_type)));
+        Ok(children)
     }
-    Ok(children)
+
+    fn push(&mut self, name: &[u8], kind: Kind) {
+        self.starts.push(self.bytes.len());
+        // The kernel's names are 255 bytes long at most.
+        self.bytes.push(name.len() as u8);
+        self.bytes.extend_from_slice(name);
+        self.bytes.push(code_of(kind));
+    }
+
+    fn get(&self, start: usize) -> Option<(&[u8], Kind)> {
+        let (&len, rest) = self.bytes.get(start..)?.split_first()?;
+        let (name, rest) = rest.split_at_checked(len.into())?;
+        Some((name, kind_of_code(*rest.first()?)?))
+    }
+
+    fn sort(&mut self) {
+        let mut starts = std::mem::take(&mut self.starts);
+        let name = |start| self.get(start).map(|(name, _)| name);
+        starts.sort_unstable_by(|&a, &b| name(a).cmp(&name(b)));
+        self.starts = starts;
+    }
+
+    /// Takes the last one off.
+    fn pop(&mut self) -> Option<(&[u8], Kind)> {
+        let start = self.starts.pop()?;
+        self.get(start)
+    }
 }
 
 fn kind_of(file_type: FileType) -> Kind {
@@ -105,5 +337,122 @@ fn kind_of(file_type: FileType) -> Kind {
         FileType::CharacterDevice | FileType::BlockDevice => Kind::Device,
         FileType::Fifo | FileType::Socket => Kind::Special,
         FileType::RegularFile | FileType::Unknown => Kind::File,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::entry::Body;
+    use crate::filter::FilterRule;
+    use crate::fs::Listed;
+
+    fn path(path: &str) -> RelPath {
+        RelPath::parse(path.as_bytes()).unwrap()
+    }
+
+    fn found(names: &[&str]) -> EntryList {
+        let entry = |name: &&str| {
+            let mut entry = Listed::blank().entry;
+            entry.name = name.trim_end_matches('/').into();
+            entry.body = match name.ends_with('/') {
+                true => Body::Dir,
+                false => Body::Fifo,
+            };
+            entry
+        };
+        names.iter().map(entry).collect()
+    }
+
+    /// What is told of a tree in whose directories these are extraneous, and what is pinned. A star
+    /// is at what has to be removed by itself.
+    fn check(dirs: &[(&str, &[&str])], excluded: &[&str], told: &[&str], pinned: &[&str]) {
+        let temp = tempfile::tempdir().unwrap();
+        for dir in ["a/b/c", "a/empty", "d/e", "d/f", "g"] {
+            std::fs::create_dir_all(temp.path().join(dir)).unwrap();
+        }
+        for file in [
+            "a/1", "a/b/c/3", "d/4", "d/e/5", "d/e/keep", "d/f/6", "g/7", "h",
+        ] {
+            std::fs::write(temp.path().join(file), b"").unwrap();
+        }
+        let rules = excluded
+            .iter()
+            .map(|rule| FilterRule::exclude(rule.as_bytes()));
+        let filter = Filter::from_rules(rules.map(Result::unwrap).collect()).unwrap();
+        let root = Root::open(temp.path()).unwrap();
+        let mut extraneous = Extraneous::default();
+        // They may be judged in any order.
+        for (index, (dir, names)) in dirs.iter().enumerate().rev() {
+            extraneous.add((index as DirIndex, &path(dir)), &[], found(names));
+        }
+        let mut doomed = extraneous.doom(&root, &filter);
+        doomed.add_contents(&root, &path("g"), &filter);
+        let mut all = Vec::new();
+        let mut walk = doomed.walk();
+        while let Some((kind, by_itself)) = walk.advance() {
+            let shown = std::str::from_utf8(walk.path().as_bytes()).unwrap();
+            let slash = if kind == Kind::Dir { "/" } else { "" };
+            let star = if by_itself { "*" } else { "" };
+            all.push(format!("{shown}{slash}{star}"));
+        }
+        assert_eq!(all, told);
+        assert_eq!(doomed.len(), told.len() as u64);
+        let pinned: Vec<RelPath> = pinned.iter().map(|at| path(at)).collect();
+        assert_eq!(doomed.pinned, pinned);
+        assert!(doomed.mounts.is_empty() && doomed.failed.is_empty());
+    }
+
+    #[test]
+    fn what_goes_as_one_is_told_from_what_goes_in_pieces() {
+        let all: &[(&str, &[&str])] = &[("", &["a/", "d/", "h"])];
+        check(
+            all,
+            &[],
+            &[
+                "h*", "d/f/6", "d/f/", "d/e/keep", "d/e/5", "d/e/", "d/4", "d/*", "a/empty/",
+                "a/b/c/3", "a/b/c/", "a/b/", "a/1", "a/*", "g/7",
+            ],
+            &[],
+        );
+        check(
+            all,
+            &["keep"],
+            &[
+                "h*", "d/f/6*", "d/f/*", "d/e/5*", "d/4*", "a/empty/", "a/b/c/3", "a/b/c/", "a/b/",
+                "a/1", "a/*", "g/7",
+            ],
+            &["d/e", "d"],
+        );
+        check(
+            all,
+            &["[0-9]", "keep", "f"],
+            &["h*", "a/empty/*"],
+            &["d/e", "d", "a/b/c", "a/b", "a"],
+        );
+    }
+
+    #[test]
+    fn directories_come_in_their_order_and_names_from_the_last() {
+        check(
+            &[
+                ("", &["h"]),
+                ("a", &["1", "b/", "empty/"]),
+                ("d", &["4", "e/", "f/", "gone/"]),
+            ],
+            &["5", "keep", "c"],
+            &[
+                "h*",
+                "a/empty/*",
+                "a/1*",
+                "d/gone/*",
+                "d/f/6",
+                "d/f/*",
+                "d/4*",
+                "g/7",
+            ],
+            &["a/b", "d/e"],
+        );
     }
 }

@@ -43,6 +43,9 @@ const HAS_SUM: u8 = 0x20;
 /// The path of the first entry of the same inode follows, with its length in front.
 const HAS_LINK: u8 = 0x40;
 
+/// Records that a list being taken apart holds on to besides those that are left.
+const SPARE_LEN: usize = 1 << 16;
+
 /// What was decided about an entry on its way through [`EntryList::revise`].
 pub(crate) enum Revised {
     Kept,
@@ -279,20 +282,45 @@ impl EntryList {
         self.records.truncate(kept);
     }
 
-    /// The entries at `positions`, which ascend, in a list of their own. `Err` is a position that
-    /// does not, or that there is not.
-    pub(crate) fn select(&self, positions: &[u32]) -> Result<EntryList, u32> {
-        let mut selected = EntryList::default();
-        let mut listed = Listed::blank();
+    /// Keeps the entries at `positions`, which ascend, alone. `Err` is a position that does not, or
+    /// that there is not.
+    pub(crate) fn keep(&mut self, positions: &[u32]) -> Result<(), u32> {
         let mut least = 0;
-        for &at in positions {
-            if at < least || !self.unpack(at as usize, &mut listed) {
-                return Err(at);
-            }
+        for (kept, &at) in positions.iter().enumerate() {
+            let record = self.records.get(at as usize).filter(|_| at >= least);
+            let record = *record.ok_or(at)?;
             least = at.saturating_add(1);
-            selected.push_listed(&listed);
+            if let Some(slot) = self.records.get_mut(kept) {
+                *slot = record;
+            }
         }
-        Ok(selected)
+        self.records.truncate(positions.len());
+        self.records.shrink_to_fit();
+        Ok(())
+    }
+
+    /// Keeps the entries for which `keeps`, asked by position, says so.
+    pub(crate) fn retain(&mut self, mut keeps: impl FnMut(usize) -> bool) {
+        let mut positions = 0..;
+        self.records
+            .retain(|_| positions.next().is_some_and(&mut keeps));
+    }
+
+    /// Brings the entries into the order of their names, whatever their types.
+    pub(crate) fn sort_by_name(&mut self) {
+        let bytes = &self.bytes;
+        self.records
+            .sort_unstable_by(|a, b| a.name(bytes).cmp(b.name(bytes)));
+    }
+
+    /// Takes the last entry off the list: its name and its type. Memory is given back on the way.
+    pub(crate) fn pop_name(&mut self) -> Option<(&[u8], Kind)> {
+        let (kind, _) = self.kind_and_len(self.len().checked_sub(1)?)?;
+        let record = self.records.pop()?;
+        if self.records.len() + SPARE_LEN <= self.records.capacity() {
+            self.records.shrink_to_fit();
+        }
+        Some((record.name(&self.bytes), kind))
     }
 
     /// Whether an entry in canonical order would come after all that are there.
@@ -497,11 +525,12 @@ mod tests {
             listed.entry
         };
         let list = EntryList::from_iter([entry(b"a"), entry(b"b"), entry(b"c")]);
-        let selected = list.select(&[0, 2]).unwrap();
-        assert_eq!(selected.name(1), Some(&b"c"[..]));
         for (positions, wrong) in [(&[3][..], 3), (&[1, 1], 1), (&[2, 0], 0)] {
-            assert_eq!(list.select(positions).unwrap_err(), wrong);
+            assert_eq!(list.clone().keep(positions).unwrap_err(), wrong);
         }
+        let mut kept = list.clone();
+        kept.keep(&[0, 2]).unwrap();
+        assert_eq!((kept.len(), kept.name(1)), (2, Some(&b"c"[..])));
         assert!(list.may_be_followed_by(&entry(b"d")) && !list.may_be_followed_by(&entry(b"c")));
     }
 }

@@ -41,6 +41,7 @@ mod observer;
 mod options;
 mod page_buf;
 mod path;
+mod path_list;
 mod sample;
 mod target;
 

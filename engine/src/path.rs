@@ -79,6 +79,21 @@ impl RelPath {
         RelPath(bytes)
     }
 
+    /// Adds one more component, as [`join`](Self::join) does.
+    pub(crate) fn push(&mut self, name: &[u8]) {
+        if !self.0.is_empty() {
+            self.0.push(b'/');
+        }
+        self.0.extend_from_slice(name);
+    }
+
+    /// Keeps the first `len` bytes of this path and puts `end` after them, which the caller took
+    /// from a path.
+    pub(crate) fn replace_end(&mut self, len: usize, end: &[u8]) {
+        self.0.truncate(len);
+        self.0.extend_from_slice(end);
+    }
+
     /// This path with all of `rest` after it.
     pub(crate) fn join_path(&self, rest: &RelPath) -> Self {
         match (self.is_root(), rest.is_root()) {

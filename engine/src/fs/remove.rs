@@ -13,7 +13,33 @@ use super::root::{DirId, dir_id};
 struct Level {
     name: Vec<u8>,
     id: DirId,
-    names: Vec<Vec<u8>>,
+    names: NameStack,
+}
+
+/// Names one upon the other, in one buffer: a directory may have a million.
+#[derive(Default)]
+struct NameStack {
+    /// Of each in turn: the name, its length.
+    bytes: Vec<u8>,
+}
+
+impl NameStack {
+    fn push(&mut self, name: &[u8]) {
+        self.bytes.extend_from_slice(name);
+        // The kernel's names are 255 bytes long at most.
+        self.bytes.push(name.len() as u8);
+    }
+
+    /// Moves the uppermost name into `name`; `false` if there is none.
+    fn pop_into(&mut self, name: &mut Vec<u8>) -> bool {
+        let Some(len) = self.bytes.pop() else {
+            return false;
+        };
+        name.clear();
+        let start = self.bytes.len().saturating_sub(len.into());
+        name.extend(self.bytes.drain(start..));
+        true
+    }
 }
 
 /// Removes `name` in `dir`, and everything below it when it is a directory. What is already gone
@@ -30,11 +56,12 @@ pub(crate) fn remove_tree(dir: impl AsFd, name: &[u8]) -> io::Result<()> {
     let top = dir_id(dir)?;
     let mut held = open_dir(&dir, name)?;
     let mut levels = vec![level(name.to_vec(), &held)?];
+    let mut next = Vec::new();
     while let Some(current) = levels.last_mut() {
-        if let Some(next) = current.names.pop() {
+        if current.names.pop_into(&mut next) {
             if !remove_one(&held, &next)? {
                 held = open_dir(&held, &next)?;
-                levels.push(level(next, &held)?);
+                levels.push(level(next.clone(), &held)?);
             }
             continue;
         }
@@ -73,10 +100,12 @@ fn remove_one(dir: &impl AsFd, name: &[u8]) -> io::Result<bool> {
 }
 
 fn level(name: Vec<u8>, dir: &OwnedFd) -> io::Result<Level> {
+    let mut names = NameStack::default();
+    for_each_name(dir, |name| names.push(name))?;
     Ok(Level {
         name,
         id: dir_id(dir)?,
-        names: names(dir)?,
+        names,
     })
 }
 
@@ -87,15 +116,20 @@ fn open_dir(dir: &impl AsFd, name: &[u8]) -> io::Result<OwnedFd> {
 
 /// All names in a directory, hasync's own included.
 pub(crate) fn names(dir: &OwnedFd) -> io::Result<Vec<Vec<u8>>> {
+    let mut names = Vec::new();
+    for_each_name(dir, |name| names.push(name.to_vec()))?;
+    Ok(names)
+}
+
+fn for_each_name(dir: &OwnedFd, mut take: impl FnMut(&[u8])) -> io::Result<()> {
     let mut buffer = Vec::with_capacity(64 * 1024);
     let mut records = RawDir::new(dir, buffer.spare_capacity_mut());
-    let mut names = Vec::new();
     while let Some(record) = records.next() {
         let record = record?;
         let name = record.file_name().to_bytes();
         if name != b"." && name != b".." {
-            names.push(name.to_vec());
+            take(name);
         }
     }
-    Ok(names)
+    Ok(())
 }

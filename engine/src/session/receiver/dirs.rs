@@ -5,13 +5,14 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use super::Receiver;
+use super::local::Local;
 use super::wanted::WantedFiles;
 use crate::commit::Staged;
 use crate::digest::{DirDigest, EntryPrint, IdView};
 use crate::entries::{EntryList, Revised};
 use crate::entry::Entry;
 use crate::error::{Error, describe};
-use crate::fs::{Attrs, Listed, is_absent};
+use crate::fs::{Attrs, Listed, Listing, is_absent};
 use crate::observer::Kind;
 use crate::path::RelPath;
 use crate::session::MESSAGE_LEN;
@@ -30,8 +31,8 @@ pub(super) struct DirState {
     /// The sender has announced the last of the entries.
     pub(super) all_announced: bool,
     pub(super) wanted: WantedFiles,
-    /// Entries of the target that the source does not have.
-    pub(super) extraneous: Vec<(RelPath, Kind)>,
+    /// Directories of the target that could not give way to what the source has in their place.
+    pub(super) stuck: Vec<(RelPath, Kind)>,
     pub(super) phase: Phase,
     /// The group that new entries inherit here: set if the directory is setgid.
     pub(super) inherited_gid: Option<u32>,
@@ -41,7 +42,7 @@ pub(super) struct DirState {
 pub(super) enum Phase {
     /// Prints were sent; the entries that differ are awaited.
     Differs {
-        local: EntryList,
+        local: Local,
         complete: bool,
         /// The prints were not cut.
         full: bool,
@@ -77,7 +78,7 @@ impl Receiver {
         {
             return Ok(());
         }
-        let mut local = match self.read_dir(&path) {
+        let local = match self.read_dir(&path) {
             Ok(Some(local)) => local,
             Ok(None) if self.interrupted.has_within(&path) => {
                 self.dirs.insert(dir, DirState::new(path, Phase::Resumed));
@@ -89,12 +90,7 @@ impl Receiver {
                 return self.say(&ToSender::Lacks { dir });
             }
             Err(e) => {
-                let shown = self.shown(&path);
-                self.warn(format!(
-                    "cannot read directory {shown} on the target: {}",
-                    describe(&e)
-                ))?;
-                self.unread = true;
+                self.not_read(&path, &e)?;
                 self.dirs.insert(dir, DirState::new(path, Phase::Failed));
                 return self.say_prints(dir, &EntryList::default(), prints::FULL_LEN);
             }
@@ -103,21 +99,33 @@ impl Receiver {
         if self.fields.dir_digest(&local, &view) == digest {
             return Ok(());
         }
-        // It is kept until the sender has said what differs.
-        local.shrink();
         // What is taken up again must be known before what is below it: there is no second round.
-        let print_len = match self.interrupted.is_empty() {
-            true => prints::first_len(local.len()),
-            false => prints::FULL_LEN,
+        let full = !self.interrupted.is_empty();
+        let print_len = match full {
+            true => prints::FULL_LEN,
+            false => prints::first_len(local.len()),
         };
         self.say_prints(dir, &local, print_len)?;
         let phase = Phase::Differs {
-            local,
+            local: match full {
+                true => self.hold(local),
+                false => self.hold_or_forget(local),
+            },
             complete,
-            full: print_len == prints::FULL_LEN,
+            full,
         };
         self.dirs.insert(dir, DirState::new(path, phase));
         Ok(())
+    }
+
+    /// A directory of the target cannot be read: nothing is deleted.
+    pub(super) fn not_read(&mut self, path: &RelPath, e: &io::Error) -> Result<(), Error> {
+        let shown = self.shown(path);
+        self.unread = true;
+        self.warn(format!(
+            "cannot read directory {shown} on the target: {}",
+            describe(e)
+        ))
     }
 
     /// Says `Differs`, in parts.
@@ -128,16 +136,18 @@ impl Receiver {
         print_len: u8,
     ) -> Result<(), Error> {
         let view = IdView::Receiver(&self.ids);
-        let mut prints = Vec::with_capacity(local.len() * usize::from(print_len));
         let mut entries = local.walk();
-        while let Some(entry) = entries.next() {
-            prints::put(&mut prints, self.fields.print(entry, &view), print_len);
-        }
-        let per_part = MESSAGE_LEN / usize::from(print_len) * usize::from(print_len);
-        let mut parts = prints.chunks(per_part).peekable();
+        let mut left = local.len();
         loop {
-            let prints = parts.next().unwrap_or_default().to_vec();
-            let last = parts.peek().is_none();
+            let count = left.min(MESSAGE_LEN / usize::from(print_len));
+            let mut prints = Vec::with_capacity(count * usize::from(print_len));
+            for _ in 0..count {
+                if let Some(entry) = entries.next() {
+                    prints::put(&mut prints, self.fields.print(entry, &view), print_len);
+                }
+            }
+            left -= count;
+            let last = left == 0;
             self.say(&ToSender::Differs {
                 dir,
                 print_len,
@@ -174,23 +184,28 @@ impl Receiver {
             Err(e) if is_absent(&e) => return Ok(None),
             Err(e) => return Err(e),
         };
-        if let Some((_, e)) = listing.failed.into_iter().next() {
-            return Err(e);
-        }
-        let mut local = listing.entries;
+        let has_reserved = listing.has_reserved;
+        let local = self.entries_of(path, listing)?;
         let below = local.dir_names().collect();
         self.ahead.expect(&root, path, path, below);
-        if self.options.hard_links {
-            local.revise(|listed| self.find_first_link(path, listed));
-        }
-        if listing.has_reserved
-            && let Some(commit) = &mut self.commit
-        {
+        if has_reserved && let Some(commit) = &mut self.commit {
             commit.spare_time(path)?;
             // What another user may have put there is no business of ours.
             let _ = clean_leftovers(&root, path);
         }
         Ok(Some(local))
+    }
+
+    /// The entries of a directory, with the first names of their inodes.
+    pub(super) fn entries_of(&mut self, path: &RelPath, listing: Listing) -> io::Result<EntryList> {
+        if let Some((_, e)) = listing.failed.into_iter().next() {
+            return Err(e);
+        }
+        let mut local = listing.entries;
+        if self.options.hard_links {
+            local.revise(|listed| self.find_first_link(path, listed));
+        }
+        Ok(local)
     }
 
     /// Finds out the first name of an entry's inode.
@@ -241,7 +256,7 @@ impl DirState {
             unmatched: Vec::new(),
             all_announced: false,
             wanted: WantedFiles::default(),
-            extraneous: Vec::new(),
+            stuck: Vec::new(),
             phase,
             inherited_gid: None,
         }

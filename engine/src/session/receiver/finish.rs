@@ -7,7 +7,6 @@ use crate::delete::Doomed;
 use crate::error::{Error, describe};
 use crate::fs::Root;
 use crate::generation::Sealed;
-use crate::observer::Kind;
 use crate::path::RelPath;
 use crate::wire::ToSender;
 
@@ -60,27 +59,11 @@ impl Receiver {
             }
             return Ok(in_the_way.into_iter().map(|found| found.path).collect());
         }
-        let mut doomed = Doomed::default();
-        // What can go as one, and what goes piece by piece since a part of it stays.
-        let mut whole = Vec::new();
-        for (path, kind) in extraneous.into_values().flatten() {
-            let before = doomed.entries.len();
-            if doomed.add(&root, &path, kind, &self.filter) {
-                whole.push(path);
-            } else {
-                whole.extend(
-                    doomed
-                        .entries
-                        .iter()
-                        .skip(before)
-                        .map(|(path, _)| path.clone()),
-                );
-            }
-        }
+        let mut doomed = extraneous.doom(&root, &self.filter);
         for found in &in_the_way {
             doomed.add_contents(&root, &found.path, &self.filter);
         }
-        let count = doomed.entries.len() as u64;
+        let count = doomed.len();
         if self.options.max_delete.is_some_and(|max| count > max) {
             let line = format!("--max-delete stopped the removal of {count} entries");
             self.problems.borrow_mut().add_line(&line);
@@ -93,16 +76,18 @@ impl Receiver {
             }
             return Ok(in_the_way.into_iter().map(|found| found.path).collect());
         }
-        self.tell_doomed(&root, doomed)?;
-        if self.commit.is_none() {
+        self.tell_doomed(&root, &doomed)?;
+        let Some(commit) = &mut self.commit else {
             return Ok(Vec::new());
-        }
-        for path in whole {
-            if let Some((dir, name)) = path.split() {
+        };
+        let mut walk = doomed.walk();
+        while let Some((_, by_itself)) = walk.advance() {
+            if let Some((dir, name)) = walk.path().split().filter(|_| by_itself) {
                 let name = name.to_vec();
-                self.commit()?.add(Intent::Remove { dir, name })?;
+                commit.add(Intent::Remove { dir, name })?;
             }
         }
+        drop(doomed);
         for InTheWay { path, by } in in_the_way {
             let Some((dir, name)) = path.split().map(|(dir, name)| (dir, name.to_vec())) else {
                 continue;
@@ -125,31 +110,26 @@ impl Receiver {
         Ok(Vec::new())
     }
 
-    fn tell_doomed(&self, root: &Root, doomed: Doomed) -> Result<(), Error> {
-        let Doomed {
-            entries,
-            pinned,
-            mounts,
-            failed,
-        } = doomed;
-        entries
-            .into_iter()
-            .try_for_each(|(path, kind): (RelPath, Kind)| self.say(&deleted(&path, kind)))?;
-        for path in pinned {
+    fn tell_doomed(&self, root: &Root, doomed: &Doomed) -> Result<(), Error> {
+        let mut walk = doomed.walk();
+        while let Some((kind, _)) = walk.advance() {
+            self.say(&deleted(walk.path(), kind))?;
+        }
+        for path in &doomed.pinned {
             let path = path.as_bytes().to_vec();
             self.say(&ToSender::NotEmpty { path })?;
         }
-        for path in mounts {
-            let shown = root.shown(&path);
+        for path in &doomed.mounts {
+            let shown = root.shown(path);
             self.warn(format!(
                 "did not delete {shown} on the target: it is a mount point"
             ))?;
         }
-        for (path, e) in failed {
-            let shown = root.shown(&path);
+        for (path, e) in &doomed.failed {
+            let shown = root.shown(path);
             self.warn(format!(
                 "cannot delete directory {shown} on the target: {}",
-                describe(&e)
+                describe(e)
             ))?;
         }
         Ok(())

@@ -5,6 +5,7 @@ mod content;
 mod deltas;
 mod dirs;
 mod finish;
+mod local;
 mod named;
 mod new_dirs;
 mod resume;
@@ -22,6 +23,7 @@ use super::place::{Place, Trail};
 use super::{Duplex, ping_ms};
 use crate::commit::{Commit, Staged};
 use crate::compare::Judge;
+use crate::delete::Extraneous;
 use crate::digest::{Fields, TimeStore};
 use crate::entry::Entry;
 use crate::error::{Error, ErrorKind};
@@ -30,7 +32,7 @@ use crate::fs::{Listed, Root};
 use crate::generation::{Interrupted, Partial, Store, recover};
 use crate::ids::{IdMap, settable_groups};
 use crate::names::Names;
-use crate::observer::{Kind, Warning};
+use crate::observer::Warning;
 use crate::options::Options;
 use crate::path::{RelPath, Shown, check_name};
 use crate::read_ahead::ReadAhead;
@@ -205,6 +207,8 @@ pub(super) struct Receiver {
     new_ancestors: Vec<(DirIndex, RelPath)>,
     /// Directories whose entries or content are still awaited.
     dirs: HashMap<DirIndex, DirState>,
+    /// Entries of the target that are held together with these.
+    held_entries: usize,
     /// Directories that have been announced as entries and not been made.
     new_dirs: BTreeMap<RelPath, Entry>,
 
@@ -213,9 +217,8 @@ pub(super) struct Receiver {
     /// First paths that keep other content than the source's: nothing may be linked to them.
     unlinkable: HashSet<RelPath>,
     links: Vec<PendingLink>,
-    /// Entries of the target that the source does not have, by the directory that was compared:
-    /// when that was depends on what else was on its way.
-    extraneous: BTreeMap<DirIndex, Vec<(RelPath, Kind)>>,
+    /// Entries of the target that the source does not have.
+    extraneous: Extraneous,
     /// Non-empty directories in the way of something else.
     in_the_way: Vec<InTheWay>,
     incoming: Option<Incoming>,
@@ -326,11 +329,12 @@ impl Receiver {
             lacking_root: None,
             new_ancestors: Vec::new(),
             dirs: HashMap::new(),
+            held_entries: 0,
             new_dirs: BTreeMap::new(),
             first_links: HashMap::new(),
             unlinkable: HashSet::new(),
             links: Vec::new(),
-            extraneous: BTreeMap::new(),
+            extraneous: Extraneous::default(),
             in_the_way: Vec::new(),
             incoming: None,
             interrupted,

@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind};
 use crate::fs::{Attrs, Listed, set_fd_attrs};
 use crate::path::RelPath;
 use crate::session::bases::EXCHANGE_LEN_MIN;
-use crate::wire::Verdict;
+use crate::wire::{DirIndex, Verdict};
 
 impl Receiver {
     /// The push has failed: leaves what is staged for the next one, if that is likely to want the
@@ -91,6 +91,7 @@ impl Receiver {
     /// The entries of a directory are known that the target lacks, and of which something is left.
     pub(super) fn resume_dir(
         &mut self,
+        dir: DirIndex,
         state: &mut DirState,
         verdicts: &mut Vec<Verdict>,
     ) -> Result<(), Error> {
@@ -99,8 +100,7 @@ impl Receiver {
             return Ok(());
         };
         self.place_dir(&state.path, staged, fd, attrs)?;
-        state.inherited_gid = self.inherited_gid(&state.path)?;
-        self.judge_dir(state, &EntryList::default(), false, verdicts)
+        self.judge_dir(dir, state, EntryList::default(), false, verdicts)
     }
 
     /// Everything is staged anew: what is left of interrupted pushes is of no use any more.

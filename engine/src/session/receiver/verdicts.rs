@@ -2,6 +2,7 @@
 
 use super::content::file_entry;
 use super::dirs::{DirState, Phase};
+use super::local::Recalled;
 use super::wanted::Wanted;
 use super::{InTheWay, PendingLink, Receiver, Replacement, ends_push};
 use crate::apply::create_node;
@@ -93,33 +94,19 @@ impl Receiver {
             Phase::Differs {
                 local,
                 complete,
-                full: false,
-            } if self.total_without(&local, &state.unmatched) != matched => {
-                // Some that differ share a print.
-                self.say_prints(dir, &local, prints::FULL_LEN)?;
-                let phase = Phase::Differs {
-                    local,
-                    complete,
-                    full: true,
-                };
-                self.dirs.insert(dir, DirState::new(state.path, phase));
-                return Ok(());
-            }
-            Phase::Differs {
-                local, complete, ..
+                full,
             } => {
-                state.inherited_gid = self.inherited_gid(&state.path)?;
-                let unmatched = std::mem::take(&mut state.unmatched);
-                let local = local.select(&unmatched).map_err(|print| {
-                    Error::peer(format_args!("print {print} is not one that was sent"))
-                })?;
-                self.judge_dir(&mut state, &local, complete, &mut verdicts)?;
-                let extraneous = std::mem::take(&mut state.extraneous);
-                if !extraneous.is_empty() {
-                    self.extraneous.insert(dir, extraneous);
+                if let Some(recalled) = self.recall(&state.path, local)? {
+                    let Recalled { local, changed } = recalled;
+                    // Otherwise some that differ share a print.
+                    let is_told = full || self.total_without(&local, &state.unmatched) == matched;
+                    if changed || !is_told {
+                        return self.ask_again(dir, state.path, local, complete);
+                    }
+                    self.judge_dir(dir, &mut state, local, complete, &mut verdicts)?;
                 }
             }
-            Phase::Resumed => self.resume_dir(&mut state, &mut verdicts)?,
+            Phase::Resumed => self.resume_dir(dir, &mut state, &mut verdicts)?,
             Phase::Failed => {}
             Phase::Judged | Phase::New { .. } => return Err(not_awaited(dir)),
         }
@@ -161,13 +148,38 @@ impl Receiver {
         Ok(())
     }
 
+    /// Says the prints of a directory once more, in full.
+    fn ask_again(
+        &mut self,
+        dir: DirIndex,
+        path: RelPath,
+        local: EntryList,
+        complete: bool,
+    ) -> Result<(), Error> {
+        self.say_prints(dir, &local, prints::FULL_LEN)?;
+        let phase = Phase::Differs {
+            local: self.hold(local),
+            complete,
+            full: true,
+        };
+        self.dirs.insert(dir, DirState::new(path, phase));
+        Ok(())
+    }
+
     pub(super) fn judge_dir(
         &mut self,
+        dir: DirIndex,
         state: &mut DirState,
-        local: &EntryList,
+        mut local: EntryList,
         complete: bool,
         verdicts: &mut Vec<Verdict>,
     ) -> Result<(), Error> {
+        state.inherited_gid = self.inherited_gid(&state.path)?;
+        let unmatched = std::mem::take(&mut state.unmatched);
+        local
+            .keep(&unmatched)
+            .map_err(|print| Error::peer(format_args!("print {print} is not one that was sent")))?;
+        drop(unmatched);
         let mut counterparts = vec![false; local.len()];
         let entries = std::mem::take(&mut state.entries);
         let (mut walk, mut numbers) = (entries.walk(), 0_u32..);
@@ -184,17 +196,10 @@ impl Receiver {
             }
         }
         state.entries = entries;
-        if self.options.delete && complete && self.may_delete_in(&state.path) {
-            let numbered = counterparts.iter().enumerate();
-            let alone = numbered.filter_map(|(at, found)| (!found).then_some(at));
-            let mut extraneous: Vec<usize> = alone.collect();
-            extraneous.sort_unstable_by(|&a, &b| local.name(b).cmp(&local.name(a)));
-            let extraneous = extraneous.iter().filter_map(|&at| {
-                let (kind, _) = local.kind_and_len(at)?;
-                Some((state.path.join(local.name(at)?), kind))
-            });
-            state.extraneous.extend(extraneous);
-        }
+        let deletes = self.options.delete && complete && self.may_delete_in(&state.path);
+        local.retain(|at| deletes && counterparts.get(at) == Some(&false));
+        let stuck = std::mem::take(&mut state.stuck);
+        self.extraneous.add((dir, &state.path), &stuck, local);
         Ok(())
     }
 
@@ -362,7 +367,7 @@ impl Receiver {
         };
         let mut doomed = Doomed::default();
         let all = doomed.add_contents(&root, path, &self.filter);
-        if all && doomed.entries.is_empty() {
+        if all && doomed.len() == 0 {
             return Ok(Replace::AtOnce);
         }
         if all && self.options.delete {
@@ -370,7 +375,7 @@ impl Receiver {
         }
         let why = if self.options.delete {
             // It has no counterpart: what is not excluded in it goes all the same.
-            state.extraneous.push((path.clone(), Kind::Dir));
+            state.stuck.push((path.clone(), Kind::Dir));
             "parts of it are excluded"
         } else {
             "give --delete"

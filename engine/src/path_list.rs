@@ -1,0 +1,184 @@
+//! Paths with their kinds, packed: a million entries on their way out are held at once. Of each
+//! path only what sets it apart from the one before is kept, so that a list in the order of a walk
+//! takes a few bytes and the end of the name for each.
+
+use crate::observer::Kind;
+use crate::path::RelPath;
+
+/// Paths in the order in which they were added.
+#[derive(Debug, Default)]
+pub(crate) struct PathList {
+    /// Of each path in turn: a tag; how many bytes it has in common with the one before, and how
+    /// many follow, both as LEB128; those.
+    bytes: Vec<u8>,
+    len: u64,
+    last: Vec<u8>,
+}
+
+/// Where in the list a walk may begin, or end.
+pub(crate) type Mark = usize;
+
+const KINDS: [Kind; 5] = [
+    Kind::File,
+    Kind::Dir,
+    Kind::Symlink,
+    Kind::Device,
+    Kind::Special,
+];
+
+const MARKED: u8 = 0x80;
+
+impl PathList {
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    pub(crate) fn push(&mut self, path: &[u8], kind: Kind, marked: bool) {
+        let flag = if marked { MARKED } else { 0 };
+        self.bytes.push(code_of(kind) | flag);
+        let same = self.last.iter().zip(path).take_while(|(a, b)| a == b);
+        let shared = same.count();
+        let rest = path.get(shared..).unwrap_or_default();
+        put_number(&mut self.bytes, shared);
+        put_number(&mut self.bytes, rest.len());
+        self.bytes.extend_from_slice(rest);
+        self.last.truncate(shared);
+        self.last.extend_from_slice(rest);
+        self.len += 1;
+    }
+
+    /// Marks this place in the list.
+    pub(crate) fn mark(&mut self) -> Mark {
+        // What follows must not lean on what a walk from here has not seen.
+        self.last.clear();
+        self.bytes.len()
+    }
+
+    /// All paths in order.
+    pub(crate) fn walk(&self) -> PathWalk<'_> {
+        self.walk_between(0, self.bytes.len())
+    }
+
+    /// The paths that were added between two marks.
+    pub(crate) fn walk_between(&self, from: Mark, to: Mark) -> PathWalk<'_> {
+        PathWalk {
+            rest: self.bytes.get(from..to).unwrap_or_default(),
+            path: RelPath::root(),
+        }
+    }
+}
+
+/// A walk over paths in one buffer, which is why it is no iterator. It begins before the first.
+#[derive(Default)]
+pub(crate) struct PathWalk<'a> {
+    rest: &'a [u8],
+    path: RelPath,
+}
+
+impl PathWalk<'_> {
+    /// Goes on to the next path: its kind, and whether it was marked.
+    pub(crate) fn advance(&mut self) -> Option<(Kind, bool)> {
+        let (&tag, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        let kind = kind_of_code(tag & !MARKED)?;
+        let shared = take_number(&mut self.rest);
+        let len = take_number(&mut self.rest);
+        let (end, rest) = self.rest.split_at_checked(len)?;
+        self.rest = rest;
+        self.path.replace_end(shared, end);
+        Some((kind, tag & MARKED != 0))
+    }
+
+    /// The path that the walk is at.
+    pub(crate) fn path(&self) -> &RelPath {
+        &self.path
+    }
+}
+
+/// One byte that stands for a kind, below 128.
+pub(crate) fn code_of(kind: Kind) -> u8 {
+    let code = KINDS.iter().position(|&known| known == kind);
+    code.unwrap_or_default() as u8
+}
+
+pub(crate) fn kind_of_code(code: u8) -> Option<Kind> {
+    KINDS.get(usize::from(code)).copied()
+}
+
+fn put_number(bytes: &mut Vec<u8>, mut number: usize) {
+    while number >= 0x80 {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+}
+
+fn take_number(bytes: &mut &[u8]) -> usize {
+    let mut number = 0;
+    let mut shift = 0;
+    while let Some((&byte, rest)) = bytes.split_first() {
+        *bytes = rest;
+        number |= usize::from(byte & 0x7f).checked_shl(shift).unwrap_or(0);
+        if byte < 0x80 {
+            break;
+        }
+        shift += 7;
+    }
+    number
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn all(mut walk: PathWalk<'_>) -> Vec<(Vec<u8>, Kind, bool)> {
+        let mut found = Vec::new();
+        while let Some((kind, marked)) = walk.advance() {
+            found.push((walk.path().as_bytes().to_vec(), kind, marked));
+        }
+        found
+    }
+
+    fn listing() -> impl Strategy<Value = (Vec<u8>, Kind, bool)> {
+        let path = proptest::collection::vec(proptest::sample::select(&b"ab/"[..]), 0..400);
+        let kind = proptest::sample::select(&KINDS[..]);
+        (path, kind, any::<bool>())
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_added_is_walked(
+            before in proptest::collection::vec(listing(), 0..6),
+            between in proptest::collection::vec(listing(), 0..6),
+            after in proptest::collection::vec(listing(), 0..6),
+        ) {
+            let mut list = PathList::default();
+            let add = |list: &mut PathList, listings: &[(Vec<u8>, Kind, bool)]| {
+                for (path, kind, marked) in listings {
+                    list.push(path, *kind, *marked);
+                }
+                list.mark()
+            };
+            let from = add(&mut list, &before);
+            let to = add(&mut list, &between);
+            add(&mut list, &after);
+            prop_assert_eq!(&all(list.walk_between(from, to)), &between);
+            let whole = [before, between, after].concat();
+            prop_assert_eq!(list.len(), whole.len() as u64);
+            prop_assert_eq!(all(list.walk()), whole);
+        }
+    }
+
+    #[test]
+    fn names_of_a_directory_take_their_ends() {
+        let mut list = PathList::default();
+        for number in 0..10_000 {
+            let path = format!("srv/html/directory/picture-{number:06}.jpeg");
+            list.push(path.as_bytes(), Kind::File, true);
+        }
+        assert!(list.bytes.len() < 10_000 * 12, "{}", list.bytes.len());
+    }
+}
