@@ -1,9 +1,9 @@
-//! Names of subdirectories on the way through a tree, packed: in a directory of a million
-//! directories each costs its name and a byte.
+//! Names on the way through a tree, packed: in a directory of a million names each costs itself and
+//! a byte.
 
 use std::collections::VecDeque;
 
-/// Names in canonical order, taken from the front.
+/// Names in the order in which they were added, taken from the front.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Names {
     /// Each with its length in front.
@@ -34,7 +34,7 @@ impl Names {
         Some(name)
     }
 
-    /// Drops all names before `name`, and `name` itself.
+    /// Drops all names before `name`, and `name` itself, of names in canonical order.
     pub(crate) fn pass(&mut self, name: &[u8]) {
         while self
             .first()

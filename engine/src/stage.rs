@@ -23,7 +23,7 @@ use rustix::io::Errno;
 
 use crate::commit::{SessionPlace, Slot};
 use crate::fs::{DirId, Root, dir_id, names, open_private, remove_tree};
-use crate::generation::{Kept, Store, keep};
+use crate::generation::{Left, Store, leave};
 use crate::path::{RESERVED_NAME, RelPath};
 
 const STAGE_NAME: &[u8] = b"stage";
@@ -137,9 +137,9 @@ impl Stage {
         self.by_mount.clear();
     }
 
-    /// Leaves what is staged in the target root's own session for the next push: `kept` says what,
+    /// Leaves what is staged in the target root's own session for the next push: `left` says what,
     /// and where it belongs. All other sessions are removed.
-    pub(crate) fn keep(&mut self, kept: impl Iterator<Item = (Slot, RelPath)>) -> io::Result<()> {
+    pub(crate) fn leave(&mut self, left: impl Iterator<Item = (Slot, RelPath)>) -> io::Result<()> {
         let is_own = |session: &Session| session.holder_path.is_root();
         let Some(mount) = self.by_mount.iter().find(|(_, session)| is_own(session)) else {
             return Ok(());
@@ -147,11 +147,11 @@ impl Stage {
         let (mount, session) = (*mount.0, mount.1);
         let of_session = |(slot, path): (Slot, RelPath)| {
             let slot = (slot.session == session.plain.session).then_some(slot.path)?;
-            Some(Kept { slot, path })
+            Some(Left { slot, path })
         };
-        let kept: Vec<Kept> = kept.filter_map(of_session).collect();
-        if !kept.is_empty() {
-            keep(session.plain.fd(), &kept)?;
+        let left: Vec<Left> = left.filter_map(of_session).collect();
+        if !left.is_empty() {
+            leave(session.plain.fd(), &left)?;
             self.by_mount.remove(&mount);
         }
         self.remove()

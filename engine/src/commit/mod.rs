@@ -263,7 +263,7 @@ impl Commit {
 
     /// Leaves what is staged for the next push, which is told where it belongs; `others` are
     /// entries that have not been added yet.
-    pub(crate) fn keep_staged(
+    pub(crate) fn leave_staged(
         &mut self,
         others: impl Iterator<Item = (Slot, RelPath)>,
     ) -> io::Result<()> {
@@ -273,7 +273,7 @@ impl Commit {
             } => Some((staged.slot(), dir.join(name))),
             _ => None,
         });
-        self.stage.keep(placed.chain(others))
+        self.stage.leave(placed.chain(others))
     }
 
     /// The staging, once a journal answers for what is in it.

@@ -8,38 +8,13 @@ use rustix::fs::{AtFlags, Mode, OFlags, RawDir, openat, unlinkat};
 use rustix::io::Errno;
 
 use super::root::{DirId, dir_id};
+use crate::names::Names;
 
 /// A directory on the way down: who it is, and the names in it still to be removed.
 struct Level {
     name: Vec<u8>,
     id: DirId,
-    names: NameStack,
-}
-
-/// Names one upon the other, in one buffer: a directory may have a million.
-#[derive(Default)]
-struct NameStack {
-    /// Of each in turn: the name, its length.
-    bytes: Vec<u8>,
-}
-
-impl NameStack {
-    fn push(&mut self, name: &[u8]) {
-        self.bytes.extend_from_slice(name);
-        // The kernel's names are 255 bytes long at most.
-        self.bytes.push(name.len() as u8);
-    }
-
-    /// Moves the uppermost name into `name`; `false` if there is none.
-    fn pop_into(&mut self, name: &mut Vec<u8>) -> bool {
-        let Some(len) = self.bytes.pop() else {
-            return false;
-        };
-        name.clear();
-        let start = self.bytes.len().saturating_sub(len.into());
-        name.extend(self.bytes.drain(start..));
-        true
-    }
+    names: Names,
 }
 
 /// Removes `name` in `dir`, and everything below it when it is a directory. What is already gone
@@ -56,12 +31,11 @@ pub(crate) fn remove_tree(dir: impl AsFd, name: &[u8]) -> io::Result<()> {
     let top = dir_id(dir)?;
     let mut held = open_dir(&dir, name)?;
     let mut levels = vec![level(name.to_vec(), &held)?];
-    let mut next = Vec::new();
     while let Some(current) = levels.last_mut() {
-        if current.names.pop_into(&mut next) {
+        if let Some(next) = current.names.pop() {
             if !remove_one(&held, &next)? {
                 held = open_dir(&held, &next)?;
-                levels.push(level(next.clone(), &held)?);
+                levels.push(level(next, &held)?);
             }
             continue;
         }
@@ -100,7 +74,7 @@ fn remove_one(dir: &impl AsFd, name: &[u8]) -> io::Result<bool> {
 }
 
 fn level(name: Vec<u8>, dir: &OwnedFd) -> io::Result<Level> {
-    let mut names = NameStack::default();
+    let mut names = Names::default();
     for_each_name(dir, |name| names.push(name))?;
     Ok(Level {
         name,

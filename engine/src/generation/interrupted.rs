@@ -28,15 +28,15 @@ const INTERRUPTED: RecordKind = RecordKind {
 /// An entry in the staging of a session, a directory with all that is in it, and where in the tree
 /// it belongs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Kept {
+pub(crate) struct Left {
     pub(crate) slot: RelPath,
     pub(crate) path: RelPath,
 }
 
 /// Notes in the session's directory what is in it, once that is on disk.
-pub(crate) fn keep(session: &OwnedFd, kept: &[Kept]) -> io::Result<()> {
+pub(crate) fn leave(session: &OwnedFd, left: &[Left]) -> io::Result<()> {
     syncfs(session)?;
-    record::write(session, INTERRUPTED, &kept)
+    record::write(session, INTERRUPTED, &left)
 }
 
 /// All interrupted sessions of a tree. They are locked for as long as this lives, so that nobody
@@ -85,11 +85,11 @@ impl Interrupted {
                 continue;
             };
             // What cannot be read is of no use, and goes with other leftovers.
-            let Ok(Some(kept)) = record::read::<Vec<Kept>>(&fd, INTERRUPTED) else {
+            let Ok(Some(left)) = record::read::<Vec<Left>>(&fd, INTERRUPTED) else {
                 continue;
             };
             let session = claimed.sessions.len();
-            for Kept { slot, path } in kept {
+            for Left { slot, path } in left {
                 let slots = claimed.places.entry(path).or_default();
                 slots.push(Slot {
                     session,

@@ -45,7 +45,7 @@ pub use undoing::{Undone, UndoneChange};
 pub(crate) use clock::now_ns;
 pub(crate) use durable::{commit_staged, recover};
 pub(crate) use fail::fail_point;
-pub(crate) use interrupted::{Interrupted, Kept, keep};
+pub(crate) use interrupted::{Interrupted, Left, leave};
 pub(crate) use kept::prune;
 pub(crate) use lineage::Claim;
 pub(crate) use node::SessionLock;

@@ -2,6 +2,8 @@
 //! differs between the two nodes. Neither is refused because of the lineage, and neither changes
 //! anything but the highest epoch that each node has heard of.
 
+use std::ffi::OsString;
+
 use super::{Connection, ended};
 use crate::error::Error;
 use crate::generation::{Partial, Sending, Standing, Tree};
@@ -9,7 +11,6 @@ use crate::observer::{Observer, Summary};
 use crate::options::Options;
 use crate::session::sender::{self, Event};
 use crate::wire::{ToReceiver, ToSender};
-use std::ffi::OsString;
 
 /// How two nodes stand to a tree, and what differs between their data.
 #[derive(Clone, Debug)]

@@ -101,16 +101,15 @@ impl Receiver {
         }
         // What is taken up again must be known before what is below it: there is no second round.
         let full = !self.interrupted.is_empty();
-        let print_len = match full {
-            true => prints::FULL_LEN,
-            false => prints::first_len(local.len()),
+        let local = if full {
+            self.say_prints(dir, &local, prints::FULL_LEN)?;
+            self.hold(local)
+        } else {
+            self.say_prints(dir, &local, prints::first_len(local.len()))?;
+            self.hold_or_forget(local)
         };
-        self.say_prints(dir, &local, print_len)?;
         let phase = Phase::Differs {
-            local: match full {
-                true => self.hold(local),
-                false => self.hold_or_forget(local),
-            },
+            local,
             complete,
             full,
         };

@@ -121,7 +121,7 @@ fn next_hello(reader: &mut FrameReader) -> Result<Option<Hello>, Error> {
 fn run(reader: &mut FrameReader, outbox: &Outbox, mut receiver: Receiver) -> Result<(), Error> {
     let result = receive(reader, outbox, &mut receiver);
     if let Err(e) = &result {
-        receiver.keep_staged(e);
+        receiver.leave_staged(e);
     }
     result
 }

@@ -20,7 +20,7 @@ use crate::wire::{DirIndex, Verdict};
 impl Receiver {
     /// The push has failed: leaves what is staged for the next one, if that is likely to want the
     /// same. What is not left is removed with the staging.
-    pub(super) fn keep_staged(&mut self, cause: &Error) {
+    pub(super) fn leave_staged(&mut self, cause: &Error) {
         let is_broken = matches!(cause.kind, ErrorKind::Stream | ErrorKind::Timeout);
         if !is_broken || !self.options.atomic {
             return;
@@ -33,7 +33,7 @@ impl Receiver {
         let begun: Vec<_> = begun.chain(part).collect();
         if let Some(commit) = &mut self.commit {
             // What cannot be kept is sent again.
-            let _ = commit.keep_staged(begun.into_iter());
+            let _ = commit.leave_staged(begun.into_iter());
         }
     }
 
