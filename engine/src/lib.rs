@@ -42,6 +42,7 @@ mod options;
 mod page_buf;
 mod path;
 mod path_list;
+mod policy;
 mod sample;
 mod target;
 
@@ -53,6 +54,6 @@ pub use observer::{
 };
 pub use options::{Compression, Options};
 pub use path::Shown;
+pub use policy::{Ready, ServePolicy};
 pub use sample::{Sample, sample};
 pub use session::{Comparison, Connection, Duplex, push, serve};
-pub use target::{Ready, ServePolicy};

@@ -1,12 +1,10 @@
 //! Finding the target root that a destination means, within what the receiver's policy allows.
 
 use std::ffi::{CString, OsString};
-use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
 
 use rustix::fs::{
     AtFlags, CWD, FileType, Mode, OFlags, fstat, mkdirat, openat, readlinkat, statat,
@@ -17,32 +15,8 @@ use crate::digest::TimeStore;
 use crate::entry::Time;
 use crate::error::{Error, ErrorKind};
 use crate::fs::{Attrs, Root, set_fd_attrs, stat};
-use crate::generation::Tree;
 use crate::path::{RelPath, Shown, check_name};
-
-/// What a receiver accepts.
-#[derive(Clone, Debug, Default)]
-pub struct ServePolicy {
-    /// Directories that targets must be in or below; empty means anywhere. A relative destination
-    /// is taken from the first.
-    pub roots: Vec<PathBuf>,
-    /// Stands for a leading `~/` in a destination.
-    pub home: Option<PathBuf>,
-    /// The trees that can be pushed by name; into their roots nothing else can be pushed.
-    pub trees: Vec<Tree>,
-    /// Asked before a tree is received by its name.
-    pub ready: Option<Ready>,
-}
-
-/// Says in one line why this node is not ready to receive, if it is not.
-#[derive(Clone)]
-pub struct Ready(pub Arc<dyn Fn() -> Result<(), String> + Send + Sync>);
-
-impl fmt::Debug for Ready {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Ready")
-    }
-}
+use crate::policy::ServePolicy;
 
 /// The target that a destination means.
 #[derive(Debug)]

@@ -86,8 +86,8 @@ mod tests {
 
     use crate::observer::{Change, Note, Observer, Warning};
     use crate::options::Options;
+    use crate::policy::ServePolicy;
     use crate::session::{Duplex, push, serve};
-    use crate::target::ServePolicy;
 
     struct Warned(Vec<String>);
 

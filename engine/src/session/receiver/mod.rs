@@ -35,9 +35,10 @@ use crate::names::Names;
 use crate::observer::Warning;
 use crate::options::Options;
 use crate::path::{RelPath, Shown, check_name};
+use crate::policy::ServePolicy;
 use crate::read_ahead::ReadAhead;
 use crate::reader::Reader;
-use crate::target::{ServePolicy, open_target, probe_times, root_listed};
+use crate::target::{open_target, probe_times, root_listed};
 use crate::wire::{
     DirIndex, ExchangePiece, FrameKind, FrameReader, FrameWriter, Hello, HelloReply, PREAMBLE_LEN,
     ToReceiver, ToSender, check_preamble, decode, preamble,

@@ -9,8 +9,8 @@ use crate::generation::{
     SessionLock, Store, Tree, now_ns,
 };
 use crate::path::Shown;
+use crate::policy::ServePolicy;
 use crate::session::outbox::Outbox;
-use crate::target::ServePolicy;
 use crate::wire::ToSender;
 
 /// The named tree that is being received.

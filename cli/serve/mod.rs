@@ -1,21 +1,20 @@
 //! `hasync serve`: the receiving half, on stdin and stdout as sshd starts it, or behind an SSH
 //! server of its own.
 
+mod listen;
+
 use std::io::IsTerminal;
-use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hasync_engine::{self as engine, Duplex, Ready, ServePolicy, defuse, escape};
-use hasync_transport::ssh::server::{self, PeerInfo, ServerOptions};
+use hasync_engine::{self as engine, Duplex, Ready, ServePolicy, escape};
 use hasync_transport::{self as transport, Link};
 
 use crate::args::ServeArgs;
 use crate::config::{Command, Config, Tree};
 use crate::exit::{self, Exit, Failure};
-use crate::out::Out;
 use crate::reach;
 use crate::shell;
 
@@ -97,55 +96,6 @@ impl Service {
     }
 }
 
-impl Service {
-    /// Serves whoever logs in, one line on stdout per session's start and end, until it is killed.
-    fn listen(
-        self,
-        address: SocketAddr,
-        authorized_keys: &Path,
-        host_key: &Path,
-    ) -> Result<Exit, Failure> {
-        let out = Out::stdout();
-        let (log, session_log) = (out.clone(), out.clone());
-        let options = ServerOptions {
-            log: Arc::new(move |line| say(&log, line)),
-            ..ServerOptions::new(address, authorized_keys.to_owned(), host_key.to_owned())
-        };
-        let roots = shown_roots(&self.roots);
-        let handler = move |link, peer| self.session(link, &peer, &session_log);
-        let server = server::listen(options, handler)?;
-        let key = escape(host_key.as_os_str().as_bytes());
-        let address = server.local_addr();
-        let fingerprint = server.host_key_fingerprints().join(" ");
-        say(
-            &out,
-            &format!("listening on {address}, {roots}, host key {key} {fingerprint}"),
-        );
-        server.wait();
-        Ok(Exit::Ok)
-    }
-
-    /// One push of a peer that logged in; gives the exit status that its side is told.
-    fn session(&self, link: Link, peer: &PeerInfo, log: &Out) -> u32 {
-        // Who it is, the log of the login has just said.
-        let address = peer.address;
-        say(log, &format!("{address}: push began"));
-        match self.serve(link) {
-            Ok(()) => {
-                say(log, &format!("{address}: push ended"));
-                Exit::Ok as u32
-            }
-            Err(Failure { exit, message }) => {
-                say(
-                    log,
-                    &format!("{address}: push ended: {message} (exit {exit})"),
-                );
-                exit as u32
-            }
-        }
-    }
-}
-
 /// Whether this node is fit to receive, by the check of its own configuration.
 fn run_check(check: &Command) -> Result<(), String> {
     let why = match shell::run(&check.0, &[], b"", CHECK_TIME) {
@@ -162,21 +112,6 @@ fn run_check(check: &Command) -> Result<(), String> {
 
 /// How long the check of `[peer]` may take: the other side waits for it.
 const CHECK_TIME: Duration = Duration::from_secs(15);
-
-/// One line of the log, at once: it may be read through a pipe.
-fn say(out: &Out, line: &str) {
-    out.write(format!("{}\n", defuse(line)).as_bytes());
-    out.flush();
-}
-
-fn shown_roots(roots: &[PathBuf]) -> String {
-    let names: Vec<_> = roots
-        .iter()
-        .map(|root| escape(root.as_os_str().as_bytes()))
-        .collect();
-    let word = if names.len() == 1 { "root" } else { "roots" };
-    format!("{word} {}", names.join(" "))
-}
 
 /// Where a key in authorized_keys is bound to `hasync serve`, the words that the client asked for
 /// have no effect, but a client that asks for something else is told so.
