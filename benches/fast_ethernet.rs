@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 
 use crate::support::netns::{NetNs, STANDBY};
 use crate::support::{Rng, Sshd, TempTree};
-use crate::{Snapshot, Tool, push, trees};
+use crate::{Cost, Snapshot, Tool, Way, print_cost, push, trees};
 
 pub(crate) const NAME: &str = "first copy over 100 Mbit, mixed tree";
 
@@ -20,48 +20,70 @@ const FILE_LEN_BOUND: usize = 64 << 10;
 const FILES_PER_DIR: usize = 100;
 const RUNS: usize = 2;
 
-/// Measures the row and prints its lines; without root it only says that it needs it.
-pub(crate) fn measure(shrink: usize, print: impl Fn(&str, &str, crate::Cost, crate::Cost)) {
-    if !rustix::process::geteuid().is_root() {
-        println!("{NAME}: needs root for its network namespaces");
-        return;
+/// The two nodes, the cable between them, and a tree to carry over it.
+pub(crate) struct FastEthernet {
+    nodes: NetNs,
+    sshd: Sshd,
+    work: TempTree,
+}
+
+impl FastEthernet {
+    /// Without root it only says that it needs it.
+    pub(crate) fn new(shrink: usize) -> Option<FastEthernet> {
+        if !rustix::process::geteuid().is_root() {
+            println!("{NAME}: needs root for its network namespaces");
+            return None;
+        }
+        let nodes = NetNs::pair();
+        let sshd = Sshd::start_at(&nodes.on_standby(), STANDBY, 2200);
+        nodes.limit_mbit(MBIT);
+        segment_like_a_cable(&nodes);
+        let work = TempTree::within(Path::new("/dev/shm"));
+        let source = work.mkdir("source");
+        mixed_tree(&source, TREE_LEN / shrink);
+        trees::age(&source);
+        Some(FastEthernet { nodes, sshd, work })
     }
-    let nodes = NetNs::pair();
-    let sshd = Sshd::start_at(&nodes.on_standby(), STANDBY, 2200);
-    nodes.limit_mbit(MBIT);
-    segment_like_a_cable(&nodes);
-    let work = TempTree::within(Path::new("/dev/shm"));
-    let source = work.mkdir("source");
-    mixed_tree(&source, TREE_LEN / shrink);
-    trees::age(&source);
-    let target = work.path("target");
-    let link_bytes = || bytes_on_link(&nodes);
+
+    /// One first copy.
+    pub(crate) fn push(&self, tool: &Tool, letters: &str) -> Cost {
+        let target = self.work.path("target");
+        let _ = fs::remove_dir_all(&target);
+        let way = Way {
+            sshd: &self.sshd,
+            launcher: &self.nodes.on_primary(),
+            letters,
+            link_bytes: &|| bytes_on_link(&self.nodes),
+        };
+        let cost = push(tool, &self.work, &target, &way);
+        let source = self.work.path("source");
+        Snapshot::of(&source).assert_same(&Snapshot::of(&target));
+        cost
+    }
+}
+
+/// Measures the row and prints its lines.
+pub(crate) fn measure(shrink: usize) {
+    let Some(scene) = FastEthernet::new(shrink) else {
+        return;
+    };
     let candidates = [
         ("rsync", Tool::Rsync, "-az"),
-        ("hasync", Tool::Hasync, "-a"),
-        ("  -z", Tool::Hasync, "-az"),
+        ("hasync", Tool::hasync(), "-a"),
+        ("  -z", Tool::hasync(), "-az"),
     ];
-    let mut best = [None; 3];
-    for run in 0..RUNS {
-        for (best, (_, tool, letters)) in best.iter_mut().zip(candidates) {
-            let _ = fs::remove_dir_all(&target);
-            let way = crate::Way {
-                launcher: &nodes.on_primary(),
-                letters,
-                link_bytes: &link_bytes,
-            };
-            let cost = push(tool, &sshd, &work, &target, &way);
-            if run == 0 {
-                Snapshot::of(&source).assert_same(&Snapshot::of(&target));
-            }
-            if best.is_none_or(|best: crate::Cost| cost.wall_s < best.wall_s) {
+    let mut best: [Option<Cost>; 3] = [None; 3];
+    for _ in 0..RUNS {
+        for (best, (_, tool, letters)) in best.iter_mut().zip(&candidates) {
+            let cost = scene.push(tool, letters);
+            if best.is_none_or(|best| cost.wall_s < best.wall_s) {
                 *best = Some(cost);
             }
         }
     }
     let [Some(rsync), ..] = best else { return };
     for (index, (cost, (name, ..))) in best.into_iter().flatten().zip(candidates).enumerate() {
-        print(if index == 0 { NAME } else { "" }, name, cost, rsync);
+        print_cost(if index == 0 { NAME } else { "" }, name, cost, rsync);
     }
 }
 

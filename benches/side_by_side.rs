@@ -1,6 +1,9 @@
 //! hasync beside rsync 3.5.0 over the same sshd on loopback, both with their default
 //! cipher, on tmpfs, warm, best of three, alternating:
 //!   cargo bench --bench side_by_side [-- [--full] [--row WORDS]...]
+//! or beside another build of itself, both halves of it, seven pairs a row, with the median of
+//! the pairs' ratios:
+//!   cargo bench --bench side_by_side -- --against OTHER/hasync [--full] [--row WORDS]...
 //! Wall time is the command's. CPU is what all processors of the machine did until the far side
 //! had ended too, so run it on an idle machine. Bytes are loopback traffic both ways with all
 //! headers; as root the bench runs in a network namespace of its own, so that nothing else is
@@ -16,6 +19,8 @@
 )]
 
 mod fast_ethernet;
+mod listen;
+mod paired;
 #[path = "../tests/support/mod.rs"]
 #[allow(
     dead_code,
@@ -165,6 +170,12 @@ fn main() {
         .collect();
 
     let sshd = Sshd::start();
+    let is_wanted =
+        |name: &str| wanted.is_empty() || wanted.iter().any(|words| name.contains(words.as_str()));
+    if let Some(at) = arguments.iter().position(|word| word == "--against") {
+        let other = arguments.get(at + 1).map_or("", String::as_str);
+        return paired::measure_all(Path::new(other), &sshd, shrink, is_wanted);
+    }
     println!(
         "sizes: {}; best of {RUNS}; rsync {}",
         scale(shrink),
@@ -174,18 +185,14 @@ fn main() {
         "{:<36} {:<7} {:>8} {:>7} {:>10} {:>10} {:>10} {:>6} {:>6}",
         "row", "", "wall s", "CPU s", "link MB", "RSS here", "RSS there", "wall", "bytes"
     );
-    for row in ROWS {
-        if wanted.is_empty() || wanted.iter().any(|words| row.name.contains(words.as_str())) {
-            measure(row, &sshd, shrink);
-        }
+    for row in ROWS.iter().filter(|row| is_wanted(row.name)) {
+        measure(row, &sshd, shrink);
     }
-    let is_wanted =
-        |name: &str| wanted.is_empty() || wanted.iter().any(|words| name.contains(words.as_str()));
     if is_wanted(warm::NAME) {
         warm::measure(&sshd, shrink);
     }
     if is_wanted(fast_ethernet::NAME) {
-        fast_ethernet::measure(shrink, print_cost);
+        fast_ethernet::measure(shrink);
     }
 }
 
@@ -211,6 +218,7 @@ fn enter_own_network(arguments: &[String]) {
 
 /// How a row's pushes differ from a plain `-a` over loopback.
 struct Way<'a> {
+    sshd: &'a Sshd,
     /// Stands before the command.
     launcher: &'a [&'a str],
     letters: &'a str,
@@ -218,11 +226,14 @@ struct Way<'a> {
     link_bytes: &'a dyn Fn() -> u64,
 }
 
-const OVER_LOOPBACK: Way<'_> = Way {
-    launcher: &[],
-    letters: "-a",
-    link_bytes: &loopback_bytes,
-};
+fn over_loopback(sshd: &Sshd) -> Way<'_> {
+    Way {
+        sshd,
+        launcher: &[],
+        letters: "-a",
+        link_bytes: &loopback_bytes,
+    }
+}
 
 /// What one run took.
 #[derive(Clone, Copy)]
@@ -234,36 +245,28 @@ struct Cost {
     rss_there_kib: u64,
 }
 
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Debug)]
 enum Tool {
     Rsync,
-    Hasync,
+    /// A build of hasync, on both ends.
+    Hasync(PathBuf),
+}
+
+impl Tool {
+    fn hasync() -> Tool {
+        Tool::Hasync(support::Hasync::program())
+    }
 }
 
 fn measure(row: &Row, sshd: &Sshd, shrink: usize) {
-    let work = TempTree::within(Path::new("/dev/shm"));
-    let (source, template) = (work.mkdir("source"), work.path("template"));
-    (row.make)(&source, &template, shrink);
-    trees::age(&source);
+    let scene = Scene::new(row, shrink);
     let mut best: [Option<Cost>; 2] = [None, None];
     for run in 0..RUNS {
-        for (slot, tool) in [Tool::Rsync, Tool::Hasync].into_iter().enumerate() {
-            // A push of nothing leaves the template as it is.
-            let unchanged = row.name.starts_with("nothing changed");
-            let target = if unchanged {
-                template.clone()
-            } else {
-                work.path("target")
-            };
-            if !unchanged {
-                let _ = fs::remove_dir_all(&target);
-                if template.exists() {
-                    copy(&template, &target);
-                }
-            }
-            let cost = push(tool, sshd, &work, &target, &OVER_LOOPBACK);
+        for (slot, tool) in [Tool::Rsync, Tool::hasync()].iter().enumerate() {
+            let target = scene.fresh_target();
+            let cost = push(tool, &scene.work, &target, &over_loopback(sshd));
             if run == 0 {
-                Snapshot::of(&source).assert_same(&Snapshot::of(&target));
+                scene.assert_same(&target);
             }
             if best[slot].is_none_or(|best| cost.wall_s < best.wall_s) {
                 best[slot] = Some(cost);
@@ -275,6 +278,44 @@ fn measure(row: &Row, sshd: &Sshd, shrink: usize) {
     };
     print_cost(row.name, "rsync", rsync, rsync);
     print_cost("", "hasync", hasync, rsync);
+}
+
+/// The source and the target of a row, which each run finds as the row made them.
+struct Scene<'a> {
+    row: &'a Row,
+    work: TempTree,
+    template: PathBuf,
+}
+
+impl Scene<'_> {
+    fn new(row: &Row, shrink: usize) -> Scene<'_> {
+        let work = TempTree::within(Path::new("/dev/shm"));
+        let (source, template) = (work.mkdir("source"), work.path("template"));
+        (row.make)(&source, &template, shrink);
+        trees::age(&source);
+        Scene {
+            row,
+            work,
+            template,
+        }
+    }
+
+    fn fresh_target(&self) -> PathBuf {
+        // A push of nothing leaves the template as it is.
+        if self.row.name.starts_with("nothing changed") {
+            return self.template.clone();
+        }
+        let target = self.work.path("target");
+        let _ = fs::remove_dir_all(&target);
+        if self.template.exists() {
+            copy(&self.template, &target);
+        }
+        target
+    }
+
+    fn assert_same(&self, target: &Path) {
+        Snapshot::of(&self.work.path("source")).assert_same(&Snapshot::of(target));
+    }
 }
 
 #[allow(clippy::cast_precision_loss, reason = "shown with a few digits")]
@@ -291,22 +332,22 @@ fn print_cost(row: &str, tool: &str, cost: Cost, base: Cost) {
     );
 }
 
-fn push(tool: Tool, sshd: &Sshd, work: &TempTree, target: &Path, way: &Way<'_>) -> Cost {
+fn push(tool: &Tool, work: &TempTree, target: &Path, way: &Way<'_>) -> Cost {
     let (here, there) = (work.path("rss-here"), work.path("rss-there"));
     let program = match tool {
-        Tool::Rsync => PathBuf::from("rsync"),
-        Tool::Hasync => support::Hasync::program(),
+        Tool::Rsync => Path::new("rsync"),
+        Tool::Hasync(program) => program,
     };
-    let far_program = timed_program(work, &program, &there);
-    let config = sshd.file("ssh_config").display().to_string();
+    let far_program = timed_program(work, program, &there);
+    let config = way.sshd.file("ssh_config").display().to_string();
     let words = [way.launcher, &["/usr/bin/time", "-f", "%M", "-o"]].concat();
     let mut command = Command::new(words[0]);
-    command.args(&words[1..]).arg(&here).arg(&program);
+    command.args(&words[1..]).arg(&here).arg(program);
     match tool {
         Tool::Rsync => command
             .args([way.letters, "--delete", "-e", &format!("ssh -F {config}")])
             .arg(format!("--rsync-path={far_program}")),
-        Tool::Hasync => command
+        Tool::Hasync(_) => command
             .args(["push", way.letters, "--delete", "--ssh-config", &config])
             .args(["--remote-bin", &far_program]),
     };
@@ -320,7 +361,7 @@ fn push(tool: Tool, sshd: &Sshd, work: &TempTree, target: &Path, way: &Way<'_>) 
     let status = command.status().unwrap();
     let wall_s = start.elapsed().as_secs_f64();
     assert!(status.success(), "{command:?}: {status}");
-    await_idle(sshd);
+    await_idle(way.sshd);
     let rss_there_kib = kib(&there);
     Cost {
         wall_s,

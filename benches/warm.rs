@@ -10,7 +10,7 @@ use hasync_engine::{Change, Connection, Duplex, Note, Observer, Options, Warning
 use hasync_transport::ssh;
 
 use crate::support::{Hasync, Sshd, TempTree};
-use crate::{Cost, OVER_LOOPBACK, Tool, cpu_seconds, loopback_bytes, print_cost, push};
+use crate::{Cost, Tool, cpu_seconds, loopback_bytes, over_loopback, print_cost, push};
 
 pub(crate) const NAME: &str = "nothing changed, 100,000 files, warm";
 
@@ -22,7 +22,7 @@ pub(crate) fn measure(sshd: &Sshd, shrink: usize) {
     let work = TempTree::within(Path::new("/dev/shm"));
     let (source, target) = (work.mkdir("source"), work.path("target"));
     crate::unchanged(&source, &target, 100_000 / shrink);
-    let run = |_| push(Tool::Rsync, sshd, &work, &target, &OVER_LOOPBACK);
+    let run = |_| push(&Tool::Rsync, &work, &target, &over_loopback(sshd));
     let rsync = best((0..RSYNC_RUNS).map(run));
 
     let link = ssh::connect(
