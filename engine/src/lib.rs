@@ -49,6 +49,7 @@ mod target;
 pub use error::{Error, ErrorKind};
 pub use escape::{defuse, escape};
 pub use filter::{Filter, FilterRule};
+pub use fs::{Judge, PathCause, PathError, Step, open_file};
 pub use observer::{
     Action, Change, Differences, Kind, KindCounts, Note, Observer, Progress, Summary, Warning,
 };

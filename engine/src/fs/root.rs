@@ -7,13 +7,13 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{
-    AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags, fstat, openat, openat2, statx, syncfs,
+    AtFlags, Mode, OFlags, ResolveFlags, StatxFlags, fstat, openat, openat2, statx, syncfs,
 };
 use rustix::io::Errno;
 
+use super::walk::{Follow, open_dir};
 use crate::path::{RESERVED_NAME, RelPath, Shown};
 
 /// Longest path handed to one system call; longer ones are opened in steps. `PATH_MAX` is 4096
@@ -31,9 +31,6 @@ const PATH_FLAGS: OFlags = OFlags::PATH
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
 
-/// Set once `openat2` has turned out to be unusable in this process.
-static OPENAT2_REFUSED: AtomicBool = AtomicBool::new(false);
-
 /// A tree's root directory.
 #[derive(Debug)]
 pub(crate) struct Root {
@@ -42,12 +39,15 @@ pub(crate) struct Root {
 }
 
 impl Root {
-    /// Opens the directory at `path`, following symlinks as the user typed them.
+    /// Opens the directory at `path`, following only symlinks of root and of this user.
     pub(crate) fn open(path: &Path) -> io::Result<Root> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = openat(CWD, path, flags, Mode::empty())?;
+        Root::open_following(path, Follow::Trusted)
+    }
+
+    /// Opens the directory at `path`.
+    pub(crate) fn open_following(path: &Path, follow: Follow) -> io::Result<Root> {
         Ok(Root {
-            fd,
+            fd: open_dir(path, follow)?,
             path: path.to_owned(),
         })
     }
@@ -152,18 +152,15 @@ fn next_step(path: &[u8]) -> (&[u8], Option<&[u8]>) {
     }
 }
 
+/// Where `openat2` is filtered or missing, each call says so anew, which costs next to nothing; a
+/// refusal that concerns one directory alone then stays one.
 fn open_beneath(at: &OwnedFd, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
-    if !OPENAT2_REFUSED.load(Ordering::Relaxed) {
-        let resolve =
-            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        match openat2(at, path, flags, Mode::empty(), resolve) {
-            // A rename elsewhere in the tree can disturb the walk; the kernel asks to try again.
-            Err(Errno::AGAIN) => {}
-            Err(Errno::NOSYS | Errno::PERM) => OPENAT2_REFUSED.store(true, Ordering::Relaxed),
-            result => return result,
-        }
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    match openat2(at, path, flags, Mode::empty(), resolve) {
+        // A rename elsewhere in the tree can disturb the walk; the kernel asks to try again.
+        Err(Errno::AGAIN | Errno::NOSYS | Errno::PERM) => open_by_component(at, path, flags),
+        result => result,
     }
-    open_by_component(at, path, flags)
 }
 
 fn open_by_component(at: &OwnedFd, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
