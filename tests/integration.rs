@@ -28,6 +28,8 @@ mod diverged;
 mod examples;
 /// heartbeat v1 moves the mirror between two nodes.
 mod heartbeat;
+/// What `~` means, under init and cron too.
+mod home;
 /// Pushes that are killed or cut off, and the next push that repairs.
 mod interrupted;
 /// Large files that change in place: device writes, memory.

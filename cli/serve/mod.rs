@@ -24,6 +24,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
         roots: roots(&args.root)?,
         config: args.config.config.clone(),
         silence: reach::silence(args.timeout),
+        home: transport::home(),
     };
     // A configuration that makes no sense is told at once, not by the first push.
     service.policy()?;
@@ -39,6 +40,7 @@ struct Service {
     roots: Vec<PathBuf>,
     config: Option<PathBuf>,
     silence: Duration,
+    home: Option<PathBuf>,
 }
 
 impl Service {
@@ -54,7 +56,7 @@ impl Service {
         Ok(ServePolicy {
             ready: check.map(|check| Ready(Arc::new(move || run_check(&check)))),
             roots: self.roots.clone(),
-            home: std::env::var_os("HOME").map(PathBuf::from),
+            home: self.home.clone(),
             trees: trees.collect(),
         })
     }

@@ -118,7 +118,14 @@ fn resolve(destination: &[u8], policy: &ServePolicy) -> Result<PathBuf, Error> {
     let typed = PathBuf::from(OsString::from_vec(destination.to_vec()));
     let path = match (typed.strip_prefix("~"), &policy.home) {
         (Ok(rest), Some(home)) => home.join(rest),
-        _ => typed,
+        (Ok(_), None) => {
+            let shown = Shown(typed.as_os_str().as_bytes());
+            return Err(usage(format!(
+                "the target {shown} is in a home directory, which the receiving user does not \
+                 have; write the path from /"
+            )));
+        }
+        (Err(_), _) => typed,
     };
     let Some(first) = policy.roots.first() else {
         return Ok(if path.as_os_str().is_empty() {

@@ -47,8 +47,8 @@ impl Hasync {
     }
 
     /// Puts a launcher before the program.
-    pub(crate) fn under(mut self, prefix: &[&str]) -> Self {
-        self.prefix = prefix.iter().map(|&word| word.to_owned()).collect();
+    pub(crate) fn under<S: AsRef<str>>(mut self, prefix: &[S]) -> Self {
+        self.prefix = prefix.iter().map(|word| word.as_ref().to_owned()).collect();
         self
     }
 
@@ -108,7 +108,7 @@ impl Reachable {
         Self { dir }
     }
 
-    fn program(&self) -> PathBuf {
+    pub(crate) fn program(&self) -> PathBuf {
         self.dir.path().join("hasync")
     }
 }

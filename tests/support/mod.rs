@@ -1,11 +1,12 @@
 //! Fixtures of the integration tests: trees on disk, the program under test, a real
-//! sshd and SMTP server, two network namespaces, small loop-mounted file systems, a kernel that
-//! lacks a call, a pair of configured nodes, tree snapshots and the rsync oracle. Each file holds
-//! one fixture and cleans up after itself on drop.
+//! sshd and SMTP server, two network namespaces, mount namespaces without `/proc`, small
+//! loop-mounted file systems, a kernel that lacks a call, a pair of configured nodes, tree
+//! snapshots and the rsync oracle. Each file holds one fixture and cleans up after itself on drop.
 
 pub(crate) mod hasync;
 pub(crate) mod heartbeat;
 pub(crate) mod loopfs;
+pub(crate) mod mountns;
 pub(crate) mod netns;
 pub(crate) mod no_exchange;
 pub(crate) mod pair;

@@ -4,12 +4,14 @@
 #![forbid(unsafe_code)]
 
 mod error;
+mod home;
 mod link;
 mod pipe;
 pub mod ssh;
 mod throttle;
 
 pub use error::{Error, ErrorKind};
+pub use home::home;
 pub use link::{Control, Finish, Link, STDERR_TAIL_LEN, Traffic};
 pub use pipe::{ChildStderr, spawn, stdio};
 pub use throttle::Throttle;

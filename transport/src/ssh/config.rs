@@ -93,21 +93,21 @@ pub(crate) fn settings(to: &Destination, options: &ClientOptions) -> Result<Sett
         .first("hostkeyalias")?
         .map(|(alias, _)| alias.to_owned());
 
-    let home = environment.home.to_string_lossy();
     let (port_text, uid_text) = (port.to_string(), environment.uid.to_string());
-    let tokens = [
+    let home = environment.home.as_ref().map(|home| home.to_string_lossy());
+    let mut tokens = vec![
         ('h', host_name.as_str()),
         ('p', &port_text),
         ('r', &user),
         ('n', &to.host),
         ('u', &environment.user),
         ('i', &uid_text),
-        ('d', &home),
         ('k', host_key_alias.as_deref().unwrap_or(&to.host)),
     ];
+    tokens.extend(home.as_ref().map(|home| ('d', home.as_ref())));
     let files = FileNames {
         tokens: &tokens,
-        home: &environment.home,
+        home: environment.home.as_deref(),
     };
 
     let (known_hosts, global_known_hosts) = match &options.known_hosts {
@@ -130,9 +130,9 @@ pub(crate) fn settings(to: &Destination, options: &ClientOptions) -> Result<Sett
     let mut identities = options.identities.clone();
     identities.extend(configured);
     if !identities_are_explicit {
-        for name in ["id_ed25519", "id_ecdsa", "id_rsa"] {
-            identities.push(environment.home.join(".ssh").join(name));
-        }
+        let names = ["id_ed25519", "id_ecdsa", "id_rsa"];
+        let ssh_dir = environment.home.iter().map(|home| home.join(".ssh"));
+        identities.extend(ssh_dir.flat_map(|dir| names.map(|name| dir.join(name))));
     }
     let (alive_interval, alive_count_max) = alive(&found)?;
     Ok(Settings {
@@ -282,7 +282,7 @@ fn rekey_len(found: &Found) -> Result<Option<u64>, Error> {
 /// Expands file names of directives.
 struct FileNames<'a> {
     tokens: &'a Tokens<'a>,
-    home: &'a std::path::Path,
+    home: Option<&'a std::path::Path>,
 }
 
 impl FileNames<'_> {
@@ -300,10 +300,10 @@ impl FileNames<'_> {
             }
             None => {
                 let at_home = |name: &&str| match name.strip_prefix("~/") {
-                    Some(below) => self.home.join(below),
-                    None => PathBuf::from(name),
+                    Some(below) => self.home.map(|home| home.join(below)),
+                    None => Some(PathBuf::from(name)),
                 };
-                Ok(default.iter().map(at_home).collect())
+                Ok(default.iter().filter_map(at_home).collect())
             }
         }
     }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::config_words::{expand_path, glob, split_line};
 use super::destination::{Destination, Environment};
 use super::pattern;
+use crate::home::no_home;
 use crate::{Error, ErrorKind};
 
 /// A directive that applies, and where it stands.
@@ -53,8 +54,9 @@ pub(crate) fn directives(
     match only_file {
         Some(file) => walk.file(file, Origin::User, true, &mut true, 0)?,
         None => {
-            let user_file = environment.home.join(".ssh/config");
-            if user_file.exists() {
+            let home = environment.home.as_ref();
+            let user_file = home.map(|home| home.join(".ssh/config"));
+            if let Some(user_file) = user_file.filter(|file| file.exists()) {
                 check_owner(&user_file, environment.uid)?;
                 walk.file(&user_file, Origin::User, true, &mut true, 0)?;
             }
@@ -148,12 +150,14 @@ impl Walk<'_> {
     }
 
     fn included(&self, name: &str, origin: Origin, at: &Place) -> Result<Vec<PathBuf>, Error> {
-        let home = &self.environment.home;
+        let home = self.environment.home.as_deref();
         let path =
             expand_path(name, &[], home).map_err(|e| at.error(format_args!("{name}: {e}")))?;
-        let directory = match origin {
-            Origin::User => home.join(".ssh"),
-            Origin::System => PathBuf::from("/etc/ssh"),
+        let directory = match (origin, home) {
+            (Origin::System, _) => PathBuf::from("/etc/ssh"),
+            (Origin::User, Some(home)) => home.join(".ssh"),
+            (Origin::User, None) if path.is_absolute() => PathBuf::new(),
+            (Origin::User, None) => return Err(at.error(format_args!("{name}: {}", no_home()))),
         };
         Ok(glob(&directory.join(path)))
     }

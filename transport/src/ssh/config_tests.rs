@@ -10,7 +10,7 @@ fn under(config: &str, to: &Destination) -> Result<Settings, Error> {
     let file = dir.path().join("config");
     std::fs::write(&file, config).unwrap();
     let environment = Environment {
-        home: "/home/me".into(),
+        home: Some("/home/me".into()),
         user: "me".into(),
         uid: 7,
         agent_socket: Some("/run/agent".into()),

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::pattern;
+use crate::home::no_home;
 
 /// Splits a line into its lower-case keyword and arguments. `None` for blank lines and comments.
 pub(crate) fn split_line(line: &str) -> Result<Option<(String, Vec<String>)>, &'static str> {
@@ -77,7 +78,11 @@ pub(crate) fn expand_tokens(text: &str, tokens: &Tokens<'_>) -> Result<String, S
 }
 
 /// Expands a file name: `${VAR}`, `%` tokens, then a leading `~/`.
-pub(crate) fn expand_path(text: &str, tokens: &Tokens<'_>, home: &Path) -> Result<PathBuf, String> {
+pub(crate) fn expand_path(
+    text: &str,
+    tokens: &Tokens<'_>,
+    home: Option<&Path>,
+) -> Result<PathBuf, String> {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("${") {
@@ -91,10 +96,10 @@ pub(crate) fn expand_path(text: &str, tokens: &Tokens<'_>, home: &Path) -> Resul
     expanded.push_str(rest);
     let expanded = expand_tokens(&expanded, tokens)?;
     if expanded == "~" {
-        return Ok(home.to_owned());
+        return home.map(Path::to_owned).ok_or_else(no_home);
     }
     match expanded.strip_prefix("~/") {
-        Some(below) => Ok(home.join(below)),
+        Some(below) => Ok(home.ok_or_else(no_home)?.join(below)),
         None if expanded.starts_with('~') => Err("~USER is not supported".to_owned()),
         None => Ok(expanded.into()),
     }
@@ -172,13 +177,14 @@ mod tests {
     #[test]
     fn tokens_and_paths() {
         let tokens = [('h', "b"), ('p', "22")];
-        let home = Path::new("/home/x");
+        let home = Some(Path::new("/home/x"));
         assert_eq!(expand_tokens("%h:%p%%", &tokens).unwrap(), "b:22%");
         assert!(expand_tokens("%z", &tokens).is_err());
         assert!(expand_tokens("%", &tokens).is_err());
         let path = |text| expand_path(text, &tokens, home).unwrap();
         assert_eq!(path("~/.ssh/%h"), Path::new("/home/x/.ssh/b"));
-        assert_eq!(path("~"), home);
+        assert_eq!(Some(path("~").as_path()), home);
+        assert!(expand_path("~/x", &tokens, None).is_err());
         assert_eq!(path("/etc/%h"), Path::new("/etc/b"));
         assert!(expand_path("~bob/x", &tokens, home).is_err());
         assert!(expand_path("${HASYNC_NOT_SET}/x", &tokens, home).is_err());

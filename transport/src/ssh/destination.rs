@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::home::home;
+
 /// The target of a connection as the user wrote it, before any configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Destination {
@@ -35,8 +37,8 @@ impl Destination {
 /// The local user, for `~`, `%d`, `%u`, `%i`, the default remote user and the default agent.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
-    /// The home directory.
-    pub home: PathBuf,
+    /// The home directory, if there is one.
+    pub home: Option<PathBuf>,
     /// The login name.
     pub user: String,
     /// The user id.
@@ -46,21 +48,14 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Reads the password database, `HOME` and `SSH_AUTH_SOCK`.
+    /// Reads the password database and `SSH_AUTH_SOCK`.
     pub fn current() -> Environment {
-        let uid = nix::unistd::geteuid();
+        let uid = nix::unistd::getuid();
         let entry = nix::unistd::User::from_uid(uid).ok().flatten();
-        let home = std::env::var_os("HOME")
-            .filter(|home| !home.is_empty())
-            .map(PathBuf::from);
         let agent = std::env::var_os("SSH_AUTH_SOCK").filter(|socket| !socket.is_empty());
-        let (name, dir) = match entry {
-            Some(entry) => (entry.name, entry.dir),
-            None => (uid.to_string(), PathBuf::from("/")),
-        };
         Environment {
-            home: home.unwrap_or(dir),
-            user: name,
+            home: home(),
+            user: entry.map_or_else(|| uid.to_string(), |entry| entry.name),
             uid: uid.as_raw(),
             agent_socket: agent.map(PathBuf::from),
         }

@@ -120,7 +120,7 @@ pub(crate) fn options(dir: &Path) -> ClientOptions {
         known_hosts: Some(dir.join("known_hosts")),
         identities: vec![dir.join("user")],
         environment: Environment {
-            home: dir.to_owned(),
+            home: Some(dir.to_owned()),
             agent_socket: None,
             ..Environment::current()
         },
