@@ -16,6 +16,7 @@ mod exit;
 mod filters;
 mod generations;
 mod itemize;
+mod itself;
 mod manual;
 mod memory;
 mod mirror;
@@ -44,6 +45,8 @@ use args::Typed;
 use exit::Failure;
 
 fn main() -> ExitCode {
+    // Before there is a second thread.
+    hasync_engine::umask();
     #[cfg(debug_assertions)]
     {
         end_where_told();

@@ -16,6 +16,7 @@ use crate::config::{Config, Event};
 use crate::cycle::CycleLock;
 use crate::exit::{self, Exit, Failure};
 use crate::generations::{demote_one, look, promote_one, sentence};
+use crate::itself;
 use crate::memory::{self, Memory};
 use crate::notify::{self, Notice};
 use crate::out::{self, Out};
@@ -183,7 +184,8 @@ fn stop(config: &Config, out: &Out) -> Result<(), Failure> {
 /// Pushes everything once more, in a process of its own that can be ended at the deadline: what
 /// it had not committed by then is not visible on the standby.
 fn last_push(config: &Config, deadline: Instant) -> Result<(), String> {
-    let mut child = std::process::Command::new("/proc/self/exe")
+    let mut child = itself::command()
+        .map_err(|failure| failure.message)?
         .args(["push", "--all", "-q", "--config"])
         .arg(&config.file)
         .stdin(Stdio::null())

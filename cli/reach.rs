@@ -14,6 +14,7 @@ use hasync_transport::{self as transport, ChildStderr, Control, Finish, Link, Tr
 use crate::args::PushArgs;
 use crate::config::Peer;
 use crate::exit::{Exit, Failure};
+use crate::itself;
 use crate::target::Target;
 
 /// Longest silence of a peer when none was asked for. Both halves say every few seconds that they
@@ -111,7 +112,7 @@ fn config_file(typed: &Path) -> PathBuf {
 pub(crate) fn open(target: &Target, reach: &Reach) -> Result<Link, Failure> {
     let link = match (target, &reach.rsh) {
         (Target::Local(_), _) => {
-            transport::spawn(local_receiver(), "the receiving half", ChildStderr::Keep)?
+            transport::spawn(local_receiver()?, "the receiving half", ChildStderr::Keep)?
         }
         (Target::Remote { user, host, .. }, Some(words)) => {
             let command = rsh_command(words, user.as_deref(), host, &reach.remote_bin)?;
@@ -214,15 +215,15 @@ fn last_words(stderr: &[u8]) -> Option<String> {
     Some(escape(line).chars().take(MAX_QUOTE_LEN).collect())
 }
 
-/// The receiving half as a child of this very program, even if its file was replaced meanwhile.
-fn local_receiver() -> Command {
-    let mut command = Command::new("/proc/self/exe");
+/// The receiving half as a child of this very program.
+fn local_receiver() -> Result<Command, Failure> {
+    let mut command = itself::command()?;
     command.arg0("hasync").arg("serve");
     // Where we run as a forced command ourselves, that command is not the child's.
     command.env_remove("SSH_ORIGINAL_COMMAND");
     // A Ctrl-C is for us: the child learns it from the end of its input, and tidies up.
     command.process_group(0);
-    command
+    Ok(command)
 }
 
 /// `COMMAND [-l USER] HOST REMOTE_BIN serve`, started without a shell, as rsync does.

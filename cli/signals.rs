@@ -63,8 +63,13 @@ fn signals_to_heed() -> SigSet {
     let ignored = ignored_signals();
     let mut set = SigSet::empty();
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        // A blocked signal is delivered even if it is ignored, which would undo nohup.
-        if ignored & (1 << (signal as u32 - 1)) == 0 {
+        // A blocked signal is delivered even if it is ignored, which would undo nohup and a shell's
+        // `&`. Where that is not known, the two that those ignore are left as they are.
+        let heeded = match ignored {
+            Some(ignored) => ignored & (1 << (signal as u32 - 1)) == 0,
+            None => signal == Signal::SIGTERM,
+        };
+        if heeded {
             set.add(signal);
         }
     }
@@ -79,10 +84,12 @@ pub(crate) fn stop_if_leaving() {
     }
 }
 
-/// The signals that whoever started us had set to be ignored, one bit each.
-fn ignored_signals() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .unwrap_or(0)
+/// The signals that whoever started us had set to be ignored, one bit each; `None` where the
+/// kernel does not tell, for want of `/proc`.
+fn ignored_signals() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))?;
+    u64::from_str_radix(mask.trim(), 16).ok()
 }

@@ -64,3 +64,5 @@ mod tidy;
 mod trouble;
 /// A second push of an unchanged tree sends and writes nothing.
 mod unchanged;
+/// Where /proc is missing, a push does what it does elsewhere.
+mod without_proc;

@@ -5,7 +5,7 @@ use std::fs::{self, DirBuilder};
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use hasync_transport::ssh;
 
 use super::file_error;
 use crate::exit::{Exit, Failure};
+use crate::itself;
 use crate::out;
 use crate::reach::Reach;
 use crate::signals;
@@ -76,7 +77,7 @@ impl Scene {
             &format!("restrict {}\n", login_line.trim()),
         )?;
 
-        let mut server = Command::new("/proc/self/exe")
+        let mut server = itself::command()?
             .args([
                 "serve",
                 "--listen",

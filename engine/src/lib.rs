@@ -45,6 +45,7 @@ mod path_list;
 mod policy;
 mod sample;
 mod target;
+mod umask;
 
 pub use error::{Error, ErrorKind};
 pub use escape::{defuse, escape};
@@ -58,3 +59,4 @@ pub use path::Shown;
 pub use policy::{Ready, ServePolicy};
 pub use sample::{Sample, sample};
 pub use session::{Comparison, Connection, Duplex, push, serve};
+pub use umask::umask;

@@ -8,26 +8,18 @@ use std::process::Command;
 use super::{names, shell, small_delta, verb};
 use crate::support::hasync::Reachable;
 use crate::support::loopfs::LoopFs;
+use crate::support::mountns;
 use crate::support::process::Running;
 use crate::support::{Hasync, Rng, TempTree, need_root};
 
-/// A launcher under which `/proc` is gone, and with it the way to name a file made without a
-/// name: what file systems without `O_TMPFILE` need too.
-const WITHOUT_PROC: [&str; 5] = [
-    "unshare",
-    "-m",
-    "sh",
-    "-c",
-    // The program follows, and is `$0`.
-    "umount -l /proc && exec \"$0\" \"$@\"",
-];
-
+/// A run without `/proc`, and with it the way to name a file made without a name: what file systems
+/// without `O_TMPFILE` need too.
 fn without_proc(arguments: &[&str], trees: &TempTree) -> Hasync {
     let (verb, files) = arguments.split_first().unwrap();
     Hasync::new()
         .arg(verb)
         .args(files.iter().map(|file| trees.text(file)))
-        .under(&WITHOUT_PROC)
+        .under(&mountns::without_proc())
 }
 
 #[test]

@@ -4,16 +4,15 @@
 use std::ffi::CStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::AsFd;
 
 use filetime::FileTime;
 use rustix::fs::{
-    AtFlags, CWD, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, chmodat, chownat,
-    fchmod, fchown, openat, utimensat,
+    AtFlags, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, chownat, fchmod, fchown, utimensat,
 };
-
 use serde::{Deserialize, Serialize};
 
+use super::mode::set_mode;
 use crate::entry::Time;
 
 /// Metadata to set; `None` leaves a part as it is.
@@ -72,28 +71,15 @@ pub(crate) fn set_attrs(
         }
     };
     let mode = attrs.mode.filter(|_| !is_symlink);
-    let mode = mode.map_or(Ok(()), |mode| chmod_nofollow(dir, name, mode));
+    let mode = mode.map_or(Ok(()), |mode| {
+        set_mode(dir, name, Mode::from_raw_mode(mode))
+    });
     let time = attrs.mtime.map_or(Ok(()), |time| {
         utimensat(dir, name, &timestamps(time), AtFlags::SYMLINK_NOFOLLOW)
     });
     owner?;
     mode?;
     Ok(time?)
-}
-
-/// `fchmodat` follows symlinks and `fchmod` refuses `O_PATH`, so the held inode is reached through
-/// `/proc/self/fd`. Should the name have become a symlink, that resolves to the link itself, and
-/// the kernel refuses.
-fn chmod_nofollow(dir: BorrowedFd<'_>, name: &CStr, mode: u32) -> io::Result<()> {
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let held = openat(dir, name, flags, Mode::empty())?;
-    let path = format!("/proc/self/fd/{}", held.as_raw_fd());
-    Ok(chmodat(
-        CWD,
-        path,
-        Mode::from_raw_mode(mode),
-        AtFlags::empty(),
-    )?)
 }
 
 fn timestamps(mtime: Time) -> Timestamps {

@@ -3,6 +3,7 @@
 
 mod dir;
 mod meta;
+mod mode;
 mod reaper;
 mod remove;
 mod root;

@@ -64,11 +64,16 @@ impl Root {
 
     /// The full path of what is at `rel`, quoted for a message.
     pub(crate) fn shown(&self, rel: &RelPath) -> String {
+        Shown(self.path_of(rel).as_os_str().as_bytes()).to_string()
+    }
+
+    /// The full path of what is at `rel`: to be shown, not to be trusted.
+    pub(crate) fn path_of(&self, rel: &RelPath) -> PathBuf {
         let mut path = self.path.clone();
         if !rel.is_root() {
             path.push(OsStr::from_bytes(rel.as_bytes()));
         }
-        Shown(path.as_os_str().as_bytes()).to_string()
+        path
     }
 
     /// Opens the directory at `rel` for reading. A symlink anywhere on the way is `ELOOP` or

@@ -385,7 +385,15 @@ fn step_bytes(root: &Root, step: &Kept) -> io::Result<u64> {
         let Ok(dir) = root.open_reserved(&session.holder, &place) else {
             continue;
         };
-        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&dir));
+        let held = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&dir));
+        let path = match std::fs::exists(&held) {
+            Ok(true) => PathBuf::from(held),
+            // No `/proc`: by its name, which leads at worst to a wrong sum.
+            _ => root
+                .path_of(&session.holder)
+                .join(OsStr::from_bytes(RESERVED_NAME))
+                .join(OsStr::from_bytes(place.as_bytes())),
+        };
         for entry in walkdir::WalkDir::new(path).min_depth(1) {
             // Only this user can change anything there: what cannot be read is not counted.
             if let Ok(metadata) = entry

@@ -317,7 +317,7 @@ impl Receiver {
             ids: IdMap::default(),
             privileged,
             own_groups,
-            umask: current_umask(),
+            umask: crate::umask::umask(),
             root,
             created_root: target.created,
             commit,
@@ -504,16 +504,6 @@ fn recover_unnamed(root: &Arc<Root>) -> Result<(), Error> {
         )
     })?;
     store.map_or(Ok(()), |store| recover(&store).map(|_| ()))
-}
-
-/// The umask as the kernel tells it: reading it by the system call means setting it, which another
-/// session of this process could notice.
-fn current_umask() -> u32 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let octal = status.lines().find_map(|line| line.strip_prefix("Umask:"));
-    octal
-        .and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok())
-        .unwrap_or(0o022)
 }
 
 /// An error kind that ends the push rather than concern one entry.

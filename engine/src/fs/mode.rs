@@ -1,0 +1,132 @@
+//! Changing the permissions of what stands under a name, without following a symlink and without
+//! opening what must not be opened.
+//!
+//! `fchmodat` follows symlinks and `fchmod` refuses `O_PATH`, so the held inode is reached through
+//! `/proc/self/fd`. Where there is no `/proc`, a file or directory is opened; what must not or
+//! cannot be opened is named, where nobody else can put something else under that name. (A call
+//! that needs neither, `fchmodat2` on a descriptor, has no safe wrapper yet.)
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, Stat, chmodat, fchmod, fstat, openat, statat,
+};
+use rustix::io::Errno;
+use rustix::process::geteuid;
+
+/// Sets the permissions of `name` in `dir`. Should it have become a symlink, it is refused.
+pub(super) fn set_mode(dir: BorrowedFd<'_>, name: &CStr, mode: Mode) -> io::Result<()> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let held = openat(dir, name, flags, Mode::empty())?;
+    let path = format!("/proc/self/fd/{}", held.as_raw_fd());
+    match chmodat(CWD, path, mode, AtFlags::empty()) {
+        // The way to what is held cannot fail but for `/proc`.
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::LOOP) => {
+            set_mode_without_proc(dir, name, &fstat(&held)?, mode)
+        }
+        result => Ok(result?),
+    }
+}
+
+fn set_mode_without_proc(
+    dir: BorrowedFd<'_>,
+    name: &CStr,
+    held: &Stat,
+    mode: Mode,
+) -> io::Result<()> {
+    let kind = FileType::from_raw_mode(held.st_mode);
+    if kind == FileType::Symlink {
+        return Err(Errno::OPNOTSUPP.into());
+    }
+    if matches!(kind, FileType::RegularFile | FileType::Directory) {
+        // Should a fifo have taken the name, its other end is not waited for.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        match openat(dir, name, flags, Mode::empty()) {
+            Ok(opened) if is_same(&fstat(&opened)?, held) => return Ok(fchmod(&opened, mode)?),
+            Ok(_) => return Err(changed()),
+            // Its owner may change a file that he may not read.
+            Err(Errno::ACCESS) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    if !keeps_its_name(&fstat(dir)?, held) {
+        return Err(io::Error::other(
+            "without /proc it has no safe way to be reached, since others may rename what is in \
+             its directory; mount /proc",
+        ));
+    }
+    if !is_same(&statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?, held) {
+        return Err(changed());
+    }
+    Ok(chmodat(dir, name, mode, AtFlags::empty())?)
+}
+
+/// Whether none but root and this user can give an entry's name in `dir` to something else.
+fn keeps_its_name(dir: &Stat, entry: &Stat) -> bool {
+    let is_ours = |stat: &Stat| stat.st_uid == 0 || stat.st_uid == geteuid().as_raw();
+    let others_write = dir.st_mode & (Mode::WGRP | Mode::WOTH).as_raw_mode() != 0;
+    let sticky = dir.st_mode & Mode::SVTX.as_raw_mode() != 0;
+    is_ours(dir) && (!others_write || sticky && is_ours(entry))
+}
+
+fn is_same(one: &Stat, other: &Stat) -> bool {
+    (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+}
+
+fn changed() -> io::Error {
+    io::Error::other("something else took its name meanwhile")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    /// Sets 0640 on `name` without the help of `/proc`; gives what it has then.
+    fn without_proc(dir: &std::path::Path, name: &CStr) -> io::Result<u32> {
+        let fd = std::fs::File::open(dir)?;
+        let held = statat(&fd, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        set_mode_without_proc(fd.as_fd(), name, &held, Mode::from_raw_mode(0o640))?;
+        Ok(statat(&fd, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode & 0o7777)
+    }
+
+    fn populated() -> tempfile::TempDir {
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::write(temp.path().join("file"), b"x").unwrap();
+        std::fs::create_dir(temp.path().join("dir")).unwrap();
+        symlink("file", temp.path().join("link")).unwrap();
+        let fd = std::fs::File::open(temp.path()).unwrap();
+        rustix::fs::mknodat(&fd, c"fifo", FileType::Fifo, Mode::RUSR, 0).unwrap();
+        rustix::fs::mknodat(&fd, c"socket", FileType::Socket, Mode::RUSR, 0).unwrap();
+        temp
+    }
+
+    #[test]
+    fn every_kind_but_a_symlink_can_do_without_proc() {
+        let temp = populated();
+        for name in [c"file", c"dir", c"fifo", c"socket"] {
+            assert_eq!(without_proc(temp.path(), name).unwrap(), 0o640, "{name:?}");
+        }
+        let before = std::fs::metadata(temp.path().join("file")).unwrap();
+        assert!(without_proc(temp.path(), c"link").is_err());
+        let after = std::fs::metadata(temp.path().join("file")).unwrap();
+        assert_eq!(before.permissions(), after.permissions());
+    }
+
+    #[test]
+    fn what_others_can_rename_is_opened_or_refused() {
+        let temp = populated();
+        let loosen = |mode| std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(temp.path(), loosen(0o777)).unwrap();
+        for (name, done) in [(c"file", true), (c"dir", true), (c"fifo", false)] {
+            let outcome = without_proc(temp.path(), name);
+            assert_eq!(outcome.is_ok(), done, "{name:?}: {outcome:?}");
+        }
+        std::fs::set_permissions(temp.path(), loosen(0o1777)).unwrap();
+        assert!(without_proc(temp.path(), c"fifo").is_ok());
+    }
+}
