@@ -178,6 +178,12 @@ impl Observer for Report {
             Note::OwnersNotKept => {
                 return self.tell("the receiver does not run as root: owners are not kept");
             }
+            Note::DevicesNotMade => {
+                return self.tell("with this key no devices are made: they are left out");
+            }
+            Note::SetuidNotKept => {
+                return self.tell("with this key no setuid or setgid bits of files are kept");
+            }
         };
         self.line(line.into_bytes());
     }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hasync_engine::{self as engine, Duplex, Ready, ServePolicy, escape};
+use hasync_engine::{self as engine, Duplex, Ready, Rights, ServePolicy, escape};
 use hasync_transport::{self as transport, Link};
 
 use crate::args::ServeArgs;
@@ -58,6 +58,7 @@ impl Service {
             roots: self.roots.clone(),
             home: self.home.clone(),
             trees: trees.collect(),
+            rights: Rights::default(),
         })
     }
 

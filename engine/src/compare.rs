@@ -62,7 +62,6 @@ impl From<&Listed> for Replaced {
 pub(crate) struct Judge<'a> {
     pub(crate) options: &'a Options,
     pub(crate) fields: &'a Fields,
-    pub(crate) privileged: bool,
     /// Groups that an unprivileged receiver may set, the one of its new files included.
     pub(crate) own_groups: &'a [u32],
     /// The receiver's umask: what new entries lose without `-p`.
@@ -156,7 +155,7 @@ impl Judge<'_> {
     fn metadata_differences(&self, ids: &IdMap, entry: &Entry, local: &Listed) -> Differences {
         let mut differences = Differences::default();
         if self.options.perms && entry.kind() != Kind::Symlink {
-            differences.perms = entry.mode != local.entry.mode;
+            differences.perms = entry.mode != self.kept_mode(&Replaced::from(local));
         }
         differences.owner = self
             .uid(ids, entry)
@@ -179,7 +178,8 @@ impl Judge<'_> {
         let mode = if self.options.perms {
             (differences.perms || owned).then_some(entry.mode)
         } else {
-            (owned && local.entry.mode & 0o6000 != 0).then_some(local.entry.mode)
+            (owned && local.entry.mode & 0o6000 != 0)
+                .then(|| self.kept_mode(&Replaced::from(local)))
         };
         Attrs {
             uid: self.uid(ids, entry).filter(|_| differences.owner),
@@ -201,7 +201,7 @@ impl Judge<'_> {
         let same_kind = replaced.filter(|replaced| replaced.kind == entry.kind());
         let mode = match same_kind {
             _ if self.options.perms => entry.mode,
-            Some(replaced) if !entry.is_dir() => replaced.mode,
+            Some(replaced) if !entry.is_dir() => self.kept_mode(&replaced),
             _ => {
                 let inherits_setgid = inherited_gid.is_some() && entry.is_dir();
                 let setgid = if inherits_setgid { 0o2000 } else { 0 };
@@ -216,15 +216,22 @@ impl Judge<'_> {
         }
     }
 
+    /// The mode of what is there, without the bits that are not set for this peer: neither new
+    /// content nor another owner may come to have them.
+    fn kept_mode(&self, there: &Replaced) -> u32 {
+        self.fields.powers.mode(there.mode, there.kind)
+    }
+
     /// The owner that the entry is to have, if owners are kept at all.
     fn uid(&self, ids: &IdMap, entry: &Entry) -> Option<u32> {
-        (self.options.owner && self.privileged).then(|| ids.local(IdKind::User, entry.uid))
+        (self.options.owner && self.fields.powers.owners)
+            .then(|| ids.local(IdKind::User, entry.uid))
     }
 
     /// The group that the entry is to have, if groups are kept and this process may set it.
     fn gid(&self, ids: &IdMap, entry: &Entry) -> Option<u32> {
         let gid = ids.local(IdKind::Group, entry.gid);
-        let may = self.privileged || self.own_groups.contains(&gid);
+        let may = self.fields.powers.owners || self.own_groups.contains(&gid);
         (self.options.group && may).then_some(gid)
     }
 }
@@ -234,6 +241,7 @@ mod tests {
     use super::*;
     use crate::digest::TimeStore;
     use crate::entry::Time;
+    use crate::policy::{Powers, Rights};
 
     fn file(len: u64, secs: i64, mode: u32) -> Entry {
         Entry {
@@ -248,11 +256,20 @@ mod tests {
     }
 
     fn check(options: &Options, entry: &Entry, local: Option<Entry>) -> Decision {
-        let fields = Fields::new(options, true, Vec::new(), TimeStore::default(), [0; 32]);
+        check_with(Rights::default(), options, entry, local)
+    }
+
+    fn check_with(
+        rights: Rights,
+        options: &Options,
+        entry: &Entry,
+        local: Option<Entry>,
+    ) -> Decision {
+        let powers = Powers::new(true, rights);
+        let fields = Fields::new(options, powers, Vec::new(), TimeStore::default(), [0; 32]);
         let judge = Judge {
             options,
             fields: &fields,
-            privileged: true,
             own_groups: &[],
             umask: 0o22,
         };
@@ -323,5 +340,83 @@ mod tests {
             check(&options, &file(5, 9, 0o644), Some(fifo)),
             Decision::Make { .. }
         ));
+    }
+
+    const NO_SETUID: Rights = Rights {
+        unnamed: true,
+        deletes: true,
+        devices: true,
+        setuid: false,
+    };
+
+    #[test]
+    fn bits_that_may_not_be_set_are_no_difference() {
+        let archive = Options::archive();
+        for there in [0o755, 0o4755, 0o2755, 0o6755] {
+            let local = Some(file(5, 9, there));
+            let decision = check_with(NO_SETUID, &archive, &file(5, 9, 0o755), local);
+            assert_eq!(decision, Decision::Keep, "{there:o}");
+        }
+        // The sticky bit and a directory's setgid lend nobody's rights to anybody.
+        let sticky = check_with(
+            NO_SETUID,
+            &archive,
+            &file(5, 9, 0o755),
+            Some(file(5, 9, 0o1755)),
+        );
+        assert!(matches!(sticky, Decision::SetAttrs { .. }));
+        let dir = |mode| Entry {
+            body: Body::Dir,
+            ..file(0, 9, mode)
+        };
+        let setgid = check_with(NO_SETUID, &archive, &dir(0o2755), Some(dir(0o755)));
+        assert!(matches!(setgid, Decision::SetAttrs { .. }));
+    }
+
+    /// Whoever may not set the bits may not fill a file that has them, nor give it to another.
+    #[test]
+    fn bits_that_are_there_do_not_outlive_a_change() {
+        let without_perms = Options {
+            perms: false,
+            ..Options::archive()
+        };
+        let owner = |uid| Entry {
+            uid,
+            ..file(5, 9, 0o755)
+        };
+        for there in [0o4711, 0o2711, 0o6711] {
+            for (rights, kept) in [(NO_SETUID, 0o711), (Rights::default(), there)] {
+                let local = Entry {
+                    uid: 7,
+                    ..file(5, 9, there)
+                };
+                let given = check_with(rights, &without_perms, &owner(8), Some(local.clone()));
+                let Decision::SetAttrs { attrs, .. } = given else {
+                    unreachable!("{given:?}")
+                };
+                assert_eq!((attrs.uid, attrs.mode), (Some(8), Some(kept)));
+                let powers = Powers::new(true, rights);
+                let fields = Fields::new(
+                    &without_perms,
+                    powers,
+                    Vec::new(),
+                    TimeStore::default(),
+                    [0; 32],
+                );
+                let judge = Judge {
+                    options: &without_perms,
+                    fields: &fields,
+                    own_groups: &[],
+                    umask: 0o22,
+                };
+                let replaced = Replaced {
+                    kind: Kind::File,
+                    mode: there,
+                    len: 5,
+                };
+                let filled = judge.made_attrs(&IdMap::default(), &owner(7), Some(replaced), None);
+                assert_eq!(filled.mode, Some(kept));
+            }
+        }
     }
 }

@@ -8,6 +8,7 @@ use crate::entries::EntryList;
 use crate::entry::{Body, Entry, Time};
 use crate::ids::{IdKind, IdMap};
 use crate::options::Options;
+use crate::policy::Powers;
 
 /// Digest of one directory: 8 bytes of keyed BLAKE3, which is most of what an unchanged directory
 /// costs on the link. Whether a change goes unnoticed, once in 2^64, is drawn again by each push.
@@ -90,21 +91,22 @@ pub(crate) struct Fields {
     pub(crate) checksum: bool,
     pub(crate) hard_links: bool,
     pub(crate) time_store: TimeStore,
+    pub(crate) powers: Powers,
     key: [u8; 32],
 }
 
 impl Fields {
     pub(crate) fn new(
         options: &Options,
-        privileged: bool,
+        powers: Powers,
         settable_groups: Vec<u32>,
         time_store: TimeStore,
         key: [u8; 32],
     ) -> Self {
         Fields {
             perms: options.perms,
-            owner: options.owner && privileged,
-            group: match (options.group, privileged) {
+            owner: options.owner && powers.owners,
+            group: match (options.group, powers.owners) {
                 (false, _) => GroupScope::Ignored,
                 (true, true) => GroupScope::All,
                 (true, false) => GroupScope::Among(settable_groups),
@@ -113,6 +115,7 @@ impl Fields {
             checksum: options.checksum,
             hard_links: options.hard_links,
             time_store,
+            powers,
             key,
         }
     }
@@ -159,7 +162,8 @@ impl Fields {
         out.push(tag);
         put_bytes(out, &entry.name);
         if self.perms && tag != b'l' {
-            out.extend_from_slice(&entry.mode.to_le_bytes());
+            let mode = self.powers.mode(entry.mode, entry.kind());
+            out.extend_from_slice(&mode.to_le_bytes());
         }
         if self.owner {
             out.extend_from_slice(&ids.user(entry.uid).to_le_bytes());

@@ -56,7 +56,7 @@ pub use observer::{
 };
 pub use options::{Compression, Options};
 pub use path::Shown;
-pub use policy::{Ready, ServePolicy};
+pub use policy::{Ready, Rights, ServePolicy};
 pub use sample::{Sample, sample};
 pub use session::{Comparison, Connection, Duplex, push, serve};
 pub use umask::umask;

@@ -39,6 +39,10 @@ pub enum Note<'a> {
     NotEmpty(&'a [u8]),
     /// `-o` was asked for, and the receiver does not run as root.
     OwnersNotKept,
+    /// The source has devices, and may not have any made on the receiver. Said once.
+    DevicesNotMade,
+    /// Files of the source are setuid or setgid, and may not be on the receiver. Said once.
+    SetuidNotKept,
 }
 
 /// How far the push is.

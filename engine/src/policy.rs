@@ -1,10 +1,16 @@
-//! What a receiver accepts, as the node that runs it decides.
+//! What a receiver accepts and what a peer may have done, as the node that runs it decides.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
+use crate::entry::{Body, Entry};
+use crate::error::{Error, ErrorKind};
 use crate::generation::Tree;
+use crate::observer::Kind;
+use crate::options::Options;
 
 /// What a receiver accepts.
 #[derive(Clone, Debug, Default)]
@@ -18,7 +24,120 @@ pub struct ServePolicy {
     pub trees: Vec<Tree>,
     /// Asked before a tree is received by its name.
     pub ready: Option<Ready>,
+    /// What the peer may have done.
+    pub rights: Rights,
 }
+
+/// What a peer may have done where it pushes to: everything, unless something is taken away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rights {
+    /// Pushes to a destination that the peer chooses, besides those of named trees.
+    pub unnamed: bool,
+    /// Removing names that the source does not have. What is under a name may be replaced all the
+    /// same, as long as nothing below it goes: that is what a push is for.
+    pub deletes: bool,
+    /// Making and changing device nodes.
+    pub devices: bool,
+    /// Setuid and setgid bits of what is no directory. On a directory they lend nobody's rights to
+    /// anybody: new entries take over its group, that is all.
+    pub setuid: bool,
+}
+
+impl Default for Rights {
+    fn default() -> Self {
+        Rights {
+            unnamed: true,
+            deletes: true,
+            devices: true,
+            setuid: true,
+        }
+    }
+}
+
+impl Rights {
+    /// Both restrictions at once.
+    #[must_use]
+    pub fn and(self, other: Rights) -> Rights {
+        Rights {
+            unnamed: self.unnamed && other.unnamed,
+            deletes: self.deletes && other.deletes,
+            devices: self.devices && other.devices,
+            setuid: self.setuid && other.setuid,
+        }
+    }
+
+    /// Refuses a push that asks for more, before anything is opened or told. A dry run and a
+    /// comparison are refused as well: they would promise something that is not to be had.
+    pub(crate) fn allow(self, options: &Options, tree: Option<&str>) -> Result<(), Error> {
+        let refuse = |kind, message: String| Err(Error::new(kind, message));
+        match tree {
+            None if !self.unnamed => refuse(
+                ErrorKind::Usage,
+                "this key is for named trees alone (serve --tree): push with --tree NAME"
+                    .to_owned(),
+            ),
+            None if options.delete && !self.deletes => refuse(
+                ErrorKind::Usage,
+                "nothing may be deleted with this key (serve --no-delete): push without --delete"
+                    .to_owned(),
+            ),
+            Some(tree) if options.delete && !self.deletes => refuse(
+                ErrorKind::Config,
+                format!(
+                    "nothing may be deleted with this key (serve --no-delete): set delete = false \
+                     for tree {tree}, or take the restriction from the key on the standby"
+                ),
+            ),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What the receiver does with metadata in this session, by what it can and what the peer may have
+/// done. Both halves compare by it, so that what stays away is no difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Powers {
+    /// Owners, and groups of all kinds.
+    pub(crate) owners: bool,
+    pub(crate) devices: bool,
+    /// Setuid and setgid bits of what is no directory.
+    pub(crate) setuid: bool,
+}
+
+impl Powers {
+    pub(crate) fn new(privileged: bool, rights: Rights) -> Self {
+        Powers {
+            owners: privileged,
+            devices: privileged && rights.devices,
+            setuid: rights.setuid,
+        }
+    }
+
+    /// As much of a mode as counts.
+    pub(crate) fn mode(self, mode: u32, kind: Kind) -> u32 {
+        if self.setuid || kind == Kind::Dir {
+            mode
+        } else {
+            mode & !SETUID_BITS
+        }
+    }
+
+    /// Refuses an entry that a sender should have left out or masked: it has been told.
+    pub(crate) fn check(self, entry: &Entry) -> Result<(), Error> {
+        match entry.body {
+            Body::Unmirrored(_) => Ok(()),
+            Body::CharDevice { .. } | Body::BlockDevice { .. } if !self.devices => {
+                Err(Error::peer("a device, of which none is made for it"))
+            }
+            _ if self.mode(entry.mode, entry.kind()) != entry.mode => Err(Error::peer(
+                "setuid or setgid on an entry, which is not set for it",
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+const SETUID_BITS: u32 = 0o6000;
 
 /// Says in one line why this node is not ready to receive, if it is not.
 #[derive(Clone)]
@@ -27,5 +146,115 @@ pub struct Ready(pub Arc<dyn Fn() -> Result<(), String> + Send + Sync>);
 impl fmt::Debug for Ready {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Ready")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::Time;
+
+    fn options(delete: bool) -> Options {
+        Options {
+            delete,
+            ..Options::archive()
+        }
+    }
+
+    #[test]
+    fn more_than_is_allowed_is_refused_at_the_hello() {
+        let all = Rights::default();
+        let no_delete = Rights {
+            deletes: false,
+            ..all
+        };
+        let named = Rights {
+            unnamed: false,
+            ..all
+        };
+        for (rights, delete, tree, refused) in [
+            (all, true, None, None),
+            (all, true, Some("html"), None),
+            (no_delete, false, None, None),
+            (no_delete, false, Some("html"), None),
+            (no_delete, true, None, Some(ErrorKind::Usage)),
+            (no_delete, true, Some("html"), Some(ErrorKind::Config)),
+            (named, true, Some("html"), None),
+            (named, false, None, Some(ErrorKind::Usage)),
+            (named.and(no_delete), true, None, Some(ErrorKind::Usage)),
+            (
+                no_delete.and(named),
+                true,
+                Some("html"),
+                Some(ErrorKind::Config),
+            ),
+        ] {
+            for dry_run in [false, true] {
+                let options = Options {
+                    dry_run,
+                    ..options(delete)
+                };
+                let kind = rights.allow(&options, tree).map_err(|e| e.kind).err();
+                assert_eq!(kind, refused, "{rights:?} {delete} {tree:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn restrictions_add_up() {
+        let all = Rights::default();
+        let no_devices = Rights {
+            devices: false,
+            ..all
+        };
+        let no_setuid = Rights {
+            setuid: false,
+            ..all
+        };
+        assert_eq!(all.and(all), all);
+        let both = no_devices.and(no_setuid);
+        assert_eq!(both, no_setuid.and(no_devices));
+        assert!(!both.devices && !both.setuid && both.deletes && both.unnamed);
+    }
+
+    #[test]
+    fn a_sender_that_was_told_sends_no_such_thing() {
+        let entry = |mode, body| Entry {
+            name: b"x".to_vec(),
+            mode,
+            uid: 0,
+            gid: 0,
+            mtime: Time::default(),
+            body,
+            link_to: None,
+        };
+        let file = || Body::File { len: 0, sum: None };
+        let none = Rights {
+            devices: false,
+            setuid: false,
+            ..Rights::default()
+        };
+        for (entry, allowed) in [
+            (entry(0o644, file()), true),
+            (entry(0o1644, file()), true),
+            (entry(0o4755, file()), false),
+            (entry(0o2755, file()), false),
+            (entry(0o4777, Body::Fifo), false),
+            (entry(0o2777, Body::Socket), false),
+            (entry(0o3777, Body::Dir), true),
+            (entry(0o600, Body::CharDevice { rdev: 259 }), false),
+            (entry(0o600, Body::BlockDevice { rdev: 1 }), false),
+            (entry(0o4600, Body::Unmirrored(Kind::Device)), true),
+        ] {
+            let narrowed = Powers::new(true, none).check(&entry);
+            assert_eq!(narrowed.is_ok(), allowed, "{entry:?}");
+            assert!(Powers::new(true, Rights::default()).check(&entry).is_ok());
+            let device = matches!(
+                entry.body,
+                Body::CharDevice { .. } | Body::BlockDevice { .. }
+            );
+            let unprivileged = Powers::new(false, Rights::default()).check(&entry);
+            assert_eq!(unprivileged.is_ok(), !device, "{entry:?}");
+        }
     }
 }

@@ -18,6 +18,7 @@ use crate::names::Names;
 use crate::observer::{Kind, Warning};
 use crate::options::Options;
 use crate::path::RelPath;
+use crate::policy::Powers;
 use crate::read_ahead::ReadAhead;
 use crate::reader::Reader;
 use crate::source::{Layer, Source, open_file, stat_name, sum_file};
@@ -41,9 +42,17 @@ pub(crate) struct ScannedDir {
     pub(crate) complete: bool,
     /// Ids that appear here for the first time, with their names.
     pub(crate) new_ids: Vec<(IdKind, u32, Vec<u8>)>,
-    /// Entries of types that the options leave out.
+    /// Entries of types that the options, or a receiver that is not root, leave out.
     pub(crate) skipped: Vec<RelPath>,
+    pub(crate) left_out: LeftOut,
     pub(crate) warnings: Vec<Warning>,
+}
+
+/// What the receiver takes from nobody with these rights, as far as there is any of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LeftOut {
+    pub(crate) devices: bool,
+    pub(crate) setuid: bool,
 }
 
 impl ScannedDir {
@@ -62,6 +71,7 @@ impl ScannedDir {
             complete: self.complete,
             new_ids: Vec::new(),
             skipped: Vec::new(),
+            left_out: LeftOut::default(),
             warnings: Vec::new(),
         })
     }
@@ -130,8 +140,8 @@ pub(crate) struct Scanner {
     options: Options,
     filter: Filter,
     fields: Fields,
-    /// Whether the receiver can make devices.
-    privileged: bool,
+    /// What the receiver does.
+    powers: Powers,
     /// The root, until it is entered.
     root: Option<Vec<Layer>>,
     below: Vec<Below>,
@@ -148,7 +158,7 @@ impl Scanner {
         options: Options,
         filter: Filter,
         fields: Fields,
-        privileged: bool,
+        powers: Powers,
     ) -> Self {
         // Only a `SRC/` argument makes the root part of the mirror; beside plain SRC arguments the
         // target root keeps whatever else it holds.
@@ -162,7 +172,7 @@ impl Scanner {
             options,
             filter,
             fields,
-            privileged,
+            powers,
             root: Some(source.layers.clone()),
             below: Vec::new(),
             ahead: ReadAhead::new(reader),
@@ -188,6 +198,7 @@ impl Scanner {
             digest: DirDigest::default(),
             new_ids: Vec::new(),
             skipped: Vec::new(),
+            left_out: LeftOut::default(),
             warnings: Vec::new(),
         };
         self.next_index += 1;
@@ -342,13 +353,24 @@ impl Scanner {
             // Without `-r` no directory is among the sources, and none below them is read.
             Kind::Dir => true,
             Kind::Symlink => self.options.links,
-            Kind::Device => self.options.devices && self.privileged,
+            Kind::Device => self.options.devices && self.powers.devices,
             Kind::Special => self.options.specials,
         };
         if !mirrored {
-            dir.skipped.push(dir.path.join(&entry.name));
+            // One without root takes no device from anybody.
+            if kind == Kind::Device && self.options.devices && self.powers.owners {
+                dir.left_out.devices = true;
+            } else {
+                dir.skipped.push(dir.path.join(&entry.name));
+            }
             entry.body = Body::Unmirrored(kind);
             return Revised::Changed;
+        }
+        let mode = self.powers.mode(entry.mode, kind);
+        if mode != entry.mode {
+            entry.mode = mode;
+            dir.left_out.setuid |= self.options.perms;
+            revised = Revised::Changed;
         }
         if kind == Kind::Dir {
             if !(self.options.one_file_system && dev != layer.dev) {

@@ -316,7 +316,7 @@ impl Connection {
         let settable = groups_here(&reply.settable_groups, options.numeric_ids);
         let fields = Fields::new(
             options,
-            reply.privileged,
+            reply.powers,
             settable,
             reply.time_store,
             digest_key,

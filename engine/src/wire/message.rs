@@ -10,6 +10,7 @@ use crate::generation::{Claim, Partial, Sealed, Standing};
 use crate::ids::{IdKind, NamedGroup};
 use crate::observer::{Action, Differences, Kind, Warning};
 use crate::options::Options;
+use crate::policy::Powers;
 
 /// Number of a directory: its position in the sender's canonical order. 0 is the root.
 pub(crate) type DirIndex = u64;
@@ -32,8 +33,7 @@ pub(crate) struct Hello {
 /// The receiver's answer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct HelloReply {
-    /// Whether the receiver may set owners and make devices.
-    pub(crate) privileged: bool,
+    pub(crate) powers: Powers,
     pub(crate) settable_groups: Vec<NamedGroup>,
     pub(crate) time_store: TimeStore,
     /// Name that the single source entry gets.

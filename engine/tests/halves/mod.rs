@@ -18,6 +18,7 @@ use hasync_engine::{
 pub struct Log {
     pub lines: Vec<(Action, String)>,
     pub warnings: Vec<String>,
+    pub notes: Vec<String>,
 }
 
 impl Observer for Log {
@@ -32,7 +33,9 @@ impl Observer for Log {
         self.warnings.push(warning.message.clone());
     }
 
-    fn note(&mut self, _note: &Note<'_>) {}
+    fn note(&mut self, note: &Note<'_>) {
+        self.notes.push(format!("{note:?}"));
+    }
 }
 
 /// Both directions of a socket. Dropping the writer ends what it sends, though the reader lives.

@@ -15,6 +15,7 @@ use crate::error::{Error, describe};
 use crate::fs::{Attrs, Listed, Listing, is_absent};
 use crate::observer::Kind;
 use crate::path::RelPath;
+use crate::policy::Powers;
 use crate::session::MESSAGE_LEN;
 use crate::session::place::Place;
 use crate::session::prints;
@@ -264,7 +265,12 @@ impl DirState {
     /// Adds announced entries, which must continue in canonical order.
     ///
     /// Returns the position of the first of these.
-    pub(super) fn announce(&mut self, entries: Vec<Entry>, last: bool) -> Result<usize, Error> {
+    pub(super) fn announce(
+        &mut self,
+        entries: Vec<Entry>,
+        last: bool,
+        powers: Powers,
+    ) -> Result<usize, Error> {
         if std::mem::replace(&mut self.all_announced, last) {
             return Err(Error::peer("entries after the last"));
         }
@@ -273,6 +279,7 @@ impl DirState {
             entry
                 .check()
                 .map_err(|e| Error::peer(format_args!("an entry with {e}")))?;
+            powers.check(&entry)?;
             if !self.entries.may_be_followed_by(&entry) {
                 return Err(Error::peer("entries out of order"));
             }

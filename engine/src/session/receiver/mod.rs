@@ -35,7 +35,7 @@ use crate::names::Names;
 use crate::observer::Warning;
 use crate::options::Options;
 use crate::path::{RelPath, Shown, check_name};
-use crate::policy::ServePolicy;
+use crate::policy::{Powers, Rights, ServePolicy};
 use crate::read_ahead::ReadAhead;
 use crate::reader::Reader;
 use crate::target::{open_target, probe_times, root_listed};
@@ -184,6 +184,7 @@ pub(super) struct Receiver {
     fields: Fields,
     ids: IdMap,
     privileged: bool,
+    rights: Rights,
     own_groups: Vec<u32>,
     umask: u32,
     /// `None` in a dry run whose target does not exist.
@@ -248,6 +249,8 @@ impl Receiver {
         if !options.dry_run && claim.as_ref().is_some_and(|claim| claim.compares) {
             return Err(Error::peer("a comparison that is no dry run"));
         }
+        let tree = claim.as_ref().map(|claim| claim.tree.as_str());
+        policy.rights.allow(&options, tree)?;
         let named = claim
             .map(|claim| Named::begin(claim, policy, outbox))
             .transpose()?;
@@ -269,12 +272,13 @@ impl Receiver {
         }
         let time_store = root.as_deref().map_or_else(TimeStore::default, probe_times);
         let privileged = rustix::process::geteuid().is_root();
+        let powers = Powers::new(privileged, policy.rights);
         let settable = settable_groups();
         let settable_ids: Vec<u32> = settable.iter().map(|&(id, _)| id).collect();
         let mut own_groups = settable_ids.clone();
         own_groups.push(rustix::process::getegid().as_raw());
         let reply = HelloReply {
-            privileged,
+            powers,
             settable_groups: settable,
             time_store,
             rename: target.rename,
@@ -308,7 +312,7 @@ impl Receiver {
             .map(|root| Commit::new(Arc::clone(root), &options, privileged));
         Ok(Receiver {
             outbox: outbox.clone(),
-            fields: Fields::new(&options, privileged, settable_ids, time_store, digest_key),
+            fields: Fields::new(&options, powers, settable_ids, time_store, digest_key),
             bases: root
                 .as_ref()
                 .map(|root| Bases::start(Arc::clone(root), outbox.clone())),
@@ -316,6 +320,7 @@ impl Receiver {
             filter,
             ids: IdMap::default(),
             privileged,
+            rights: policy.rights,
             own_groups,
             umask: crate::umask::umask(),
             root,
@@ -450,7 +455,6 @@ impl Receiver {
         Judge {
             options: &self.options,
             fields: &self.fields,
-            privileged: self.privileged,
             own_groups: &self.own_groups,
             umask: self.umask,
         }

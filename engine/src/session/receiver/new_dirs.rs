@@ -42,7 +42,7 @@ impl Receiver {
                 self.begin_new_dir(path)?
             }
         };
-        let first = state.announce(entries, last)?;
+        let first = state.announce(entries, last, self.fields.powers)?;
         let announced = std::mem::take(&mut state.entries);
         let mut fresh = announced.walk_from(first);
         while let Some(entry) = fresh.next() {

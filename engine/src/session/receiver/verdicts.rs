@@ -83,7 +83,7 @@ impl Receiver {
         matched: [u8; 8],
     ) -> Result<(), Error> {
         let mut state = self.dirs.remove(&dir).ok_or_else(|| not_awaited(dir))?;
-        state.announce(entries, last)?;
+        state.announce(entries, last, self.fields.powers)?;
         state.unmatched.extend(unmatched);
         if !last {
             self.dirs.insert(dir, state);
@@ -377,8 +377,10 @@ impl Receiver {
             // It has no counterpart: what is not excluded in it goes all the same.
             state.stuck.push((path.clone(), Kind::Dir));
             "parts of it are excluded"
-        } else {
+        } else if self.rights.deletes {
             "give --delete"
+        } else {
+            "nothing may be deleted with this key"
         };
         let shown = self.shown(path);
         self.warn(format!(

@@ -26,7 +26,8 @@ use crate::generation::{Partial, Sending};
 use crate::observer::{Note, Observer, Summary};
 use crate::options::Options;
 use crate::path::RelPath;
-use crate::scan::{ScannedDir, Scanner};
+use crate::policy::Powers;
+use crate::scan::{LeftOut, ScannedDir, Scanner};
 use crate::source::Source;
 use crate::wire::{
     DirIndex, EXCHANGE_HEADER_LEN, ExchangePiece, HelloReply, ToReceiver, ToSender, Want,
@@ -79,7 +80,7 @@ impl Push<'_> {
             options,
             filter,
             fields.clone(),
-            reply.privileged,
+            reply.powers,
             &window,
             streams.queue,
         );
@@ -110,6 +111,7 @@ impl Push<'_> {
             backlog: streams.backlog,
             scanning: true,
             deletable: true,
+            left_out: LeftOut::default(),
             replacements: Vec::new(),
             replacements_stopped: false,
             content_done_sent: false,
@@ -153,13 +155,13 @@ fn start_scan(
     options: &Options,
     filter: Filter,
     fields: Fields,
-    privileged: bool,
+    powers: Powers,
     window: &Arc<Window>,
     queue: Queue<Event>,
 ) {
     let options = options.clone();
     let window = Arc::clone(window);
-    let mut scanner = Scanner::new(source, options, filter, fields, privileged);
+    let mut scanner = Scanner::new(source, options, filter, fields, powers);
     std::thread::spawn(move || {
         while let Some(dir) = scanner.next() {
             let Some(credit) = window.take(dir.entries.len()) else {
@@ -222,6 +224,8 @@ struct Sender<'a> {
     /// Entries that take the place of full directories, if the deletions are not stopped.
     replacements: Vec<(RelPath, Entry, Want)>,
     replacements_stopped: bool,
+    /// What the observer has been told that the receiver takes from nobody with these rights.
+    left_out: LeftOut,
     content_done_sent: bool,
     /// Entries scanned, and of those the ones whose outcome is known.
     seen: u64,
@@ -240,7 +244,7 @@ impl Sender<'_> {
         if reply.created_root {
             self.observer.created_root();
         }
-        if self.options.owner && !reply.privileged {
+        if self.options.owner && !reply.powers.owners {
             self.observer.note(&Note::OwnersNotKept);
         }
         if let Some(entry) = self.source.root_entry.clone() {

@@ -6,7 +6,7 @@ use crate::entry::{Body, Entry};
 use crate::error::Error;
 use crate::observer::{Action, Change, Differences, Kind, Note, Warning};
 use crate::path::RelPath;
-use crate::scan::ScannedDir;
+use crate::scan::{LeftOut, ScannedDir};
 use crate::wire::{Verdict, Want};
 
 /// Lines that may wait for the deletions to be decided; any more are said too early.
@@ -36,6 +36,7 @@ impl Sender<'_> {
                 self.observer
                     .note(&Note::SkippedNonRegular(path.as_bytes()));
             }
+            self.tell_left_out(dir.left_out);
             match stage {
                 Stage::New => self.report_new(dir),
                 Stage::Judged {
@@ -54,6 +55,17 @@ impl Sender<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Says once for the push that the rights do not reach so far.
+    fn tell_left_out(&mut self, here: LeftOut) {
+        let told = &mut self.left_out;
+        if here.devices && !std::mem::replace(&mut told.devices, true) {
+            self.observer.note(&Note::DevicesNotMade);
+        }
+        if here.setuid && !std::mem::replace(&mut told.setuid, true) {
+            self.observer.note(&Note::SetuidNotKept);
+        }
     }
 
     fn report_new(&mut self, dir: &ScannedDir) {
