@@ -9,6 +9,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use russh::keys::ssh_key::private::{Ed25519Keypair, KeypairData};
 use russh::keys::ssh_key::{LineEnding, PrivateKey, PublicKey};
 
+use super::openssh_key;
 use crate::error::Plain;
 use crate::{Error, ErrorKind};
 
@@ -53,8 +54,8 @@ fn parse_private_key(text: &str, path: &Path) -> Result<KeyFile, KeyFileError> {
         name.push(".pub");
         read_public_key(Path::new(&name)).map(Box::new)
     };
-    if text.contains("-----BEGIN OPENSSH PRIVATE KEY-----") {
-        let key = PrivateKey::from_openssh(text.trim())
+    if text.contains(openssh_key::BEGIN) {
+        let key = openssh_key::parse(text)
             .map_err(|e| KeyFileError::Unusable(format!("no usable private key: {e}")))?;
         if key.is_encrypted() {
             return Ok(KeyFile::Encrypted(Some(Box::new(key.public_key().clone()))));

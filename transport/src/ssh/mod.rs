@@ -14,6 +14,7 @@ mod dial;
 mod hostkey;
 mod keys;
 mod known_hosts;
+mod openssh_key;
 mod pattern;
 mod runner;
 pub mod server;

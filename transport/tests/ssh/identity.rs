@@ -31,10 +31,10 @@ fn every_key_type_and_format_logs_in() {
     }
 }
 
-struct Agent(Child);
+pub(crate) struct Agent(Child);
 
 impl Agent {
-    fn start(socket: &std::path::Path) -> Agent {
+    pub(crate) fn start(socket: &std::path::Path) -> Agent {
         let mut command = Command::new("ssh-agent");
         command
             .args(["-D", "-a", socket.to_str().unwrap()])
@@ -52,7 +52,7 @@ impl Drop for Agent {
     }
 }
 
-fn add_to_agent(socket: &std::path::Path, key: &std::path::Path) {
+pub(crate) fn add_to_agent(socket: &std::path::Path, key: &std::path::Path) {
     let mut command = Command::new("ssh-add");
     command
         .arg(key)

@@ -1,6 +1,8 @@
 //! The SSH client and server against OpenSSH: a real sshd and a real ssh on loopback.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+/// ECDSA numbers that begin with zeros.
+mod ecdsa;
 /// What a connection that fails says, and that it fails at all.
 mod failures;
 /// A real sshd, keys, and what the tests share.
