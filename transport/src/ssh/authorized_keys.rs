@@ -1,45 +1,72 @@
-//! authorized_keys: who may log in to the server, with the options that restrict a key.
-//!
-//! Options that take away what this server never offers (`restrict`, `no-…`) change nothing here;
-//! an option that is not known makes its line worthless, as in sshd.
+//! authorized_keys: who may log in to the server, with the options that restrict a key. As in sshd
+//! the first line counts that has the key and admits it.
+
+mod expiry;
+mod from;
+mod options;
+#[cfg(test)]
+mod oracle;
 
 use std::fs::File;
 use std::io::Read;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use data_encoding::BASE64;
 
-use super::pattern;
+use self::options::KeyOptions;
+use super::command_line::serve_arguments;
 use crate::error::Plain;
 
 /// A key that may log in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Grant {
     pub(crate) comment: String,
-    /// `command="…"`: what the administrator meant the key for.
-    pub(crate) forced_command: Option<String>,
+    /// What stands behind `hasync serve` in the line's `command="…"`, if it has one.
+    pub(crate) forced: Option<Vec<String>>,
 }
 
+/// Whether the arguments of a forced command make sense; if not, why.
+pub(crate) type JudgeForced<'a> = &'a dyn Fn(&[String]) -> Result<(), String>;
+
 /// Looks `blob` up in `file` for a client at `address`; the reason if it may not log in.
-pub(crate) fn look_up(file: &Path, blob: &[u8], address: IpAddr) -> Result<Grant, String> {
+pub(crate) fn look_up(
+    file: &Path,
+    blob: &[u8],
+    address: IpAddr,
+    judge: JudgeForced<'_>,
+) -> Result<Grant, String> {
     let text = read(file)?;
     let mut reason = format!("it is not in {}", file.display());
-    for (index, line) in text.lines().enumerate() {
-        let Some(entry) = parse_line(line) else {
+    for (index, line) in text.split('\n').enumerate() {
+        let Some(entry) = Entry::parse(line).filter(|entry| entry.blob == blob) else {
             continue;
         };
-        if entry.blob != blob {
-            continue;
-        }
-        match entry.admits(address.to_canonical(), SystemTime::now()) {
+        match entry.admits(address.to_canonical(), SystemTime::now(), judge) {
             Ok(grant) => return Ok(grant),
-            Err(why) => reason = format!("{}:{}: {why}", file.display(), index + 1),
+            Err(refusal) => {
+                let (why, is_final) = match refusal {
+                    Refusal::Line(why) => (why, false),
+                    Refusal::Key(why) => (why, true),
+                };
+                reason = format!("{}:{}: {why}", file.display(), index + 1);
+                if is_final {
+                    break;
+                }
+            }
         }
     }
     Err(reason)
+}
+
+/// What a line that has the key does not admit it for.
+enum Refusal {
+    /// A later line may.
+    Line(String),
+    /// sshd would run this line's command: what a later line allows does not count.
+    Key(String),
 }
 
 /// Reads the file unless somebody else could have written it.
@@ -74,33 +101,74 @@ pub(crate) fn read(file: &Path) -> Result<String, String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-struct Entry {
-    options: Vec<String>,
+struct Entry<'a> {
+    options: Option<&'a str>,
     blob: Vec<u8>,
     comment: String,
 }
 
-fn parse_line(line: &str) -> Option<Entry> {
-    let line = line.trim();
-    if line.is_empty() || line.starts_with('#') {
-        return None;
+impl<'a> Entry<'a> {
+    fn parse(line: &'a str) -> Option<Entry<'a>> {
+        let line = line.trim_start_matches(BLANKS);
+        if line.starts_with('#') {
+            return None;
+        }
+        // Options, if any, come before the key type and may hold blanks in quotes.
+        let (options, key) = match key_on(line) {
+            Some(key) => (None, key),
+            None => {
+                let (options, rest) = options::split(line)?;
+                (Some(options), key_on(rest.trim_start_matches(BLANKS))?)
+            }
+        };
+        let (blob, comment) = key;
+        Some(Entry {
+            options,
+            blob,
+            comment,
+        })
     }
-    // Options, if any, come before the key type and may hold blanks in quotes.
-    let (options, rest) = match key_on(line) {
-        Some(_) => (Vec::new(), line),
-        None => split_options(line)?,
-    };
-    let (blob, comment) = key_on(rest)?;
-    Some(Entry {
-        options,
-        blob,
-        comment,
-    })
+
+    fn admits(
+        &self,
+        address: IpAddr,
+        now: SystemTime,
+        judge: JudgeForced<'_>,
+    ) -> Result<Grant, Refusal> {
+        let line = |why: &str| Refusal::Line(why.to_owned());
+        let options = match self.options {
+            // It would be taken for what it was replaced by.
+            Some(text) if text.contains(char::REPLACEMENT_CHARACTER) => {
+                return Err(line("its options are not UTF-8"));
+            }
+            Some(text) => KeyOptions::parse(text).map_err(Refusal::Line)?,
+            None => KeyOptions::default(),
+        };
+        if self.blob.get(4..7) == Some(b"sk-") {
+            return Err(line("that its owner touched it cannot be checked here"));
+        }
+        if options.expiry.is_some_and(|expiry| now >= expiry) {
+            return Err(line("it has expired"));
+        }
+        if options.from.is_some_and(|from| !from.admits(address)) {
+            return Err(Refusal::Line(format!("its from= does not admit {address}")));
+        }
+        let forced = options.command.map(|command| {
+            let arguments = serve_arguments(command.as_bytes()).map_err(str::to_owned);
+            let judged = arguments.and_then(|found| judge(&found).map(|()| found));
+            judged.map_err(|why| Refusal::Key(format!("its command={command:?}: {why}")))
+        });
+        Ok(Grant {
+            comment: self.comment.clone(),
+            forced: forced.transpose()?,
+        })
+    }
 }
 
 /// `TYPE BASE64 [COMMENT]`
 fn key_on(text: &str) -> Option<(Vec<u8>, String)> {
-    let mut words = text.split_ascii_whitespace();
+    let text = text.trim_end_matches(['\r', ' ', '\t']);
+    let mut words = text.split(BLANKS).filter(|word| !word.is_empty());
     let (key_type, key) = (words.next()?, words.next()?);
     let blob = BASE64.decode(key.as_bytes()).ok()?;
     // The blob repeats its type behind a four-byte length: the two must agree.
@@ -109,146 +177,8 @@ fn key_on(text: &str) -> Option<(Vec<u8>, String)> {
     named.then(|| (blob, comment.join(" ")))
 }
 
-/// Splits `a,b="c d" rest` into its options and the rest.
-fn split_options(line: &str) -> Option<(Vec<String>, &str)> {
-    let mut options = vec![String::new()];
-    let mut quoted = false;
-    let mut escaped = false;
-    for (at, c) in line.char_indices() {
-        let option = options.last_mut()?;
-        match c {
-            _ if escaped => {
-                escaped = false;
-                if c != '"' {
-                    option.push('\\');
-                }
-                option.push(c);
-            }
-            '\\' if quoted => escaped = true,
-            '"' => quoted = !quoted,
-            ',' if !quoted => options.push(String::new()),
-            c if c.is_ascii_whitespace() && !quoted => return Some((options, line.get(at..)?)),
-            c => option.push(c),
-        }
-    }
-    None
-}
-
-impl Entry {
-    fn admits(&self, address: IpAddr, now: SystemTime) -> Result<Grant, String> {
-        let mut forced_command = None;
-        for option in &self.options {
-            let (name, value) = option
-                .split_once('=')
-                .map_or((option.as_str(), None), |(n, v)| (n, Some(v)));
-            let name = name.to_ascii_lowercase();
-            match (name.as_str(), value) {
-                ("from", Some(list)) if address_matches(list, address) => {}
-                ("from", Some(_)) => return Err(format!("its from= does not admit {address}")),
-                ("expiry-time", Some(text)) => match parse_time(text) {
-                    Some(expiry) if now < expiry => {}
-                    Some(_) => return Err("it has expired".to_owned()),
-                    None => return Err(format!("bad expiry-time {text}")),
-                },
-                ("command", Some(command)) => forced_command = Some(command.to_owned()),
-                (known, None) if WITHOUT_VALUE.contains(&known) => {}
-                (known, Some(_)) if WITH_VALUE.contains(&known) => {}
-                (other, _) => return Err(format!("option {other} is not known here")),
-            }
-        }
-        Ok(Grant {
-            comment: self.comment.clone(),
-            forced_command,
-        })
-    }
-}
-
-/// A `from=` list: addresses with wildcards or as CIDR, `!` negates. Names match nothing, since
-/// no name is looked up.
-fn address_matches(list: &str, address: IpAddr) -> bool {
-    let text = address.to_string();
-    let mut matched = false;
-    for item in list.split(',').map(str::trim) {
-        let (negated, item) = item
-            .strip_prefix('!')
-            .map_or((false, item), |item| (true, item));
-        let hit = match item.split_once('/') {
-            Some((network, len)) => in_network(network, len, address).unwrap_or(false),
-            None => pattern::matches(&item.to_ascii_lowercase(), &text),
-        };
-        if hit && negated {
-            return false;
-        }
-        matched |= hit;
-    }
-    matched
-}
-
-fn in_network(network: &str, len: &str, address: IpAddr) -> Option<bool> {
-    let len: u32 = len.parse().ok()?;
-    let bits = |address: IpAddr| match address {
-        IpAddr::V4(address) => (u128::from(address.to_bits()) << 96, 32),
-        IpAddr::V6(address) => (address.to_bits(), 128),
-    };
-    let ((network, width), (address, address_width)) = (bits(network.parse().ok()?), bits(address));
-    if width != address_width || len > width {
-        return Some(false);
-    }
-    Some(len == 0 || (network ^ address) >> (128 - len) == 0)
-}
-
-/// `YYYYMMDD[HHMM[SS]][Z]`. Without `Z` it means a local time; the zone is not known here, so the
-/// earliest moment it can mean is taken: a key may expire some hours early, never late.
-fn parse_time(text: &str) -> Option<SystemTime> {
-    let (digits, utc) = text
-        .strip_suffix('Z')
-        .map_or((text, false), |digits| (digits, true));
-    if !matches!(digits.len(), 8 | 12 | 14) || !digits.bytes().all(|c| c.is_ascii_digit()) {
-        return None;
-    }
-    let number = |from: usize, to: usize| match digits.get(from..to) {
-        Some(digits) => digits.parse::<u64>().ok(),
-        None => Some(0),
-    };
-    let (year, month, day) = (number(0, 4)?, number(4, 6)?, number(6, 8)?);
-    let (hour, minute, second) = (number(8, 10)?, number(10, 12)?, number(12, 14)?);
-    if year < 1970 || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
-        return None;
-    }
-    if hour > 23 || minute > 59 || second > 60 {
-        return None;
-    }
-    // Days since 1970-01-01 in years that begin in March, so that a leap day is a year's last.
-    let shifted_year = if month > 2 { year } else { year - 1 };
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let days = 365 * shifted_year + shifted_year / 4 - shifted_year / 100
-        + shifted_year / 400
-        + day_of_year;
-    let days = days.checked_sub(719_468)?;
-    let moment = Duration::from_secs(days * 86_400 + hour * 3600 + minute * 60 + second);
-    let zone = if utc { Duration::ZERO } else { EARLIEST_ZONE };
-    Some(SystemTime::UNIX_EPOCH + moment.saturating_sub(zone))
-}
-
-/// Local time runs at most this far ahead of UTC.
-const EARLIEST_ZONE: Duration = Duration::from_secs(14 * 3600);
+const BLANKS: [char; 2] = [' ', '\t'];
 const FILE_MAX_LEN: u64 = 1 << 20;
-
-const WITHOUT_VALUE: &[&str] = &[
-    "agent-forwarding",
-    "no-agent-forwarding",
-    "no-port-forwarding",
-    "no-pty",
-    "no-touch-required",
-    "no-user-rc",
-    "no-x11-forwarding",
-    "port-forwarding",
-    "pty",
-    "restrict",
-    "user-rc",
-    "x11-forwarding",
-];
-const WITH_VALUE: &[&str] = &["environment", "permitlisten", "permitopen", "tunnel"];
 
 #[cfg(test)]
 mod tests {
@@ -258,86 +188,108 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     /// A blob as a key of this type begins, so that lines parse.
-    fn blob(tail: &str) -> Vec<u8> {
-        let mut blob = vec![0, 0, 0, 11];
-        blob.extend_from_slice(b"ssh-ed25519");
+    fn blob(key_type: &str, tail: &str) -> Vec<u8> {
+        let mut blob = vec![0, 0, 0, u8::try_from(key_type.len()).unwrap()];
+        blob.extend_from_slice(key_type.as_bytes());
         blob.extend_from_slice(tail.as_bytes());
         blob
     }
 
-    fn admitted(options: &str, address: &str) -> Result<Grant, String> {
+    /// Looks a key up in a file where `MINE` stands for it and `OTHER` for another. Each character
+    /// of `text` is one byte.
+    fn looked_up(text: &str, key_type: &str) -> Result<Grant, String> {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("keys");
-        let (mine, other) = (BASE64.encode(&blob("mine")), BASE64.encode(&blob("other")));
-        let text = format!("# k\n\nssh-ed25519 {other} x\n{options}ssh-ed25519 {mine} me there\n");
-        std::fs::write(&file, text).unwrap();
+        let key = |tail| format!("{key_type} {}", BASE64.encode(&blob(key_type, tail)));
+        let filled = text
+            .replace("MINE", &key("mine"))
+            .replace("OTHER", &key("x"));
+        let filled: Vec<u8> = filled.chars().map(|c| u8::try_from(c).unwrap()).collect();
+        std::fs::write(&file, filled).unwrap();
         std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
-        look_up(&file, &blob("mine"), address.parse().unwrap())
+        let judge = |arguments: &[String]| match arguments {
+            [bad] if bad == "--bad" => Err("not that".to_owned()),
+            _ => Ok(()),
+        };
+        let address = "10.0.0.1".parse().unwrap();
+        look_up(&file, &blob(key_type, "mine"), address, &judge)
+    }
+
+    fn admitted(text: &str) -> Result<Grant, String> {
+        looked_up(text, "ssh-ed25519")
     }
 
     #[test]
-    fn plain_and_restricted_keys_are_admitted() {
-        for options in [
+    fn comments_and_forced_commands_are_read() {
+        let grant = admitted("# k\n\nOTHER\n  restrict MINE\n").unwrap();
+        assert_eq!((grant.comment.as_str(), grant.forced), ("", None));
+        let forced = r#"restrict,command="/x/hasync serve --root \"/a b\" --no-delete" MINE "#;
+        let grant = admitted(forced).unwrap();
+        assert_eq!(grant.forced.unwrap(), ["--root", "/a b", "--no-delete"]);
+        assert_eq!(
+            admitted("command=\"hasync serve\" MINE ").unwrap().forced,
+            Some(vec![])
+        );
+    }
+
+    #[test]
+    fn a_command_that_is_not_served_refuses_the_key_and_not_the_line_alone() {
+        for command in [
             "",
-            "restrict ",
-            "no-pty,no-agent-forwarding ",
-            "RESTRICT,pty ",
+            "/bin/false",
+            "hasync push",
+            "sudo hasync serve",
+            "env A=1 hasync serve",
+            "hasync serve --bad",
+            "hasync serve; id",
+            "hasync serve $SSH_ORIGINAL_COMMAND",
+            "hasync serve --root ~/x",
+            "hasync serve --root 'a",
+            "hasync serve | tee log",
+            "hasync serve # rest",
+            "exec hasync serve",
+            "nothasync serve",
         ] {
-            let grant = admitted(options, "10.0.0.1").unwrap();
-            assert_eq!(
-                (grant.comment.as_str(), grant.forced_command),
-                ("me there", None)
-            );
-        }
-        let forced = admitted("restrict,command=\"a \\\"b\\\", c\" ", "10.0.0.1").unwrap();
-        assert_eq!(forced.forced_command.unwrap(), "a \"b\", c");
-    }
-
-    #[test]
-    fn unknown_options_and_authorities_are_not() {
-        for options in [
-            "cert-authority ",
-            "no-such ",
-            "principals=\"a\" ",
-            "from ",
-            "\"a ",
-        ] {
-            assert!(admitted(options, "10.0.0.1").is_err(), "{options}");
+            let text = format!("command=\"{command}\" MINE\nMINE\n");
+            let why = admitted(&text).unwrap_err();
+            assert!(why.contains("keys:1: its command="), "{why}");
+            assert!(!why.contains('\n'), "{why}");
         }
     }
 
     #[test]
-    fn from_lists() {
-        for (list, address, expected) in [
-            ("10.0.0.*", "10.0.0.7", true),
-            ("10.0.0.0/24", "10.0.0.7", true),
-            ("10.0.0.0/24", "10.0.1.7", false),
-            ("10.0.0.0/24,!10.0.0.7", "10.0.0.7", false),
-            ("fd00::/8", "fd12::1", true),
-            ("10.0.0.0/24", "::ffff:10.0.0.7", true),
-            ("0.0.0.0/0", "fd12::1", false),
-            ("b.example.com", "10.0.0.7", false),
-            ("10.0.0.0/99", "10.0.0.7", false),
+    fn the_first_line_that_admits_the_key_counts() {
+        let forced = |text: &str| admitted(text).unwrap().forced;
+        let serve = "command=\"hasync serve\" MINE\n";
+        assert_eq!(forced(&format!("{serve}MINE\n")), Some(vec![]));
+        assert_eq!(forced(&format!("MINE\n{serve}")), None);
+        for worthless in [
+            "from=\"10.9.9.9\"",
+            "expiry-time=\"20200101\"",
+            "no-such",
+            "from=\"x/8\"",
         ] {
-            let options = format!("from=\"{list}\" ");
-            assert_eq!(
-                admitted(&options, address).is_ok(),
-                expected,
-                "{list} {address}"
-            );
+            let text = format!("{worthless} MINE\n{serve}");
+            assert_eq!(forced(&text), Some(vec![]), "{worthless}");
+            let why = admitted(&format!("{worthless} MINE\nOTHER\n")).unwrap_err();
+            assert!(why.contains("keys:1: "), "{why}");
         }
     }
 
     #[test]
-    fn expiry() {
-        assert!(admitted("expiry-time=\"20990101\" ", "::1").is_ok());
-        for past_or_bad in ["20200101", "202001011200Z", "2099", "20991301", "x"] {
-            assert!(admitted(&format!("expiry-time=\"{past_or_bad}\" "), "::1").is_err());
+    fn what_is_not_utf_8_is_no_option() {
+        assert!(admitted("MINE caf\u{e9}\n").is_ok());
+        let options = "command=\"hasync serve --root /srv/caf\u{e9}\" MINE\n";
+        let why = admitted(options).unwrap_err();
+        assert!(why.contains("not UTF-8"), "{why}");
+    }
+
+    #[test]
+    fn a_key_that_must_be_touched_is_not_taken() {
+        for options in ["", "no-touch-required "] {
+            let text = format!("{options}MINE\n");
+            assert!(looked_up(&text, "sk-ssh-ed25519@openssh.com").is_err());
         }
-        let leap = SystemTime::UNIX_EPOCH + Duration::from_secs(1_709_210_096);
-        assert_eq!(parse_time("20240229123456Z").unwrap(), leap);
-        assert_eq!(parse_time("19700101Z").unwrap(), SystemTime::UNIX_EPOCH);
-        assert!(parse_time("20240229123456").unwrap() < leap);
     }
 
     #[test]

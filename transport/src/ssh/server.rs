@@ -21,6 +21,9 @@ use super::{
 use crate::error::Plain;
 use crate::{Error, ErrorKind, Link};
 
+/// Whether the arguments of a forced command make sense; if not, why.
+pub type JudgeForced = Arc<dyn Fn(&[String]) -> Result<(), String> + Send + Sync>;
+
 /// Where to listen, whom to admit, and with which identity.
 #[derive(Clone)]
 pub struct ServerOptions {
@@ -32,18 +35,21 @@ pub struct ServerOptions {
     pub host_keys: Vec<PathBuf>,
     /// What one client or many can use up.
     pub limits: ServerLimits,
+    /// Refuses a key whose forced `hasync serve` has arguments that make no sense, and says why.
+    pub judge_forced: JudgeForced,
     /// Gets one line about each login, refusal and end of a connection.
     pub log: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
 impl ServerOptions {
-    /// Default limits, one host key, and no log.
+    /// Default limits, one host key, no log, and any arguments of a forced command.
     pub fn new(address: SocketAddr, authorized_keys: PathBuf, host_key: PathBuf) -> ServerOptions {
         ServerOptions {
             address,
             authorized_keys,
             host_keys: vec![host_key],
             limits: ServerLimits::default(),
+            judge_forced: Arc::new(|_| Ok(())),
             log: Arc::new(|_| ()),
         }
     }
@@ -93,8 +99,9 @@ pub struct PeerInfo {
     pub key_fingerprint: String,
     /// What authorized_keys says behind the key.
     pub key_comment: String,
-    /// `command="…"` of its line, for whoever wants to heed it.
-    pub forced_command: Option<String>,
+    /// What stands behind `hasync serve` in the `command="…"` of its line, if there is one. It is
+    /// to be heeded in place of `arguments`, and `judge_forced` has found nothing wrong with it.
+    pub forced: Option<Vec<String>>,
     /// What the client wrote after `hasync serve`. Not to be trusted.
     pub arguments: Vec<String>,
 }

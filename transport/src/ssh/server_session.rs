@@ -199,6 +199,7 @@ impl Callbacks {
             &self.shared.options.authorized_keys,
             &blob,
             self.address.ip(),
+            &*self.shared.options.judge_forced,
         ) {
             Ok(grant) => Some(grant),
             Err(why) => {
@@ -325,7 +326,7 @@ impl Handler for Callbacks {
             user: user.to_owned(),
             key_fingerprint: fingerprint(key.public_key).to_string(),
             key_comment: grant.comment.clone(),
-            forced_command: grant.forced_command.clone(),
+            forced: grant.forced.clone(),
             arguments: Vec::new(),
         };
         let (key, comment) = (&peer.key_fingerprint, &peer.key_comment);

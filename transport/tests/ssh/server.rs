@@ -203,7 +203,42 @@ fn the_handler_learns_who_and_what() {
         ("anybody", "me")
     );
     assert!(peer.key_fingerprint.starts_with("SHA256:"));
+    assert_eq!(peer.forced, None);
     assert!(served.logged("logged in as \"anybody\""));
+
+    let public = std::fs::read_to_string(served.dir.path().join("user.pub")).unwrap();
+    let forced = "restrict,command=\"/x/hasync serve --root /c --no-delete\"";
+    authorize(served.dir.path(), &format!("{forced} {public}"));
+    exchange(served.connect("hasync serve --root /"), b"");
+    let peer = told.recv().unwrap();
+    assert_eq!(peer.forced.unwrap(), ["--root", "/c", "--no-delete"]);
+}
+
+#[test]
+fn a_key_with_a_command_that_makes_no_sense_does_not_log_in() {
+    let judge = |arguments: &[String]| match arguments {
+        [] => Ok(()),
+        _ => Err("no such option".to_owned()),
+    };
+    let served = Served::with(|options| options.judge_forced = Arc::new(judge), echo);
+    let public = std::fs::read_to_string(served.dir.path().join("user.pub")).unwrap();
+    let right = options(served.dir.path());
+    for (command, why) in [
+        ("/bin/false", "only hasync serve can be run"),
+        ("hasync serve --bogus", "no such option"),
+        ("hasync serve; id", "needs a shell"),
+    ] {
+        let forced = format!("command=\"{command}\" {public}\n{public}");
+        authorize(served.dir.path(), &forced);
+        let error = refusal(&served.destination(), &right);
+        assert_eq!(error.kind(), ErrorKind::Auth, "{command}");
+        assert!(served.logged(why), "{why}");
+    }
+    authorize(
+        served.dir.path(),
+        &format!("command=\"hasync serve\" {public}"),
+    );
+    exchange(served.connect("hasync serve"), b"");
 }
 
 fn run(command: &mut Command) -> Output {
