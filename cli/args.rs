@@ -291,6 +291,9 @@ pub(crate) struct PushArgs {
     /// Stay on the file system of each SRC
     #[arg(short = 'x', long, help_heading = CHOICE)]
     pub(crate) one_file_system: bool,
+    /// Follow symlinks of other users on the way to SRC
+    #[arg(long, help_heading = CHOICE)]
+    pub(crate) follow_untrusted: bool,
 
     /// Change nothing, report what would change
     #[arg(short = 'n', long, help_heading = REPORT)]

@@ -75,5 +75,6 @@ const DECIDED: &[&str] = &[
     "include_from",
     "update",
     "one_file_system",
+    "follow_untrusted",
     "no_fsync",
 ];

@@ -36,6 +36,10 @@ pub struct Options {
     pub delete: bool,
     /// `--max-delete=N`: when more than N entries would go, none does.
     pub max_delete: Option<u64>,
+    /// `--follow-untrusted`: a symlink on the way to a source is followed whoever owns it. That is
+    /// no matter of the receiver's.
+    #[serde(skip)]
+    pub follow_untrusted: bool,
     /// `-n`: decide and report, change nothing.
     pub dry_run: bool,
     /// `-c`: compare content instead of modification times.
@@ -96,6 +100,7 @@ impl Default for Options {
             sparse: false,
             delete: false,
             max_delete: None,
+            follow_untrusted: false,
             dry_run: false,
             checksum: false,
             recheck: None,

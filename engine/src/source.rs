@@ -2,19 +2,20 @@
 //! `SRC` gives itself; where two give the same name, the first wins, directories are merged, and a
 //! directory wins over anything else.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags, openat};
 
 use crate::entry::{Entry, Sum};
+use crate::error::describe;
 use crate::filter::Filter;
-use crate::fs::{Listed, Root, stat};
+use crate::fs::{Follow, Listed, Root, open_dir, stat};
 use crate::options::Options;
 use crate::path::{RelPath, Shown};
 
@@ -44,8 +45,8 @@ pub(crate) struct Source {
     pub(crate) layers: Vec<Layer>,
     /// Metadata of the root, if a `SRC/` argument gives it.
     pub(crate) root_entry: Option<Entry>,
-    /// Arguments that could not be opened, with the reason.
-    pub(crate) failed: Vec<(OsString, io::Error)>,
+    /// Arguments that could not be opened, with the reason in words.
+    pub(crate) failed: Vec<(OsString, String)>,
     /// Arguments left out because they are directories and `-r` was not given.
     pub(crate) skipped_dirs: Vec<Vec<u8>>,
     /// The only argument names one entry that is not a directory.
@@ -62,21 +63,21 @@ impl Source {
             } else {
                 source.open_name(argument, options, filter)
             };
-            if let Err(e) = opened {
-                source.failed.push((argument.clone(), e));
+            if let Err(why) = opened {
+                source.failed.push((argument.clone(), why));
             }
         }
         source.single &= arguments.len() == 1;
         source
     }
 
-    fn open_contents(&mut self, argument: &OsString, options: &Options) -> io::Result<()> {
-        let root = Root::open(Path::new(argument))?;
+    fn open_contents(&mut self, argument: &OsString, options: &Options) -> Result<(), String> {
+        let root = open_root(Path::new(argument), options)?;
         if !options.recursive {
             self.skipped_dirs.push(b".".to_vec());
             return Ok(());
         }
-        let listed = stat(&root, c".")?;
+        let listed = stat(&root, c".").map_err(|e| describe(&e))?;
         self.root_entry.get_or_insert(listed.entry);
         let (root, path) = (Arc::new(root), RelPath::root());
         self.layers.push(Layer {
@@ -93,15 +94,15 @@ impl Source {
         argument: &OsString,
         options: &Options,
         filter: &Filter,
-    ) -> io::Result<()> {
+    ) -> Result<(), String> {
         let bytes = argument.as_bytes();
         let (parent, name) = match bytes.iter().rposition(|&b| b == b'/') {
             Some(0) => (&b"/"[..], &bytes[1..]),
             Some(at) => (&bytes[..at], &bytes[at + 1..]),
             None => (&b"."[..], bytes),
         };
-        let root = Root::open(&PathBuf::from(OsString::from_vec(parent.to_vec())))?;
-        let listed = stat_name(&root, name)?;
+        let root = open_root(Path::new(OsStr::from_bytes(parent)), options)?;
+        let listed = stat_name(&root, name).map_err(|e| describe(&e))?;
         let is_dir = listed.entry.is_dir();
         if filter.is_excluded(name, is_dir) {
             return Ok(());
@@ -143,8 +144,24 @@ impl Source {
     }
 }
 
+/// Follows the path to a source, or says why not.
+fn open_root(path: &Path, options: &Options) -> Result<Root, String> {
+    let follow = if options.follow_untrusted {
+        Follow::Any
+    } else {
+        Follow::Trusted
+    };
+    match open_dir(path, follow) {
+        Ok(fd) => Ok(Root::from_fd(fd, path.to_owned())),
+        Err(e) if e.is_symlink() => Err(format!(
+            "{e}; give the path that it leads to, or --follow-untrusted"
+        )),
+        Err(e) => Err(describe(&e.into())),
+    }
+}
+
 /// Whether an argument means the contents of a directory: a trailing slash, `.` or `..`.
-fn gives_contents(argument: &[u8]) -> bool {
+pub(crate) fn gives_contents(argument: &[u8]) -> bool {
     let last = argument.rsplit(|&b| b == b'/').next().unwrap_or(argument);
     matches!(last, b"" | b"." | b"..")
 }

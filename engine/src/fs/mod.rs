@@ -15,4 +15,5 @@ pub(crate) use meta::{Attrs, set_attrs, set_fd_attrs};
 pub(crate) use reaper::Reaper;
 pub(crate) use remove::{names, remove_tree};
 pub(crate) use root::{DirId, Root, dir_id, flush, is_absent, open_dir_below, open_private};
+pub(crate) use walk::{Follow, open_dir};
 pub use walk::{Judge, PathCause, PathError, Step, open_file};

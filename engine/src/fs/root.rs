@@ -41,15 +41,8 @@ pub(crate) struct Root {
 impl Root {
     /// Opens the directory at `path`, following only symlinks of root and of this user.
     pub(crate) fn open(path: &Path) -> io::Result<Root> {
-        Root::open_following(path, Follow::Trusted)
-    }
-
-    /// Opens the directory at `path`.
-    pub(crate) fn open_following(path: &Path, follow: Follow) -> io::Result<Root> {
-        Ok(Root {
-            fd: open_dir(path, follow)?,
-            path: path.to_owned(),
-        })
+        let fd = open_dir(path, Follow::Trusted)?;
+        Ok(Root::from_fd(fd, path.to_owned()))
     }
 
     /// A root on a directory that is already open; `path` is for messages.

@@ -18,7 +18,7 @@ use super::outbox::{Outbox, Ticker};
 use super::sender::{self, Event, Push, Streams};
 use super::{Duplex, PING_MS, ping_ms};
 use crate::digest::Fields;
-use crate::error::{Error, ErrorKind, describe};
+use crate::error::{Error, ErrorKind};
 use crate::filter::Filter;
 use crate::generation::{Sending, Tree};
 use crate::ids::groups_here;
@@ -176,8 +176,8 @@ impl Connection {
         }
         if source.layers.is_empty() {
             // Nothing to push: the target is not touched, not even made.
-            for (argument, e) in &source.failed {
-                observer.warn(&not_opened(argument, e));
+            for (argument, why) in &source.failed {
+                observer.warn(&not_opened(argument, why));
             }
             return Ok(Summary {
                 partial: !source.failed.is_empty(),
@@ -440,9 +440,9 @@ fn start_reading(
 }
 
 /// A missing argument is an error, not a file that vanished.
-pub(super) fn not_opened(argument: &OsString, e: &std::io::Error) -> Warning {
+pub(super) fn not_opened(argument: &OsString, why: &str) -> Warning {
     let shown = Shown(argument.as_encoded_bytes());
-    let message = format!("cannot open the source {shown}: {}", describe(e));
+    let message = format!("cannot open the source {shown}: {why}");
     Warning {
         vanished: false,
         message,

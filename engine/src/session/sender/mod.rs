@@ -237,8 +237,8 @@ struct Sender<'a> {
 
 impl Sender<'_> {
     fn begin(&mut self, reply: &HelloReply) -> Result<(), Error> {
-        for (argument, e) in std::mem::take(&mut self.source.failed) {
-            self.warn(&not_opened(&argument, &e));
+        for (argument, why) in std::mem::take(&mut self.source.failed) {
+            self.warn(&not_opened(&argument, &why));
             self.deletable = false;
         }
         if reply.created_root {
