@@ -9,11 +9,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hasync_engine::{self as engine, Duplex, Ready, Rights, ServePolicy, escape};
+use hasync_engine::{self as engine, Duplex, Ready, Rights, ServePolicy, ServedRoot, escape};
 use hasync_transport::{self as transport, Link};
 
 use crate::args::ServeArgs;
-use crate::config::{Command, Config, Tree};
+use crate::config::{Command, Config};
 use crate::exit::{self, Exit, Failure};
 use crate::reach;
 use crate::shell;
@@ -44,27 +44,23 @@ struct Service {
 }
 
 impl Service {
-    /// What may be received now: the configuration is read anew for each connection. Without one,
+    /// What may be received now: for each connection the configuration is read and the roots are
+    /// opened anew, so that none is kept from being unmounted between two. Without a configuration
     /// no tree has a name.
     fn policy(&self) -> Result<ServePolicy, Failure> {
         let config = Config::load_if_there(self.config.as_deref())?;
         let trees = config.iter().flat_map(|config| {
-            let served = config.trees.iter().filter(|tree| self.may_serve(tree));
-            served.map(|tree| tree.on(&config.node))
+            let trees = config.trees.iter();
+            trees.map(|tree| tree.on(&config.node))
         });
         let check = config.as_ref().and_then(|config| config.peer.check.clone());
         Ok(ServePolicy {
             ready: check.map(|check| Ready(Arc::new(move || run_check(&check)))),
-            roots: self.roots.clone(),
+            roots: self.roots.iter().cloned().map(ServedRoot::pin).collect(),
             home: self.home.clone(),
             trees: trees.collect(),
             rights: Rights::default(),
         })
-    }
-
-    /// Roots on the command line bind a key to them, by whatever name a tree goes.
-    fn may_serve(&self, tree: &Tree) -> bool {
-        self.roots.is_empty() || self.roots.iter().any(|root| tree.dir().starts_with(root))
     }
 }
 
@@ -135,18 +131,13 @@ fn check_original_command(command: &[u8]) -> Result<(), Failure> {
 /// The roots as absolute paths; each must be a directory.
 fn roots(roots: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let absolute = |root: &PathBuf| {
-        let name = escape(root.as_os_str().as_bytes());
-        let refuse = |cause: &std::io::Error| {
-            let cause = exit::cause(cause);
+        let root = std::path::absolute(root).map_err(|e| {
+            let (name, cause) = (escape(root.as_os_str().as_bytes()), exit::cause(&e));
             Failure::usage(format!("cannot use --root \"{name}\": {cause}"))
-        };
-        match std::fs::metadata(root) {
-            Ok(facts) if facts.is_dir() => {
-                std::path::absolute(root).map_err(|cause| refuse(&cause))
-            }
-            Ok(_) => Err(refuse(&std::io::ErrorKind::NotADirectory.into())),
-            Err(cause) => Err(refuse(&cause)),
-        }
+        })?;
+        let pinned = ServedRoot::pin(root.clone());
+        pinned.dir().map_err(|e| Failure::usage(e.message))?;
+        Ok(root)
     };
     roots.iter().map(absolute).collect()
 }

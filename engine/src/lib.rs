@@ -44,6 +44,7 @@ mod path;
 mod path_list;
 mod policy;
 mod sample;
+mod served_root;
 mod target;
 mod umask;
 
@@ -58,5 +59,6 @@ pub use options::{Compression, Options};
 pub use path::Shown;
 pub use policy::{Ready, Rights, ServePolicy};
 pub use sample::{Sample, sample};
+pub use served_root::ServedRoot;
 pub use session::{Comparison, Connection, Duplex, push, serve};
 pub use umask::umask;

@@ -1,7 +1,7 @@
 //! What a receiver accepts and what a peer may have done, as the node that runs it decides.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -11,21 +11,48 @@ use crate::error::{Error, ErrorKind};
 use crate::generation::Tree;
 use crate::observer::Kind;
 use crate::options::Options;
+use crate::served_root::ServedRoot;
 
-/// What a receiver accepts.
+/// What a receiver accepts in one session.
 #[derive(Clone, Debug, Default)]
 pub struct ServePolicy {
     /// Directories that targets must be in or below; empty means anywhere. A relative destination
     /// is taken from the first.
-    pub roots: Vec<PathBuf>,
+    pub roots: Vec<ServedRoot>,
     /// Stands for a leading `~/` in a destination.
     pub home: Option<PathBuf>,
-    /// The trees that can be pushed by name; into their roots nothing else can be pushed.
+    /// All trees of this node. Those in or below the roots can be pushed by name; into what any of
+    /// them holds nothing else can be pushed.
     pub trees: Vec<Tree>,
     /// Asked before a tree is received by its name.
     pub ready: Option<Ready>,
     /// What the peer may have done.
     pub rights: Rights,
+}
+
+impl ServePolicy {
+    /// The served root that an absolute path is in by its text, and what follows it there: of
+    /// several the innermost.
+    pub(crate) fn root_of<'a>(&'a self, path: &'a Path) -> Option<(&'a ServedRoot, &'a Path)> {
+        let below = |root: &'a ServedRoot| Some((root, path.strip_prefix(root.path()).ok()?));
+        let climbs = |(_, below): &(_, &Path)| {
+            let mut components = below.components();
+            components.any(|component| component == Component::ParentDir)
+        };
+        let holders = self
+            .roots
+            .iter()
+            .filter_map(below)
+            .filter(|found| !climbs(found));
+        holders.min_by_key(|(_, below)| below.components().count())
+    }
+
+    /// The tree that can be pushed by this name.
+    pub(crate) fn tree(&self, name: &str) -> Option<&Tree> {
+        let tree = self.trees.iter().find(|tree| tree.name == name)?;
+        let is_served = self.roots.is_empty() || self.root_of(&tree.root).is_some();
+        is_served.then_some(tree)
+    }
 }
 
 /// What a peer may have done where it pushes to: everything, unless something is taken away.

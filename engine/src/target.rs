@@ -1,115 +1,180 @@
 //! Finding the target root that a destination means, within what the receiver's policy allows.
 
-use std::ffi::{CString, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, fstat, mkdirat, openat, readlinkat, statat,
-};
-use rustix::io::Errno;
+use rustix::fs::{Mode, OFlags, fstat, mkdirat, openat};
 
 use crate::digest::TimeStore;
 use crate::entry::Time;
 use crate::error::{Error, ErrorKind};
-use crate::fs::{Attrs, Root, set_fd_attrs, stat};
-use crate::path::{RelPath, Shown, check_name};
+use crate::fs::{
+    Attrs, Follow, PathError, Place, Root, Spot, Step, find_dir, find_dir_beneath, set_fd_attrs,
+    stat,
+};
+use crate::generation::Tree;
+use crate::path::{RESERVED_NAME, Shown, check_name};
 use crate::policy::ServePolicy;
+use crate::source::gives_contents;
 
 /// The target that a destination means.
 #[derive(Debug)]
 pub(crate) struct Target {
     /// `None` in a dry run whose target root does not exist.
-    pub(crate) root: Option<Root>,
+    pub(crate) root: Option<Arc<Root>>,
     pub(crate) created: bool,
     /// The name that a single source entry gets.
     pub(crate) rename: Option<Vec<u8>>,
 }
 
-/// Symlinks followed at most at the end of a destination.
-const FOLLOW_MAX: usize = 8;
-
-/// Opens the target root, making its last component if it is missing.
-pub(crate) fn open_target(
-    destination: &[u8],
-    single: bool,
-    dry_run: bool,
-    policy: &ServePolicy,
-) -> Result<Target, Error> {
-    let path = resolve(destination, policy)?;
-    let shown = Shown(path.as_os_str().as_bytes()).to_string();
-    let names_dir = destination.ends_with(b"/") || destination.is_empty();
-    match open_dir(&path, policy) {
-        Ok(fd) => {
-            let root = Some(Root::from_fd(fd, path));
-            return Ok(Target {
-                root,
-                created: false,
-                rename: None,
-            });
-        }
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-        // Another non-directory is there: a single entry may replace it.
-        Err(e) if is_errno(&e, Errno::NOTDIR) && single && !names_dir => {}
-        Err(e) if is_errno(&e, Errno::NOTDIR) => {
-            return Err(Error::new(
-                ErrorKind::FileIo,
-                format!(
-                    "the target {shown} is not a directory; give a directory, or one file as source"
-                ),
-            ));
-        }
-        Err(e) => return Err(Error::file(format_args!("open the target {shown}"), &e)),
-    }
-    let (parent_path, name) = split(&path).ok_or_else(|| {
-        Error::new(
-            ErrorKind::FileIo,
-            format!("the target {shown} does not exist"),
-        )
-    })?;
-    let parent = open_dir(&parent_path, policy).map_err(|e| {
-        let parent = Shown(parent_path.as_os_str().as_bytes());
-        Error::file(
-            format_args!("open {parent}, in which the target {shown} would be"),
-            &e,
-        )
-    })?;
-    if single && !names_dir {
-        let root = Some(Root::from_fd(parent, parent_path));
-        return Ok(Target {
-            root,
-            created: false,
-            rename: Some(name),
-        });
-    }
-    if dry_run {
-        if statat(&parent, &*name, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
-            let e = Errno::EXIST.into();
-            return Err(Error::file(format_args!("make the target {shown}"), &e));
-        }
-        return Ok(Target {
-            root: None,
-            created: true,
-            rename: None,
-        });
-    }
-    let made = mkdirat(&parent, &*name, Mode::from_raw_mode(0o777))
-        .and_then(|()| openat(&parent, &*name, DIR_FLAGS | OFlags::NOFOLLOW, Mode::empty()));
-    let fd = made.map_err(|e| Error::file(format_args!("make the target {shown}"), &e.into()))?;
-    Ok(Target {
-        root: Some(Root::from_fd(fd, path)),
-        created: true,
-        rename: None,
-    })
+/// What a destination leads to. Nothing has been changed, and its path is not followed again.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// For messages.
+    path: PathBuf,
+    what: What,
 }
 
-const DIR_FLAGS: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::CLOEXEC);
+#[derive(Debug)]
+enum What {
+    Dir(Arc<Root>),
+    Other(Spot),
+    Missing(Spot),
+}
 
-/// The path that a destination means, before anything is opened.
+impl Found {
+    /// Follows a destination as the sender gave it.
+    pub(crate) fn destination(destination: &[u8], policy: &ServePolicy) -> Result<Self, Error> {
+        Found::at(resolve(destination, policy)?, policy)
+    }
+
+    /// Follows the path of a named tree.
+    pub(crate) fn tree(tree: &Tree, policy: &ServePolicy) -> Result<Self, Error> {
+        Found::at(tree.root.clone(), policy)
+    }
+
+    /// Below a served root no symlink is followed; elsewhere those of root and of this user are.
+    fn at(path: PathBuf, policy: &ServePolicy) -> Result<Self, Error> {
+        let mut judge = refuse_reserved;
+        let place = match policy.root_of(&path) {
+            Some((root, below)) => find_dir_beneath(root.dir()?, root.path(), below, &mut judge),
+            None if policy.roots.is_empty() => find_dir(&path, Follow::Trusted, &mut judge),
+            None => return Err(outside(&path)),
+        };
+        let place = place.map_err(|e| unreachable_target(&path, &e))?;
+        let what = match place {
+            Place::Dir(fd) => What::Dir(Arc::new(Root::from_fd(fd, path.clone()))),
+            Place::Other(spot) => What::Other(spot),
+            Place::Missing(spot) => What::Missing(spot),
+        };
+        Ok(Found { path, what })
+    }
+
+    /// Its path as it was given, for messages.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The directory itself, or the one that it would be in.
+    pub(crate) fn dir(&self) -> BorrowedFd<'_> {
+        match &self.what {
+            What::Dir(root) => root.as_fd(),
+            What::Other(spot) | What::Missing(spot) => spot.dir.as_fd(),
+        }
+    }
+
+    /// The name in it of what is no directory yet.
+    pub(crate) fn missing(&self) -> Option<&[u8]> {
+        match &self.what {
+            What::Dir(_) => None,
+            What::Other(spot) | What::Missing(spot) => Some(&spot.name),
+        }
+    }
+
+    /// The directory, if it is one.
+    pub(crate) fn root(&self) -> Option<&Arc<Root>> {
+        match &self.what {
+            What::Dir(root) => Some(root),
+            What::Other(_) | What::Missing(_) => None,
+        }
+    }
+
+    /// Makes it the target: a missing directory is made, unless this is a dry run, and `single`
+    /// entries may be given another name, if the destination does not say that it `names_dir`.
+    pub(crate) fn into_target(
+        self,
+        single: bool,
+        names_dir: bool,
+        dry_run: bool,
+    ) -> Result<Target, Error> {
+        let shown = Shown(self.path.as_os_str().as_bytes());
+        let refused = |why: &str| {
+            let message = format!("the target {shown} {why}");
+            Err(Error::new(ErrorKind::FileIo, message))
+        };
+        let (root, created) = match self.what {
+            What::Dir(root) => (Some(root), false),
+            // Another non-directory may be there: the entry replaces it.
+            What::Other(spot) | What::Missing(spot) if single && !names_dir => {
+                check_target_name(&spot.name, shown)?;
+                return Ok(Target {
+                    root: Some(Arc::new(Root::from_fd(spot.dir, spot.dir_path))),
+                    created: false,
+                    rename: Some(spot.name),
+                });
+            }
+            What::Other(_) => {
+                return refused("is not a directory; give a directory, or one file as source");
+            }
+            What::Missing(spot) if spot.is_symlink => {
+                return refused("is a symlink to nothing; make the directory that it leads to");
+            }
+            What::Missing(_) if dry_run => (None, true),
+            What::Missing(spot) => (Some(Arc::new(make(&spot, &self.path)?)), true),
+        };
+        Ok(Target {
+            root,
+            created,
+            rename: None,
+        })
+    }
+}
+
+/// Nothing is pushed into what hasync keeps for itself.
+fn refuse_reserved(step: &Step<'_>) -> Result<(), String> {
+    let name = step.path.file_name().map(OsStr::as_bytes);
+    if name == Some(RESERVED_NAME) {
+        return Err("is where hasync keeps its own files; nothing is pushed there".to_owned());
+    }
+    Ok(())
+}
+
+fn make(spot: &Spot, path: &Path) -> Result<Root, Error> {
+    let shown = Shown(path.as_os_str().as_bytes());
+    check_target_name(&spot.name, shown)?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let made = mkdirat(&spot.dir, &*spot.name, Mode::from_raw_mode(0o777))
+        .and_then(|()| openat(&spot.dir, &*spot.name, flags, Mode::empty()));
+    let fd = made.map_err(|e| Error::file(format_args!("make the target {shown}"), &e.into()))?;
+    Ok(Root::from_fd(fd, path.to_owned()))
+}
+
+fn check_target_name(name: &[u8], shown: Shown<'_>) -> Result<(), Error> {
+    check_name(name)
+        .map_err(|e| Error::new(ErrorKind::Usage, format!("the target {shown} has {e}")))
+}
+
+/// Whether a destination as it was typed can only be a directory.
+pub(crate) fn names_dir(destination: &[u8]) -> bool {
+    destination.is_empty() || gives_contents(destination)
+}
+
+/// The path that a destination means, before anything is opened: below a served root, if there
+/// are any.
 fn resolve(destination: &[u8], policy: &ServePolicy) -> Result<PathBuf, Error> {
     let usage = |message: String| Error::new(ErrorKind::Usage, message);
     if destination.contains(&0) {
@@ -127,96 +192,28 @@ fn resolve(destination: &[u8], policy: &ServePolicy) -> Result<PathBuf, Error> {
         }
         (Err(_), _) => typed,
     };
-    let Some(first) = policy.roots.first() else {
-        return Ok(if path.as_os_str().is_empty() {
-            PathBuf::from(".")
-        } else {
-            path
-        });
-    };
-    let path = if path.is_relative() {
-        first.join(path)
+    match policy.roots.first() {
+        Some(first) if path.is_relative() => Ok(first.path().join(path)),
+        None if path.as_os_str().is_empty() => Ok(PathBuf::from(".")),
+        _ => Ok(path),
+    }
+}
+
+fn outside(path: &Path) -> Error {
+    let shown = Shown(path.as_os_str().as_bytes());
+    let message = format!("the target {shown} is outside the roots that this receiver serves");
+    Error::new(ErrorKind::Usage, message)
+}
+
+fn unreachable_target(path: &Path, e: &PathError) -> Error {
+    let shown = Shown(path.as_os_str().as_bytes());
+    let advice = if e.is_symlink() {
+        "; push to the directory itself, if it is the one that is meant"
     } else {
-        path
+        ""
     };
-    let climbs = path.components().any(|c| matches!(c, Component::ParentDir));
-    if climbs || !policy.roots.iter().any(|root| path.starts_with(root)) {
-        let shown = Shown(path.as_os_str().as_bytes());
-        return Err(usage(format!(
-            "the target {shown} is outside the roots that this receiver serves"
-        )));
-    }
-    Ok(path)
-}
-
-/// Opens a directory of the target path. Below a served root no symlink is followed; elsewhere the
-/// last component may be one if root or this user owns it.
-fn open_dir(path: &Path, policy: &ServePolicy) -> io::Result<OwnedFd> {
-    let served = policy
-        .roots
-        .iter()
-        .find_map(|root| Some((root, path.strip_prefix(root).ok()?)));
-    if let Some((root, below)) = served {
-        let rel = RelPath::parse(below.as_os_str().as_bytes())
-            .map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e.to_string()))?;
-        return Root::open(root)?.open_dir(&rel);
-    }
-    let mut path = path.to_owned();
-    for _ in 0..FOLLOW_MAX {
-        match openat(CWD, &path, DIR_FLAGS | OFlags::NOFOLLOW, Mode::empty()) {
-            Err(Errno::LOOP | Errno::NOTDIR) => {}
-            result => return Ok(result?),
-        }
-        let held = openat(
-            CWD,
-            trim_slashes(&path),
-            OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-            Mode::empty(),
-        )?;
-        let link = fstat(&held)?;
-        if FileType::from_raw_mode(link.st_mode) != FileType::Symlink {
-            return Err(Errno::NOTDIR.into());
-        }
-        if link.st_uid != 0 && link.st_uid != rustix::process::geteuid().as_raw() {
-            return Err(io::Error::new(
-                io::ErrorKind::PermissionDenied,
-                "it is a symlink of another user, which is not followed",
-            ));
-        }
-        let target = readlinkat(&held, c"", Vec::new())?;
-        let parent = split(&path).map_or_else(|| PathBuf::from("."), |(parent, _)| parent);
-        path = parent.join(OsString::from_vec(target.into_bytes()));
-    }
-    Err(Errno::LOOP.into())
-}
-
-fn trim_slashes(path: &Path) -> PathBuf {
-    let bytes = path.as_os_str().as_bytes();
-    let len = bytes
-        .iter()
-        .rposition(|&b| b != b'/')
-        .map_or(1, |at| at + 1);
-    PathBuf::from(OsString::from_vec(bytes[..len.min(bytes.len())].to_vec()))
-}
-
-/// The parent directory and the last component, if that is a name.
-fn split(path: &Path) -> Option<(PathBuf, Vec<u8>)> {
-    let path = trim_slashes(path);
-    let bytes = path.as_os_str().as_bytes();
-    let (parent, name) = match bytes.iter().rposition(|&b| b == b'/') {
-        Some(0) => (&b"/"[..], &bytes[1..]),
-        Some(at) => (&bytes[..at], &bytes[at + 1..]),
-        None => (&b"."[..], bytes),
-    };
-    check_name(name).ok()?;
-    Some((
-        PathBuf::from(OsString::from_vec(parent.to_vec())),
-        name.to_vec(),
-    ))
-}
-
-fn is_errno(e: &io::Error, errno: Errno) -> bool {
-    Errno::from_io_error(e) == Some(errno)
+    let message = format!("cannot open the target {shown}: {e}{advice}");
+    Error::new(ErrorKind::FileIo, message)
 }
 
 /// Finds out what the file system of `root` can store as a time, with an unnamed file that leaves
@@ -275,12 +272,17 @@ pub(crate) fn root_listed(root: &Root) -> io::Result<crate::fs::Listed> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::served_root::ServedRoot;
 
     fn served(root: &Path) -> ServePolicy {
         ServePolicy {
-            roots: vec![root.to_owned()],
+            roots: vec![ServedRoot::pin(root.to_owned())],
             ..ServePolicy::default()
         }
+    }
+
+    fn open(destination: &[u8], single: bool, policy: &ServePolicy) -> Result<Target, Error> {
+        Found::destination(destination, policy)?.into_target(single, names_dir(destination), false)
     }
 
     #[test]
@@ -289,32 +291,88 @@ mod tests {
         let root = temp.path().join("root");
         std::fs::create_dir_all(root.join("in")).unwrap();
         std::os::unix::fs::symlink(temp.path(), root.join("out")).unwrap();
-        let open = |dest: &str| open_target(dest.as_bytes(), false, false, &served(&root));
+        let policy = served(&root);
+        let open = |dest: &str| open(dest.as_bytes(), false, &policy);
         assert!(open("in").is_ok());
         assert!(open("").is_ok());
         assert!(open("new").unwrap().created);
         assert!(open(root.to_str().unwrap()).is_ok());
-        for outside in ["..", "in/../..", "/etc", "out", "out/x", "/"] {
+        for outside in [
+            "..",
+            "in/../..",
+            "/etc",
+            "out",
+            "out/",
+            "out/x",
+            "/",
+            ".hasync",
+            "in/.hasync/x",
+        ] {
             assert!(open(outside).is_err(), "{outside}");
         }
         assert!(!temp.path().join("x").exists());
     }
 
     #[test]
+    fn a_root_is_what_it_was_when_the_session_began() {
+        let temp = tempfile::tempdir().unwrap();
+        let [root, other] = ["root", "other"].map(|name| temp.path().join(name));
+        // One that is not there serves nothing, nor does what is above it, even when it comes.
+        let absent = served(&root);
+        std::fs::create_dir(&root).unwrap();
+        for destination in ["", "x", root.to_str().unwrap()] {
+            for single in [false, true] {
+                let e = open(destination.as_bytes(), single, &absent).unwrap_err();
+                assert!(e.message.contains("open the served root"), "{e}");
+            }
+        }
+        assert_eq!(std::fs::read_dir(&root).unwrap().count(), 0);
+        let policy = served(&root);
+        std::fs::rename(&root, &other).unwrap();
+        std::os::unix::fs::symlink("/", &root).unwrap();
+        assert!(open(b"new", false, &policy).unwrap().created);
+        assert!(other.join("new").exists());
+    }
+
+    #[test]
+    fn of_nested_roots_the_inner_one_counts() {
+        let temp = tempfile::tempdir().unwrap();
+        let inner = temp.path().join("link");
+        std::os::unix::fs::symlink("/", &inner).unwrap();
+        let mut policy = served(temp.path());
+        assert!(open(b"link/etc", false, &policy).is_err());
+        policy.roots.push(ServedRoot::pin(inner));
+        assert!(open(b"link/etc", false, &policy).is_ok());
+    }
+
+    #[test]
     fn a_single_file_may_name_its_target() {
         let temp = tempfile::tempdir().unwrap();
         std::fs::write(temp.path().join("file"), b"").unwrap();
-        let policy = ServePolicy::default();
+        std::os::unix::fs::symlink("file", temp.path().join("link")).unwrap();
+        std::os::unix::fs::symlink("none", temp.path().join("dangling")).unwrap();
         let open = |name: &str, single| {
             let path = temp.path().join(name);
-            open_target(path.as_os_str().as_bytes(), single, false, &policy)
+            open(path.as_os_str().as_bytes(), single, &ServePolicy::default())
         };
-        assert_eq!(open("file", true).unwrap().rename.unwrap(), b"file");
-        assert_eq!(open("new", true).unwrap().rename.unwrap(), b"new");
-        assert!(open("file", false).is_err());
-        assert!(open("file/", true).is_err());
-        assert!(open("a/b", false).is_err());
+        for name in ["file", "new", "link", "dangling"] {
+            assert_eq!(open(name, true).unwrap().rename.unwrap(), name.as_bytes());
+        }
+        for (name, single) in [
+            ("file", false),
+            ("file/", true),
+            ("file/.", true),
+            ("a/b", false),
+            ("a/b", true),
+            ("link", false),
+            ("dangling", false),
+            ("dangling/", true),
+            (".hasync", true),
+        ] {
+            assert!(open(name, single).is_err(), "{name}");
+        }
         assert!(open("dir/", true).unwrap().created);
+        assert!(open("dir2/.", true).unwrap().created);
     }
 
     #[test]

@@ -264,11 +264,23 @@ impl Tree {
 
     /// Takes the locks under which the tree's records may change.
     pub(crate) fn hold(&self) -> Result<Held, Error> {
+        self.hold_with(|| self.open_root())
+    }
+
+    /// The same for a tree whose root, if it is there, is open already.
+    pub(crate) fn hold_at(&self, root: Option<&Arc<Root>>) -> Result<Held, Error> {
+        self.hold_with(|| Ok(root.cloned()))
+    }
+
+    fn hold_with(
+        &self,
+        root: impl FnOnce() -> Result<Option<Arc<Root>>, Error>,
+    ) -> Result<Held, Error> {
         let mut node = Node::open(&self.state_dir, &self.name)?;
         let commit_lock = node.lock_commit()?;
         node.refresh()?;
         let lock_file = self.lock_files()?;
-        let store = self.store(self.open_root()?.as_ref())?;
+        let store = self.store(root()?.as_ref())?;
         Ok(Held {
             node,
             store,

@@ -118,8 +118,12 @@ pub(crate) struct Spot {
 }
 
 /// Walks to the directory that a path names.
-pub(crate) fn find_dir(path: &Path, follow: Follow) -> Result<Place, PathError> {
-    Walk::new(path, follow, &mut |_| Ok(()))?.place()
+pub(crate) fn find_dir(
+    path: &Path,
+    follow: Follow,
+    judge: &mut Judge<'_>,
+) -> Result<Place, PathError> {
+    Walk::new(path, follow, judge)?.place()
 }
 
 /// Walks to a directory beneath a held one, without symlinks; `start_path` is for messages.
@@ -127,8 +131,9 @@ pub(crate) fn find_dir_beneath(
     start: impl AsFd,
     start_path: &Path,
     path: &Path,
+    judge: &mut Judge<'_>,
 ) -> Result<Place, PathError> {
-    Walk::beneath(start, start_path, path, &mut |_| Ok(()))?.place()
+    Walk::beneath(start, start_path, path, judge)?.place()
 }
 
 /// Opens the directory that a path names.
@@ -137,7 +142,7 @@ pub(crate) fn open_dir(path: &Path, follow: Follow) -> Result<OwnedFd, PathError
         let path = spot.dir_path.join(OsString::from_vec(spot.name));
         PathError::new(path, PathCause::Io(e.into()))
     };
-    match find_dir(path, follow)? {
+    match find_dir(path, follow, &mut |_| Ok(()))? {
         Place::Dir(fd) => Ok(fd),
         Place::Other(spot) => Err(failed(spot, Errno::NOTDIR)),
         Place::Missing(spot) => Err(failed(spot, Errno::NOENT)),
@@ -380,7 +385,7 @@ impl<'w, 'j> Walk<'w, 'j> {
         let is_shared_dir = || !is_trusted(dir.st_uid) || dir.st_mode & 0o022 != 0;
         match self.follow {
             Follow::Any => Ok(()),
-            Follow::Never => Err("none is followed here"),
+            Follow::Never => Err("none is followed below a served root"),
             Follow::Trusted if !is_trusted(link.st_uid) => {
                 Err("only those of root and of the user that hasync runs as are followed")
             }

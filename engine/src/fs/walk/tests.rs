@@ -1,3 +1,5 @@
+//! Spellings, owners, races and ends of walks.
+
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::fs::{create_dir_all, write};
@@ -183,7 +185,7 @@ fn what_is_missing_or_no_directory_is_found_by_its_name() {
         ("file", "", "file", false, false),
         ("a/to_file", "a", "to_file", false, true),
     ] {
-        let place = find_dir(&tree.path(path), Follow::Trusted).unwrap();
+        let place = find_dir(&tree.path(path), Follow::Trusted, &mut |_| Ok(())).unwrap();
         let (spot, was_missing) = match place {
             Place::Missing(spot) => (spot, true),
             Place::Other(spot) => (spot, false),
@@ -208,7 +210,7 @@ fn what_is_missing_or_no_directory_is_found_by_its_name() {
         "dangling/x",
     ] {
         assert!(
-            find_dir(&tree.path(path), Follow::Trusted).is_err(),
+            find_dir(&tree.path(path), Follow::Trusted, &mut |_| Ok(())).is_err(),
             "{path}"
         );
     }
@@ -219,7 +221,10 @@ fn nothing_leads_out_from_beneath_a_held_directory() {
     let tree = Tree::new();
     tree.link("real", "link");
     let held = open_dir(tree.0.path(), Follow::Trusted).unwrap();
-    let beneath = |path: &str| find_dir_beneath(&held, Path::new("/served"), Path::new(path));
+    let beneath = |path: &str| {
+        let mut judge = |_: &Step<'_>| Ok(());
+        find_dir_beneath(&held, Path::new("/served"), Path::new(path), &mut judge)
+    };
     for path in ["", "a", "a/b/", "./real/sub"] {
         assert!(matches!(beneath(path), Ok(Place::Dir(_))), "{path}");
     }

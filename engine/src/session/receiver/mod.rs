@@ -10,6 +10,7 @@ mod named;
 mod new_dirs;
 mod resume;
 mod seal;
+mod unnamed;
 mod verdicts;
 mod wanted;
 
@@ -29,7 +30,7 @@ use crate::entry::Entry;
 use crate::error::{Error, ErrorKind};
 use crate::filter::Filter;
 use crate::fs::{Listed, Root};
-use crate::generation::{Interrupted, Partial, Store, recover};
+use crate::generation::{Interrupted, Partial};
 use crate::ids::{IdMap, settable_groups};
 use crate::names::Names;
 use crate::observer::Warning;
@@ -38,7 +39,7 @@ use crate::path::{RelPath, Shown, check_name};
 use crate::policy::{Powers, Rights, ServePolicy};
 use crate::read_ahead::ReadAhead;
 use crate::reader::Reader;
-use crate::target::{open_target, probe_times, root_listed};
+use crate::target::{Found, names_dir, probe_times, root_listed};
 use crate::wire::{
     DirIndex, ExchangePiece, FrameKind, FrameReader, FrameWriter, Hello, HelloReply, PREAMBLE_LEN,
     ToReceiver, ToSender, check_preamble, decode, preamble,
@@ -46,7 +47,8 @@ use crate::wire::{
 
 use content::Incoming;
 use dirs::DirState;
-use named::{Named, refuse_unnamed};
+use named::Named;
+use unnamed::{recover_unnamed, refuse_kept};
 
 /// Longest path below the target root that a sender may build, in bytes.
 const PATH_LEN_MAX: usize = 1 << 20;
@@ -251,24 +253,27 @@ impl Receiver {
         }
         let tree = claim.as_ref().map(|claim| claim.tree.as_str());
         policy.rights.allow(&options, tree)?;
-        let named = claim
-            .map(|claim| Named::begin(claim, policy, outbox))
-            .transpose()?;
+        let (named, found, names_dir) = match claim {
+            Some(claim) => {
+                let (named, found) = Named::begin(claim, policy, outbox)?;
+                (Some(named), found, true)
+            }
+            None => {
+                let found = Found::destination(&destination, policy)?;
+                refuse_kept(&found, policy)?;
+                (None, found, names_dir(&destination))
+            }
+        };
         if named.is_some() && !options.atomic {
             return Err(Error::peer("a named tree without --atomic"));
         }
-        let destination = named.as_ref().map_or(destination, |named| {
-            let mut root = named.tree.root.as_os_str().as_encoded_bytes().to_vec();
-            root.push(b'/');
-            root
-        });
-        let target = open_target(&destination, single, options.dry_run, policy)?;
-        let root = target.root.map(Arc::new);
-        if let Some(root) = root.as_ref().filter(|_| named.is_none()) {
-            refuse_unnamed(root, policy)?;
-            if !options.dry_run {
-                recover_unnamed(root)?;
-            }
+        let target = found.into_target(single, names_dir, options.dry_run)?;
+        let root = target.root;
+        if let Some(root) = root
+            .as_ref()
+            .filter(|_| named.is_none() && !options.dry_run)
+        {
+            recover_unnamed(root)?;
         }
         let time_store = root.as_deref().map_or_else(TimeStore::default, probe_times);
         let privileged = rustix::process::geteuid().is_root();
@@ -497,17 +502,6 @@ impl Receiver {
     fn root_listed(&self) -> Option<Listed> {
         self.root.as_deref().and_then(|root| root_listed(root).ok())
     }
-}
-
-/// Brings an atomic push without a name to its end that was cut off in its commit.
-fn recover_unnamed(root: &Arc<Root>) -> Result<(), Error> {
-    let store = Store::open(root, None).map_err(|e| {
-        Error::file(
-            format_args!("open .hasync in {}", root.path().display()),
-            &e,
-        )
-    })?;
-    store.map_or(Ok(()), |store| recover(&store).map(|_| ()))
 }
 
 /// An error kind that ends the push rather than concern one entry.

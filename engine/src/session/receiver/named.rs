@@ -6,11 +6,12 @@ use crate::error::{Error, ErrorKind};
 use crate::fs::Root;
 use crate::generation::{
     AsOf, Claim, Generation, GenerationCounts, GenerationId, GenerationKind, Held, Partial,
-    SessionLock, Store, Tree, now_ns,
+    SessionLock, Tree, now_ns,
 };
 use crate::path::Shown;
 use crate::policy::ServePolicy;
 use crate::session::outbox::Outbox;
+use crate::target::Found;
 use crate::wire::ToSender;
 
 /// The named tree that is being received.
@@ -23,17 +24,17 @@ pub(super) struct Named {
 }
 
 impl Named {
-    /// Decides whether the push may go on, after telling the sender how this node stands.
+    /// Decides whether the push may go on, after telling the sender how this node stands. Gives
+    /// the place of the tree too.
     pub(super) fn begin(
         claim: Claim,
         policy: &ServePolicy,
         outbox: &Outbox,
-    ) -> Result<Self, Error> {
+    ) -> Result<(Self, Found), Error> {
         claim.check()?;
         let as_of = AsOf::seen(claim.now_ns, claim.now_ns);
         let name = &claim.tree;
-        let tree = policy.trees.iter().find(|tree| tree.name == *name);
-        let tree = tree.cloned().ok_or_else(|| {
+        let tree = policy.tree(name).cloned().ok_or_else(|| {
             Error::new(
                 ErrorKind::Config,
                 format!(
@@ -45,7 +46,9 @@ impl Named {
         if let Some(ready) = policy.ready.as_ref().filter(|_| !claim.compares) {
             (ready.0)().map_err(|why| Error::new(ErrorKind::Locked, why))?;
         }
-        let mut held = tree.hold()?;
+        // Where the tree is, is settled here for the whole push.
+        let found = Found::tree(&tree, policy)?;
+        let mut held = tree.hold_at(found.root())?;
         let session = held.node.lock_session()?;
         if claim.compares {
             held.refuse_interrupted(&tree)?;
@@ -78,18 +81,22 @@ impl Named {
             claim.allow(&held.node, data.as_ref())?;
         }
         drop(held);
-        Ok(Named {
+        let named = Named {
             tree,
             claim,
             as_of,
             _session: session,
-        })
+        };
+        Ok((named, found))
     }
 
-    /// Takes the locks for the commit, and makes sure that the push may still be received: this
-    /// node may have been promoted meanwhile.
-    pub(super) fn hold(&self) -> Result<(Held, Option<Generation>), Error> {
-        let held = self.tree.hold()?;
+    /// Takes the locks for the commit to the tree in `root`, and makes sure that the push may still
+    /// be received: this node may have been promoted meanwhile.
+    pub(super) fn hold(
+        &self,
+        root: Option<&Arc<Root>>,
+    ) -> Result<(Held, Option<Generation>), Error> {
+        let held = self.tree.hold_at(root)?;
         let data = held.data()?;
         self.claim.allow(&held.node, data.as_ref())?;
         Ok((held, data))
@@ -129,35 +136,4 @@ impl Named {
             partial: (problems.count > 0).then_some(problems),
         }
     }
-}
-
-/// Refuses a push without a name into a tree that has one: it would leave the lineage behind.
-pub(super) fn refuse_unnamed(root: &Arc<Root>, policy: &ServePolicy) -> Result<(), Error> {
-    let Ok(here) = std::fs::canonicalize(root.path()) else {
-        return Ok(());
-    };
-    let overlaps = |tree: &&Tree| {
-        let there = std::fs::canonicalize(&tree.root).unwrap_or_else(|_| tree.root.clone());
-        // A group is a few files among others of its directory.
-        !tree.is_group && (here.starts_with(&there) || there.starts_with(&here))
-    };
-    let known = policy.trees.iter().find(overlaps);
-    let name = match known {
-        Some(tree) => Some(tree.name.clone()),
-        // The configuration may not be at hand: what lies beside the data tells as well.
-        None => {
-            Store::tree_of(root).map_err(|e| Error::file("read the records of the target", &e))?
-        }
-    };
-    let Some(name) = name else {
-        return Ok(());
-    };
-    let shown = Shown(here.as_os_str().as_encoded_bytes());
-    Err(Error::new(
-        ErrorKind::Usage,
-        format!(
-            "{shown} is kept as tree {name} on the standby, with a lineage that this push would \
-             break; push it with --tree {name}"
-        ),
-    ))
 }

@@ -33,7 +33,7 @@ impl Receiver {
     }
 
     fn seal_named(&mut self, named: Named, mut journal: Journal) -> Result<(), Error> {
-        let (mut held, data) = named.hold()?;
+        let (mut held, data) = named.hold(self.root.as_ref())?;
         let problems = self.problems.take();
         // What a former primary's data is stands apart from it, until even an equal push notes it
         // beside the data.

@@ -1,0 +1,82 @@
+//! A push without a name: it may not touch what a tree with a name holds, by whatever path it
+//! leads there, since the tree's lineage would not know of it.
+
+use std::sync::Arc;
+
+use crate::error::{Error, ErrorKind};
+use crate::fs::{Extent, Mounts, Root, ancestors};
+use crate::generation::{Store, Tree, recover};
+use crate::path::Shown;
+use crate::policy::ServePolicy;
+use crate::target::Found;
+
+/// Refuses a destination that shares entries with a tree.
+pub(super) fn refuse_kept(found: &Found, policy: &ServePolicy) -> Result<(), Error> {
+    let shown = Shown(found.path().as_os_str().as_encoded_bytes());
+    let Some(name) = tree_at(found, policy)? else {
+        return Ok(());
+    };
+    Err(Error::new(
+        ErrorKind::Usage,
+        format!(
+            "{shown} shares entries with tree {name} of the receiving node, whose lineage this \
+             push would break; push it with --tree {name}"
+        ),
+    ))
+}
+
+/// The name of a tree that shares entries with the destination.
+fn tree_at(found: &Found, policy: &ServePolicy) -> Result<Option<String>, Error> {
+    let read = |e| Error::file("read the records of the target", &e);
+    // A group is a few files among others of its directory.
+    let mut trees = policy.trees.iter().filter(|tree| !tree.is_group).peekable();
+    if trees.peek().is_some() {
+        let mounts = Mounts::read();
+        let here = Extent::of(found.dir(), &mounts).map_err(read)?;
+        if let Some(tree) = trees.find(|tree| holds(tree, found, &here, &mounts)) {
+            return Ok(Some(tree.name.clone()));
+        }
+    }
+    // The configuration may not be at hand: what lies beside the data tells as well.
+    if let Some(root) = found.root()
+        && let Some(name) = Store::tree_of(root).map_err(read)?
+    {
+        return Ok(Some(name));
+    }
+    for above in ancestors(found.dir()) {
+        let above = Arc::new(Root::from_fd(above.map_err(read)?, found.path().to_owned()));
+        // What cannot be read was not written here.
+        if let Ok(Some(name)) = Store::tree_of(&above) {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
+}
+
+fn holds(tree: &Tree, found: &Found, here: &Extent, mounts: &Mounts) -> bool {
+    // A path that does not lead to the tree now leads no push into it either.
+    let Ok(there) = Found::tree(tree, &ServePolicy::default()) else {
+        return false;
+    };
+    let Ok(extent) = Extent::of(there.dir(), mounts) else {
+        return false;
+    };
+    match (found.missing(), there.missing()) {
+        (None, None) => here.overlaps(&extent),
+        (Some(_), None) => here.is_within(&extent),
+        // Neither is there yet.
+        (Some(name), Some(tree)) => name == tree && here.is_same(&extent),
+        (None, Some(_)) => false,
+    }
+}
+
+/// Brings an atomic push without a name to its end that was cut off in its commit.
+pub(super) fn recover_unnamed(root: &Arc<Root>) -> Result<(), Error> {
+    let store = Store::open(root, None).map_err(|e| {
+        Error::file(
+            format_args!("open .hasync in {}", root.path().display()),
+            &e,
+        )
+    })?;
+    store.map_or(Ok(()), |store| recover(&store).map(|_| ()))
+}
