@@ -4,8 +4,8 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use hasync_engine::defuse;
 use hasync_engine::generation::NodeRole;
+use hasync_engine::{Place, harmless};
 
 use crate::args::CheckArgs;
 use crate::config::Config;
@@ -45,20 +45,21 @@ impl Level {
 
 /// Prints the one line. Whatever keeps it from knowing is UNKNOWN.
 pub(crate) fn run(args: &CheckArgs) -> ExitCode {
-    let (level, line) = match judge_all(args) {
-        Ok((level, line)) => (level, line),
-        Err(failure) => (Level::Unknown, failure.message),
+    let (level, words, figures) = match judge_all(args) {
+        Ok(judged) => judged,
+        Err(failure) => (Level::Unknown, failure.message, String::new()),
     };
     let out = Out::stdout();
-    let line = format!("HASYNC {} - {}\n", level.word(), defuse(&line));
-    out.write(line.as_bytes());
+    let words = harmless(&words, Place::Plugin);
+    out.write(format!("HASYNC {} - {words}{figures}\n", level.word()).as_bytes());
     match out.finish() {
         Ok(()) => ExitCode::from(level.code()),
         Err(_) => ExitCode::from(Level::Unknown.code()),
     }
 }
 
-fn judge_all(args: &CheckArgs) -> Result<(Level, String), Failure> {
+/// The worst level, the words for people, and the figures with the bar before them.
+fn judge_all(args: &CheckArgs) -> Result<(Level, String, String), Failure> {
     let config = Config::load(args.which.config.config.as_deref())?;
     let interval = config.cycle.interval.0;
     let configured = config.cycle.max_lag.map_or(interval * 3, |time| time.0);
@@ -85,10 +86,8 @@ fn judge_all(args: &CheckArgs) -> Result<(Level, String), Failure> {
             critical.as_secs()
         ));
     }
-    Ok((
-        worst,
-        format!("{} | {}", words.join(", "), figures.join(" ")),
-    ))
+    let figures = format!(" | {}", figures.join(" "));
+    Ok((worst, words.join(", "), figures))
 }
 
 fn judge(look: &Look, warning: Duration, critical: Duration) -> (Level, String) {

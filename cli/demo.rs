@@ -29,8 +29,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<Exit, Failure> {
     let mut scene = Scene::set(args.keep)?;
     let (primary, standby) = (scene.path("primary"), scene.path("standby"));
     let say = |text: String| {
-        out.write(text.as_bytes());
-        out.write(b"\n");
+        out.say_all(&text);
         out.flush();
     };
 

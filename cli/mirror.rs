@@ -73,7 +73,7 @@ fn status(config: &Config, out: &Out) -> Result<u8, Failure> {
     } else {
         b"stopped\n"
     });
-    out.write(lines.as_bytes());
+    out.say_all(&lines);
     Ok(if is_running { 0 } else { NOT_RUNNING })
 }
 
@@ -88,7 +88,7 @@ fn start(config: &Config, out: &Out) -> Result<(), Failure> {
             if status.is_interrupted
                 && let Some(recovered) = named.recover()?
             {
-                out.write(format!("{}: an interrupted commit is complete\n", tree.name).as_bytes());
+                out.say(&format!("{}: an interrupted commit is complete", tree.name));
                 for line in &recovered.failed {
                     out::error(line);
                 }
@@ -113,7 +113,7 @@ fn start(config: &Config, out: &Out) -> Result<(), Failure> {
             memory.held_since = Some(memory::now());
         })?;
         let line = said.join("; ");
-        out.write(format!("{}\n", said.join("\n")).as_bytes());
+        said.iter().for_each(|line| out.say(line));
         let next = "nothing needs to be done if this was a switchover; after a crash see hasync \
                     status, and what the other node had not sent yet is there alone";
         tell(config, Event::Promotion, &line, next);
@@ -152,7 +152,7 @@ fn stop(config: &Config, out: &Out) -> Result<(), Failure> {
     let mut failed = None;
     for named in &primary {
         match demote_one(named, last.is_ok()) {
-            Ok(line) => out.write(format!("{line}\n").as_bytes()),
+            Ok(line) => out.say(&line),
             Err(failure) => {
                 out::error(&format!("tree {}: {}", named.name, failure.message));
                 failed = Some(failure);

@@ -7,7 +7,7 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hasync_engine::defuse;
+use hasync_engine::{Place, harmless, harmless_json};
 
 use crate::exit::{self, Exit, Failure};
 use crate::signals;
@@ -19,7 +19,7 @@ const FLUSH_INTERVAL: Duration = Duration::from_millis(200);
 pub(crate) fn error(message: &str) {
     signals::stop_if_leaving();
     // With standard error closed there is nobody left to tell.
-    let _ = writeln!(io::stderr(), "hasync: {}", defuse(message));
+    let _ = writeln!(io::stderr(), "hasync: {}", harmless(message, Place::Line));
 }
 
 /// Prints the help or the version, on standard output when it was asked for.
@@ -62,7 +62,8 @@ impl Out {
         })))
     }
 
-    /// Writes `bytes`, as they are; errors wait for [`Out::finish`].
+    /// Writes `bytes`, as they are: lists of escaped names, and words of our own alone. Errors wait
+    /// for [`Out::finish`].
     pub(crate) fn write(&self, bytes: &[u8]) {
         let mut state = self.state();
         if state.failure.is_some() {
@@ -73,6 +74,22 @@ impl Out {
         } else if state.flush_lines || state.last_flush.elapsed() >= FLUSH_INTERVAL {
             state.flush();
         }
+    }
+
+    /// Writes one line, whoever had a say in its words.
+    pub(crate) fn say(&self, line: &str) {
+        self.write(format!("{}\n", harmless(line, Place::Line)).as_bytes());
+    }
+
+    /// Writes lines of ours, in which what others chose holds no newline.
+    pub(crate) fn say_all(&self, lines: &str) {
+        lines.lines().for_each(|line| self.say(line));
+    }
+
+    /// Writes a JSON document.
+    pub(crate) fn json(&self, document: &serde_json::Value) {
+        let text = harmless_json(&format!("{document:#}\n"));
+        self.write(text.as_bytes());
     }
 
     /// Sends the buffer on its way.

@@ -38,14 +38,14 @@ pub(crate) fn run(args: &PlanArgs) -> Result<Exit, Failure> {
         let summary = push_trees::compare(tree, &plan, &mut link)?;
         comparing += began.elapsed();
         let line = format!(
-            "{}: {} entries compared in {:.2} s, {} of files{}\n",
+            "{}: {} entries compared in {:.2} s, {} of files{}",
             tree.name,
             commas(summary.entries.total()),
             began.elapsed().as_secs_f64(),
             bytes(summary.total_len),
             hashing(tree, summary.total_len)
         );
-        out.write(line.as_bytes());
+        out.say(&line);
         let (_, there) = push_trees::standings(tree, &plan, &mut link)?;
         if let Some(space) = there.space {
             sites.push(Site {
@@ -58,13 +58,13 @@ pub(crate) fn run(args: &PlanArgs) -> Result<Exit, Failure> {
     }
     link.close();
     let observed = Observed::of(&Memory::recall(&config.node.state).cycles, comparing);
-    out.write(format!("{}\n", observed.shown()).as_bytes());
+    out.say(&observed.shown());
     let (has_room, lines) = room(&sites, observed.change_max * interval.as_secs_f64());
     for line in lines {
-        out.write(format!("{line}\n").as_bytes());
+        out.say(&line);
     }
     let (fits, line) = verdict(interval, comparing, &observed);
-    out.write(format!("{line}\n").as_bytes());
+    out.say(&line);
     out.finish()?;
     Ok(if fits && has_room {
         Exit::Ok

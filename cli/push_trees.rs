@@ -211,7 +211,7 @@ pub(crate) fn push(
     }
     if !plan.style.quiet {
         let line = course.line(tree, &summary, plan.dry_run, began.elapsed());
-        out.write(format!("{line}\n").as_bytes());
+        out.say(&line);
         out.flush();
     }
     let sealed = summary.sealed.as_deref();
@@ -225,7 +225,7 @@ pub(crate) fn push(
         )
     });
     if let Some(kept) = kept.as_ref().filter(|_| !plan.style.quiet) {
-        out.write(format!("{}: {kept}\n", tree.name).as_bytes());
+        out.say(&format!("{}: {kept}", tree.name));
         out.flush();
     }
     if let Some(line) = &line {

@@ -17,9 +17,9 @@ use crate::out::{self, Out};
 pub(crate) fn check_config(args: &CheckConfigArgs) -> Result<Exit, Failure> {
     let config = Config::load(args.config.config.as_deref())?;
     let out = Out::stdout();
-    out.write(understood(&config).as_bytes());
+    out.say_all(&understood(&config));
     for line in missing(&config) {
-        out.write(format!("note: {line}\n").as_bytes());
+        out.say(&format!("note: {line}"));
     }
     out.finish()?;
     if args.notify {

@@ -102,8 +102,8 @@ impl Cycle<'_> {
         if found.role == Role::Standby {
             self.link.close();
             if self.args.verbose {
-                let line = format!("nothing to do, this node is standby: {}\n", found.why);
-                self.out.write(line.as_bytes());
+                let line = format!("nothing to do, this node is standby: {}", found.why);
+                self.out.say(&line);
             }
             return Ok(Exit::Ok);
         }
@@ -112,7 +112,7 @@ impl Cycle<'_> {
         };
         if let Some(why) = self.held_back() {
             if !self.args.quiet {
-                self.out.write(format!("{why}\n").as_bytes());
+                self.out.say(&why);
             }
             return Ok(Exit::Ok);
         }
@@ -134,12 +134,12 @@ impl Cycle<'_> {
         if !self.args.quiet {
             let share = took.as_secs_f64() / self.interval.as_secs_f64().max(0.001) * 100.0;
             let line = format!(
-                "cycle: {} trees in {:.2} s, {share:.0} % of the interval of {}\n",
+                "cycle: {} trees in {:.2} s, {share:.0} % of the interval of {}",
                 self.config.trees.len(),
                 took.as_secs_f64(),
                 long(self.interval)
             );
-            self.out.write(line.as_bytes());
+            self.out.say(&line);
         }
         Ok(exit)
     }

@@ -59,9 +59,9 @@ pub(crate) fn run(args: &AdoptArgs) -> Result<Exit, Failure> {
     let from = escape(args.from.as_bytes());
     let line = format!(
         "{name}: {given_up} is given up for generation {id} of {from}; its next push is received, \
-         and what that replaces is kept until `hasync undo {name} --forget`; {next}\n"
+         and what that replaces is kept until `hasync undo {name} --forget`; {next}"
     );
-    out.write(line.as_bytes());
+    out.say(&line);
     out.finish()?;
     Ok(Exit::Ok)
 }

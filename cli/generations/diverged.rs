@@ -61,7 +61,7 @@ fn one(tree: &Tree, plan: &Plan, link: &mut PeerLink, out: &Out) -> Result<Exit,
     for line in ways_out(name, here, there) {
         text.push_str(&format!("  {line}\n"));
     }
-    out.write(text.as_bytes());
+    out.say_all(&text);
     out.flush();
     Ok(if found.summary.partial {
         Exit::Partial

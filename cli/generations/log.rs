@@ -17,10 +17,10 @@ pub(crate) fn run(args: &LogArgs) -> Result<Exit, Failure> {
     let log = tree.on(&config.node).log()?;
     let out = Out::stdout();
     if args.json {
-        out.write(format!("{:#}\n", json::log(tree, &log)).as_bytes());
+        out.json(&json::log(tree, &log));
     } else {
         for generation in &log {
-            out.write(format!("{}\n", line(generation)).as_bytes());
+            out.say(&line(generation));
         }
     }
     out.finish()?;

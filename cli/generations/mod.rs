@@ -26,7 +26,7 @@ pub(crate) fn promote(args: &SomeTrees) -> Result<Exit, Failure> {
     let config = Config::load(args.config.config.as_deref())?;
     each(&config, &some(&config, args)?, |tree, out| {
         let line = promote_one(tree)?;
-        out.write(format!("{line}\n").as_bytes());
+        out.say(&line);
         Ok(Exit::Ok)
     })
 }
@@ -45,7 +45,7 @@ pub(crate) fn demote(args: &SomeTrees) -> Result<Exit, Failure> {
     let config = Config::load(args.config.config.as_deref())?;
     each(&config, &some(&config, args)?, |tree, out| {
         let line = demote_one(tree, false)?;
-        out.write(format!("{line}\n").as_bytes());
+        out.say(&line);
         Ok(Exit::Ok)
     })
 }
@@ -67,14 +67,14 @@ pub(crate) fn recover(args: &AnyTrees) -> Result<Exit, Failure> {
     each(&config, &any(&config, args)?, |tree, out| {
         let name = &tree.name;
         let Some(recovered) = tree.recover()? else {
-            out.write(format!("{name}: nothing to recover\n").as_bytes());
+            out.say(&format!("{name}: nothing to recover"));
             return Ok(Exit::Ok);
         };
         let head = recovered.head.as_ref();
         let head = head.map_or_else(|| "unknown".to_owned(), generation::Generation::shown);
-        out.write(
-            format!("{name}: an interrupted commit is complete, generation {head}\n").as_bytes(),
-        );
+        out.say(&format!(
+            "{name}: an interrupted commit is complete, generation {head}"
+        ));
         Ok(told_failed(&recovered.failed))
     })
 }

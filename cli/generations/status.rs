@@ -51,13 +51,13 @@ pub(crate) fn run(args: &StatusArgs) -> Result<Exit, Failure> {
     let failed = failed.flatten();
     if args.json {
         let failed = failed.as_ref().map(|(cycle, _)| cycle);
-        out.write(format!("{:#}\n", json::status(&config, &looks, failed)).as_bytes());
+        out.json(&json::status(&config, &looks, failed));
     } else {
         for (tree, look) in &looks {
-            out.write(text(tree, look).as_bytes());
+            out.say_all(&text(tree, look));
         }
         if let Some((_, line)) = failed {
-            out.write(format!("{line}\n").as_bytes());
+            out.say(&line);
         }
     }
     out.finish()?;

@@ -28,7 +28,10 @@ pub(crate) fn run(args: &UndoArgs) -> Result<Exit, Failure> {
         tree.undo_paths(wanted, &args.paths, args.dry_run)?
     };
     let Some(undone) = undone else {
-        out.write(format!("{}: already as it was then, nothing to undo\n", tree.name).as_bytes());
+        out.say(&format!(
+            "{}: already as it was then, nothing to undo",
+            tree.name
+        ));
         out.finish()?;
         return Ok(Exit::Ok);
     };
@@ -52,13 +55,13 @@ pub(crate) fn run(args: &UndoArgs) -> Result<Exit, Failure> {
         ("are", format!(", generation {}", undone.generation.shown()))
     };
     let line = format!(
-        "{}: {} entries {verb} restored, {} removed, {} changed in place{head}\n",
+        "{}: {} entries {verb} restored, {} removed, {} changed in place{head}",
         tree.name,
         count(UndoneChange::Restored),
         count(UndoneChange::Removed),
         count(UndoneChange::Attributes),
     );
-    out.write(line.as_bytes());
+    out.say(&line);
     out.finish()?;
     Ok(told_failed(&undone.failed))
 }
@@ -75,8 +78,8 @@ fn forget(tree: &Tree, word: &str) -> Result<Exit, Failure> {
     let forgotten = tree.forget(find(&pinned, word, &tree.name)?)?;
     let out = Out::stdout();
     let (name, shown) = (&tree.name, forgotten.shown());
-    let line = format!("{name}: what generation {shown} replaced is removed\n");
-    out.write(line.as_bytes());
+    let line = format!("{name}: what generation {shown} replaced is removed");
+    out.say(&line);
     out.finish()?;
     Ok(Exit::Ok)
 }

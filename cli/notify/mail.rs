@@ -5,10 +5,11 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use hasync_engine::Place;
 use lettre::address::{Address, Envelope};
 use lettre::{SmtpTransport, Transport};
 
-use super::Letter;
+use super::letter::Letter;
 use crate::config::{Mail, MailAddress};
 use crate::shell;
 use crate::times;
@@ -17,8 +18,6 @@ use crate::times;
 const SENDMAIL: &str = "/usr/sbin/sendmail";
 /// The port of a smarthost unless the file says otherwise.
 const SMTP_PORT: u16 = 25;
-/// The longest line of a header, so that no relay folds it in its own way.
-const MAX_SUBJECT_LEN: usize = 200;
 
 pub(super) fn send(mail: &Mail, letter: &Letter<'_>, timeout: Duration) -> Result<(), String> {
     match &mail.smtp {
@@ -65,7 +64,7 @@ fn by_smtp(
     };
     let name = name.trim_start_matches('[').trim_end_matches(']');
     let address = |word: &MailAddress| {
-        let full = with_domain(word, letter.node);
+        let full = with_domain(word, &letter.node());
         full.parse::<Address>()
             .map_err(|cause| format!("{full} is no address for SMTP: {cause}"))
     };
@@ -112,12 +111,11 @@ fn with_domain(address: &MailAddress, node: &str) -> String {
 /// Headers and text. To sendmail a name without a domain stays as it is: it knows its aliases.
 fn message(mail: &Mail, letter: &Letter<'_>, for_smtp: bool) -> String {
     let header = |address: &MailAddress| match for_smtp {
-        true => with_domain(address, letter.node),
+        true => with_domain(address, &letter.node()),
         false => address.0.clone(),
     };
     let to: Vec<_> = mail.to.iter().map(header).collect();
-    let subject: String = letter.subject().chars().take(MAX_SUBJECT_LEN).collect();
-    let subject = subject.replace(|c: char| !c.is_ascii(), "?");
+    let subject = letter.subject(Place::Header);
     let newline = if for_smtp { "\r\n" } else { "\n" };
     let headers = [
         format!("From: {}", header(&sender(mail))),
@@ -126,8 +124,6 @@ fn message(mail: &Mail, letter: &Letter<'_>, for_smtp: bool) -> String {
         format!("Date: {}", times::rfc2822(SystemTime::now())),
         "Auto-Submitted: auto-generated".to_owned(),
     ];
-    // A relay that cannot take more than ASCII would send the notice back.
-    let text = letter.text().replace(|c: char| !c.is_ascii(), "?");
-    let text = text.replace('\n', newline);
+    let text = letter.text(Place::Mail).replace('\n', newline);
     format!("{}{newline}{newline}{text}", headers.join(newline))
 }

@@ -2,6 +2,7 @@
 //! line what happened and in a second what to do. A way that fails is told on standard error and
 //! holds up neither the others nor the run.
 
+mod letter;
 mod limit;
 mod mail;
 mod syslog;
@@ -9,13 +10,15 @@ mod syslog;
 use std::io::Write;
 use std::time::{Duration, SystemTime};
 
-use hasync_engine::{defuse, escape};
+use hasync_engine::{Place, escape};
 
 use crate::config::{Config, Event};
 use crate::exit;
 use crate::out;
 use crate::shell;
 use crate::times;
+
+use letter::Letter;
 
 /// How long the pager, sendmail and the smarthost may each take.
 const WAY_TIME: Duration = Duration::from_secs(30);
@@ -30,39 +33,6 @@ pub(crate) struct Notice {
     pub(crate) line: String,
     /// What to do now.
     pub(crate) next: String,
-}
-
-/// A notice as it is sent.
-struct Letter<'a> {
-    notice: &'a Notice,
-    node: &'a str,
-    /// How many like it were held back before.
-    held_back: u64,
-}
-
-impl Letter<'_> {
-    /// `hasync foo0: overlap: the cycle ...`, in one line.
-    fn subject(&self) -> String {
-        let (node, event) = (escape(self.node.as_bytes()), self.notice.event.name());
-        let tree = self.notice.tree.as_ref();
-        let tree = tree.map_or_else(String::new, |tree| format!("tree {tree}: "));
-        format!(
-            "hasync {node}: {event}: {tree}{}",
-            one_line(&self.notice.line)
-        )
-    }
-
-    /// Subject, the next step, and what was held back.
-    fn text(&self) -> String {
-        let mut text = format!("{}\n{}\n", self.subject(), one_line(&self.notice.next));
-        if self.held_back > 0 {
-            let count = self.held_back;
-            text.push_str(&format!(
-                "{count} more like it were held back since the last one.\n"
-            ));
-        }
-        text
-    }
 }
 
 /// Tells `notice` to whoever wants to know, unless they were told the same a short while ago.
@@ -94,11 +64,7 @@ pub(crate) fn tell(config: &Config, notice: &Notice) {
 
 /// Sends `notice` every way, whatever was told before; gives what went wrong, a line each.
 pub(crate) fn send(config: &Config, notice: &Notice, held_back: u64) -> Vec<String> {
-    let letter = Letter {
-        notice,
-        node: &config.node.name,
-        held_back,
-    };
+    let letter = Letter::new(notice, &config.node.name, held_back);
     let notify = &config.notify;
     let mut failures = Vec::new();
     let mut fail = |way: &str, outcome: Result<(), String>| {
@@ -125,15 +91,16 @@ pub(crate) fn send(config: &Config, notice: &Notice, held_back: u64) -> Vec<Stri
 
 /// Runs the pager: the text on its standard input, the parts in variables.
 fn page(command: &str, letter: &Letter<'_>) -> Result<(), String> {
-    let notice = letter.notice;
+    let place = Place::Variable;
     let variables = [
-        ("HASYNC_EVENT", notice.event.name()),
-        ("HASYNC_NODE", letter.node),
-        ("HASYNC_TREE", notice.tree.as_deref().unwrap_or_default()),
-        ("HASYNC_LINE", notice.line.as_str()),
-        ("HASYNC_NEXT", notice.next.as_str()),
+        ("HASYNC_EVENT", letter.event().name()),
+        ("HASYNC_NODE", &letter.node()),
+        ("HASYNC_TREE", letter.tree()),
+        ("HASYNC_LINE", &letter.line(place)),
+        ("HASYNC_NEXT", &letter.next(place)),
     ];
-    let ended = shell::run(command, &variables, letter.text().as_bytes(), WAY_TIME)?;
+    let text = letter.text(Place::Line);
+    let ended = shell::run(command, &variables, text.as_bytes(), WAY_TIME)?;
     if ended.code == 0 {
         Ok(())
     } else {
@@ -144,7 +111,7 @@ fn page(command: &str, letter: &Letter<'_>) -> Result<(), String> {
 /// One line of the log file, in one write, so that two writers do not mix.
 fn append(file: &std::path::Path, letter: &Letter<'_>) -> Result<(), String> {
     let time = times::rfc3339(SystemTime::now());
-    let (subject, next) = (letter.subject(), one_line(&letter.notice.next));
+    let (subject, next) = (letter.subject(Place::Line), letter.next(Place::Line));
     let line = format!("{time} {subject}; {next}\n");
     let mut options = std::fs::OpenOptions::new();
     options.append(true).create(true);
@@ -152,8 +119,4 @@ fn append(file: &std::path::Path, letter: &Letter<'_>) -> Result<(), String> {
         .open(file)
         .and_then(|mut file| file.write_all(line.as_bytes()));
     written.map_err(|cause| exit::cause(&cause))
-}
-
-fn one_line(text: &str) -> String {
-    defuse(&text.replace(['\n', '\r'], " ")).into_owned()
 }

@@ -3,7 +3,9 @@
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
-use super::Letter;
+use hasync_engine::Place;
+
+use super::letter::Letter;
 use crate::config::Event;
 use crate::exit;
 
@@ -14,18 +16,18 @@ pub(super) const SOCKET: &str = "/dev/log";
 const DAEMON: u8 = 3 << 3;
 
 pub(super) fn send(letter: &Letter<'_>, socket: &Path) -> Result<(), String> {
-    let severity = match letter.notice.event {
+    let severity = match letter.event() {
         Event::Failure | Event::Fenced | Event::Diverged | Event::Brake => 3,
         Event::Overlap | Event::Lag => 4,
         Event::Promotion | Event::Demotion | Event::Recovery => 5,
     };
-    let subject = letter.subject();
+    let subject = letter.subject(Place::Datagram);
     let line = subject.strip_prefix("hasync ").unwrap_or(&subject);
     let message = format!(
         "<{}>hasync[{}]: {line}; {}",
         DAEMON | severity,
         std::process::id(),
-        super::one_line(&letter.notice.next)
+        letter.next(Place::Datagram)
     );
     let sent = UnixDatagram::unbound().and_then(|from| from.send_to(message.as_bytes(), socket));
     sent.map(drop).map_err(|cause| exit::cause(&cause))
@@ -49,18 +51,14 @@ mod tests {
             line: "two\nlines".to_owned(),
             next: "do this".to_owned(),
         };
-        let letter = Letter {
-            notice: &notice,
-            node: "foo0",
-            held_back: 0,
-        };
+        let letter = Letter::new(&notice, "foo0", 0);
         send(&letter, &socket).unwrap();
         let mut buffer = [0; 1024];
         let len = log.recv(&mut buffer).unwrap();
         let text = std::str::from_utf8(&buffer[..len]).unwrap();
         assert!(text.starts_with("<28>hasync["), "{text}");
         assert!(
-            text.ends_with("]: foo0: overlap: two lines; do this"),
+            text.ends_with("]: foo0: overlap: two\\#012lines; do this"),
             "{text}"
         );
         assert!(

@@ -61,9 +61,9 @@ pub(crate) fn run(args: &RoleArgs) -> Result<Exit, Failure> {
     let found = find(&config)?;
     let out = Out::stdout();
     if !args.quiet {
-        out.write(format!("{}: {}\n", found.role, found.why).as_bytes());
+        out.say(&format!("{}: {}", found.role, found.why));
         for line in contradictions(&config, found.role)? {
-            out.write(format!("note: {line}\n").as_bytes());
+            out.say(&format!("note: {line}"));
         }
     }
     out.finish()?;

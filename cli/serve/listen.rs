@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hasync_engine::{defuse, escape};
+use hasync_engine::escape;
 use hasync_transport::Link;
 use hasync_transport::ssh::server::{self, PeerInfo, ServerOptions};
 
@@ -64,7 +64,7 @@ impl Service {
 
 /// One line of the log, at once: it may be read through a pipe.
 fn say(out: &Out, line: &str) {
-    out.write(format!("{}\n", defuse(line)).as_bytes());
+    out.say(line);
     out.flush();
 }
 

@@ -49,7 +49,7 @@ mod target;
 mod umask;
 
 pub use error::{Error, ErrorKind};
-pub use escape::{defuse, escape};
+pub use escape::{Place, escape, harmless, harmless_json};
 pub use filter::{Filter, FilterRule};
 pub use fs::{Judge, PathCause, PathError, Step, open_file};
 pub use observer::{
