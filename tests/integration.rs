@@ -20,18 +20,24 @@ mod command_line;
 mod config;
 /// Commits cut off by kills and power cuts are whole after recovery.
 mod crashes;
+/// Symlinks on the way to a destination, a served root, a tree and a source.
+mod destinations;
 /// What goes wrong on disks: full, read-only, forbidden, missing, changing under our hands.
 mod disk_trouble;
 /// Two nodes that were promoted apart, and the ways out.
 mod diverged;
 /// The example files for admins: configuration, crontab, haresources, systemd units.
 mod examples;
+/// A local user exchanges directories and symlinks under a push.
+mod flippers;
 /// heartbeat v1 moves the mirror between two nodes.
 mod heartbeat;
 /// What `~` means, under init and cron too.
 mod home;
 /// Pushes that are killed or cut off, and the next push that repairs.
 mod interrupted;
+/// A push without a name does not get into a tree with a name.
+mod kept_trees;
 /// Large files that change in place: device writes, memory.
 mod large_files;
 /// The recipe replayed: cycles, switchovers, failovers between two nodes.

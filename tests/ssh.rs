@@ -2,11 +2,10 @@
 //! loopback, once between two network namespaces as between two nodes, and once to the server
 //! that hasync has in itself.
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
 use crate::support::netns::{NetNs, STANDBY};
+use crate::support::own_server::OwnServer;
 use crate::support::process::run_ok;
 use crate::support::{Hasync, Rng, Snapshot, Sshd, TempTree, versions};
 
@@ -45,69 +44,6 @@ fn its_own_server_shows_what_its_host_key_is_known_by() {
     let source = trees.mkdir("source");
     let push = server.push(&["-a"], &source.display().to_string(), &trees.path("t"));
     push.run().expect_error(76, &[fingerprint]);
-}
-
-/// `hasync serve --listen` with throw-away keys; killed on drop.
-struct OwnServer {
-    dir: TempTree,
-    child: Child,
-    port: String,
-    /// What it prints when it listens.
-    greeting: String,
-}
-
-impl OwnServer {
-    fn start() -> Self {
-        let dir = TempTree::within(Path::new("/tmp"));
-        for key in ["host_key", "user_key"] {
-            let path = dir.text(key);
-            run_ok(
-                "ssh-keygen",
-                &["-q", "-t", "ed25519", "-N", "", "-f", &path],
-            );
-        }
-        let mut child = Command::new(Hasync::program())
-            .args(["serve", "--listen", "127.0.0.1:0", "--root", "/"])
-            .args(["--authorized-keys", &dir.text("user_key.pub")])
-            .args(["--host-key", &dir.text("host_key")])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut greeting = String::new();
-        let mut log = BufReader::new(child.stdout.take().unwrap());
-        log.read_line(&mut greeting).unwrap();
-        // It goes on to log into a pipe that somebody has to read.
-        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        let port = greeting.split(&[':', ','][..]).nth(1).unwrap().to_owned();
-        let host_key = String::from_utf8(dir.read("host_key.pub")).unwrap();
-        dir.write("known_hosts", format!("[127.0.0.1]:{port} {host_key}"));
-        Self {
-            dir,
-            child,
-            port,
-            greeting,
-        }
-    }
-
-    fn text(&self, name: &str) -> String {
-        self.dir.text(name)
-    }
-
-    fn push(&self, options: &[&str], source: &str, target: &Path) -> Hasync {
-        Hasync::push(&["--ssh-config", "none"])
-            .args(options)
-            .args(["--port", &self.port])
-            .args(["--identity", &self.text("user_key")])
-            .args(["--known-hosts", &self.text("known_hosts"), source])
-            .arg(format!("127.0.0.1:{}", target.display()))
-    }
-}
-
-impl Drop for OwnServer {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 #[test]

@@ -5,10 +5,12 @@
 
 pub(crate) mod hasync;
 pub(crate) mod heartbeat;
+pub(crate) mod local_user;
 pub(crate) mod loopfs;
 pub(crate) mod mountns;
 pub(crate) mod netns;
 pub(crate) mod no_exchange;
+pub(crate) mod own_server;
 pub(crate) mod pair;
 pub(crate) mod process;
 pub(crate) mod rng;

@@ -305,14 +305,15 @@ impl<'w, 'j> Walk<'w, 'j> {
         let opened = openat(&self.at, name, HELD, Mode::empty());
         let held = opened.map_err(|e| self.failed(name, e))?;
         let stat = fstat(&held).map_err(|e| self.failed(name, e))?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
-            if !self.rest.is_empty() {
-                return Err(self.failed(name, Errno::NOTDIR));
-            }
-            self.ask(name, &stat)?;
-            return Ok(Some(Landed::Other(name.to_vec(), Box::new(stat))));
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Symlink => return self.follow(name, &held, &stat),
+            // It has taken the place of something else since.
+            FileType::Directory => return self.descend(held, name).map(|()| None),
+            _ if !self.rest.is_empty() => return Err(self.failed(name, Errno::NOTDIR)),
+            _ => {}
         }
-        self.follow(name, &held, &stat)
+        self.ask(name, &stat)?;
+        Ok(Some(Landed::Other(name.to_vec(), Box::new(stat))))
     }
 
     fn follow(

@@ -1,10 +1,12 @@
 //! A push without a name: it may not touch what a tree with a name holds, by whatever path it
 //! leads there, since the tree's lineage would not know of it.
 
+use std::io;
+use std::iter;
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind};
-use crate::fs::{Extent, Mounts, Root, ancestors};
+use crate::fs::{Extent, Mounts, Root, ancestors, is_absent};
 use crate::generation::{Store, Tree, recover};
 use crate::path::Shown;
 use crate::policy::ServePolicy;
@@ -38,16 +40,15 @@ fn tree_at(found: &Found, policy: &ServePolicy) -> Result<Option<String>, Error>
         }
     }
     // The configuration may not be at hand: what lies beside the data tells as well.
-    if let Some(root) = found.root()
-        && let Some(name) = Store::tree_of(root).map_err(read)?
-    {
-        return Ok(Some(name));
-    }
-    for above in ancestors(found.dir()) {
-        let above = Arc::new(Root::from_fd(above.map_err(read)?, found.path().to_owned()));
-        // What cannot be read was not written here.
-        if let Ok(Some(name)) = Store::tree_of(&above) {
-            return Ok(Some(name));
+    let itself = iter::once(found.dir().try_clone_to_owned());
+    for dir in itself.chain(ancestors(found.dir())) {
+        let dir = Arc::new(Root::from_fd(dir.map_err(read)?, found.path().to_owned()));
+        match Store::tree_of(&dir) {
+            Ok(None) => {}
+            Ok(Some(name)) => return Ok(Some(name)),
+            // Somebody else has something of that name: this node has not written it.
+            Err(e) if is_absent(&e) || e.kind() == io::ErrorKind::PermissionDenied => {}
+            Err(e) => return Err(read(e)),
         }
     }
     Ok(None)
