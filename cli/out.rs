@@ -170,6 +170,29 @@ pub(crate) mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn json_means_what_it_meant_and_is_plain(
+            words in proptest::collection::vec(proptest::prelude::any::<char>(), 0..80),
+            odd in "[\u{7f}-\u{9f}\u{ad}\u{200b}-\u{200f}\u{2028}-\u{202e}\u{e0041}\n\"]{0,9}",
+        ) {
+            let line = words.into_iter().chain(odd.chars()).collect::<String>();
+            let caught = Caught::default();
+            let out = caught.out();
+            let document = serde_json::json!({ "line": line });
+            out.json(&document);
+            out.flush();
+            let text = caught.text();
+            let read: serde_json::Value = serde_json::from_str(&text).unwrap();
+            proptest::prop_assert_eq!(read, document);
+            proptest::prop_assert_eq!(text.lines().count(), 3);
+            let bad = |c: char| {
+                c.is_control() && c != '\n' || "\u{202e}\u{2028}\u{e0041}".contains(c)
+            };
+            proptest::prop_assert!(!text.contains(bad), "{}", text);
+        }
+    }
+
     #[test]
     fn a_reader_that_went_away_is_no_failure_and_a_full_disk_is() {
         for (kind, fails) in [

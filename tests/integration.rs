@@ -54,6 +54,8 @@ mod named_trees;
 mod notices;
 /// Random and hand-picked pushes compared with rsync 3.5.0.
 mod oracle;
+/// What others say arrives harmless wherever it goes.
+mod others_words;
 /// Deltas carried as files: `hasync signature`, `delta` and `patch`.
 mod plumbing;
 /// Every kind of entry and attribute arrives as it was.

@@ -17,7 +17,7 @@ use crate::out::{self, Out};
 pub(crate) fn check_config(args: &CheckConfigArgs) -> Result<Exit, Failure> {
     let config = Config::load(args.config.config.as_deref())?;
     let out = Out::stdout();
-    out.say_all(&understood(&config));
+    out.write(understood(&config).as_bytes());
     for line in missing(&config) {
         out.say(&format!("note: {line}"));
     }

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use hasync_engine::{Place, escape, harmless};
+use hasync_engine::{Place, harmless};
 
 use super::Notice;
 use crate::config::Event;
@@ -30,8 +30,8 @@ impl<'a> Letter<'a> {
     }
 
     /// The name of this node.
-    pub(super) fn node(&self) -> Cow<'_, str> {
-        escape(self.node.as_bytes())
+    pub(super) fn node(&self, place: Place) -> Cow<'_, str> {
+        harmless(self.node, place)
     }
 
     /// The tree that it is about; empty for the node.
@@ -51,7 +51,7 @@ impl<'a> Letter<'a> {
 
     /// `hasync foo0: overlap: the cycle ...`
     pub(super) fn subject(&self, place: Place) -> String {
-        let (node, event) = (self.node(), self.notice.event.name());
+        let (node, event) = (self.node, self.notice.event.name());
         let tree = self.notice.tree.as_ref();
         let tree = tree.map_or_else(String::new, |tree| format!("tree {tree}: "));
         let line = &self.notice.line;

@@ -64,7 +64,7 @@ fn by_smtp(
     };
     let name = name.trim_start_matches('[').trim_end_matches(']');
     let address = |word: &MailAddress| {
-        let full = with_domain(word, &letter.node());
+        let full = with_domain(word, &letter.node(Place::Header));
         full.parse::<Address>()
             .map_err(|cause| format!("{full} is no address for SMTP: {cause}"))
     };
@@ -111,7 +111,7 @@ fn with_domain(address: &MailAddress, node: &str) -> String {
 /// Headers and text. To sendmail a name without a domain stays as it is: it knows its aliases.
 fn message(mail: &Mail, letter: &Letter<'_>, for_smtp: bool) -> String {
     let header = |address: &MailAddress| match for_smtp {
-        true => with_domain(address, &letter.node()),
+        true => with_domain(address, &letter.node(Place::Header)),
         false => address.0.clone(),
     };
     let to: Vec<_> = mail.to.iter().map(header).collect();

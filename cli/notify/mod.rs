@@ -94,7 +94,7 @@ fn page(command: &str, letter: &Letter<'_>) -> Result<(), String> {
     let place = Place::Variable;
     let variables = [
         ("HASYNC_EVENT", letter.event().name()),
-        ("HASYNC_NODE", &letter.node()),
+        ("HASYNC_NODE", &letter.node(place)),
         ("HASYNC_TREE", letter.tree()),
         ("HASYNC_LINE", &letter.line(place)),
         ("HASYNC_NEXT", &letter.next(place)),
@@ -119,4 +119,37 @@ fn append(file: &std::path::Path, letter: &Letter<'_>) -> Result<(), String> {
         .open(file)
         .and_then(|mut file| file.write_all(line.as_bytes()));
     written.map_err(|cause| exit::cause(&cause))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_pager_is_started_however_long_and_odd_the_words_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let got = dir.path().join("got");
+        let command = format!(
+            "printf %s \"$HASYNC_LINE\" > {}; cat > /dev/null",
+            got.display()
+        );
+        // More than one word of an environment may hold, as it is and escaped.
+        for words in ["\0", "-n \x1b[2J", "why not ", "\u{202e}"].map(|word| word.repeat(50_000)) {
+            let notice = Notice {
+                event: Event::Failure,
+                tree: None,
+                line: format!("{words}: refused"),
+                next: words.clone(),
+            };
+            page(&command, &Letter::new(&notice, "foo0", 0)).unwrap();
+            let got = std::fs::read_to_string(&got).unwrap();
+            assert!(got.ends_with(": refused") && !got.starts_with('-'), "{got}");
+            assert!(
+                !got.contains(|c: char| c.is_control() || c == '\u{202e}'),
+                "{got}"
+            );
+        }
+    }
 }

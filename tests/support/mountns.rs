@@ -34,6 +34,15 @@ pub(crate) fn with_passwd(passwd: &Path) -> Vec<String> {
     after(&format!("mount --bind '{}' /etc/passwd", passwd.display()))
 }
 
+/// Under this launcher the system's log listens on `socket`.
+pub(crate) fn with_syslog_at(socket: &Path) -> Vec<String> {
+    let socket = socket.display();
+    after(&format!(
+        "mount --bind /dev/shm /mnt && mount -t tmpfs none /dev && mkdir /dev/shm && \
+         mount --bind /mnt /dev/shm && mknod -m 666 /dev/null c 1 3 && ln -s '{socket}' /dev/log"
+    ))
+}
+
 /// Goes on as the user `nobody`; behind the launchers above.
 pub(crate) const NOBODY: [&str; 4] = [
     "setpriv",
