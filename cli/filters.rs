@@ -5,8 +5,8 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use hasync_engine::escape;
 use hasync_engine::filter::{Filter, FilterRule, Sense};
+use hasync_engine::{escape, open_file};
 
 use crate::args::FilterWord;
 use crate::exit::{self, Exit, Failure};
@@ -66,7 +66,9 @@ fn read(file: &Path) -> Result<Vec<u8>, std::io::Error> {
     if file.as_os_str() == "-" {
         limited(&mut std::io::stdin().lock(), &mut contents)?;
     } else {
-        limited(&mut std::fs::File::open(file)?, &mut contents)?;
+        // Its text decides what is deleted: nobody else puts another file in its place.
+        let mut opened = open_file(file, &mut |_| Ok(()))?;
+        limited(&mut opened, &mut contents)?;
     }
     Ok(contents)
 }

@@ -255,6 +255,50 @@ fn a_source_behind_a_planted_symlink_is_read_only_when_asked() {
     );
 }
 
+#[test]
+fn a_file_of_patterns_is_not_reached_by_a_planted_symlink() {
+    let scene = Scene::new();
+    scene.trees.write("list", "new\n");
+    scene.trees.symlink("list", "to_list");
+    let push = |list: &str| {
+        let options = [format!("--exclude-from={}", scene.trees.text(list))];
+        let push = Hasync::push(&["-a"]).args(options);
+        push.args([
+            scene.trees.contents_of("source"),
+            scene.trees.text("target"),
+        ])
+        .run()
+    };
+    push("home/m/site/precious").expect_error(11, &["home/m/site\" is a symlink", "uid 4242"]);
+    push("to_list").expect(0);
+    assert!(!scene.trees.path("target/new").exists());
+}
+
+/// The file that a group is locked by is made if it is missing.
+#[test]
+fn a_lock_is_not_reached_by_a_planted_symlink() {
+    need_root();
+    let pair = Pair::here("");
+    let victim = pair.dir.path("victim");
+    std::fs::create_dir(&victim).unwrap();
+    home_of_local_user(&pair.dir, "home");
+    plant(&victim, &pair.dir.path("home/locks"));
+    for file in ["etc/a", "etc/b"] {
+        pair.write(Foo0, file, "1");
+    }
+    let files = pair.read(Foo0, "hasync.toml");
+    let files = files
+        .lines()
+        .find(|line| line.starts_with("files"))
+        .unwrap();
+    let lock = pair.dir.path("home/locks/lock");
+    let lines = format!("{files}\nlock = \"{}\"", lock.display());
+    pair.set(Foo0, "files", &lines);
+    let done = pair.run(Foo0, &["push", "--tree", "conf"]).expect(11);
+    assert!(done.stderr.contains("is a symlink to"), "{done}");
+    assert!(!victim.join("lock").exists(), "{done}");
+}
+
 /// In place of the tree or of the group's directory of one node the local user has a symlink.
 #[test]
 fn a_named_tree_is_where_its_path_leads_without_planted_symlinks() {
@@ -292,9 +336,15 @@ fn a_named_tree_is_where_its_path_leads_without_planted_symlinks() {
             );
             assert_eq!(before.diff(&Snapshot::of(&victim)), "", "{done}");
         }
-        for verb in ["status", "log", "promote"] {
-            let done = pair.run(node, &[verb, tree]);
-            assert!(done.stderr.contains("is a symlink to"), "{done}");
+        for words in [
+            &["status", tree][..],
+            &["log", tree],
+            &["promote", tree],
+            &["check-config"],
+        ] {
+            let done = pair.run(node, words);
+            let said = format!("{}{}", done.stderr, done.stdout_text());
+            assert!(said.contains("is a symlink to"), "{done}");
             assert_eq!(before.diff(&Snapshot::of(&victim)), "", "{done}");
         }
     }

@@ -1,7 +1,7 @@
 //! A push without a name does not get into what a tree with a name holds, by whatever path it
 //! leads there.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::hasync::FakeRsh;
@@ -14,7 +14,7 @@ use crate::support::{Finished, Snapshot, need_root};
 struct Mounted(PathBuf);
 
 impl Mounted {
-    fn bind(from: PathBuf, at: PathBuf) -> Self {
+    fn bind(from: &Path, at: PathBuf) -> Self {
         let words = ["--rbind".to_owned(), from.display().to_string()];
         Self::mount(&words.each_ref().map(String::as_str), at)
     }
@@ -142,7 +142,7 @@ fn by_another_mount() {
     let scene = Scene::new();
     let bind = |from: &str, at: &str| {
         let at = scene.pair.dir.path("mounts").join(at);
-        let _mounted = Mounted::bind(scene.pair.path(Foo1, from), at.clone());
+        let _mounted = Mounted::bind(&scene.pair.path(Foo1, from), at.clone());
         (at.display().to_string(), _mounted)
     };
     let bound = [
@@ -178,7 +178,7 @@ fn by_another_mount() {
     let holder = scene.text("beside");
     scene.push("other/", &holder, "").expect(0);
     let _within = Mounted::bind(
-        scene.pair.path(Foo1, "html/sub"),
+        &scene.pair.path(Foo1, "html/sub"),
         PathBuf::from(&holder).join("in"),
     );
     scene

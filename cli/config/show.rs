@@ -264,11 +264,14 @@ fn tree_line(tree: &Tree) -> String {
 fn missing(config: &Config) -> Vec<String> {
     let mut lines = Vec::new();
     for tree in &config.trees {
+        let name = &tree.name;
         if !tree.dir().is_dir() {
-            let (name, dir) = (&tree.name, path(tree.dir()));
+            let dir = path(tree.dir());
             lines.push(format!(
                 "tree {name}: {dir} is not a directory on this node"
             ));
+        } else if let Err(e) = tree.on(&config.node).check_root() {
+            lines.push(format!("tree {name}: {e}"));
         }
     }
     let peer = &config.peer;

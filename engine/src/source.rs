@@ -101,7 +101,7 @@ impl Source {
             Some(at) => (&bytes[..at], &bytes[at + 1..]),
             None => (&b"."[..], bytes),
         };
-        let root = open_root(Path::new(OsStr::from_bytes(parent)), options)?;
+        let root = self.parent(Path::new(OsStr::from_bytes(parent)), options)?;
         let listed = stat_name(&root, name).map_err(|e| describe(&e))?;
         let is_dir = listed.entry.is_dir();
         if filter.is_excluded(name, is_dir) {
@@ -116,14 +116,22 @@ impl Source {
             on_disk: name.to_vec(),
             shown: name.to_vec(),
         };
-        let (root, path) = (Arc::new(root), RelPath::root());
         self.layers.push(Layer {
             root,
-            path,
+            path: RelPath::root(),
             only: Some(only),
             dev: listed.dev,
         });
         Ok(())
+    }
+
+    /// The directory that an argument is in; those that a shell makes of `DIR/*` share it.
+    fn parent(&self, path: &Path, options: &Options) -> Result<Arc<Root>, String> {
+        let last = self.layers.last().filter(|last| last.only.is_some());
+        match last.filter(|last| last.root.path() == path) {
+            Some(last) => Ok(Arc::clone(&last.root)),
+            None => open_root(path, options).map(Arc::new),
+        }
     }
 
     /// Gives the single entry another name in the tree.
@@ -223,7 +231,27 @@ pub(crate) fn sum_file(file: impl Read) -> io::Result<Sum> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn arguments_in_one_directory_share_its_descriptor() {
+        let temp = tempfile::tempdir().unwrap();
+        let paths = (0..3000).map(|n| temp.path().join(n.to_string()));
+        let arguments: Vec<OsString> = paths.map(Into::into).collect();
+        for argument in &arguments {
+            std::fs::write(argument, b"").unwrap();
+        }
+        let source = Source::open(&arguments, &Options::archive(), &Filter::default());
+        assert_eq!((source.layers.len(), source.failed.len()), (3000, 0));
+        let first = &source.layers[0].root;
+        assert!(
+            source
+                .layers
+                .iter()
+                .all(|layer| Arc::ptr_eq(&layer.root, first))
+        );
+    }
 
     #[test]
     fn a_trailing_slash_or_dot_means_the_contents() {

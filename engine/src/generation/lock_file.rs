@@ -6,10 +6,11 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{CWD, FlockOperation, Mode, OFlags, fcntl_lock, openat};
+use rustix::fs::{FlockOperation, Mode, OFlags, fcntl_lock, openat};
 use rustix::io::Errno;
 
 use crate::error::{Error, ErrorKind};
+use crate::fs::{Follow, Place, find_dir};
 
 /// How long to wait for somebody else's lock: as long as `lckpwdf` does.
 const WAIT: Duration = Duration::from_secs(15);
@@ -26,8 +27,19 @@ impl LockFile {
     /// Waits for the lock on the file at `path`, which is made if it is missing.
     pub(crate) fn take(path: &Path) -> Result<Self, Error> {
         let shown = path.display();
+        let spot = match find_dir(path, Follow::Trusted, &mut |_| Ok(())) {
+            Ok(Place::Other(spot) | Place::Missing(spot)) => spot,
+            Ok(Place::Dir(_)) => {
+                let e = Errno::ISDIR.into();
+                return Err(Error::file(format_args!("lock {shown}"), &e));
+            }
+            Err(e) => {
+                let message = format!("cannot lock {shown}: {e}");
+                return Err(Error::new(ErrorKind::FileIo, message));
+            }
+        };
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = openat(CWD, path, flags, Mode::RUSR | Mode::WUSR)
+        let file = openat(&spot.dir, &*spot.name, flags, Mode::RUSR | Mode::WUSR)
             .map_err(|e| Error::file(format_args!("open {shown}"), &e.into()))?;
         let end = Instant::now() + WAIT;
         loop {

@@ -309,6 +309,15 @@ impl Tree {
         }
     }
 
+    /// Makes sure that the root, if there is one, can be opened on this node.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot: it is no directory, or a symlink of somebody else leads there.
+    pub fn check_root(&self) -> Result<(), Error> {
+        self.open_root().map(|_| ())
+    }
+
     fn cannot(&self, verb: &str, e: &std::io::Error) -> Error {
         let root = shown_path(&self.root);
         Error::file(format_args!("{verb} tree {} in {root}", self.name), e)

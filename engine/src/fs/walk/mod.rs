@@ -246,22 +246,19 @@ impl<'w, 'j> Walk<'w, 'j> {
     }
 
     fn place(mut self) -> Result<Place, PathError> {
-        let landed = self.run()?;
-        let make: fn(Spot) -> Place = match landed {
+        let (place, name): (fn(Spot) -> Place, _) = match self.run()? {
             Landed::Dir => {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
                 let opened = openat(&self.at, ".", flags, Mode::empty());
                 return opened.map(Place::Dir).map_err(|e| self.failed(b"", e));
             }
-            Landed::Other(..) => Place::Other,
-            Landed::Missing(_) => Place::Missing,
+            Landed::Other(name, _) => (Place::Other, name),
+            Landed::Missing(name) => (Place::Missing, name),
         };
-        let (Landed::Other(name, _) | Landed::Missing(name)) = landed else {
-            return Err(self.failed(b"", Errno::NOTDIR));
-        };
-        Ok(make(self.entry.unwrap_or(Spot {
+        let dir_path = self.path_of(b"");
+        Ok(place(self.entry.unwrap_or(Spot {
             dir: self.at,
-            dir_path: self.at_path,
+            dir_path,
             name,
             is_symlink: false,
         })))
@@ -341,7 +338,7 @@ impl<'w, 'j> Walk<'w, 'j> {
             let dir = openat(&self.at, ".", HELD_DIR, Mode::empty());
             self.entry = Some(Spot {
                 dir: dir.map_err(|e| self.failed(name, e))?,
-                dir_path: self.at_path.clone(),
+                dir_path: self.path_of(b""),
                 name: name.to_vec(),
                 is_symlink: true,
             });

@@ -274,6 +274,14 @@ fn links_of_proc_lead_where_the_kernel_leads_them() {
         assert_eq!(fstat(found).unwrap().st_ino, inode, "{path}");
     }
     assert!(open_dir(Path::new("/proc/self/root"), Follow::Never).is_err());
+    // As a shell hands over `<(command)`.
+    let (read_end, write_end) = rustix::pipe::pipe().unwrap();
+    rustix::io::write(write_end, b"from a pipe").unwrap();
+    let path = format!("/dev/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&read_end));
+    let mut text = String::new();
+    let opened = open_file(Path::new(&path), &mut |_| Ok(()));
+    opened.unwrap().read_to_string(&mut text).unwrap();
+    assert_eq!(text, "from a pipe");
 }
 
 #[test]
