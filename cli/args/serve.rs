@@ -39,6 +39,9 @@ pub(crate) struct ServeArgs {
     /// Private key that proves who this server is
     #[arg(long, value_name = "FILE", requires = "listen")]
     pub(crate) host_key: Option<PathBuf>,
+    /// What --listen starts its own program with: stdin is the socket of one client.
+    #[arg(long, hide = true, requires = "listen")]
+    pub(crate) connection: bool,
 }
 
 /// The options of `hasync demo`.

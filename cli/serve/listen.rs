@@ -1,65 +1,71 @@
 //! `hasync serve --listen`: an SSH server of its own, for a standby without sshd.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::sync::mpsc;
 
 use hasync_engine::escape;
-use hasync_transport::Link;
-use hasync_transport::ssh::server::{self, PeerInfo, ServerOptions};
+use hasync_transport::ssh::server::{Listener, Process, ServerOptions};
 
 use super::Service;
 use crate::exit::{Exit, Failure};
+use crate::itself;
 use crate::out::Out;
+use crate::signals;
 
 impl Service {
-    /// Serves whoever logs in, one line on stdout per session's start and end, until it is killed.
+    /// Has whoever connects served by a process of its own, one line on stdout per session's start
+    /// and end, until it is told to stop. Then what runs has a few seconds to end.
     pub(super) fn listen(
-        self,
+        &self,
         address: SocketAddr,
-        authorized_keys: &Path,
-        host_key: &Path,
+        options: ServerOptions,
     ) -> Result<Exit, Failure> {
+        let keys = options.host_keys.iter();
+        let keys = shown(keys);
         let out = Out::stdout();
-        let (log, session_log) = (out.clone(), out.clone());
-        let options = ServerOptions {
-            log: Arc::new(move |line| say(&log, line)),
-            ..ServerOptions::new(address, authorized_keys.to_owned(), host_key.to_owned())
+        let log = out.clone();
+        let listener = Listener::bind(address, options, move |line| say(&log, line))?;
+        let stopper = listener.stopper()?;
+        let (running, ended) = mpsc::channel::<()>();
+        signals::exit_on_signal(move |_| {
+            stopper.stop();
+            // Nothing is ever sent: it returns when the listener is done.
+            let _ = ended.recv();
+        })?;
+        let address = listener.local_addr();
+        let word = if self.roots.len() == 1 {
+            "root"
+        } else {
+            "roots"
         };
-        let roots = shown_roots(&self.roots);
-        let handler = move |link, peer| self.session(link, &peer, &session_log);
-        let server = server::listen(options, handler)?;
-        let key = escape(host_key.as_os_str().as_bytes());
-        let address = server.local_addr();
-        let fingerprint = server.host_key_fingerprints().join(" ");
+        let roots = shown(self.roots.iter());
+        let fingerprint = listener.host_key_fingerprints().join(" ");
         say(
             &out,
-            &format!("listening on {address}, {roots}, host key {key} {fingerprint}"),
+            &format!("listening on {address}, {word} {roots}, host key {keys} {fingerprint}"),
         );
-        server.wait();
+        listener.run(launch)?;
+        drop(running);
         Ok(Exit::Ok)
     }
+}
 
-    /// One push of a peer that logged in; gives the exit status that its side is told.
-    fn session(&self, link: Link, peer: &PeerInfo, log: &Out) -> u32 {
-        // Who it is, the log of the login has just said.
-        let address = peer.address;
-        say(log, &format!("{address}: push began"));
-        match self.serve(link) {
-            Ok(()) => {
-                say(log, &format!("{address}: push ended"));
-                Exit::Ok as u32
-            }
-            Err(Failure { exit, message }) => {
-                say(
-                    log,
-                    &format!("{address}: push ended: {message} (exit {exit})"),
-                );
-                exit as u32
-            }
-        }
-    }
+/// Starts this program for one client, with the words that it was started with itself.
+fn launch(client: TcpStream, listener: UnixStream) -> io::Result<Box<dyn Process>> {
+    let mut command = itself::command().map_err(|failure| io::Error::other(failure.message))?;
+    command
+        .arg0("hasync")
+        .args(std::env::args_os().skip(1))
+        .arg("--connection")
+        .stdin(OwnedFd::from(client))
+        .stdout(OwnedFd::from(listener));
+    Ok(Box::new(command.spawn()?))
 }
 
 /// One line of the log, at once: it may be read through a pipe.
@@ -68,11 +74,9 @@ fn say(out: &Out, line: &str) {
     out.flush();
 }
 
-fn shown_roots(roots: &[PathBuf]) -> String {
-    let names: Vec<_> = roots
-        .iter()
-        .map(|root| escape(root.as_os_str().as_bytes()))
+fn shown<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> String {
+    let names: Vec<_> = paths
+        .map(|path| escape(path.as_os_str().as_bytes()))
         .collect();
-    let word = if names.len() == 1 { "root" } else { "roots" };
-    format!("{word} {}", names.join(" "))
+    names.join(" ")
 }

@@ -1,6 +1,7 @@
 //! `hasync serve`: the receiving half, on stdin and stdout as sshd starts it, or behind an SSH
 //! server of its own.
 
+mod connection;
 mod listen;
 
 use std::io::IsTerminal;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hasync_engine::{self as engine, Duplex, Ready, Rights, ServePolicy, ServedRoot, escape};
+use hasync_transport::ssh::server::ServerOptions;
 use hasync_transport::{self as transport, Link};
 
 use crate::args::ServeArgs;
@@ -26,11 +28,17 @@ pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
         silence: reach::silence(args.timeout),
         home: transport::home(),
     };
-    // A configuration that makes no sense is told at once, not by the first push.
-    service.policy()?;
+    if !args.connection {
+        // What makes no sense is told at once, not by the first push.
+        service.must_be_there()?;
+    }
     match (&args.listen, &args.authorized_keys, &args.host_key) {
         (Some(address), Some(authorized_keys), Some(host_key)) => {
-            service.listen(*address, authorized_keys, host_key)
+            let options = ServerOptions::new(authorized_keys.clone(), host_key.clone());
+            if args.connection {
+                return service.connection(options);
+            }
+            service.listen(*address, options)
         }
         _ => service.serve_stdio(),
     }
@@ -44,6 +52,14 @@ struct Service {
 }
 
 impl Service {
+    /// The roots must be directories, and the configuration must make sense.
+    fn must_be_there(&self) -> Result<(), Failure> {
+        for root in self.policy()?.roots {
+            root.dir().map_err(|e| Failure::usage(e.message))?;
+        }
+        Ok(())
+    }
+
     /// What may be received now: for each connection the configuration is read and the roots are
     /// opened anew, so that none is kept from being unmounted between two. Without a configuration
     /// no tree has a name.
@@ -128,16 +144,13 @@ fn check_original_command(command: &[u8]) -> Result<(), Failure> {
     )))
 }
 
-/// The roots as absolute paths; each must be a directory.
+/// The roots as absolute paths.
 fn roots(roots: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let absolute = |root: &PathBuf| {
-        let root = std::path::absolute(root).map_err(|e| {
+        std::path::absolute(root).map_err(|e| {
             let (name, cause) = (escape(root.as_os_str().as_bytes()), exit::cause(&e));
             Failure::usage(format!("cannot use --root \"{name}\": {cause}"))
-        })?;
-        let pinned = ServedRoot::pin(root.clone());
-        pinned.dir().map_err(|e| Failure::usage(e.message))?;
-        Ok(root)
+        })
     };
     roots.iter().map(absolute).collect()
 }
@@ -173,14 +186,21 @@ mod tests {
     fn roots_must_be_directories_and_become_absolute() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("f"), "").unwrap();
-        assert_eq!(roots(&[dir.path().to_owned()]).unwrap(), [dir.path()]);
-        assert!(
-            roots(&[".".into()])
-                .unwrap()
-                .iter()
-                .all(|root| root.is_absolute())
-        );
-        let refusal = |name| roots(&[dir.path().join(name)]).unwrap_err().message;
+        std::fs::write(dir.path().join("empty.toml"), "").unwrap();
+        let checked = |root: PathBuf| {
+            let service = Service {
+                roots: roots(&[root])?,
+                config: Some(dir.path().join("empty.toml")),
+                silence: CHECK_TIME,
+                home: None,
+            };
+            service.must_be_there()?;
+            Ok::<_, Failure>(service.roots)
+        };
+        assert_eq!(checked(dir.path().to_owned()).unwrap(), [dir.path()]);
+        let here = checked(".".into()).unwrap();
+        assert!(here.iter().all(|root| root.is_absolute()));
+        let refusal = |name| checked(dir.path().join(name)).unwrap_err().message;
         assert!(refusal("f").contains("not a directory"));
         assert!(refusal("none").contains("none"));
     }

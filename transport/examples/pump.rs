@@ -5,13 +5,16 @@
 //! cargo run --release -p hasync-transport --example pump [MIB] [CIPHERS] [BLOCK_KIB]
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "../tests/ssh/in_threads.rs"]
+mod in_threads;
+
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use hasync_transport::Link;
-use hasync_transport::ssh::server::{ServerOptions, listen};
+use hasync_transport::ssh::server::ServerOptions;
 use hasync_transport::ssh::{self, ClientOptions, Destination, Environment};
 
 fn main() {
@@ -35,12 +38,12 @@ fn main() {
     let user_key = ssh::generate_key_pair(&path("user"), "").unwrap();
     std::fs::write(path("authorized"), user_key + "\n").unwrap();
     std::fs::write(path("ssh_config"), format!("Ciphers {ciphers}\n")).unwrap();
-    let own = ServerOptions::new(([127, 0, 0, 1], 0).into(), path("authorized"), path("host"));
-    let own = listen(own, |mut link, _| {
+    let options = ServerOptions::new(path("authorized"), path("host"));
+    let swallow = |mut link: Link, _| {
         u32::from(std::io::copy(&mut link.reader, &mut std::io::sink()).is_err())
-    })
-    .unwrap();
-    let own_port = own.local_addr().port();
+    };
+    let own = in_threads::Server::start(options, |_| (), swallow).unwrap();
+    let own_port = own.address.port();
     let port = free_port();
     let known = format!("[127.0.0.1]:{port} {host_key}\n[127.0.0.1]:{own_port} {host_key}\n");
     std::fs::write(path("known"), known).unwrap();

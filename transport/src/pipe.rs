@@ -61,10 +61,16 @@ pub fn spawn(mut command: Command, peer: &str, stderr: ChildStderr) -> Result<Li
     link(stdout.into(), stdin.into(), true, shared)
 }
 
-/// Links to our own standard input and output, as sshd or [`spawn`] started us. Takes them over:
-/// from now on file descriptors 0 and 1 are `/dev/null`, so that nothing printed by accident can
-/// get into the stream.
+/// Links to our own standard input and output, as sshd or [`spawn`] started us, and takes them
+/// over.
 pub fn stdio() -> Result<Link, Error> {
+    let (input, output) = take_stdio()?;
+    link(input, output, false, Shared::new("the peer"))
+}
+
+/// Takes over standard input and output: from now on file descriptors 0 and 1 are `/dev/null`, so
+/// that nothing printed by accident can get into what they were.
+pub fn take_stdio() -> Result<(OwnedFd, OwnedFd), Error> {
     let cannot = |e: io::Error| Error::io("taking over standard input and output", &e);
     let input = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3);
     let output = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3);
@@ -79,7 +85,7 @@ pub fn stdio() -> Result<Link, Error> {
     );
     rustix::stdio::dup2_stdin(&null).map_err(|e| cannot(e.into()))?;
     rustix::stdio::dup2_stdout(&null).map_err(|e| cannot(e.into()))?;
-    link(input, output, false, Shared::new("the peer"))
+    Ok((input, output))
 }
 
 fn link(

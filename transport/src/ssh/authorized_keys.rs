@@ -16,6 +16,7 @@ use std::time::SystemTime;
 
 use data_encoding::BASE64;
 
+pub(crate) use self::from::FromList;
 use self::options::KeyOptions;
 use super::command_line::serve_arguments;
 use crate::error::Plain;
@@ -59,6 +60,14 @@ pub(crate) fn look_up(
         }
     }
     Err(reason)
+}
+
+/// The `from=` lists of all lines of `file` that make sense.
+pub(crate) fn from_lists(file: &Path) -> Result<Vec<FromList>, String> {
+    let text = read(file)?;
+    let entries = text.split('\n').filter_map(Entry::parse);
+    let options = entries.filter_map(|entry| KeyOptions::parse(entry.options?).ok());
+    Ok(options.filter_map(|options| options.from).collect())
 }
 
 /// What a line that has the key does not admit it for.

@@ -232,41 +232,45 @@ impl Failure {
     fn into_error(self, name: &str, when: &str, stall_limit: Duration) -> Error {
         match self {
             Failure::Own(error) => error,
-            Failure::Ssh(error) => lost(name, when, &error, stall_limit),
+            Failure::Ssh(error) => {
+                let error = lost(when, &error, stall_limit);
+                Error::new(error.kind(), format!("{name}: {error}"))
+            }
         }
     }
 }
 
 /// What a broken connection is called.
-pub(crate) fn lost(name: &str, when: &str, error: &russh::Error, stall_limit: Duration) -> Error {
-    let silent = || {
-        let what = format!("{name}: no sign of life for {} s", stall_limit.as_secs());
-        Error::new(ErrorKind::Timeout, what)
-    };
+pub(crate) fn lost(when: &str, error: &russh::Error, stall_limit: Duration) -> Error {
     match error {
-        russh::Error::KeepaliveTimeout | russh::Error::InactivityTimeout => silent(),
-        russh::Error::IO(e) if e.kind() == std::io::ErrorKind::TimedOut => silent(),
+        russh::Error::KeepaliveTimeout | russh::Error::InactivityTimeout => silent(stall_limit),
+        russh::Error::IO(e) if e.kind() == std::io::ErrorKind::TimedOut => silent(stall_limit),
         russh::Error::IO(e) if e.kind() != std::io::ErrorKind::UnexpectedEof => {
-            let what = format!("{name}: the connection broke {when}: {}", Plain(e));
+            let what = format!("the connection broke {when}: {}", Plain(e));
             Error::new(ErrorKind::Closed, what)
         }
         russh::Error::IO(_) | russh::Error::Disconnect | russh::Error::HUP => Error::new(
             ErrorKind::Closed,
-            format!("{name}: the connection was closed {when}"),
+            format!("the connection was closed {when}"),
         ),
         russh::Error::NoCommonAlgo { kind, ours, theirs } => {
             let (kind, ours, theirs) = (format!("{kind:?}"), ours.join(","), theirs.join(","));
             let what = format!(
-                "{name}: no common {} algorithm: offered {ours}, the server has {theirs}",
+                "no common {} algorithm: offered {ours}, the server has {theirs}",
                 kind.to_lowercase()
             );
             Error::new(ErrorKind::Closed, what)
         }
         other => {
-            let what = format!("{name}: the ssh connection failed {when}: {other}");
+            let what = format!("the ssh connection failed {when}: {other}");
             Error::new(ErrorKind::Closed, what)
         }
     }
+}
+
+fn silent(stall_limit: Duration) -> Error {
+    let what = format!("no sign of life for {} s", stall_limit.as_secs());
+    Error::new(ErrorKind::Timeout, what)
 }
 
 impl Callbacks {

@@ -1,34 +1,35 @@
 //! The SSH server, for nodes without sshd. It offers one thing: `hasync serve` for the keys of an
-//! authorized_keys file. There is no shell, no child process, no pty, no forwarding, no sftp, and
-//! the environment a client sends is ignored.
+//! authorized_keys file. There is no shell, no pty, no forwarding, no sftp, and the environment a
+//! client sends is ignored.
+//!
+//! A [`Listener`] takes connections in and has each served by a process of its own, which makes a
+//! [`Connection`] of what it was handed.
 
+use std::io;
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use russh::keys::PrivateKey;
 use russh::{MethodKind, MethodSet, SshId};
-use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::runtime::Builder;
 
 use super::hostkey::fingerprint;
-use super::runner::Running;
-use super::server_session::serve_connection;
-use super::{
-    PACKET_LEN, QUEUE_PACKETS, WINDOW_LEN, algorithms, authorized_keys, keys::read_host_key, limits,
-};
-use crate::error::Plain;
+use super::server_session;
+use super::{PACKET_LEN, QUEUE_PACKETS, WINDOW_LEN, algorithms, keys::read_host_key, limits};
 use crate::{Error, ErrorKind, Link};
+
+pub use super::listener::{Listener, Process, Stopper};
+pub use super::report::Report;
 
 /// Whether the arguments of a forced command make sense; if not, why.
 pub type JudgeForced = Arc<dyn Fn(&[String]) -> Result<(), String> + Send + Sync>;
 
-/// Where to listen, whom to admit, and with which identity.
+/// Whom to admit, and with which identity.
 #[derive(Clone)]
 pub struct ServerOptions {
-    /// Address and port; port 0 takes a free one.
-    pub address: SocketAddr,
     /// In the syntax of sshd. Read anew at each login.
     pub authorized_keys: PathBuf,
     /// Private keys in OpenSSH or PEM format; at least one.
@@ -37,20 +38,16 @@ pub struct ServerOptions {
     pub limits: ServerLimits,
     /// Refuses a key whose forced `hasync serve` has arguments that make no sense, and says why.
     pub judge_forced: JudgeForced,
-    /// Gets one line about each login, refusal and end of a connection.
-    pub log: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
 impl ServerOptions {
-    /// Default limits, one host key, no log, and any arguments of a forced command.
-    pub fn new(address: SocketAddr, authorized_keys: PathBuf, host_key: PathBuf) -> ServerOptions {
+    /// Default limits, one host key, and any arguments of a forced command.
+    pub fn new(authorized_keys: PathBuf, host_key: PathBuf) -> ServerOptions {
         ServerOptions {
-            address,
             authorized_keys,
             host_keys: vec![host_key],
             limits: ServerLimits::default(),
             judge_forced: Arc::new(|_| Ok(())),
-            log: Arc::new(|_| ()),
         }
     }
 }
@@ -58,14 +55,18 @@ impl ServerOptions {
 /// Bounds of the server.
 #[derive(Clone, Debug)]
 pub struct ServerLimits {
-    /// Connections that are not logged in yet.
+    /// Connections that have no process yet.
+    pub waiting_max: usize,
+    /// Processes whose clients are not logged in yet.
     pub logins_max: usize,
-    /// Connections that are.
+    /// Processes whose clients are.
     pub sessions_max: usize,
     /// Login attempts on one connection.
     pub auth_attempts_max: usize,
     /// From the connection to the end of the login.
     pub login_timeout: Duration,
+    /// After this silence a client gets a process although it has not spoken, if there is room.
+    pub patience: Duration,
     /// A client silent for this long is asked for a sign of life …
     pub alive_interval: Duration,
     /// … this many times, and then dropped.
@@ -77,14 +78,23 @@ pub struct ServerLimits {
 impl Default for ServerLimits {
     fn default() -> ServerLimits {
         ServerLimits {
+            waiting_max: 256,
             logins_max: 16,
             sessions_max: 16,
             auth_attempts_max: 6,
             login_timeout: Duration::from_secs(30),
+            patience: Duration::from_millis(500),
             alive_interval: Duration::from_secs(15),
             alive_count_max: 2,
             rekey_len: None,
         }
+    }
+}
+
+impl ServerLimits {
+    /// How long a client may be silent.
+    pub(crate) fn stall_limit(&self) -> Duration {
+        self.alive_interval * u32::try_from(self.alive_count_max + 1).unwrap_or(u32::MAX)
     }
 }
 
@@ -106,180 +116,90 @@ pub struct PeerInfo {
     pub arguments: Vec<String>,
 }
 
-/// Starts listening. `handler` gets each started command as a link, in a thread of its own, and
-/// returns its exit status; one connection runs one command at a time.
-pub fn listen(
-    options: ServerOptions,
-    handler: impl Fn(Link, PeerInfo) -> u32 + Send + Sync + 'static,
-) -> Result<Server, Error> {
-    let config = Arc::new(session_config(&options)?);
-    authorized_keys::read(&options.authorized_keys)
-        .map_err(|why| Error::new(ErrorKind::Config, format!("authorized keys: {why}")))?;
-    let running = Running::start("ssh server")?;
-    let address = options.address;
-    let cannot = |e: std::io::Error| {
-        Error::new(
-            ErrorKind::Io,
-            format!("listening on {address}: {}", Plain(&e)),
-        )
-    };
-    let listener = running
-        .handle()
-        .block_on(TcpListener::bind(address))
-        .map_err(cannot)?;
-    let local_address = listener.local_addr().map_err(cannot)?;
-    let (stop, stopped) = watch::channel(false);
-    let shared = Arc::new(Shared {
-        options,
-        config,
-        handler: Box::new(handler),
-        stopped,
-        logins: AtomicUsize::new(0),
-        sessions: AtomicUsize::new(0),
-        connections: AtomicUsize::new(0),
-    });
-    running
-        .handle()
-        .spawn(accept(listener, Arc::clone(&shared)));
-    Ok(Server {
-        local_address,
-        stop,
-        shared,
-        _running: running,
-    })
-}
-
-/// A listening server. Dropped, it stops as by [`Server::shutdown`].
-pub struct Server {
-    local_address: SocketAddr,
-    stop: watch::Sender<bool>,
-    shared: Arc<Shared>,
-    _running: Running,
-}
-
-impl Server {
-    /// The address it listens on.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.local_address
-    }
-
-    /// `SHA256:…` of each host key, as `ssh-keygen -l` and a client's question show it; in the
-    /// order of [`ServerOptions::host_keys`].
-    pub fn host_key_fingerprints(&self) -> Vec<String> {
-        let keys = self.shared.config.keys.iter();
-        keys.map(|key| fingerprint(key.public_key()).to_string())
-            .collect()
-    }
-
-    /// Serves until another thread or a signal ends the process.
-    pub fn wait(&self) {
-        loop {
-            std::thread::park();
-        }
-    }
-
-    /// Stops listening, closes all connections, and waits up to ten seconds for what runs on them.
-    pub fn shutdown(self) {}
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.stop.send(true);
-        let deadline = Instant::now() + SHUTDOWN_WAIT;
-        while self.shared.connections.load(Ordering::Acquire) > 0 && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(2));
-        }
-    }
-}
-
-/// What runs a command: gives its exit status.
-type RunCommand = Box<dyn Fn(Link, PeerInfo) -> u32 + Send + Sync>;
-
-/// What all connections of a server share.
-pub(crate) struct Shared {
+/// One client, in the process that serves nobody else.
+pub struct Connection {
+    pub(crate) tcp: TcpStream,
+    pub(crate) address: SocketAddr,
+    pub(crate) listener: UnixStream,
+    pub(crate) report: Report,
     pub(crate) options: ServerOptions,
     pub(crate) config: Arc<russh::server::Config>,
-    pub(crate) handler: RunCommand,
-    /// True when the server stops.
-    pub(crate) stopped: watch::Receiver<bool>,
-    logins: AtomicUsize,
-    sessions: AtomicUsize,
-    connections: AtomicUsize,
 }
 
-impl Shared {
-    pub(crate) fn log(&self, address: SocketAddr, what: impl std::fmt::Display) {
-        (self.options.log)(&format!("{address}: {what}"));
-    }
-
-    /// How long a client may be silent.
-    pub(crate) fn stall_limit(&self) -> Duration {
-        let limits = &self.options.limits;
-        limits.alive_interval * u32::try_from(limits.alive_count_max + 1).unwrap_or(u32::MAX)
-    }
-
-    /// A place among the connections that are logging in.
-    fn enter(self: &Arc<Shared>) -> Option<Place> {
-        Place::take(
-            self,
-            |shared| &shared.logins,
-            self.options.limits.logins_max,
-        )
-    }
-
-    /// A place among the sessions.
-    pub(crate) fn enter_session(self: &Arc<Shared>) -> Option<Place> {
-        Place::take(
-            self,
-            |shared| &shared.sessions,
-            self.options.limits.sessions_max,
-        )
-    }
-}
-
-/// One of a limited number of places; given back when dropped.
-pub(crate) struct Place {
-    shared: Arc<Shared>,
-    count: fn(&Shared) -> &AtomicUsize,
-}
-
-impl Place {
-    fn take(shared: &Arc<Shared>, count: fn(&Shared) -> &AtomicUsize, max: usize) -> Option<Place> {
-        let one_more = |now: usize| (now < max).then_some(now + 1);
-        count(shared)
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more)
-            .ok()?;
-        Some(Place {
-            shared: Arc::clone(shared),
-            count,
+impl Connection {
+    /// From what the listener hands on. Reads the host keys, and nothing of the client's. No
+    /// thread is started before [`Connection::serve`].
+    pub fn new(
+        tcp: TcpStream,
+        listener: UnixStream,
+        options: ServerOptions,
+    ) -> Result<Connection, Error> {
+        let setting_up = |e: io::Error| Error::io("setting up the connection", &e);
+        let address = tcp.peer_addr().map_err(setting_up)?;
+        tcp.set_nonblocking(true).map_err(setting_up)?;
+        tcp.set_nodelay(true).map_err(setting_up)?;
+        listener.set_nonblocking(true).map_err(setting_up)?;
+        Ok(Connection {
+            address,
+            tcp,
+            report: Report::new(listener.try_clone().map_err(setting_up)?),
+            listener,
+            config: Arc::new(session_config(&options)?),
+            options,
         })
     }
-}
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        (self.count)(&self.shared).fetch_sub(1, Ordering::AcqRel);
+    /// Writes into the listener's log.
+    pub fn report(&self) -> Report {
+        self.report.clone()
+    }
+
+    /// Serves the client to its end in this thread, and says in the log how it came. `handler` gets
+    /// each started command as a link, in a thread of its own, and returns its exit status; one
+    /// connection runs one command at a time. When the listener is gone, what runs has a few
+    /// seconds to end.
+    pub fn serve(self, handler: impl Fn(Link, PeerInfo) -> u32 + Send + Sync + 'static) {
+        let report = self.report.clone();
+        let runtime = match Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(e) => return report.log(format_args!("not served: {e}")),
+        };
+        match runtime.block_on(server_session::serve(self, Box::new(handler))) {
+            Ok(()) => report.log("connection closed"),
+            Err(error) => report.log(error),
+        }
+        runtime.shutdown_background();
     }
 }
 
-fn session_config(options: &ServerOptions) -> Result<russh::server::Config, Error> {
+/// `SHA256:…` of each host key.
+pub(crate) fn host_key_fingerprints(options: &ServerOptions) -> Result<Vec<String>, Error> {
+    let shown = |key: PrivateKey| fingerprint(key.public_key()).to_string();
+    Ok(host_keys(options)?.into_iter().map(shown).collect())
+}
+
+fn host_keys(options: &ServerOptions) -> Result<Vec<PrivateKey>, Error> {
     let uid = rustix::process::geteuid().as_raw();
-    let keys: Result<Vec<_>, Error> = options
+    let read = |path: &PathBuf| read_host_key(path, uid);
+    let keys: Vec<PrivateKey> = options
         .host_keys
         .iter()
-        .map(|path| read_host_key(path, uid))
-        .collect();
-    let keys = keys?;
+        .map(read)
+        .collect::<Result<_, _>>()?;
     if keys.is_empty() {
         return Err(Error::new(ErrorKind::Config, "the server needs a host key"));
     }
+    Ok(keys)
+}
+
+fn session_config(options: &ServerOptions) -> Result<russh::server::Config, Error> {
     let limits = &options.limits;
     Ok(russh::server::Config {
         server_id: SshId::Standard(concat!("SSH-2.0-hasync_", env!("CARGO_PKG_VERSION")).into()),
         methods: MethodSet::from(&[MethodKind::PublicKey][..]),
         // Guessing a key is hopeless at any speed, so a refusal need not be slow.
         auth_rejection_time: Duration::ZERO,
-        keys,
+        keys: host_keys(options)?,
         limits: self::limits(limits.rekey_len),
         window_size: WINDOW_LEN,
         maximum_packet_size: PACKET_LEN,
@@ -295,46 +215,4 @@ fn session_config(options: &ServerOptions) -> Result<russh::server::Config, Erro
     })
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    let mut stopped = shared.stopped.clone();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = stopped.wait_for(|stopped| *stopped) => return,
-        };
-        match accepted {
-            Ok((tcp, address)) => {
-                let tcp = tcp.into_std();
-                if let Err(e) = tcp.and_then(|tcp| start(tcp, address, &shared)) {
-                    shared.log(address, format_args!("not served: {}", Plain(&e)));
-                }
-            }
-            // Out of descriptors, most likely: wait for some to come back.
-            Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
-        }
-    }
-}
-
-/// Gives the connection a thread, if there is a place for it.
-fn start(tcp: TcpStream, address: SocketAddr, shared: &Arc<Shared>) -> std::io::Result<()> {
-    let Some(place) = shared.enter() else {
-        shared.log(address, "refused: too many connections are logging in");
-        return Ok(());
-    };
-    let Some(connection) = Place::take(shared, |shared| &shared.connections, usize::MAX) else {
-        return Ok(());
-    };
-    let shared = Arc::clone(shared);
-    let serve = move || {
-        serve_connection(tcp, address, &shared, place);
-        drop(connection);
-    };
-    std::thread::Builder::new()
-        .name("ssh connection".to_owned())
-        .spawn(serve)?;
-    Ok(())
-}
-
 const INACTIVITY_LIMIT: Duration = Duration::from_secs(600);
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-const SHUTDOWN_WAIT: Duration = Duration::from_secs(10);

@@ -1,7 +1,8 @@
 //! One connection of the SSH server: its login, and the commands it runs, one after the other.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,146 +11,144 @@ use russh::keys::{Algorithm, ssh_key::PublicKey};
 use russh::server::{
     Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey, run_stream,
 };
-use russh::{Channel, ChannelId, ChannelOpenFailure, ChannelWriteHalf, Pty};
-use tokio::runtime::{Builder, Handle};
+use russh::{Channel, ChannelId, ChannelOpenFailure, ChannelWriteHalf, Disconnect, Pty};
+use tokio::io::AsyncReadExt;
+use tokio::net::UnixStream;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{sleep, timeout};
 
 use super::authorized_keys::{Grant, look_up};
 use super::client::lost;
 use super::command_line::serve_arguments;
 use super::hostkey::fingerprint;
+use super::report::{LET_IN, Report, Said};
 use super::runner::Runtime;
-use super::server::{PeerInfo, Place, Shared};
+use super::server::{Connection, JudgeForced, PeerInfo};
 use super::socket::{Counters, Socket};
 use super::state::{Arrival, ChannelState, Phase};
 use super::stream::{ChannelReader, ChannelWriter};
 use crate::{Control, Error, ErrorKind, Finish, Link, Traffic};
 
-/// Serves a connection to its end, in the calling thread.
-pub(crate) fn serve_connection(
-    tcp: TcpStream,
-    address: SocketAddr,
-    shared: &Arc<Shared>,
-    login_place: Place,
-) {
-    let runtime = match Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(e) => return shared.log(address, format_args!("not served: {e}")),
-    };
-    let ended = runtime.block_on(serve(tcp, address, shared, login_place));
-    match ended {
-        Ok(()) => shared.log(address, "connection closed"),
-        Err(error) => shared.log(address, error),
-    }
-    runtime.shutdown_background();
-}
+/// What runs a command: gives its exit status.
+pub(crate) type RunCommand = Box<dyn Fn(Link, PeerInfo) -> u32 + Send + Sync>;
 
-async fn serve(
-    tcp: TcpStream,
-    address: SocketAddr,
-    shared: &Arc<Shared>,
-    login_place: Place,
-) -> Result<(), Error> {
+/// Serves a connection to its end.
+pub(crate) async fn serve(connection: Connection, handler: RunCommand) -> Result<(), Error> {
+    let Connection {
+        tcp,
+        address,
+        listener,
+        report,
+        options,
+        config,
+    } = connection;
     let setting_up = |e: std::io::Error| Error::io("setting up the connection", &e);
-    tcp.set_nonblocking(true).map_err(setting_up)?;
     let tcp = tokio::net::TcpStream::from_std(tcp).map_err(setting_up)?;
-    tcp.set_nodelay(true).map_err(setting_up)?;
-    let stall_limit = shared.stall_limit();
+    let listener = tokio::net::UnixStream::from_std(listener).map_err(setting_up)?;
+    let stall_limit = options.limits.stall_limit();
     let (socket, counters) = Socket::new(tcp, stall_limit);
+    let (answer, answers) = mpsc::channel(1);
+    let (gone, mut listener_gone) = watch::channel(false);
+    tokio::spawn(hear(listener, answer, gone));
 
-    let (logged_in, mut login) = watch::channel(false);
     let (workers, mut all_done) = mpsc::channel(1);
     let current = Arc::new(Mutex::new(None));
+    let busy: Arc<AtomicBool> = Arc::default();
     let callbacks = Callbacks {
         address,
-        shared: Arc::clone(shared),
+        authorized_keys: options.authorized_keys,
+        judge_forced: options.judge_forced,
+        handler: Arc::new(handler),
+        report,
+        answers,
         counters,
         runtime: Handle::current(),
-        logged_in,
         grant: None,
-        login_place: Some(login_place),
-        session_place: None,
-        busy: Arc::default(),
+        busy: Arc::clone(&busy),
         slot: None,
         current: Arc::clone(&current),
         workers: workers.downgrade(),
     };
 
-    let limit = shared.options.limits.login_timeout;
-    let deadline = Instant::now() + limit;
-    let too_late = || {
-        let what = format!("not logged in within {} s: dropped", limit.as_secs_f32());
-        Error::new(ErrorKind::Timeout, what)
-    };
-    let name = address.to_string();
     let broken = |failure: Failure| match failure {
-        Failure::Own(what) => Error::new(ErrorKind::Closed, what),
-        Failure::Ssh(error) => lost(&name, "by the client", &error, stall_limit),
+        // With nothing running, however a client goes is its own affair.
+        Failure::Ssh(error) if is_farewell(&error) && !busy.load(Ordering::Acquire) => Ok(()),
+        Failure::Ssh(error) => Err(lost("by the client", &error, stall_limit)),
+        Failure::Own(what) => Err(Error::new(ErrorKind::Closed, what)),
     };
-    let config = Arc::clone(&shared.config);
-    let mut session = timeout_at(deadline, run_stream(config, socket, callbacks))
-        .await
-        .map_err(|_| too_late())?
-        .map_err(&broken)?;
-    let mut stopped = shared.stopped.clone();
+    let stopped = || Error::new(ErrorKind::Closed, "dropped: the server stops");
+    let mut session = tokio::select! {
+        session = run_stream(config, socket, callbacks) => match session {
+            Ok(session) => session,
+            Err(failure) => return broken(failure),
+        },
+        _ = listener_gone.wait_for(|gone| *gone) => return Err(stopped()),
+    };
     let ended = tokio::select! {
-        ended = &mut session => ended.map_err(&broken),
-        () = logged_in_or_late(&mut login, deadline) => Err(too_late()),
-        _ = stopped.wait_for(|stopped| *stopped) => {
-            Err(Error::new(ErrorKind::Closed, "dropped: the server stops"))
-        }
+        ended = &mut session => ended.or_else(broken),
+        _ = listener_gone.wait_for(|gone| *gone) => Err(stopped()),
     };
 
-    let why = match &ended {
-        Ok(()) => Error::new(
-            ErrorKind::Closed,
-            format!("{name}: the client disconnected"),
-        ),
-        Err(error) => error.clone(),
-    };
     let running: Option<Arc<ChannelState>> = current
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .take();
     if let Some(state) = running {
-        state.end(Phase::Lost(why));
+        let left = || Error::new(ErrorKind::Closed, "the client disconnected");
+        state.end(Phase::Lost(ended.clone().err().unwrap_or_else(left)));
     }
     if ended.is_err() {
         let handle = session.handle();
-        let why = (
-            russh::Disconnect::ByApplication,
-            String::new(),
-            String::new(),
-        );
-        let _ = timeout(GOODBYE_WAIT, handle.disconnect(why.0, why.1, why.2)).await;
+        let goodbye = handle.disconnect(Disconnect::ByApplication, String::new(), String::new());
+        let _ = timeout(GOODBYE_WAIT, goodbye).await;
     }
-    // What still runs may take its time: it needs this runtime to the end.
+    // What still runs may take its time, unless the server stops: it needs this runtime.
     drop(workers);
-    while all_done.recv().await.is_some() {}
+    let all_done = async { while all_done.recv().await.is_some() {} };
+    let too_long = async {
+        let _ = listener_gone.wait_for(|gone| *gone).await;
+        sleep(STOP_WAIT).await;
+    };
+    tokio::select! {
+        () = all_done => {}
+        () = too_long => {}
+    }
     ended
 }
 
-/// Returns when the deadline passes without a login; never after a login.
-async fn logged_in_or_late(login: &mut watch::Receiver<bool>, deadline: Instant) {
-    if timeout_at(deadline, login.wait_for(|logged_in| *logged_in))
-        .await
-        .is_ok()
-    {
-        std::future::pending::<()>().await;
+/// Hands on the listener's answers, and then its end.
+async fn hear(mut listener: UnixStream, answer: mpsc::Sender<bool>, gone: watch::Sender<bool>) {
+    while let Ok(byte) = listener.read_u8().await {
+        if answer.send(byte == LET_IN).await.is_err() {
+            break;
+        }
+    }
+    drop(answer);
+    let _ = gone.send(true);
+}
+
+/// The client has gone, in whatever way clients go.
+fn is_farewell(error: &russh::Error) -> bool {
+    match error {
+        russh::Error::Disconnect | russh::Error::HUP => true,
+        russh::Error::IO(e) => e.kind() != std::io::ErrorKind::TimedOut,
+        _ => false,
     }
 }
 
 struct Callbacks {
     address: SocketAddr,
-    shared: Arc<Shared>,
+    authorized_keys: PathBuf,
+    judge_forced: JudgeForced,
+    handler: Arc<RunCommand>,
+    report: Report,
+    /// Of the listener, to [`Said::ProvedKey`].
+    answers: mpsc::Receiver<bool>,
     counters: Arc<Counters>,
     runtime: Handle,
-    logged_in: watch::Sender<bool>,
     /// Set by the login.
     grant: Option<(Grant, PeerInfo)>,
-    login_place: Option<Place>,
-    session_place: Option<Place>,
     /// A channel is open.
     busy: Arc<AtomicBool>,
     slot: Option<Slot>,
@@ -185,22 +184,16 @@ impl Callbacks {
     fn admits(&self, user: &str, key: &PublicKey, algorithm: &Algorithm) -> Option<Grant> {
         let refuse = |why: &str| {
             let key = fingerprint(key);
-            self.shared.log(
-                self.address,
-                format_args!("key {key} of {user:?} refused: {why}"),
-            );
+            self.report
+                .log(format_args!("key {key} of {user:?} refused: {why}"));
         };
         if matches!(algorithm, Algorithm::Rsa { hash: None }) {
             refuse("it signs with SHA-1");
             return None;
         }
         let blob = key.to_bytes().ok()?;
-        match look_up(
-            &self.shared.options.authorized_keys,
-            &blob,
-            self.address.ip(),
-            &*self.shared.options.judge_forced,
-        ) {
+        let file = &self.authorized_keys;
+        match look_up(file, &blob, self.address.ip(), &*self.judge_forced) {
             Ok(grant) => Some(grant),
             Err(why) => {
                 refuse(&why);
@@ -263,9 +256,9 @@ impl Callbacks {
                 state,
             }),
         };
-        let (shared, busy) = (Arc::clone(&self.shared), Arc::clone(&self.busy));
+        let (handler, busy) = (Arc::clone(&self.handler), Arc::clone(&self.busy));
         let run = move || {
-            let run = AssertUnwindSafe(|| (shared.handler)(link, peer));
+            let run = AssertUnwindSafe(|| handler(link, peer));
             let code = catch_unwind(run).unwrap_or(EXIT_PANICKED);
             runtime.handle().block_on(end(&write_half, code, &busy));
         };
@@ -317,10 +310,6 @@ impl Handler for Callbacks {
         let Some(grant) = self.admits(user, key.public_key, key.algorithm) else {
             return Ok(Auth::reject());
         };
-        let Some(place) = self.shared.enter_session() else {
-            self.shared.log(self.address, "refused: too many sessions");
-            return Ok(Auth::reject());
-        };
         let peer = PeerInfo {
             address: self.address,
             user: user.to_owned(),
@@ -330,17 +319,16 @@ impl Handler for Callbacks {
             arguments: Vec::new(),
         };
         let (key, comment) = (&peer.key_fingerprint, &peer.key_comment);
-        let what = format_args!("logged in as {user:?} with key {key} {comment:?}");
-        self.shared.log(self.address, what);
-        self.grant = Some((grant, peer));
-        self.session_place = Some(place);
-        Ok(Auth::Accept)
-    }
-
-    async fn auth_succeeded(&mut self, _: &mut Session) -> Result<(), Failure> {
-        self.login_place = None;
-        let _ = self.logged_in.send(true);
-        Ok(())
+        let what = format!("logged in as {user:?} with key {key} {comment:?}");
+        self.report.say(&Said::ProvedKey(what));
+        match self.answers.recv().await {
+            Some(true) => {
+                self.grant = Some((grant, peer));
+                Ok(Auth::Accept)
+            }
+            Some(false) => Ok(Auth::reject()),
+            None => Err(Failure::Own("dropped: the server stops")),
+        }
     }
 
     async fn channel_open_session(
@@ -376,10 +364,8 @@ impl Handler for Callbacks {
             Ok(arguments) => arguments,
             Err(why) => {
                 let command: String = String::from_utf8_lossy(command).chars().take(200).collect();
-                self.shared.log(
-                    self.address,
-                    format_args!("refused to run {command:?}: {why}"),
-                );
+                self.report
+                    .log(format_args!("refused to run {command:?}: {why}"));
                 return self.refuse(id, session);
             }
         };
@@ -398,8 +384,7 @@ impl Handler for Callbacks {
         };
         session.channel_success(id)?;
         if let Err(e) = self.start(channel, state, peer) {
-            self.shared
-                .log(self.address, format_args!("cannot start a thread: {e}"));
+            self.report.log(format_args!("cannot start a thread: {e}"));
             return Err(Failure::Own("dropped: out of threads"));
         }
         Ok(())
@@ -545,5 +530,7 @@ const REQUESTS_MAX: usize = 256;
 const EXIT_PANICKED: u32 = 70;
 /// How long telling a client that it is dropped may take.
 const GOODBYE_WAIT: Duration = Duration::from_secs(1);
+/// How long what runs may go on when the server stops.
+const STOP_WAIT: Duration = Duration::from_secs(8);
 /// How long the last messages of a command may take.
 const END_WAIT: Duration = Duration::from_secs(10);

@@ -7,10 +7,11 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use hasync_transport::ssh::{self, server};
+use hasync_transport::ssh::{self, server::ServerOptions};
 
 use crate::fixture::{Sshd, authorize, keygen, output_of};
 use crate::identity::{Agent, add_to_agent};
+use crate::in_threads::Server;
 
 /// A curve: its name in key types, the bits of `ssh-keygen -b`, the length of a scalar, its OID.
 struct Curve {
@@ -168,10 +169,9 @@ fn keys_with_short_scalars_prove_a_host() {
     std::fs::copy(at("user.pub"), at("authorized_keys")).unwrap();
     for curve in &CURVES {
         for (name, public) in short_keys(dir.path(), curve) {
-            let address = "127.0.0.1:0".parse().unwrap();
-            let options = server::ServerOptions::new(address, at("authorized_keys"), at(&name));
-            let server = server::listen(options, |_, _| 0).unwrap();
-            let port = server.local_addr().port();
+            let options = ServerOptions::new(at("authorized_keys"), at(&name));
+            let server = Server::start(options, |_| (), |_, _| 0).unwrap();
+            let port = server.address.port();
             let known = format!("[127.0.0.1]:{port} {public}\n");
             std::fs::write(at("known_hosts"), known).unwrap();
             let ssh = ssh_client(dir.path(), port).output().unwrap();
@@ -336,10 +336,9 @@ fn a_client_may_sign_with_short_numbers() {
         std::fs::write(at("authorized_keys"), format!("{public}\n")).unwrap();
         // The public half names the agent's key.
         std::fs::write(at("user"), format!("{public}\n")).unwrap();
-        let address = "127.0.0.1:0".parse().unwrap();
-        let options = server::ServerOptions::new(address, at("authorized_keys"), at("host"));
-        let server = server::listen(options, |_, _| 0).unwrap();
-        let port = server.local_addr().port();
+        let options = ServerOptions::new(at("authorized_keys"), at("host"));
+        let server = Server::start(options, |_| (), |_, _| 0).unwrap();
+        let port = server.address.port();
         let known = format!("[127.0.0.1]:{port} {host_key}\n");
         std::fs::write(at("known_hosts"), known).unwrap();
         let mut ssh = ssh_client(dir.path(), port);

@@ -9,6 +9,8 @@ mod failures;
 mod fixture;
 /// Keys, agents and host keys.
 mod identity;
+/// The embedded server with threads for processes.
+mod in_threads;
 /// The embedded server, for OpenSSH's client and for ours.
 mod server;
 /// Data, rekeying, ends and exit statuses.

@@ -7,12 +7,13 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use hasync_transport::ssh::server::{PeerInfo, Server, ServerOptions, listen};
+use hasync_transport::ssh::server::{PeerInfo, ServerOptions};
 use hasync_transport::ssh::{self, Destination};
 use hasync_transport::{Error, ErrorKind, Link};
 use tempfile::TempDir;
 
 use crate::fixture::{exchange, keygen, noise, options, refusal, wait_until};
+use crate::in_threads::Server;
 
 struct Served {
     dir: TempDir,
@@ -35,16 +36,15 @@ impl Served {
         let user_key = ssh::generate_key_pair(&at("user"), "me").unwrap();
         std::fs::write(at("authorized_keys"), format!("restrict {user_key}\n")).unwrap();
         std::fs::write(at("ssh_config"), "").unwrap();
-        let address = "127.0.0.1:0".parse().unwrap();
-        let mut options = ServerOptions::new(address, at("authorized_keys"), at("host"));
+        let mut options = ServerOptions::new(at("authorized_keys"), at("host"));
         let log: Arc<Mutex<Vec<String>>> = Arc::default();
-        options.log = Arc::new({
+        let write = {
             let log = Arc::clone(&log);
             move |line: &str| log.lock().unwrap().push(line.to_owned())
-        });
+        };
         adjust(&mut options);
-        let server = listen(options, handler).unwrap();
-        let port = server.local_addr().port();
+        let server = Server::start(options, write, handler).unwrap();
+        let port = server.address.port();
         std::fs::write(
             at("known_hosts"),
             format!("[127.0.0.1]:{port} {host_key}\n"),
@@ -54,7 +54,7 @@ impl Served {
     }
 
     fn destination(&self) -> Destination {
-        let port = Some(self.server.local_addr().port());
+        let port = Some(self.server.address.port());
         Destination {
             host: "127.0.0.1".into(),
             port,
@@ -80,7 +80,7 @@ impl Served {
         ])
         .args(["-o", "IdentitiesOnly=yes", "-i", &at("user")])
         .args(["-o", &format!("UserKnownHostsFile={}", at("known_hosts"))])
-        .args(["-p", &self.server.local_addr().port().to_string()])
+        .args(["-p", &self.server.address.port().to_string()])
         .args(before)
         .arg("x@127.0.0.1")
         .args(command)
@@ -314,7 +314,7 @@ fn a_local_forward_reaches_nothing() {
         0
     });
     let port = crate::fixture::free_port();
-    let forward = format!("{port}:127.0.0.1:{}", served.server.local_addr().port());
+    let forward = format!("{port}:127.0.0.1:{}", served.server.address.port());
     let mut command = served.ssh(&["-L", &forward], &["hasync", "serve"]);
     let mut child = command
         .stdin(Stdio::piped())
@@ -528,27 +528,93 @@ fn a_client_that_is_killed_is_an_error_and_no_end_of_file() {
 }
 
 #[test]
-fn a_silent_connection_is_dropped_and_gives_its_place_back() {
+fn a_silent_connection_is_dropped() {
     let tight = |options: &mut ServerOptions| {
         options.limits.login_timeout = Duration::from_millis(400);
-        options.limits.logins_max = 1;
+        options.limits.patience = Duration::ZERO;
     };
     let served = Served::with(tight, echo);
-    let mut silent = TcpStream::connect(served.server.local_addr()).unwrap();
+    let mut silent = TcpStream::connect(served.server.address).unwrap();
     silent.read_exact(&mut [0; 4]).unwrap();
-    let mut second = TcpStream::connect(served.server.local_addr()).unwrap();
-    assert_eq!(second.read_to_end(&mut Vec::new()).unwrap(), 0);
-    assert!(served.logged("too many connections"));
     // The end may come as a reset: there are bytes of ours it never read.
     let _ = silent.read_to_end(&mut Vec::new());
     wait_until("the drop is logged", || {
         served.logged("not logged in within 0.4 s")
     });
-    let mut options = options(served.dir.path());
-    options.handshake_timeout = Duration::from_secs(20);
-    wait_until("a login succeeds", || {
-        ssh::connect(&served.destination(), "hasync serve", &options).is_ok()
+}
+
+#[test]
+fn a_login_finds_a_place_though_all_are_taken() {
+    let tight = |options: &mut ServerOptions| {
+        options.limits.waiting_max = 2;
+        options.limits.logins_max = 1;
+        options.limits.patience = Duration::ZERO;
+    };
+    let served = Served::with(tight, echo);
+    let connect = || TcpStream::connect(served.server.address).unwrap();
+    let mut first = connect();
+    first.read_exact(&mut [0; 4]).unwrap();
+    let _others = [connect(), connect(), connect()];
+    exchange(served.connect("hasync serve"), b"x");
+    let _ = first.read_to_end(&mut Vec::new());
+    assert!(served.logged("gave way to others"));
+}
+
+#[test]
+fn what_does_not_speak_ssh_gets_no_answer() {
+    let served = Served::start(echo);
+    for words in [
+        &b"GET / HTTP/1.1\r\n"[..],
+        b"\0",
+        b"SSH-1.5-old\r\n",
+        b"SSH-2.1",
+        b"ssh-2.0-",
+        b"\nSSH-2.0-",
+    ] {
+        let mut client = TcpStream::connect(served.server.address).unwrap();
+        client.write_all(words).unwrap();
+        let mut answer = Vec::new();
+        let _ = client.read_to_end(&mut answer);
+        assert!(answer.is_empty(), "{words:?}");
+    }
+    assert!(served.logged("does not speak SSH"));
+}
+
+#[test]
+fn the_identification_may_come_in_drips() {
+    let served = Served::start(echo);
+    let mut client = TcpStream::connect(served.server.address).unwrap();
+    client.set_nodelay(true).unwrap();
+    for byte in b"SSH-2.0-drip\r\n" {
+        client.write_all(&[*byte]).unwrap();
+    }
+    client.read_exact(&mut [0; 8]).unwrap();
+}
+
+#[test]
+fn sessions_have_their_own_bound() {
+    let served = Served::with(|options| options.limits.sessions_max = 1, echo);
+    let first = served.connect("hasync serve");
+    let again = options(served.dir.path());
+    let error = refusal(&served.destination(), &again);
+    assert_eq!(error.kind(), ErrorKind::Auth);
+    assert!(served.logged("refused: too many sessions"));
+    exchange(first, b"x");
+    wait_until("its place is free again", || {
+        ssh::connect(&served.destination(), "hasync serve", &again).is_ok()
     });
+}
+
+#[test]
+fn a_connection_that_did_its_work_ends_without_complaint() {
+    let served = Served::start(echo);
+    let (back, _) = exchange(served.connect("hasync serve"), b"x");
+    assert_eq!(back, b"x");
+    wait_until("the end is logged", || served.logged(": connection closed"));
+    let log = served.log.lock().unwrap().clone();
+    assert_eq!(log.len(), 2, "{log:?}");
+    let twice = |line: &String| line.matches("127.0.0.1").count() > 1;
+    assert!(!log.iter().any(twice), "{log:?}");
 }
 
 #[test]
@@ -557,7 +623,7 @@ fn shutdown_ends_what_runs() {
     let served = Served::start(handler);
     let mut link = served.connect("hasync serve");
     link.reader.read_exact(&mut [0; 5]).unwrap();
-    served.server.shutdown();
+    drop(served.server);
     assert!(told.recv().unwrap().is_err());
     assert!(link.reader.read(&mut [0; 5]).is_err());
 }
@@ -573,8 +639,8 @@ fn a_server_does_not_start_with_files_others_can_use() {
     ssh::generate_host_key(&at("host")).unwrap();
     std::fs::write(at("keys"), "").unwrap();
     let start = || {
-        let address = "127.0.0.1:0".parse().unwrap();
-        listen(ServerOptions::new(address, at("keys"), at("host")), echo).map(drop)
+        let options = ServerOptions::new(at("keys"), at("host"));
+        Server::start(options, |_| (), echo).map(drop)
     };
     set("keys", 0o666);
     assert_eq!(start().unwrap_err().kind(), ErrorKind::Config);
