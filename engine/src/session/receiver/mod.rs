@@ -260,7 +260,7 @@ impl Receiver {
             }
             None => {
                 let found = Found::destination(&destination, policy)?;
-                refuse_kept(&found, policy)?;
+                refuse_kept(&found, single, policy)?;
                 (None, found, names_dir(&destination))
             }
         };

@@ -12,10 +12,11 @@ use crate::path::Shown;
 use crate::policy::ServePolicy;
 use crate::target::Found;
 
-/// Refuses a destination that shares entries with a tree.
-pub(super) fn refuse_kept(found: &Found, policy: &ServePolicy) -> Result<(), Error> {
+/// Refuses a destination that shares entries with a tree. What a `single` entry is put into counts
+/// as a whole: the sender may not be content with one.
+pub(super) fn refuse_kept(found: &Found, single: bool, policy: &ServePolicy) -> Result<(), Error> {
     let shown = Shown(found.path().as_os_str().as_encoded_bytes());
-    let Some(name) = tree_at(found, policy)? else {
+    let Some(name) = tree_at(found, single, policy)? else {
         return Ok(());
     };
     Err(Error::new(
@@ -28,14 +29,15 @@ pub(super) fn refuse_kept(found: &Found, policy: &ServePolicy) -> Result<(), Err
 }
 
 /// The name of a tree that shares entries with the destination.
-fn tree_at(found: &Found, policy: &ServePolicy) -> Result<Option<String>, Error> {
+fn tree_at(found: &Found, single: bool, policy: &ServePolicy) -> Result<Option<String>, Error> {
     let read = |e| Error::file("read the records of the target", &e);
     // A group is a few files among others of its directory.
     let mut trees = policy.trees.iter().filter(|tree| !tree.is_group).peekable();
     if trees.peek().is_some() {
         let mounts = Mounts::read();
         let here = Extent::of(found.dir(), &mounts).map_err(read)?;
-        if let Some(tree) = trees.find(|tree| holds(tree, found, &here, &mounts)) {
+        let made = found.missing().filter(|_| !single);
+        if let Some(tree) = trees.find(|tree| shares(tree, &here, made, &mounts)) {
             return Ok(Some(tree.name.clone()));
         }
     }
@@ -54,7 +56,9 @@ fn tree_at(found: &Found, policy: &ServePolicy) -> Result<Option<String>, Error>
     Ok(None)
 }
 
-fn holds(tree: &Tree, found: &Found, here: &Extent, mounts: &Mounts) -> bool {
+/// Whether a tree has entries of the directory that `here` is of, or of the one that is to be
+/// `made` in it.
+fn shares(tree: &Tree, here: &Extent, made: Option<&[u8]>, mounts: &Mounts) -> bool {
     // A path that does not lead to the tree now leads no push into it either.
     let Ok(there) = Found::tree(tree, &ServePolicy::default()) else {
         return false;
@@ -62,7 +66,7 @@ fn holds(tree: &Tree, found: &Found, here: &Extent, mounts: &Mounts) -> bool {
     let Ok(extent) = Extent::of(there.dir(), mounts) else {
         return false;
     };
-    match (found.missing(), there.missing()) {
+    match (made, there.missing()) {
         (None, None) => here.overlaps(&extent),
         (Some(_), None) => here.is_within(&extent),
         // Neither is there yet.
