@@ -8,9 +8,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::support::loopfs::LoopFs;
-use crate::support::no_exchange::NoExchange;
 use crate::support::pair::Node::{Foo0, Foo1};
 use crate::support::pair::Pair;
+use crate::support::refused_call::RefusedCall;
 use crate::support::rng::Rng;
 use crate::support::versions::{self, Watcher};
 use crate::support::{Hasync, Snapshot, process, rounds};
@@ -195,9 +195,9 @@ fn kills_at_random_moments_leave_no_mixture() {
 /// The same on a file system that cannot exchange names: what is replaced goes aside first.
 #[test]
 fn a_commit_without_exchanges_ended_at_any_step_is_one_generation_or_the_next() {
-    let launcher = NoExchange::new();
+    let launcher = RefusedCall::exchange();
     let words = launcher.words();
-    let words = [words[0].as_str(), words[1].as_str()];
+    let words = words.each_ref().map(String::as_str);
     let pair = Pair::here("");
     let under = |args: &[&str]| pair.on(Foo1, args).under(&words).run().expect(0);
     let script = pair.read(Foo1, "hasync");

@@ -2,6 +2,7 @@
 //! and to SRC, in every spelling, with a local user who really plants them.
 
 use std::path::Path;
+use std::process::Command;
 
 use crate::support::hasync::{FakeRsh, Reachable};
 use crate::support::local_user::{LOCAL_USER, home_of_local_user, plant};
@@ -9,7 +10,8 @@ use crate::support::own_server::OwnServer;
 use crate::support::pair::Node::{Foo0, Foo1};
 use crate::support::pair::Pair;
 use crate::support::process::{Running, run_ok};
-use crate::support::{Finished, Hasync, Snapshot, TempTree, need_root};
+use crate::support::refused_call::RefusedCall;
+use crate::support::{Finished, Hasync, Snapshot, TempTree, await_that, need_root};
 
 /// A source, and what a symlink of the local user leads to: nothing of that may change.
 struct Scene {
@@ -210,6 +212,44 @@ fn who_is_not_root_follows_his_own_symlinks_and_those_of_root() {
     }
 }
 
+/// In a container that does not permit the call, say.
+#[test]
+fn without_openat2_a_push_is_the_same() {
+    let scene = Scene::new();
+    let trees = &scene.trees;
+    for name in ["a/b/c/one", "a/b/two", "d/precious"] {
+        trees.write(Path::new("source").join(name), name);
+    }
+    for target in ["with", "without"] {
+        trees.mkdir(Path::new(target).join("a/b/old"));
+        trees.symlink("../victim", Path::new(target).join("d"));
+    }
+    let launcher = RefusedCall::openat2();
+    let with = scene.push(&["-i"]).arg(trees.text("with"));
+    let without = scene.push(&["-i"]).arg(trees.text("without"));
+    let with = with.run().expect(0);
+    let without = without.under(&launcher.words()).run().expect(0);
+    assert_eq!(with.stdout_text(), without.stdout_text());
+    scene.assert_unharmed(&without);
+    let there = Snapshot::of(&trees.path("without"));
+    Snapshot::of(&trees.path("source")).assert_same(&there);
+    let planted = scene.push(&[]).arg(trees.text("home/m/site/"));
+    scene.assert_refused(planted.under(&launcher.words()).run());
+}
+
+/// Search permission is enough on the way.
+#[test]
+fn a_destination_below_an_unreadable_directory_is_reached() {
+    let scene = Scene::new();
+    let reachable = Reachable::new();
+    scene.trees.mkdir("closed/nobody");
+    scene.trees.chown("closed/nobody", 65534, 65534);
+    scene.trees.chmod("closed", 0o711);
+    let push = scene.push(&[]).arg(scene.trees.text("closed/nobody/made"));
+    push.by_nobody(&reachable).run().expect(0);
+    assert!(scene.trees.path("closed/nobody/made/new").exists());
+}
+
 #[test]
 fn a_source_behind_a_planted_symlink_is_read_only_when_asked() {
     let scene = Scene::new();
@@ -368,7 +408,11 @@ fn a_listening_server_holds_no_root_between_two_sessions() {
     let push = |source: &str, target: &Path| server.push(&["-a", "--delete"], source, target).run();
     let contents = trees.contents_of("source");
     push(&contents, &root.join("one")).expect(0);
-    run_ok("umount", &[&shown]);
+    // The session may outlive the push by a moment.
+    await_that("the root can be unmounted", || {
+        let umount = Command::new("umount").arg(&shown).output();
+        umount.unwrap().status.success()
+    });
     std::fs::remove_dir(&root).unwrap();
     let before = Snapshot::of(&trees.path("above"));
     for source in [&contents, &trees.text("source"), &trees.text("source/new")] {

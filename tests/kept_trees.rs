@@ -124,7 +124,12 @@ fn by_another_path() {
             scene.assert_refused(name, &more);
         }
     }
-    // Above it everything would be gone with it.
+    // Above it everything would be gone with it; a sender that claims to have one entry alone may
+    // send others.
+    let file = scene.text("file");
+    scene
+        .push("other/file", &file, "")
+        .expect_error(1, &["tree html"]);
     scene
         .push("other/", &scene.text(""), "")
         .expect_error(1, &["tree html"]);
