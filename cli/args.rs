@@ -27,7 +27,8 @@ pub(crate) use config::{CheckConfigArgs, ConfigArgs};
 pub(crate) use cycle::{Action, CycleArgs, MirrorArgs, PlanArgs};
 pub(crate) use filter_words::FilterWord;
 pub(crate) use generations::{
-    AdoptArgs, AnyTrees, CheckArgs, DivergedArgs, LogArgs, SomeTrees, StatusArgs, UndoArgs,
+    AdoptArgs, AnyTrees, CheckArgs, DivergedArgs, LogArgs, PromoteArgs, SomeTrees, StatusArgs,
+    UndoArgs,
 };
 pub(crate) use plumbing::{DeltaArgs, PatchArgs, SignatureArgs, named};
 use refusal::{answer, usage};
@@ -55,7 +56,7 @@ pub(crate) enum Typed {
     /// `hasync role`
     Role(RoleArgs),
     /// `hasync promote`
-    Promote(SomeTrees),
+    Promote(PromoteArgs),
     /// `hasync demote`
     Demote(SomeTrees),
     /// `hasync status`
@@ -164,7 +165,7 @@ enum Verb {
     /// Bring commits to their end that were cut off
     Recover(AnyTrees),
     /// Make this node the primary of trees, in a new epoch
-    Promote(SomeTrees),
+    Promote(PromoteArgs),
     /// Make this node a standby of trees
     Demote(SomeTrees),
     /// List what differs between the trees of the two nodes, whichever is primary

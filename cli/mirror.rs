@@ -96,7 +96,7 @@ fn start(config: &Config, out: &Out) -> Result<(), Failure> {
             if status.role == NodeRole::Primary {
                 return Ok(None);
             }
-            promote_one(&named).map(Some)
+            promote_one(&named, None).map(Some)
         });
         match promoted {
             Ok(Some(line)) => said.push(line),

@@ -20,6 +20,16 @@ pub(crate) struct SomeTrees {
     pub(crate) config: ConfigArgs,
 }
 
+/// The options of `hasync promote`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct PromoteArgs {
+    #[command(flatten)]
+    pub(crate) which: SomeTrees,
+    /// Above this epoch of the peer's, as hasync diverged prints it
+    #[arg(long, value_name = "EPOCH")]
+    pub(crate) above: Option<u64>,
+}
+
 /// The same for verbs that harm nothing: without a name they are about all.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct AnyTrees {

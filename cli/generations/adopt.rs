@@ -4,6 +4,7 @@
 use hasync_engine::escape;
 use hasync_engine::generation::{Adopted, GenerationId, Standing};
 
+use super::promotion;
 use crate::args::AdoptArgs;
 use crate::config::{Config, Tree};
 use crate::exit::{Exit, Failure};
@@ -127,9 +128,8 @@ fn present(args: &AdoptArgs, tree: &str, there: &Standing) -> Result<GenerationI
 
 fn next_steps(tree: &str, here: &Standing, there: &Standing) -> String {
     let peer = escape(there.node.as_bytes());
-    if !there.is_primary || there.epoch < here.epoch {
-        format!("run `hasync promote {tree}` on {peer}, then push there")
-    } else {
-        format!("push on {peer}, or wait for its next cycle")
+    match promotion(tree, there, here) {
+        Some(command) => format!("run `{command}` on {peer}, then push there"),
+        None => format!("push on {peer}, or wait for its next cycle"),
     }
 }

@@ -5,7 +5,7 @@
 use hasync_engine::escape;
 use hasync_engine::generation::Standing;
 
-use super::any;
+use super::{any, promotion};
 use crate::args::DivergedArgs;
 use crate::config::{Config, Tree};
 use crate::exit::{self, Exit, Failure};
@@ -55,9 +55,14 @@ fn one(tree: &Tree, plan: &Plan, link: &mut PeerLink, out: &Out) -> Result<Exit,
              {deleted} exist there alone (*deleting); nothing was changed\n"
         )
     };
-    for standing in [here, there] {
-        text.push_str(&format!("  {}\n", shown(standing)));
-    }
+    text.push_str(&format!("  {}\n", shown(here)));
+    // When that was, its clock alone tells.
+    let clock = if there.head.is_some() {
+        " by its clock"
+    } else {
+        ""
+    };
+    text.push_str(&format!("  {}{clock}\n", shown(there)));
     for line in ways_out(name, here, there) {
         text.push_str(&format!("  {line}\n"));
     }
@@ -122,8 +127,8 @@ fn ways_out(tree: &str, here: &Standing, there: &Standing) -> Vec<String> {
                 "on {loser} `hasync adopt {tree} --from {winner} --generation {id}`"
             ));
         }
-        if !kept.is_primary || kept.epoch < given_up.epoch {
-            words.push(format!("on {winner} `hasync promote {tree}`"));
+        if let Some(command) = promotion(tree, kept, given_up) {
+            words.push(format!("on {winner} `{command}`"));
         }
         words.push(format!("on {winner} `hasync push --tree {tree}`"));
         lines.push(format!("to keep what {winner} has: {}", words.join(", ")));

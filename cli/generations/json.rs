@@ -91,8 +91,11 @@ fn generation(generation: &Generation) -> Value {
 
 fn as_of(as_of: &AsOf) -> Value {
     json!({
+        // By the primary's clock, then by that of this node.
         "time": rfc3339_of_ns(as_of.source_ns),
         "seconds": as_of.source_ns / 1_000_000_000,
+        "here_time": rfc3339_of_ns(as_of.here_ns),
+        "here_seconds": as_of.here_ns / 1_000_000_000,
     })
 }
 

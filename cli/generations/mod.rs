@@ -8,9 +8,9 @@ mod log;
 mod status;
 mod undo;
 
-use hasync_engine::generation;
+use hasync_engine::generation::{self, Standing};
 
-use crate::args::{AnyTrees, SomeTrees};
+use crate::args::{AnyTrees, PromoteArgs, SomeTrees};
 use crate::config::{Config, Tree};
 use crate::exit::{self, Exit, Failure};
 use crate::out::{self, Out};
@@ -22,22 +22,37 @@ pub(crate) use status::{Look, State, look, run as status, sentence};
 pub(crate) use undo::run as undo;
 
 /// `hasync promote`: this node becomes primary of the trees, in a new epoch.
-pub(crate) fn promote(args: &SomeTrees) -> Result<Exit, Failure> {
-    let config = Config::load(args.config.config.as_deref())?;
-    each(&config, &some(&config, args)?, |tree, out| {
-        let line = promote_one(tree)?;
+pub(crate) fn promote(args: &PromoteArgs) -> Result<Exit, Failure> {
+    let config = Config::load(args.which.config.config.as_deref())?;
+    let above = args.above.map(generation::Epoch::from);
+    each(&config, &some(&config, &args.which)?, |tree, out| {
+        let line = promote_one(tree, above)?;
         out.say(&line);
         Ok(Exit::Ok)
     })
 }
 
-/// Makes this node primary of one tree, and says what it is then.
-pub(crate) fn promote_one(tree: &generation::Tree) -> Result<String, Failure> {
-    let head = tree.promote()?;
+/// Makes this node primary of one tree, above that epoch of the peer's if it is known, and says
+/// what it is then.
+pub(crate) fn promote_one(
+    tree: &generation::Tree,
+    above: Option<generation::Epoch>,
+) -> Result<String, Failure> {
+    let head = tree.promote_above(above.unwrap_or_default())?;
     let (name, epoch, shown) = (&tree.name, head.epoch, head.shown());
     Ok(format!(
         "{name}: primary, epoch {epoch}, generation {shown}"
     ))
+}
+
+/// The command that makes a node push towards the other, if it needs one: it is no primary, or in a
+/// lower epoch.
+fn promotion(tree: &str, kept: &Standing, other: &Standing) -> Option<String> {
+    if kept.epoch < other.epoch {
+        Some(format!("hasync promote {tree} --above {}", other.epoch))
+    } else {
+        (!kept.is_primary).then(|| format!("hasync promote {tree}"))
+    }
 }
 
 /// `hasync demote`: this node pushes the trees no more, and receives them.

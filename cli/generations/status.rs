@@ -136,10 +136,13 @@ pub(crate) fn sentence(look: &Look) -> String {
                      was equal"
                 }
             };
-            format!("{what} as of {as_of}{ago}")
+            format!("{what} as of {as_of} by the primary's clock{ago}")
         }
         (Some(lag), Some(as_of)) => {
-            format!("the standby is equal as of {as_of}, {} ago", long(lag))
+            format!(
+                "the standby is equal as of {as_of} by the primary's clock, {} ago",
+                long(lag)
+            )
         }
         (None, Some(as_of)) => format!(
             "the standby was equal as of {as_of} by the primary's clock, how long ago is unknown \

@@ -2,7 +2,7 @@
 //! generation again.
 
 use hasync_engine::escape;
-use hasync_engine::generation::{Generation, GenerationId, Tree, UndoneChange};
+use hasync_engine::generation::{Generation, GenerationId, Number, Tree, UndoneChange};
 
 use super::told_failed;
 use crate::args::UndoArgs;
@@ -87,7 +87,10 @@ fn forget(tree: &Tree, word: &str) -> Result<Exit, Failure> {
 /// The generation that a number, or the beginning of an identity, means.
 fn find(log: &[Generation], word: &str, tree: &str) -> Result<GenerationId, Failure> {
     let by_number: Vec<_> = match word.parse::<u64>() {
-        Ok(number) => log.iter().filter(|one| one.number == number).collect(),
+        Ok(number) => {
+            let number = Number::from(number);
+            log.iter().filter(|one| one.number == number).collect()
+        }
         Err(_) => Vec::new(),
     };
     let found = if by_number.is_empty() && word.len() >= 4 {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::entries::EntryList;
 use crate::entry::{Body, Entry, Time};
+use crate::error::Error;
 use crate::ids::{IdKind, IdMap};
 use crate::options::Options;
 use crate::policy::Powers;
@@ -20,10 +21,13 @@ pub(crate) type EntryPrint = u64;
 /// Encoded entries are hashed when there are this many bytes of them.
 const HASHED_LEN: usize = 32 * 1024;
 
+/// The coarsest step of a file system's times, that of FAT, in nanoseconds.
+const STEP_NS_MAX: u32 = 2_000_000_000;
+
 /// What the receiving file system can store as a time. Both sides compare times as it stores them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct TimeStore {
-    /// Smallest step in nanoseconds; at least 1, at most 2 seconds.
+    /// Smallest step in nanoseconds; at least 1, at most [`STEP_NS_MAX`].
     pub(crate) granularity_ns: u32,
     pub(crate) min_secs: i64,
     pub(crate) max_secs: i64,
@@ -40,6 +44,14 @@ impl Default for TimeStore {
 }
 
 impl TimeStore {
+    /// Checks what a peer sent.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if (1..=STEP_NS_MAX).contains(&self.granularity_ns) && self.min_secs <= self.max_secs {
+            return Ok(());
+        }
+        Err(Error::peer("times that no file system has"))
+    }
+
     /// `time` as the file system would give it back.
     pub(crate) fn stored(&self, time: Time) -> Time {
         if time.secs < self.min_secs {

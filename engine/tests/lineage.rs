@@ -90,7 +90,7 @@ fn a_lineage_grows_and_an_equal_tree_makes_no_generation() {
     let (a, b) = mirrored(temp.path());
     assert_eq!((a.role(), b.role()), (NodeRole::Primary, NodeRole::Standby));
     let first = b.tree.status().unwrap().head.unwrap();
-    assert_eq!((first.epoch, first.node.as_str()), (1, "a"));
+    assert_eq!((first.epoch, first.node.as_str()), (1.into(), "a"));
 
     let equal = push(&a, &b).unwrap();
     assert!(!equal.changed && equal.as_of.is_some());
@@ -101,7 +101,7 @@ fn a_lineage_grows_and_an_equal_tree_makes_no_generation() {
     a.write("file", "two is longer");
     let second = push(&a, &b).unwrap();
     assert_eq!(second.head.parent, Some(first.id));
-    assert_eq!(second.head.number, first.number + 1);
+    assert_eq!(Some(second.head.number), first.number.next());
     assert_eq!(b.read("file").unwrap(), "two is longer");
     for node in [&a, &b] {
         assert_eq!(node.tree.status().unwrap().head.unwrap().id, second.head.id);
@@ -140,7 +140,7 @@ fn the_old_primary_is_fenced_and_then_follows() {
     let promotion = b.tree.promote().unwrap();
     assert_eq!(
         (promotion.epoch, promotion.kind),
-        (2, GenerationKind::Promotion)
+        (2.into(), GenerationKind::Promotion)
     );
     b.write("file", "from the new primary");
     a.write("file", "too late");
@@ -177,9 +177,10 @@ fn a_healed_primary_that_is_promoted_again_has_diverged() {
     let (a, b) = mirrored(temp.path());
     b.tree.promote().unwrap();
     b.write("file", "written while a was away");
-    // The heal: a hears of b's epoch, is promoted above it, and b is demoted.
+    // The heal: a is refused, is promoted above b's epoch, and b is demoted.
     refused(&a, &b, ErrorKind::Fenced);
-    assert_eq!(a.tree.promote().unwrap().epoch, 3);
+    let promotion = a.tree.promote_above(2.into()).unwrap();
+    assert_eq!(promotion.epoch, 3.into());
     refused(&a, &b, ErrorKind::Fenced);
     b.tree.demote(false).unwrap();
     let message = refused(&a, &b, ErrorKind::Diverged);

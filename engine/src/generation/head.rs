@@ -7,12 +7,16 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::clock::AsOf;
+use super::ordinal::{Epoch, Number};
 
 /// The random 128-bit identity of a generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct GenerationId([u8; 16]);
 
 impl GenerationId {
+    /// What no generation is called.
+    pub(crate) const NONE: Self = GenerationId([0; 16]);
+
     /// A new identity.
     pub(crate) fn random() -> std::io::Result<Self> {
         let mut bytes = [0; 16];
@@ -52,9 +56,9 @@ pub struct Generation {
     /// Who it is.
     pub id: GenerationId,
     /// Epoch of the primary that made it: each promotion begins one.
-    pub epoch: u64,
+    pub epoch: Epoch,
     /// Counts up by one along the lineage.
-    pub number: u64,
+    pub number: Number,
     /// The node that made it.
     pub node: String,
     /// The tree is a group of files among others in their directory.
@@ -122,6 +126,17 @@ impl Generation {
         format!("{} ({})", self.number, &id[..8])
     }
 
+    /// Whether that identity occurs in it.
+    pub(crate) fn names(&self, id: GenerationId) -> bool {
+        [
+            Some(self.id),
+            self.parent,
+            Some(self.state),
+            self.parent_state,
+        ]
+        .contains(&Some(id))
+    }
+
     /// Counts what could not be carried out against it.
     pub(crate) fn add_failed(&mut self, failed: &[String]) {
         if failed.is_empty() {
@@ -136,7 +151,7 @@ impl Generation {
 impl Partial {
     /// Counts a message, and keeps it while there are few.
     pub(crate) fn add_line(&mut self, line: &str) {
-        self.count += 1;
+        self.count = self.count.saturating_add(1);
         if self.lines.len() < PARTIAL_LINES_MAX {
             self.lines.push(line.to_owned());
         }

@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use super::clock::now_ns;
 use super::fail::fail_point;
 use super::head::{Generation, GenerationId};
+use super::ordinal::Number;
 use super::record;
 use super::store::{GOING, JOURNAL, MANIFEST, Store, mkdir_open};
 use super::undo::UndoPolicy;
@@ -52,7 +53,7 @@ pub(super) struct Step {
     pub(super) from: GenerationId,
     pub(super) to: GenerationId,
     /// The generation that it led to, or through.
-    pub(super) number: u64,
+    pub(super) number: Number,
 }
 
 /// Puts away what the commit of `journal` replaced, with the journal itself. Can be repeated after
@@ -253,9 +254,20 @@ fn undo_dir(store: &Store) -> RelPath {
 }
 
 fn step_dir(store: &Store, generation: &Generation) -> RelPath {
-    let id = generation.id.to_string();
-    let name = format!("{}-{}", generation.number, &id[..8]);
+    let name = format!("{}-{}", generation.number, begin_of(generation.id));
     undo_dir(store).join(name.as_bytes())
+}
+
+/// As much of an identity as the name of a step has.
+fn begin_of(id: GenerationId) -> String {
+    id.to_string().chars().take(8).collect()
+}
+
+/// Whether a step is kept whose generation has an identity that begins like that one.
+pub(super) fn has_like(store: &Store, id: GenerationId) -> io::Result<bool> {
+    let end = format!("-{}", begin_of(id));
+    let is_like = |(_, place): &(u64, RelPath)| place.as_bytes().ends_with(end.as_bytes());
+    Ok(step_places(store)?.iter().any(is_like))
 }
 
 /// The directories of steps with the numbers of their generations, the last one first.

@@ -1,9 +1,13 @@
-//! Whether a push may change this node's tree: who may send, and what it must have come from.
+//! What each node says of a tree before a push, whether the other believes it, and whether the push
+//! may change the receiver's tree: who may send, and what it must have come from.
 
 use serde::{Deserialize, Serialize};
 
-use super::head::{Generation, GenerationId};
-use super::node::Node;
+use super::clock::{AsOf, now_ns};
+use super::head::{Generation, GenerationCounts, GenerationId, GenerationKind, Partial};
+use super::node::{Node, Standing, spent};
+use super::ordinal::{Epoch, Number};
+use super::tree::{Held, Tree};
 use crate::error::{Error, ErrorKind};
 
 /// What the sender of a push says about the tree, in the hello.
@@ -13,13 +17,13 @@ pub(crate) struct Claim {
     pub(crate) tree: String,
     /// The sending node.
     pub(crate) node: String,
-    pub(crate) epoch: u64,
+    pub(crate) epoch: Epoch,
     /// Its own heads: the present one, then one that it asked for and heard nothing of.
     pub(crate) heads: Vec<GenerationId>,
     /// Heads from which its promotions led to the present one.
     pub(crate) ancestors: Vec<GenerationId>,
     /// Number and state of the present one.
-    pub(crate) number: u64,
+    pub(crate) number: Number,
     /// The generation that this push will make, if it changes anything.
     pub(crate) intended: GenerationId,
     /// The sender's clock, in nanoseconds since 1970.
@@ -28,18 +32,45 @@ pub(crate) struct Claim {
     pub(crate) compares: bool,
 }
 
-/// Most ids that a claim may hold.
-const CLAIM_IDS_MAX: usize = 1024;
+/// Own heads: the present one, and one that was asked for.
+const HEADS_MAX: usize = 2;
+
+/// Most ids that led to the own heads.
+const ANCESTORS_MAX: usize = 1024;
+
+/// Longest name of a node, in bytes.
+const NODE_LEN_MAX: usize = 255;
 
 impl Claim {
     /// Checks what a peer sent.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        let is_name = |name: &str, len_max| (1..=len_max).contains(&name.len());
-        let ids = self.heads.len().saturating_add(self.ancestors.len());
-        if !is_name(&self.tree, 64) || !is_name(&self.node, 255) || ids > CLAIM_IDS_MAX {
-            return Err(Error::peer(
-                "a claim about a tree that is too long or empty",
-            ));
+        if !(1..=64).contains(&self.tree.len()) {
+            return Err(Error::peer("a claim about a tree without a name"));
+        }
+        check_node(&self.node, &self.heads, &self.ancestors)?;
+        if self.compares {
+            return Ok(());
+        }
+        if self.heads.is_empty() || self.epoch == Epoch::default() {
+            return Err(Error::peer("a push without a head or an epoch"));
+        }
+        Ok(())
+    }
+
+    /// Refuses what cannot be true, given what this node knows.
+    pub(crate) fn believe(&self, held: &Held, data: Option<&Generation>) -> Result<(), Error> {
+        let Claim { tree, node, .. } = self;
+        self.epoch.believe(held.node.epoch(data), tree, node)?;
+        self.number.believe(held.node.number(data), tree, node)?;
+        let is_old = self.intended == GenerationId::NONE
+            || self.leads_from(self.intended)
+            || held.knows(self.intended, data)?;
+        if is_old {
+            return Err(Error::peer(format_args!(
+                "generation {} of tree {tree}, which is to be made, is not a new one; nothing was \
+                 changed",
+                self.intended
+            )));
         }
         Ok(())
     }
@@ -67,7 +98,10 @@ impl Claim {
             .is_some_and(|adopted| adopted.names(self));
         if *epoch < own_epoch {
             let push = if is_adopted {
-                format!("Its data was accepted here: run `hasync promote {tree}` on {sender} first")
+                format!(
+                    "Its data was accepted here: run `hasync promote {tree} --above {own_epoch}` \
+                     on {sender} first"
+                )
             } else {
                 format!(
                     "Run `hasync demote {tree}` on {sender}, and push from the node that was \
@@ -120,4 +154,61 @@ impl Claim {
             (data, []) => data.map(|data| data.id),
         }
     }
+
+    /// The generation that this push makes of a tree whose data was `own` before. Both nodes write
+    /// down the same, each with its own clock.
+    pub(crate) fn generation(
+        &self,
+        tree: &Tree,
+        own: Option<&Generation>,
+        as_of: Option<AsOf>,
+        counts: GenerationCounts,
+        partial: Option<Partial>,
+    ) -> Result<Generation, Error> {
+        let before = own.map(|own| own.number).unwrap_or_default();
+        let number = self.number.max(before).next();
+        Ok(Generation {
+            id: self.intended,
+            epoch: self.epoch,
+            number: number.ok_or_else(|| spent(tree, "number"))?,
+            node: self.node.clone(),
+            is_group: tree.is_group,
+            parent: self.parent(own),
+            kind: GenerationKind::Push,
+            state: self.intended,
+            parent_state: own.map(|own| own.state),
+            made_ns: now_ns(),
+            as_of,
+            counts,
+            partial,
+        })
+    }
+}
+
+impl Standing {
+    /// Refuses what a peer sent if it cannot be true, given what this node knows: its epoch, and
+    /// the number of its own head.
+    pub(crate) fn believe(&self, tree: &str, epoch: Epoch, number: Number) -> Result<(), Error> {
+        check_node(&self.node, &self.heads, &self.ancestors)?;
+        self.epoch.believe(epoch, tree, &self.node)?;
+        let Some(head) = &self.head else {
+            return Ok(());
+        };
+        head.number.believe(number, tree, &self.node)?;
+        if head.epoch > self.epoch {
+            return Err(Error::peer("a generation above the epoch of its node"));
+        }
+        Ok(())
+    }
+}
+
+/// Checks what a node says of itself.
+fn check_node(name: &str, heads: &[GenerationId], ancestors: &[GenerationId]) -> Result<(), Error> {
+    if !(1..=NODE_LEN_MAX).contains(&name.len()) {
+        return Err(Error::peer("a node whose name is too long or empty"));
+    }
+    if heads.len() > HEADS_MAX || ancestors.len() > ANCESTORS_MAX {
+        return Err(Error::peer("more heads or ancestors than a tree has"));
+    }
+    Ok(())
 }

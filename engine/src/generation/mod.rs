@@ -1,7 +1,7 @@
 //! Generations of a tree: durable, made as a whole or not at all, each with its lineage.
 //!
-//! [`head`] says what a generation is and [`clock`] as of when; [`record`] is how anything about
-//! it is kept on disk, [`store`] what is kept beside the data and [`node`] what apart from it;
+//! [`head`] says what a generation is, [`ordinal`] how it is counted and [`clock`] as of when;
+//! [`record`] is how anything about it is kept on disk, [`store`] what is kept beside the data and [`node`] what apart from it;
 //! [`lineage`] decides whether a push may follow, [`sending`] is its primary's side; [`durable`]
 //! makes a commit durable or brings one to its end that was cut off, [`kept`] keeps what it
 //! replaced, [`undo`] finds the way back and [`undoing`] goes it; [`restore`] brings back single
@@ -17,6 +17,7 @@ mod kept;
 mod lineage;
 mod lock_file;
 mod node;
+mod ordinal;
 mod past;
 mod record;
 mod restore;
@@ -37,12 +38,12 @@ pub use head::{
 };
 pub use kept::Pinned;
 pub use node::{Adopted, Standing};
+pub use ordinal::{Epoch, Number};
 pub use space::Space;
 pub use tree::{LeftOver, NodeRole, Recovered, Tree, TreeStatus};
 pub use undo::UndoPolicy;
 pub use undoing::{Undone, UndoneChange};
 
-pub(crate) use clock::now_ns;
 pub(crate) use durable::{commit_staged, recover};
 pub(crate) use fail::fail_point;
 pub(crate) use interrupted::{Interrupted, Left, leave};

@@ -19,10 +19,11 @@ use serde::{Deserialize, Serialize};
 use super::clock::{AsOf, now_ns};
 use super::head::{Generation, GenerationCounts, GenerationId, GenerationKind};
 use super::lineage::Claim;
+use super::ordinal::{Epoch, Number};
 use super::record::{self, RecordKind};
 use super::space::Space;
 use super::store::{log_once, mkdir_open, read_log};
-use super::tree::Tree;
+use super::tree::{Tree, shown_path};
 use crate::error::{Error, ErrorKind};
 
 const NODE: RecordKind = RecordKind {
@@ -42,9 +43,7 @@ pub(crate) struct NodeRecord {
     /// It was promoted and not demoted since.
     pub(crate) is_primary: bool,
     /// The highest epoch that it was in.
-    pub(crate) epoch: u64,
-    /// The highest epoch that it heard of from its peer.
-    peer_epoch: u64,
+    pub(crate) epoch: Epoch,
     /// As primary: its own head, then the generation that it asked for last, if that is open.
     heads: Vec<GenerationId>,
     ancestors: Vec<GenerationId>,
@@ -92,14 +91,14 @@ pub struct Standing {
     /// It pushes the tree, and receives nothing.
     pub is_primary: bool,
     /// The highest epoch that it was in.
-    pub epoch: u64,
+    pub epoch: Epoch,
     /// The generation that its data is, if any.
     pub head: Option<Generation>,
     /// The file system that the tree is on, or would be; `None` if it does not tell.
     pub space: Option<Space>,
     /// The ids that say what its data is, and those that led there.
-    heads: Vec<GenerationId>,
-    ancestors: Vec<GenerationId>,
+    pub(super) heads: Vec<GenerationId>,
+    pub(super) ancestors: Vec<GenerationId>,
 }
 
 impl Standing {
@@ -244,6 +243,19 @@ impl Node {
         read_log(dir.as_fd()).map_err(|e| self.cannot("read the log in", &e))
     }
 
+    /// Whether that identity occurs in what this node knows apart from the data, given the head
+    /// beside it.
+    pub(super) fn knows(&self, id: GenerationId, data: Option<&Generation>) -> Result<bool, Error> {
+        let record = &self.record;
+        let adopted = record.adopted.as_ref().map(|adopted| adopted.id);
+        let single = [record.base, record.received, record.adopted_on, adopted];
+        let generations = record.head.iter().chain(data);
+        Ok(record.heads.contains(&id)
+            || record.ancestors.contains(&id)
+            || single.contains(&Some(id))
+            || generations.chain(&self.log()?).any(|old| old.names(id)))
+    }
+
     /// Whether what it was as primary still says what its data is.
     fn counts_as_primary(&self, data: Option<&Generation>) -> bool {
         !self.record.heads.is_empty() && self.record.base == data.map(|data| data.id)
@@ -272,8 +284,16 @@ impl Node {
         self.own_heads(data).get(1).copied()
     }
 
-    pub(crate) fn epoch(&self, data: Option<&Generation>) -> u64 {
-        self.record.epoch.max(data.map_or(0, |data| data.epoch))
+    pub(crate) fn epoch(&self, data: Option<&Generation>) -> Epoch {
+        let data = data.map(|data| data.epoch).unwrap_or_default();
+        self.record.epoch.max(data)
+    }
+
+    /// The highest number that it knows of.
+    pub(crate) fn number(&self, data: Option<&Generation>) -> Number {
+        let own = self.own_head(data);
+        let numbers = own.iter().chain(data).map(|head| head.number);
+        numbers.max().unwrap_or_default()
     }
 
     pub(crate) fn standing(&self, tree: &Tree, data: Option<&Generation>) -> Standing {
@@ -292,19 +312,26 @@ impl Node {
         }
     }
 
-    /// Makes this node the primary of the tree, in a new epoch. To be called with the commit lock.
+    /// Makes this node the primary of the tree, in a new epoch that is above `above` as well. To be
+    /// called with the commit lock.
     pub(crate) fn promote(
         &mut self,
         tree: &Tree,
         id: GenerationId,
         data: Option<&Generation>,
+        above: Epoch,
     ) -> Result<Generation, Error> {
         let own = self.own_head(data);
         let parents = self.own_heads(data);
+        let known = self.epoch(data);
+        let next = known.max(above).next();
         let promotion = Generation {
             id,
-            epoch: self.epoch(data).max(self.record.peer_epoch) + 1,
-            number: own.as_ref().map_or(1, |own| own.number + 1),
+            epoch: next.ok_or_else(|| spent(tree, "epoch"))?,
+            number: own
+                .as_ref()
+                .map_or(Some(Number::FIRST), |own| own.number.next())
+                .ok_or_else(|| spent(tree, "number"))?,
             node: tree.node.clone(),
             is_group: tree.is_group,
             parent: own.as_ref().map(|own| own.id),
@@ -376,15 +403,6 @@ impl Node {
     ) -> Result<(), Error> {
         self.record.adopted = Some(adopted);
         self.record.adopted_on = data.map(|data| data.id);
-        self.save()
-    }
-
-    /// The peer is in that epoch.
-    pub(crate) fn heard(&mut self, epoch: u64) -> Result<(), Error> {
-        if epoch <= self.record.peer_epoch {
-            return Ok(());
-        }
-        self.record.peer_epoch = epoch;
         self.save()
     }
 
@@ -468,4 +486,17 @@ impl Node {
     pub(crate) fn claim(&self) -> (Vec<GenerationId>, Vec<GenerationId>) {
         (self.record.heads.clone(), self.record.ancestors.clone())
     }
+}
+
+/// There is nothing above the last epoch and the last number. No honest pair gets there.
+pub(super) fn spent(tree: &Tree, what: &str) -> Error {
+    let (name, state_dir) = (&tree.name, shown_path(&tree.state_dir));
+    let root = shown_path(&tree.root);
+    Error::new(
+        ErrorKind::Fenced,
+        format!(
+            "tree {name} has come to the last {what} that there is: begin its lineage anew, by \
+             removing trees/{name} in {state_dir} and in .hasync of {root} on both nodes"
+        ),
+    )
 }

@@ -1,15 +1,17 @@
 //! A push of a named tree on the node that sends: whether it may, and what it notes at which
-//! moment.
+//! moment. What the receiver says is believed as far as it fits, and never written down as it is:
+//! epoch, number and times are this node's own.
 //!
 //! Order of durable effects: the id of the generation is noted as asked for before the receiver is
 //! asked to commit; when the acknowledgement is there, it is noted as this node's head. A push that
 //! breaks off between the two leaves both the old head and the new id as possible ones.
 
 use super::clock::{AsOf, now_ns};
-use super::head::{GenerationId, Sealed};
+use super::head::{Generation, GenerationId, Partial, Sealed};
 use super::lineage::Claim;
 use super::lock_file::LockFile;
 use super::node::{Node, SessionLock, Standing};
+use super::ordinal::{Epoch, Number};
 use super::tree::Tree;
 use crate::error::{Error, ErrorKind};
 
@@ -18,6 +20,8 @@ pub(crate) struct Sending {
     tree: Tree,
     node: Node,
     claim: Claim,
+    /// The highest number that this node knows of.
+    number: Number,
     as_of: AsOf,
     recheck: Option<(i64, i64)>,
     /// This node becomes primary by its first push, once that is accepted.
@@ -38,7 +42,11 @@ impl Sending {
     pub(crate) fn begin(tree: &Tree, dry_run: bool) -> Result<Self, Error> {
         let mut held = tree.hold()?;
         let session = held.node.lock_session()?;
-        held.recover()?;
+        if dry_run {
+            held.refuse_interrupted(tree)?;
+        } else {
+            held.recover()?;
+        }
         let data = held.data()?;
         let is_first =
             !held.node.record().is_primary && held.node.own_heads(data.as_ref()).is_empty();
@@ -65,17 +73,18 @@ impl Sending {
         let claim = Claim {
             tree: tree.name.clone(),
             node: tree.node.clone(),
-            epoch: held.node.epoch(data.as_ref()).max(1),
+            epoch: held.node.epoch(data.as_ref()).max(Epoch::FIRST),
             heads,
             ancestors,
-            number: own.map_or(0, |own| own.number),
+            number: own.map(|own| own.number).unwrap_or_default(),
             intended: random()?,
             now_ns,
             compares: false,
         };
-        let node = held.into_node();
+        let number = held.node.number(data.as_ref());
         Ok(Sending {
-            node,
+            node: held.into_node(),
+            number,
             claim,
             as_of: AsOf::seen(now_ns, now_ns),
             recheck,
@@ -106,13 +115,15 @@ impl Sending {
             epoch: own.epoch,
             heads: Vec::new(),
             ancestors: Vec::new(),
-            number: own.head.as_ref().map_or(0, |own| own.number),
+            number: own.head.as_ref().map(|own| own.number).unwrap_or_default(),
             intended: GenerationId::random().map_err(|e| Error::file("get random numbers", &e))?,
             now_ns,
             compares: true,
         };
+        let number = held.node.number(data.as_ref());
         let sending = Sending {
             node: held.into_node(),
+            number,
             claim,
             as_of: AsOf::seen(now_ns, now_ns),
             recheck: None,
@@ -143,19 +154,29 @@ impl Sending {
 
     /// How the receiver's node stands; it may refuse next.
     pub(crate) fn heard(&mut self, standing: &Standing) -> Result<(), Error> {
+        standing.believe(&self.tree.name, self.claim.epoch, self.number)?;
         self.peer = Some(standing.clone());
-        self.node.heard(standing.epoch)
+        Ok(())
     }
 
     /// The receiver has let the push begin.
     pub(crate) fn accepted(&mut self) -> Result<(), Error> {
+        let peer = self.peer()?;
+        if !self.claim.compares && (peer.is_primary || peer.epoch > self.claim.epoch) {
+            return Err(Error::peer("a push let in that had to be fenced"));
+        }
         if self.is_first && !self.dry_run {
             let _lock = self.node.lock_commit()?;
             let id = self.claim.heads.first().copied();
             let id = id.ok_or_else(|| Error::new(ErrorKind::Usage, "a claim without a head"))?;
-            self.node.promote(&self.tree, id, None)?;
+            self.node.promote(&self.tree, id, None, Epoch::default())?;
         }
         Ok(())
+    }
+
+    fn peer(&self) -> Result<&Standing, Error> {
+        let message = format_args!("no word of how it stands to tree {}", self.tree.name);
+        self.peer.as_ref().ok_or_else(|| Error::peer(message))
     }
 
     /// The receiver is about to be asked for the generation.
@@ -166,21 +187,46 @@ impl Sending {
         self.node.intend(self.claim.intended)
     }
 
-    /// The receiver has it, or has been equal all along.
-    pub(crate) fn acknowledged(&mut self, sealed: &Sealed) -> Result<(), Error> {
+    /// The receiver has it, or has been equal all along. What it says of its head gives way to what
+    /// this node knows. Equal is what neither side had a problem with.
+    pub(crate) fn acknowledged(&mut self, sealed: &mut Sealed, partial: bool) -> Result<(), Error> {
+        let is_partial = partial || sealed.changed && sealed.head.partial.is_some();
+        let as_of = sealed.as_of.map(|_| self.as_of).filter(|_| !is_partial);
+        sealed.as_of = as_of;
+        sealed.head = self.head(sealed)?;
         let id = sealed.head.id;
-        let fits = if sealed.changed {
-            id == self.claim.intended
-        } else {
-            self.claim.heads.contains(&id) || self.claim.ancestors.contains(&id)
-        };
-        if !fits {
-            return Err(Error::peer("the acknowledgement of another generation"));
-        }
-        let as_of = sealed.as_of.map(|_| self.as_of);
         // An equal standby that a promotion came from stays where it is; so does the promotion.
         let is_own = sealed.changed || self.claim.heads.contains(&id);
         self.node
             .acknowledged(is_own.then_some(&sealed.head), as_of)
+    }
+
+    /// The generation that the receiver has by its acknowledgement, as this node sees it.
+    fn head(&self, sealed: &Sealed) -> Result<Generation, Error> {
+        let (id, theirs) = (sealed.head.id, self.peer()?.head.as_ref());
+        if sealed.changed && id == self.claim.intended {
+            let partial = sealed.head.partial.as_ref().map(|theirs| {
+                let mut partial = Partial::default();
+                partial.add(theirs);
+                partial
+            });
+            let counts = sealed.head.counts;
+            return self
+                .claim
+                .generation(&self.tree, theirs, sealed.as_of, counts, partial);
+        }
+        let own = self.node.record().head.as_ref();
+        if let Some(own) = own.filter(|own| !sealed.changed && own.id == id) {
+            return Ok(own.clone());
+        }
+        let fits = !sealed.changed && self.claim.leads_from(id);
+        let theirs = theirs.filter(|theirs| fits && theirs.id == id);
+        let theirs =
+            theirs.ok_or_else(|| Error::peer("the acknowledgement of another generation"))?;
+        Ok(Generation {
+            made_ns: now_ns(),
+            as_of: sealed.as_of,
+            ..theirs.clone()
+        })
     }
 }

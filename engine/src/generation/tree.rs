@@ -12,6 +12,7 @@ use super::head::{Generation, GenerationId};
 use super::kept::{self, Pinned};
 use super::lock_file::LockFile;
 use super::node::{Adopted, CommitLock, Node};
+use super::ordinal::Epoch;
 use super::store::Store;
 use super::undo::UndoPolicy;
 use crate::error::{Error, ErrorKind};
@@ -58,7 +59,7 @@ pub struct TreeStatus {
     /// all it had.
     pub was_primary: Option<bool>,
     /// The epoch that it is in.
-    pub epoch: u64,
+    pub epoch: Epoch,
     /// The generation that its data is: received, acknowledged or begun by a promotion.
     pub head: Option<Generation>,
     /// As of when the standby is, or was last known to be, equal to the primary.
@@ -104,11 +105,32 @@ impl Tree {
     ///
     /// If the records cannot be read or written.
     pub fn promote(&self) -> Result<Generation, Error> {
+        self.promote_above(Epoch::default())
+    }
+
+    /// The same, in an epoch above the peer's, which somebody says who has seen it: what a peer
+    /// says of itself in passing is not remembered.
+    ///
+    /// # Errors
+    ///
+    /// Besides, if that epoch is out of reach.
+    pub fn promote_above(&self, above: Epoch) -> Result<Generation, Error> {
         let mut held = self.hold()?;
         held.recover()?;
         let data = held.data()?;
+        let known = held.node.epoch(data.as_ref());
+        if !above.next().is_some_and(|epoch| epoch.is_near(known)) {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                format!(
+                    "epoch {above} is too far above epoch {known} of tree {}: no peer receives \
+                     from there",
+                    self.name
+                ),
+            ));
+        }
         let id = GenerationId::random().map_err(|e| self.cannot("promote", &e))?;
-        held.node.promote(self, id, data.as_ref())
+        held.node.promote(self, id, data.as_ref(), above)
     }
 
     /// Makes this node a standby of the tree: it pushes no more, and receives from whoever its
@@ -368,6 +390,21 @@ impl Held {
             self.node.received(head)?;
         }
         Ok(Some(Recovered { head, failed }))
+    }
+
+    /// Whether that is the identity of a generation, or of something that stands for one, that
+    /// this node has, had, or may still go back to.
+    pub(crate) fn knows(&self, id: GenerationId, data: Option<&Generation>) -> Result<bool, Error> {
+        if self.node.knows(id, data)? {
+            return Ok(true);
+        }
+        let Some(store) = &self.store else {
+            return Ok(false);
+        };
+        let knows = || -> std::io::Result<bool> {
+            Ok(kept::has_like(store, id)? || store.log()?.iter().any(|old| old.names(id)))
+        };
+        knows().map_err(|e| Error::file("read the generations of the tree", &e))
     }
 
     /// As of when what was received here was equal to its source.

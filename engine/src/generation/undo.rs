@@ -10,6 +10,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use super::clock::now_ns;
 use super::head::{Generation, GenerationCounts, GenerationId, GenerationKind};
 use super::kept::{self, Step};
+use super::ordinal::Number;
 use super::store::Store;
 use crate::commit::{Inode, Journal, Op, Waypoint, inode, reversed};
 use crate::error::{Error, ErrorKind};
@@ -29,10 +30,11 @@ pub struct UndoPolicy {
 }
 
 /// The journal that leads from the present state of the tree back to that of `wanted`, or, without
-/// one, to the state before the head.
+/// one, to the state before the head. The generation that it makes has that number.
 pub(super) fn plan(
     store: &Store,
     head: &Generation,
+    number: Number,
     wanted: Option<GenerationId>,
 ) -> Result<Journal, Error> {
     let steps = kept::steps(store).map_err(|e| Error::file("read what is kept for undo", &e))?;
@@ -85,7 +87,7 @@ pub(super) fn plan(
         state: wanted,
         parent: Some(head.id),
         parent_state: Some(head.state),
-        number: head.number + 1,
+        number,
         made_ns: now_ns(),
         as_of: None,
         partial: None,
@@ -125,14 +127,14 @@ fn route(steps: &[Step], from: GenerationId, to: GenerationId) -> Option<Vec<&St
 /// Numbers of the generations that can be undone, for a message.
 fn reachable(steps: &[Step], from: GenerationId) -> Vec<String> {
     let is_reachable = |step: &&Step| route(steps, from, step.from).is_some();
-    let mut numbers: Vec<u64> = steps
+    let mut numbers: Vec<Number> = steps
         .iter()
         .filter(is_reachable)
         .map(|s| s.number)
         .collect();
     numbers.sort_unstable();
     numbers.dedup();
-    numbers.iter().map(u64::to_string).collect()
+    numbers.iter().map(Number::to_string).collect()
 }
 
 /// What ops come to.

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use super::durable;
 use super::head::{Generation, GenerationId};
 use super::kept;
-use super::node::SessionLock;
+use super::node::{SessionLock, spent};
 use super::store::Store;
 use super::tree::{Held, Tree};
 use super::undo::{first_conflict, plan};
@@ -103,7 +103,8 @@ impl<'a> Undoing<'a> {
         let head = held.data()?.ok_or_else(nothing)?;
         let store = held.store.take().ok_or_else(nothing)?;
         let wanted = wanted.map(|id| tree.state_of(id)).transpose()?;
-        let mut way_back = plan(&store, &head, wanted)?;
+        let number = head.number.next().ok_or_else(|| spent(tree, "number"))?;
+        let mut way_back = plan(&store, &head, number, wanted)?;
         if let Some(path) = first_conflict(store.root(), &way_back.ops, concerns) {
             let (shown, head) = (store.root().shown(&path), head.shown());
             return Err(Error::new(

@@ -153,9 +153,9 @@ impl Connection {
             recheck: sending.recheck(),
             ..options.clone()
         };
-        let summary = self.push_from(sources, b"", &options, observer, Some(&mut sending))?;
-        if let Some(sealed) = &summary.sealed {
-            sending.acknowledged(sealed)?;
+        let mut summary = self.push_from(sources, b"", &options, observer, Some(&mut sending))?;
+        if let Some(sealed) = &mut summary.sealed {
+            sending.acknowledged(sealed, summary.partial)?;
         }
         Ok(summary)
     }
@@ -306,6 +306,7 @@ impl Connection {
             }
         };
         self.backlog.handled(len);
+        reply.time_store.check()?;
         if let Some(lineage) = &mut lineage {
             lineage.accepted()?;
         }

@@ -4,6 +4,8 @@
 mod backlog;
 mod bases;
 mod connection;
+#[cfg(test)]
+mod lies;
 mod outbox;
 mod place;
 mod prefix;

@@ -67,7 +67,7 @@ fn nodes_that_have_diverged_can_be_compared_from_either_side() {
     b.write("other", "x");
     let (found, paths) = compared(&a, &b);
     assert!(found.here.is_primary && found.there.is_primary);
-    assert_eq!((found.here.epoch, found.there.epoch), (2, 2));
+    assert_eq!((found.here.epoch, found.there.epoch), (2.into(), 2.into()));
     assert!(!found.here.led_to(&found.there) && !found.there.led_to(&found.here));
     assert_eq!(paths, [".", "file", "other"]);
     // What one node has heard of the other it has heard now: nothing changes any more.
@@ -158,7 +158,7 @@ fn what_a_former_primary_had_alone_outlives_every_prune() {
     let status = a.tree.status().unwrap();
     assert_eq!(status.undo.len(), 2);
     assert_eq!(status.pinned.len(), 1);
-    assert_eq!(status.pinned[0].generation, first.head);
+    assert_eq!(status.pinned[0].generation.id, first.head.id);
     assert!(status.pinned[0].path.is_dir());
     let kept = |name: &str| {
         let undo = a.path(".hasync/trees/html/undo");

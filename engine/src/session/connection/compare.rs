@@ -1,6 +1,6 @@
 //! What a connection does besides pushes: it asks how the peer stands to a named tree, or what
 //! differs between the two nodes. Neither is refused because of the lineage, and neither changes
-//! anything but the highest epoch that each node has heard of.
+//! anything on either node.
 
 use std::ffi::OsString;
 

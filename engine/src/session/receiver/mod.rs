@@ -255,7 +255,7 @@ impl Receiver {
         policy.rights.allow(&options, tree)?;
         let (named, found, names_dir) = match claim {
             Some(claim) => {
-                let (named, found) = Named::begin(claim, policy, outbox)?;
+                let (named, found) = Named::begin(claim, options.dry_run, policy, outbox)?;
                 (Some(named), found, true)
             }
             None => {

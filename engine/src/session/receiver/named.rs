@@ -5,8 +5,7 @@ use std::sync::Arc;
 use crate::error::{Error, ErrorKind};
 use crate::fs::Root;
 use crate::generation::{
-    AsOf, Claim, Generation, GenerationCounts, GenerationId, GenerationKind, Held, Partial,
-    SessionLock, Tree, now_ns,
+    AsOf, Claim, Generation, GenerationCounts, GenerationId, Held, Partial, SessionLock, Tree,
 };
 use crate::path::Shown;
 use crate::policy::ServePolicy;
@@ -28,6 +27,7 @@ impl Named {
     /// the place of the tree too.
     pub(super) fn begin(
         claim: Claim,
+        dry_run: bool,
         policy: &ServePolicy,
         outbox: &Outbox,
     ) -> Result<(Self, Found), Error> {
@@ -50,14 +50,13 @@ impl Named {
         let found = Found::tree(&tree, policy)?;
         let mut held = tree.hold_at(found.root())?;
         let session = held.node.lock_session()?;
-        if claim.compares {
+        if dry_run {
             held.refuse_interrupted(&tree)?;
-            // The one thing that stays of it: a promotion here will not fall behind.
-            held.node.heard(claim.epoch)?;
         } else {
             held.recover()?;
         }
         let data = held.data()?;
+        claim.believe(&held, data.as_ref())?;
         let root = Shown(tree.root.as_os_str().as_encoded_bytes());
         if data.is_none()
             && let Some(received) = held.node.record().received
@@ -118,22 +117,10 @@ impl Named {
         own: Option<&Generation>,
         counts: GenerationCounts,
         problems: Partial,
-    ) -> Generation {
-        let before = own.map_or(0, |own| own.number);
-        Generation {
-            id: self.claim.intended,
-            epoch: self.claim.epoch,
-            number: self.claim.number.max(before).saturating_add(1),
-            node: self.claim.node.clone(),
-            is_group: self.tree.is_group,
-            parent: self.claim.parent(own),
-            kind: GenerationKind::Push,
-            state: self.claim.intended,
-            parent_state: own.map(|own| own.state),
-            made_ns: now_ns(),
-            as_of: self.as_of(&problems),
-            counts,
-            partial: (problems.count > 0).then_some(problems),
-        }
+    ) -> Result<Generation, Error> {
+        let as_of = self.as_of(&problems);
+        let partial = (problems.count > 0).then_some(problems);
+        self.claim
+            .generation(&self.tree, own, as_of, counts, partial)
     }
 }

@@ -68,7 +68,7 @@ impl Receiver {
         };
         journal.pinned = !journal.ops.is_empty() && held.node.may_be_alone(data.as_ref());
         journal.keep = named.tree.undo.keep > 0 || journal.pinned;
-        let generation = named.generation(own.as_ref(), counts(&journal.ops), problems);
+        let generation = named.generation(own.as_ref(), counts(&journal.ops), problems)?;
         journal.generation = Some(generation);
         self.carry_out(&store, &mut journal)?;
         let Some(head) = journal.generation else {
