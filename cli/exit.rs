@@ -106,7 +106,7 @@ impl From<engine::Error> for Failure {
             ErrorKind::Timeout => Exit::Timeout,
             ErrorKind::NoSpace => Exit::NoSpace,
             ErrorKind::Locked => Exit::Locked,
-            ErrorKind::Config => Exit::Config,
+            ErrorKind::Config | ErrorKind::OwnNode => Exit::Config,
             ErrorKind::Fenced => Exit::Fenced,
             ErrorKind::Diverged => Exit::Diverged,
             ErrorKind::NotEqual => Exit::NotEqual,

@@ -1,7 +1,7 @@
 //! The connection to the peer that pushes of named trees share: opened at the first push, kept
 //! while pushes go well, opened again after one that did not.
 
-use hasync_engine::{self as engine, Connection, Duplex};
+use hasync_engine::{self as engine, Connection, Duplex, escape};
 use hasync_transport::{Control, Throttle};
 
 use crate::args::PushArgs;
@@ -13,6 +13,8 @@ use crate::target::{self, Target};
 /// The way to the peer, and the connection if there is one.
 pub(crate) struct PeerLink {
     target: Target,
+    /// What says that this is the peer, for a message that it is not.
+    said_by: String,
     reach: Reach,
     bytes_per_s: Option<u64>,
     open: Option<(Connection, Box<dyn Control>)>,
@@ -23,6 +25,7 @@ impl PeerLink {
     pub(crate) fn configured(config: &Config) -> Result<Self, Failure> {
         Ok(PeerLink {
             target: configured_host(config)?,
+            said_by: said_by(config),
             reach: Reach::from_peer(&config.peer),
             bytes_per_s: config.peer.bwlimit,
             open: None,
@@ -35,12 +38,16 @@ impl PeerLink {
         host: Option<&std::ffi::OsStr>,
         config: &Config,
     ) -> Result<Self, Failure> {
-        let target = match host {
-            Some(word) => target::host(word)?,
-            None => configured_host(config)?,
+        let (target, said_by) = match host {
+            Some(word) => {
+                let typed = escape(word.as_encoded_bytes());
+                (target::host(word)?, format!("HOST \"{typed}\""))
+            }
+            None => (configured_host(config)?, said_by(config)),
         };
         Ok(PeerLink {
             target,
+            said_by,
             reach: Reach::of_peer(args, &config.peer)?,
             bytes_per_s: args.bwlimit.map_or(config.peer.bwlimit, |rate| rate.0),
             open: None,
@@ -68,7 +75,12 @@ impl PeerLink {
             }
             Err(error) => {
                 drop(connection);
-                Err(reach::explain(error, control, &self.target))
+                let is_own_node = error.kind == engine::ErrorKind::OwnNode;
+                let mut failure = reach::explain(error, control, &self.target);
+                if is_own_node {
+                    failure.message = format!("{}: {}", self.said_by, failure.message);
+                }
+                Err(failure)
             }
         }
     }
@@ -91,6 +103,20 @@ impl PeerLink {
             },
         };
         Ok((Connection::open(duplex), link.control))
+    }
+}
+
+/// Where the configuration says who the peer is, or what it does not say.
+fn said_by(config: &Config) -> String {
+    let file = config.shown_file();
+    let host = escape(config.peer.host.as_deref().unwrap_or_default().as_bytes());
+    match config.peer.host_line {
+        Some(line) => format!("{file}:{line}: [peer] host \"{host}\" is wrong here"),
+        None => format!(
+            "{file}: [peer] host is missing, and \"{host}\", which follows from the name {} of \
+             this node, is wrong",
+            escape(config.node.name.as_bytes())
+        ),
     }
 }
 

@@ -56,6 +56,8 @@ mod notices;
 mod oracle;
 /// What others say arrives harmless wherever it goes.
 mod others_words;
+/// A node that is its own peer, and a machine that was cloned with its state.
+mod own_node;
 /// Deltas carried as files: `hasync signature`, `delta` and `patch`.
 mod plumbing;
 /// Every kind of entry and attribute arrives as it was.

@@ -99,7 +99,9 @@ impl Config {
         let node = raw.node.settle();
         Ok(Config {
             file: file.to_owned(),
-            peer: raw.peer.settle(&node.name),
+            peer: raw
+                .peer
+                .settle(&node.name, |offset| line_number(text, offset)),
             node,
             role,
             notify: raw.notify,

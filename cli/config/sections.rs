@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
+use toml::Spanned;
 
 use super::units::{AbsPath, Command, Host, Line, Speed, Time};
 
@@ -25,6 +26,8 @@ pub(crate) struct Peer {
     pub(crate) host: Option<String>,
     /// Whether it follows from this node's name.
     pub(crate) is_derived: bool,
+    /// The line of the file that gives it.
+    pub(crate) host_line: Option<usize>,
     /// Who logs in there.
     pub(crate) user: Option<String>,
     /// The port of its SSH server.
@@ -88,7 +91,7 @@ fn host_name() -> String {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawPeer {
-    host: Option<Host>,
+    host: Option<Spanned<Host>>,
     user: Option<Host>,
     port: Option<std::num::NonZeroU16>,
     identity: Option<AbsPath>,
@@ -102,12 +105,15 @@ pub(super) struct RawPeer {
 }
 
 impl RawPeer {
-    pub(super) fn settle(self, node: &str) -> Peer {
-        let given = self.host.map(|host| host.0);
+    /// `line_of` gives the line of an offset in the file.
+    pub(super) fn settle(self, node: &str, line_of: impl Fn(usize) -> usize) -> Peer {
+        let host_line = self.host.as_ref().map(|host| line_of(host.span().start));
+        let given = self.host.map(|host| host.into_inner().0);
         let is_derived = given.is_none();
         Peer {
             host: given.or_else(|| pair_address(node)),
             is_derived,
+            host_line,
             user: self.user.map(|user| user.0),
             port: self.port.map(std::num::NonZeroU16::get),
             identity: self.identity.map(|file| file.0),

@@ -29,6 +29,8 @@ pub enum ErrorKind {
     Diverged,
     /// Something is not what it should be equal to.
     NotEqual,
+    /// The peer is this node itself.
+    OwnNode,
 }
 
 /// An error that ends a session: kind and one lower-case line.

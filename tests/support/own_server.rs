@@ -22,6 +22,11 @@ impl OwnServer {
     }
 
     pub(crate) fn of_root(root: &str) -> Self {
+        Self::with(&["--root", root])
+    }
+
+    /// A server with these options.
+    pub(crate) fn with(options: &[&str]) -> Self {
         let dir = TempTree::within(Path::new("/tmp"));
         for key in ["host_key", "user_key"] {
             let path = dir.text(key);
@@ -31,7 +36,8 @@ impl OwnServer {
             );
         }
         let mut child = Command::new(Hasync::program())
-            .args(["serve", "--listen", "127.0.0.1:0", "--root", root])
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(options)
             .args(["--authorized-keys", &dir.text("user_key.pub")])
             .args(["--host-key", &dir.text("host_key")])
             .stdout(Stdio::piped())
@@ -51,6 +57,10 @@ impl OwnServer {
             port,
             greeting,
         }
+    }
+
+    pub(crate) fn port(&self) -> &str {
+        &self.port
     }
 
     pub(crate) fn text(&self, name: &str) -> String {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::clock::{AsOf, now_ns};
 use super::head::{Generation, GenerationCounts, GenerationId, GenerationKind, Partial};
 use super::node::{Node, Standing, spent};
+use super::node_id::NodeId;
 use super::ordinal::{Epoch, Number};
 use super::tree::{Held, Tree};
 use crate::error::{Error, ErrorKind};
@@ -17,6 +18,7 @@ pub(crate) struct Claim {
     pub(crate) tree: String,
     /// The sending node.
     pub(crate) node: String,
+    pub(crate) node_id: NodeId,
     pub(crate) epoch: Epoch,
     /// Its own heads: the present one, then one that it asked for and heard nothing of.
     pub(crate) heads: Vec<GenerationId>,

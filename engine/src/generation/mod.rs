@@ -1,11 +1,12 @@
 //! Generations of a tree: durable, made as a whole or not at all, each with its lineage.
 //!
 //! [`head`] says what a generation is, [`ordinal`] how it is counted and [`clock`] as of when;
-//! [`record`] is how anything about it is kept on disk, [`store`] what is kept beside the data and [`node`] what apart from it;
-//! [`lineage`] decides whether a push may follow, [`sending`] is its primary's side; [`durable`]
-//! makes a commit durable or brings one to its end that was cut off, [`kept`] keeps what it
-//! replaced, [`undo`] finds the way back and [`undoing`] goes it; [`restore`] brings back single
-//! paths, out of the [`past`]; [`interrupted`] is what a push had staged when its connection broke.
+//! [`node_id`] says who a node is; [`record`] is how anything about a generation is kept on disk,
+//! [`store`] what is kept beside the data and [`node`] what apart from it; [`lineage`] decides
+//! whether a push may follow, [`sending`] is its primary's side; [`durable`] makes a commit durable
+//! or brings one to its end that was cut off, [`kept`] keeps what it replaced, [`undo`] finds the
+//! way back and [`undoing`] goes it; [`restore`] brings back single paths, out of the [`past`];
+//! [`interrupted`] is what a push had staged when its connection broke.
 //! [`tree`] is all of that for a tree with a name, as the command line uses it.
 
 mod clock;
@@ -17,6 +18,7 @@ mod kept;
 mod lineage;
 mod lock_file;
 mod node;
+mod node_id;
 mod ordinal;
 mod past;
 mod record;
@@ -50,6 +52,7 @@ pub(crate) use interrupted::{Interrupted, Left, leave};
 pub(crate) use kept::prune;
 pub(crate) use lineage::Claim;
 pub(crate) use node::SessionLock;
+pub(crate) use node_id::NodeId;
 pub(crate) use sending::Sending;
 pub(crate) use store::Store;
 pub(crate) use tree::Held;

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::clock::{AsOf, now_ns};
 use super::head::{Generation, GenerationCounts, GenerationId, GenerationKind};
 use super::lineage::Claim;
+use super::node_id::NodeId;
 use super::ordinal::{Epoch, Number};
 use super::record::{self, RecordKind};
 use super::space::Space;
@@ -88,6 +89,8 @@ impl Adopted {
 pub struct Standing {
     /// Its name.
     pub node: String,
+    /// Its identity.
+    pub(crate) node_id: NodeId,
     /// It pushes the tree, and receives nothing.
     pub is_primary: bool,
     /// The highest epoch that it was in.
@@ -296,9 +299,15 @@ impl Node {
         numbers.max().unwrap_or_default()
     }
 
-    pub(crate) fn standing(&self, tree: &Tree, data: Option<&Generation>) -> Standing {
+    pub(crate) fn standing(
+        &self,
+        tree: &Tree,
+        node_id: NodeId,
+        data: Option<&Generation>,
+    ) -> Standing {
         Standing {
             node: tree.node.clone(),
+            node_id,
             space: Space::at(&tree.root),
             is_primary: self.record.is_primary,
             epoch: self.epoch(data),

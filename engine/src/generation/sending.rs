@@ -11,6 +11,7 @@ use super::head::{Generation, GenerationId, Partial, Sealed};
 use super::lineage::Claim;
 use super::lock_file::LockFile;
 use super::node::{Node, SessionLock, Standing};
+use super::node_id::NodeId;
 use super::ordinal::{Epoch, Number};
 use super::tree::Tree;
 use crate::error::{Error, ErrorKind};
@@ -73,6 +74,7 @@ impl Sending {
         let claim = Claim {
             tree: tree.name.clone(),
             node: tree.node.clone(),
+            node_id: NodeId::of(&tree.state_dir)?,
             epoch: held.node.epoch(data.as_ref()).max(Epoch::FIRST),
             heads,
             ancestors,
@@ -107,11 +109,13 @@ impl Sending {
         let held = tree.hold()?;
         held.refuse_interrupted(tree)?;
         let data = held.data()?;
-        let own = held.node.standing(tree, data.as_ref());
+        let node_id = NodeId::of(&tree.state_dir)?;
+        let own = held.node.standing(tree, node_id, data.as_ref());
         let now_ns = now_ns();
         let claim = Claim {
             tree: tree.name.clone(),
             node: tree.node.clone(),
+            node_id,
             epoch: own.epoch,
             heads: Vec::new(),
             ancestors: Vec::new(),
@@ -154,6 +158,8 @@ impl Sending {
 
     /// How the receiver's node stands; it may refuse next.
     pub(crate) fn heard(&mut self, standing: &Standing) -> Result<(), Error> {
+        let own = self.claim.node_id;
+        own.refuse_own(standing.node_id, &self.tree.state_dir)?;
         standing.believe(&self.tree.name, self.claim.epoch, self.number)?;
         self.peer = Some(standing.clone());
         Ok(())

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use crate::error::{Error, ErrorKind};
 use crate::fs::Root;
 use crate::generation::{
-    AsOf, Claim, Generation, GenerationCounts, GenerationId, Held, Partial, SessionLock, Tree,
+    AsOf, Claim, Generation, GenerationCounts, GenerationId, Held, NodeId, Partial, SessionLock,
+    Tree,
 };
 use crate::path::Shown;
 use crate::policy::ServePolicy;
@@ -43,6 +44,9 @@ impl Named {
                 ),
             )
         })?;
+        // Before any lock: if it is this node, it holds them itself.
+        let node_id = NodeId::of(&tree.state_dir)?;
+        node_id.refuse_own(claim.node_id, &tree.state_dir)?;
         if let Some(ready) = policy.ready.as_ref().filter(|_| !claim.compares) {
             (ready.0)().map_err(|why| Error::new(ErrorKind::Locked, why))?;
         }
@@ -72,7 +76,7 @@ impl Named {
             ));
         }
         {
-            let standing = held.node.standing(&tree, data.as_ref());
+            let standing = held.node.standing(&tree, node_id, data.as_ref());
             let mut writer = outbox.lock();
             writer.put_to_sender(&ToSender::Standing(Box::new(standing)))?;
         }

@@ -1,0 +1,132 @@
+//! Who a node is: a random identity in its state directory, made once. A node that finds its own
+//! identity at the other end is connected to itself, or to a machine that was cloned with its
+//! state. No lineage depends on it: where the file is gone, the next run makes another.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, fchmod, fstat, fsync, linkat, openat, unlinkat,
+};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::tree::shown_path;
+use crate::error::{Error, ErrorKind};
+
+const FILE: &str = "node-id";
+
+/// Hexadecimal digits and the end of the line.
+const LEN: usize = 33;
+
+/// The random 128-bit identity of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NodeId([u8; 16]);
+
+impl NodeId {
+    /// The identity of the node that keeps its state in `state_dir`, made if there is none.
+    pub(crate) fn of(state_dir: &Path) -> Result<Self, Error> {
+        let file = || shown_path(&state_dir.join(FILE));
+        let open = || -> io::Result<Option<Self>> {
+            std::fs::create_dir_all(state_dir)?;
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let dir = openat(CWD, state_dir, flags, Mode::empty())?;
+            match read(dir.as_fd()) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                    make(dir.as_fd())?;
+                    read(dir.as_fd())
+                }
+                read => read,
+            }
+        };
+        match open() {
+            Ok(Some(id)) => Ok(id),
+            Ok(None) => Err(Error::new(
+                ErrorKind::FileIo,
+                format!(
+                    "{} does not hold the identity of this node, 32 hexadecimal digits: remove \
+                     it, and the next run makes a new one",
+                    file()
+                ),
+            )),
+            Err(e) => Err(Error::file(
+                format_args!("use the identity of this node in {}", file()),
+                &e,
+            )),
+        }
+    }
+
+    /// Refuses to go on with a peer that has the identity `other`, if that is this one.
+    pub(crate) fn refuse_own(self, other: NodeId, state_dir: &Path) -> Result<(), Error> {
+        if self != other {
+            return Ok(());
+        }
+        let file = shown_path(&state_dir.join(FILE));
+        Err(Error::new(
+            ErrorKind::OwnNode,
+            format!(
+                "the peer is this node itself, by the identity in {file}; nothing was changed. If \
+                 it is another machine that was cloned with its state, remove that file on the \
+                 clone; its records of generations hold there too, except that the one to receive \
+                 needs `hasync demote --all`"
+            ),
+        ))
+    }
+
+    fn parse(text: &[u8]) -> Option<Self> {
+        let digits = std::str::from_utf8(text.strip_suffix(b"\n")?).ok()?;
+        let is_hex = digits.len() == LEN - 1 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+        let id = u128::from_str_radix(digits, 16).ok().filter(|_| is_hex)?;
+        (id != 0).then_some(NodeId(id.to_be_bytes()))
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+/// What the file holds; `None` if that is no identity.
+fn read(dir: BorrowedFd<'_>) -> io::Result<Option<NodeId>> {
+    // A fifo in its place is not waited for.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match openat(dir, FILE, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        Err(Errno::LOOP) => return Ok(None),
+        Err(e) => return Err(e.into()),
+    };
+    if FileType::from_raw_mode(fstat(&file)?.st_mode) != FileType::RegularFile {
+        return Ok(None);
+    }
+    let mut text = Vec::new();
+    file.take(LEN as u64 + 1).read_to_end(&mut text)?;
+    Ok(NodeId::parse(&text))
+}
+
+/// Makes the file as a whole, unless another process does so first.
+fn make(dir: BorrowedFd<'_>) -> io::Result<()> {
+    let mut bytes = [0; 16];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    let id = NodeId(bytes);
+    let fresh = format!("{FILE}.{id}");
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let private = Mode::RUSR | Mode::WUSR;
+    let mut file = File::from(openat(dir, &*fresh, flags, private)?);
+    let linked = fchmod(&file, private)
+        .map_err(io::Error::from)
+        .and_then(|()| writeln!(file, "{id}"))
+        .and_then(|()| Ok(fsync(&file)?))
+        .and_then(
+            |()| match linkat(dir, &*fresh, dir, FILE, AtFlags::empty()) {
+                Ok(()) | Err(Errno::EXIST) => Ok(()),
+                Err(e) => Err(e.into()),
+            },
+        );
+    unlinkat(dir, &*fresh, AtFlags::empty())?;
+    linked?;
+    Ok(fsync(dir)?)
+}
