@@ -161,9 +161,7 @@ fn open_root(path: &Path, options: &Options) -> Result<Root, String> {
     };
     match open_dir(path, follow) {
         Ok(fd) => Ok(Root::from_fd(fd, path.to_owned())),
-        Err(e) if e.is_symlink() => Err(format!(
-            "{e}; give the path that it leads to, or --follow-untrusted"
-        )),
+        Err(e) if e.is_symlink() => Err(format!("{e}, or --follow-untrusted")),
         Err(e) => Err(describe(&e.into())),
     }
 }

@@ -13,8 +13,7 @@ use crate::digest::TimeStore;
 use crate::entry::Time;
 use crate::error::{Error, ErrorKind};
 use crate::fs::{
-    Attrs, Follow, PathError, Place, Root, Spot, Step, find_dir, find_dir_beneath, set_fd_attrs,
-    stat,
+    Attrs, Follow, Place, Root, Spot, Step, find_dir, find_dir_beneath, set_fd_attrs, stat,
 };
 use crate::generation::Tree;
 use crate::path::{RESERVED_NAME, Shown, check_name};
@@ -65,7 +64,11 @@ impl Found {
             None if policy.roots.is_empty() => find_dir(&path, Follow::Trusted, &mut judge),
             None => return Err(outside(&path)),
         };
-        let place = place.map_err(|e| unreachable_target(&path, &e))?;
+        let place = place.map_err(|e| {
+            let shown = Shown(path.as_os_str().as_bytes());
+            let message = format!("cannot open the target {shown}: {e}");
+            Error::new(ErrorKind::FileIo, message)
+        })?;
         let what = match place {
             Place::Dir(fd) => What::Dir(Arc::new(Root::from_fd(fd, path.clone()))),
             Place::Other(spot) => What::Other(spot),
@@ -203,17 +206,6 @@ fn outside(path: &Path) -> Error {
     let shown = Shown(path.as_os_str().as_bytes());
     let message = format!("the target {shown} is outside the roots that this receiver serves");
     Error::new(ErrorKind::Usage, message)
-}
-
-fn unreachable_target(path: &Path, e: &PathError) -> Error {
-    let shown = Shown(path.as_os_str().as_bytes());
-    let advice = if e.is_symlink() {
-        "; push to the directory itself, if it is the one that is meant"
-    } else {
-        ""
-    };
-    let message = format!("cannot open the target {shown}: {e}{advice}");
-    Error::new(ErrorKind::FileIo, message)
 }
 
 /// Finds out what the file system of `root` can store as a time, with an unnamed file that leaves

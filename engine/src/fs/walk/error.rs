@@ -56,6 +56,15 @@ impl From<Errno> for PathCause {
     }
 }
 
+impl From<PathError> for io::Error {
+    fn from(e: PathError) -> Self {
+        match e.cause {
+            PathCause::Io(e) => e,
+            _ => io::Error::new(io::ErrorKind::PermissionDenied, e),
+        }
+    }
+}
+
 impl fmt::Display for PathError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = shown(&self.path);
@@ -68,7 +77,11 @@ impl fmt::Display for PathError {
                 rule,
             } => {
                 let (target, owner) = (shown(target), Owner(*owner));
-                write!(f, "{path} is a symlink to {target} of {owner}: {rule}")
+                write!(
+                    f,
+                    "{path} is a symlink to {target} of {owner}: {rule}; give the path that it \
+                     leads to"
+                )
             }
         }
     }

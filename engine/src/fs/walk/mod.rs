@@ -14,7 +14,6 @@ mod tests;
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -178,7 +177,7 @@ impl<'w, 'j> Walk<'w, 'j> {
     fn new(path: &Path, follow: Follow, judge: &'w mut Judge<'j>) -> Result<Self, PathError> {
         let start = Path::new(if path.is_absolute() { "/" } else { "" });
         let opened = open_start(start).map_err(|e| PathError::new(path.to_owned(), e.into()))?;
-        Walk::from(opened, start, path, follow, judge)
+        Walk::begin(opened, start, path, follow, judge)
     }
 
     fn beneath(
@@ -189,10 +188,10 @@ impl<'w, 'j> Walk<'w, 'j> {
     ) -> Result<Self, PathError> {
         let opened = openat(start, ".", HELD_DIR, Mode::empty());
         let opened = opened.map_err(|e| PathError::new(start_path.to_owned(), e.into()))?;
-        Walk::from(opened, start_path, path, Follow::Never, judge)
+        Walk::begin(opened, start_path, path, Follow::Never, judge)
     }
 
-    fn from(
+    fn begin(
         start: OwnedFd,
         start_path: &Path,
         path: &Path,
@@ -437,13 +436,4 @@ fn is_trusted(uid: u32) -> bool {
 
 fn id(stat: &Stat) -> (u64, u64) {
     (stat.st_dev, stat.st_ino)
-}
-
-impl From<PathError> for io::Error {
-    fn from(e: PathError) -> Self {
-        match e.cause {
-            PathCause::Io(e) => e,
-            _ => io::Error::new(io::ErrorKind::PermissionDenied, e),
-        }
-    }
 }
