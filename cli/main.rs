@@ -47,6 +47,9 @@ use exit::Failure;
 fn main() -> ExitCode {
     // Before there is a second thread.
     hasync_engine::umask();
+    if let Some(code) = serve::helper::run_if_asked(std::env::args_os()) {
+        return code;
+    }
     #[cfg(debug_assertions)]
     {
         end_where_told();

@@ -218,7 +218,7 @@ fn last_words(stderr: &[u8]) -> Option<String> {
 /// The receiving half as a child of this very program.
 fn local_receiver() -> Result<Command, Failure> {
     let mut command = itself::command()?;
-    command.arg0("hasync").arg("serve");
+    command.arg0("hasync").args(["serve", "--local"]);
     // Where we run as a forced command ourselves, that command is not the child's.
     command.env_remove("SSH_ORIGINAL_COMMAND");
     // A Ctrl-C is for us: the child learns it from the end of its input, and tidies up.

@@ -30,6 +30,9 @@ pub(crate) struct ServeArgs {
     /// Drop a peer that is silent for SECONDS; 0 is the built-in limit
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout: Option<u32>,
+    /// Receive what the same user pushes on this host
+    #[arg(long, hide = true, conflicts_with_all = ["root", "listen"])]
+    pub(crate) local: bool,
     /// Be an SSH server that offers this alone; port 0 takes a free one
     #[arg(long, value_name = "ADDR:PORT", requires_all = ["root", "authorized_keys", "host_key"])]
     pub(crate) listen: Option<SocketAddr>,

@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
+use hasync_engine::ServePolicy;
 use hasync_transport::ssh::server::{Connection, PeerInfo, Report, ServerOptions};
 use hasync_transport::{self as transport, Link};
 use rustix::io::Errno;
@@ -20,15 +21,16 @@ impl Service {
         let (client, listener) = descriptors()?;
         let connection = Connection::new(client, listener, options)?;
         let report = connection.report();
-        connection.serve(move |link, peer| self.session(link, &peer, &report));
+        let policy = self.enter()?;
+        connection.serve(move |link, peer| self.session(link, &peer, &policy, &report));
         Ok(Exit::Ok)
     }
 
     /// One push of a peer that logged in; gives the exit status that its side is told.
-    fn session(&self, link: Link, _peer: &PeerInfo, report: &Report) -> u32 {
+    fn session(&self, link: Link, _peer: &PeerInfo, policy: &ServePolicy, report: &Report) -> u32 {
         // Who it is, the log of the login has just said.
         report.log("push began");
-        match self.serve(link) {
+        match self.serve(link, policy) {
             Ok(()) => {
                 report.log("push ended");
                 Exit::Ok as u32

@@ -1,7 +1,9 @@
 //! `hasync serve`: the receiving half, on stdin and stdout as sshd starts it, or behind an SSH
 //! server of its own.
 
+mod check;
 mod connection;
+pub(crate) mod helper;
 mod listen;
 
 use std::io::IsTerminal;
@@ -15,10 +17,11 @@ use hasync_transport::ssh::server::ServerOptions;
 use hasync_transport::{self as transport, Link};
 
 use crate::args::ServeArgs;
-use crate::config::{Command, Config};
+use crate::config::Config;
 use crate::exit::{self, Exit, Failure};
 use crate::reach;
-use crate::shell;
+use check::run_check;
+use helper::Helper;
 
 /// Serves one push, or as many as come.
 pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
@@ -27,6 +30,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
         config: args.config.config.clone(),
         silence: reach::silence(args.timeout),
         home: transport::home(),
+        is_local: args.local,
     };
     if !args.connection {
         // What makes no sense is told at once, not by the first push.
@@ -49,34 +53,52 @@ struct Service {
     config: Option<PathBuf>,
     silence: Duration,
     home: Option<PathBuf>,
+    /// The other half is a process of the same user on this host: there is nothing to be kept from
+    /// it.
+    is_local: bool,
 }
 
 impl Service {
     /// The roots must be directories, and the configuration must make sense.
     fn must_be_there(&self) -> Result<(), Failure> {
-        for root in self.policy()?.roots {
+        let config = self.load()?;
+        for root in self.policy(config.as_ref()).roots {
             root.dir().map_err(|e| Failure::usage(e.message))?;
         }
         Ok(())
     }
 
-    /// What may be received now: for each connection the configuration is read and the roots are
-    /// opened anew, so that none is kept from being unmounted between two. Without a configuration
-    /// no tree has a name.
-    fn policy(&self) -> Result<ServePolicy, Failure> {
-        let config = Config::load_if_there(self.config.as_deref())?;
+    /// The configuration, read anew for each connection. Without one, no tree has a name.
+    fn load(&self) -> Result<Option<Config>, Failure> {
+        Config::load_if_there(self.config.as_deref())
+    }
+
+    /// What may be received now. The roots are opened anew for each connection, so that none is
+    /// kept from being unmounted between two.
+    fn policy(&self, config: Option<&Config>) -> ServePolicy {
         let trees = config.iter().flat_map(|config| {
             let trees = config.trees.iter();
             trees.map(|tree| tree.on(&config.node))
         });
-        let check = config.as_ref().and_then(|config| config.peer.check.clone());
-        Ok(ServePolicy {
+        let check = check_of(config).map(str::to_owned);
+        ServePolicy {
             ready: check.map(|check| Ready(Arc::new(move || run_check(&check)))),
             roots: self.roots.iter().cloned().map(ServedRoot::pin).collect(),
             home: self.home.clone(),
             trees: trees.collect(),
             rights: Rights::default(),
-        })
+            ..ServePolicy::default()
+        }
+    }
+
+    /// What one connection may do. To be called before its first thread and its first byte.
+    fn enter(&self) -> Result<ServePolicy, Failure> {
+        let config = self.load()?;
+        let mut policy = self.policy(config.as_ref());
+        if !self.is_local {
+            Helper::start(check_of(config.as_ref())).answer_for(&mut policy);
+        }
+        Ok(policy)
     }
 }
 
@@ -93,40 +115,29 @@ impl Service {
             ));
         }
         let link = transport::stdio()?;
-        self.serve(link).map_err(|failure| Failure {
+        let served = self.enter().and_then(|policy| self.serve(link, &policy));
+        served.map_err(|failure| Failure {
             message: format!("serve: {}", failure.message),
             ..failure
         })?;
         Ok(Exit::Ok)
     }
 
-    fn serve(&self, link: Link) -> Result<(), Failure> {
+    fn serve(&self, link: Link, policy: &ServePolicy) -> Result<(), Failure> {
         link.control.set_io_timeout(Some(self.silence));
         let duplex = Duplex {
             reader: link.reader,
             writer: link.writer,
         };
-        engine::serve(duplex, &self.policy()?)?;
+        engine::serve(duplex, policy)?;
         Ok(())
     }
 }
 
-/// Whether this node is fit to receive, by the check of its own configuration.
-fn run_check(check: &Command) -> Result<(), String> {
-    let why = match shell::run(&check.0, &[], b"", CHECK_TIME) {
-        Ok(ended) if ended.code == 0 => return Ok(()),
-        Ok(ended) => ended.shown(),
-        Err(why) => why,
-    };
-    let check = escape(check.0.as_bytes());
-    Err(format!(
-        "the standby does not receive now, by its [peer] check \"{check}\": {why}; nothing was \
-         pushed"
-    ))
+/// The command of `[peer] check`.
+fn check_of(config: Option<&Config>) -> Option<&str> {
+    Some(config?.peer.check.as_ref()?.0.as_str())
 }
-
-/// How long the check of `[peer]` may take: the other side waits for it.
-const CHECK_TIME: Duration = Duration::from_secs(15);
 
 /// Where a key in authorized_keys is bound to `hasync serve`, the words that the client asked for
 /// have no effect, but a client that asks for something else is told so.
@@ -191,7 +202,8 @@ mod tests {
             let service = Service {
                 roots: roots(&[root])?,
                 config: Some(dir.path().join("empty.toml")),
-                silence: CHECK_TIME,
+                silence: Duration::from_secs(1),
+                is_local: false,
                 home: None,
             };
             service.must_be_there()?;

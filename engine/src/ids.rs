@@ -3,15 +3,54 @@
 //! the receiver does not know, stands for itself. Root is never mapped.
 
 use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
 
 use nix::unistd::{Gid, Group, Uid, User};
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, ErrorKind};
+use crate::path::Shown;
+
 /// Users or groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub(crate) enum IdKind {
+pub enum IdKind {
+    /// Users.
     User,
+    /// Groups.
     Group,
+}
+
+/// Looks up the users and groups of this node for a receiver, which may be confined in a way that
+/// keeps it from doing so itself. The error is why there is no answer.
+pub trait Accounts: fmt::Debug + Send + Sync {
+    /// The number of the bearer of `name`.
+    ///
+    /// # Errors
+    ///
+    /// Why that cannot be told.
+    fn id(&self, kind: IdKind, name: &[u8]) -> Result<Option<u32>, String>;
+
+    /// The name of the bearer of `id`.
+    ///
+    /// # Errors
+    ///
+    /// Why that cannot be told.
+    fn name(&self, kind: IdKind, id: u32) -> Result<Option<Vec<u8>>, String>;
+}
+
+/// The accounts as this process can look them up itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OwnAccounts;
+
+impl Accounts for OwnAccounts {
+    fn id(&self, kind: IdKind, name: &[u8]) -> Result<Option<u32>, String> {
+        Ok(id_of(kind, name))
+    }
+
+    fn name(&self, kind: IdKind, id: u32) -> Result<Option<Vec<u8>>, String> {
+        Ok(name_of(kind, id))
+    }
 }
 
 /// The name of a user or group on this node.
@@ -35,20 +74,41 @@ fn id_of(kind: IdKind, name: &[u8]) -> Option<u32> {
 const FOREIGN: u64 = 1 << 32;
 
 /// The receiver's map between the sender's ids and its own.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct IdMap {
+    accounts: Arc<dyn Accounts>,
     to_local: HashMap<(IdKind, u32), u32>,
     to_sender: HashMap<(IdKind, u32), u32>,
 }
 
+#[cfg(test)]
+impl Default for IdMap {
+    fn default() -> Self {
+        IdMap::new(Arc::new(OwnAccounts))
+    }
+}
+
 impl IdMap {
-    /// Takes in an announcement.
-    pub(crate) fn announce(&mut self, kind: IdKind, id: u32, name: &[u8]) {
-        if let Some(local) = id_of(kind, name)
-            && id != 0
-        {
+    pub(crate) fn new(accounts: Arc<dyn Accounts>) -> Self {
+        IdMap {
+            accounts,
+            to_local: HashMap::new(),
+            to_sender: HashMap::new(),
+        }
+    }
+
+    /// Takes in an announcement. A name that cannot be looked up ends the push: its files would go
+    /// to whoever bears the sender's number here.
+    pub(crate) fn announce(&mut self, kind: IdKind, id: u32, name: &[u8]) -> Result<(), Error> {
+        if id == 0 {
+            return Ok(());
+        }
+        let found = self.accounts.id(kind, name);
+        let local = found.map_err(|why| unanswered(kind, Shown(name), &why))?;
+        if let Some(local) = local {
             self.map(kind, id, local);
         }
+        Ok(())
     }
 
     fn map(&mut self, kind: IdKind, id: u32, local: u32) {
@@ -78,20 +138,31 @@ pub(crate) type NamedGroup = (u32, Option<String>);
 
 /// The groups, besides the one that its new files get anyway, that this process may give its files
 /// to when it is not root.
-pub(crate) fn settable_groups() -> Vec<NamedGroup> {
+pub(crate) fn settable_groups(accounts: &dyn Accounts) -> Result<Vec<NamedGroup>, Error> {
     let effective = nix::unistd::getegid();
     let groups = nix::unistd::getgroups().unwrap_or_default();
     let ids = groups
         .iter()
         .filter(|&&group| group != effective)
         .map(|group| group.as_raw());
-    ids.map(|id| {
-        (
-            id,
-            name_of(IdKind::Group, id).and_then(|name| String::from_utf8(name).ok()),
-        )
-    })
-    .collect()
+    let named = |id| {
+        let name = accounts.name(IdKind::Group, id);
+        let name = name.map_err(|why| unanswered(IdKind::Group, id, &why))?;
+        Ok((id, name.and_then(|name| String::from_utf8(name).ok())))
+    };
+    ids.map(named).collect()
+}
+
+fn unanswered(kind: IdKind, who: impl fmt::Display, why: &str) -> Error {
+    let kind = match kind {
+        IdKind::User => "user",
+        IdKind::Group => "group",
+    };
+    let message = format!(
+        "cannot look up {kind} {who} on the receiving node: {why}; mend that, or push with \
+         --numeric-ids"
+    );
+    Error::new(ErrorKind::FileIo, message)
 }
 
 /// The peer's groups in this node's numbers: by name, or by number where either has no name.
@@ -117,5 +188,30 @@ mod tests {
         assert_ne!(map.sender(IdKind::User, 1000), 1000);
         assert_eq!(map.sender(IdKind::User, 7), 7);
         assert_eq!(map.local(IdKind::Group, 1000), 1000);
+    }
+
+    /// A node that cannot be asked.
+    #[derive(Debug)]
+    struct Silent;
+
+    impl Accounts for Silent {
+        fn id(&self, _: IdKind, _: &[u8]) -> Result<Option<u32>, String> {
+            Err("nobody answers".to_owned())
+        }
+
+        fn name(&self, _: IdKind, _: u32) -> Result<Option<Vec<u8>>, String> {
+            Err("nobody answers".to_owned())
+        }
+    }
+
+    #[test]
+    fn an_id_is_not_taken_by_number_for_want_of_an_answer() {
+        let mut map = IdMap::new(Arc::new(Silent));
+        let refusal = map.announce(IdKind::User, 7, b"a\nb").err();
+        let message = refusal.map(|e| e.message).unwrap_or_default();
+        assert!(message.contains("nobody answers"), "{message}");
+        assert_eq!(message.lines().count(), 1);
+        // Root is root everywhere, whatever it is called.
+        assert!(map.announce(IdKind::User, 0, b"toor").is_ok());
     }
 }

@@ -9,12 +9,13 @@ use serde::{Deserialize, Serialize};
 use crate::entry::{Body, Entry};
 use crate::error::{Error, ErrorKind};
 use crate::generation::Tree;
+use crate::ids::{Accounts, OwnAccounts};
 use crate::observer::Kind;
 use crate::options::Options;
 use crate::served_root::ServedRoot;
 
 /// What a receiver accepts in one session.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct ServePolicy {
     /// Directories that targets must be in or below; empty means anywhere. A relative destination
     /// is taken from the first.
@@ -28,6 +29,21 @@ pub struct ServePolicy {
     pub ready: Option<Ready>,
     /// What the peer may have done.
     pub rights: Rights,
+    /// Whom files can be given to by name.
+    pub accounts: Arc<dyn Accounts>,
+}
+
+impl Default for ServePolicy {
+    fn default() -> Self {
+        ServePolicy {
+            roots: Vec::new(),
+            home: None,
+            trees: Vec::new(),
+            ready: None,
+            rights: Rights::default(),
+            accounts: Arc::new(OwnAccounts),
+        }
+    }
 }
 
 impl ServePolicy {

@@ -278,7 +278,7 @@ impl Receiver {
         let time_store = root.as_deref().map_or_else(TimeStore::default, probe_times);
         let privileged = rustix::process::geteuid().is_root();
         let powers = Powers::new(privileged, policy.rights);
-        let settable = settable_groups();
+        let settable = settable_groups(&*policy.accounts)?;
         let settable_ids: Vec<u32> = settable.iter().map(|&(id, _)| id).collect();
         let mut own_groups = settable_ids.clone();
         own_groups.push(rustix::process::getegid().as_raw());
@@ -323,7 +323,7 @@ impl Receiver {
                 .map(|root| Bases::start(Arc::clone(root), outbox.clone())),
             options,
             filter,
-            ids: IdMap::default(),
+            ids: IdMap::new(Arc::clone(&policy.accounts)),
             privileged,
             rights: policy.rights,
             own_groups,
@@ -357,7 +357,7 @@ impl Receiver {
     fn message(&mut self, message: ToReceiver) -> Result<bool, Error> {
         match message {
             ToReceiver::Hello(_) => return Err(Error::peer("a second hello")),
-            ToReceiver::Id { kind, id, name } => self.ids.announce(kind, id, &name),
+            ToReceiver::Id { kind, id, name } => self.ids.announce(kind, id, &name)?,
             ToReceiver::RootEntry(entry) => self.root_entry(&entry)?,
             ToReceiver::Dir {
                 skipped,
