@@ -21,6 +21,9 @@ pub(crate) fn check_config(args: &CheckConfigArgs) -> Result<Exit, Failure> {
     for line in missing(&config) {
         out.say(&format!("note: {line}"));
     }
+    for gap in crate::serve::sandbox::gaps() {
+        out.write(format!("note: {gap}\n").as_bytes());
+    }
     out.finish()?;
     if args.notify {
         return test_notices(&config);

@@ -12,7 +12,7 @@ use std::sync::mpsc;
 use hasync_engine::escape;
 use hasync_transport::ssh::server::{Listener, Process, ServerOptions};
 
-use super::Service;
+use super::{Service, sandbox};
 use crate::exit::{Exit, Failure};
 use crate::itself;
 use crate::out::Out;
@@ -50,6 +50,9 @@ impl Service {
             &out,
             &format!("listening on {address}, {word} {roots}, host key {keys} {fingerprint}"),
         );
+        for gap in sandbox::gaps() {
+            say(&out, &format!("note: {gap}"));
+        }
         listener.run(launch)?;
         drop(running);
         Ok(Exit::Ok)

@@ -5,6 +5,7 @@ mod check;
 mod connection;
 pub(crate) mod helper;
 mod listen;
+pub(crate) mod sandbox;
 
 use std::io::IsTerminal;
 use std::os::unix::ffi::OsStrExt;
@@ -91,12 +92,14 @@ impl Service {
         }
     }
 
-    /// What one connection may do. To be called before its first thread and its first byte.
-    fn enter(&self) -> Result<ServePolicy, Failure> {
+    /// What one connection may do, by a process that can do nothing else from now on but read
+    /// `files`. To be called before its first thread and its first byte.
+    fn enter(&self, files: &[PathBuf]) -> Result<ServePolicy, Failure> {
         let config = self.load()?;
         let mut policy = self.policy(config.as_ref());
         if !self.is_local {
             Helper::start(check_of(config.as_ref())).answer_for(&mut policy);
+            sandbox::enter(&mut policy, files)?;
         }
         Ok(policy)
     }
@@ -115,7 +118,7 @@ impl Service {
             ));
         }
         let link = transport::stdio()?;
-        let served = self.enter().and_then(|policy| self.serve(link, &policy));
+        let served = self.enter(&[]).and_then(|policy| self.serve(link, &policy));
         served.map_err(|failure| Failure {
             message: format!("serve: {}", failure.message),
             ..failure

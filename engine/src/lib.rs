@@ -58,7 +58,7 @@ pub use observer::{
 };
 pub use options::{Compression, Options};
 pub use path::Shown;
-pub use policy::{Ready, Rights, ServePolicy};
+pub use policy::{Confinement, Ready, Rights, ServePolicy};
 pub use sample::{Sample, sample};
 pub use served_root::ServedRoot;
 pub use session::{Comparison, Connection, Duplex, push, serve};

@@ -1,6 +1,7 @@
 //! What a receiver accepts and what a peer may have done, as the node that runs it decides.
 
 use std::fmt;
+use std::os::fd::BorrowedFd;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -31,6 +32,9 @@ pub struct ServePolicy {
     pub rights: Rights,
     /// Whom files can be given to by name.
     pub accounts: Arc<dyn Accounts>,
+    /// How this process is confined once it is known where the first push leads; `None` if it
+    /// stays as it is.
+    pub confinement: Option<Arc<dyn Confinement>>,
 }
 
 impl Default for ServePolicy {
@@ -42,6 +46,7 @@ impl Default for ServePolicy {
             ready: None,
             rights: Rights::default(),
             accounts: Arc::new(OwnAccounts),
+            confinement: None,
         }
     }
 }
@@ -65,10 +70,32 @@ impl ServePolicy {
 
     /// The tree that can be pushed by this name.
     pub(crate) fn tree(&self, name: &str) -> Option<&Tree> {
-        let tree = self.trees.iter().find(|tree| tree.name == name)?;
-        let is_served = self.roots.is_empty() || self.root_of(&tree.root).is_some();
-        is_served.then_some(tree)
+        self.served_trees().find(|tree| tree.name == name)
     }
+
+    /// The trees that can be pushed by name.
+    pub fn served_trees(&self) -> impl Iterator<Item = &Tree> {
+        let is_served = |tree: &&Tree| self.roots.is_empty() || self.root_of(&tree.root).is_some();
+        self.trees.iter().filter(is_served)
+    }
+}
+
+/// Takes from this process what it does not need for the pushes that it receives. Both steps are
+/// taken once, while the process has one thread. The error is why that failed.
+pub trait Confinement: fmt::Debug + Send + Sync {
+    /// The first hello has been read: what it names is opened next.
+    ///
+    /// # Errors
+    ///
+    /// Why the process has not got the rights for that.
+    fn about_to_open(&self) -> Result<(), String>;
+
+    /// From now on nothing but `target` can be reached; without one, what is served by name.
+    ///
+    /// # Errors
+    ///
+    /// Why the process is not confined.
+    fn confine(&self, target: Option<BorrowedFd<'_>>) -> Result<(), String>;
 }
 
 /// What a peer may have done where it pushes to: everything, unless something is taken away.

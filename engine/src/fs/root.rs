@@ -77,7 +77,12 @@ impl Root {
 
     /// Opens `within` the `.hasync` of the directory `holder`, which must be private.
     pub(crate) fn open_reserved(&self, holder: &RelPath, within: &RelPath) -> io::Result<OwnedFd> {
-        let reserved = open_private(self.open_dir(holder)?, RESERVED_NAME)?;
+        // The root itself is not opened again: who may only look for its records could not.
+        let reserved = if holder.is_root() {
+            open_private(&self.fd, RESERVED_NAME)?
+        } else {
+            open_private(self.open_dir(holder)?, RESERVED_NAME)?
+        };
         open_dir_below(&reserved, within)
     }
 }

@@ -24,23 +24,15 @@ const STEP: Duration = Duration::from_millis(50);
 pub(crate) struct LockFile(#[expect(dead_code, reason = "held")] OwnedFd);
 
 impl LockFile {
+    /// Makes the file at `path` if it is missing.
+    pub(crate) fn make(path: &Path) -> Result<(), Error> {
+        open(path).map(|_| ())
+    }
+
     /// Waits for the lock on the file at `path`, which is made if it is missing.
     pub(crate) fn take(path: &Path) -> Result<Self, Error> {
         let shown = path.display();
-        let spot = match find_dir(path, Follow::Trusted, &mut |_| Ok(())) {
-            Ok(Place::Other(spot) | Place::Missing(spot)) => spot,
-            Ok(Place::Dir(_)) => {
-                let e = Errno::ISDIR.into();
-                return Err(Error::file(format_args!("lock {shown}"), &e));
-            }
-            Err(e) => {
-                let message = format!("cannot lock {shown}: {e}");
-                return Err(Error::new(ErrorKind::FileIo, message));
-            }
-        };
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = openat(&spot.dir, &*spot.name, flags, Mode::RUSR | Mode::WUSR)
-            .map_err(|e| Error::file(format_args!("open {shown}"), &e.into()))?;
+        let file = open(path)?;
         let end = Instant::now() + WAIT;
         loop {
             match fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -65,4 +57,23 @@ impl LockFile {
             }
         }
     }
+}
+
+/// Opens the file to lock, which is made if it is missing.
+fn open(path: &Path) -> Result<OwnedFd, Error> {
+    let shown = path.display();
+    let spot = match find_dir(path, Follow::Trusted, &mut |_| Ok(())) {
+        Ok(Place::Other(spot) | Place::Missing(spot)) => spot,
+        Ok(Place::Dir(_)) => {
+            let e = Errno::ISDIR.into();
+            return Err(Error::file(format_args!("lock {shown}"), &e));
+        }
+        Err(e) => {
+            let message = format!("cannot lock {shown}: {e}");
+            return Err(Error::new(ErrorKind::FileIo, message));
+        }
+    };
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat(&spot.dir, &*spot.name, flags, Mode::RUSR | Mode::WUSR)
+        .map_err(|e| Error::file(format_args!("open {shown}"), &e.into()))
 }

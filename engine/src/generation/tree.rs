@@ -284,6 +284,17 @@ impl Tree {
         forgotten.ok_or_else(none)
     }
 
+    /// Makes what receiving the tree takes outside its root, for a process that will not be able
+    /// to: its place in the state directory, and the file to lock.
+    ///
+    /// # Errors
+    ///
+    /// If the file system refuses; receiving the tree will meet the same.
+    pub fn prepare(&self) -> Result<(), Error> {
+        Node::open(&self.state_dir, &self.name)?;
+        self.lock_file.as_deref().map_or(Ok(()), LockFile::make)
+    }
+
     /// Takes the locks under which the tree's records may change.
     pub(crate) fn hold(&self) -> Result<Held, Error> {
         self.hold_with(|| self.open_root())

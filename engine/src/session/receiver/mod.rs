@@ -10,6 +10,7 @@ mod named;
 mod new_dirs;
 mod resume;
 mod seal;
+mod threshold;
 mod unnamed;
 mod verdicts;
 mod wanted;
@@ -18,10 +19,10 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use super::Duplex;
 use super::bases::Bases;
 use super::outbox::Outbox;
 use super::place::{Place, Trail};
-use super::{Duplex, ping_ms};
 use crate::commit::{Commit, Staged};
 use crate::compare::Judge;
 use crate::delete::Extraneous;
@@ -48,6 +49,7 @@ use crate::wire::{
 use content::Incoming;
 use dirs::DirState;
 use named::Named;
+use threshold::Threshold;
 use unnamed::{recover_unnamed, refuse_kept};
 
 /// Longest path below the target root that a sender may build, in bytes.
@@ -86,16 +88,13 @@ fn serve_pushes(
     policy: &ServePolicy,
 ) -> Result<(), Error> {
     check_preamble(reader.raw(PREAMBLE_LEN)?)?;
-    // It goes on between two pushes, as often as the last one wanted.
-    let mut alive = None;
+    let mut threshold = Threshold::new(outbox, policy);
     while let Some(hello) = next_hello(reader)? {
-        let ping_ms = ping_ms(hello.options.timeout_ms);
-        let ping = |writer: &mut FrameWriter| writer.put_to_sender(&ToSender::Ping);
-        drop(alive.replace(outbox.keep_alive(ping_ms, ping)));
-        let receiver = Receiver::start(hello, outbox, policy, ping_ms)?;
+        threshold.approach(&hello)?;
+        let receiver = Receiver::start(hello, outbox, policy, &mut threshold)?;
         run(reader, outbox, receiver)?;
     }
-    if alive.is_none() {
+    if !threshold.is_crossed() {
         return Err(Error::peer("no hello"));
     }
     Ok(())
@@ -237,7 +236,7 @@ impl Receiver {
         hello: Hello,
         outbox: &Outbox,
         policy: &ServePolicy,
-        ping_ms: u64,
+        threshold: &mut Threshold,
     ) -> Result<Self, Error> {
         let Hello {
             options,
@@ -255,6 +254,7 @@ impl Receiver {
         policy.rights.allow(&options, tree)?;
         let (named, found, names_dir) = match claim {
             Some(claim) => {
+                threshold.cross(None)?;
                 let (named, found) = Named::begin(claim, options.dry_run, policy, outbox)?;
                 (Some(named), found, true)
             }
@@ -269,6 +269,7 @@ impl Receiver {
         }
         let target = found.into_target(single, names_dir, options.dry_run)?;
         let root = target.root;
+        threshold.cross(root.as_deref())?;
         if let Some(root) = root
             .as_ref()
             .filter(|_| named.is_none() && !options.dry_run)
@@ -288,7 +289,7 @@ impl Receiver {
             time_store,
             rename: target.rename,
             created_root: target.created,
-            ping_ms,
+            ping_ms: threshold.ping_ms(),
         };
         {
             let mut writer = outbox.lock();

@@ -1,0 +1,67 @@
+//! The rights of root that a receiver keeps, and the way to be rid of the rest.
+
+use std::io;
+
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, capability_is_in_bounding_set,
+    clear_ambient_capability_set, remove_capability_from_bounding_set, set_capabilities,
+    set_no_new_privs,
+};
+
+/// What it takes to make entries as they are on another node: to give them away, to change them
+/// whoever owns them, to set setgid for any group, to make device nodes.
+const KEPT: CapabilitySet = CapabilitySet::CHOWN
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::FSETID)
+    .union(CapabilitySet::MKNOD);
+
+/// More than any kernel has.
+const BITS: u32 = 64;
+
+/// Gives up for good all but what is kept, on this thread and on those that it starts; device
+/// nodes count only with `devices`. No program started from here gets any back.
+pub(super) fn drop_most(devices: bool) -> io::Result<()> {
+    set_no_new_privs(true)?;
+    let before = capabilities(None)?;
+    if before.effective.contains(CapabilitySet::SETPCAP) {
+        for bit in 0..BITS {
+            let one = CapabilitySet::from_bits_retain(1 << bit);
+            match capability_is_in_bounding_set(one) {
+                Ok(true) => remove_capability_from_bounding_set(one)?,
+                Ok(false) => {}
+                // Beyond the last one that this kernel knows.
+                Err(_) => break,
+            }
+        }
+    }
+    clear_ambient_capability_set()?;
+    let refused = if devices {
+        CapabilitySet::empty()
+    } else {
+        CapabilitySet::MKNOD
+    };
+    let kept = before.permitted & KEPT & !refused;
+    set_capabilities(None, sets(kept, kept))?;
+    Ok(())
+}
+
+/// Uses none of what is kept until [`resume`].
+pub(super) fn suspend() -> io::Result<()> {
+    let kept = capabilities(None)?.permitted;
+    Ok(set_capabilities(None, sets(CapabilitySet::empty(), kept))?)
+}
+
+/// Uses all that is kept.
+pub(super) fn resume() -> io::Result<()> {
+    let kept = capabilities(None)?.permitted;
+    Ok(set_capabilities(None, sets(kept, kept))?)
+}
+
+fn sets(effective: CapabilitySet, permitted: CapabilitySet) -> CapabilitySets {
+    CapabilitySets {
+        effective,
+        permitted,
+        inheritable: CapabilitySet::empty(),
+    }
+}

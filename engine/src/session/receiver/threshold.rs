@@ -1,0 +1,120 @@
+//! The step from reading a hello to acting on it. A process that is to be confined is so before it
+//! acts, and before its first thread: the one that says that this half is alive. From then on the
+//! connection is bound to where its first push led.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use crate::error::{Error, ErrorKind};
+use crate::fs::Root;
+use crate::policy::{Confinement, ServePolicy};
+use crate::session::outbox::{Outbox, Ticker};
+use crate::session::ping_ms;
+use crate::wire::{FrameWriter, Hello, ToSender};
+
+/// How far a connection has come.
+enum State {
+    /// The process stays as it is, and pushes may lead anywhere.
+    Open,
+    Pending(Arc<dyn Confinement>),
+    /// What the first hello names is being opened.
+    Opening(Arc<dyn Confinement>, Bound),
+    Confined(Bound),
+}
+
+/// Where the pushes of a connection may lead.
+#[derive(PartialEq, Eq)]
+enum Bound {
+    ToNames,
+    ToDestination(Vec<u8>),
+}
+
+impl Bound {
+    fn of(hello: &Hello) -> Self {
+        match &hello.claim {
+            Some(_) => Bound::ToNames,
+            None => Bound::ToDestination(hello.destination.clone()),
+        }
+    }
+}
+
+pub(super) struct Threshold {
+    outbox: Outbox,
+    state: State,
+    ping_ms: u64,
+    /// It goes on between two pushes, as often as the last one wanted.
+    alive: Option<Ticker>,
+}
+
+impl Threshold {
+    pub(super) fn new(outbox: &Outbox, policy: &ServePolicy) -> Self {
+        let pending = policy.confinement.clone().map(State::Pending);
+        Threshold {
+            outbox: outbox.clone(),
+            state: pending.unwrap_or(State::Open),
+            ping_ms: 0,
+            alive: None,
+        }
+    }
+
+    /// A hello has been read.
+    pub(super) fn approach(&mut self, hello: &Hello) -> Result<(), Error> {
+        self.ping_ms = ping_ms(hello.options.timeout_ms);
+        match &self.state {
+            State::Pending(confinement) => {
+                confinement
+                    .about_to_open()
+                    .map_err(|why| not_confined(&why))?;
+                self.state = State::Opening(Arc::clone(confinement), Bound::of(hello));
+            }
+            State::Confined(bound) if *bound != Bound::of(hello) => return Err(elsewhere()),
+            _ => self.say_alive(),
+        }
+        Ok(())
+    }
+
+    /// What the hello names is at hand: `target`, or what is served by name.
+    pub(super) fn cross(&mut self, target: Option<&Root>) -> Result<(), Error> {
+        self.state = match std::mem::replace(&mut self.state, State::Open) {
+            State::Opening(confinement, bound) => {
+                let target = target.map(AsFd::as_fd);
+                confinement
+                    .confine(target)
+                    .map_err(|why| not_confined(&why))?;
+                self.say_alive();
+                State::Confined(bound)
+            }
+            state => state,
+        };
+        Ok(())
+    }
+
+    /// How often the sender hears of this half.
+    pub(super) fn ping_ms(&self) -> u64 {
+        self.ping_ms
+    }
+
+    /// Whether a push has begun.
+    pub(super) fn is_crossed(&self) -> bool {
+        self.alive.is_some()
+    }
+
+    fn say_alive(&mut self) {
+        let ping = |writer: &mut FrameWriter| writer.put_to_sender(&ToSender::Ping);
+        let ticker = self.outbox.keep_alive(self.ping_ms, ping);
+        drop(self.alive.replace(ticker));
+    }
+}
+
+fn not_confined(why: &str) -> Error {
+    let message = format!(
+        "the receiver cannot give up the rights that it does not need: {why}; nothing was changed"
+    );
+    Error::new(ErrorKind::FileIo, message)
+}
+
+fn elsewhere() -> Error {
+    let message = "this connection receives where its first push led, and nothing elsewhere: open \
+                   another one, or serve with --root";
+    Error::new(ErrorKind::Usage, message)
+}
