@@ -54,6 +54,11 @@ impl PeerLink {
         })
     }
 
+    /// The peer's host.
+    pub(crate) fn host(&self) -> Option<&str> {
+        self.target.host()
+    }
+
     /// Runs `push` over the connection. If it fails, the reason is the better one of ours and the
     /// peer's, and the next push gets a new connection.
     pub(crate) fn push<T>(

@@ -38,7 +38,8 @@ pub(crate) fn run(args: &PushArgs) -> Result<Exit, Failure> {
     })?;
 
     let link = reach::open(&plan.target, &plan.reach)?;
-    let mut report = Report::begin(out.clone(), plan.style, plan.target.path());
+    let (host, path) = (plan.target.host(), plan.target.path());
+    let mut report = Report::begin(out.clone(), plan.style, host, path);
     let duplex = Duplex {
         reader: link.reader,
         writer: match plan.bytes_per_s {

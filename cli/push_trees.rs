@@ -200,7 +200,7 @@ pub(crate) fn push(
         max_delete: plan.max_delete.or(braked),
         ..plan.options(tree)
     };
-    let mut course = Course::begin(tree, plan, out);
+    let mut course = Course::begin(tree, plan, link.host(), out);
     let (sources, named) = (tree.sources(), tree.on(&plan.node));
     let summary =
         link.push(|connection| connection.push_tree(&sources, &named, &options, &mut course))?;
@@ -279,7 +279,7 @@ pub(crate) fn list(
     link: &mut PeerLink,
     out: &Out,
 ) -> Result<(Comparison, u64, u64), Failure> {
-    let mut course = Course::begin(tree, plan, out);
+    let mut course = Course::begin(tree, plan, link.host(), out);
     let options = plan.options(tree);
     let (sources, named) = (tree.sources(), tree.on(&plan.node));
     let found =
@@ -305,10 +305,10 @@ struct Course {
 }
 
 impl Course {
-    fn begin(tree: &Tree, plan: &Plan, out: &Out) -> Self {
+    fn begin(tree: &Tree, plan: &Plan, host: Option<&str>, out: &Out) -> Self {
         let dir = tree.dir().as_os_str().as_encoded_bytes();
         Course {
-            report: Report::begin(out.clone(), plan.style, dir),
+            report: Report::begin(out.clone(), plan.style, host, dir),
             changed: 0,
             deleted: 0,
         }
@@ -354,6 +354,10 @@ impl Observer for Course {
 
     fn warn(&mut self, warning: &Warning) {
         self.report.warn(warning);
+    }
+
+    fn told(&mut self, warning: &Warning) {
+        self.report.told(warning);
     }
 
     fn created_root(&mut self) {

@@ -151,7 +151,9 @@ pub(crate) fn close(control: Box<dyn Control>) -> Traffic {
 /// Why the push failed: the engine's reason, or the far end's when it is the better one.
 pub(crate) fn explain(error: engine::Error, control: Box<dyn Control>, target: &Target) -> Failure {
     let broke = matches!(error.kind, engine::ErrorKind::Stream);
+    let teller = target.host().filter(|_| error.is_told);
     let mut failure = Failure::from(error);
+    failure.message = told_by(teller, failure.message);
     if !broke {
         return failure;
     }
@@ -171,11 +173,17 @@ pub(crate) fn explain(error: engine::Error, control: Box<dyn Control>, target: &
     }
 }
 
+/// A message in the words of the far end, on another `host` or here. They are not passed off as
+/// ours.
+pub(crate) fn told_by(host: Option<&str>, message: String) -> String {
+    match host {
+        Some(host) => format!("{message} (says {host})"),
+        None => message,
+    }
+}
+
 fn blame_far_end(failure: &Failure, finish: &Finish, target: &Target) -> Failure {
-    let place = match target {
-        Target::Local(_) => "the receiving half",
-        Target::Remote { host, .. } => host,
-    };
+    let place = target.host().unwrap_or("the receiving half");
     let words = last_words(&finish.stderr_tail);
     let quote = |words| format!("; {place} said: {words}");
     if finish.exit_code == Some(127) {

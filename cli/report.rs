@@ -10,6 +10,7 @@ use crate::bar::Bar;
 use crate::itemize::{itemized, kept, named};
 use crate::out::{self, Out};
 use crate::progress::{Meter, TotalMeter};
+use crate::reach::told_by;
 use crate::stats;
 
 /// Which lines were asked for.
@@ -45,6 +46,8 @@ pub(crate) struct Report {
     style: Style,
     /// The target, as it was typed.
     target: String,
+    /// The host that the receiver's words come from, if it is another.
+    host: Option<String>,
     meter: Meter,
     total: TotalMeter,
     bar: Bar,
@@ -63,8 +66,8 @@ impl Style {
 }
 
 impl Report {
-    /// Begins the report of a push to `target` that begins now.
-    pub(crate) fn begin(out: Out, style: Style, target: &[u8]) -> Self {
+    /// Begins the report of a push to `target`, on another `host` or here, that begins now.
+    pub(crate) fn begin(out: Out, style: Style, host: Option<&str>, target: &[u8]) -> Self {
         let announces = style.verbose || style.progress || style.total_progress;
         if style.recursive && announces && !style.quiet {
             out.write(b"sending incremental file list\n");
@@ -74,6 +77,7 @@ impl Report {
             out,
             style,
             target: escape(target.get(..=end).unwrap_or(target)).into_owned(),
+            host: host.map(str::to_owned),
             meter: Meter::default(),
             total: TotalMeter::default(),
             bar: Bar::default(),
@@ -163,6 +167,11 @@ impl Observer for Report {
         self.tell(&warning.message);
     }
 
+    fn told(&mut self, warning: &Warning) {
+        let message = told_by(self.host.as_deref(), warning.message.clone());
+        self.tell(&message);
+    }
+
     fn note(&mut self, note: &Note<'_>) {
         if self.style.quiet {
             return;
@@ -242,7 +251,7 @@ mod tests {
     fn printed(style: Style) -> String {
         let caught = Caught::default();
         let out = caught.out();
-        let mut report = Report::begin(out.clone(), style, b"/dst/");
+        let mut report = Report::begin(out.clone(), style, None, b"/dst/");
         report.created_root();
         report.note(&Note::SkippedNonRegular(b"dev"));
         let new = Differences {

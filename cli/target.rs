@@ -25,6 +25,14 @@ pub(crate) enum Target {
 }
 
 impl Target {
+    /// The other host, if it is on one.
+    pub(crate) fn host(&self) -> Option<&str> {
+        match self {
+            Target::Local(_) => None,
+            Target::Remote { host, .. } => Some(host),
+        }
+    }
+
     /// The path, as bytes, that the receiving half is asked to fill.
     pub(crate) fn path(&self) -> &[u8] {
         match self {

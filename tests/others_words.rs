@@ -152,7 +152,11 @@ impl Scene {
         ] {
             assert_line(name, &variable(name));
         }
-        assert!(variable("HASYNC_LINE=").contains(words), "{env:?}");
+        let line = variable("HASYNC_LINE=");
+        assert!(
+            line.contains(words) && line.contains(" (says 127.0.0.1)"),
+            "whose words these are is said: {line}"
+        );
         let text = self.pair.read(Foo0, "text");
         assert_plain("the pager's input", text.as_bytes());
         assert_eq!(text.lines().count(), 2, "{text:?}");
@@ -291,6 +295,41 @@ fn names_are_harmless_in_lists_and_errors_and_told_back_from_lists() {
         done.stderr.matches("ermission denied").count(),
         names.len(),
         "{done}"
+    );
+}
+
+#[test]
+fn whose_words_they_are_is_said() {
+    need_root();
+    let reachable = Reachable::new();
+    let rsh = FakeRsh::with_script(
+        "exec setpriv --reuid=65534 --regid=65534 --clear-groups sh -c \"$*\"",
+    );
+    let trees = TempTree::within(std::path::Path::new("/tmp"));
+    trees.write("src/file", "x");
+    trees.write("src/sub/file", "x");
+    trees.mkdir("dst/sub");
+    trees.chown("dst", 65534, 65534);
+    trees.mkdir("closed");
+    let push = |target: &str| {
+        let push = Hasync::push(&["-rt", "-e", &rsh.path()])
+            .arg("--remote-bin")
+            .arg(reachable.program())
+            .arg(trees.contents_of("src"))
+            .arg(format!("b:{}", trees.text(target)));
+        run_plain(&push)
+    };
+    let warned = push("dst").expect(23);
+    assert!(warned.stderr.contains("denied (says b)\n"), "{warned}");
+    let ended = push("closed/new").expect(11);
+    assert!(ended.stderr.contains("denied (says b)\n"), "{ended}");
+    let here = Hasync::push(&["-a"])
+        .arg(trees.contents_of("src"))
+        .arg(trees.path("src/file/in"));
+    let here = run_plain(&here);
+    assert!(
+        here.code != 0 && here.stderr.starts_with("hasync: cannot "),
+        "{here}"
     );
 }
 

@@ -40,6 +40,8 @@ pub struct Error {
     pub kind: ErrorKind,
     /// One line: what failed, where, why, what to do.
     pub message: String,
+    /// Whether these are the peer's words, about its own side.
+    pub is_told: bool,
 }
 
 impl Error {
@@ -48,6 +50,15 @@ impl Error {
         Error {
             kind,
             message: message.into(),
+            is_told: false,
+        }
+    }
+
+    /// The peer's own reason to end the session, in its words.
+    pub(crate) fn told(kind: ErrorKind, message: String) -> Self {
+        Error {
+            is_told: true,
+            ..Error::new(kind, message)
         }
     }
 

@@ -14,6 +14,11 @@ pub trait Observer {
     /// Something that went wrong with one path without ending the push.
     fn warn(&mut self, warning: &Warning);
 
+    /// Such a thing on the receiver's side, in its words.
+    fn told(&mut self, warning: &Warning) {
+        self.warn(warning);
+    }
+
     /// The target root was missing and is being made, or in a dry run would be.
     fn created_root(&mut self) {}
 

@@ -212,7 +212,7 @@ impl Connection {
             Err(TryRecvError::Empty) => return Ok(()),
             Err(TryRecvError::Disconnected) => sender::gone(),
             Ok(Event::LinkEnd(e)) => e,
-            Ok(Event::Message(ToSender::Fatal { kind, message }, _)) => Error::new(kind, message),
+            Ok(Event::Message(ToSender::Fatal { kind, message }, _)) => Error::told(kind, message),
             Ok(_) => Error::peer("a message while no push is running"),
         };
         self.queue = None;
@@ -296,7 +296,7 @@ impl Connection {
         let (reply, len) = match event {
             Event::Message(ToSender::HelloReply(reply), len) => (reply, len),
             Event::Message(ToSender::Fatal { kind, message }, _) => {
-                return Err(Error::new(kind, message));
+                return Err(Error::told(kind, message));
             }
             Event::LinkEnd(e) => return Err(e),
             _ => {
@@ -332,7 +332,7 @@ impl Connection {
         loop {
             match self.events.recv_timeout(REASON_WAIT) {
                 Ok(Event::Message(ToSender::Fatal { kind, message }, _)) => {
-                    return Some(Error::new(kind, message));
+                    return Some(Error::told(kind, message));
                 }
                 Ok(Event::LinkEnd(e)) => {
                     return (any_end || e.kind == ErrorKind::Timeout).then_some(e);

@@ -75,7 +75,7 @@ impl Connection {
         loop {
             match self.events.recv().map_err(|_| sender::gone())? {
                 Event::Message(ToSender::Fatal { kind, message }, _) => {
-                    return Err(Error::new(kind, message));
+                    return Err(Error::told(kind, message));
                 }
                 Event::Message(message, len) => {
                     self.backlog.handled(len);

@@ -403,7 +403,7 @@ impl Sender<'_> {
             }
             ToSender::Warning(warning) => self.pass_on(&warning),
             ToSender::NotEmpty { path } => self.observer.note(&Note::NotEmpty(&path)),
-            ToSender::Fatal { kind, message } => return Err(Error::new(kind, message)),
+            ToSender::Fatal { kind, message } => return Err(Error::told(kind, message)),
             ToSender::Standing(_) => {
                 return Err(Error::peer("a standing after the answer to the hello"));
             }

@@ -180,14 +180,19 @@ impl Sender<'_> {
         if !warning.vanished {
             self.problems.add_line(&warning.message);
         }
-        self.pass_on(warning);
+        self.take_in(warning);
+        self.observer.warn(warning);
     }
 
     /// The receiver's warning, of which it keeps account itself.
     pub(super) fn pass_on(&mut self, warning: &Warning) {
+        self.take_in(warning);
+        self.observer.told(warning);
+    }
+
+    fn take_in(&mut self, warning: &Warning) {
         self.summary.vanished |= warning.vanished;
         self.summary.partial |= !warning.vanished;
-        self.observer.warn(warning);
     }
 }
 
