@@ -7,7 +7,7 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hasync_engine::{Place, harmless, harmless_json};
+use hasync_engine::{Place, escape, harmless, harmless_json};
 
 use crate::exit::{self, Exit, Failure};
 use crate::signals;
@@ -20,6 +20,41 @@ pub(crate) fn error(message: &str) {
     signals::stop_if_leaving();
     // With standard error closed there is nobody left to tell.
     let _ = writeln!(io::stderr(), "hasync: {}", harmless(message, Place::Line));
+}
+
+/// What a program on the way to another host says on standard error, its own words and the far
+/// end's: shown as it comes, since it may ask something, and with the host before each line.
+pub(crate) struct FarWords {
+    host: String,
+    is_at_start: bool,
+}
+
+impl FarWords {
+    /// The words of who is at `host`, or on the way there.
+    pub(crate) fn of(host: &str) -> Self {
+        FarWords {
+            host: host.to_owned(),
+            is_at_start: true,
+        }
+    }
+
+    /// Shows the next piece.
+    pub(crate) fn show(&mut self, piece: &[u8]) {
+        let mut text = String::new();
+        for line in piece.split_inclusive(|byte| *byte == b'\n') {
+            if self.is_at_start {
+                text.push_str(&harmless(&format!("{}: ", self.host), Place::Line));
+            }
+            let words = line.strip_suffix(b"\n");
+            self.is_at_start = words.is_some();
+            let words = words.unwrap_or(line);
+            let words = words.strip_suffix(b"\r").unwrap_or(words);
+            text.push_str(&harmless(&escape(words), Place::Line));
+            text.push_str(if self.is_at_start { "\n" } else { "" });
+        }
+        // With standard error closed there is nobody left to tell.
+        let _ = io::stderr().write_all(text.as_bytes());
+    }
 }
 
 /// Prints the help or the version, on standard output when it was asked for.

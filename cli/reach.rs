@@ -15,6 +15,7 @@ use crate::args::PushArgs;
 use crate::config::Peer;
 use crate::exit::{Exit, Failure};
 use crate::itself;
+use crate::out;
 use crate::target::Target;
 
 /// Longest silence of a peer when none was asked for. Both halves say every few seconds that they
@@ -116,7 +117,9 @@ pub(crate) fn open(target: &Target, reach: &Reach) -> Result<Link, Failure> {
         }
         (Target::Remote { user, host, .. }, Some(words)) => {
             let command = rsh_command(words, user.as_deref(), host, &reach.remote_bin)?;
-            transport::spawn(command, host, ChildStderr::Inherit)?
+            let mut words = out::FarWords::of(host);
+            let show = ChildStderr::Show(Box::new(move |piece| words.show(piece)));
+            transport::spawn(command, host, show)?
         }
         (Target::Remote { user, host, .. }, None) => {
             let destination = ssh::Destination {

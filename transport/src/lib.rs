@@ -13,5 +13,5 @@ mod throttle;
 pub use error::{Error, ErrorKind};
 pub use home::home;
 pub use link::{Control, Finish, Link, STDERR_TAIL_LEN, Traffic};
-pub use pipe::{ChildStderr, spawn, stdio, take_stdio};
+pub use pipe::{ChildStderr, Show, spawn, stdio, take_stdio};
 pub use throttle::Throttle;

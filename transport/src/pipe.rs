@@ -16,11 +16,13 @@ use crate::error::Plain;
 use crate::link::{failed_start, push_tail};
 use crate::{Control, Error, ErrorKind, Finish, Link, Traffic};
 
+/// Takes what a child says, piece by piece.
+pub type Show = Box<dyn FnMut(&[u8]) + Send>;
+
 /// Where a child's standard error goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChildStderr {
-    /// To ours: for programs that talk to the user, such as `ssh`.
-    Inherit,
+    /// There, as it comes: for programs that talk to the user, such as `ssh`.
+    Show(Show),
     /// Into [`Finish::stderr_tail`].
     Keep,
 }
@@ -31,10 +33,7 @@ pub fn spawn(mut command: Command, peer: &str, stderr: ChildStderr) -> Result<Li
     command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(match stderr {
-            ChildStderr::Inherit => Stdio::inherit(),
-            ChildStderr::Keep => Stdio::piped(),
-        });
+        .stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|e| {
         Error::new(
             ErrorKind::Config,
@@ -48,13 +47,17 @@ pub fn spawn(mut command: Command, peer: &str, stderr: ChildStderr) -> Result<Li
         ));
     };
     let shared = Shared::new(peer);
-    if let Some(stderr) = child.stderr.take() {
-        let shared = Arc::clone(&shared);
-        let keep = move || shared.keep_stderr(stderr);
+    if let Some(output) = child.stderr.take() {
+        let ours = Arc::clone(&shared);
+        let take = move || match stderr {
+            ChildStderr::Show(mut show) => read_all(output, |piece| show(piece)),
+            ChildStderr::Keep => read_all(output, |piece| ours.keep_stderr(piece)),
+        };
         let started = std::thread::Builder::new()
             .name("child stderr".to_owned())
-            .spawn(keep);
-        started.map_err(|e| Error::io("starting a thread", &e))?;
+            .spawn(take)
+            .map_err(|e| Error::io("starting a thread", &e))?;
+        *shared.lock_stderr_thread() = Some(started);
     }
     *shared.lock_child() = Some(child);
     // Only we hold these ends, so making them non-blocking concerns nobody else.
@@ -122,6 +125,13 @@ fn link(
     })
 }
 
+fn read_all(mut input: impl Read, mut take: impl FnMut(&[u8])) {
+    let mut buffer = [0; 4096];
+    while let Ok(len @ 1..) = input.read(&mut buffer) {
+        take(buffer.get(..len).unwrap_or_default());
+    }
+}
+
 struct Shared {
     peer: String,
     sent: AtomicU64,
@@ -147,15 +157,18 @@ impl Shared {
         })
     }
 
-    fn keep_stderr(&self, mut stderr: impl Read) {
-        let mut buffer = [0; 4096];
-        while let Ok(len @ 1..) = stderr.read(&mut buffer) {
-            let mut tail = self
-                .stderr_tail
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            push_tail(&mut tail, buffer.get(..len).unwrap_or_default());
-        }
+    fn keep_stderr(&self, piece: &[u8]) {
+        let mut tail = self
+            .stderr_tail
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        push_tail(&mut tail, piece);
+    }
+
+    fn lock_stderr_thread(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
+        self.stderr_thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock_child(&self) -> MutexGuard<'_, Option<Child>> {
@@ -211,10 +224,7 @@ impl Shared {
     /// standard error can keep that open for ever.
     fn wait_for_stderr(&self) {
         let start = Instant::now();
-        let thread = self
-            .stderr_thread
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let thread = self.lock_stderr_thread();
         let running = || thread.as_ref().is_some_and(|thread| !thread.is_finished());
         while running() && start.elapsed() < STDERR_WAIT {
             std::thread::sleep(Duration::from_millis(1));
@@ -445,7 +455,7 @@ mod tests {
 
     #[test]
     fn a_child_that_cannot_start_says_why() {
-        let gone = spawn(Command::new("/nonexistent/rsh"), "b", ChildStderr::Inherit);
+        let gone = spawn(Command::new("/nonexistent/rsh"), "b", ChildStderr::Keep);
         assert_eq!(gone.err().map(|e| e.kind()), Some(ErrorKind::Config));
         let mut link = shell("no-such-program-here");
         let error = link.reader.read(&mut [0; 8]).unwrap_err();
