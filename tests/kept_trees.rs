@@ -191,6 +191,44 @@ fn by_another_mount() {
         .expect_error(1, &["tree html"]);
 }
 
+/// Two trees of one configuration over the same entries: neither path shows it.
+#[test]
+fn by_another_tree() {
+    let scene = Scene::new();
+    let note = |what: &str| format!("note: tree html and {what}");
+    let check = || {
+        scene
+            .pair
+            .run(Foo1, &["check-config"])
+            .expect(0)
+            .stdout_text()
+    };
+    assert!(!check().contains("share entries"), "{}", check());
+    let at = scene.pair.dir.path("elsewhere");
+    let config = scene.pair.read(Foo1, "hasync.toml");
+    let config = format!(
+        "{config}[[tree]]\nname = \"other\"\npath = \"{}\"\n",
+        at.display()
+    );
+    scene.pair.write(Foo1, "hasync.toml", config);
+    assert!(!check().contains("share entries"), "{}", check());
+    let _mounted = Mounted::bind(&scene.pair.path(Foo1, "html/sub"), at);
+    assert!(
+        check().contains(&note("tree other share entries")),
+        "{}",
+        check()
+    );
+    let _state = Mounted::bind(
+        &scene.pair.path(Foo1, "state"),
+        scene.pair.path(Foo1, "html/state"),
+    );
+    assert!(
+        check().contains(&note("the state directory")),
+        "{}",
+        check()
+    );
+}
+
 /// Where no configuration is at hand, what lies beside the data tells, below the root as well.
 #[test]
 fn by_a_receiver_without_the_configuration() {

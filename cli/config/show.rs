@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use hasync_engine::filter::Sense;
+use hasync_engine::overlaps;
 
 use super::units::{Size, Time, shown};
 use super::{Compress, Config, Content, Event, Notify, Overlap, Peer, RoleTest, Tree};
@@ -18,7 +19,7 @@ pub(crate) fn check_config(args: &CheckConfigArgs) -> Result<Exit, Failure> {
     let config = Config::load(args.config.config.as_deref())?;
     let out = Out::stdout();
     out.write(understood(&config).as_bytes());
-    for line in missing(&config) {
+    for line in missing(&config).into_iter().chain(shared(&config)) {
         out.say(&format!("note: {line}"));
     }
     for gap in crate::serve::sandbox::gaps() {
@@ -291,6 +292,24 @@ fn missing(config: &Config) -> Vec<String> {
         }
     }
     lines
+}
+
+/// Trees that hold the same entries by different paths, or what hasync itself keeps: one push would
+/// undo the other's work.
+fn shared(config: &Config) -> Vec<String> {
+    let trees = config.trees.iter().filter(|tree| !tree.is_group());
+    let mut named: Vec<_> = trees
+        .map(|tree| (format!("tree {}", tree.name), tree.dir()))
+        .collect();
+    let state = &config.node.state;
+    named.push((format!("the state directory {}", path(state)), state));
+    let dirs: Vec<&Path> = named.iter().map(|(_, dir)| *dir).collect();
+    let line = |(one, other): (usize, usize)| {
+        let name = |at: usize| named.get(at).map_or("", |(name, _)| name);
+        let (one, other) = (name(one), name(other));
+        format!("{one} and {other} share entries on this node; leave them to one of the two")
+    };
+    overlaps(&dirs).into_iter().map(line).collect()
 }
 
 fn path(path: &Path) -> String {

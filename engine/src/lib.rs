@@ -39,6 +39,7 @@ mod ids;
 mod names;
 mod observer;
 mod options;
+mod overlap;
 mod page_buf;
 mod path;
 mod path_list;
@@ -57,6 +58,7 @@ pub use observer::{
     Action, Change, Differences, Kind, KindCounts, Note, Observer, Progress, Summary, Warning,
 };
 pub use options::{Compression, Options};
+pub use overlap::overlaps;
 pub use path::Shown;
 pub use policy::{Confinement, Ready, Rights, ServePolicy};
 pub use sample::{Sample, sample};
