@@ -200,6 +200,8 @@ fn what_a_hostile_standby_says_is_harmless_in_every_notice() {
     for evil in EVIL {
         scene.let_standby_say(evil);
         scene.cycle("directory");
+        // What is wrong with one tree is no harm to the other.
+        assert_eq!(scene.pair.read(Foo1, "etc/a"), "x");
         let status = run_plain(&scene.pair.on(Foo0, &["status"])).expect(0);
         assert!(status.stdout_text().contains("the last cycle"), "{status}");
         let json = run_plain(&scene.pair.on(Foo0, &["status", "--json"])).expect(0);

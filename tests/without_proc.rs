@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use crate::support::hasync::Reachable;
+use crate::support::hasync::{FakeRsh, Reachable};
 use crate::support::mountns::{NOBODY, WITHOUT_PROC, with_proc_after, without_proc};
 use crate::support::{Finished, Hasync, Snapshot, TempTree, need_root};
 
@@ -111,6 +111,30 @@ fn every_kind_of_entry_gets_its_mode() {
                 );
             }
         }
+    }
+}
+
+/// A receiver behind `-e` keeps to what it serves, and sees `/proc` no better.
+#[test]
+fn a_confined_receiver_can_do_without_it() {
+    need_root();
+    let rsh = FakeRsh::plain();
+    let pushed = |launcher: &[String]| {
+        let trees = tree(true);
+        Hasync::push(&["-a", "-e", &rsh.path()])
+            .arg("--remote-bin")
+            .arg(Hasync::program())
+            .arg(trees.contents_of("src"))
+            .arg(format!("b:{}", trees.text("old")))
+            .under(launcher)
+            .run()
+            .expect(0);
+        Snapshot::of(&trees.path("old"))
+    };
+    let with_proc = pushed(&["env".to_owned()]);
+    for (way, setup) in WITHOUT_PROC {
+        let diff = with_proc.diff(&pushed(&with_proc_after(setup)));
+        assert!(diff.is_empty(), "/proc {way}:\n{diff}");
     }
 }
 

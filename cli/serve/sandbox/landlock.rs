@@ -6,6 +6,7 @@ use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset,
     RulesetAttr, RulesetCreatedAttr, RulesetError, Scope,
 };
+use rustix::fs::{FileType, fstat};
 
 /// What it takes to know files. Of later versions nothing is asked: it would be untried.
 const FILES: ABI = ABI::V5;
@@ -32,6 +33,21 @@ pub(super) enum Reach {
     Read,
     /// Reading and writing one file.
     Lock,
+}
+
+impl Place {
+    /// What is allowed there: of what is no directory, only what there is to a file. A tree's root
+    /// may be one by mistake, and the other trees are served all the same.
+    fn access(&self) -> BitFlags<AccessFs> {
+        let is_dir = fstat(&self.held)
+            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
+        let sort = if is_dir {
+            AccessFs::from_all(FILES)
+        } else {
+            AccessFs::from_file(FILES)
+        };
+        self.reach.access() & sort
+    }
 }
 
 impl Reach {
@@ -62,7 +78,11 @@ pub(super) fn restrict<'a>(places: impl Iterator<Item = &'a Place>) -> Result<()
         .scope(Scope::AbstractUnixSocket | Scope::Signal)?
         .create()?;
     for place in places {
-        rules = rules.add_rule(PathBeneath::new(&place.held, place.reach.access()))?;
+        let access = place.access();
+        // Nothing can be allowed of it: a rule would be refused.
+        if !access.is_empty() {
+            rules = rules.add_rule(PathBeneath::new(&place.held, access))?;
+        }
     }
     rules.restrict_self().map(|_| ())
 }
