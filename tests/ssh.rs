@@ -31,6 +31,24 @@ fn copy_update_delete_with_its_own_server() {
     tell_the_story(|options, source, target| server.push(options, source, target));
 }
 
+/// The address of an interface that needs no set-up is good for that interface alone.
+#[test]
+fn copy_update_delete_over_a_link_local_address() {
+    let nodes = NetNs::pair();
+    for (on, address) in [
+        (nodes.on_primary(), "fe80::1/64"),
+        (nodes.on_standby(), "fe80::2/64"),
+    ] {
+        let assign = ["ip", "addr", "add", address, "dev", "link0", "nodad"];
+        run_ok(on[0], &[&on[1..], &assign].concat());
+    }
+    let server = OwnServer::start_at(&nodes.on_standby(), "[fe80::2%link0]", &["--root", "/"]);
+    tell_the_story(|options, source, target| {
+        let push = server.push(options, source, target);
+        push.under(&nodes.on_primary())
+    });
+}
+
 #[test]
 fn its_own_server_shows_what_its_host_key_is_known_by() {
     let server = OwnServer::start();

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args};
+use hasync_transport::ssh::parse_socket_address;
 
 use super::ConfigArgs;
 
@@ -34,7 +35,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, hide = true, conflicts_with_all = ["root", "listen"])]
     pub(crate) local: bool,
     /// Be an SSH server that offers this alone; port 0 takes a free one
-    #[arg(long, value_name = "ADDR:PORT", requires_all = ["root", "authorized_keys", "host_key"])]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = parse_socket_address)]
+    #[arg(requires_all = ["root", "authorized_keys", "host_key"])]
     pub(crate) listen: Option<SocketAddr>,
     /// Public keys that may log in, as in OpenSSH's file of that name
     #[arg(long, value_name = "FILE", requires = "listen")]

@@ -10,6 +10,7 @@ use super::{Hasync, TempTree};
 pub(crate) struct OwnServer {
     pub(crate) dir: TempTree,
     child: Child,
+    host: String,
     port: String,
     /// What it prints when it listens.
     pub(crate) greeting: String,
@@ -27,6 +28,11 @@ impl OwnServer {
 
     /// A server with these options.
     pub(crate) fn with(options: &[&str]) -> Self {
+        Self::start_at(&["env"], "127.0.0.1", options)
+    }
+
+    /// `launcher` runs it where it is to listen; `host` stands in brackets if it is IPv6.
+    pub(crate) fn start_at(launcher: &[&str], host: &str, options: &[&str]) -> Self {
         let dir = TempTree::within(Path::new("/tmp"));
         for key in ["host_key", "user_key"] {
             let path = dir.text(key);
@@ -35,8 +41,10 @@ impl OwnServer {
                 &["-q", "-t", "ed25519", "-N", "", "-f", &path],
             );
         }
-        let mut child = Command::new(Hasync::program())
-            .args(["serve", "--listen", "127.0.0.1:0"])
+        let mut child = Command::new(launcher[0])
+            .args(&launcher[1..])
+            .arg(Hasync::program())
+            .args(["serve", "--listen", &format!("{host}:0")])
             .args(options)
             .args(["--authorized-keys", &dir.text("user_key.pub")])
             .args(["--host-key", &dir.text("host_key")])
@@ -48,12 +56,15 @@ impl OwnServer {
         log.read_line(&mut greeting).unwrap();
         // It goes on to log into a pipe that somebody has to read.
         std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        let port = greeting.split(&[':', ','][..]).nth(1).unwrap().to_owned();
+        let address = greeting.split(',').next().unwrap();
+        let port = address.rsplit(':').next().unwrap().to_owned();
         let host_key = String::from_utf8(dir.read("host_key.pub")).unwrap();
-        dir.write("known_hosts", format!("[127.0.0.1]:{port} {host_key}"));
+        let bare = host.trim_matches(&['[', ']'][..]);
+        dir.write("known_hosts", format!("[{bare}]:{port} {host_key}"));
         Self {
             dir,
             child,
+            host: host.to_owned(),
             port,
             greeting,
         }
@@ -73,7 +84,7 @@ impl OwnServer {
             .args(["--port", &self.port])
             .args(["--identity", &self.text("user_key")])
             .args(["--known-hosts", &self.text("known_hosts"), source])
-            .arg(format!("127.0.0.1:{}", target.display()))
+            .arg(format!("{}:{}", self.host, target.display()))
     }
 }
 

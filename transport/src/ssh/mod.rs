@@ -1,5 +1,6 @@
 //! SSH without a helper program: a client for pushing, a server for nodes without sshd.
 
+mod address;
 mod algorithms;
 mod auth;
 mod authorized_keys;
@@ -25,6 +26,7 @@ mod socket;
 mod state;
 mod stream;
 
+pub use address::parse_socket_address;
 pub use client::{ClientOptions, connect};
 pub use destination::{Destination, Environment};
 pub use keys::{generate_host_key, generate_key_pair};
