@@ -63,6 +63,31 @@ pub(crate) fn set_host_keys(preferred: &mut Preferred, list: &str) -> Result<(),
     Ok(())
 }
 
+/// What a `PubkeyAcceptedAlgorithms` list leaves of the algorithms that users' keys sign with.
+pub(crate) fn user_keys(list: &str) -> Result<Vec<Algorithm>, String> {
+    let named: Vec<String> = HOST_KEYS.iter().map(ToString::to_string).collect();
+    let names = edited(list, &named, &[])?;
+    let keys = HOST_KEYS
+        .iter()
+        .filter(|key| names.contains(&key.to_string()));
+    Ok(keys.cloned().collect())
+}
+
+/// The hash that an RSA key signs with: one that is accepted on this side, and not better than the
+/// best that the server takes. SHA-1 is not among them.
+pub(crate) fn rsa_hash(accepted: Option<&[Algorithm]>, best: Option<HashAlg>) -> Option<HashAlg> {
+    let takes: &[HashAlg] = match best {
+        Some(HashAlg::Sha512) => &[HashAlg::Sha512, HashAlg::Sha256],
+        Some(_) => &[HashAlg::Sha256],
+        None => &[],
+    };
+    let accepted = |hash: &&HashAlg| {
+        let algorithm = Algorithm::Rsa { hash: Some(**hash) };
+        accepted.is_none_or(|accepted| accepted.contains(&algorithm))
+    };
+    takes.iter().find(accepted).copied()
+}
+
 /// Puts the host key algorithms that can prove a key of `known_types` first, so that the server
 /// shows a key we can recognise.
 pub(crate) fn prefer_known_host_keys(preferred: &mut Preferred, known_types: &[String]) {
@@ -214,5 +239,28 @@ mod tests {
         assert_eq!(preferred.key.first().unwrap().to_string(), "rsa-sha2-512");
         set_host_keys(&mut preferred, "ssh-ed25519,rsa-sha2-256").unwrap();
         assert_eq!(preferred.key.len(), 2);
+    }
+
+    #[test]
+    fn an_rsa_key_never_signs_with_sha1() {
+        use HashAlg::{Sha256, Sha512};
+        let lists = |list: &str| user_keys(list).unwrap();
+        for (list, best, expected) in [
+            ("*", Some(Sha512), Some(Sha512)),
+            ("*", Some(Sha256), Some(Sha256)),
+            ("*", None, None),
+            ("rsa-sha2-256", Some(Sha512), Some(Sha256)),
+            ("rsa-sha2-512", Some(Sha256), None),
+            ("ssh-ed25519", Some(Sha512), None),
+            ("+ssh-rsa", None, None),
+        ] {
+            assert_eq!(
+                rsa_hash(Some(&lists(list)), best),
+                expected,
+                "{list} {best:?}"
+            );
+        }
+        assert_eq!(rsa_hash(None, Some(Sha512)), Some(Sha512));
+        assert!(user_keys("ssh-rsa").is_err() && user_keys("-*").is_err());
     }
 }

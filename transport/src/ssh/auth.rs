@@ -4,6 +4,7 @@
 //! A server counts every key it is offered, usually up to six. So keys that the user named come
 //! first, and no key is offered twice.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use russh::MethodKind;
@@ -14,10 +15,11 @@ use russh::keys::agent::client::AgentClient;
 use russh::keys::ssh_key::{HashAlg, PrivateKey, PublicKey};
 use tokio::net::UnixStream;
 
+use super::algorithms::rsa_hash;
 use super::client::Callbacks;
-use super::config::Settings;
+use super::config::{KeyLimits, Settings};
 use super::hostkey::fingerprint;
-use super::keys::{KeyFile, KeyFileError, read_private_key, read_public_key};
+use super::keys::{KeyFile, KeyFileError, read_private_key, read_public_key, rsa_bits};
 use crate::{Error, ErrorKind};
 
 type Agent = AgentClient<UnixStream>;
@@ -31,7 +33,9 @@ pub(crate) async fn authenticate(
     let mut attempt = Attempt {
         session,
         user: &settings.user,
-        rsa_hash: None,
+        limits: &settings.key_limits,
+        server_rsa_hash: None,
+        left_out: false,
         tried: Vec::new(),
     };
     let mut agent = Held::connect(settings, attempt.session, &mut attempt.tried).await;
@@ -40,13 +44,16 @@ pub(crate) async fn authenticate(
             return Ok(());
         }
     }
-    Err(attempt.failed("no key was accepted", settings))
+    let certificate = agent.and_then(|agent| agent.certificate);
+    Err(attempt.failed("no key was accepted", settings, certificate))
 }
 
 /// An agent and the keys it holds.
 struct Held {
     client: Agent,
     keys: Vec<(PublicKey, String)>,
+    /// The comment of a certificate, which is not used here.
+    certificate: Option<String>,
 }
 
 impl Held {
@@ -63,16 +70,17 @@ impl Held {
                 // Older agents do not know how to be bound to one session, and serve anyway.
                 let _ = client.bind_session(binding, false).await;
             }
-            let identities = client.request_identities().await?;
-            let keys = identities
-                .into_iter()
-                .filter_map(|identity| match identity {
-                    AgentIdentity::PublicKey { key, comment } => Some((key, comment)),
-                    AgentIdentity::Certificate { .. } => None,
-                });
+            let (mut keys, mut certificate) = (Vec::new(), None);
+            for identity in client.request_identities().await? {
+                match identity {
+                    AgentIdentity::PublicKey { key, comment } => keys.push((key, comment)),
+                    AgentIdentity::Certificate { comment, .. } => certificate = Some(comment),
+                }
+            }
             Ok::<_, russh::keys::Error>(Held {
                 client,
-                keys: keys.collect(),
+                keys,
+                certificate,
             })
         };
         match held.await {
@@ -173,8 +181,11 @@ fn candidates(
 struct Attempt<'a> {
     session: &'a mut Handle<Callbacks>,
     user: &'a str,
-    /// What the server takes from RSA keys, once asked.
-    rsa_hash: Option<Option<HashAlg>>,
+    limits: &'a KeyLimits,
+    /// The best that the server takes from RSA keys, once asked.
+    server_rsa_hash: Option<Option<HashAlg>>,
+    /// Whether a key was not offered because of `limits`.
+    left_out: bool,
     /// What was tried, or why not, for the message.
     tried: Vec<String>,
 }
@@ -187,8 +198,14 @@ impl Attempt<'_> {
         agent: Option<&mut Held>,
     ) -> Result<bool, Error> {
         let Candidate { name, key } = candidate;
-        let rsa = key.public().algorithm().is_rsa();
-        let hash = if rsa { self.rsa_hash().await } else { None };
+        let hash = match self.signature_hash(key.public()).await {
+            Ok(hash) => hash,
+            Err(why) => {
+                self.left_out = true;
+                self.tried.push(format!("{name} ({why})"));
+                return Ok(false);
+            }
+        };
         let result = match (key, agent) {
             (Key::File(key), _) => {
                 let key = PrivateKeyWithHashAlg::new(Arc::new(*key), hash);
@@ -238,8 +255,34 @@ impl Attempt<'_> {
         Ok(false)
     }
 
-    async fn rsa_hash(&mut self) -> Option<HashAlg> {
-        if let Some(known) = self.rsa_hash {
+    /// The hash to sign with, which only RSA keys choose, or why the key must not be used.
+    async fn signature_hash(&mut self, key: &PublicKey) -> Result<Option<HashAlg>, String> {
+        let accepted = self.limits.accepted.as_ref();
+        let left_out = |what: &str| match accepted {
+            Some((_, place)) => format!("PubkeyAcceptedAlgorithms at {place} leaves {what} out"),
+            None => format!("the server takes {what} only with SHA-1"),
+        };
+        let list = accepted.map(|(list, _)| list.as_slice());
+        let algorithm = key.algorithm();
+        let Some(bits) = rsa_bits(key) else {
+            return match list {
+                Some(list) if !list.contains(&algorithm) => Err(left_out(algorithm.as_str())),
+                _ => Ok(None),
+            };
+        };
+        let min = self.limits.rsa_min_bits;
+        if bits < min {
+            return Err(format!("{bits} bits, and RequiredRSASize wants {min}"));
+        }
+        let best = self.server_rsa_hash().await;
+        match rsa_hash(list, best) {
+            Some(hash) => Ok(Some(hash)),
+            None => Err(left_out("ssh-rsa")),
+        }
+    }
+
+    async fn server_rsa_hash(&mut self) -> Option<HashAlg> {
+        if let Some(known) = self.server_rsa_hash {
             return known;
         }
         // A server that says nothing is asked for SHA-512, as ssh does.
@@ -247,11 +290,11 @@ impl Attempt<'_> {
             Ok(Some(hash)) => hash,
             _ => Some(HashAlg::Sha512),
         };
-        self.rsa_hash = Some(hash);
+        self.server_rsa_hash = Some(hash);
         hash
     }
 
-    fn failed(&self, what: &str, settings: &Settings) -> Error {
+    fn failed(&self, what: &str, settings: &Settings, held: Option<String>) -> Error {
         let tried = if self.tried.is_empty() {
             let files: Vec<String> = settings
                 .identities
@@ -267,6 +310,27 @@ impl Attempt<'_> {
         } else {
             format!("tried: {}", self.tried.join(", "))
         };
-        Error::new(ErrorKind::Auth, format!("{what} ({tried})"))
+        let certificate = held
+            .map(|comment| format!("{comment} in the agent"))
+            .or_else(|| {
+                settings
+                    .identities
+                    .iter()
+                    .find_map(|path| certificate_beside(path))
+            });
+        let hint = match certificate {
+            Some(name) => format!("; only -e ssh logs in with a certificate, such as {name}"),
+            None if self.left_out => "; -e ssh may have another kind of key".to_owned(),
+            None => String::new(),
+        };
+        Error::new(ErrorKind::Auth, format!("{what} ({tried}){hint}"))
     }
+}
+
+/// The certificate that ssh would offer with a key.
+fn certificate_beside(identity: &Path) -> Option<String> {
+    let mut name = identity.as_os_str().to_owned();
+    name.push("-cert.pub");
+    let path = PathBuf::from(name);
+    path.exists().then(|| path.display().to_string())
 }

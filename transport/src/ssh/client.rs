@@ -111,7 +111,9 @@ async fn open(
     state: Arc<ChannelState>,
 ) -> Result<Opened, Error> {
     let tcp = connect_tcp(&target, &settings).await?;
-    let host_keys = HostKeys::load(&settings, &settings.host_name)?;
+    let address = tcp.peer_addr();
+    let address = address.map_err(|e| target.error(ErrorKind::Closed, Plain(&e)))?;
+    let host_keys = HostKeys::load(&settings, &address)?;
     let deadline = Instant::now() + options.handshake_timeout;
     let limit_s = options.handshake_timeout.as_secs();
     let late = |doing: &str| {

@@ -1,17 +1,22 @@
 //! What ssh configuration means for one connection: the first value of each directive wins, and a
 //! directive that matters for security or reachability and is not supported stops everything.
 
-use std::net::IpAddr;
+use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use russh::Preferred;
+use russh::keys::Algorithm;
 
+use super::address::{canonical_host, parse_ip};
 use super::algorithms;
 use super::client::ClientOptions;
 use super::config_directives::refuse_unsupported;
-use super::config_file::{Directive, directives};
-use super::config_words::{Tokens, expand_path, expand_tokens};
+use super::config_file::{Directive, Place, directives};
+use super::config_tokens::{Reached, Token};
+use super::config_values::Found;
+use super::config_words::{expand_path, expand_tokens};
 use super::destination::Destination;
 use crate::{Error, ErrorKind};
 
@@ -29,13 +34,16 @@ pub(crate) struct Settings {
     pub(crate) known_hosts: Vec<PathBuf>,
     pub(crate) global_known_hosts: Vec<PathBuf>,
     pub(crate) hash_known_hosts: bool,
+    /// Whether the address must not be known by another key than the name.
+    pub(crate) check_host_ip: bool,
+    pub(crate) key_limits: KeyLimits,
     /// In the order to try, and whether the user named them.
     pub(crate) identities: Vec<PathBuf>,
     pub(crate) identities_are_explicit: bool,
     pub(crate) identities_only: bool,
     pub(crate) agent_socket: Option<PathBuf>,
     pub(crate) family: Family,
-    pub(crate) bind_address: Option<IpAddr>,
+    pub(crate) bind_address: Option<SocketAddr>,
     pub(crate) connect_timeout: Duration,
     pub(crate) alive_interval: Option<Duration>,
     pub(crate) alive_count_max: usize,
@@ -52,6 +60,15 @@ pub(crate) enum HostKeyPolicy {
     AddNew,
     /// Anything: `no`.
     Any,
+}
+
+/// What restricts the keys on either side.
+#[derive(Clone, Debug)]
+pub(crate) struct KeyLimits {
+    /// `PubkeyAcceptedAlgorithms`: what the user's keys may sign with, and where it says so.
+    pub(crate) accepted: Option<(Vec<Algorithm>, Place)>,
+    /// `RequiredRSASize`.
+    pub(crate) rsa_min_bits: u32,
 }
 
 /// `AddressFamily`.
@@ -71,10 +88,11 @@ pub(crate) fn settings(to: &Destination, options: &ClientOptions) -> Result<Sett
     let environment = &options.environment;
     let host_name = match found.first("hostname")? {
         Some((name, directive)) => {
-            expand_tokens(name, &[('h', &to.host)]).map_err(|e| directive.place.error(e))?
+            expand_tokens(name, &[('h', to.host.clone())]).map_err(|e| directive.place.error(e))?
         }
         None => to.host.clone(),
     };
+    let host_name = canonical_host(&host_name);
     let port = match (to.port, found.first("port")?) {
         (Some(port), _) => port,
         (None, Some((port, directive))) => port
@@ -91,20 +109,15 @@ pub(crate) fn settings(to: &Destination, options: &ClientOptions) -> Result<Sett
     };
     let host_key_alias = found
         .first("hostkeyalias")?
-        .map(|(alias, _)| alias.to_owned());
+        .map(|(alias, _)| alias.to_ascii_lowercase());
 
-    let (port_text, uid_text) = (port.to_string(), environment.uid.to_string());
-    let home = environment.home.as_ref().map(|home| home.to_string_lossy());
-    let mut tokens = vec![
-        ('h', host_name.as_str()),
-        ('p', &port_text),
-        ('r', &user),
-        ('n', &to.host),
-        ('u', &environment.user),
-        ('i', &uid_text),
-        ('k', host_key_alias.as_deref().unwrap_or(&to.host)),
-    ];
-    tokens.extend(home.as_ref().map(|home| ('d', home.as_ref())));
+    let reached = Reached {
+        host_name: &host_name,
+        port,
+        user: &user,
+        host_key_alias: host_key_alias.as_deref(),
+    };
+    let tokens = reached.tokens(to, environment);
     let files = FileNames {
         tokens: &tokens,
         home: environment.home.as_deref(),
@@ -125,7 +138,9 @@ pub(crate) fn settings(to: &Destination, options: &ClientOptions) -> Result<Sett
             )?,
         ),
     };
-    let configured = files.of_all(&found, "identityfile")?;
+    let mut configured = files.of_all(&found, "identityfile")?;
+    let mut seen = HashSet::new();
+    configured.retain(|file| seen.insert(file.clone()));
     let identities_are_explicit = !options.identities.is_empty() || !configured.is_empty();
     let mut identities = options.identities.clone();
     identities.extend(configured);
@@ -140,6 +155,8 @@ pub(crate) fn settings(to: &Destination, options: &ClientOptions) -> Result<Sett
         known_hosts,
         global_known_hosts,
         hash_known_hosts: found.flag("hashknownhosts")?.unwrap_or(false),
+        check_host_ip: found.flag("checkhostip")?.unwrap_or(false),
+        key_limits: key_limits(&found)?,
         identities,
         identities_are_explicit,
         // A key named on the command line is meant to be the one that is used.
@@ -206,15 +223,15 @@ fn family(found: &Found) -> Result<Family, Error> {
     }
 }
 
-fn bind_address(found: &Found) -> Result<Option<IpAddr>, Error> {
+fn bind_address(found: &Found) -> Result<Option<SocketAddr>, Error> {
     let Some((value, directive)) = found.first("bindaddress")? else {
         return Ok(None);
     };
-    match value.parse() {
-        Ok(address) => Ok(Some(address)),
-        Err(_) => Err(directive
+    match parse_ip(value) {
+        Some(address) => Ok(Some(address)),
+        None => Err(directive
             .place
-            .error("BindAddress takes a numeric address here")),
+            .error("BindAddress takes a numeric address here: use -e ssh")),
     }
 }
 
@@ -251,12 +268,21 @@ fn offered(found: &Found) -> Result<Preferred, Error> {
     ];
     let mut preferred = algorithms::preferred();
     for (keyword, edit) in edits {
-        if let Some((list, directive)) = found.first(keyword)? {
-            edit(&mut preferred, list)
-                .map_err(|e| directive.place.error(format_args!("{keyword}: {e}")))?;
-        }
+        found.list(keyword, |list| edit(&mut preferred, list))?;
     }
     Ok(preferred)
+}
+
+fn key_limits(found: &Found) -> Result<KeyLimits, Error> {
+    let rsa_min_bits = match found.first("requiredrsasize")? {
+        Some((bits, directive)) => bits.parse().map_err(|_| directive.bad_value(bits))?,
+        None => RSA_MIN_BITS,
+    };
+    Ok(KeyLimits {
+        accepted: found.list("pubkeyacceptedalgorithms", algorithms::user_keys)?,
+        // ssh takes no smaller limit.
+        rsa_min_bits: rsa_min_bits.max(RSA_MIN_BITS),
+    })
 }
 
 fn rekey_len(found: &Found) -> Result<Option<u64>, Error> {
@@ -281,7 +307,7 @@ fn rekey_len(found: &Found) -> Result<Option<u64>, Error> {
 
 /// Expands file names of directives.
 struct FileNames<'a> {
-    tokens: &'a Tokens<'a>,
+    tokens: &'a [Token],
     home: Option<&'a std::path::Path>,
 }
 
@@ -330,84 +356,8 @@ impl FileNames<'_> {
     }
 }
 
-/// The directives that apply, in order.
-struct Found(Vec<Directive>);
-
-impl Found {
-    fn first(&self, keyword: &str) -> Result<Option<(&str, &Directive)>, Error> {
-        let Some(directive) = self.0.iter().find(|directive| directive.keyword == keyword) else {
-            return Ok(None);
-        };
-        Ok(Some((directive.value()?, directive)))
-    }
-
-    fn flag(&self, keyword: &str) -> Result<Option<bool>, Error> {
-        let Some((value, directive)) = self.first(keyword)? else {
-            return Ok(None);
-        };
-        match value.to_ascii_lowercase().as_str() {
-            "yes" | "true" => Ok(Some(true)),
-            "no" | "false" => Ok(Some(false)),
-            _ => Err(directive.bad_value(value)),
-        }
-    }
-
-    /// A time: plain seconds, or with units as in `1m30s`.
-    fn seconds(&self, keyword: &str) -> Result<Option<u64>, Error> {
-        let Some((value, directive)) = self.first(keyword)? else {
-            return Ok(None);
-        };
-        match parse_seconds(value) {
-            Some(seconds) => Ok(Some(seconds)),
-            None => Err(directive.bad_value(value)),
-        }
-    }
-}
-
-impl Directive {
-    fn value(&self) -> Result<&str, Error> {
-        match self.arguments.first() {
-            Some(value) if !value.is_empty() => Ok(value),
-            _ => Err(self
-                .place
-                .error(format_args!("{} needs a value", self.keyword))),
-        }
-    }
-
-    fn bad_value(&self, value: &str) -> Error {
-        self.place
-            .error(format_args!("{}: bad value {value}", self.keyword))
-    }
-}
-
-fn parse_seconds(text: &str) -> Option<u64> {
-    if text.is_empty() {
-        return None;
-    }
-    let mut total: u64 = 0;
-    let mut number: Option<u64> = None;
-    for c in text.chars() {
-        if let Some(digit) = c.to_digit(10) {
-            let so_far = number
-                .unwrap_or(0)
-                .checked_mul(10)?
-                .checked_add(digit.into())?;
-            number = Some(so_far);
-            continue;
-        }
-        let unit = match c.to_ascii_lowercase() {
-            's' => 1,
-            'm' => 60,
-            'h' => 3600,
-            'd' => 86_400,
-            'w' => 604_800,
-            _ => return None,
-        };
-        total = total.checked_add(number.take()?.checked_mul(unit)?)?;
-    }
-    total.checked_add(number.unwrap_or(0))
-}
-
+/// The default of `RequiredRSASize`.
+const RSA_MIN_BITS: u32 = 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 const ALIVE_COUNT_MAX: usize = 3;

@@ -42,11 +42,11 @@ pub(crate) fn refuse_unsupported(found: &[Directive]) -> Result<(), Error> {
 /// Directives that take effect in `config`.
 #[rustfmt::skip]
 const USED: &[&str] = &[
-    "addressfamily", "bindaddress", "ciphers", "connecttimeout", "globalknownhostsfile",
-    "hashknownhosts", "hostkeyalgorithms", "hostkeyalias", "hostname", "identitiesonly",
-    "identityagent", "identityfile", "ignoreunknown", "kexalgorithms", "macs", "port",
-    "rekeylimit", "serveralivecountmax", "serveraliveinterval", "stricthostkeychecking", "user",
-    "userknownhostsfile",
+    "addressfamily", "bindaddress", "checkhostip", "ciphers", "connecttimeout",
+    "globalknownhostsfile", "hashknownhosts", "hostkeyalgorithms", "hostkeyalias", "hostname",
+    "identitiesonly", "identityagent", "identityfile", "ignoreunknown", "kexalgorithms", "macs",
+    "port", "pubkeyacceptedalgorithms", "rekeylimit", "requiredrsasize", "serveralivecountmax",
+    "serveraliveinterval", "stricthostkeychecking", "user", "userknownhostsfile",
 ];
 
 /// Directives that may be left out without making the connection reach elsewhere or trust more.
@@ -54,7 +54,7 @@ const USED: &[&str] = &[
 const WITHOUT_EFFECT: &[&str] = &[
     "addkeystoagent", "batchmode", "canonicaldomains", "canonicalizefallbacklocal",
     "canonicalizemaxdots", "canonicalizepermittedcnames", "casignaturealgorithms",
-    "challengeresponseauthentication", "channeltimeout", "checkhostip", "clearallforwardings",
+    "challengeresponseauthentication", "channeltimeout", "clearallforwardings",
     "compression", "compressionlevel", "connectionattempts", "controlmaster", "controlpath",
     "controlpersist", "dynamicforward", "enableescapecommandline", "enablesshkeysign",
     "escapechar", "exitonforwardfailure", "fingerprinthash", "forkafterauthentication",
@@ -83,15 +83,12 @@ const REFUSED: &[(&str, &[&str])] = &[
     ("preferredauthentications", &["*publickey*"]),
     ("proxycommand", &["none"]),
     ("proxyjump", &["none"]),
-    ("pubkeyacceptedalgorithms", &["+*", "^*"]),
-    ("pubkeyacceptedkeytypes", &["+*", "^*"]),
     (
         "pubkeyauthentication",
         &["yes", "true", "unbound", "host-bound"],
     ),
     ("refuseconnection", &[]),
     ("remotecommand", &["none"]),
-    ("requiredrsasize", &[]),
     ("revokedhostkeys", &["none"]),
     ("smartcarddevice", &["none"]),
 ];

@@ -3,8 +3,12 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use super::config_words::{expand_path, glob, split_line};
+use super::address::canonical_host;
+use super::config_exec;
+use super::config_tokens::{Reached, Token};
+use super::config_words::{expand_path, expand_tokens, glob, split_line};
 use super::destination::{Destination, Environment};
 use super::pattern;
 use crate::home::no_home;
@@ -49,27 +53,19 @@ pub(crate) fn directives(
     let mut walk = Walk {
         destination,
         environment,
+        pass: Pass::First,
+        wants_final: false,
         found: Vec::new(),
     };
-    match only_file {
-        Some(file) => walk.file(file, Origin::User, true, &mut true, 0)?,
-        None => {
-            let home = environment.home.as_ref();
-            let user_file = home.map(|home| home.join(".ssh/config"));
-            if let Some(user_file) = user_file.filter(|file| file.exists()) {
-                check_owner(&user_file, environment.uid)?;
-                walk.file(&user_file, Origin::User, true, &mut true, 0)?;
-            }
-            let system_file = Path::new("/etc/ssh/ssh_config");
-            if system_file.exists() {
-                walk.file(system_file, Origin::System, true, &mut true, 0)?;
-            }
-        }
+    walk.files(only_file)?;
+    if walk.wants_final {
+        walk.pass = Pass::Final(canonical_host(&walk.host_name()?));
+        walk.files(only_file)?;
     }
     Ok(walk.found)
 }
 
-/// Who else may write the user's configuration may choose the host: refuse it as ssh does.
+/// Who else may write a configuration may choose the host, and what is run: refuse it as ssh does.
 fn check_owner(file: &Path, uid: u32) -> Result<(), Error> {
     let cannot = |e| Error::io(format_args!("reading {}", file.display()), &e);
     let metadata = std::fs::metadata(file).map_err(cannot)?;
@@ -90,13 +86,39 @@ enum Origin {
     System,
 }
 
+/// A configuration with `Match final` is read twice; what the second pass finds comes last.
+enum Pass {
+    First,
+    /// `Host` then compares the name that is connected to.
+    Final(String),
+}
+
 struct Walk<'a> {
     destination: &'a Destination,
     environment: &'a Environment,
+    pass: Pass,
+    wants_final: bool,
     found: Vec<Directive>,
 }
 
 impl Walk<'_> {
+    fn files(&mut self, only_file: Option<&Path>) -> Result<(), Error> {
+        if let Some(file) = only_file {
+            return self.file(file, Origin::User, true, &mut true, 0);
+        }
+        let home = self.environment.home.as_ref();
+        let user_file = home.map(|home| home.join(".ssh/config"));
+        if let Some(user_file) = user_file.filter(|file| file.exists()) {
+            check_owner(&user_file, self.environment.uid)?;
+            self.file(&user_file, Origin::User, true, &mut true, 0)?;
+        }
+        let system_file = Path::new("/etc/ssh/ssh_config");
+        if system_file.exists() {
+            self.file(system_file, Origin::System, true, &mut true, 0)?;
+        }
+        Ok(())
+    }
+
     /// `enclosing`: whether the block around an `Include` applies. `active`: whether the current
     /// block does; each file begins outside any block and leaves its includer's block as it was.
     fn file(
@@ -125,21 +147,27 @@ impl Walk<'_> {
                 continue;
             };
             match keyword.as_str() {
+                "host" if arguments.is_empty() => return Err(place.error("Host needs a pattern")),
                 "host" => {
+                    let host = match &self.pass {
+                        Pass::First => &self.destination.host,
+                        Pass::Final(host) => host,
+                    };
                     let patterns = arguments.iter().map(String::as_str);
-                    *active = enclosing && pattern::list_matches(patterns, &self.destination.host);
+                    *active = enclosing && pattern::exact_list_matches(patterns, host);
                 }
                 "match" => *active = enclosing && self.criteria_hold(&arguments, &place)?,
                 "include" if *active => {
                     for argument in &arguments {
                         for included in self.included(argument, origin, &place)? {
+                            check_owner(&included, self.environment.uid)?;
                             self.file(&included, origin, true, &mut true, depth + 1)?;
                         }
                     }
                 }
                 "include" => {}
                 _ if *active => self.found.push(Directive {
-                    keyword,
+                    keyword: newest_name(keyword),
                     arguments,
                     place,
                 }),
@@ -151,62 +179,90 @@ impl Walk<'_> {
 
     fn included(&self, name: &str, origin: Origin, at: &Place) -> Result<Vec<PathBuf>, Error> {
         let home = self.environment.home.as_deref();
-        let path =
-            expand_path(name, &[], home).map_err(|e| at.error(format_args!("{name}: {e}")))?;
+        let bad = |why: String| at.error(format_args!("{name}: {why}"));
+        let path = expand_path(name, &self.tokens()?, home).map_err(bad)?;
         let directory = match (origin, home) {
             (Origin::System, _) => PathBuf::from("/etc/ssh"),
             (Origin::User, Some(home)) => home.join(".ssh"),
             (Origin::User, None) if path.is_absolute() => PathBuf::new(),
-            (Origin::User, None) => return Err(at.error(format_args!("{name}: {}", no_home()))),
+            (Origin::User, None) => return Err(bad(no_home())),
         };
-        Ok(glob(&directory.join(path)))
+        glob(&directory.join(path)).map_err(bad)
     }
 
-    fn criteria_hold(&self, criteria: &[String], place: &Place) -> Result<bool, Error> {
+    fn criteria_hold(&mut self, criteria: &[String], place: &Place) -> Result<bool, Error> {
+        if criteria.is_empty() {
+            return Err(place.error("Match needs criteria"));
+        }
         let mut words = criteria.iter().map(String::as_str);
-        let mut holds = true;
+        let (mut holds, mut before) = (true, 0);
         while let Some(word) = words.next() {
             let (negated, criterion) = word
                 .strip_prefix('!')
                 .map_or((false, word), |criterion| (true, criterion));
             let criterion = criterion.to_ascii_lowercase();
             let holds_here = match criterion.as_str() {
-                "all" => true,
-                // Host names are never canonicalised here, so that second pass does not come.
-                "canonical" | "final" => false,
-                "host" | "originalhost" | "user" | "localuser" => {
-                    let list = words.next().unwrap_or_default().split(',');
-                    let value = match criterion.as_str() {
-                        "host" => self.host_name()?,
-                        "originalhost" => self.destination.host.clone(),
-                        "user" => self.user(),
-                        _ => self.environment.user.clone(),
-                    };
-                    pattern::list_matches(list, &value)
+                "all" if words.len() == 0 && before <= 1 => true,
+                "all" => return Err(place.error("Match all goes with no other criteria")),
+                "canonical" | "final" => {
+                    self.wants_final |= criterion == "final";
+                    matches!(self.pass, Pass::Final(_))
                 }
-                other => {
+                _ => {
+                    let value = words.next().filter(|value| !value.is_empty());
+                    let value = value.ok_or_else(|| {
+                        place.error(format_args!("Match {criterion} needs a value"))
+                    })?;
                     // What is false already stays false, whatever the rest says.
-                    if !holds {
-                        return Ok(false);
-                    }
-                    return Err(place.error(format_args!(
-                        "Match {other} is not supported: use Host, or -e ssh"
-                    )));
+                    holds && self.criterion_holds(&criterion, value, place)?
                 }
             };
             holds &= holds_here != negated;
+            before += 1;
         }
         Ok(holds)
+    }
+
+    fn criterion_holds(&self, criterion: &str, value: &str, at: &Place) -> Result<bool, Error> {
+        let list = || value.split(',');
+        Ok(match criterion {
+            "host" => pattern::list_matches(list(), &self.host_name()?),
+            "originalhost" => pattern::list_matches(list(), &self.destination.host),
+            "user" => pattern::exact_list_matches(list(), &self.user()),
+            "localuser" => pattern::exact_list_matches(list(), &self.environment.user),
+            "exec" => {
+                let command = expand_tokens(value, &self.tokens()?).map_err(|e| at.error(e))?;
+                let succeeds = config_exec::succeeds(&command, EXEC_LIMIT);
+                succeeds.map_err(|e| at.error(format_args!("Match exec: {e}")))?
+            }
+            other => {
+                let what = format_args!("Match {other} is not supported here: use Host, or -e ssh");
+                return Err(at.error(what));
+            }
+        })
     }
 
     /// The host name as the directives so far make it: what `Match host` compares.
     fn host_name(&self) -> Result<String, Error> {
         let original = &self.destination.host;
-        match self.first("hostname") {
-            Some((name, place)) => super::config_words::expand_tokens(name, &[('h', original)])
-                .map_err(|e| place.error(e)),
-            None => Ok(original.clone()),
+        match (&self.pass, self.first("hostname")) {
+            (Pass::Final(host), _) => Ok(host.clone()),
+            (Pass::First, Some((name, place))) => {
+                expand_tokens(name, &[('h', original.clone())]).map_err(|e| place.error(e))
+            }
+            (Pass::First, None) => Ok(original.clone()),
         }
+    }
+
+    fn tokens(&self) -> Result<Vec<Token>, Error> {
+        let port = self.first("port").and_then(|(port, _)| port.parse().ok());
+        let reached = Reached {
+            host_name: &self.host_name()?,
+            port: self.destination.port.or(port).unwrap_or(22),
+            user: &self.user(),
+            host_key_alias: self.first("hostkeyalias").map(|(alias, _)| alias),
+        };
+        Ok(reached.tokens(self.destination, self.environment))
     }
 
     fn user(&self) -> String {
@@ -226,6 +282,16 @@ impl Walk<'_> {
     }
 }
 
+/// Directives that have two names go by the newer one.
+fn newest_name(keyword: String) -> String {
+    match keyword.as_str() {
+        "pubkeyacceptedkeytypes" => "pubkeyacceptedalgorithms".to_owned(),
+        _ => keyword,
+    }
+}
+
+/// What the command of a `Match exec` may take.
+const EXEC_LIMIT: Duration = Duration::from_secs(10);
 /// As many levels of `Include` as ssh allows.
 const INCLUDE_MAX_DEPTH: usize = 16;
 
@@ -251,6 +317,7 @@ mod tests {
         };
         let environment = Environment {
             user: "me".into(),
+            uid: nix::unistd::getuid().as_raw(),
             ..Environment::default()
         };
         let found = directives(&destination, &environment, Some(&file))?;
@@ -274,21 +341,69 @@ mod tests {
     fn match_blocks() {
         let config = "HostName %h.lan\nMatch host *.lan user me\n Port 2\n\
                       Match originalhost b !user you\n Port 3\nMatch all\n Port 4\n\
-                      Match final\n Port 5\n";
+                      Match canonical\n Port 5\n";
         let expected = ["hostname %h.lan", "port 2", "port 3", "port 4"];
         assert_eq!(applied(config, "b").unwrap(), expected);
     }
 
     #[test]
-    fn an_unsupported_criterion_stops_only_where_it_decides() {
-        let config = "Port 1\nMatch host c exec \"true\"\n Port 2\n";
-        assert_eq!(applied(config, "b").unwrap(), ["port 1"]);
-        let error = applied(config, "c").unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Config);
+    fn a_final_pass_compares_the_host_that_is_reached() {
+        let config = "Match final all\n Port 1\nHost b\n HostName B.lan\n\
+                      Host b.lan\n Port 2\nMatch !final\n Port 3\n";
+        let expected = ["hostname B.lan", "port 3", "port 1", "port 2"];
+        assert_eq!(applied(config, "b").unwrap(), expected);
+    }
+
+    #[test]
+    fn a_command_decides_where_the_rest_of_its_line_holds() {
+        let config = "Match host b exec \"test %h,%p,%r,%n = b,7,me,b\"\n User yes\n\
+                      Match !exec false\n User also\nMatch exec \"exit 1\" host b\n User no\n\
+                      Match host c exec \"touch DIR/ran\"\n User no\n";
+        let expected = ["port 7", "user yes", "user also"];
+        assert_eq!(
+            applied(&format!("Port 7\n{config}"), "b").unwrap(),
+            expected
+        );
+        let error = applied("Match exec \"kill -9 $$\"\n Port 1\n", "b").unwrap_err();
         assert!(
-            error.to_string().contains("config:2: Match exec"),
+            error.to_string().contains("config:1: Match exec"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn an_unsupported_criterion_stops_only_where_it_decides() {
+        for criterion in [
+            "localnetwork 10.0.0.0/8",
+            "tagged x",
+            "sessiontype exec",
+            "version *",
+        ] {
+            let config = format!("Port 1\nMatch host c {criterion}\n Port 2\n");
+            assert_eq!(applied(&config, "b").unwrap(), ["port 1"]);
+            let error = applied(&config, "c").unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config);
+            let text = error.to_string();
+            assert!(
+                text.contains("config:2: Match ") && text.contains("-e ssh"),
+                "{text}"
+            );
+        }
+        assert!(applied("Match host b user\n", "b").is_err());
+    }
+
+    #[test]
+    fn an_included_file_that_others_may_write_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("open.conf");
+        std::fs::write(&file, "Port 7\n").unwrap();
+        let include = format!("Include {}\n", file.display());
+        assert_eq!(applied(&include, "b").unwrap(), ["port 7"]);
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+        std::fs::set_permissions(&file, open).unwrap();
+        let error = applied(&include, "b").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.to_string().contains("open.conf"), "{error}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What `config` makes of configurations.
 
 #![allow(clippy::unwrap_used)]
+use super::super::config_values::parse_seconds;
 use super::*;
 use crate::ssh::Environment;
 use std::path::Path;

@@ -1,8 +1,10 @@
 //! The words of ssh configuration: splitting a line, `%` tokens, `~`, `${VAR}` and file globs.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
-use super::pattern;
+use glob::{MatchOptions, glob_with};
+
+use super::config_tokens::Token;
 use crate::home::no_home;
 
 /// Splits a line into its lower-case keyword and arguments. `None` for blank lines and comments.
@@ -53,11 +55,8 @@ fn split_arguments(text: &str) -> Result<Vec<String>, &'static str> {
     Ok(arguments)
 }
 
-/// What `%` tokens stand for, in the order host-first: `('h', "b.example.com")`.
-pub(crate) type Tokens<'a> = [(char, &'a str)];
-
 /// Replaces `%x` tokens.
-pub(crate) fn expand_tokens(text: &str, tokens: &Tokens<'_>) -> Result<String, String> {
+pub(crate) fn expand_tokens(text: &str, tokens: &[Token]) -> Result<String, String> {
     let mut expanded = String::with_capacity(text.len());
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
@@ -69,7 +68,7 @@ pub(crate) fn expand_tokens(text: &str, tokens: &Tokens<'_>) -> Result<String, S
             Some('%') => expanded.push('%'),
             Some(token) => match tokens.iter().find(|(name, _)| *name == token) {
                 Some((_, value)) => expanded.push_str(value),
-                None => return Err(format!("token %{token} is not supported")),
+                None => return Err(format!("token %{token} is not supported here: use -e ssh")),
             },
             None => return Err("a single % at its end".to_owned()),
         }
@@ -80,7 +79,7 @@ pub(crate) fn expand_tokens(text: &str, tokens: &Tokens<'_>) -> Result<String, S
 /// Expands a file name: `${VAR}`, `%` tokens, then a leading `~/`.
 pub(crate) fn expand_path(
     text: &str,
-    tokens: &Tokens<'_>,
+    tokens: &[Token],
     home: Option<&Path>,
 ) -> Result<PathBuf, String> {
     let mut expanded = String::with_capacity(text.len());
@@ -100,46 +99,39 @@ pub(crate) fn expand_path(
     }
     match expanded.strip_prefix("~/") {
         Some(below) => Ok(home.ok_or_else(no_home)?.join(below)),
-        None if expanded.starts_with('~') => Err("~USER is not supported".to_owned()),
+        None if expanded.starts_with('~') => {
+            Err("~USER is not supported here: use -e ssh".to_owned())
+        }
         None => Ok(expanded.into()),
     }
 }
 
-/// The existing files that a path with `*` and `?` in any component names, sorted.
-pub(crate) fn glob(path: &Path) -> Vec<PathBuf> {
-    let mut found = vec![PathBuf::new()];
-    for component in path.components() {
-        let name = component.as_os_str().to_string_lossy();
-        if !name.contains(['*', '?']) {
-            found.iter_mut().for_each(|path| path.push(component));
-            continue;
-        }
-        found = found
-            .iter()
-            .flat_map(|directory| matching_entries(directory, &name))
-            .collect();
+/// The files that a path with `*`, `?` and `[...]` names, sorted. As ssh has it, directories say
+/// nothing, and a name that begins with a dot is only matched by one.
+pub(crate) fn glob(pattern: &Path) -> Result<Vec<PathBuf>, String> {
+    let mut text = pattern.to_string_lossy().into_owned();
+    // Two stars would reach into subdirectories.
+    while text.contains("**") {
+        text = text.replace("**", "*");
     }
-    found.retain(|path| path.exists());
-    found.truncate(GLOB_MAX_FILES);
-    found
-}
-
-fn matching_entries(directory: &Path, name_pattern: &str) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(directory) else {
-        return Vec::new();
+    let options = MatchOptions {
+        require_literal_separator: true,
+        ..MatchOptions::new()
     };
-    let mut paths: Vec<PathBuf> = entries
-        .flatten()
-        .filter(|entry| {
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            (name_pattern.starts_with('.') || !name.starts_with('.'))
-                && pattern::matches(name_pattern, &name)
-        })
-        .map(|entry| entry.path())
-        .collect();
-    paths.sort();
-    paths
+    let dotted = |name: Component<'_>| name.as_os_str().as_encoded_bytes().starts_with(b".");
+    let hidden = |path: &Path| {
+        let mut names = path.components().zip(pattern.components());
+        names.any(|(found, asked)| dotted(found) && !dotted(asked))
+    };
+    let mut files = Vec::new();
+    let found = glob_with(&text, options).map_err(|e| e.to_string())?;
+    for path in found.take(GLOB_MAX_FILES) {
+        let path = path.map_err(|e| e.to_string())?;
+        if !path.is_dir() && !hidden(&path) {
+            files.push(path);
+        }
+    }
+    Ok(files)
 }
 
 /// More files than this one `Include` does not name.
@@ -176,7 +168,7 @@ mod tests {
 
     #[test]
     fn tokens_and_paths() {
-        let tokens = [('h', "b"), ('p', "22")];
+        let tokens = [('h', "b".to_owned()), ('p', "22".to_owned())];
         let home = Some(Path::new("/home/x"));
         assert_eq!(expand_tokens("%h:%p%%", &tokens).unwrap(), "b:22%");
         assert!(expand_tokens("%z", &tokens).is_err());
@@ -193,14 +185,32 @@ mod tests {
     #[test]
     fn globs_are_sorted_and_skip_what_is_hidden() {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["b.conf", "a.conf", ".c.conf", "d.txt"] {
-            std::fs::write(dir.path().join(name), "").unwrap();
+        for name in [
+            "b.conf",
+            "a.conf",
+            ".c.conf",
+            "d.txt",
+            "below/f.conf",
+            "7.conf",
+        ] {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
         }
-        let found = glob(&dir.path().join("*.conf"));
-        assert_eq!(
-            found,
-            [dir.path().join("a.conf"), dir.path().join("b.conf")]
-        );
-        assert_eq!(glob(&dir.path().join("e.conf")), Vec::<PathBuf>::new());
+        std::fs::create_dir(dir.path().join("dir.conf")).unwrap();
+        for (pattern, names) in [
+            ("*.conf", &["7.conf", "a.conf", "b.conf"][..]),
+            ("**.conf", &["7.conf", "a.conf", "b.conf"]),
+            ("[ab].conf", &["a.conf", "b.conf"]),
+            ("[!a-z]*", &["7.conf"]),
+            ("?.txt", &["d.txt"]),
+            (".*.conf", &[".c.conf"]),
+            ("*/*.conf", &["below/f.conf"]),
+            ("a.conf", &["a.conf"]),
+            ("e.conf", &[]),
+        ] {
+            let paths: Vec<PathBuf> = names.iter().map(|name| dir.path().join(name)).collect();
+            assert_eq!(glob(&dir.path().join(pattern)).unwrap(), paths, "{pattern}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! From a name to a TCP connection: resolving, and trying each address with its share of the time.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -88,14 +88,14 @@ fn kind_of(error: &std::io::Error) -> ErrorKind {
     }
 }
 
-async fn dial(to: SocketAddr, from: Option<IpAddr>) -> std::io::Result<TcpStream> {
+async fn dial(to: SocketAddr, from: Option<SocketAddr>) -> std::io::Result<TcpStream> {
     let socket = if to.is_ipv4() {
         TcpSocket::new_v4()?
     } else {
         TcpSocket::new_v6()?
     };
     if let Some(from) = from.filter(|from| from.is_ipv4() == to.is_ipv4()) {
-        socket.bind(SocketAddr::new(from, 0))?;
+        socket.bind(from)?;
     }
     socket.connect(to).await
 }

@@ -1,42 +1,65 @@
 //! Decides on the key a host shows, and says what to do when it is refused.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use russh::keys::ssh_key::{Fingerprint, HashAlg, PublicKey};
 
+use super::address::shown_ip;
 use super::config::{HostKeyPolicy, Settings};
+use super::config_file::Place;
+use super::keys::rsa_bits;
 use super::known_hosts::{self, KnownHost, Verdict, line_for, listed_name};
 use crate::{Error, ErrorKind};
 
 /// What is known of the host before it shows a key.
 pub(crate) struct HostKeys {
-    /// The host as known_hosts lists it.
-    name: String,
-    known: KnownHost,
+    listed: Listed,
+    /// Its address, where `CheckHostIP` wants no other key known for that.
+    address: Option<Listed>,
     policy: HostKeyPolicy,
+    rsa_min_bits: u32,
     /// Where a new key goes.
     file: Option<PathBuf>,
     hash_name: bool,
 }
 
-impl HostKeys {
+/// A name, and what known_hosts has under it.
+struct Listed {
+    name: String,
+    known: KnownHost,
+}
+
+impl Listed {
     /// Reads the known_hosts files that `settings` names.
-    pub(crate) fn load(settings: &Settings, host: &str) -> Result<HostKeys, Error> {
-        let (name, bare) = match &settings.host_key_alias {
-            Some(alias) => (alias.to_ascii_lowercase(), None),
-            None => {
-                let bare = (settings.port != 22).then(|| host.to_ascii_lowercase());
-                (listed_name(host, settings.port), bare)
-            }
-        };
+    fn load(settings: &Settings, name: String, bare: Option<&str>) -> Result<Listed, Error> {
         let files = settings
             .known_hosts
             .iter()
             .chain(&settings.global_known_hosts);
-        Ok(HostKeys {
-            known: KnownHost::load(files, &name, bare.as_deref())?,
+        Ok(Listed {
+            known: KnownHost::load(files, &name, bare)?,
             name,
+        })
+    }
+}
+
+impl HostKeys {
+    /// Reads what the files say about the host of `settings`, reached at `address`.
+    pub(crate) fn load(settings: &Settings, address: &SocketAddr) -> Result<HostKeys, Error> {
+        let (host, port) = (&settings.host_name, settings.port);
+        let (name, bare) = match &settings.host_key_alias {
+            Some(alias) => (alias.clone(), None),
+            None => (listed_name(host, port), (port != 22).then_some(&**host)),
+        };
+        let ip = shown_ip(address);
+        let by_ip = settings.check_host_ip && settings.host_key_alias.is_none() && ip != *host;
+        let address = by_ip.then(|| Listed::load(settings, listed_name(&ip, port), None));
+        Ok(HostKeys {
+            listed: Listed::load(settings, name, bare)?,
+            address: address.transpose()?,
             policy: settings.host_keys,
+            rsa_min_bits: settings.key_limits.rsa_min_bits,
             file: settings.known_hosts.first().cloned(),
             hash_name: settings.hash_known_hosts,
         })
@@ -44,81 +67,122 @@ impl HostKeys {
 
     /// The key types to ask for first.
     pub(crate) fn key_types(&self) -> Vec<String> {
-        self.known.key_types()
+        self.listed.known.key_types()
     }
 
     /// Accepts the key, adding it to known_hosts where the policy says so, or tells why not.
     pub(crate) fn check(&self, key: &PublicKey) -> Result<(), Error> {
+        let name = &self.listed.name;
         let algorithm = key.algorithm();
         let key_type = if algorithm.clone().is_rsa() {
             "ssh-rsa"
         } else {
             algorithm.as_str()
         };
-        let blob = key.to_bytes().map_err(|e| {
-            Error::new(
-                ErrorKind::HostKey,
-                format!("{}: bad host key: {e}", self.name),
-            )
-        })?;
-        let shown = format!("{key_type} {}", fingerprint(key));
-        match (self.known.judge(key_type, &blob), self.policy) {
-            (Verdict::Known, _) => Ok(()),
-            (Verdict::Revoked { place }, _) => Err(self.refused(format_args!(
-                "is revoked: {shown} stands at {place} as @revoked"
-            ))),
-            (_, HostKeyPolicy::Any) => Ok(()),
-            (Verdict::Unknown { .. }, HostKeyPolicy::AddNew) => match &self.file {
-                Some(file) => known_hosts::add(file, &self.name, self.hash_name, key_type, &blob),
-                None => Ok(()),
-            },
-            (Verdict::Unknown { authority }, HostKeyPolicy::Known) => {
-                let but = authority.map_or_else(String::new, |place| {
-                    format!(" (the @cert-authority at {place} does not count here)")
-                });
-                Err(self.refused(format_args!(
-                    "is not known: it shows {shown}{but}; after comparing the fingerprint, accept \
-                     it with: {}",
-                    self.accepting(key_type, &blob)
-                )))
+        let blob = key
+            .to_bytes()
+            .map_err(|e| Error::new(ErrorKind::HostKey, format!("{name}: bad host key: {e}")))?;
+        let shown = Shown {
+            key_type,
+            blob: &blob,
+            text: format!("{key_type} {}", fingerprint(key)),
+        };
+        if let Some(bits) = rsa_bits(key).filter(|bits| *bits < self.rsa_min_bits) {
+            let min = self.rsa_min_bits;
+            let why = format!("has {bits} bits, and RequiredRSASize wants {min}");
+            return Err(refused(name, format_args!("{why}: {}", shown.text)));
+        }
+        let verdict = self.listed.known.judge(key_type, &blob);
+        let new = matches!(verdict, Verdict::Unknown { .. });
+        self.agree(&self.listed, verdict, &shown)?;
+        if let Some(address) = &self.address {
+            match address.known.judge(key_type, &blob) {
+                Verdict::Known | Verdict::Unknown { .. } => {}
+                verdict => self.agree(address, verdict, &shown)?,
             }
+        }
+        match &self.file {
+            Some(file) if new && self.policy == HostKeyPolicy::AddNew => {
+                known_hosts::add(file, name, self.hash_name, key_type, &blob)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the policy goes with what is known under one name.
+    fn agree(&self, listed: &Listed, verdict: Verdict, shown: &Shown<'_>) -> Result<(), Error> {
+        let (name, text) = (&listed.name, &shown.text);
+        match (verdict, self.policy) {
+            (Verdict::Known, _) => Ok(()),
+            (Verdict::Revoked { place }, _) => Err(refused(
+                name,
+                format_args!("is revoked: {text} stands at {place} as @revoked"),
+            )),
+            (_, HostKeyPolicy::Any) | (Verdict::Unknown { .. }, HostKeyPolicy::AddNew) => Ok(()),
+            (Verdict::Unknown { authority }, HostKeyPolicy::Known) => Err(refused(
+                name,
+                format_args!(
+                    "is not known: it shows {text}{}; after comparing the fingerprint, accept it \
+                     with: {}",
+                    but(authority),
+                    self.accepting(name, shown)
+                ),
+            )),
             (
                 Verdict::Changed {
                     place,
                     key_type: old_type,
                     blob: old,
+                    authority,
                 },
                 _,
             ) => {
                 let old = known_fingerprint(&old);
                 let file = quoted(&place.file.to_string_lossy());
-                Err(self.refused(format_args!(
-                    "has changed: it shows {shown}, but {place} has {old_type} {old}; unless the \
-                     host was reinstalled, somebody is in between; if the new fingerprint is \
-                     right, accept it with: sed -i {}d {file} && {}",
-                    place.line,
-                    self.accepting(key_type, &blob)
-                )))
+                Err(refused(
+                    name,
+                    format_args!(
+                        "has changed: it shows {text}, but {place} has {old_type} {old}{}; unless \
+                         the host was reinstalled, somebody is in between; if the new fingerprint \
+                         is right, accept it with: sed -i {}d {file} && {}",
+                        but(authority),
+                        place.line,
+                        self.accepting(name, shown)
+                    ),
+                ))
             }
         }
     }
 
-    fn refused(&self, why: std::fmt::Arguments<'_>) -> Error {
-        Error::new(
-            ErrorKind::HostKey,
-            format!("the host key of {} {why}", self.name),
-        )
-    }
-
     /// The shell command that makes the key known.
-    fn accepting(&self, key_type: &str, blob: &[u8]) -> String {
-        let line = line_for(&self.name, key_type, blob);
+    fn accepting(&self, name: &str, shown: &Shown<'_>) -> String {
+        let line = line_for(name, shown.key_type, shown.blob);
         let file = match &self.file {
             Some(file) => file.to_string_lossy().into_owned(),
             None => "KNOWN_HOSTS_FILE".to_owned(),
         };
         format!("echo {} >> {}", quoted(&line), quoted(&file))
     }
+}
+
+/// The key that the host shows.
+struct Shown<'a> {
+    key_type: &'a str,
+    blob: &'a [u8],
+    /// Type and fingerprint.
+    text: String,
+}
+
+fn refused(name: &str, why: std::fmt::Arguments<'_>) -> Error {
+    let what = format!("the host key of {name} {why}");
+    Error::new(ErrorKind::HostKey, what)
+}
+
+/// What a host with a certificate can do instead.
+fn but(authority: Option<Place>) -> String {
+    authority.map_or_else(String::new, |place| {
+        format!(" (only -e ssh takes a certificate of the @cert-authority at {place})")
+    })
 }
 
 /// `SHA256:…` as ssh-keygen -l prints it.

@@ -74,6 +74,13 @@ fn parse_private_key(text: &str, path: &Path) -> Result<KeyFile, KeyFileError> {
     }
 }
 
+/// The length of an RSA key's modulus.
+pub(crate) fn rsa_bits(key: &PublicKey) -> Option<u32> {
+    let modulus = key.key_data().rsa()?.n().as_positive_bytes()?;
+    let first = modulus.first()?.leading_zeros();
+    (modulus.len() as u32).checked_mul(8)?.checked_sub(first)
+}
+
 /// The public key in a `.pub` file.
 pub(crate) fn read_public_key(path: &Path) -> Option<PublicKey> {
     let mut text = String::new();

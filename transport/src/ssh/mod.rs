@@ -8,13 +8,21 @@ mod client;
 mod command_line;
 mod config;
 mod config_directives;
+mod config_exec;
 mod config_file;
+#[cfg(test)]
+mod config_oracle_tests;
+mod config_tokens;
+mod config_values;
 mod config_words;
 mod destination;
 mod dial;
 mod hostkey;
+#[cfg(test)]
+mod hostkey_oracle_tests;
 mod keys;
 mod known_hosts;
+mod known_hosts_line;
 mod listener;
 mod openssh_key;
 mod pattern;

@@ -36,18 +36,34 @@ pub(crate) fn matches(pattern: &str, text: &str) -> bool {
 /// Whether a list matches: some pattern does, and none that begins with `!`. Letter case counts
 /// for neither side.
 pub(crate) fn list_matches<'a>(patterns: impl IntoIterator<Item = &'a str>, text: &str) -> bool {
-    let text = text.to_ascii_lowercase();
+    let patterns: Vec<String> = patterns.into_iter().map(str::to_ascii_lowercase).collect();
+    exact_list_matches(
+        patterns.iter().map(String::as_str),
+        &text.to_ascii_lowercase(),
+    )
+}
+
+/// The same where letter case counts. At a pattern longer than ssh reads, the list ends without a
+/// match, as there.
+pub(crate) fn exact_list_matches<'a>(
+    patterns: impl IntoIterator<Item = &'a str>,
+    text: &str,
+) -> bool {
     let mut matched = false;
     for pattern in patterns {
-        let pattern = pattern.to_ascii_lowercase();
-        match pattern.strip_prefix('!') {
-            Some(negated) if matches(negated, &text) => return false,
-            Some(_) => {}
-            None => matched |= matches(&pattern, &text),
+        let (negated, pattern) = pattern
+            .strip_prefix('!')
+            .map_or((false, pattern), |pattern| (true, pattern));
+        match matches(pattern, text) {
+            _ if pattern.len() > PATTERN_MAX_LEN => return false,
+            true if negated => return false,
+            found => matched |= found && !negated,
         }
     }
     matched
 }
+
+const PATTERN_MAX_LEN: usize = 1022;
 
 #[cfg(test)]
 mod tests {
@@ -77,5 +93,8 @@ mod tests {
         assert!(list_matches(["*.lan", "!a.lan"], "B.lan"));
         assert!(!list_matches(["*.lan", "!a.lan"], "a.lan"));
         assert!(!list_matches(["!a.lan"], "b.lan"));
+        assert!(!exact_list_matches(["A"], "a") && exact_list_matches(["B", "a"], "a"));
+        let long = "*".repeat(PATTERN_MAX_LEN + 1);
+        assert!(!list_matches(["b", &long], "b"));
     }
 }

@@ -11,6 +11,8 @@ mod fixture;
 mod identity;
 /// The embedded server with threads for processes.
 mod in_threads;
+/// What configuration demands of keys on either side.
+mod key_limits;
 /// The embedded server, for OpenSSH's client and for ours.
 mod server;
 /// Data, rekeying, ends and exit statuses.
