@@ -52,7 +52,7 @@ mod umask;
 pub use error::{Error, ErrorKind};
 pub use escape::{Place, escape, harmless, harmless_json};
 pub use filter::{Filter, FilterRule};
-pub use fs::{Judge, PathCause, PathError, Step, open_file};
+pub use fs::{Judge, PathCause, PathError, Step, hold, open_file};
 pub use ids::{Accounts, IdKind, OwnAccounts};
 pub use observer::{
     Action, Change, Differences, Kind, KindCounts, Note, Observer, Progress, Summary, Warning,

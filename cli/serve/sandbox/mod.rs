@@ -18,8 +18,8 @@ use std::sync::Arc;
 
 use ::landlock::RulesetError;
 use hasync_engine::generation::Tree;
-use hasync_engine::{Confinement, ServePolicy};
-use rustix::fs::{CWD, Mode, OFlags, fstat, openat};
+use hasync_engine::{Confinement, ServePolicy, hold};
+use rustix::fs::{Mode, OFlags, fstat, openat};
 
 use self::landlock::{Place, Reach};
 use crate::exit::{Exit, Failure};
@@ -171,9 +171,10 @@ fn is_same(one: &OwnedFd, other: &OwnedFd) -> bool {
     matches!((id(one), id(other)), (Ok(one), Ok(other)) if one == other)
 }
 
-/// Opens a place without doing anything to it.
+/// Opens a place without doing anything to it. A symlink that somebody else planted on the way
+/// leads to none.
 fn open(path: &Path, reach: Reach) -> Option<Place> {
-    let held = openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let held = hold(path).ok()?;
     Some(Place { held, reach })
 }
 

@@ -17,4 +17,4 @@ pub(crate) use reaper::Reaper;
 pub(crate) use remove::{names, remove_tree};
 pub(crate) use root::{DirId, Root, dir_id, flush, is_absent, open_dir_below, open_private};
 pub(crate) use walk::{Follow, Place, Spot, find_dir, find_dir_beneath, open_dir};
-pub use walk::{Judge, PathCause, PathError, Step, open_file};
+pub use walk::{Judge, PathCause, PathError, Step, hold, open_file};

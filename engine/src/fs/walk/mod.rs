@@ -80,19 +80,27 @@ pub type Judge<'a> = dyn FnMut(&Step<'_>) -> Result<(), String> + 'a;
 /// Where and why the walk ended.
 pub fn open_file(path: &Path, judge: &mut Judge<'_>) -> Result<File, PathError> {
     let mut walk = Walk::new(path, Follow::Trusted, judge)?;
-    let (name, judged) = match walk.run()? {
-        Landed::Dir => return Err(walk.failed(b"", Errno::ISDIR)),
-        Landed::Missing(name) => return Err(walk.failed(&name, Errno::NOENT)),
-        Landed::Other(name, stat) => (name, stat),
-    };
-    let mut flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::CLOEXEC;
-    flags.set(OFlags::NOFOLLOW, !walk.has_jumped);
-    let file = openat(&walk.at, &*name, flags, Mode::empty()).map_err(|e| walk.failed(&name, e))?;
-    let opened = fstat(&file).map_err(|e| walk.failed(&name, e))?;
-    if id(&opened) != id(&judged) {
-        return Err(walk.moved(&name));
+    let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::CLOEXEC;
+    match walk.run()? {
+        Landed::Dir => Err(walk.failed(b"", Errno::ISDIR)),
+        Landed::Missing(name) => Err(walk.failed(&name, Errno::NOENT)),
+        Landed::Other(name, judged) => walk.open(&name, &judged, flags).map(File::from),
     }
-    Ok(File::from(file))
+}
+
+/// Holds what a path names without opening it, following only symlinks of root and of this user.
+///
+/// # Errors
+///
+/// Where and why the walk ended.
+pub fn hold(path: &Path) -> Result<OwnedFd, PathError> {
+    let judge: &mut Judge<'_> = &mut |_| Ok(());
+    let mut walk = Walk::new(path, Follow::Trusted, judge)?;
+    match walk.run()? {
+        Landed::Dir => Ok(walk.at),
+        Landed::Missing(name) => Err(walk.failed(&name, Errno::NOENT)),
+        Landed::Other(name, judged) => walk.open(&name, &judged, HELD),
+    }
 }
 
 /// What is at the end of a path to a directory.
@@ -261,6 +269,18 @@ impl<'w, 'j> Walk<'w, 'j> {
             name,
             is_symlink: false,
         })))
+    }
+
+    /// Opens what the walk has landed on, if that is still what was judged.
+    fn open(&self, name: &[u8], judged: &Stat, mut flags: OFlags) -> Result<OwnedFd, PathError> {
+        flags.set(OFlags::NOFOLLOW, !self.has_jumped);
+        let opened = openat(&self.at, name, flags, Mode::empty());
+        let opened = opened.map_err(|e| self.failed(name, e))?;
+        let stat = fstat(&opened).map_err(|e| self.failed(name, e))?;
+        if id(&stat) != id(judged) {
+            return Err(self.moved(name));
+        }
+        Ok(opened)
     }
 
     fn descend(&mut self, fd: OwnedFd, name: &[u8]) -> Result<(), PathError> {

@@ -124,6 +124,7 @@ fn a_symlink_of_another_user_is_not_followed_wherever_it_is() {
             "{e}"
         );
         assert!(tree.walk(path, Follow::Any).is_ok(), "{path}");
+        assert!(hold(&tree.path(path)).unwrap_err().is_symlink(), "{path}");
     }
 }
 
@@ -310,6 +311,10 @@ fn a_file_opens_only_if_every_step_is_approved() {
         assert!(e.to_string().ends_with("is refused"), "{step}: {e}");
     }
     assert!(open("none", "none").is_err());
+    for name in ["file", "a/to_file", "a", ""] {
+        let held = fstat(hold(&tree.path(name)).unwrap()).unwrap();
+        assert_eq!(held.st_ino, tree.inode(name), "{name}");
+    }
     let e = open("real", "none").unwrap_err();
     assert!(e.to_string().contains("directory"), "{e}");
 }
