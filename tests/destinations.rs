@@ -2,14 +2,14 @@
 //! and to SRC, in every spelling, with a local user who really plants them.
 
 use std::path::Path;
-use std::process::Command;
 
 use crate::support::hasync::{FakeRsh, Reachable};
 use crate::support::local_user::{LOCAL_USER, home_of_local_user, plant};
+use crate::support::mounted::Mounted;
 use crate::support::own_server::OwnServer;
 use crate::support::pair::Node::{Foo0, Foo1};
 use crate::support::pair::Pair;
-use crate::support::process::{Running, run_ok};
+use crate::support::process::Running;
 use crate::support::refused_call::RefusedCall;
 use crate::support::{Finished, Hasync, Snapshot, TempTree, await_that, need_root};
 
@@ -401,18 +401,14 @@ fn a_listening_server_holds_no_root_between_two_sessions() {
     let trees = TempTree::new();
     trees.write("source/new", "of the source");
     trees.write("above/precious", "beside the root");
-    let root = trees.mkdir("above/root");
-    let shown = root.display().to_string();
-    run_ok("mount", &["-t", "tmpfs", "tmpfs", &shown]);
-    let server = OwnServer::of_root(&shown);
+    let root = trees.path("above/root");
+    let mounted = Mounted::at(root.clone());
+    let server = OwnServer::of_root(&root.display().to_string());
     let push = |source: &str, target: &Path| server.push(&["-a", "--delete"], source, target).run();
     let contents = trees.contents_of("source");
     push(&contents, &root.join("one")).expect(0);
     // The session may outlive the push by a moment.
-    await_that("the root can be unmounted", || {
-        let umount = Command::new("umount").arg(&shown).output();
-        umount.unwrap().status.success()
-    });
+    await_that("the root can be unmounted", || mounted.unmount());
     std::fs::remove_dir(&root).unwrap();
     let before = Snapshot::of(&trees.path("above"));
     for source in [&contents, &trees.text("source"), &trees.text("source/new")] {

@@ -1,41 +1,13 @@
 //! A push without a name does not get into what a tree with a name holds, by whatever path it
 //! leads there.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use crate::support::hasync::FakeRsh;
+use crate::support::mounted::Mounted;
 use crate::support::pair::Node::{Foo0, Foo1};
 use crate::support::pair::Pair;
-use crate::support::process::run_ok;
-use crate::support::{Finished, Snapshot, need_root};
-
-/// Something mounted on a directory that it makes; unmounted on drop.
-struct Mounted(PathBuf);
-
-impl Mounted {
-    fn bind(from: &Path, at: PathBuf) -> Self {
-        let words = ["--rbind".to_owned(), from.display().to_string()];
-        Self::mount(&words.each_ref().map(String::as_str), at)
-    }
-
-    fn mount(words: &[&str], at: PathBuf) -> Self {
-        need_root();
-        std::fs::create_dir_all(&at).unwrap();
-        let path = at.display().to_string();
-        run_ok("mount", &[words, &[&path]].concat());
-        Self(at)
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = Command::new("umount")
-            .args(["-R", "-l"])
-            .arg(&self.0)
-            .status();
-    }
-}
+use crate::support::{Finished, Hasync, Snapshot};
 
 /// A pair whose standby has received the tree `html`, with a file system of its own in it.
 struct Scene {
@@ -50,8 +22,7 @@ impl Scene {
         pair.write(Foo0, "html/sub/deep/page", "two");
         pair.write(Foo0, "html/data/page", "three");
         pair.write(Foo0, "other/file", "of a push without a name");
-        let words = ["-t", "tmpfs", "tmpfs"];
-        let data = Mounted::mount(&words, pair.path(Foo1, "html/data"));
+        let data = Mounted::at(pair.path(Foo1, "html/data"));
         pair.run(Foo0, &["push", "--tree", "html"]).expect(0);
         Self { pair, _data: data }
     }
@@ -62,7 +33,7 @@ impl Scene {
         let receiver = self.pair.path(Foo1, "hasync").display().to_string();
         let rsh = FakeRsh::with_script(&format!("exec {receiver} serve {more}"));
         let source = self.pair.path(Foo0, source).display().to_string();
-        let push = crate::support::Hasync::push(&["-a", "--delete"]).args(rsh.options());
+        let push = Hasync::push(&["-a", "--delete"]).args(rsh.options());
         push.args([source, format!("host:{destination}")]).run()
     }
 
@@ -247,7 +218,7 @@ fn before_the_tree_is_there() {
     let pair = Pair::here("");
     std::fs::remove_dir(pair.path(Foo1, "html")).unwrap();
     let scene = Scene {
-        _data: Mounted::mount(&["-t", "tmpfs", "tmpfs"], pair.path(Foo1, "aside")),
+        _data: Mounted::at(pair.path(Foo1, "aside")),
         pair,
     };
     scene

@@ -1,43 +1,15 @@
 //! File systems mounted inside the source and inside the target: what `-x` leaves out, what
 //! `--delete` never enters, and entries that are replaced across a mount.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::support::hasync::FakeRsh;
+use crate::support::mounted::Mounted;
 use crate::support::pair::Node::{Foo0, Foo1};
 use crate::support::pair::Pair;
-use crate::support::process::run_ok;
 use crate::support::temptree::set_mtime;
-use crate::support::{Finished, Hasync, Snapshot, TempTree, need_root, rsync, versions};
-
-/// A tmpfs on a directory that it makes; unmounted on drop.
-struct Mounted(PathBuf);
-
-impl Mounted {
-    fn at(dir: PathBuf) -> Self {
-        need_root();
-        std::fs::create_dir_all(&dir).unwrap();
-        let path = dir.display().to_string();
-        run_ok("mount", &["-t", "tmpfs", "-o", "size=16m", "tmpfs", &path]);
-        Self(dir)
-    }
-
-    fn write(&self, name: &str, data: &str) {
-        std::fs::write(self.0.join(name), data).unwrap();
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.0.join(name).exists()
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0).status();
-    }
-}
+use crate::support::{Finished, Hasync, Snapshot, TempTree, rsync, versions};
 
 fn push(trees: &TempTree, options: &[&str]) -> Finished {
     Hasync::push(options)
@@ -100,7 +72,7 @@ fn one_file_system_leaves_out_what_is_mounted_in_the_source() {
         let trees = TempTree::new();
         let mounted = Mounted::at(trees.path("source/mounted"));
         mounted.write("inside", "on another file system");
-        std::fs::create_dir(mounted.0.join("deep")).unwrap();
+        std::fs::create_dir(mounted.path().join("deep")).unwrap();
         trees.write("source/beside", "same");
         trees.write("source/dir/b", "new");
         age(&trees.path("source"));
@@ -125,7 +97,7 @@ fn one_file_system_does_not_delete_in_what_is_mounted_in_the_target() {
         age(&trees.path("source"));
         check_against_rsync(options, &trees.contents_of("source"), |target| {
             let mounted = Mounted::at(target.join("data"));
-            std::fs::create_dir_all(mounted.0.join("sub/extra")).unwrap();
+            std::fs::create_dir_all(mounted.path().join("sub/extra")).unwrap();
             mounted.write("extra", "only there");
             mounted.write("sub/file", "only there");
             std::fs::write(target.join("extra"), "to be deleted").unwrap();

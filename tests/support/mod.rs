@@ -7,6 +7,7 @@ pub(crate) mod hasync;
 pub(crate) mod heartbeat;
 pub(crate) mod local_user;
 pub(crate) mod loopfs;
+pub(crate) mod mounted;
 pub(crate) mod mountns;
 pub(crate) mod netns;
 pub(crate) mod own_server;

@@ -1,0 +1,55 @@
+//! Something mounted on a directory that it makes; unmounted on drop.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::need_root;
+use super::process::run_ok;
+
+pub(crate) struct Mounted(PathBuf);
+
+impl Mounted {
+    /// A tmpfs.
+    pub(crate) fn at(dir: PathBuf) -> Self {
+        Self::mount(&["-t", "tmpfs", "-o", "size=16m", "tmpfs"], dir)
+    }
+
+    /// Another directory, with what is mounted in it.
+    pub(crate) fn bind(from: &Path, dir: PathBuf) -> Self {
+        Self::mount(&["--rbind", &from.display().to_string()], dir)
+    }
+
+    fn mount(words: &[&str], dir: PathBuf) -> Self {
+        need_root();
+        std::fs::create_dir_all(&dir).unwrap();
+        run_ok("mount", &[words, &[&dir.display().to_string()]].concat());
+        Self(dir)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn write(&self, name: &str, data: &str) {
+        std::fs::write(self.0.join(name), data).unwrap();
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.join(name).exists()
+    }
+
+    /// Whether it could be unmounted: nobody has anything open in it.
+    pub(crate) fn unmount(&self) -> bool {
+        let umount = Command::new("umount").arg(&self.0).output();
+        umount.unwrap().status.success()
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount")
+            .args(["-R", "-l"])
+            .arg(&self.0)
+            .output();
+    }
+}
