@@ -3,15 +3,18 @@
 //! back. Losing it costs nothing but a brake that knows less.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{FlockOperation, flock};
+use hasync_engine::{Attempt, Error, ErrorKind, StateDir};
 use serde::{Deserialize, Serialize};
 
-use crate::exit::{self, Exit, Failure};
+use crate::exit::{Exit, Failure};
+
+/// Its file in the state.
+const FILE: &str = "memory.json";
+/// How long another process that changes it is waited for.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
 
 /// How many cycles are remembered.
 const MAX_CYCLES: usize = 200;
@@ -70,64 +73,41 @@ impl Course {
 impl Memory {
     /// What is remembered in `state`; damage and absence are nothing.
     pub(crate) fn recall(state: &Path) -> Self {
-        let mut bytes = Vec::new();
-        let read =
-            File::open(file(state)).and_then(|file| file.take(MAX_LEN).read_to_end(&mut bytes));
+        let read = StateDir::look(state).map(|dir| dir?.read(FILE, MAX_LEN).ok()?);
         match read {
-            Ok(_) => serde_json::from_slice(&bytes).unwrap_or_default(),
-            Err(_) => Memory::default(),
+            Ok(Some(bytes)) => serde_json::from_slice(&bytes).unwrap_or_default(),
+            _ => Memory::default(),
         }
     }
 
     /// Changes what is remembered, one process at a time.
     pub(crate) fn change(state: &Path, change: impl FnOnce(&mut Memory)) -> Result<(), Failure> {
-        let changed = lock(state).and_then(|_lock| {
-            let mut memory = Memory::recall(state);
-            change(&mut memory);
-            let surplus = memory.cycles.len().saturating_sub(MAX_CYCLES);
-            memory.cycles.drain(..surplus);
-            for line in memory.cycles.iter_mut().filter_map(|c| c.line.as_mut()) {
-                let end = (0..=MAX_LINE).rev().find(|at| line.is_char_boundary(*at));
-                line.truncate(end.unwrap_or(0));
-            }
-            memory.keep(state)
-        });
-        changed.map_err(|cause| {
-            let name = file(state).display().to_string();
-            let cause = exit::cause(&cause);
-            Failure::new(Exit::FileIo, format!("cannot write {name}: {cause}"))
-        })
+        let dir = StateDir::open(state)?;
+        let Attempt::Taken(_lock) = dir.lock("memory.lock", Instant::now() + LOCK_WAIT)? else {
+            let message = format!(
+                "another process has been changing {}/{FILE} for {} s",
+                state.display(),
+                LOCK_WAIT.as_secs()
+            );
+            return Err(Error::new(ErrorKind::Locked, message).into());
+        };
+        let mut memory = Memory::recall(state);
+        change(&mut memory);
+        let surplus = memory.cycles.len().saturating_sub(MAX_CYCLES);
+        memory.cycles.drain(..surplus);
+        for line in memory.cycles.iter_mut().filter_map(|c| c.line.as_mut()) {
+            let end = (0..=MAX_LINE).rev().find(|at| line.is_char_boundary(*at));
+            line.truncate(end.unwrap_or(0));
+        }
+        let text = serde_json::to_vec_pretty(&memory).unwrap_or_default();
+        Ok(dir.replace(FILE, &text)?)
     }
-
-    fn keep(&self, state: &Path) -> Result<(), std::io::Error> {
-        let (path, text) = (file(state), serde_json::to_vec_pretty(self)?);
-        let new = path.with_extension("new");
-        let mut file = File::create(&new)?;
-        file.write_all(&text)?;
-        std::fs::rename(&new, &path)
-    }
-}
-
-fn lock(state: &Path) -> Result<File, std::io::Error> {
-    std::fs::create_dir_all(state)?;
-    let mut options = OpenOptions::new();
-    let lock = options
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(state.join("memory.lock"))?;
-    flock(&lock, FlockOperation::LockExclusive)?;
-    Ok(lock)
 }
 
 /// Seconds since 1970.
 pub(crate) fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.as_ref().map_or(0, Duration::as_secs)
-}
-
-fn file(state: &Path) -> PathBuf {
-    state.join("memory.json")
 }
 
 #[cfg(test)]
@@ -163,7 +143,7 @@ mod tests {
     fn damage_is_nothing_remembered() {
         let state = tempfile::tempdir().unwrap();
         assert!(Memory::recall(state.path()).trees.is_empty());
-        std::fs::write(file(state.path()), "{").unwrap();
+        std::fs::write(state.path().join(FILE), "{").unwrap();
         assert!(Memory::recall(state.path()).trees.is_empty());
     }
 }

@@ -109,9 +109,12 @@ fn start(config: &Config, out: &Out) -> Result<(), Failure> {
     }
     if !said.is_empty() {
         // The other node may not know yet: the first push waits until it is seen as standby.
-        Memory::change(&config.node.state, |memory| {
+        let held = Memory::change(&config.node.state, |memory| {
             memory.held_since = Some(memory::now());
-        })?;
+        });
+        if let Err(failure) = held {
+            out::error(&failure.message);
+        }
         let line = said.join("; ");
         said.iter().for_each(|line| out.say(line));
         let next = "nothing needs to be done if this was a switchover; after a crash see hasync \
@@ -140,14 +143,16 @@ fn stop(config: &Config, out: &Out) -> Result<(), Failure> {
     }
     let deadline = Instant::now() + config.cycle.last_push.0;
     // A running cycle is not disturbed; its lock keeps further ones away until all is done.
-    let lock = CycleLock::wait(&config.node.state, Some(deadline))?;
+    let lock = CycleLock::wait(&config.node.state, deadline);
     let last = match &lock {
-        Ok(_) => last_push(config, deadline),
-        Err(holder) => Err(format!(
+        Ok(Ok(_)) => last_push(config, deadline),
+        Ok(Err(holder)) => Err(format!(
             "a cycle (process {}) was running for {} and did not end in time",
             holder.pid,
             long(holder.age)
         )),
+        // Whoever takes over does not wait until that is mended.
+        Err(failure) => Err(failure.message.clone()),
     };
     let mut failed = None;
     for named in &primary {

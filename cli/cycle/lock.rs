@@ -1,20 +1,15 @@
 //! One cycle at a time: a lock in the node's state, with a note of who has it since when. It goes
 //! with the process that holds it, however that ends.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::path::Path;
-use std::thread;
 use std::time::{Duration, Instant};
 
-use hasync_engine::escape;
-use rustix::fs::{FlockOperation, flock};
+use hasync_engine::{Attempt, StateDir};
 
 use crate::exit::{self, Exit, Failure};
 use crate::memory;
-
-/// How often a lock that somebody has is tried again.
-const POLL: Duration = Duration::from_millis(50);
 
 /// The right to run a cycle, until it is dropped.
 #[derive(Debug)]
@@ -32,56 +27,40 @@ pub(crate) struct Holder {
 impl CycleLock {
     /// Takes the lock, or says who has it.
     pub(crate) fn take(state: &Path) -> Result<Result<Self, Holder>, Failure> {
-        take_in(state, "cycle.lock")
+        take_in(state, "cycle.lock", Instant::now())
     }
 
     /// Takes the one place in the queue behind it, or says who has that.
     pub(crate) fn queue(state: &Path) -> Result<Result<Self, Holder>, Failure> {
-        take_in(state, "cycle.queue")
+        take_in(state, "cycle.queue", Instant::now())
     }
 
-    /// Waits for the lock until `deadline`, without one for as long as it takes.
-    pub(crate) fn wait(
-        state: &Path,
-        deadline: Option<Instant>,
-    ) -> Result<Result<Self, Holder>, Failure> {
-        loop {
-            match CycleLock::take(state)? {
-                Ok(lock) => return Ok(Ok(lock)),
-                Err(holder) if deadline.is_some_and(|at| Instant::now() >= at) => {
-                    return Ok(Err(holder));
-                }
-                Err(_) => thread::sleep(POLL),
-            }
-        }
+    /// Waits for the lock until `deadline`.
+    pub(crate) fn wait(state: &Path, deadline: Instant) -> Result<Result<Self, Holder>, Failure> {
+        take_in(state, "cycle.lock", deadline)
     }
 }
 
-fn take_in(state: &Path, name: &str) -> Result<Result<CycleLock, Holder>, Failure> {
-    let path = state.join(name);
-    let cannot = |cause: std::io::Error| {
-        let (name, cause) = (
-            escape(path.as_os_str().as_encoded_bytes()),
-            exit::cause(&cause),
-        );
-        Failure::new(Exit::FileIo, format!("cannot lock {name}: {cause}"))
+fn take_in(
+    state: &Path,
+    name: &str,
+    deadline: Instant,
+) -> Result<Result<CycleLock, Holder>, Failure> {
+    let mut file = match StateDir::open(state)?.lock(name, deadline)? {
+        Attempt::Taken(file) => file,
+        Attempt::Held(mut file) => return Ok(Err(holder(&mut file))),
     };
-    std::fs::create_dir_all(state).map_err(cannot)?;
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    let mut file = options.open(&path).map_err(cannot)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {
-            let note = format!("{} {}\n", std::process::id(), memory::now());
-            let noted = file.rewind().and_then(|()| file.set_len(0));
-            noted
-                .and_then(|()| file.write_all(note.as_bytes()))
-                .map_err(cannot)?;
-            Ok(Ok(CycleLock(file)))
-        }
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(Err(holder(&mut file))),
-        Err(cause) => Err(cannot(cause.into())),
-    }
+    let note = format!("{} {}\n", std::process::id(), memory::now());
+    let noted = file.rewind().and_then(|()| file.set_len(0));
+    let noted = noted.and_then(|()| file.write_all(note.as_bytes()));
+    noted.map_err(|cause| {
+        let (state, cause) = (state.display(), exit::cause(&cause));
+        Failure::new(
+            Exit::FileIo,
+            format!("cannot write {state}/{name}: {cause}"),
+        )
+    })?;
+    Ok(Ok(CycleLock(file)))
 }
 
 fn holder(file: &mut File) -> Holder {

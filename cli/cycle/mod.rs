@@ -160,7 +160,10 @@ impl Cycle<'_> {
             && let Ok(_place) = CycleLock::queue(state)?
         {
             self.overrun(&format!("{running}: it waits for that one"));
-            return Ok(CycleLock::wait(state, None)?.ok());
+            // By then the next is due, and takes this one's place.
+            if let Ok(lock) = CycleLock::wait(state, Instant::now() + self.interval)? {
+                return Ok(Some(lock));
+            }
         }
         let line = format!("{running}: it is skipped");
         self.overrun(&line);

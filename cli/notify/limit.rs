@@ -2,13 +2,16 @@
 //! the time of its last notice and how many were held back since.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, Write};
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{FlockOperation, flock};
+use hasync_engine::{Attempt, Error, StateDir};
 
+/// The file in the state, and the lock on it.
+const FILE: &str = "notices";
+const LOCK: &str = "notices.lock";
+/// How long another process that tells something is waited for.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
 /// The most that is read of the file, in bytes.
 const MAX_LEN: u64 = 1 << 20;
 
@@ -22,22 +25,18 @@ pub(super) fn pass(state: &Path, key: &str, repeat: Duration) -> Option<u64> {
 
 /// Forgets what was told.
 pub(super) fn forget(state: &Path) {
-    // Without the file everything passes; if it cannot go, less does.
-    let _ = std::fs::remove_file(state.join("notices"));
+    // With an empty file everything passes; if it cannot be written, less does.
+    let _ = StateDir::open(state).and_then(|dir| dir.replace(FILE, b""));
 }
 
-fn pass_at(
-    state: &Path,
-    key: &str,
-    repeat: Duration,
-    now: u64,
-) -> Result<Option<u64>, std::io::Error> {
-    std::fs::create_dir_all(state)?;
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    let mut file = options.open(state.join("notices"))?;
-    flock(&file, FlockOperation::LockExclusive)?;
-    let mut told = read(&mut file)?;
+fn pass_at(state: &Path, key: &str, repeat: Duration, now: u64) -> Result<Option<u64>, Error> {
+    let dir = StateDir::open(state)?;
+    let Attempt::Taken(_lock) = dir.lock(LOCK, Instant::now() + LOCK_WAIT)? else {
+        return Ok(Some(0));
+    };
+    // What cannot be read, or was not written here, is forgotten.
+    let told = dir.read(FILE, MAX_LEN).ok().flatten();
+    let mut told = parse(&told.unwrap_or_default());
     let last = told.get(key).copied();
     let passes = match last {
         // A clock that was set back must not silence anybody.
@@ -56,23 +55,19 @@ fn pass_at(
         .iter()
         .map(|(key, (at, held_back))| format!("{at} {held_back} {key}\n"));
     let text: String = lines.collect();
-    file.rewind()?;
-    file.set_len(0)?;
-    file.write_all(text.as_bytes())?;
+    dir.replace(FILE, text.as_bytes())?;
     Ok(passes.then_some(held_back))
 }
 
 /// A line that makes no sense is forgotten.
-fn read(file: &mut File) -> Result<BTreeMap<String, (u64, u64)>, std::io::Error> {
-    let mut bytes = Vec::new();
-    file.take(MAX_LEN).read_to_end(&mut bytes)?;
-    let text = String::from_utf8_lossy(&bytes);
+fn parse(bytes: &[u8]) -> BTreeMap<String, (u64, u64)> {
+    let text = String::from_utf8_lossy(bytes);
     let lines = text.lines().filter_map(|line| {
         let mut words = line.splitn(3, ' ');
         let (at, held_back) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
         Some((words.next()?.to_owned(), (at, held_back)))
     });
-    Ok(lines.collect())
+    lines.collect()
 }
 
 #[cfg(test)]

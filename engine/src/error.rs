@@ -69,10 +69,10 @@ impl Error {
 
     /// A failed file system call: `what` is verb and path, such as `open "a/b"`.
     pub(crate) fn file(what: impl fmt::Display, cause: &io::Error) -> Self {
-        let kind = if is_no_space(cause) {
-            ErrorKind::NoSpace
-        } else {
-            ErrorKind::FileIo
+        let kind = match cause.kind() {
+            _ if is_no_space(cause) => ErrorKind::NoSpace,
+            io::ErrorKind::WouldBlock => ErrorKind::Locked,
+            _ => ErrorKind::FileIo,
         };
         Error::new(kind, format!("cannot {what}: {}", describe(cause)))
     }

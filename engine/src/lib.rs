@@ -46,13 +46,14 @@ mod path_list;
 mod policy;
 mod sample;
 mod served_root;
+mod state;
 mod target;
 mod umask;
 
 pub use error::{Error, ErrorKind};
 pub use escape::{Place, escape, harmless, harmless_json};
 pub use filter::{Filter, FilterRule};
-pub use fs::{Judge, PathCause, PathError, Step, hold, open_file};
+pub use fs::{Judge, PathCause, PathError, Step, hold, open_file, open_trusted};
 pub use ids::{Accounts, IdKind, OwnAccounts};
 pub use observer::{
     Action, Change, Differences, Kind, KindCounts, Note, Observer, Progress, Summary, Warning,
@@ -64,4 +65,5 @@ pub use policy::{Confinement, Ready, Rights, ServePolicy};
 pub use sample::{Sample, sample};
 pub use served_root::ServedRoot;
 pub use session::{Comparison, Connection, Duplex, push, serve};
+pub use state::{Attempt, StateDir};
 pub use umask::umask;

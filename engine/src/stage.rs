@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::fs::{
     AtFlags, FlockOperation, Mode, OFlags, XattrFlags, fchmod, fchown, fgetxattr, flock,
@@ -22,7 +23,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use crate::commit::{SessionPlace, Slot};
-use crate::fs::{DirId, Root, dir_id, names, open_private, remove_tree};
+use crate::fs::{DirId, Root, dir_id, lock_within, names, open_private, remove_tree};
 use crate::generation::{Left, Store, leave};
 use crate::path::{RESERVED_NAME, RelPath};
 
@@ -36,6 +37,9 @@ const ACL_LEN_MAX: usize = 1 << 16;
 
 /// How often a session's directory is made again when another session's cleaning races it.
 const MAKE_ATTEMPTS: usize = 10;
+
+/// How long a session's new directory is waited for that a cleaner takes for a dead one's.
+const CLEANING_WAIT: Duration = Duration::from_secs(10);
 
 /// A directory to make entries in.
 #[derive(Debug)]
@@ -299,7 +303,9 @@ fn try_make(holder: &OwnedFd, session: &[u8]) -> rustix::io::Result<OwnedFd> {
     let stage = open_private(&reserved, STAGE_NAME)?;
     mkdir_if_missing(&stage, session)?;
     let fd = open_private(&stage, session)?;
-    flock(&fd, FlockOperation::LockExclusive)?;
+    if !lock_within(&fd, CLEANING_WAIT)? {
+        return Err(Errno::WOULDBLOCK);
+    }
     // A setgid directory passes its group on to what is made in it: not to what is staged here and
     // belongs elsewhere.
     fchown(&fd, None, Some(rustix::process::getegid()))?;

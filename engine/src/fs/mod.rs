@@ -3,18 +3,23 @@
 
 mod dir;
 mod extent;
+mod lock;
 mod meta;
 mod mode;
 mod reaper;
 mod remove;
 mod root;
+mod trust;
 mod walk;
 
 pub(crate) use dir::{Listed, Listing, list, stat};
 pub(crate) use extent::{Extent, Mounts, ancestors};
+pub(crate) use lock::lock_within;
 pub(crate) use meta::{Attrs, set_attrs, set_fd_attrs};
 pub(crate) use reaper::Reaper;
 pub(crate) use remove::{names, remove_tree};
 pub(crate) use root::{DirId, Root, dir_id, flush, is_absent, open_dir_below, open_private};
-pub(crate) use walk::{Follow, Place, Spot, find_dir, find_dir_beneath, open_dir};
+pub(crate) use trust::Judgement;
+pub use trust::open_trusted;
+pub(crate) use walk::{Follow, Place, Spot, find_dir, find_dir_beneath, judge_dir, open_dir};
 pub use walk::{Judge, PathCause, PathError, Step, hold, open_file};

@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, Mode, OFlags, ResolveFlags, StatxFlags, fstat, openat, openat2, statx, syncfs,
+    AtFlags, Mode, OFlags, ResolveFlags, StatxFlags, fchmod, fstat, openat, openat2, statx, syncfs,
 };
 use rustix::io::Errno;
 
@@ -88,12 +88,15 @@ impl Root {
 }
 
 /// Opens a directory that only this user may have made and may change: anybody else's could be a
-/// trap.
+/// trap. Nor may anybody else open it, who could hold a lock on it then: its mode becomes 0700.
 pub(crate) fn open_private(dir: impl AsFd, name: &[u8]) -> rustix::io::Result<OwnedFd> {
     let fd = openat(dir, name, DIR_FLAGS, Mode::empty())?;
     let stat = fstat(&fd)?;
     if stat.st_uid != rustix::process::geteuid().as_raw() || stat.st_mode & 0o022 != 0 {
         return Err(Errno::PERM);
+    }
+    if stat.st_mode & 0o777 != 0o700 {
+        fchmod(&fd, Mode::RWXU)?;
     }
     Ok(fd)
 }

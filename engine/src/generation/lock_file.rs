@@ -73,7 +73,9 @@ fn open(path: &Path) -> Result<OwnedFd, Error> {
             return Err(Error::new(ErrorKind::FileIo, message));
         }
     };
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    openat(&spot.dir, &*spot.name, flags, Mode::RUSR | Mode::WUSR)
+    // Without waiting for a reader, should it be a FIFO.
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let mode = Mode::RUSR | Mode::WUSR;
+    openat(&spot.dir, &*spot.name, flags | OFlags::CLOEXEC, mode)
         .map_err(|e| Error::file(format_args!("open {shown}"), &e.into()))
 }

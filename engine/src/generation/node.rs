@@ -8,12 +8,12 @@
 //! which its promotions led to the present one. A push fits if one of the receiver's own heads is
 //! an own head or an ancestor of the sender's.
 
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, openat};
-use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::clock::{AsOf, now_ns};
@@ -23,9 +23,10 @@ use super::node_id::NodeId;
 use super::ordinal::{Epoch, Number};
 use super::record::{self, RecordKind};
 use super::space::Space;
-use super::store::{log_once, mkdir_open, read_log};
+use super::store::{log_once, read_log};
 use super::tree::{Tree, shown_path};
 use crate::error::{Error, ErrorKind};
+use crate::state::{Attempt, StateDir};
 
 const NODE: RecordKind = RecordKind {
     letters: *b"ND",
@@ -37,6 +38,9 @@ const TICK_NS: i64 = 2_000_000_000;
 
 /// Longest line of promotions without a push between that a primary remembers.
 const ANCESTORS_MAX: usize = 64;
+
+/// How long a commit is waited for: whoever takes over has to get on.
+pub(super) const COMMIT_WAIT: Duration = Duration::from_secs(60);
 
 /// A node's record about one tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,69 +121,49 @@ impl Standing {
 #[derive(Debug)]
 pub(crate) struct Node {
     /// Missing where nothing has been written yet, and only looked at.
-    dir: Option<OwnedFd>,
+    dir: Option<StateDir>,
     tree: String,
     record: NodeRecord,
 }
 
 /// Held from the journal to the head, and by a promotion: one of them waits for the other.
 #[derive(Debug)]
-pub(crate) struct CommitLock(#[expect(dead_code, reason = "held")] OwnedFd);
+pub(crate) struct CommitLock(#[expect(dead_code, reason = "held")] File);
 
 /// Held by a push, so that a tree is pushed, or received, by one at a time.
 #[derive(Debug)]
-pub(crate) struct SessionLock(#[expect(dead_code, reason = "held")] OwnedFd);
+pub(crate) struct SessionLock(#[expect(dead_code, reason = "held")] File);
 
 impl Node {
     /// Opens the record of `tree` in the state directory, making what is missing.
     pub(crate) fn open(state_dir: &Path, tree: &str) -> Result<Self, Error> {
-        let open = || -> io::Result<Self> {
-            std::fs::create_dir_all(state_dir)?;
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let top = openat(CWD, state_dir, flags, Mode::empty())?;
-            let trees = mkdir_open(&top, b"trees")?;
-            let dir = mkdir_open(&trees, tree.as_bytes())?;
-            let record = record::read(&dir, NODE)?.unwrap_or_default();
-            Ok(Node {
-                dir: Some(dir),
-                tree: tree.to_owned(),
-                record,
-            })
+        let dir = StateDir::open(state_dir)?.sub("trees")?.sub(tree)?;
+        let mut node = Node {
+            dir: Some(dir),
+            tree: tree.to_owned(),
+            record: NodeRecord::default(),
         };
-        open().map_err(|e| {
-            let what = format!("use the state of tree {tree} in {}", state_dir.display());
-            Error::file(what, &e)
-        })
+        node.refresh()?;
+        Ok(node)
     }
 
     /// What the record of `tree` in the state directory says, without making or locking anything.
     pub(crate) fn look(state_dir: &Path, tree: &str) -> Result<Self, Error> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let look = || -> io::Result<Self> {
-            let dir = match openat(
-                CWD,
-                state_dir.join("trees").join(tree),
-                flags,
-                Mode::empty(),
-            ) {
-                Ok(dir) => Some(dir),
-                Err(Errno::NOENT) => None,
-                Err(e) => return Err(e.into()),
-            };
-            let record = match &dir {
-                Some(dir) => record::read(dir, NODE)?.unwrap_or_default(),
-                None => NodeRecord::default(),
-            };
-            Ok(Node {
-                dir,
-                tree: tree.to_owned(),
-                record,
-            })
+        let trees = match StateDir::look(state_dir)? {
+            Some(top) => top.look_sub("trees")?,
+            None => None,
         };
-        look().map_err(|e| {
-            let what = format!("read the state of tree {tree} in {}", state_dir.display());
-            Error::file(what, &e)
-        })
+        let dir = trees.map_or(Ok(None), |trees| trees.look_sub(tree))?;
+        let is_there = dir.is_some();
+        let mut node = Node {
+            dir,
+            tree: tree.to_owned(),
+            record: NodeRecord::default(),
+        };
+        if is_there {
+            node.refresh()?;
+        }
+        Ok(node)
     }
 
     /// What the record says.
@@ -195,7 +179,7 @@ impl Node {
         Ok(())
     }
 
-    fn dir(&self) -> Result<&OwnedFd, Error> {
+    fn dir(&self) -> Result<&StateDir, Error> {
         let missing = || self.cannot("use", &io::ErrorKind::NotFound.into());
         self.dir.as_ref().ok_or_else(missing)
     }
@@ -208,34 +192,36 @@ impl Node {
         Error::file(format_args!("{verb} the state of tree {}", self.tree), e)
     }
 
-    /// Waits for the commit lock.
+    /// Waits for the commit lock, as long as a commit may take.
     pub(crate) fn lock_commit(&self) -> Result<CommitLock, Error> {
-        self.lock("commit.lock", FlockOperation::LockExclusive)
-            .map(CommitLock)
+        let lock = self.lock("commit.lock", COMMIT_WAIT)?;
+        lock.map(CommitLock).ok_or_else(|| {
+            let (tree, seconds) = (&self.tree, COMMIT_WAIT.as_secs());
+            let message = format!(
+                "another process has been changing the records of tree {tree} for {seconds} s; \
+                 try again when it is done"
+            );
+            Error::new(ErrorKind::Locked, message)
+        })
     }
 
     /// Takes the session lock, if nobody has it.
     pub(crate) fn lock_session(&self) -> Result<SessionLock, Error> {
-        self.lock("session.lock", FlockOperation::NonBlockingLockExclusive)
-            .map(SessionLock)
+        let lock = self.lock("session.lock", Duration::ZERO)?;
+        lock.map(SessionLock).ok_or_else(|| {
+            let message = format!(
+                "another push of tree {} is running on this node; try again when it is done",
+                self.tree
+            );
+            Error::new(ErrorKind::Locked, message)
+        })
     }
 
-    fn lock(&self, name: &str, how: FlockOperation) -> Result<OwnedFd, Error> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mode = Mode::RUSR | Mode::WUSR;
-        let file =
-            openat(self.dir()?, name, flags, mode).map_err(|e| self.cannot("lock", &e.into()))?;
-        match flock(&file, how) {
-            Ok(()) => Ok(file),
-            Err(Errno::WOULDBLOCK) => Err(Error::new(
-                ErrorKind::Locked,
-                format!(
-                    "another push of tree {} is running on this node; try again when it is done",
-                    self.tree
-                ),
-            )),
-            Err(e) => Err(self.cannot("lock", &e.into())),
-        }
+    fn lock(&self, name: &str, wait: Duration) -> Result<Option<File>, Error> {
+        Ok(match self.dir()?.lock(name, Instant::now() + wait)? {
+            Attempt::Taken(lock) => Some(lock),
+            Attempt::Held(_) => None,
+        })
     }
 
     /// The generations that this node made as primary or sent, oldest first.

@@ -8,14 +8,13 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
-use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, fchmod, fstat, fsync, linkat, openat, unlinkat,
-};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, fchmod, fstat, fsync, linkat, openat, unlinkat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::tree::shown_path;
 use crate::error::{Error, ErrorKind};
+use crate::state::StateDir;
 
 const FILE: &str = "node-id";
 
@@ -30,10 +29,8 @@ impl NodeId {
     /// The identity of the node that keeps its state in `state_dir`, made if there is none.
     pub(crate) fn of(state_dir: &Path) -> Result<Self, Error> {
         let file = || shown_path(&state_dir.join(FILE));
+        let dir = StateDir::open(state_dir)?;
         let open = || -> io::Result<Option<Self>> {
-            std::fs::create_dir_all(state_dir)?;
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let dir = openat(CWD, state_dir, flags, Mode::empty())?;
             match read(dir.as_fd()) {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {
                     make(dir.as_fd())?;

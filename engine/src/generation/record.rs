@@ -9,8 +9,9 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Mode, OFlags, fsync, openat, renameat, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, fstat, fsync, openat, renameat, unlinkat};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -54,12 +55,18 @@ pub(crate) fn write<T: Serialize>(dir: impl AsFd, kind: RecordKind, value: &T) -
 ///
 /// A damaged record, or one of another version, is `InvalidData`.
 pub(crate) fn read<T: DeserializeOwned>(dir: impl AsFd, kind: RecordKind) -> io::Result<Option<T>> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file: OwnedFd = match openat(dir, kind.name, flags, Mode::empty()) {
         Ok(file) => file,
         Err(Errno::NOENT) => return Ok(None),
         Err(e) => return Err(e.into()),
     };
+    // Its directory may have been open to others, before it became private.
+    let uid = fstat(&file)?.st_uid;
+    if uid != 0 && uid != geteuid().as_raw() {
+        let message = format!("the record {:?} belongs to uid {uid}", kind.name);
+        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+    }
     let mut bytes = Vec::new();
     File::from(file)
         .take(RECORD_LEN_MAX)

@@ -46,7 +46,7 @@ impl Sending {
         if dry_run {
             held.refuse_interrupted(tree)?;
         } else {
-            held.recover()?;
+            held.recover(tree)?;
         }
         let data = held.data()?;
         let is_first =

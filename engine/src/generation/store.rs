@@ -8,17 +8,16 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use rustix::fs::{
-    AtFlags, FlockOperation, Mode, OFlags, flock, fstat, fsync, mkdirat, openat, unlinkat,
-};
+use rustix::fs::{AtFlags, Mode, OFlags, fstat, fsync, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
 
 use super::clock::AsOf;
 use super::head::{Generation, GenerationId};
+use super::node::COMMIT_WAIT;
 use super::record::{self, RecordKind};
 use crate::commit::Journal;
 use crate::entry::Time;
-use crate::fs::{Attrs, Root, open_private, set_fd_attrs};
+use crate::fs::{Attrs, Root, lock_within, open_private, set_fd_attrs};
 use crate::path::{RESERVED_NAME, RelPath};
 
 const HEAD: RecordKind = RecordKind {
@@ -164,7 +163,11 @@ impl Store {
     /// Waits until no other process commits to this tree, for as long as the store is open. `false`
     /// if the store was removed meanwhile.
     pub(crate) fn lock(&self) -> io::Result<bool> {
-        flock(&self.dir, FlockOperation::LockExclusive)?;
+        if !lock_within(&self.dir, COMMIT_WAIT)? {
+            let seconds = COMMIT_WAIT.as_secs();
+            let message = format!("another process has been committing for {seconds} s");
+            return Err(io::Error::new(io::ErrorKind::WouldBlock, message));
+        }
         Ok(fstat(&self.dir)?.st_nlink > 0)
     }
 

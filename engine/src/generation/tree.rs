@@ -116,7 +116,7 @@ impl Tree {
     /// Besides, if that epoch is out of reach.
     pub fn promote_above(&self, above: Epoch) -> Result<Generation, Error> {
         let mut held = self.hold()?;
-        held.recover()?;
+        held.recover(self)?;
         let data = held.data()?;
         let known = held.node.epoch(data.as_ref());
         if !above.next().is_some_and(|epoch| epoch.is_near(known)) {
@@ -144,7 +144,7 @@ impl Tree {
     /// If the records cannot be read or written.
     pub fn demote(&self, handed_over: bool) -> Result<Option<Generation>, Error> {
         let mut held = self.hold()?;
-        held.recover()?;
+        held.recover(self)?;
         held.node.demote(handed_over)?;
         let data = held.data()?;
         Ok(held.node.own_head(data.as_ref()))
@@ -187,7 +187,7 @@ impl Tree {
     ///
     /// If the file system refuses; what has been done stays done, and it can be tried again.
     pub fn recover(&self) -> Result<Option<Recovered>, Error> {
-        self.hold()?.recover()
+        self.hold()?.recover(self)
     }
 
     /// What there is to tell about the tree. Changes nothing.
@@ -312,13 +312,12 @@ impl Tree {
         let mut node = Node::open(&self.state_dir, &self.name)?;
         let commit_lock = node.lock_commit()?;
         node.refresh()?;
-        let lock_file = self.lock_files()?;
         let store = self.store(root()?.as_ref())?;
         Ok(Held {
             node,
             store,
+            lock_file: None,
             _commit_lock: commit_lock,
-            _lock_file: lock_file,
         })
     }
 
@@ -361,8 +360,8 @@ impl Tree {
 pub(crate) struct Held {
     pub(crate) node: Node,
     pub(crate) store: Option<Store>,
+    lock_file: Option<LockFile>,
     _commit_lock: CommitLock,
-    _lock_file: Option<LockFile>,
 }
 
 impl Held {
@@ -388,8 +387,21 @@ impl Held {
         Ok(())
     }
 
+    /// Takes the lock on the files themselves, for who is going to change them. Whoever changes
+    /// records alone does without: other programs may hold it, and a failover does not wait.
+    pub(crate) fn lock_files(&mut self, tree: &Tree) -> Result<(), Error> {
+        if self.lock_file.is_none() {
+            self.lock_file = tree.lock_files()?;
+        }
+        Ok(())
+    }
+
     /// Brings a commit to its end that was cut off.
-    pub(crate) fn recover(&mut self) -> Result<Option<Recovered>, Error> {
+    pub(crate) fn recover(&mut self, tree: &Tree) -> Result<Option<Recovered>, Error> {
+        let interrupted = self.store.as_ref().map_or(Ok(false), Store::is_interrupted);
+        if interrupted.map_err(|e| tree.cannot("read the records of", &e))? {
+            self.lock_files(tree)?;
+        }
         let Some(store) = &self.store else {
             return Ok(None);
         };

@@ -94,7 +94,8 @@ impl<'a> Undoing<'a> {
     ) -> Result<(Self, Journal), Error> {
         let mut held = tree.hold()?;
         let session = held.node.lock_session()?;
-        held.recover()?;
+        held.lock_files(tree)?;
+        held.recover(tree)?;
         let nothing = || {
             let name = &tree.name;
             let message = format!("tree {name} has received nothing that could be undone");

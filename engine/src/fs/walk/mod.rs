@@ -52,6 +52,8 @@ pub struct Step<'a> {
     pub uid: u32,
     /// Its type and permission bits, as `st_mode` has them.
     pub mode: u32,
+    /// How many names it has.
+    pub nlink: u64,
 }
 
 impl Step<'_> {
@@ -131,6 +133,11 @@ pub(crate) fn find_dir(
     judge: &mut Judge<'_>,
 ) -> Result<Place, PathError> {
     Walk::new(path, follow, judge)?.place()
+}
+
+/// The same by symlinks of root and of this user, if `judge` has nothing against any step.
+pub(crate) fn judge_dir(path: &Path, judge: &mut Judge<'_>) -> Result<Place, PathError> {
+    Walk::new(path, Follow::Trusted, judge)?.place()
 }
 
 /// Walks to a directory beneath a held one, without symlinks; `start_path` is for messages.
@@ -420,6 +427,7 @@ impl<'w, 'j> Walk<'w, 'j> {
             path: &path,
             uid: stat.st_uid,
             mode: stat.st_mode,
+            nlink: stat.st_nlink as u64,
         };
         (self.judge)(&step).map_err(|why| self.refused(name, why))
     }

@@ -57,7 +57,7 @@ impl Named {
         if dry_run {
             held.refuse_interrupted(&tree)?;
         } else {
-            held.recover()?;
+            held.recover(&tree)?;
         }
         let data = held.data()?;
         claim.believe(&held, data.as_ref())?;
@@ -99,7 +99,8 @@ impl Named {
         &self,
         root: Option<&Arc<Root>>,
     ) -> Result<(Held, Option<Generation>), Error> {
-        let held = self.tree.hold_at(root)?;
+        let mut held = self.tree.hold_at(root)?;
+        held.lock_files(&self.tree)?;
         let data = held.data()?;
         self.claim.allow(&held.node, data.as_ref())?;
         Ok((held, data))
