@@ -62,6 +62,8 @@ mod own_node;
 mod plumbing;
 /// Every kind of entry and attribute arrives as it was.
 mod preserved;
+/// The state of a node is private, and no failover waits for a lock or a notice.
+mod private_state;
 /// How a node knows whether it is primary.
 mod role;
 /// First copy, update and delete over a real sshd, on loopback and between two nodes.

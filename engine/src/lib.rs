@@ -53,7 +53,7 @@ mod umask;
 pub use error::{Error, ErrorKind};
 pub use escape::{Place, escape, harmless, harmless_json};
 pub use filter::{Filter, FilterRule};
-pub use fs::{Judge, PathCause, PathError, Step, hold, open_file, open_trusted};
+pub use fs::{Judge, PathCause, PathError, Step, hold, open_file, open_log, open_trusted};
 pub use ids::{Accounts, IdKind, OwnAccounts};
 pub use observer::{
     Action, Change, Differences, Kind, KindCounts, Note, Observer, Progress, Summary, Warning,

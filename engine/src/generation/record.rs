@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Mode, OFlags, fstat, fsync, openat, renameat, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, fchmod, fstat, fsync, openat, renameat, unlinkat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 use serde::Serialize;
@@ -41,7 +41,10 @@ pub(crate) fn write<T: Serialize>(dir: impl AsFd, kind: RecordKind, value: &T) -
         Err(e) => return Err(e.into()),
     }
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = openat(dir, &*fresh, flags, Mode::RUSR | Mode::WUSR)?;
+    let mode = Mode::RUSR | Mode::WUSR;
+    let fd = openat(dir, &*fresh, flags, mode)?;
+    // Whatever the umask takes away.
+    fchmod(&fd, mode)?;
     let mut file = File::from(fd);
     file.write_all(&seal(kind, value)?)?;
     fsync(&file)?;

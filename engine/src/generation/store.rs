@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Mode, OFlags, fstat, fsync, mkdirat, openat, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, fchmod, fstat, fsync, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
 
 use super::clock::AsOf;
@@ -309,7 +309,9 @@ pub(super) fn log_once(dir: BorrowedFd<'_>, generation: &Generation) -> io::Resu
     }
     put_log_entry(&mut more, generation)?;
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = File::from(openat(dir, LOG_ENTRY.name, flags, Mode::RUSR | Mode::WUSR)?);
+    let mode = Mode::RUSR | Mode::WUSR;
+    let file = File::from(openat(dir, LOG_ENTRY.name, flags, mode)?);
+    fchmod(&file, mode)?;
     // Over the entry that a crash cut off, if there is one.
     file.set_len(at)?;
     file.write_all_at(&more, at)?;

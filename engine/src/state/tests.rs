@@ -1,3 +1,5 @@
+//! The state of a node against other users of the machine: modes, owners, what they plant, locks.
+
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::fs::{Permissions, create_dir, metadata, set_permissions, write};
