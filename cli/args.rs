@@ -23,7 +23,7 @@ use hasync_engine::Compression;
 
 use crate::exit::{Exit, Failure};
 
-pub(crate) use config::{CheckConfigArgs, ConfigArgs};
+pub(crate) use config::{CheckConfigArgs, ConfigArgs, NotifyArgs};
 pub(crate) use cycle::{Action, CycleArgs, MirrorArgs, PlanArgs};
 pub(crate) use filter_words::FilterWord;
 pub(crate) use generations::{
@@ -81,6 +81,8 @@ pub(crate) enum Typed {
     Mirror(MirrorArgs),
     /// `hasync man`
     Man(ManArgs),
+    /// `hasync notify`
+    Notify(NotifyArgs),
     /// Text to print, and the code to leave with: 0 when it was asked for.
     Help(String, Exit),
 }
@@ -122,6 +124,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Typed, 
         Verb::Plan(args) => Typed::Plan(args),
         Verb::Mirror(args) => Typed::Mirror(args),
         Verb::Man(args) => Typed::Man(args),
+        Verb::Notify(args) => Typed::Notify(args),
     })
 }
 
@@ -192,6 +195,9 @@ enum Verb {
     Patch(PatchArgs),
     /// Write the manual pages into a directory
     Man(ManArgs),
+    /// Tell a notice of a run that does not wait for it
+    #[command(hide = true)]
+    Notify(NotifyArgs),
 }
 
 const NAMED: &str = "Trees of the configuration";

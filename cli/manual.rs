@@ -32,7 +32,7 @@ pub(crate) fn run(args: &ManArgs) -> Result<Exit, Failure> {
 fn pages() -> Vec<(String, Vec<u8>)> {
     let whole = args::command();
     let mut pages = vec![page("hasync", whole.clone())];
-    for verb in whole.get_subcommands() {
+    for verb in whole.get_subcommands().filter(|verb| !verb.is_hide_set()) {
         let word = verb.get_name();
         let typed = verb.clone().bin_name(format!("hasync {word}"));
         pages.push(page(&format!("hasync-{word}"), typed));
@@ -89,7 +89,7 @@ mod tests {
     fn every_verb_and_option_has_its_place() {
         let pages = pages();
         let whole = args::command();
-        for verb in whole.get_subcommands() {
+        for verb in whole.get_subcommands().filter(|verb| !verb.is_hide_set()) {
             let name = format!("hasync-{}.8", verb.get_name());
             let (_, page) = pages.iter().find(|(at, _)| *at == name).unwrap();
             let page = String::from_utf8(page.clone()).unwrap().replace('\\', "");

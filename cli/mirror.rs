@@ -208,7 +208,10 @@ fn last_push(config: &Config, deadline: Instant) -> Result<(), String> {
         }
         if Instant::now() >= deadline + GRACE {
             let _ = child.kill();
-            let _ = child.wait();
+            // A file server that hangs may keep it from dying: then it does nothing more either.
+            while Instant::now() < deadline + 2 * GRACE && matches!(child.try_wait(), Ok(None)) {
+                thread::sleep(POLL);
+            }
             return Err("its time was up".to_owned());
         }
         if Instant::now() >= deadline && !asked {
@@ -228,5 +231,5 @@ fn tell(config: &Config, event: Event, line: &str, next: &str) {
         line: line.to_owned(),
         next: next.to_owned(),
     };
-    notify::tell(config, &notice);
+    notify::tell_apart(config, &notice);
 }

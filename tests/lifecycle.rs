@@ -50,6 +50,11 @@ impl Pair {
     fn log(&self, node: Node) -> String {
         std::fs::read_to_string(self.path(node, "notices.log")).unwrap_or_default()
     }
+
+    /// Waits for a notice of the resource script, which does not wait for it itself.
+    fn await_log(&self, node: Node, words: &str) {
+        await_that(words, || self.log(node).contains(words));
+    }
 }
 
 impl Finished {
@@ -157,7 +162,7 @@ fn after_a_crash_the_old_primary_is_refused_until_it_gives_in() {
     pair.take_over(Foo1)
         .expect(0)
         .tells(&["html: primary, epoch 2"]);
-    assert!(pair.log(Foo1).contains("promotion: "), "{}", pair.log(Foo1));
+    pair.await_log(Foo1, "promotion: ");
     pair.write(Foo1, "html/after", "y");
 
     // foo0 is back, and was never told. Its own pushes are refused ...
@@ -358,11 +363,7 @@ fn a_last_push_that_cannot_be_ends_in_time_and_says_so() {
     pair.run(Foo0, &["mirror", "stop"])
         .expect(0)
         .tells(&["the last push is not complete", "html: standby"]);
-    assert!(
-        pair.log(Foo0).contains("the last push is not complete"),
-        "{}",
-        pair.log(Foo0)
-    );
+    pair.await_log(Foo0, "the last push is not complete");
     pair.run(Foo0, &["mirror", "status"]).expect(3);
 }
 

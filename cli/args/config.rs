@@ -21,3 +21,14 @@ pub(crate) struct ConfigArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 }
+
+/// What `hasync notify` is given by a run that does not wait for it.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct NotifyArgs {
+    /// The configuration
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// The notice, as JSON
+    #[arg(value_name = "NOTICE")]
+    pub(crate) notice: String,
+}

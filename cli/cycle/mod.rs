@@ -11,7 +11,7 @@ use crate::config::{Command, Config, Event, Overlap, Tree};
 use crate::exit::{self, Exit, Failure};
 use crate::generations::look;
 use crate::memory::{self, Course, Memory};
-use crate::notify::{self, Notice};
+use crate::notify::{Notice, Teller};
 use crate::out::{self, Out};
 use crate::peer_link::PeerLink;
 use crate::push_trees::{self, Plan};
@@ -40,6 +40,7 @@ pub(crate) fn run(args: &CycleArgs) -> Result<Exit, Failure> {
         link: PeerLink::configured(&config)?,
         plan: Plan::of(&config, args.quiet),
         config: &config,
+        teller: Teller::start(&config),
         interval,
         out: &out,
         args,
@@ -83,6 +84,8 @@ struct Pushed {
 
 struct Cycle<'a> {
     config: &'a Config,
+    /// Tells what has to be told, beside the work.
+    teller: Teller,
     plan: Plan,
     link: PeerLink,
     interval: Duration,
@@ -332,7 +335,7 @@ impl Cycle<'_> {
             line: line.to_owned(),
             next: next.to_owned(),
         };
-        notify::tell(self.config, &notice);
+        self.teller.tell(notice);
     }
 
     /// Runs a hook; a failure is told.

@@ -9,18 +9,18 @@ use super::Notice;
 use crate::config::Event;
 
 /// A notice on its way.
-pub(super) struct Letter<'a> {
-    notice: &'a Notice,
-    node: &'a str,
+pub(super) struct Letter {
+    notice: Notice,
+    node: String,
     /// How many like it were held back before.
     held_back: u64,
 }
 
-impl<'a> Letter<'a> {
-    pub(super) fn new(notice: &'a Notice, node: &'a str, held_back: u64) -> Self {
+impl Letter {
+    pub(super) fn new(notice: &Notice, node: &str, held_back: u64) -> Self {
         Letter {
-            notice,
-            node,
+            notice: notice.clone(),
+            node: node.to_owned(),
             held_back,
         }
     }

@@ -19,7 +19,7 @@ const SENDMAIL: &str = "/usr/sbin/sendmail";
 /// The port of a smarthost unless the file says otherwise.
 const SMTP_PORT: u16 = 25;
 
-pub(super) fn send(mail: &Mail, letter: &Letter<'_>, timeout: Duration) -> Result<(), String> {
+pub(super) fn send(mail: &Mail, letter: &Letter, timeout: Duration) -> Result<(), String> {
     match &mail.smtp {
         Some(host) => {
             let message = message(mail, letter, true);
@@ -48,7 +48,7 @@ fn by_sendmail(program: &Path, message: &str, timeout: Duration) -> Result<(), S
 fn by_smtp(
     host: &str,
     mail: &Mail,
-    letter: &Letter<'_>,
+    letter: &Letter,
     message: &str,
     timeout: Duration,
 ) -> Result<(), String> {
@@ -109,7 +109,7 @@ fn with_domain(address: &MailAddress, node: &str) -> String {
 }
 
 /// Headers and text. To sendmail a name without a domain stays as it is: it knows its aliases.
-fn message(mail: &Mail, letter: &Letter<'_>, for_smtp: bool) -> String {
+fn message(mail: &Mail, letter: &Letter, for_smtp: bool) -> String {
     let header = |address: &MailAddress| match for_smtp {
         true => with_domain(address, &letter.node(Place::Header)),
         false => address.0.clone(),

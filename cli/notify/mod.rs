@@ -2,29 +2,40 @@
 //! line what happened and in a second what to do. A way that fails is told on standard error and
 //! holds up neither the others nor the run.
 
+mod apart;
 mod letter;
 mod limit;
 mod mail;
 mod syslog;
+mod teller;
 
 use std::io::Write;
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
 use hasync_engine::{Place, escape};
 
-use crate::config::{Config, Event};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Config, Event, Notify};
 use crate::exit;
-use crate::out;
 use crate::shell;
 use crate::times;
 
 use letter::Letter;
 
+pub(crate) use apart::{run, tell_apart};
+pub(crate) use teller::Teller;
+
 /// How long the pager, sendmail and the smarthost may each take.
 const WAY_TIME: Duration = Duration::from_secs(30);
+/// How long any way is waited for: a log on a dead file server, a name that nobody resolves.
+const LONGEST_WAIT: Duration = Duration::from_secs(35);
 
 /// What is told.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Notice {
     pub(crate) event: Event,
     /// The tree that it is about; `None` for the node.
@@ -35,11 +46,12 @@ pub(crate) struct Notice {
     pub(crate) next: String,
 }
 
-/// Tells `notice` to whoever wants to know, unless they were told the same a short while ago.
-pub(crate) fn tell(config: &Config, notice: &Notice) {
+/// Tells `notice` to whoever wants to know, unless they were told the same a short while ago; gives
+/// what went wrong, a line each.
+pub(crate) fn tell(config: &Config, notice: &Notice) -> Vec<String> {
     let notify = &config.notify;
     if !notify.on.contains(&notice.event) {
-        return;
+        return Vec::new();
     }
     let key = match &notice.tree {
         Some(tree) => format!("{} {tree}", notice.event.name()),
@@ -51,46 +63,76 @@ pub(crate) fn tell(config: &Config, notice: &Notice) {
         _ => notify.repeat.0,
     };
     let Some(held_back) = limit::pass(&config.node.state, &key, repeat) else {
-        return;
+        return Vec::new();
     };
     if notice.event == Event::Recovery {
         // What goes wrong from now on goes wrong anew.
         limit::forget(&config.node.state);
     }
-    for failure in send(config, notice, held_back) {
-        out::error(&failure);
-    }
+    send(config, notice, held_back)
 }
 
-/// Sends `notice` every way, whatever was told before; gives what went wrong, a line each.
+/// Sends `notice` every way, whatever was told before; gives what went wrong, a line each. No way
+/// waits for another, and none for longer than its time.
 pub(crate) fn send(config: &Config, notice: &Notice, held_back: u64) -> Vec<String> {
-    let letter = Letter::new(notice, &config.node.name, held_back);
-    let notify = &config.notify;
+    let letter = Arc::new(Letter::new(notice, &config.node.name, held_back));
+    let deadline = Instant::now() + LONGEST_WAIT;
+    let start = |way: Way| {
+        let (sender, receiver) = channel();
+        let letter = Arc::clone(&letter);
+        thread::spawn(move || sender.send((way.send)(&letter)));
+        (way.name, receiver)
+    };
+    let started: Vec<(String, Receiver<_>)> = ways(&config.notify).into_iter().map(start).collect();
     let mut failures = Vec::new();
-    let mut fail = |way: &str, outcome: Result<(), String>| {
-        if let Err(why) = outcome {
+    for (way, outcome) in started {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let outcome = outcome.recv_timeout(left);
+        let seconds = LONGEST_WAIT.as_secs();
+        if let Err(why) = outcome.unwrap_or_else(|_| Err(format!("it hung for {seconds} s"))) {
             failures.push(format!("cannot send a notice by {way}: {why}"));
         }
-    };
-    if let Some(file) = &notify.log {
-        let way = format!("log {}", escape(file.0.as_os_str().as_encoded_bytes()));
-        fail(&way, append(&file.0, &letter));
-    }
-    if notify.syslog {
-        fail("syslog", syslog::send(&letter, syslog::SOCKET.as_ref()));
-    }
-    if let Some(command) = &notify.command {
-        let way = format!("command \"{}\"", escape(command.0.as_bytes()));
-        fail(&way, page(&command.0, &letter));
-    }
-    if let Some(way) = &notify.mail {
-        fail("mail", mail::send(way, &letter, WAY_TIME));
     }
     failures
 }
 
+/// One way to tell people something.
+struct Way {
+    name: String,
+    send: Box<dyn FnOnce(&Letter) -> Result<(), String> + Send>,
+}
+
+/// The ways of the configuration.
+fn ways(notify: &Notify) -> Vec<Way> {
+    let mut ways = Vec::new();
+    let mut add = |name: String, send| ways.push(Way { name, send });
+    if let Some(file) = notify.log.clone() {
+        let name = format!("log {}", escape(file.0.as_os_str().as_encoded_bytes()));
+        add(
+            name,
+            Box::new(move |letter: &Letter| append(&file.0, letter)) as Box<_>,
+        );
+    }
+    if notify.syslog {
+        let send = |letter: &Letter| syslog::send(letter, syslog::SOCKET.as_ref());
+        add("syslog".to_owned(), Box::new(send));
+    }
+    if let Some(command) = notify.command.clone() {
+        let name = format!("command \"{}\"", escape(command.0.as_bytes()));
+        add(
+            name,
+            Box::new(move |letter: &Letter| page(&command.0, letter)),
+        );
+    }
+    if let Some(way) = notify.mail.clone() {
+        let send = move |letter: &Letter| mail::send(&way, letter, WAY_TIME);
+        add("mail".to_owned(), Box::new(send));
+    }
+    ways
+}
+
 /// Runs the pager: the text on its standard input, the parts in variables.
-fn page(command: &str, letter: &Letter<'_>) -> Result<(), String> {
+fn page(command: &str, letter: &Letter) -> Result<(), String> {
     let place = Place::Variable;
     let variables = [
         ("HASYNC_EVENT", letter.event().name()),
@@ -109,16 +151,13 @@ fn page(command: &str, letter: &Letter<'_>) -> Result<(), String> {
 }
 
 /// One line of the log file, in one write, so that two writers do not mix.
-fn append(file: &std::path::Path, letter: &Letter<'_>) -> Result<(), String> {
+fn append(file: &std::path::Path, letter: &Letter) -> Result<(), String> {
     let time = times::rfc3339(SystemTime::now());
     let (subject, next) = (letter.subject(Place::Line), letter.next(Place::Line));
     let line = format!("{time} {subject}; {next}\n");
-    let mut options = std::fs::OpenOptions::new();
-    options.append(true).create(true);
-    let written = options
-        .open(file)
-        .and_then(|mut file| file.write_all(line.as_bytes()));
-    written.map_err(|cause| exit::cause(&cause))
+    let mut log = hasync_engine::open_log(file).map_err(|fault| fault.to_string())?;
+    log.write_all(line.as_bytes())
+        .map_err(|cause| exit::cause(&cause))
 }
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::time::Duration;
 
-use hasync_engine::Place;
+use hasync_engine::{Place, harmless};
 
 use super::letter::Letter;
 use crate::config::Event;
@@ -14,8 +15,10 @@ pub(super) const SOCKET: &str = "/dev/log";
 
 /// Facility `daemon`, in the place that it has in a priority.
 const DAEMON: u8 = 3 << 3;
+/// How long a log that takes nothing is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
 
-pub(super) fn send(letter: &Letter<'_>, socket: &Path) -> Result<(), String> {
+pub(super) fn send(letter: &Letter, socket: &Path) -> Result<(), String> {
     let severity = match letter.event() {
         Event::Failure | Event::Fenced | Event::Diverged | Event::Brake => 3,
         Event::Overlap | Event::Lag => 4,
@@ -23,13 +26,22 @@ pub(super) fn send(letter: &Letter<'_>, socket: &Path) -> Result<(), String> {
     };
     let subject = letter.subject(Place::Datagram);
     let line = subject.strip_prefix("hasync ").unwrap_or(&subject);
-    let message = format!(
-        "<{}>hasync[{}]: {line}; {}",
-        DAEMON | severity,
-        std::process::id(),
-        letter.next(Place::Datagram)
-    );
-    let sent = UnixDatagram::unbound().and_then(|from| from.send_to(message.as_bytes(), socket));
+    let next = letter.next(Place::Datagram);
+    put(severity, &format!("{line}; {next}"), socket)
+}
+
+/// An error of this program's own.
+pub(super) fn error(line: &str, socket: &Path) -> Result<(), String> {
+    put(3, &harmless(line, Place::Datagram), socket)
+}
+
+fn put(severity: u8, line: &str, socket: &Path) -> Result<(), String> {
+    let (priority, process) = (DAEMON | severity, std::process::id());
+    let message = format!("<{priority}>hasync[{process}]: {line}");
+    let sent = UnixDatagram::unbound().and_then(|from| {
+        from.set_write_timeout(Some(PATIENCE))?;
+        from.send_to(message.as_bytes(), socket)
+    });
     sent.map(drop).map_err(|cause| exit::cause(&cause))
 }
 
