@@ -74,6 +74,8 @@ mod support;
 mod tidy;
 /// What goes wrong around two nodes: status says it in a sentence, the next cycle repairs it.
 mod trouble;
+/// What a configuration names to be run or believed is root's or one's own.
+mod trusted_config;
 /// A second push of an unchanged tree sends and writes nothing.
 mod unchanged;
 /// Where /proc is missing, a push does what it does elsewhere.

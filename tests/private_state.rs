@@ -1,5 +1,5 @@
-//! What local users can do to a node: nothing to its state, and neither a cycle nor a failover waits
-//! for a lock that they hold, nor for a log or a pager.
+//! What local users can do to a node: nothing to its state, and neither a cycle nor a failover
+//! waits for a lock that they hold, nor for a log or a pager.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};

@@ -12,13 +12,14 @@ mod show;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod trust;
 mod units;
 
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use hasync_engine::escape;
+use hasync_engine::{PathCause, escape, open_trusted};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -63,22 +64,21 @@ impl Config {
     /// Reads the file that was named, or else the default one.
     pub(crate) fn load(named: Option<&Path>) -> Result<Self, Failure> {
         let file = named.unwrap_or(Path::new(DEFAULT_FILE));
-        let text = read(file).map_err(|cause| {
-            let hint = if named.is_none() && cause.kind() == std::io::ErrorKind::NotFound {
+        let text = read(file).map_err(|why| {
+            let hint = if named.is_none() && !file.exists() {
                 "; write it, or name another with --config"
             } else {
                 ""
             };
+            let file = shown_file(file);
             Failure::new(
                 Exit::Config,
-                format!(
-                    "cannot read the configuration {}: {}{hint}",
-                    shown_file(file),
-                    exit::cause(&cause)
-                ),
+                format!("cannot read the configuration {file}: {why}{hint}"),
             )
         })?;
-        Config::parse(file, &text)
+        let config = Config::parse(file, &text)?;
+        trust::check(&config)?;
+        Ok(config)
     }
 
     /// The same for who can do without: the default file counts only if it is there.
@@ -219,13 +219,18 @@ fn shown_file(file: &Path) -> String {
     escape(file.as_os_str().as_bytes()).into_owned()
 }
 
-fn read(file: &Path) -> Result<String, std::io::Error> {
+/// The text of the file, or why it is not read.
+fn read(file: &Path) -> Result<String, String> {
+    let io = |cause: std::io::Error| exit::cause(&cause);
+    let opened = std::path::absolute(file).map_err(io)?;
+    let opened = open_trusted(&opened).map_err(|fault| match fault.cause {
+        PathCause::Io(cause) => exit::cause(&cause),
+        _ => fault.to_string(),
+    })?;
     let mut text = String::new();
-    let file = std::fs::File::open(file)?;
-    let len = file.take(MAX_FILE_LEN + 1).read_to_string(&mut text)?;
-    if len as u64 > MAX_FILE_LEN {
-        let message = format!("it is longer than {MAX_FILE_LEN} bytes");
-        return Err(std::io::Error::other(message));
+    let len = opened.take(MAX_FILE_LEN + 1).read_to_string(&mut text);
+    if len.map_err(io)? as u64 > MAX_FILE_LEN {
+        return Err(format!("it is longer than {MAX_FILE_LEN} bytes"));
     }
     Ok(text)
 }

@@ -31,7 +31,7 @@ impl Letter {
 
     /// The name of this node.
     pub(super) fn node(&self, place: Place) -> Cow<'_, str> {
-        harmless(self.node, place)
+        harmless(&self.node, place)
     }
 
     /// The tree that it is about; empty for the node.
@@ -51,7 +51,7 @@ impl Letter {
 
     /// `hasync foo0: overlap: the cycle ...`
     pub(super) fn subject(&self, place: Place) -> String {
-        let (node, event) = (self.node, self.notice.event.name());
+        let (node, event) = (&self.node, self.notice.event.name());
         let tree = self.notice.tree.as_ref();
         let tree = tree.map_or_else(String::new, |tree| format!("tree {tree}: "));
         let line = &self.notice.line;

@@ -15,7 +15,7 @@ use crate::shell;
 use crate::times;
 
 /// The usual place of the program.
-const SENDMAIL: &str = "/usr/sbin/sendmail";
+pub(crate) const SENDMAIL: &str = "/usr/sbin/sendmail";
 /// The port of a smarthost unless the file says otherwise.
 const SMTP_PORT: u16 = 25;
 

@@ -27,6 +27,7 @@ use crate::times;
 use letter::Letter;
 
 pub(crate) use apart::{run, tell_apart};
+pub(crate) use mail::SENDMAIL;
 pub(crate) use teller::Teller;
 
 /// How long the pager, sendmail and the smarthost may each take.

@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use crate::error::{Error, ErrorKind};
-use crate::fs::{Judgement, PathCause, PathError, Place, judge_dir};
+use crate::fs::{Follow, Judgement, PathCause, PathError, Place, find_dir};
 use crate::path::Shown;
 
 /// How often a lock that somebody has is tried again.
@@ -295,7 +295,7 @@ fn walk(path: &Path) -> Result<Place, PathError> {
     let mut judgement = Judgement::default();
     // An own directory is excused if it is the last one: it gets another mode.
     let mut excused: Option<String> = None;
-    let place = judge_dir(path, &mut |step| {
+    let place = find_dir(path, Follow::Trusted, &mut |step| {
         if let Some(why) = excused.take() {
             return Err(format!("is reached through a directory that {why}"));
         }

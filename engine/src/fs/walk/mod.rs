@@ -162,11 +162,6 @@ pub(crate) fn find_dir(
     Walk::new(path, follow, judge)?.place()
 }
 
-/// The same by symlinks of root and of this user, if `judge` has nothing against any step.
-pub(crate) fn judge_dir(path: &Path, judge: &mut Judge<'_>) -> Result<Place, PathError> {
-    Walk::new(path, Follow::Trusted, judge)?.place()
-}
-
 /// Walks to a directory beneath a held one, without symlinks; `start_path` is for messages.
 pub(crate) fn find_dir_beneath(
     start: impl AsFd,
