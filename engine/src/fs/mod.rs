@@ -21,5 +21,5 @@ pub(crate) use remove::{names, remove_tree};
 pub(crate) use root::{DirId, Root, dir_id, flush, is_absent, open_dir_below, open_private};
 pub(crate) use trust::Judgement;
 pub use trust::open_trusted;
-pub(crate) use walk::{Follow, Place, Spot, find_dir, find_dir_beneath, judge_dir, open_dir};
+pub(crate) use walk::{Follow, Place, Spot, find_dir, find_dir_beneath, open_dir};
 pub use walk::{Judge, PathCause, PathError, Step, hold, open_file, open_log};

@@ -7,10 +7,7 @@ mod options;
 #[cfg(test)]
 mod oracle;
 
-use std::fs::File;
-use std::io::Read;
 use std::net::IpAddr;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -19,6 +16,7 @@ use data_encoding::BASE64;
 pub(crate) use self::from::FromList;
 use self::options::KeyOptions;
 use super::command_line::serve_arguments;
+use super::trusted::{self, Distrust};
 use crate::error::Plain;
 
 /// A key that may log in.
@@ -80,34 +78,11 @@ enum Refusal {
 
 /// Reads the file unless somebody else could have written it.
 pub(crate) fn read(file: &Path) -> Result<String, String> {
-    let cannot = |e: std::io::Error| format!("{}: {}", file.display(), Plain(&e));
-    let full = std::fs::canonicalize(file).map_err(cannot)?;
-    let own_uid = rustix::process::geteuid().as_raw();
-    for path in full.ancestors() {
-        let metadata = std::fs::metadata(path).map_err(cannot)?;
-        // In a sticky directory nobody can replace what is another's.
-        let sticky_directory = metadata.is_dir() && metadata.mode() & 0o1000 != 0;
-        let foreign = metadata.uid() != 0 && metadata.uid() != own_uid;
-        if foreign || (metadata.mode() & 0o022 != 0 && !sticky_directory) {
-            let path = path.display();
-            return Err(format!(
-                "{path} belongs to or can be written by others (chmod go-w {path})"
-            ));
-        }
+    match trusted::read(file, FILE_MAX_LEN) {
+        Ok(text) => Ok(text),
+        Err(Distrust::Unreadable(e)) => Err(format!("{}: {}", file.display(), Plain(&e))),
+        Err(Distrust::Others(why)) => Err(why),
     }
-    let mut bytes = Vec::new();
-    let opened = File::open(&full).map_err(cannot)?;
-    opened
-        .take(FILE_MAX_LEN + 1)
-        .read_to_end(&mut bytes)
-        .map_err(cannot)?;
-    if bytes.len() as u64 > FILE_MAX_LEN {
-        return Err(format!(
-            "{}: larger than {FILE_MAX_LEN} bytes",
-            file.display()
-        ));
-    }
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 struct Entry<'a> {

@@ -10,6 +10,7 @@ use russh::keys::ssh_key::private::{Ed25519Keypair, KeypairData};
 use russh::keys::ssh_key::{LineEnding, PrivateKey, PublicKey};
 
 use super::openssh_key;
+use super::trusted::{self, Distrust};
 use crate::error::Plain;
 use crate::{Error, ErrorKind};
 
@@ -23,11 +24,17 @@ pub(crate) enum KeyFile {
 /// Reads a private key in OpenSSH or PEM format. A file that others may read is refused, as ssh
 /// does; so are files larger than any key.
 pub(crate) fn read_private_key(path: &Path, uid: u32) -> Result<KeyFile, KeyFileError> {
-    let cannot = |e: std::io::Error| match e.kind() {
+    read_opened(File::open(path).map_err(cannot)?, path, uid)
+}
+
+fn cannot(e: std::io::Error) -> KeyFileError {
+    match e.kind() {
         std::io::ErrorKind::NotFound => KeyFileError::Missing,
         _ => KeyFileError::Unusable(Plain(&e).to_string()),
-    };
-    let file = File::open(path).map_err(cannot)?;
+    }
+}
+
+fn read_opened(file: File, path: &Path, uid: u32) -> Result<KeyFile, KeyFileError> {
     let metadata = file.metadata().map_err(cannot)?;
     if metadata.uid() == uid && metadata.mode() & 0o077 != 0 {
         let mode = metadata.mode() & 0o777;
@@ -92,8 +99,8 @@ pub(crate) fn read_public_key(path: &Path) -> Option<PublicKey> {
     PublicKey::from_openssh(text.trim()).ok()
 }
 
-/// Reads a server's host key: it has to exist, be readable by its owner alone, and have no
-/// passphrase.
+/// Reads a server's host key: it has to exist, be root's or this user's, be readable by its owner
+/// alone, and have no passphrase.
 pub(crate) fn read_host_key(path: &Path, uid: u32) -> Result<PrivateKey, Error> {
     let wrong = |why: &str| {
         Error::new(
@@ -101,7 +108,11 @@ pub(crate) fn read_host_key(path: &Path, uid: u32) -> Result<PrivateKey, Error> 
             format!("host key {}: {why}", path.display()),
         )
     };
-    match read_private_key(path, uid) {
+    let opened = trusted::open(path).map_err(|distrust| match distrust {
+        Distrust::Unreadable(e) => cannot(e),
+        Distrust::Others(why) => KeyFileError::Unusable(why),
+    });
+    match opened.and_then(|file| read_opened(file, path, uid)) {
         Ok(KeyFile::Usable(key)) => Ok(*key),
         Ok(KeyFile::Encrypted(_)) => Err(wrong("has a passphrase, and nobody is there to type it")),
         Err(KeyFileError::Missing) => Err(wrong(

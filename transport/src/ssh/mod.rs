@@ -33,6 +33,7 @@ mod server_session;
 mod socket;
 mod state;
 mod stream;
+mod trusted;
 
 pub use address::parse_socket_address;
 pub use client::{ClientOptions, connect};
