@@ -16,6 +16,17 @@ pub(crate) struct Time {
     pub(crate) nanos: u32,
 }
 
+impl Time {
+    /// Checks what a peer sent: a second has so many nanoseconds, and beyond them are numbers with
+    /// a meaning of their own to the kernel, such as now.
+    pub(crate) fn check(self) -> Result<(), EntryError> {
+        if self.nanos >= 1_000_000_000 {
+            return Err(EntryError::Nanos(self.nanos));
+        }
+        Ok(())
+    }
+}
+
 /// BLAKE3-256 of a whole file.
 pub(crate) type Sum = [u8; 32];
 
@@ -114,9 +125,7 @@ impl Entry {
         if self.mode & !0o7777 != 0 {
             return Err(EntryError::Mode(self.mode));
         }
-        if self.mtime.nanos >= 1_000_000_000 {
-            return Err(EntryError::Nanos(self.mtime.nanos));
-        }
+        self.mtime.check()?;
         match &self.body {
             Body::Symlink { target } if target.is_empty() || target.contains(&0) => {
                 Err(EntryError::LinkTarget)

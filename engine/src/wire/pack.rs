@@ -66,12 +66,7 @@ fn parse_packed<'a>(rest: &mut Bytes<'a>) -> Result<PackedFile<'a>, Error> {
                 secs: rest.u64()? as i64,
                 nanos: rest.u32()?,
             };
-            if time.nanos >= 1_000_000_000 {
-                return Err(Error::peer(format_args!(
-                    "{} nanoseconds in a second",
-                    time.nanos
-                )));
-            }
+            time.check().map_err(Error::peer)?;
             Some(time)
         }
         flags => {

@@ -213,6 +213,7 @@ impl Receiver {
         if self.incoming.is_some() {
             return Err(Error::peer("a file within another"));
         }
+        mtime.map_or(Ok(()), Time::check).map_err(Error::peer)?;
         let mut state = self.dirs.remove(&dir).ok_or_else(|| not_awaited(dir))?;
         let announced = file_entry(&state, dir, entry)?;
         let delta = state.wanted.known(entry).is_some_and(|wanted| wanted.delta);

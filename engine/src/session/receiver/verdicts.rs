@@ -27,6 +27,7 @@ const VERDICT_LEN_MAX: usize = 8;
 impl Receiver {
     /// Judges the root itself; the answer is a verdict on entry 0 of directory 0.
     pub(super) fn root_entry(&mut self, entry: &Entry) -> Result<(), Error> {
+        entry.check().map_err(Error::peer)?;
         let local = self.root_listed().filter(|_| !self.created_root);
         let decision = self
             .judge()

@@ -301,8 +301,10 @@ impl Sender<'_> {
         let sum = steady.then(|| *summary.sum.as_bytes());
         self.say(&ToReceiver::FileEnd { sum })?;
         if steady {
-            self.summary.literal_bytes += summary.literal_bytes;
-            self.summary.matched_bytes += summary.matched_bytes;
+            let (literal, matched) = (summary.literal_bytes, summary.matched_bytes);
+            let summary = &mut self.summary;
+            summary.literal_bytes = summary.literal_bytes.saturating_add(literal);
+            summary.matched_bytes = summary.matched_bytes.saturating_add(matched);
             self.moved_files += 1;
             self.progress(file, len, 0);
         }
@@ -372,7 +374,7 @@ impl Sender<'_> {
     }
 
     fn progress(&mut self, file: &FileSource, file_offset: u64, more: u64) {
-        self.moved_bytes += more;
+        self.moved_bytes = self.moved_bytes.saturating_add(more);
         let path = file.path();
         self.observer.progress(&Progress {
             path: path.shown(),

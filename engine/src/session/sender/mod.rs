@@ -398,7 +398,8 @@ impl Sender<'_> {
             }
             ToSender::Deleted { path, kind } => self.deleted(&path, kind)?,
             ToSender::DeletionsStopped { count } => {
-                self.summary.deletions_stopped += count;
+                let stopped = &mut self.summary.deletions_stopped;
+                *stopped = stopped.saturating_add(count);
                 self.replacements_stopped = true;
             }
             ToSender::Warning(warning) => self.pass_on(&warning),

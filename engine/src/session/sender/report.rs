@@ -17,7 +17,7 @@ impl Sender<'_> {
     pub(super) fn count(&mut self, dir: &ScannedDir) {
         for (kind, len) in (0..dir.entries.len()).filter_map(|at| dir.entries.kind_and_len(at)) {
             self.summary.entries.add(kind);
-            self.summary.total_len += len;
+            self.summary.total_len = self.summary.total_len.saturating_add(len);
         }
         self.seen += dir.entries.len() as u64;
         if dir.warnings.iter().any(|warning| !warning.vanished) {
@@ -139,7 +139,8 @@ impl Sender<'_> {
         }
         if action == Action::Transfer {
             self.summary.transferred_files += 1;
-            self.summary.transferred_len += entry.len();
+            let len = &mut self.summary.transferred_len;
+            *len = len.saturating_add(entry.len());
         }
         let link = match action {
             Action::HardLink => entry.link_to.as_deref(),

@@ -1,185 +1,13 @@
-//! Tests: a peer that lies about how far it is. Two honest halves talk through somebody who changes
-//! single words of theirs, which is what a peer that was taken over can do. A lie is refused, and
-//! whatever was said leaves no trace in the records of a node that only compared.
+//! Lies about how far a node is, which generation it makes, when that was, and who it is. A lie is
+//! refused, and whatever was said leaves no trace in the records of a node that only compared.
 
-#![allow(clippy::unwrap_used)]
-
-use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-
-use super::{Connection, Duplex, serve};
+use super::Wish::{Compare, DryRun, Push, Standings};
+use super::{ALL, Wish, bytes, meet, mirrored, truth, write};
 use crate::error::{Error, ErrorKind};
-use crate::generation::{Claim, GenerationId, NodeRole, Sealed, Standing, Tree, UndoPolicy};
-use crate::observer::{Change, Note, Observer, Warning};
-use crate::options::{Compression, Options};
-use crate::policy::ServePolicy;
-use crate::wire::{
-    FrameKind, FrameReader, FrameWriter, PREAMBLE_LEN, ToReceiver, ToSender, decode,
-};
+use crate::generation::{Claim, GenerationId, NodeId, NodeRole, Sealed, Standing, Tree};
+use crate::wire::ToSender;
 
 const FAR: u64 = 1 << 32;
-
-struct Unheard;
-
-impl Observer for Unheard {
-    fn change(&mut self, _change: &Change<'_>) {}
-    fn warn(&mut self, _warning: &Warning) {}
-    fn note(&mut self, _note: &Note<'_>) {}
-}
-
-/// What one node wants of the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wish {
-    Push,
-    DryRun,
-    Compare,
-    Standings,
-}
-
-use Wish::{Compare, DryRun, Push, Standings};
-
-const ALL: [Wish; 4] = [Push, DryRun, Compare, Standings];
-
-fn tree(temp: &Path, node: &str) -> Tree {
-    let root = temp.join(node).join("html");
-    std::fs::create_dir_all(&root).unwrap();
-    Tree {
-        name: "html".to_owned(),
-        root,
-        is_group: false,
-        node: node.to_owned(),
-        state_dir: temp.join(node).join("state"),
-        undo: UndoPolicy {
-            keep: 3,
-            ..UndoPolicy::default()
-        },
-        lock_file: None,
-    }
-}
-
-/// Passes frames on from one stream to another, and messages as `pass` leaves them.
-fn relay<M: serde::de::DeserializeOwned>(
-    from: &UnixStream,
-    to: &UnixStream,
-    mut pass: impl FnMut(&mut FrameWriter, M) -> Result<(), Error>,
-) {
-    let mut reader = FrameReader::new(Box::new(from.try_clone().unwrap()));
-    let mut writer = FrameWriter::new(Box::new(to.try_clone().unwrap()));
-    let mut run = || -> Result<(), Error> {
-        writer.raw(reader.raw(PREAMBLE_LEN)?);
-        writer.flush()?;
-        while let Some(frame) = reader.next()? {
-            match frame.kind {
-                FrameKind::Message => pass(&mut writer, decode(frame.payload)?)?,
-                kind => writer.put(kind, frame.payload, &[])?,
-            }
-            writer.flush()?;
-        }
-        Ok(())
-    };
-    // It ends with the half that it listens to.
-    let _ = run();
-    let _ = to.shutdown(Shutdown::Write);
-}
-
-fn duplex(stream: &UnixStream) -> Duplex {
-    Duplex {
-        reader: Box::new(stream.try_clone().unwrap()),
-        writer: Box::new(stream.try_clone().unwrap()),
-    }
-}
-
-/// Lets `from` do what it wishes with `to`, while one side or the other lies. What is sealed comes
-/// back if something was pushed.
-fn meet(
-    from: &Tree,
-    to: &Tree,
-    wish: Wish,
-    tell: impl Fn(&mut Claim) + Sync,
-    answer: impl Fn(&mut ToSender) + Sync,
-) -> Result<Option<Sealed>, Error> {
-    let (ours, to_us) = UnixStream::pair().unwrap();
-    let (theirs, to_them) = UnixStream::pair().unwrap();
-    let options = Options {
-        delete: true,
-        dry_run: wish == DryRun,
-        compression: Compression::Never,
-        ..Options::archive()
-    };
-    let policy = ServePolicy {
-        trees: vec![to.clone()],
-        ..ServePolicy::default()
-    };
-    let sources = [OsString::from(format!("{}/", from.root.display()))];
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let _ = serve(duplex(&theirs), &policy);
-            let _ = theirs.shutdown(Shutdown::Both);
-        });
-        scope.spawn(|| {
-            relay(&to_us, &to_them, |writer, mut message| {
-                if let ToReceiver::Hello(hello) = &mut message {
-                    hello.claim.as_mut().into_iter().for_each(&tell);
-                }
-                writer.put_to_receiver(&message)
-            });
-        });
-        scope.spawn(|| {
-            relay(&to_them, &to_us, |writer, mut message| {
-                answer(&mut message);
-                writer.put_to_sender(&message)
-            });
-        });
-        let mut connection = Connection::open(duplex(&ours));
-        let result = match wish {
-            Push | DryRun => connection
-                .push_tree(&sources, from, &options, &mut Unheard)
-                .map(|summary| summary.sealed.map(|sealed| *sealed)),
-            Compare => connection
-                .compare_tree(&sources, from, &options, &mut Unheard)
-                .map(|_| None),
-            Standings => connection.standings(from, &options).map(|_| None),
-        };
-        drop(connection);
-        let _ = ours.shutdown(Shutdown::Both);
-        result
-    })
-}
-
-fn truth<T>(_: &mut T) {}
-
-fn write(tree: &Tree, content: &str) {
-    std::fs::write(tree.root.join("file"), content).unwrap();
-}
-
-/// Node a has pushed to node b twice, so that there are old generations.
-fn mirrored(temp: &Path) -> (Tree, Tree) {
-    let (a, b) = (tree(temp, "a"), tree(temp, "b"));
-    for content in ["one", "two is longer"] {
-        write(&a, content);
-        meet(&a, &b, Push, truth, truth).unwrap();
-    }
-    write(&a, "three, which is to come");
-    (a, b)
-}
-
-/// Every entry below a directory, hasync's own included, with its mode and content.
-fn bytes(dir: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
-    use std::os::unix::fs::PermissionsExt;
-    let entry = |entry: walkdir::DirEntry| {
-        let meta = entry.metadata().unwrap();
-        let content = meta.is_file().then(|| std::fs::read(entry.path()).unwrap());
-        let mode = meta.permissions().mode();
-        (entry.into_path(), (mode, content.unwrap_or_default()))
-    };
-    walkdir::WalkDir::new(dir)
-        .into_iter()
-        .map(|found| entry(found.unwrap()))
-        .collect()
-}
 
 /// A promotion of either node is a step of one: nothing that was told has carried it away.
 #[track_caller]
@@ -536,4 +364,36 @@ fn looking_changes_no_byte_on_either_node() {
     quiet("fenced by a standby");
     a.promote_above(3.into()).unwrap();
     quiet("diverged");
+}
+
+#[test]
+fn each_half_knows_itself_by_its_identity() {
+    let temp = tempfile::tempdir().unwrap();
+    let (a, b) = mirrored(temp.path());
+    let (own, other) = (
+        NodeId::of(&a.state_dir).unwrap(),
+        NodeId::of(&b.state_dir).unwrap(),
+    );
+    assert_ne!(own, other);
+    for wish in ALL {
+        let before = bytes(temp.path());
+        let by_receiver = meet(&a, &b, wish, |claim| claim.node_id = other, truth);
+        let by_sender = meet(&a, &b, wish, truth, |message| {
+            if let ToSender::Standing(standing) = message {
+                standing.node_id = own;
+            }
+        });
+        for (result, node) in [(by_receiver, &b), (by_sender, &a)] {
+            let error = result.unwrap_err();
+            assert_eq!(error.kind, ErrorKind::OwnNode, "{error}");
+            let file = node.state_dir.join("node-id").display().to_string();
+            assert!(error.message.contains(&file), "{error}");
+        }
+        assert_eq!(bytes(temp.path()), before, "{wish:?}");
+    }
+    // One tree with one state at both ends, where locks would be in each other's way.
+    for wish in ALL {
+        let error = meet(&a, &a, wish, truth, truth).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::OwnNode, "{wish:?}: {error}");
+    }
 }
