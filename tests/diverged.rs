@@ -98,6 +98,56 @@ fn what_differs_is_listed_from_either_node_and_stays_so() {
 }
 
 #[test]
+fn looking_and_being_refused_change_no_byte_of_either_nodes_records() {
+    let pair = apart();
+    let looks: [&[&str]; 7] = [
+        &["push", "--tree", "html", "-n"],
+        &["push", "--tree", "html"],
+        &["diverged", "html"],
+        &["plan"],
+        &["check"],
+        &["status"],
+        &["log", "html"],
+    ];
+    let look = |what: &str| {
+        for (node, words) in [Foo0, Foo1]
+            .into_iter()
+            .flat_map(|n| looks.map(|words| (n, words)))
+        {
+            let all = |node| {
+                let parts = [pair.path(node, "state"), pair.path(node, "html")];
+                parts.map(|part| Snapshot::of(&part))
+            };
+            let before = [all(Foo0), all(Foo1)];
+            pair.run(node, words);
+            for (after, before) in [all(Foo0), all(Foo1)]
+                .iter()
+                .flatten()
+                .zip(before.iter().flatten())
+            {
+                assert_eq!(
+                    after.diff(before),
+                    "",
+                    "{what}: {words:?} on {}",
+                    node.name()
+                );
+            }
+        }
+    };
+    look("both are primary");
+    pair.run(Foo1, &["promote", "html"]).expect(0);
+    look("one is two epochs above");
+    pair.run(Foo1, &["demote", "html"]).expect(0);
+    look("one is a standby");
+    // The epoch of the other is carried over by who keeps what this node has.
+    let steps = way_out(&pair.run(Foo0, &["diverged", "html"]), "foo0");
+    let above = |(_, words): &(Node, Vec<String>)| words.contains(&"--above".to_owned());
+    assert!(steps.iter().any(above), "{steps:?}");
+    follow(&pair, &steps);
+    pair.assert_equal();
+}
+
+#[test]
 fn either_way_out_leads_out_and_can_be_undone() {
     for (kept, given_up) in [(Foo0, Foo1), (Foo1, Foo0)] {
         let pair = apart();

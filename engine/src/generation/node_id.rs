@@ -127,3 +127,77 @@ fn make(dir: BorrowedFd<'_>) -> io::Result<()> {
     linked?;
     Ok(fsync(dir)?)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use rustix::fs::{CWD, mknodat};
+
+    use super::*;
+
+    #[test]
+    fn many_processes_make_one_identity() {
+        let temp = tempfile::tempdir().unwrap();
+        let state = temp.path().join("lib/state");
+        let ids = std::thread::scope(|scope| {
+            let made: Vec<_> = (0..8)
+                .map(|_| scope.spawn(|| NodeId::of(&state).unwrap()))
+                .collect();
+            let ids = made.into_iter().map(|made| made.join().unwrap());
+            ids.collect::<Vec<_>>()
+        });
+        assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+        assert_eq!(NodeId::of(&state).unwrap(), ids[0]);
+        // Nothing else is left, and nobody else reads it.
+        let names: Vec<_> = std::fs::read_dir(&state).unwrap().collect();
+        assert_eq!(names.len(), 1, "{names:?}");
+        let mode = std::fs::metadata(state.join(FILE)).unwrap().permissions();
+        assert_eq!(mode.mode() & 0o7777, 0o600);
+        std::fs::remove_file(state.join(FILE)).unwrap();
+        assert_ne!(NodeId::of(&state).unwrap(), ids[0]);
+    }
+
+    #[test]
+    fn what_is_no_identity_is_refused_and_left_alone() {
+        let temp = tempfile::tempdir().unwrap();
+        let file = temp.path().join(FILE);
+        let good = "0123456789abcdef0123456789abcdef\n";
+        std::fs::write(&file, good).unwrap();
+        NodeId::of(temp.path()).unwrap();
+        let refused = |what: &str| {
+            let error = NodeId::of(temp.path()).unwrap_err();
+            assert_eq!(error.kind, ErrorKind::FileIo, "{what}: {error}");
+            assert!(error.message.contains("node-id"), "{what}: {error}");
+        };
+        for text in [
+            "",
+            "\n",
+            good.trim_end(),
+            &good[1..],
+            &good.repeat(2),
+            &format!("{good}x"),
+            &format!("+{}", &good[1..]),
+            &good.replace('f', "g"),
+            &good.replace('0', "\u{ff10}"),
+            "00000000000000000000000000000000\n",
+            &"a".repeat(1 << 20),
+        ] {
+            std::fs::write(&file, text).unwrap();
+            refused(text.get(..40).unwrap_or(text));
+            assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
+        }
+        let elsewhere = temp.path().join("elsewhere");
+        std::fs::write(&elsewhere, good).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        symlink(&elsewhere, &file).unwrap();
+        refused("a symlink");
+        std::fs::remove_file(&file).unwrap();
+        mknodat(CWD, &file, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        refused("a fifo");
+        std::fs::remove_file(&file).unwrap();
+        std::fs::create_dir(&file).unwrap();
+        refused("a directory");
+    }
+}
