@@ -70,6 +70,8 @@ mod role;
 mod ssh;
 /// Fixtures.
 mod support;
+/// A receiver that has been taken over gets nowhere.
+mod taken_over;
 /// House rules of the repository, checked on every tracked file.
 mod tidy;
 /// What goes wrong around two nodes: status says it in a sentence, the next cycle repairs it.

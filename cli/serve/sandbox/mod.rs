@@ -10,6 +10,8 @@
 mod calls;
 mod capabilities;
 mod landlock;
+#[cfg(debug_assertions)]
+mod taken_over;
 
 use std::fmt::Display;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -158,6 +160,8 @@ fn restrict(places: &[Place]) -> Result<(), RulesetError> {
     landlock::restrict(places.iter().chain(&asked))?;
     // The kernel forgets a file of /proc that nobody holds, and its rule with it.
     std::mem::forget(asked);
+    #[cfg(debug_assertions)]
+    taken_over::try_all(places);
     Ok(())
 }
 

@@ -1,0 +1,216 @@
+//! A receiver that has been taken over gets nowhere: confined, it tries what an intruder would
+//! against files, sockets and processes outside, and each attempt is refused. Under sshd with and
+//! without a root, for a named tree, and behind the own server; as root and as another user.
+
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+
+use crate::support::hasync::Reachable;
+use crate::support::own_server::OwnServer;
+use crate::support::pair::{Node, Pair};
+use crate::support::{Hasync, Snapshot, Sshd, TempTree, need_root};
+
+/// As few as these would mean that the report is not whole.
+const ATTEMPTS_MIN: usize = 45;
+
+/// Changes of what a path leads to, without opening it: Landlock has no rules for them, so that the
+/// rights of the user decide, and root may make them anywhere. A receiver itself makes none but
+/// through what it holds.
+const ROOT_MAY_STILL: [&str; 7] = [
+    "chmod",
+    "chown",
+    "chown the link",
+    "utimes",
+    "setxattr",
+    "chmod a descriptor",
+    "chown a descriptor",
+];
+
+/// What there is to be had outside.
+struct Outside {
+    dir: TempTree,
+    _socket: UnixListener,
+    tcp: TcpListener,
+    victim: Child,
+}
+
+impl Outside {
+    /// With a process of the receiver's own user.
+    fn new(launcher: &[&str]) -> Self {
+        let dir = TempTree::within(Path::new("/tmp"));
+        dir.write("file", "precious");
+        dir.mkdir("dir");
+        std::os::unix::fs::symlink("file", dir.path("link")).unwrap();
+        let socket = UnixListener::bind(dir.path("socket")).unwrap();
+        for (name, mode) in [
+            ("", 0o777),
+            ("dir", 0o777),
+            ("file", 0o666),
+            ("socket", 0o777),
+        ] {
+            let mode = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(dir.path(name), mode).unwrap();
+        }
+        let words = [launcher, &["sleep", "1000"]].concat();
+        Outside {
+            dir,
+            _socket: socket,
+            tcp: TcpListener::bind("127.0.0.1:0").unwrap(),
+            victim: Command::new(words[0]).args(&words[1..]).spawn().unwrap(),
+        }
+    }
+
+    /// The variable that a receiver is told by.
+    fn told(&self) -> String {
+        let port = self.tcp.local_addr().unwrap().port();
+        format!("{}:{port}:{}", self.dir.root().display(), self.victim.id())
+    }
+
+    /// A program for the far side: hasync, told, with `more` behind its words.
+    fn program(&self, launcher: &str, program: &Path, more: &str) -> (TempTree, PathBuf) {
+        let dir = TempTree::within(Path::new("/tmp"));
+        let (told, program) = (self.told(), program.display());
+        dir.write(
+            "hasync",
+            format!(
+                "#!/bin/sh\nHASYNC_TAKEN_OVER={told} exec {launcher} {program} \"$@\" {more}\n"
+            ),
+        );
+        let file = dir.path("hasync");
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+        (dir, file)
+    }
+
+    /// Has `push` lead into `home`, and looks at what the receiver got.
+    #[track_caller]
+    fn assert_out_of_reach(&mut self, case: &str, push: &Hasync, home: &Path, allowed: &[&str]) {
+        let names = || Snapshot::of(self.dir.root());
+        let before = names();
+        push.run().expect(0);
+        let report = std::fs::read_to_string(home.join("attempts"))
+            .unwrap_or_else(|e| panic!("{case}: the receiver has not tried: {e}"));
+        assert!(report.lines().count() >= ATTEMPTS_MIN, "{case}:\n{report}");
+        let got: Vec<&str> = report
+            .lines()
+            .filter(|line| !line.contains(": refused: "))
+            .filter(|line| !allowed.iter().any(|name| *line == format!("{name}: done")))
+            .collect();
+        assert!(got.is_empty(), "{case}: {got:?}");
+        if allowed.is_empty() {
+            assert_eq!(before.diff(&names()), "", "{case}");
+        }
+        assert_eq!(self.dir.read("file"), b"precious", "{case}");
+        assert!(self.victim.try_wait().unwrap().is_none(), "{case}");
+    }
+}
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        let _ = self.victim.kill();
+        let _ = self.victim.wait();
+    }
+}
+
+#[test]
+fn under_sshd_with_a_root_and_without() {
+    need_root();
+    let sshd = Sshd::start();
+    let trees = TempTree::new();
+    trees.write("source/file", "new");
+    for (case, more) in [("without a root", ""), ("with a root", "--root ROOT")] {
+        let mut outside = Outside::new(&[]);
+        let home = trees.mkdir(format!("{case}/target"));
+        let root = format!("'{}'", trees.path(case).display());
+        let (_dir, program) = outside.program("", &Hasync::program(), &more.replace("ROOT", &root));
+        let push = Hasync::push(&["-an"])
+            .args([
+                "--ssh-config",
+                &sshd.file("ssh_config").display().to_string(),
+            ])
+            .arg("--remote-bin")
+            .arg(&program)
+            .arg(trees.contents_of("source"))
+            .arg(format!("standby:{}", home.display()));
+        let reached = if more.is_empty() {
+            home
+        } else {
+            trees.path(case)
+        };
+        outside.assert_out_of_reach(case, &push, &reached, &ROOT_MAY_STILL);
+    }
+}
+
+#[test]
+fn as_another_user() {
+    need_root();
+    let nobody = [
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+    ];
+    let sshd = Sshd::start();
+    let reachable = Reachable::new();
+    let trees = TempTree::within(Path::new("/tmp"));
+    trees.write("source/file", "new");
+    for (case, more) in [("without a root", ""), ("with a root", "--root ROOT")] {
+        let mut outside = Outside::new(&nobody);
+        let home = trees.mkdir(format!("{case}/target"));
+        for dir in [&home, &trees.path(case)] {
+            std::os::unix::fs::chown(dir, Some(65534), Some(65534)).unwrap();
+        }
+        let root = format!("'{}'", trees.path(case).display());
+        let more = more.replace("ROOT", &root);
+        let (_dir, program) = outside.program(&nobody.join(" "), &reachable.program(), &more);
+        let push = Hasync::push(&["-rn"])
+            .args([
+                "--ssh-config",
+                &sshd.file("ssh_config").display().to_string(),
+            ])
+            .arg("--remote-bin")
+            .arg(&program)
+            .arg(trees.contents_of("source"))
+            .arg(format!("standby:{}", home.display()));
+        let reached = if more.is_empty() {
+            home
+        } else {
+            trees.path(case)
+        };
+        // The mode of the file lets everybody write to it, and thus set such an attribute.
+        outside.assert_out_of_reach(case, &push, &reached, &["setxattr"]);
+    }
+}
+
+#[test]
+fn of_a_named_tree() {
+    need_root();
+    let pair = Pair::here("");
+    pair.write(Node::Foo0, "html/file", "new");
+    let mut outside = Outside::new(&[]);
+    let more = format!(
+        "--config {}",
+        pair.path(Node::Foo1, "hasync.toml").display()
+    );
+    let (_dir, program) = outside.program("", &Hasync::program(), &more);
+    std::fs::copy(program, pair.path(Node::Foo1, "hasync")).unwrap();
+    let push = pair.on(Node::Foo0, &["push", "-n", "--tree", "html"]);
+    let home = pair.path(Node::Foo1, "html");
+    outside.assert_out_of_reach("a named tree", &push, &home, &ROOT_MAY_STILL);
+}
+
+#[test]
+fn behind_the_own_server() {
+    need_root();
+    let trees = TempTree::new();
+    trees.write("source/file", "new");
+    let root = trees.mkdir("root");
+    let mut outside = Outside::new(&[]);
+    let told = format!("HASYNC_TAKEN_OVER={}", outside.told());
+    let options = ["--root", &trees.text("root")];
+    let server = OwnServer::start_at(&["env", &told], "127.0.0.1", &options);
+    let push = server.push(&["-an"], &trees.contents_of("source"), &root);
+    outside.assert_out_of_reach("the own server", &push, &root, &ROOT_MAY_STILL);
+}
