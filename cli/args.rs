@@ -128,6 +128,23 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Typed, 
     })
 }
 
+/// Reads the words behind a `hasync serve` that is forced on a key.
+pub(crate) fn parse_serve(words: &[String]) -> Result<ServeArgs, Failure> {
+    let line = ["hasync", "serve"]
+        .into_iter()
+        .chain(words.iter().map(String::as_str));
+    let matches = command()
+        .try_get_matches_from(line)
+        .map_err(|error| usage(&error))?;
+    match Cli::from_arg_matches(&matches)
+        .map_err(|error| usage(&error))?
+        .verb
+    {
+        Verb::Serve(args) => Ok(args),
+        _ => Err(Failure::usage("it is not hasync serve")),
+    }
+}
+
 /// Keep the standby of a two-node HA cluster equal to its primary
 #[derive(Debug, Parser)]
 #[command(

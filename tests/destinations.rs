@@ -403,7 +403,7 @@ fn a_listening_server_holds_no_root_between_two_sessions() {
     trees.write("above/precious", "beside the root");
     let root = trees.path("above/root");
     let mounted = Mounted::at(root.clone());
-    let server = OwnServer::of_root(&root.display().to_string());
+    let server = OwnServer::with(&["--root", &root.display().to_string()]);
     let push = |source: &str, target: &Path| server.push(&["-a", "--delete"], source, target).run();
     let contents = trees.contents_of("source");
     push(&contents, &root.join("one")).expect(0);

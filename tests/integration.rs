@@ -38,6 +38,8 @@ mod home;
 mod interrupted;
 /// A push without a name does not get into a tree with a name.
 mod kept_trees;
+/// What a key may do: bound to roots and trees, without deletions, devices or setuid.
+mod keys;
 /// Large files that change in place: device writes, memory.
 mod large_files;
 /// The recipe replayed: cycles, switchovers, failovers between two nodes.

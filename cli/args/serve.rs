@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args};
+use clap::{ArgAction, ArgGroup, Args};
 use hasync_transport::ssh::parse_socket_address;
 
 use super::ConfigArgs;
@@ -11,18 +11,36 @@ use super::ConfigArgs;
 /// The options of `hasync serve`.
 #[derive(Args, Clone, Debug)]
 #[command(
-    override_usage = "hasync serve [--root DIR]... [--receive-only] [--config FILE]\n       \
+    override_usage = "hasync serve [--root DIR]... [--tree NAME...] [--no-delete] [--no-devices] \
+                      [--no-setuid]\n       \
                             hasync serve --listen ADDR:PORT --root DIR... --authorized-keys FILE \
                             --host-key FILE"
 )]
+#[command(group(ArgGroup::new("confined").args(["root", "tree"]).multiple(true)))]
 #[command(after_help = "\
 Without --listen one push is received on stdin and stdout, which is how sshd starts it. As a
 forced command in authorized_keys:
-  command=\"hasync serve --root /srv --receive-only\",restrict ssh-ed25519 AAAA...")]
+  command=\"hasync serve --root /srv --receive-only\",restrict ssh-ed25519 AAAA...
+With --listen such a command narrows what that key may do beyond the server's own options; a key
+with any other command is refused.")]
 pub(crate) struct ServeArgs {
     /// Only accept destinations in DIR (repeatable)
-    #[arg(long, value_name = "DIR", action = ArgAction::Append)]
+    #[arg(long,  value_name = "DIR", action = ArgAction::Append)]
     pub(crate) root: Vec<PathBuf>,
+    /// Only accept the trees of these names in the configuration, and no other destination
+    #[arg(long, value_name = "NAME",  action = ArgAction::Append)]
+    #[arg(num_args = 1..)]
+    #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) tree: Vec<String>,
+    /// Delete nothing: refuse whatever is pushed with --delete
+    #[arg(long)]
+    pub(crate) no_delete: bool,
+    /// Make no device nodes: they are left out
+    #[arg(long)]
+    pub(crate) no_devices: bool,
+    /// Keep no setuid and setgid bits of files
+    #[arg(long)]
+    pub(crate) no_setuid: bool,
     /// Only ever receive, whatever later versions can do besides
     #[arg(long)]
     pub(crate) receive_only: bool,
@@ -36,7 +54,7 @@ pub(crate) struct ServeArgs {
     pub(crate) local: bool,
     /// Be an SSH server that offers this alone; port 0 takes a free one
     #[arg(long, value_name = "ADDR:PORT", value_parser = parse_socket_address)]
-    #[arg(requires_all = ["root", "authorized_keys", "host_key"])]
+    #[arg(requires_all = ["confined", "authorized_keys", "host_key"])]
     pub(crate) listen: Option<SocketAddr>,
     /// Public keys that may log in, as in OpenSSH's file of that name
     #[arg(long, value_name = "FILE", requires = "listen")]

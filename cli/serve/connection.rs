@@ -10,7 +10,8 @@ use hasync_transport::ssh::server::{Connection, PeerInfo, Report, ServerOptions}
 use hasync_transport::{self as transport, Link};
 use rustix::io::Errno;
 
-use super::Service;
+use super::limits::Limits;
+use super::{Service, serve};
 use crate::exit::{Exit, Failure};
 
 impl Service {
@@ -27,11 +28,23 @@ impl Service {
         Ok(Exit::Ok)
     }
 
+    /// What the peer is confined to, by its key too.
+    fn limits_of(&self, peer: &PeerInfo) -> Result<Limits, Failure> {
+        let Some(words) = &peer.forced else {
+            return Ok(self.limits.clone());
+        };
+        let narrowed = self.limits.narrowed(words, self.config.as_deref());
+        narrowed.map_err(|why| Failure::usage(format!("the command= of its key: {why}")))
+    }
+
     /// One push of a peer that logged in; gives the exit status that its side is told.
-    fn session(&self, link: Link, _peer: &PeerInfo, policy: &ServePolicy, report: &Report) -> u32 {
+    fn session(&self, link: Link, peer: &PeerInfo, policy: &ServePolicy, report: &Report) -> u32 {
         // Who it is, the log of the login has just said.
-        report.log("push began");
-        match self.serve(link, policy) {
+        let served = self.limits_of(peer).and_then(|limits| {
+            report.log(format_args!("push began, {}", limits.shown()));
+            serve(link, &limits, &limits.applied_to(policy.clone()))
+        });
+        match served {
             Ok(()) => {
                 report.log("push ended");
                 Exit::Ok as u32

@@ -39,16 +39,11 @@ impl Service {
             let _ = ended.recv();
         })?;
         let address = listener.local_addr();
-        let word = if self.roots.len() == 1 {
-            "root"
-        } else {
-            "roots"
-        };
-        let roots = shown(self.roots.iter());
+        let limits = self.limits.shown();
         let fingerprint = listener.host_key_fingerprints().join(" ");
         say(
             &out,
-            &format!("listening on {address}, {word} {roots}, host key {keys} {fingerprint}"),
+            &format!("listening on {address}, {limits}, host key {keys} {fingerprint}"),
         );
         for gap in sandbox::gaps() {
             say(&out, &format!("note: {gap}"));

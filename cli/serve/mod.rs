@@ -4,6 +4,7 @@
 mod check;
 mod connection;
 pub(crate) mod helper;
+mod limits;
 mod listen;
 pub(crate) mod sandbox;
 
@@ -11,25 +12,23 @@ use std::io::IsTerminal;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use hasync_engine::{self as engine, Duplex, Ready, Rights, ServePolicy, ServedRoot, escape};
-use hasync_transport::ssh::server::ServerOptions;
+use hasync_engine::{self as engine, Duplex, Ready, ServePolicy, escape};
+use hasync_transport::ssh::server::{JudgeForced, ServerOptions};
 use hasync_transport::{self as transport, Link};
 
 use crate::args::ServeArgs;
 use crate::config::Config;
 use crate::exit::{self, Exit, Failure};
-use crate::reach;
 use check::run_check;
 use helper::Helper;
+use limits::Limits;
 
 /// Serves one push, or as many as come.
 pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
     let service = Service {
-        roots: roots(&args.root)?,
+        limits: Limits::new(args, roots(&args.root)?),
         config: args.config.config.clone(),
-        silence: reach::silence(args.timeout),
         home: transport::home(),
         is_local: args.local,
     };
@@ -39,7 +38,10 @@ pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
     }
     match (&args.listen, &args.authorized_keys, &args.host_key) {
         (Some(address), Some(authorized_keys), Some(host_key)) => {
-            let options = ServerOptions::new(authorized_keys.clone(), host_key.clone());
+            let options = ServerOptions {
+                judge_forced: service.judge_forced(),
+                ..ServerOptions::new(authorized_keys.clone(), host_key.clone())
+            };
             if args.connection {
                 return service.connection(options);
             }
@@ -50,9 +52,8 @@ pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Failure> {
 }
 
 struct Service {
-    roots: Vec<PathBuf>,
+    limits: Limits,
     config: Option<PathBuf>,
-    silence: Duration,
     home: Option<PathBuf>,
     /// The other half is a process of the same user on this host: there is nothing to be kept from
     /// it.
@@ -60,13 +61,28 @@ struct Service {
 }
 
 impl Service {
-    /// The roots must be directories, and the configuration must make sense.
+    /// The roots must be directories, the configuration must make sense, and the trees that are
+    /// named must be in both. Nothing stays open.
     fn must_be_there(&self) -> Result<(), Failure> {
         let config = self.load()?;
-        for root in self.policy(config.as_ref()).roots {
+        let policy = self.policy(config.as_ref());
+        for root in &policy.roots {
             root.dir().map_err(|e| Failure::usage(e.message))?;
         }
-        Ok(())
+        let mut named = self.limits.trees.iter().flatten();
+        match named.find(|name| policy.tree(name).is_none()) {
+            None => Ok(()),
+            Some(name) => Err(Failure::new(
+                Exit::Config,
+                format!("--tree {name}: the configuration has no such tree in the roots"),
+            )),
+        }
+    }
+
+    /// What refuses a key whose forced command does not narrow these limits.
+    fn judge_forced(&self) -> JudgeForced {
+        let (limits, config) = (self.limits.clone(), self.config.clone());
+        Arc::new(move |words| limits.narrowed(words, config.as_deref()).map(|_| ()))
     }
 
     /// The configuration, read anew for each connection. Without one, no tree has a name.
@@ -84,11 +100,9 @@ impl Service {
         let check = check_of(config).map(str::to_owned);
         ServePolicy {
             ready: check.map(|check| Ready(Arc::new(move || run_check(&check)))),
-            roots: self.roots.iter().cloned().map(ServedRoot::pin).collect(),
             home: self.home.clone(),
             trees: trees.collect(),
-            rights: Rights::default(),
-            ..ServePolicy::default()
+            ..self.limits.applied_to(ServePolicy::default())
         }
     }
 
@@ -118,23 +132,25 @@ impl Service {
             ));
         }
         let link = transport::stdio()?;
-        let served = self.enter(&[]).and_then(|policy| self.serve(link, &policy));
+        let served = self
+            .enter(&[])
+            .and_then(|policy| serve(link, &self.limits, &policy));
         served.map_err(|failure| Failure {
             message: format!("serve: {}", failure.message),
             ..failure
         })?;
         Ok(Exit::Ok)
     }
+}
 
-    fn serve(&self, link: Link, policy: &ServePolicy) -> Result<(), Failure> {
-        link.control.set_io_timeout(Some(self.silence));
-        let duplex = Duplex {
-            reader: link.reader,
-            writer: link.writer,
-        };
-        engine::serve(duplex, policy)?;
-        Ok(())
-    }
+fn serve(link: Link, limits: &Limits, policy: &ServePolicy) -> Result<(), Failure> {
+    link.control.set_io_timeout(Some(limits.silence));
+    let duplex = Duplex {
+        reader: link.reader,
+        writer: link.writer,
+    };
+    engine::serve(duplex, policy)?;
+    Ok(())
 }
 
 /// The command of `[peer] check`.
@@ -174,6 +190,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::args::parse_serve;
 
     #[test]
     fn a_bound_key_is_for_serve_alone() {
@@ -203,14 +220,13 @@ mod tests {
         std::fs::write(dir.path().join("empty.toml"), "").unwrap();
         let checked = |root: PathBuf| {
             let service = Service {
-                roots: roots(&[root])?,
+                limits: Limits::new(&parse_serve(&[]).unwrap(), roots(&[root])?),
                 config: Some(dir.path().join("empty.toml")),
-                silence: Duration::from_secs(1),
                 is_local: false,
                 home: None,
             };
             service.must_be_there()?;
-            Ok::<_, Failure>(service.roots)
+            Ok::<_, Failure>(service.limits.roots)
         };
         assert_eq!(checked(dir.path().to_owned()).unwrap(), [dir.path()]);
         let here = checked(".".into()).unwrap();

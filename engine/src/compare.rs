@@ -343,7 +343,6 @@ mod tests {
     }
 
     const NO_SETUID: Rights = Rights {
-        unnamed: true,
         deletes: true,
         devices: true,
         setuid: false,

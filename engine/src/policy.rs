@@ -26,6 +26,8 @@ pub struct ServePolicy {
     /// All trees of this node. Those in or below the roots can be pushed by name; into what any of
     /// them holds nothing else can be pushed.
     pub trees: Vec<Tree>,
+    /// If there are any, nothing but the trees of these names can be pushed.
+    pub only_trees: Option<Vec<String>>,
     /// Asked before a tree is received by its name.
     pub ready: Option<Ready>,
     /// What the peer may have done.
@@ -45,6 +47,7 @@ impl Default for ServePolicy {
             trees: Vec::new(),
             ready: None,
             rights: Rights::default(),
+            only_trees: None,
             accounts: Arc::new(OwnAccounts),
             confinement: None,
         }
@@ -69,14 +72,47 @@ impl ServePolicy {
     }
 
     /// The tree that can be pushed by this name.
-    pub(crate) fn tree(&self, name: &str) -> Option<&Tree> {
+    #[must_use]
+    pub fn tree(&self, name: &str) -> Option<&Tree> {
         self.served_trees().find(|tree| tree.name == name)
+    }
+
+    /// Refuses a push that asks for more than it may have, before anything is opened or told. A dry
+    /// run and a comparison are refused as well: they would promise something that is not to be
+    /// had.
+    pub(crate) fn allow(&self, options: &Options, tree: Option<&str>) -> Result<(), Error> {
+        let refuse = |kind, message: String| Err(Error::new(kind, message));
+        let deletes = options.delete && !self.rights.deletes;
+        match tree {
+            None if self.only_trees.is_some() => refuse(
+                ErrorKind::Usage,
+                "this key is for named trees alone (serve --tree): push with --tree NAME"
+                    .to_owned(),
+            ),
+            None if deletes => refuse(
+                ErrorKind::Usage,
+                "nothing may be deleted with this key (serve --no-delete): push without --delete"
+                    .to_owned(),
+            ),
+            Some(tree) if deletes => refuse(
+                ErrorKind::Config,
+                format!(
+                    "nothing may be deleted with this key (serve --no-delete): set delete = false \
+                     for tree {tree}, or take the restriction from the key on the standby"
+                ),
+            ),
+            _ => Ok(()),
+        }
     }
 
     /// The trees that can be pushed by name.
     pub fn served_trees(&self) -> impl Iterator<Item = &Tree> {
         let is_served = |tree: &&Tree| self.roots.is_empty() || self.root_of(&tree.root).is_some();
-        self.trees.iter().filter(is_served)
+        let is_named = |tree: &&Tree| {
+            let only = self.only_trees.as_ref();
+            only.is_none_or(|names| names.contains(&tree.name))
+        };
+        self.trees.iter().filter(is_served).filter(is_named)
     }
 }
 
@@ -101,8 +137,6 @@ pub trait Confinement: fmt::Debug + Send + Sync {
 /// What a peer may have done where it pushes to: everything, unless something is taken away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rights {
-    /// Pushes to a destination that the peer chooses, besides those of named trees.
-    pub unnamed: bool,
     /// Removing names that the source does not have. What is under a name may be replaced all the
     /// same, as long as nothing below it goes: that is what a push is for.
     pub deletes: bool,
@@ -116,7 +150,6 @@ pub struct Rights {
 impl Default for Rights {
     fn default() -> Self {
         Rights {
-            unnamed: true,
             deletes: true,
             devices: true,
             setuid: true,
@@ -129,36 +162,9 @@ impl Rights {
     #[must_use]
     pub fn and(self, other: Rights) -> Rights {
         Rights {
-            unnamed: self.unnamed && other.unnamed,
             deletes: self.deletes && other.deletes,
             devices: self.devices && other.devices,
             setuid: self.setuid && other.setuid,
-        }
-    }
-
-    /// Refuses a push that asks for more, before anything is opened or told. A dry run and a
-    /// comparison are refused as well: they would promise something that is not to be had.
-    pub(crate) fn allow(self, options: &Options, tree: Option<&str>) -> Result<(), Error> {
-        let refuse = |kind, message: String| Err(Error::new(kind, message));
-        match tree {
-            None if !self.unnamed => refuse(
-                ErrorKind::Usage,
-                "this key is for named trees alone (serve --tree): push with --tree NAME"
-                    .to_owned(),
-            ),
-            None if options.delete && !self.deletes => refuse(
-                ErrorKind::Usage,
-                "nothing may be deleted with this key (serve --no-delete): push without --delete"
-                    .to_owned(),
-            ),
-            Some(tree) if options.delete && !self.deletes => refuse(
-                ErrorKind::Config,
-                format!(
-                    "nothing may be deleted with this key (serve --no-delete): set delete = false \
-                     for tree {tree}, or take the restriction from the key on the standby"
-                ),
-            ),
-            _ => Ok(()),
         }
     }
 }
@@ -224,48 +230,38 @@ mod tests {
     use super::*;
     use crate::entry::Time;
 
-    fn options(delete: bool) -> Options {
-        Options {
-            delete,
-            ..Options::archive()
-        }
-    }
-
     #[test]
     fn more_than_is_allowed_is_refused_at_the_hello() {
-        let all = Rights::default();
-        let no_delete = Rights {
-            deletes: false,
-            ..all
-        };
-        let named = Rights {
-            unnamed: false,
-            ..all
-        };
-        for (rights, delete, tree, refused) in [
-            (all, true, None, None),
-            (all, true, Some("html"), None),
-            (no_delete, false, None, None),
-            (no_delete, false, Some("html"), None),
-            (no_delete, true, None, Some(ErrorKind::Usage)),
-            (no_delete, true, Some("html"), Some(ErrorKind::Config)),
-            (named, true, Some("html"), None),
-            (named, false, None, Some(ErrorKind::Usage)),
-            (named.and(no_delete), true, None, Some(ErrorKind::Usage)),
-            (
-                no_delete.and(named),
-                true,
-                Some("html"),
-                Some(ErrorKind::Config),
-            ),
+        let html = || Some(vec!["html".to_owned()]);
+        for (only_trees, deletes, delete, tree, refused) in [
+            (None, true, true, None, None),
+            (None, true, true, Some("html"), None),
+            (None, false, false, None, None),
+            (None, false, false, Some("html"), None),
+            (None, false, true, None, Some(ErrorKind::Usage)),
+            (None, false, true, Some("html"), Some(ErrorKind::Config)),
+            (html(), true, true, Some("html"), None),
+            (html(), true, false, None, Some(ErrorKind::Usage)),
+            (html(), false, true, None, Some(ErrorKind::Usage)),
+            (html(), false, true, Some("html"), Some(ErrorKind::Config)),
+            (Some(Vec::new()), true, false, None, Some(ErrorKind::Usage)),
         ] {
+            let policy = ServePolicy {
+                only_trees,
+                rights: Rights {
+                    deletes,
+                    ..Rights::default()
+                },
+                ..ServePolicy::default()
+            };
             for dry_run in [false, true] {
                 let options = Options {
+                    delete,
                     dry_run,
-                    ..options(delete)
+                    ..Options::archive()
                 };
-                let kind = rights.allow(&options, tree).map_err(|e| e.kind).err();
-                assert_eq!(kind, refused, "{rights:?} {delete} {tree:?}");
+                let kind = policy.allow(&options, tree).map_err(|e| e.kind).err();
+                assert_eq!(kind, refused, "{policy:?} {delete} {tree:?}");
             }
         }
     }
@@ -284,7 +280,7 @@ mod tests {
         assert_eq!(all.and(all), all);
         let both = no_devices.and(no_setuid);
         assert_eq!(both, no_setuid.and(no_devices));
-        assert!(!both.devices && !both.setuid && both.deletes && both.unnamed);
+        assert!(!both.devices && !both.setuid && both.deletes);
     }
 
     #[test]

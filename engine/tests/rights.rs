@@ -229,11 +229,11 @@ fn a_tree_that_deletes_is_a_mistake_where_nothing_may_be_deleted() {
     fs::write(there.root.join("old"), "old").unwrap();
     let rights = Rights {
         deletes: false,
-        unnamed: false,
         ..Rights::default()
     };
     let policy = ServePolicy {
         trees: vec![there.clone()],
+        only_trees: Some(vec!["html".to_owned()]),
         rights,
         ..ServePolicy::default()
     };

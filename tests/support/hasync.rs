@@ -63,6 +63,10 @@ impl Hasync {
         ])
     }
 
+    pub(crate) fn is_by_nobody(&self) -> bool {
+        self.prefix.iter().any(|word| word == "--reuid=65534")
+    }
+
     pub(crate) fn command(&self) -> Command {
         let mut command = match self.prefix.split_first() {
             None => Command::new(&self.program),

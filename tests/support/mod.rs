@@ -1,6 +1,6 @@
-//! Fixtures of the integration tests: trees on disk, the program under test, a real
-//! sshd and SMTP server, two network namespaces, mount namespaces without `/proc`, small
-//! loop-mounted file systems, a kernel that lacks a call, a pair of configured nodes, tree
+//! Fixtures of the integration tests: trees on disk, the program under test, a real sshd and
+//! hasync's own server, an SMTP server, two network namespaces, mount namespaces without `/proc`,
+//! small loop-mounted file systems, a kernel that lacks a call, a pair of configured nodes, tree
 //! snapshots and the rsync oracle. Each file holds one fixture and cleans up after itself on drop.
 
 pub(crate) mod hasync;

@@ -1,12 +1,16 @@
-//! `hasync serve --listen` with throw-away keys; killed on drop.
+//! `hasync serve --listen` with throw-away keys, and the options with which a push reaches it.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
+use std::sync::{Arc, Mutex};
 
+use super::hasync::Reachable;
 use super::process::run_ok;
-use super::{Hasync, TempTree};
+use super::{Hasync, TempTree, await_that};
 
+/// A running server; killed on drop.
 pub(crate) struct OwnServer {
     pub(crate) dir: TempTree,
     child: Child,
@@ -14,59 +18,67 @@ pub(crate) struct OwnServer {
     port: String,
     /// What it prints when it listens.
     pub(crate) greeting: String,
+    log: Arc<Mutex<String>>,
 }
 
 impl OwnServer {
-    /// A server of everything.
+    /// One that serves everything to one key.
     pub(crate) fn start() -> Self {
-        Self::of_root("/")
+        Self::with(&["--root", "/"])
     }
 
-    pub(crate) fn of_root(root: &str) -> Self {
-        Self::with(&["--root", root])
-    }
-
-    /// A server with these options.
+    /// The same with other options.
     pub(crate) fn with(options: &[&str]) -> Self {
-        Self::start_at(&["env"], "127.0.0.1", options)
+        Self::run("127.0.0.1", options, |hasync| hasync)
     }
 
     /// `launcher` runs it where it is to listen; `host` stands in brackets if it is IPv6.
     pub(crate) fn start_at(launcher: &[&str], host: &str, options: &[&str]) -> Self {
+        Self::run(host, options, |hasync| hasync.under(launcher))
+    }
+
+    /// One that runs as the user `nobody`.
+    pub(crate) fn by_nobody(options: &[&str], reachable: &Reachable) -> Self {
+        Self::run("127.0.0.1", options, |hasync| hasync.by_nobody(reachable))
+    }
+
+    fn run(host: &str, options: &[&str], who: impl FnOnce(Hasync) -> Hasync) -> Self {
         let dir = TempTree::within(Path::new("/tmp"));
         for key in ["host_key", "user_key"] {
             let path = dir.text(key);
-            run_ok(
-                "ssh-keygen",
-                &["-q", "-t", "ed25519", "-N", "", "-f", &path],
-            );
+            let arguments = ["-q", "-t", "ed25519", "-N", "", "-f", &path];
+            run_ok("ssh-keygen", &arguments);
         }
-        let mut child = Command::new(launcher[0])
-            .args(&launcher[1..])
-            .arg(Hasync::program())
+        let serve = Hasync::new()
             .args(["serve", "--listen", &format!("{host}:0")])
-            .args(options)
-            .args(["--authorized-keys", &dir.text("user_key.pub")])
+            .args(["--authorized-keys", &dir.text("authorized_keys")])
             .args(["--host-key", &dir.text("host_key")])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .args(options);
+        authorize(&dir, "KEY\n");
+        let serve = who(serve);
+        if serve.is_by_nobody() {
+            dir.chown("host_key", 65534, 65534);
+        }
+        let mut child = serve.command().stdout(Stdio::piped()).spawn().unwrap();
         let mut greeting = String::new();
-        let mut log = BufReader::new(child.stdout.take().unwrap());
-        log.read_line(&mut greeting).unwrap();
-        // It goes on to log into a pipe that somebody has to read.
-        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        out.read_line(&mut greeting).unwrap();
         let address = greeting.split(',').next().unwrap();
         let port = address.rsplit(':').next().unwrap().to_owned();
         let host_key = String::from_utf8(dir.read("host_key.pub")).unwrap();
         let bare = host.trim_matches(&['[', ']'][..]);
         dir.write("known_hosts", format!("[{bare}]:{port} {host_key}"));
+        let log: Arc<Mutex<String>> = Arc::default();
+        let lines = Arc::clone(&log);
+        // It goes on to log into a pipe that somebody has to read.
+        std::thread::spawn(move || collect(out, &lines));
         Self {
             dir,
             child,
             host: host.to_owned(),
             port,
             greeting,
+            log,
         }
     }
 
@@ -76,6 +88,18 @@ impl OwnServer {
 
     pub(crate) fn text(&self, name: &str) -> String {
         self.dir.text(name)
+    }
+
+    /// Writes the list of keys that may log in, in which `KEY` stands for the one that pushes.
+    pub(crate) fn authorize(&self, lines: &str) {
+        authorize(&self.dir, lines);
+    }
+
+    /// Waits for a line of the log.
+    pub(crate) fn await_logged(&self, words: &str) {
+        await_that(&format!("{words:?} in the log"), || {
+            self.log.lock().unwrap().contains(words)
+        });
     }
 
     pub(crate) fn push(&self, options: &[&str], source: &str, target: &Path) -> Hasync {
@@ -92,5 +116,21 @@ impl Drop for OwnServer {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+fn authorize(dir: &TempTree, lines: &str) {
+    let public = String::from_utf8(dir.read("user_key.pub")).unwrap();
+    dir.write("authorized_keys.new", lines.replace("KEY", public.trim()));
+    let new = dir.path("authorized_keys.new");
+    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o644)).unwrap();
+    std::fs::rename(new, dir.path("authorized_keys")).unwrap();
+}
+
+fn collect(mut out: impl Read, log: &Mutex<String>) {
+    let mut piece = [0; 4096];
+    while let Ok(len @ 1..) = out.read(&mut piece) {
+        let text = String::from_utf8_lossy(&piece[..len]).into_owned();
+        log.lock().unwrap().push_str(&text);
     }
 }

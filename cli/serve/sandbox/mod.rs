@@ -32,7 +32,7 @@ pub(super) fn enter(policy: &mut ServePolicy, files: &[PathBuf]) -> Result<(), F
     capabilities::drop_most(policy.rights.devices).map_err(failed)?;
     // Where it cannot be, `gaps` says so.
     let _ = calls::refuse();
-    let is_bound = !policy.roots.is_empty() || !policy.rights.unnamed;
+    let is_bound = !policy.roots.is_empty() || policy.only_trees.is_some();
     if is_bound {
         let files = files.iter().filter_map(|file| open(file, Reach::Read));
         let places: Vec<Place> = served(policy).into_iter().chain(files).collect();

@@ -251,7 +251,7 @@ impl Receiver {
             return Err(Error::peer("a comparison that is no dry run"));
         }
         let tree = claim.as_ref().map(|claim| claim.tree.as_str());
-        policy.rights.allow(&options, tree)?;
+        policy.allow(&options, tree)?;
         let (named, found, names_dir) = match claim {
             Some(claim) => {
                 threshold.cross(None)?;

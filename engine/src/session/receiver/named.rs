@@ -40,7 +40,7 @@ impl Named {
                 ErrorKind::Config,
                 format!(
                     "the standby has no tree named {name} for this key; add it to the hasync.toml \
-                     there, or its directory to the roots of hasync serve"
+                     there, or its directory to the roots of hasync serve (and its name to --tree)"
                 ),
             )
         })?;
