@@ -10,6 +10,7 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, fchmod, fstat, fsync, linkat, openat, unlinkat};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 
 use super::tree::shown_path;
@@ -96,7 +97,9 @@ fn read(dir: BorrowedFd<'_>) -> io::Result<Option<NodeId>> {
         Err(Errno::LOOP) => return Ok(None),
         Err(e) => return Err(e.into()),
     };
-    if FileType::from_raw_mode(fstat(&file)?.st_mode) != FileType::RegularFile {
+    let stat = fstat(&file)?;
+    let is_own = stat.st_uid == 0 || stat.st_uid == geteuid().as_raw();
+    if !is_own || FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Ok(None);
     }
     let mut text = Vec::new();
@@ -131,7 +134,7 @@ fn make(dir: BorrowedFd<'_>) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
     use rustix::fs::{CWD, mknodat};
 
@@ -187,6 +190,11 @@ mod tests {
             std::fs::write(&file, text).unwrap();
             refused(text.get(..40).unwrap_or(text));
             assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
+        }
+        if geteuid().is_root() {
+            std::fs::write(&file, good).unwrap();
+            chown(&file, Some(65_534), None).unwrap();
+            refused("somebody else's");
         }
         let elsewhere = temp.path().join("elsewhere");
         std::fs::write(&elsewhere, good).unwrap();
