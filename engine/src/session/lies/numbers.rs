@@ -4,6 +4,7 @@
 use std::os::unix::fs::symlink;
 use std::panic;
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -19,6 +20,9 @@ const EXTREMES: [u64; 5] = [0, u32::MAX as u64, i64::MAX as u64, u64::MAX - 1, u
 
 /// Panics of this process, of threads that nobody joins too.
 static PANICS: AtomicUsize = AtomicUsize::new(0);
+
+/// What is done at a panic is the process's: one test at a time sets it.
+static ONE: Mutex<()> = Mutex::new(());
 
 /// What there is of each kind: new directories, links, a file with a basis, what goes.
 fn changed(temp: &Path) -> (Tree, Tree) {
@@ -123,6 +127,7 @@ fn lie_to_sender(message: &mut ToSender, at: usize, n: u64) {
 
 /// Lies at each place with each number, several at a time: most of it is waiting.
 fn try_all(places: usize, meet: impl Fn(&Tree, &Tree, usize, u64) + Sync) {
+    let _one = ONE.lock().unwrap();
     let hook = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
         PANICS.fetch_add(1, Ordering::Relaxed);
