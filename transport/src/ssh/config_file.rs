@@ -1,6 +1,8 @@
 //! Reads ssh configuration files and keeps the directives that apply to one destination, in order:
 //! the blocks of `Host` and `Match`, and `Include`.
 
+use std::fs::File;
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -65,18 +67,28 @@ pub(crate) fn directives(
     Ok(walk.found)
 }
 
-/// Who else may write a configuration may choose the host, and what is run: refuse it as ssh does.
-fn check_owner(file: &Path, uid: u32) -> Result<(), Error> {
-    let cannot = |e| Error::io(format_args!("reading {}", file.display()), &e);
-    let metadata = std::fs::metadata(file).map_err(cannot)?;
-    if (metadata.uid() != 0 && metadata.uid() != uid) || metadata.mode() & 0o022 != 0 {
+/// The text of a configuration file. Who else may write it may choose the host, and what is run:
+/// such a file is refused, as ssh does, but for the system's own. A pipe or a device belongs to
+/// whoever named it.
+fn read(path: &Path, uid: u32) -> Result<String, Error> {
+    let cannot = |e| {
+        let message = format!("reading {}: {}", path.display(), crate::error::Plain(&e));
+        Error::new(ErrorKind::Config, message)
+    };
+    let mut file = File::open(path).map_err(cannot)?;
+    let metadata = file.metadata().map_err(cannot)?;
+    let foreign = metadata.uid() != 0 && metadata.uid() != uid;
+    let others_write = foreign || metadata.mode() & 0o022 != 0;
+    if metadata.is_file() && others_write && path != Path::new(SYSTEM_FILE) {
         let message = format!(
             "{}: must belong to you and be writable by nobody else (chmod go-w)",
-            file.display()
+            path.display()
         );
         return Err(Error::new(ErrorKind::Config, message));
     }
-    Ok(())
+    let mut text = Vec::new();
+    file.read_to_end(&mut text).map_err(cannot)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// Where relative names of `Include` begin.
@@ -109,10 +121,9 @@ impl Walk<'_> {
         let home = self.environment.home.as_ref();
         let user_file = home.map(|home| home.join(".ssh/config"));
         if let Some(user_file) = user_file.filter(|file| file.exists()) {
-            check_owner(&user_file, self.environment.uid)?;
             self.file(&user_file, Origin::User, true, &mut true, 0)?;
         }
-        let system_file = Path::new("/etc/ssh/ssh_config");
+        let system_file = Path::new(SYSTEM_FILE);
         if system_file.exists() {
             self.file(system_file, Origin::System, true, &mut true, 0)?;
         }
@@ -133,11 +144,7 @@ impl Walk<'_> {
             let message = format!("{}: Include nested too deeply", file.display());
             return Err(Error::new(ErrorKind::Config, message));
         }
-        let cannot = |e| {
-            let message = format!("reading {}: {}", file.display(), crate::error::Plain(&e));
-            Error::new(ErrorKind::Config, message)
-        };
-        let text = String::from_utf8_lossy(&std::fs::read(file).map_err(cannot)?).into_owned();
+        let text = read(file, self.environment.uid)?;
         for (index, line) in text.lines().enumerate() {
             let place = Place {
                 file: file.to_owned(),
@@ -160,7 +167,6 @@ impl Walk<'_> {
                 "include" if *active => {
                     for argument in &arguments {
                         for included in self.included(argument, origin, &place)? {
-                            check_owner(&included, self.environment.uid)?;
                             self.file(&included, origin, true, &mut true, depth + 1)?;
                         }
                     }
@@ -290,6 +296,7 @@ fn newest_name(keyword: String) -> String {
     }
 }
 
+const SYSTEM_FILE: &str = "/etc/ssh/ssh_config";
 /// What the command of a `Match exec` may take.
 const EXEC_LIMIT: Duration = Duration::from_secs(10);
 /// As many levels of `Include` as ssh allows.
@@ -393,17 +400,28 @@ mod tests {
     }
 
     #[test]
-    fn an_included_file_that_others_may_write_is_refused() {
+    fn a_file_that_others_may_write_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("open.conf");
         std::fs::write(&file, "Port 7\n").unwrap();
         let include = format!("Include {}\n", file.display());
-        assert_eq!(applied(&include, "b").unwrap(), ["port 7"]);
-        let open = std::os::unix::fs::PermissionsExt::from_mode(0o666);
-        std::fs::set_permissions(&file, open).unwrap();
-        let error = applied(&include, "b").unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Config);
-        assert!(error.to_string().contains("open.conf"), "{error}");
+        let to = Destination::parse("b");
+        let environment = Environment {
+            uid: nix::unistd::getuid().as_raw(),
+            ..Environment::default()
+        };
+        for (mode, refused) in [(0o644, false), (0o664, true), (0o646, true), (0o600, false)] {
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+            std::fs::set_permissions(&file, mode).unwrap();
+            let named = directives(&to, &environment, Some(&file));
+            for read in [applied(&include, "b").map(|_| ()), named.map(|_| ())] {
+                match read {
+                    Ok(()) => assert!(!refused),
+                    Err(error) => assert!(refused && error.to_string().contains("open.conf")),
+                }
+            }
+        }
+        assert!(directives(&to, &environment, Some(Path::new("/dev/null"))).is_ok());
     }
 
     #[test]

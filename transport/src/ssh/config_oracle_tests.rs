@@ -100,11 +100,13 @@ const CASES: &[Case] = &[
     ),
     ("Match exec \"exit 0\" !host b\n Port 2\n", &["b", "c"]),
     (
-        "Match exec \"test %C = `printf %%s%%s%%s%%s %l %h %p %r | sha1sum | cut -c-40`\"\n Port 2\n",
+        "Match exec \"test %C = `printf %%s%%s%%s%%s %l %h %p %r \\
+         | sha1sum | cut -c-40`\"\n Port 2\n",
         &["b", "u@b:7", "127.0.0.1"],
     ),
     (
-        "Match exec \"test %L,%l,%n,%u,%i,%d,%k = `hostname -s`,`hostname`,b,`id -un`,`id -u`,$HOME,b\"\n Port 2\n",
+        "Match exec \"test %L,%l,%n,%u,%i,%d,%k = \\
+         `hostname -s`,`hostname`,b,`id -un`,`id -u`,$HOME,b\"\n Port 2\n",
         &["b"],
     ),
     (

@@ -1,8 +1,8 @@
 //! Which host keys are accepted, against OpenSSH's own client: where ours accepts, ssh must.
 //!
 //! Every case is a known_hosts file or two, a name and a port. ssh is asked by a key exchange with
-//! a real sshd behind a pipe, so that no name needs an address and no port is taken. Ours decides by
-//! the same configuration file.
+//! a real sshd behind a pipe, so that no name needs an address and no port is taken. Ours decides
+//! by the same configuration file.
 
 #![allow(clippy::unwrap_used)]
 
@@ -339,7 +339,7 @@ fn several_lines_say_to_us_what_they_say_to_ssh() {
         (state % below as u64) as usize
     };
     let soak = std::env::var_os("HASYNC_SOAK").is_some();
-    let count = if soak { 4000 } else { 60 };
+    let count = if soak { 1500 } else { 60 };
     let chosen: Vec<(usize, Vec<&str>)> = (0..count)
         .map(|_| {
             let lines = (0..2 + random(3)).map(|_| LINES[random(LINES.len())]);

@@ -21,11 +21,25 @@ struct Curve {
     oid: &'static [u8],
 }
 
-#[rustfmt::skip]
 const CURVES: [Curve; 3] = [
-    Curve { name: "nistp256", bits: "256", scalar_len: 32, oid: b"\x2a\x86\x48\xce\x3d\x03\x01\x07" },
-    Curve { name: "nistp384", bits: "384", scalar_len: 48, oid: b"\x2b\x81\x04\x00\x22" },
-    Curve { name: "nistp521", bits: "521", scalar_len: 66, oid: b"\x2b\x81\x04\x00\x23" },
+    Curve {
+        name: "nistp256",
+        bits: "256",
+        scalar_len: 32,
+        oid: b"\x2a\x86\x48\xce\x3d\x03\x01\x07",
+    },
+    Curve {
+        name: "nistp384",
+        bits: "384",
+        scalar_len: 48,
+        oid: b"\x2b\x81\x04\x00\x22",
+    },
+    Curve {
+        name: "nistp521",
+        bits: "521",
+        scalar_len: 66,
+        oid: b"\x2b\x81\x04\x00\x23",
+    },
 ];
 
 impl Curve {
