@@ -38,8 +38,8 @@ impl Limits {
         }
     }
 
-    /// Narrowed by the `words` behind a forced `hasync serve`, or why they make no sense here, where
-    /// `config` names the configuration. They can take away alone.
+    /// Narrowed by the `words` behind a forced `hasync serve`, or why they make no sense here,
+    /// where `config` names the configuration. They can take away alone.
     pub(super) fn narrowed(
         &self,
         words: &[String],
