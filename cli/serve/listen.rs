@@ -12,10 +12,10 @@ use std::sync::mpsc;
 use hasync_engine::escape;
 use hasync_transport::ssh::server::{Listener, Process, ServerOptions};
 
+use super::log::Log;
 use super::{Service, sandbox};
-use crate::exit::{Exit, Failure};
+use crate::exit::{self, Exit, Failure};
 use crate::itself;
-use crate::out::Out;
 use crate::signals;
 
 impl Service {
@@ -26,11 +26,17 @@ impl Service {
         address: SocketAddr,
         options: ServerOptions,
     ) -> Result<Exit, Failure> {
-        let keys = options.host_keys.iter();
-        let keys = shown(keys);
-        let out = Out::stdout();
-        let log = out.clone();
-        let listener = Listener::bind(address, options, move |line| say(&log, line))?;
+        let keys = shown(&options.host_keys);
+        let cannot = |e: io::Error| {
+            let cause = exit::cause(&e);
+            Failure::new(
+                Exit::FileIo,
+                format!("cannot log to standard output: {cause}"),
+            )
+        };
+        let greeting = Log::stdout().map_err(cannot)?;
+        let log = Log::stdout().map_err(cannot)?;
+        let listener = Listener::bind(address, options, move |line| log.say(line))?;
         let stopper = listener.stopper()?;
         let (running, ended) = mpsc::channel::<()>();
         signals::exit_on_signal(move |_| {
@@ -41,12 +47,11 @@ impl Service {
         let address = listener.local_addr();
         let limits = self.limits.shown();
         let fingerprint = listener.host_key_fingerprints().join(" ");
-        say(
-            &out,
-            &format!("listening on {address}, {limits}, host key {keys} {fingerprint}"),
-        );
+        greeting.say(&format!(
+            "listening on {address}, {limits}, host key {keys} {fingerprint}"
+        ));
         for gap in sandbox::gaps() {
-            say(&out, &format!("note: {gap}"));
+            greeting.say(&format!("note: {gap}"));
         }
         listener.run(launch)?;
         drop(running);
@@ -66,14 +71,9 @@ fn launch(client: TcpStream, listener: UnixStream) -> io::Result<Box<dyn Process
     Ok(Box::new(command.spawn()?))
 }
 
-/// One line of the log, at once: it may be read through a pipe.
-fn say(out: &Out, line: &str) {
-    out.say(line);
-    out.flush();
-}
-
-fn shown<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> String {
+fn shown(paths: &[PathBuf]) -> String {
     let names: Vec<_> = paths
+        .iter()
         .map(|path| escape(path.as_os_str().as_bytes()))
         .collect();
     names.join(" ")

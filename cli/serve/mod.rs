@@ -6,6 +6,7 @@ mod connection;
 pub(crate) mod helper;
 mod limits;
 mod listen;
+mod log;
 pub(crate) mod sandbox;
 
 use std::io::IsTerminal;
