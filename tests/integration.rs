@@ -46,6 +46,8 @@ mod large_files;
 mod lifecycle;
 /// What goes wrong between the nodes: refused, unknown, silent, garbage, cut at any byte.
 mod link_trouble;
+/// Each connection to its own server has a process, and a flood of them locks nobody out.
+mod listen;
 /// A reader of the target never misses a name and never sees half a file.
 mod live_names;
 /// File systems mounted inside the source and the target.

@@ -46,6 +46,12 @@ impl Hasync {
         self
     }
 
+    /// Runs another copy of the program.
+    pub(crate) fn from(mut self, reachable: &Reachable) -> Self {
+        self.program = reachable.program();
+        self
+    }
+
     /// Puts a launcher before the program.
     pub(crate) fn under<S: AsRef<str>>(mut self, prefix: &[S]) -> Self {
         self.prefix = prefix.iter().map(|word| word.as_ref().to_owned()).collect();

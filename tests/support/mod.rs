@@ -3,6 +3,7 @@
 //! small loop-mounted file systems, a kernel that lacks a call, a pair of configured nodes, tree
 //! snapshots and the rsync oracle. Each file holds one fixture and cleans up after itself on drop.
 
+pub(crate) mod flood;
 pub(crate) mod hasync;
 pub(crate) mod heartbeat;
 pub(crate) mod local_user;

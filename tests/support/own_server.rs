@@ -42,7 +42,7 @@ impl OwnServer {
         Self::run("127.0.0.1", options, |hasync| hasync.by_nobody(reachable))
     }
 
-    fn run(host: &str, options: &[&str], who: impl FnOnce(Hasync) -> Hasync) -> Self {
+    pub(crate) fn run(host: &str, options: &[&str], who: impl FnOnce(Hasync) -> Hasync) -> Self {
         let dir = TempTree::within(Path::new("/tmp"));
         for key in ["host_key", "user_key"] {
             let path = dir.text(key);
@@ -65,9 +65,6 @@ impl OwnServer {
         out.read_line(&mut greeting).unwrap();
         let address = greeting.split(',').next().unwrap();
         let port = address.rsplit(':').next().unwrap().to_owned();
-        let host_key = String::from_utf8(dir.read("host_key.pub")).unwrap();
-        let bare = host.trim_matches(&['[', ']'][..]);
-        dir.write("known_hosts", format!("[{bare}]:{port} {host_key}"));
         let log: Arc<Mutex<String>> = Arc::default();
         let lines = Arc::clone(&log);
         // It goes on to log into a pipe that somebody has to read.
@@ -80,6 +77,17 @@ impl OwnServer {
             greeting,
             log,
         }
+        .reached_by(host)
+    }
+
+    /// The same server, of whose addresses pushes go to this one.
+    pub(crate) fn reached_by(mut self, host: &str) -> Self {
+        let host_key = String::from_utf8(self.dir.read("host_key.pub")).unwrap();
+        let (bare, port) = (host.trim_matches(&['[', ']'][..]), &self.port);
+        let known = format!("[{bare}]:{port} {host_key}");
+        self.dir.write("known_hosts", known);
+        self.host = host.to_owned();
+        self
     }
 
     pub(crate) fn port(&self) -> &str {
@@ -100,6 +108,43 @@ impl OwnServer {
         await_that(&format!("{words:?} in the log"), || {
             self.log.lock().unwrap().contains(words)
         });
+    }
+
+    /// What it has logged so far, behind its greeting.
+    pub(crate) fn log(&self) -> Vec<String> {
+        let log = self.log.lock().unwrap();
+        log.lines().map(str::to_owned).collect()
+    }
+
+    /// The process that listens. A launcher becomes what it starts.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The processes that serve connections: not those that these start.
+    pub(crate) fn connections(&self) -> Vec<u32> {
+        let id = self.id();
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
+        let words = children.unwrap();
+        let ids = words.split_whitespace().map(|id| id.parse().unwrap());
+        ids.collect()
+    }
+
+    /// Waits until so many processes serve connections.
+    pub(crate) fn await_connections(&self, count: usize) -> Vec<u32> {
+        await_that("the processes of connections", || {
+            self.connections().len() == count
+        });
+        self.connections()
+    }
+
+    /// Sends the listener a signal, and gives its exit code; that of a shell for a signal.
+    pub(crate) fn end_by(&mut self, signal: &str) -> i32 {
+        use std::os::unix::process::ExitStatusExt;
+        run_ok("kill", &[signal, &self.id().to_string()]);
+        let status = self.child.wait().unwrap();
+        let by_signal = || 128 + status.signal().unwrap();
+        status.code().unwrap_or_else(by_signal)
     }
 
     pub(crate) fn push(&self, options: &[&str], source: &str, target: &Path) -> Hasync {
