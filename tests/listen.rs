@@ -217,6 +217,18 @@ fn connections_do_not_outlive_their_listener() {
 }
 
 #[test]
+fn a_listener_that_leaves_kills_what_does_not_hear_it() {
+    let mut server = OwnServer::start();
+    let trees = TempTree::new();
+    let mut push = slow_push(&server, &trees, "target");
+    let serving = server.await_connections(1)[0];
+    run_ok("kill", &["-STOP", &serving.to_string()]);
+    assert_eq!(server.end_by("-TERM"), 20);
+    assert!(!Path::new(&format!("/proc/{serving}/exe")).exists());
+    push.kill();
+}
+
+#[test]
 fn the_program_may_be_replaced_while_it_listens() {
     let reachable = Reachable::new();
     let server = OwnServer::run("127.0.0.1", &["--root", "/"], |serve| {

@@ -3,119 +3,17 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
+use hasync_transport::ssh;
 use hasync_transport::ssh::server::{PeerInfo, ServerOptions};
-use hasync_transport::ssh::{self, Destination};
 use hasync_transport::{Error, ErrorKind, Link};
-use tempfile::TempDir;
 
-use crate::fixture::{exchange, keygen, noise, options, refusal, wait_until};
+use crate::fixture::{exchange, keygen, noise, options, refusal};
 use crate::in_threads::Server;
-
-struct Served {
-    dir: TempDir,
-    server: Server,
-    log: Arc<Mutex<Vec<String>>>,
-}
-
-impl Served {
-    fn start(handler: impl Fn(Link, PeerInfo) -> u32 + Send + Sync + 'static) -> Served {
-        Served::with(|_| (), handler)
-    }
-
-    fn with(
-        adjust: impl FnOnce(&mut ServerOptions),
-        handler: impl Fn(Link, PeerInfo) -> u32 + Send + Sync + 'static,
-    ) -> Served {
-        let dir = tempfile::tempdir().unwrap();
-        let at = |name: &str| dir.path().join(name);
-        let host_key = ssh::generate_host_key(&at("host")).unwrap();
-        let user_key = ssh::generate_key_pair(&at("user"), "me").unwrap();
-        std::fs::write(at("authorized_keys"), format!("restrict {user_key}\n")).unwrap();
-        std::fs::write(at("ssh_config"), "").unwrap();
-        let mut options = ServerOptions::new(at("authorized_keys"), at("host"));
-        let log: Arc<Mutex<Vec<String>>> = Arc::default();
-        let write = {
-            let log = Arc::clone(&log);
-            move |line: &str| log.lock().unwrap().push(line.to_owned())
-        };
-        adjust(&mut options);
-        let server = Server::start(options, write, handler).unwrap();
-        let port = server.address.port();
-        std::fs::write(
-            at("known_hosts"),
-            format!("[127.0.0.1]:{port} {host_key}\n"),
-        )
-        .unwrap();
-        Served { dir, server, log }
-    }
-
-    fn destination(&self) -> Destination {
-        let port = Some(self.server.address.port());
-        Destination {
-            host: "127.0.0.1".into(),
-            port,
-            user: Some("anybody".into()),
-        }
-    }
-
-    fn connect(&self, command: &str) -> Link {
-        ssh::connect(&self.destination(), command, &options(self.dir.path())).unwrap()
-    }
-
-    /// OpenSSH's client, with options before and a command behind the host.
-    fn ssh(&self, before: &[&str], command: &[&str]) -> Command {
-        let at = |name: &str| self.dir.path().join(name).display().to_string();
-        let mut ssh = Command::new("ssh");
-        ssh.args([
-            "-F",
-            "none",
-            "-o",
-            "BatchMode=yes",
-            "-o",
-            "IdentityAgent=none",
-        ])
-        .args(["-o", "IdentitiesOnly=yes", "-i", &at("user")])
-        .args(["-o", &format!("UserKnownHostsFile={}", at("known_hosts"))])
-        .args(["-p", &self.server.address.port().to_string()])
-        .args(before)
-        .arg("x@127.0.0.1")
-        .args(command)
-        .stdin(Stdio::null());
-        ssh
-    }
-
-    fn logged(&self, words: &str) -> bool {
-        self.log
-            .lock()
-            .unwrap()
-            .iter()
-            .any(|line| line.contains(words))
-    }
-}
-
-/// Sends back what comes.
-fn echo(link: Link, _: PeerInfo) -> u32 {
-    let (mut reader, mut writer) = (link.reader, link.writer);
-    let mut buffer = vec![0; 256 * 1024];
-    loop {
-        match reader.read(&mut buffer) {
-            Ok(0) => return 0,
-            Ok(len) => {
-                let sent = writer
-                    .write_all(&buffer[..len])
-                    .and_then(|()| writer.flush());
-                if sent.is_err() {
-                    return 12;
-                }
-            }
-            Err(_) => return 12,
-        }
-    }
-}
+use crate::served::{Served, echo, run};
 
 #[test]
 fn our_client_gets_its_data_back() {
@@ -239,10 +137,6 @@ fn a_key_with_a_command_that_makes_no_sense_does_not_log_in() {
         &format!("command=\"hasync serve\" {public}"),
     );
     exchange(served.connect("hasync serve"), b"");
-}
-
-fn run(command: &mut Command) -> Output {
-    command.output().expect("ssh is installed")
 }
 
 #[test]
@@ -525,96 +419,6 @@ fn a_client_that_is_killed_is_an_error_and_no_end_of_file() {
     child.wait().unwrap();
     let error = told.recv().unwrap().unwrap_err();
     assert_eq!(Error::of(&error).unwrap().kind(), ErrorKind::Closed);
-}
-
-#[test]
-fn a_silent_connection_is_dropped() {
-    let tight = |options: &mut ServerOptions| {
-        options.limits.login_timeout = Duration::from_millis(400);
-        options.limits.patience = Duration::ZERO;
-    };
-    let served = Served::with(tight, echo);
-    let mut silent = TcpStream::connect(served.server.address).unwrap();
-    silent.read_exact(&mut [0; 4]).unwrap();
-    // The end may come as a reset: there are bytes of ours it never read.
-    let _ = silent.read_to_end(&mut Vec::new());
-    wait_until("the drop is logged", || {
-        served.logged("not logged in within 0.4 s")
-    });
-}
-
-#[test]
-fn a_login_finds_a_place_though_all_are_taken() {
-    let tight = |options: &mut ServerOptions| {
-        options.limits.waiting_max = 2;
-        options.limits.logins_max = 1;
-        options.limits.patience = Duration::ZERO;
-    };
-    let served = Served::with(tight, echo);
-    let connect = || TcpStream::connect(served.server.address).unwrap();
-    let mut first = connect();
-    first.read_exact(&mut [0; 4]).unwrap();
-    let _others = [connect(), connect(), connect()];
-    exchange(served.connect("hasync serve"), b"x");
-    let _ = first.read_to_end(&mut Vec::new());
-    assert!(served.logged("gave way to others"));
-}
-
-#[test]
-fn what_does_not_speak_ssh_gets_no_answer() {
-    let served = Served::start(echo);
-    for words in [
-        &b"GET / HTTP/1.1\r\n"[..],
-        b"\0",
-        b"SSH-1.5-old\r\n",
-        b"SSH-2.1",
-        b"ssh-2.0-",
-        b"\nSSH-2.0-",
-    ] {
-        let mut client = TcpStream::connect(served.server.address).unwrap();
-        client.write_all(words).unwrap();
-        let mut answer = Vec::new();
-        let _ = client.read_to_end(&mut answer);
-        assert!(answer.is_empty(), "{words:?}");
-    }
-    assert!(served.logged("does not speak SSH"));
-}
-
-#[test]
-fn the_identification_may_come_in_drips() {
-    let served = Served::start(echo);
-    let mut client = TcpStream::connect(served.server.address).unwrap();
-    client.set_nodelay(true).unwrap();
-    for byte in b"SSH-2.0-drip\r\n" {
-        client.write_all(&[*byte]).unwrap();
-    }
-    client.read_exact(&mut [0; 8]).unwrap();
-}
-
-#[test]
-fn sessions_have_their_own_bound() {
-    let served = Served::with(|options| options.limits.sessions_max = 1, echo);
-    let first = served.connect("hasync serve");
-    let again = options(served.dir.path());
-    let error = refusal(&served.destination(), &again);
-    assert_eq!(error.kind(), ErrorKind::Auth);
-    assert!(served.logged("refused: too many sessions"));
-    exchange(first, b"x");
-    wait_until("its place is free again", || {
-        ssh::connect(&served.destination(), "hasync serve", &again).is_ok()
-    });
-}
-
-#[test]
-fn a_connection_that_did_its_work_ends_without_complaint() {
-    let served = Served::start(echo);
-    let (back, _) = exchange(served.connect("hasync serve"), b"x");
-    assert_eq!(back, b"x");
-    wait_until("the end is logged", || served.logged(": connection closed"));
-    let log = served.log.lock().unwrap().clone();
-    assert_eq!(log.len(), 2, "{log:?}");
-    let twice = |line: &String| line.matches("127.0.0.1").count() > 1;
-    assert!(!log.iter().any(twice), "{log:?}");
 }
 
 #[test]

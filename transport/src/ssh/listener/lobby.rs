@@ -40,6 +40,8 @@ pub(crate) struct Lobby<L> {
 struct Guest {
     address: SocketAddr,
     state: State,
+    /// Of what it has logged since its client is known.
+    lines: Damper,
 }
 
 enum State {
@@ -80,7 +82,7 @@ where
             guests: BTreeMap::new(),
             leaving: Vec::new(),
             log,
-            strangers: Damper::default(),
+            strangers: Damper::new(STRANGERS_LINES_MAX),
         }
     }
 
@@ -102,8 +104,12 @@ where
                 now,
             );
         } else {
-            let state = State::Waiting(tcp);
-            self.guests.insert(id, Guest { address, state });
+            let guest = Guest {
+                address,
+                state: State::Waiting(tcp),
+                lines: Damper::new(GUEST_LINES_MAX),
+            };
+            self.guests.insert(id, guest);
         }
         if let Some(id) = gives_way {
             self.dismiss(id, GAVE_WAY, now);
@@ -163,12 +169,18 @@ where
             self.serve(id, now);
         }
         self.bury(now);
+        self.count_lines(now);
+    }
+
+    /// Says how many lines were kept back.
+    fn count_lines(&mut self, now: Duration) {
         if let Some(count) = self.strangers.kept_back(now) {
-            let seconds = STRETCH.as_secs();
-            (self.log)(&format!(
-                "{count} more lines of these {seconds} s about connections that did not log in \
-                 are left out"
-            ));
+            say_left_out(&self.log, "connections that did not log in", count);
+        }
+        for guest in self.guests.values_mut() {
+            if let Some(count) = guest.lines.kept_back(now) {
+                say_left_out(&self.log, guest.address, count);
+            }
         }
     }
 
@@ -179,10 +191,9 @@ where
             .gate
             .wake_at()
             .filter(|_| self.leaving.len() < LEAVING_MAX);
-        [bury, gate, self.strangers.wake_at()]
-            .into_iter()
-            .flatten()
-            .min()
+        let guests = self.guests.values().map(|guest| guest.lines.wake_at());
+        let others = [bury, gate, self.strangers.wake_at()];
+        guests.chain(others).flatten().min()
     }
 
     /// Ends everything, and waits for it within a limit.
@@ -216,7 +227,7 @@ where
         };
         match self.launch(tcp, id) {
             Ok(state) => {
-                self.guests.insert(id, Guest { address, state });
+                self.guests.insert(id, Guest { state, ..guest });
             }
             Err(e) => {
                 self.gate.leave(id);
@@ -251,8 +262,12 @@ where
             return;
         };
         match said {
-            Said::Log(text) if self.gate.is_session(id) => self.log(address, text),
-            Said::Log(text) => self.log_stranger(address, text, now),
+            Said::Log(text) if !self.gate.is_session(id) => self.log_stranger(address, text, now),
+            Said::Log(text) => {
+                if guest.lines.admits(now) {
+                    self.log(address, text);
+                }
+            }
             Said::ProvedKey(text) => {
                 let let_in = self.gate.log_in(id);
                 reports.answer(let_in);
@@ -287,9 +302,12 @@ where
     fn ended(&mut self, id: Id, now: Duration) {
         let logged_in = self.gate.is_session(id);
         self.gate.leave(id);
-        if let Some(guest) = self.guests.remove(&id)
+        if let Some(mut guest) = self.guests.remove(&id)
             && let State::Served { process, .. } = guest.state
         {
+            if let Some(count) = guest.lines.kept_back(Duration::MAX) {
+                say_left_out(&self.log, guest.address, count);
+            }
             self.leaving.push(Leaving {
                 address: guest.address,
                 process,
@@ -335,6 +353,13 @@ where
     }
 }
 
+fn say_left_out(log: &Log, whom: impl Display, count: u64) {
+    let seconds = STRETCH.as_secs();
+    log(&format!(
+        "{whom}: {count} more lines of {seconds} s are left out"
+    ));
+}
+
 enum FirstWords {
     /// None yet, or too few.
     Incomplete,
@@ -362,12 +387,16 @@ fn first_words(tcp: &TcpStream) -> FirstWords {
 /// How each client begins.
 const SSH_WORDS: &[u8; 8] = b"SSH-2.0-";
 const GAVE_WAY: &str = "gave way to others before it logged in";
+/// Lines of a stretch about all connections that have not logged in …
+const STRANGERS_LINES_MAX: u64 = 20;
+/// … and of each that has.
+const GUEST_LINES_MAX: u64 = 100;
 /// Dead processes that are not buried; the kernel takes its time if it must.
 const LEAVING_MAX: usize = 64;
 const BURY_INTERVAL: Duration = Duration::from_millis(20);
 /// From the last word of a process to its end.
 const LEAVING_WAIT: Duration = Duration::from_secs(15);
-/// When the server stops: what runs may come to an end …
-const CLOSE_WAIT: Duration = Duration::from_secs(10);
-/// … and what was killed must.
-const KILL_WAIT: Duration = Duration::from_secs(1);
+/// When the server stops: what runs may come to an end, for longer than it takes itself …
+const CLOSE_WAIT: Duration = Duration::from_secs(9);
+/// … and what was killed must, before the program's own limit for leaving.
+const KILL_WAIT: Duration = Duration::from_millis(500);
