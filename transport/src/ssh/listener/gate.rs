@@ -259,8 +259,8 @@ impl Rate {
 
 /// Ids below are free for other uses.
 pub(crate) const FIRST_ID: Id = 16;
-/// A process costs a few milliseconds of CPU: a flood may take this many in a second.
-const STARTS_PER_SECOND: u32 = 50;
+/// A process costs ten milliseconds of CPU or more: a flood may take this many in a second.
+const STARTS_PER_SECOND: u32 = 20;
 const START_COST: Duration = Duration::from_millis(1000 / STARTS_PER_SECOND as u64);
 /// One place in so many is kept for the addresses that `from=` names.
 const RESERVED_SHARE: usize = 4;

@@ -122,7 +122,7 @@ fn processes_are_started_at_a_bounded_rate() {
         gate.spoke(id);
         count += starts(&mut gate, ms).len();
     }
-    assert_eq!(count, 50 + 10 * 50 - 1);
+    assert_eq!(count, 20 + 10 * 20 - 1);
 }
 
 #[test]
@@ -234,7 +234,7 @@ proptest! {
                 gate.leave(id);
             }
             prop_assert!(gate.count(is_waiting) <= 32 && gate.count(is_logging_in) <= 8);
-            prop_assert!(good.is_none() || served || ms <= asked_at + 40);
+            prop_assert!(good.is_none() || served || ms <= asked_at + 100);
         }
     }
 }
