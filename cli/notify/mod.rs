@@ -100,18 +100,20 @@ pub(crate) fn send(config: &Config, notice: &Notice, held_back: u64) -> Vec<Stri
 /// One way to tell people something.
 struct Way {
     name: String,
-    send: Box<dyn FnOnce(&Letter) -> Result<(), String> + Send>,
+    send: SendLetter,
 }
+
+type SendLetter = Box<dyn FnOnce(&Letter) -> Result<(), String> + Send>;
 
 /// The ways of the configuration.
 fn ways(notify: &Notify) -> Vec<Way> {
     let mut ways = Vec::new();
-    let mut add = |name: String, send| ways.push(Way { name, send });
+    let mut add = |name: String, send: SendLetter| ways.push(Way { name, send });
     if let Some(file) = notify.log.clone() {
         let name = format!("log {}", escape(file.0.as_os_str().as_encoded_bytes()));
         add(
             name,
-            Box::new(move |letter: &Letter| append(&file.0, letter)) as Box<_>,
+            Box::new(move |letter: &Letter| append(&file.0, letter)),
         );
     }
     if notify.syslog {

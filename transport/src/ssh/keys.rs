@@ -24,18 +24,18 @@ pub(crate) enum KeyFile {
 /// Reads a private key in OpenSSH or PEM format. A file that others may read is refused, as ssh
 /// does; so are files larger than any key.
 pub(crate) fn read_private_key(path: &Path, uid: u32) -> Result<KeyFile, KeyFileError> {
-    read_opened(File::open(path).map_err(cannot)?, path, uid)
+    read_opened(File::open(path).map_err(|e| cannot(&e))?, path, uid)
 }
 
-fn cannot(e: std::io::Error) -> KeyFileError {
+fn cannot(e: &std::io::Error) -> KeyFileError {
     match e.kind() {
         std::io::ErrorKind::NotFound => KeyFileError::Missing,
-        _ => KeyFileError::Unusable(Plain(&e).to_string()),
+        _ => KeyFileError::Unusable(Plain(e).to_string()),
     }
 }
 
 fn read_opened(file: File, path: &Path, uid: u32) -> Result<KeyFile, KeyFileError> {
-    let metadata = file.metadata().map_err(cannot)?;
+    let metadata = file.metadata().map_err(|e| cannot(&e))?;
     if metadata.uid() == uid && metadata.mode() & 0o077 != 0 {
         let mode = metadata.mode() & 0o777;
         return Err(KeyFileError::Unusable(format!(
@@ -45,7 +45,7 @@ fn read_opened(file: File, path: &Path, uid: u32) -> Result<KeyFile, KeyFileErro
     let mut text = String::new();
     file.take(KEY_FILE_MAX_LEN)
         .read_to_string(&mut text)
-        .map_err(cannot)?;
+        .map_err(|e| cannot(&e))?;
     parse_private_key(&text, path)
 }
 
@@ -109,7 +109,7 @@ pub(crate) fn read_host_key(path: &Path, uid: u32) -> Result<PrivateKey, Error> 
         )
     };
     let opened = trusted::open(path).map_err(|distrust| match distrust {
-        Distrust::Unreadable(e) => cannot(e),
+        Distrust::Unreadable(e) => cannot(&e),
         Distrust::Others(why) => KeyFileError::Unusable(why),
     });
     match opened.and_then(|file| read_opened(file, path, uid)) {

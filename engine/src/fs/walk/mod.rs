@@ -445,11 +445,13 @@ impl<'w, 'j> Walk<'w, 'j> {
     /// Asks the judge about the component `name`, or about the held directory itself.
     fn ask(&mut self, name: &[u8], stat: &Stat) -> Result<(), PathError> {
         let path = self.path_of(name);
+        #[allow(clippy::unnecessary_cast, reason = "narrower on other processors")]
+        let nlink = stat.st_nlink as u64;
         let step = Step {
             path: &path,
             uid: stat.st_uid,
             mode: stat.st_mode,
-            nlink: stat.st_nlink as u64,
+            nlink,
         };
         (self.judge)(&step).map_err(|why| self.refused(name, why))
     }
