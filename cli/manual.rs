@@ -1,5 +1,6 @@
-//! `hasync man DIR`: the manual pages, made from what `--help` says and from the commented example
-//! of the configuration file, so that they cannot say anything else.
+//! `hasync man DIR`: the manual pages. Those of the verbs and of the configuration file are made
+//! from what `--help` says and from the commented example, so that they cannot say anything else;
+//! the others are written by hand.
 
 use clap::Command;
 use clap_mangen::Man;
@@ -9,6 +10,12 @@ use crate::args::{self, ManArgs};
 use crate::exit::{Exit, Failure, cause};
 
 const EXAMPLE: &str = include_str!("examples/hasync.toml");
+
+/// Pages that are written, by name.
+const WRITTEN: [(&str, &str); 1] = [(
+    "hasync-security.7",
+    include_str!("manual/hasync-security.7"),
+)];
 
 /// Of what only an administrator runs.
 const SECTION: &str = "8";
@@ -38,6 +45,8 @@ fn pages() -> Vec<(String, Vec<u8>)> {
         pages.push(page(&format!("hasync-{word}"), typed));
     }
     pages.push(("hasync.toml.5".to_owned(), configuration()));
+    let written = WRITTEN.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec()));
+    pages.extend(written);
     pages
 }
 
@@ -76,7 +85,9 @@ fn configuration() -> Vec<u8> {
     }
     roff.control("fi", []);
     roff.control("SH", ["SEE ALSO"]);
-    roff.text([roman("hasync(8), hasync-check-config(8)")]);
+    roff.text([roman(
+        "hasync(8), hasync-check-config(8), hasync-security(7)",
+    )]);
     roff.render().into_bytes()
 }
 

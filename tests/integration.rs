@@ -50,6 +50,8 @@ mod link_trouble;
 mod listen;
 /// A reader of the target never misses a name and never sees half a file.
 mod live_names;
+/// The manual pages format, and name tests that exist.
+mod manual;
 /// File systems mounted inside the source and the target.
 mod mounts;
 /// Trees of the configuration: pushed by name, promoted, looked at, undone.

@@ -1,0 +1,79 @@
+//! The manual pages: they format without a warning, fit a terminal of 80 columns, and the tests
+//! that the page on security names are there.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use walkdir::WalkDir;
+
+use crate::support::{Hasync, TempTree};
+
+const COLUMNS: usize = 80;
+
+#[test]
+fn every_page_formats_and_fits_a_terminal() {
+    let dir = TempTree::new();
+    Hasync::new()
+        .args(["man", &dir.text("man")])
+        .run()
+        .expect(0);
+    let mut pages = 0;
+    for page in WalkDir::new(dir.path("man")) {
+        let page = page.unwrap().into_path();
+        if !page.is_file() {
+            continue;
+        }
+        pages += 1;
+        let formatted = Command::new("man")
+            .args(["--warnings", "-E", "UTF-8", "-P", "cat", "-l"])
+            .arg(&page)
+            .env("MANWIDTH", COLUMNS.to_string())
+            .output()
+            .unwrap();
+        let warnings = String::from_utf8_lossy(&formatted.stderr).into_owned();
+        assert!(
+            formatted.status.success() && warnings.is_empty(),
+            "{}: {warnings}",
+            page.display()
+        );
+        let text = String::from_utf8(formatted.stdout).unwrap();
+        let wide: Vec<&str> = text
+            .lines()
+            .filter(|line| line.chars().count() > COLUMNS)
+            .collect();
+        assert!(wide.is_empty(), "{}: {wide:#?}", page.display());
+    }
+    assert!(pages > 10, "{pages} pages");
+}
+
+#[test]
+fn the_tests_that_the_page_on_security_names_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("cli/manual/hasync-security.7")).unwrap();
+    // A test stands on a line of its own, and may be broken behind each underscore.
+    let is_test = |name: &String| {
+        name.matches('_').count() > 1
+            && name
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    };
+    let lines = page.lines().map(|line| line.replace("\\:", ""));
+    let named: Vec<String> = lines.filter(is_test).collect();
+    assert!(named.len() > 20, "{named:?}");
+    let mut tests = BTreeSet::new();
+    for top in ["cli", "engine", "tests", "transport"] {
+        let files = WalkDir::new(root.join(top)).into_iter().map(Result::unwrap);
+        for file in files.filter(|file| file.path().extension().is_some_and(|ext| ext == "rs")) {
+            let text = fs::read_to_string(file.path()).unwrap();
+            let functions = text.lines().filter_map(|line| {
+                let name = line.trim_start().strip_prefix("fn ")?;
+                Some(name.split('(').next()?.to_owned())
+            });
+            tests.extend(functions);
+        }
+    }
+    let missing: Vec<&String> = named.iter().filter(|name| !tests.contains(*name)).collect();
+    assert!(missing.is_empty(), "no such test: {missing:#?}");
+}
