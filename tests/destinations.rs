@@ -360,9 +360,11 @@ fn a_named_tree_is_where_its_path_leads_without_planted_symlinks() {
             std::fs::write(victim.join(name), "of root").unwrap();
         }
         let before = Snapshot::of(&victim);
-        pair.dir.chown(node.name(), LOCAL_USER, LOCAL_USER);
         std::fs::remove_dir_all(pair.path(node, dir)).unwrap();
+        // The node's configuration is in there too, and must be root's again.
+        pair.dir.chown(node.name(), LOCAL_USER, LOCAL_USER);
         plant(&victim, &pair.path(node, dir));
+        pair.dir.chown(node.name(), 0, 0);
         for words in [
             &["push", "--tree", tree, "--no-brake"][..],
             &["push", "--tree", tree, "--no-brake", "-n"],

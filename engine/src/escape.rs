@@ -176,7 +176,8 @@ const JOINERS: [char; 2] = ['\u{200c}', '\u{200d}'];
 /// Whether a character does harm on any line: it moves the cursor, ends the line, turns the order
 /// of what follows, or cannot be seen.
 fn is_unsafe(before: Option<char>, char: char, after: Option<char>) -> bool {
-    let joins = |beside: Option<char>| beside.is_some_and(|c| !c.is_ascii() && !is_invisible(c));
+    let is_shown = |c: char| !c.is_ascii() && !c.is_control() && !is_invisible(c);
+    let joins = |beside: Option<char>| beside.is_some_and(is_shown);
     match char {
         '\t' => false,
         _ if JOINERS.contains(&char) => !(joins(before) && joins(after)),

@@ -43,6 +43,11 @@ impl PathError {
         PathError { path, cause }
     }
 
+    /// Whether there is nothing of that name.
+    pub(super) fn is_missing(&self) -> bool {
+        matches!(&self.cause, PathCause::Io(e) if e.kind() == io::ErrorKind::NotFound)
+    }
+
     /// Whether it is about a symlink that is not followed.
     #[must_use]
     pub fn is_symlink(&self) -> bool {

@@ -282,7 +282,12 @@ impl<'w, 'j> Walk<'w, 'j> {
     }
 
     fn place(mut self) -> Result<Place, PathError> {
-        let (place, name): (fn(Spot) -> Place, _) = match self.run()? {
+        let landed = match self.run() {
+            // A symlink that leads nowhere, however far from there: its own place is what counts.
+            Err(e) if e.is_missing() && self.entry.is_some() => Landed::Missing(Vec::new()),
+            landed => landed?,
+        };
+        let (place, name): (fn(Spot) -> Place, _) = match landed {
             Landed::Dir => {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
                 let opened = openat(&self.at, ".", flags, Mode::empty());

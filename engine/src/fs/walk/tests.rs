@@ -175,6 +175,7 @@ fn loops_and_long_chains_end() {
 fn what_is_missing_or_no_directory_is_found_by_its_name() {
     let tree = Tree::new();
     tree.link("real/new", "dangling");
+    tree.link("no/where", "far");
     tree.link("../file", "a/to_file");
     for (path, dir, name, is_missing, is_symlink) in [
         ("new", "", "new", true, false),
@@ -183,6 +184,7 @@ fn what_is_missing_or_no_directory_is_found_by_its_name() {
         ("a/b/new", "a/b", "new", true, false),
         ("dangling", "", "dangling", true, true),
         ("dangling/", "", "dangling", true, true),
+        ("far", "", "far", true, true),
         ("file", "", "file", false, false),
         ("a/to_file", "a", "to_file", false, true),
     ] {
