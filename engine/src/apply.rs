@@ -9,7 +9,7 @@ use rustix::fs::{FileType, Mode, OFlags, mknodat, openat, symlinkat};
 
 use crate::delta::Output;
 use crate::entry::{Body, Entry};
-use crate::fs::{Attrs, set_attrs};
+use crate::fs::{Attrs, set_node_attrs};
 
 /// Bytes of zeros worth a hole: the usual block of a file system.
 const HOLE_LEN: usize = 4096;
@@ -48,7 +48,7 @@ pub(crate) fn create_node(
         }
     }
     let c_name = std::ffi::CString::new(name).map_err(|_| io::ErrorKind::InvalidInput)?;
-    set_attrs(dir, &c_name, entry.symlink_target().is_some(), attrs)
+    set_node_attrs(dir, &c_name, entry.symlink_target().is_some(), attrs)
 }
 
 /// A file being written front to back, with holes where asked for.

@@ -11,9 +11,11 @@ use crate::path::{NameError, check_name};
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
-pub(crate) struct Time {
-    pub(crate) secs: i64,
-    pub(crate) nanos: u32,
+pub struct Time {
+    /// Seconds since the epoch.
+    pub secs: i64,
+    /// Nanoseconds within the second.
+    pub nanos: u32,
 }
 
 impl Time {

@@ -50,10 +50,14 @@ mod state;
 mod target;
 mod umask;
 
+pub use entry::Time;
 pub use error::{Error, ErrorKind};
 pub use escape::{Place, escape, harmless, harmless_json};
 pub use filter::{Filter, FilterRule};
-pub use fs::{Judge, PathCause, PathError, Step, hold, open_file, open_log, open_trusted};
+pub use fs::{
+    Attrs, ByName, Judge, OwnCalls, PathCause, PathError, Step, hold, open_file, open_log,
+    open_trusted, set_by_name_through,
+};
 pub use ids::{Accounts, IdKind, OwnAccounts};
 pub use observer::{
     Action, Change, Differences, Kind, KindCounts, Note, Observer, Progress, Summary, Warning,

@@ -3,6 +3,7 @@
 //! nothing would be pushed or promoted any more. Directories are 0700 and files 0600, whatever the
 //! umask; an own directory with another mode gets this one, what somebody else owns is refused.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -10,14 +11,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{
-    AtFlags, FileType, FlockOperation, Mode, OFlags, Stat, chmodat, fchmod, flock, fstat, fsync,
-    mkdirat, openat, renameat, statat, unlinkat,
+    AtFlags, FileType, FlockOperation, Mode, OFlags, Stat, fchmod, flock, fstat, fsync, mkdirat,
+    openat, renameat, statat, unlinkat,
 };
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use crate::error::{Error, ErrorKind};
-use crate::fs::{Follow, Judgement, PathCause, PathError, Place, find_dir};
+use crate::fs::{Attrs, Follow, Judgement, PathCause, PathError, Place, find_dir, set_attrs};
 use crate::path::Shown;
 
 /// How often a lock that somebody has is tried again.
@@ -318,8 +319,14 @@ fn walk(path: &Path) -> Result<Place, PathError> {
 
 /// Makes a directory with this mode, whatever the umask takes away.
 fn make_dir(dir: &OwnedFd, name: &[u8], mode: Mode) -> rustix::io::Result<()> {
-    mkdirat(dir, name, mode)?;
-    chmodat(dir, name, mode, AtFlags::empty())
+    let name = CString::new(name).map_err(|_| Errno::INVAL)?;
+    mkdirat(dir, &name, mode)?;
+    let attrs = Attrs {
+        mode: Some(mode.as_raw_mode()),
+        ..Attrs::default()
+    };
+    let set = set_attrs(dir, &name, false, &attrs);
+    set.map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))
 }
 
 fn refuse_foreign(stat: &Stat, path: &Path) -> Result<(), Error> {

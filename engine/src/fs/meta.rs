@@ -1,28 +1,31 @@
-//! Setting owner, permissions and times without following a symlink and without opening what must
-//! not be opened (a fifo blocks, a device acts).
+//! Setting owner, permissions and times without following a symlink: through a descriptor wherever
+//! there can be one.
 
 use std::ffi::CStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use filetime::FileTime;
 use rustix::fs::{
-    AtFlags, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, chownat, fchmod, fchown, utimensat,
+    AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, fchmod, fchown, fstat, openat, statat,
 };
 use serde::{Deserialize, Serialize};
 
-use super::mode::set_mode;
+use super::by_name::set_by_name;
 use crate::entry::Time;
 
 /// Metadata to set; `None` leaves a part as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Attrs {
-    pub(crate) uid: Option<u32>,
-    pub(crate) gid: Option<u32>,
+pub struct Attrs {
+    /// Owner.
+    pub uid: Option<u32>,
+    /// Group.
+    pub gid: Option<u32>,
     /// Permission bits: 0o7777.
-    pub(crate) mode: Option<u32>,
-    pub(crate) mtime: Option<Time>,
+    pub mode: Option<u32>,
+    /// Time of the last change of content.
+    pub mtime: Option<Time>,
 }
 
 impl Attrs {
@@ -63,36 +66,42 @@ pub(crate) fn set_attrs(
     attrs: &Attrs,
 ) -> io::Result<()> {
     let dir = dir.as_fd();
-    let owner = match (attrs.uid, attrs.gid) {
-        (None, None) => Ok(()),
-        (uid, gid) => {
-            let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
-            chownat(dir, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
-        }
-    };
-    let mode = attrs.mode.filter(|_| !is_symlink);
-    let mode = mode.map_or(Ok(()), |mode| {
-        set_mode(dir, name, Mode::from_raw_mode(mode))
-    });
-    let time = attrs.mtime.map_or(Ok(()), |time| {
-        utimensat(dir, name, &timestamps(time), AtFlags::SYMLINK_NOFOLLOW)
-    });
-    owner?;
-    mode?;
-    Ok(time?)
+    if is_symlink {
+        return set_node_attrs(dir, name, true, attrs);
+    }
+    match open_to_change(dir, name) {
+        Some(file) => set_fd_attrs(&file, attrs),
+        None => set_node_attrs(dir, name, false, attrs),
+    }
 }
 
-fn timestamps(mtime: Time) -> Timestamps {
-    Timestamps {
-        last_access: Timespec {
-            tv_sec: 0,
-            tv_nsec: UTIME_OMIT,
-        },
-        last_modification: Timespec {
-            tv_sec: mtime.secs,
-            tv_nsec: mtime.nanos.into(),
-        },
+/// The same for what cannot be opened, or had better not be.
+pub(crate) fn set_node_attrs(
+    dir: impl AsFd,
+    name: &CStr,
+    is_symlink: bool,
+    attrs: &Attrs,
+) -> io::Result<()> {
+    let attrs = Attrs {
+        mode: attrs.mode.filter(|_| !is_symlink),
+        ..*attrs
+    };
+    set_by_name(dir.as_fd(), name, &attrs)
+}
+
+/// Opens a regular file or a directory. Nothing else: a device acts, and who waits for a reader of
+/// a fifo would take this for one. Why it cannot be opened, if so, does not matter: its metadata
+/// may be changed all the same.
+fn open_to_change(dir: BorrowedFd<'_>, name: &CStr) -> Option<File> {
+    let kind = |stat: Stat| FileType::from_raw_mode(stat.st_mode);
+    let seen = kind(statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()?);
+    if !matches!(seen, FileType::RegularFile | FileType::Directory) {
+        return None;
     }
+    // A fifo that takes the name now, or a file that somebody has a lease on, is not waited for.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let opened = openat(dir, name, flags, Mode::empty()).ok()?;
+    (kind(fstat(&opened).ok()?) == seen).then(|| File::from(opened))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! File-system access that cannot be led out of a tree: directories are opened below a held root
 //! without following symlinks, and every other call names one component in a held directory.
 
+mod by_name;
 mod dir;
 mod extent;
 mod lock;
@@ -12,10 +13,12 @@ mod root;
 mod trust;
 mod walk;
 
+pub use by_name::{ByName, OwnCalls, set_by_name_through};
 pub(crate) use dir::{Listed, Listing, list, stat};
 pub(crate) use extent::{Extent, Mounts, ancestors};
 pub(crate) use lock::lock_within;
-pub(crate) use meta::{Attrs, set_attrs, set_fd_attrs};
+pub use meta::Attrs;
+pub(crate) use meta::{set_attrs, set_fd_attrs, set_node_attrs};
 pub(crate) use reaper::Reaper;
 pub(crate) use remove::{names, remove_tree};
 pub(crate) use root::{DirId, Root, dir_id, flush, is_absent, open_dir_below, open_private};
