@@ -14,6 +14,8 @@
 mod acls;
 /// The delete brake of named trees.
 mod brake;
+/// A confined receiver sets all metadata, though not by name.
+mod by_name;
 /// The command line: usage, version, unknown options, paths that make no sense.
 mod command_line;
 /// The configuration file: what is understood, what is refused with its line.

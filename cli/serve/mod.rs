@@ -113,8 +113,9 @@ impl Service {
         let config = self.load()?;
         let mut policy = self.policy(config.as_ref());
         if !self.is_local {
-            Helper::start(check_of(config.as_ref())).answer_for(&mut policy);
-            sandbox::enter(&mut policy, files)?;
+            let helper = Arc::new(Helper::start(check_of(config.as_ref()), policy.rights));
+            helper.answer_for(&mut policy);
+            sandbox::enter(&mut policy, files, helper)?;
         }
         Ok(policy)
     }

@@ -1,33 +1,44 @@
-//! What a confined receiver asks of its node: whether it is ready, and who bears a name. Both may
-//! take programs, sockets and libraries that the receiver cannot reach, so a process of its own
-//! answers, started before: this very binary. It knows a few fixed questions, one line each, and
-//! takes no path from anybody. It ends when the receiver does.
+//! What a confined receiver asks of its node: whether it is ready, who bears a name, and that the
+//! metadata of a symlink or device be set. The first two may take programs, sockets and libraries
+//! that the receiver cannot reach, the last a call that it has given up, so a process of its own
+//! answers, started before: this very binary. It knows a few fixed questions, and takes no path
+//! from anybody. It ends when the receiver does.
+//!
+//! This file is the receiver's end.
 
-use std::ffi::OsString;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::ffi::OsStringExt;
+mod answers;
+mod hands;
+mod message;
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::process::{ChildStdin, ChildStdout, Command, ExitCode, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use hasync_engine::{Accounts, IdKind, OwnAccounts, Ready, ServePolicy};
+use hasync_engine::{Accounts, Attrs, ByName, IdKind, Ready, Rights, ServePolicy};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::Timespec;
+use rustix::io::Errno;
 
-use super::check::{CHECK_TIME, run_check};
+use self::message::{ends, receive, send};
+use super::check::CHECK_TIME;
 use crate::{exit, itself};
+
+pub(crate) use self::answers::run_if_asked;
 
 /// The verb that makes a process the helper. Not for people, so the parser does not know it.
 const VERB: &str = "serve-helper";
 
-/// Longest question and answer, in bytes with the end of the line. A name in a question is the
-/// peer's.
-const LINE_LEN_MAX: u64 = 4096;
+/// Longest name that is looked up, in bytes.
 const NAME_LEN_MAX: usize = 256;
 
 /// How long a look-up may take: directory services are slow when they cannot reach their server.
 const LOOK_UP_TIME: Duration = Duration::from_secs(60);
+/// How long a change may take: its file system may be on another host.
+const CHANGE_TIME: Duration = Duration::from_secs(60);
 /// What the check may take besides its own time: it is ended in two steps.
 const CHECK_GRACE: Duration = Duration::from_secs(5);
 
@@ -39,18 +50,19 @@ pub(super) struct Helper {
 
 #[derive(Debug)]
 enum Way {
-    Open(ChildStdin, ChildStdout),
+    Open(OwnedFd),
     /// It could not be started, left, or did not answer in time; a late answer must not be taken
     /// for that to the next question.
     Lost(String),
 }
 
 impl Helper {
-    /// Starts it, and waits for nothing. `check` is the command of `[peer] check`.
-    pub(super) fn start(check: Option<&str>) -> Self {
+    /// Starts it, and waits for nothing. `check` is the command of `[peer] check`; no peer has more
+    /// than these rights.
+    pub(super) fn start(check: Option<&str>, rights: Rights) -> Self {
         let way = itself::command()
             .map_err(|failure| failure.message)
-            .and_then(|command| launch(command, check))
+            .and_then(|command| launch(command, check, rights))
             .unwrap_or_else(|why| {
                 Way::Lost(format!("the helper process cannot be started: {why}"))
             });
@@ -60,14 +72,22 @@ impl Helper {
     }
 
     /// Has it answer whatever a receiver by this policy asks of its node.
-    pub(super) fn answer_for(self, policy: &mut ServePolicy) {
-        let helper = Arc::new(self);
-        let asked = Arc::clone(&helper);
+    pub(super) fn answer_for(self: &Arc<Self>, policy: &mut ServePolicy) {
+        let asked = Arc::clone(self);
         policy.ready = policy
             .ready
             .take()
             .map(|_| Ready(Arc::new(move || asked.check())));
-        policy.accounts = helper;
+        policy.accounts = Arc::clone(self) as Arc<dyn Accounts>;
+    }
+
+    /// Has it change metadata below these directories from now on, and nowhere else for good.
+    /// Should it be lost, each change will say so.
+    pub(super) fn settle<'a>(&self, places: impl Iterator<Item = BorrowedFd<'a>>) {
+        for place in places {
+            let _ = self.ask_with(b"place", Some(place), CHANGE_TIME);
+        }
+        let _ = self.ask("settle", CHANGE_TIME);
     }
 
     /// Whether the check of `[peer]` lets this node receive.
@@ -77,14 +97,21 @@ impl Helper {
 
     /// The answer to one question; `None` for nobody.
     fn ask(&self, question: &str, limit: Duration) -> Result<Option<String>, String> {
+        self.ask_with(question.as_bytes(), None, limit)
+    }
+
+    fn ask_with(
+        &self,
+        question: &[u8],
+        dir: Option<BorrowedFd<'_>>,
+        limit: Duration,
+    ) -> Result<Option<String>, String> {
         let mut way = self.way.lock().unwrap_or_else(PoisonError::into_inner);
-        let Way::Open(to, from) = &mut *way else {
-            let Way::Lost(why) = &*way else {
-                return Ok(None);
-            };
-            return Err(why.clone());
+        let end = match &*way {
+            Way::Open(end) => end,
+            Way::Lost(why) => return Err(why.clone()),
         };
-        match exchange(to, from, question, limit) {
+        match exchange(end, question, dir, limit) {
             Ok(answer) => match answer.split_at_checked(1) {
                 Some(("=", found)) => Ok(Some(found.to_owned())),
                 Some(("!", why)) => Err(why.to_owned()),
@@ -99,21 +126,19 @@ impl Helper {
     }
 }
 
-fn launch(mut command: Command, check: Option<&str>) -> Result<Way, String> {
+fn launch(mut command: Command, check: Option<&str>, rights: Rights) -> Result<Way, String> {
+    let (own, its) = ends().map_err(|e| exit::cause(&e.into()))?;
     let child = command
         .arg0("hasync")
         .arg(VERB)
-        .args(check)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
+        .args(answers::words(rights, check))
+        .stdin(its)
         // What the receiver was given is held open by nobody else.
+        .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn();
-    let mut child = child.map_err(|cause| exit::cause(&cause))?;
-    match (child.stdin.take(), child.stdout.take()) {
-        (Some(to), Some(from)) => Ok(Way::Open(to, from)),
-        _ => Err("it has no pipes".to_owned()),
-    }
+    child.map_err(|cause| exit::cause(&cause))?;
+    Ok(Way::Open(own))
 }
 
 impl Accounts for Helper {
@@ -146,151 +171,54 @@ fn askable(name: &[u8]) -> Option<&str> {
     is_fit.then_some(name)
 }
 
-/// Asks, and reads one line. The error has no subject.
+impl ByName for Helper {
+    fn set_attrs(&self, dir: BorrowedFd<'_>, name: &CStr, attrs: &Attrs) -> io::Result<()> {
+        let question = [b"set ", &*hands::encode(name, attrs)].concat();
+        let answer = self.ask_with(&question, Some(dir), CHANGE_TIME);
+        match answer.map_err(io::Error::other)?.as_deref() {
+            None | Some("") => Ok(()),
+            Some(errno) => Err(errno.parse().map_or(
+                io::ErrorKind::InvalidData.into(),
+                io::Error::from_raw_os_error,
+            )),
+        }
+    }
+}
+
+/// Asks, and waits for the answer. The error has no subject.
 fn exchange(
-    to: &mut ChildStdin,
-    from: &mut ChildStdout,
-    question: &str,
+    end: &OwnedFd,
+    question: &[u8],
+    dir: Option<BorrowedFd<'_>>,
     limit: Duration,
 ) -> Result<String, String> {
-    let failed = |cause: std::io::Error| format!("cannot be asked: {}", exit::cause(&cause));
-    to.write_all(format!("{question}\n").as_bytes())
-        .map_err(failed)?;
-    let end = Instant::now() + limit;
-    let mut line = Vec::new();
-    // It says nothing that it was not asked: there is one line at most to be read.
-    while line.last() != Some(&b'\n') {
-        let left = Timespec::try_from(end.saturating_duration_since(Instant::now()));
-        let mut fds = [PollFd::new(from, PollFlags::IN)];
-        match poll(&mut fds, left.ok().as_ref()) {
-            Ok(0) => return Err(format!("did not answer within {} s", limit.as_secs())),
-            Ok(_) => {}
-            Err(rustix::io::Errno::INTR) => continue,
-            Err(e) => return Err(failed(e.into())),
-        }
-        let mut piece = [0; 512];
-        let len = from.read(&mut piece).map_err(failed)?;
-        if len == 0 {
-            return Err("has left".to_owned());
-        }
-        line.extend_from_slice(piece.get(..len).unwrap_or_default());
-        if line.len() as u64 > LINE_LEN_MAX {
-            return Err("says more than it may".to_owned());
-        }
-    }
-    line.pop();
-    String::from_utf8(line).map_err(|_| "says what is no text".to_owned())
-}
-
-/// Is the helper, if that is what this process was started for: answers until it is asked no more.
-pub(crate) fn run_if_asked(words: impl IntoIterator<Item = OsString>) -> Option<ExitCode> {
-    let mut words = words.into_iter().skip(1);
-    if words.next()? != VERB {
-        return None;
-    }
-    let check = words.next().map(OsString::into_vec);
-    let check = check.map(|check| String::from_utf8_lossy(&check).into_owned());
-    let mut questions = BufReader::new(std::io::stdin().lock());
-    let mut answers = std::io::stdout().lock();
+    let failed = |e: Errno| format!("cannot be asked: {}", exit::cause(&e.into()));
+    send(end, question, dir).map_err(failed)?;
+    let deadline = Instant::now() + limit;
     loop {
-        let mut line = Vec::new();
-        let read = (&mut questions)
-            .take(LINE_LEN_MAX)
-            .read_until(b'\n', &mut line);
-        if read.is_err() || line.pop() != Some(b'\n') {
-            return Some(ExitCode::SUCCESS);
+        let left = Timespec::try_from(deadline.saturating_duration_since(Instant::now()));
+        match poll(&mut [PollFd::new(end, PollFlags::IN)], left.ok().as_ref()) {
+            Ok(0) => return Err(format!("did not answer within {} s", limit.as_secs())),
+            Ok(_) => break,
+            Err(Errno::INTR) => {}
+            Err(e) => return Err(failed(e)),
         }
-        let mut answer = answer(&String::from_utf8_lossy(&line), check.as_deref());
-        answer.push('\n');
-        if answers.write_all(answer.as_bytes()).is_err() {
-            return Some(ExitCode::SUCCESS);
-        }
-        let _ = answers.flush();
     }
-}
-
-/// `=` and what was found, `-` for nobody, `!` and why there is no answer.
-fn answer(question: &str, check: Option<&str>) -> String {
-    let (verb, who) = question.split_once(' ').unwrap_or((question, ""));
-    let found = match verb {
-        "check" if who.is_empty() => match check.map_or(Ok(()), run_check) {
-            Ok(()) => Ok(Some(String::new())),
-            Err(why) => Err(why),
-        },
-        "uid" => id(IdKind::User, who),
-        "gid" => id(IdKind::Group, who),
-        "user" => name(IdKind::User, who),
-        "group" => name(IdKind::Group, who),
-        _ => Err("it is not asked that".to_owned()),
-    };
-    match found {
-        Ok(Some(found)) => format!("={found}"),
-        Ok(None) => "-".to_owned(),
-        Err(why) => format!("!{why}"),
+    // It says nothing that it was not asked: there is one message at most to be read.
+    match receive(end) {
+        Ok((answer, _)) if answer.is_empty() => Err("has left".to_owned()),
+        Ok((answer, _)) => String::from_utf8(answer).map_err(|_| "says what is no text".to_owned()),
+        Err(Errno::MSGSIZE) => Err("says more than it may".to_owned()),
+        Err(e) => Err(failed(e)),
     }
-}
-
-fn id(kind: IdKind, who: &str) -> Result<Option<String>, String> {
-    let Some(who) = askable(who.as_bytes()) else {
-        return Ok(None);
-    };
-    let found = OwnAccounts.id(kind, who.as_bytes())?;
-    Ok(found.map(|id| id.to_string()))
-}
-
-fn name(kind: IdKind, who: &str) -> Result<Option<String>, String> {
-    let Ok(id) = who.parse() else {
-        return Err("that is no number".to_owned());
-    };
-    let found = OwnAccounts.name(kind, id)?;
-    // One that would break the line is nobody's that could be meant.
-    Ok(found.and_then(|name| askable(&name).map(str::to_owned)))
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::os::fd::AsFd;
+
     use super::*;
-
-    #[test]
-    fn fixed_questions_alone_are_answered() {
-        for (question, expected) in [
-            ("uid root", "=0"),
-            ("gid root", "=0"),
-            ("user 0", "=root"),
-            ("group 0", "=root"),
-            ("uid nobody here", "-"),
-            ("uid ", "-"),
-            ("uid a\tb", "-"),
-            ("check", "="),
-        ] {
-            assert_eq!(answer(question, None), expected, "{question:?}");
-        }
-        for question in [
-            "",
-            "sh -c id",
-            "check /bin/sh",
-            "user root",
-            "user -1",
-            "user 4294967296",
-            "UID root",
-            "uid\troot",
-        ] {
-            let answer = answer(question, None);
-            assert!(answer.starts_with('!'), "{question:?}: {answer}");
-        }
-    }
-
-    #[test]
-    fn the_check_is_the_one_that_it_was_started_with() {
-        assert_eq!(answer("check", Some("true")), "=");
-        let refusal = answer("check", Some("echo is full >&2; exit 3"));
-        assert!(
-            refusal.starts_with('!') && refusal.contains("is full"),
-            "{refusal}"
-        );
-        assert!(!refusal.contains('\n'));
-    }
 
     #[test]
     fn names_that_nobody_can_bear_are_not_asked_for() {
@@ -304,35 +232,36 @@ mod tests {
 
     #[test]
     fn a_helper_that_is_late_or_leaves_is_asked_no_more() {
-        for (script, reason) in [
-            ("read line; sleep 60; echo =1", "did not answer within 0 s"),
-            ("read line", "has left"),
-            (
-                "read line; yes | head -c 10000 | tr -d '\\n'",
-                "more than it may",
-            ),
-            ("read line; printf '=\\377\\n'", "no text"),
+        const TOO_LONG: &[u8] = &[b'='; 5000];
+        for (says, reason) in [
+            (None, "did not answer within 0 s"),
+            (Some(&b""[..]), "has left"),
+            (Some(TOO_LONG), "more than it may"),
+            (Some(b"=\xff"), "no text"),
         ] {
-            let mut child = Command::new("sh")
-                .args(["-c", script])
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .spawn()
-                .unwrap();
-            let (to, from) = (child.stdin.take(), child.stdout.take());
-            let way = Way::Open(to.unwrap(), from.unwrap());
+            let (own, its) = ends().unwrap();
             let helper = Helper {
-                way: Mutex::new(way),
+                way: Mutex::new(Way::Open(own)),
             };
-            let limit = Duration::from_millis(if script.contains("sleep") { 50 } else { 60_000 });
+            let answers = std::thread::spawn(move || {
+                receive(&its).unwrap();
+                match says {
+                    Some(b"") => drop(its),
+                    Some(says) => drop(rustix::io::write(&its, says).unwrap()),
+                    // Until the receiver has given up.
+                    None => assert_eq!(receive(&its).unwrap().0, b""),
+                }
+            });
+            let limit = Duration::from_millis(if says.is_none() { 50 } else { 60_000 });
             let first = helper.ask("uid root", limit);
             assert!(
                 first.as_ref().is_err_and(|why| why.contains(reason)),
                 "{first:?}"
             );
             assert_eq!(helper.ask("uid root", limit), first);
-            let _ = child.kill();
-            let _ = child.wait();
+            let lost = helper.set_attrs(std::io::stdin().as_fd(), c"x", &Attrs::default());
+            assert!(lost.is_err_and(|e| e.to_string().contains(reason)));
+            answers.join().unwrap();
         }
     }
 }

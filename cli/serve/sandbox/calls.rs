@@ -1,14 +1,16 @@
-//! System calls that a receiver never makes and that no rule about files or ports covers: sockets
-//! of any kind (those of other programs have names in the file system, and the system's own
-//! managers listen on them), programs (one in memory has no path), and io_uring, which does both
-//! past every filter.
-
-use std::collections::BTreeMap;
+//! System calls that a receiver never makes and that no rule about files or ports covers.
 
 use nix::libc;
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
+use seccompiler::SeccompCmpArgLen::Qword;
+use seccompiler::SeccompCmpOp::Ne;
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCondition, SeccompFilter, SeccompRule, apply_filter,
+};
 
-const REFUSED: [libc::c_long; 9] = [
+/// Sockets of any kind (those of other programs have names in the file system, and the system's
+/// own managers listen on them), programs (one in memory has no path), and io_uring, which does
+/// both past every filter.
+pub(super) const OUTWARD: [libc::c_long; 9] = [
     libc::SYS_socket,
     libc::SYS_connect,
     libc::SYS_bind,
@@ -20,24 +22,168 @@ const REFUSED: [libc::c_long; 9] = [
     libc::SYS_io_uring_register,
 ];
 
+/// Changes of the metadata of whatever can be named. Those by descriptor take one that was opened
+/// to read or write.
+pub(super) const BY_NAME: &[libc::c_long] = &[
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_chmod,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_chown,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_lchown,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_utime,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_utimes,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_futimesat,
+    libc::SYS_fchmodat,
+    FCHMODAT2,
+    libc::SYS_fchownat,
+    libc::SYS_utimensat,
+    libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    SETXATTRAT,
+    libc::SYS_removexattr,
+    libc::SYS_lremovexattr,
+    REMOVEXATTRAT,
+    FILE_SETATTR,
+    // A file by its number.
+    libc::SYS_open_by_handle_at,
+];
+
+/// Calls that are younger than the library's list of them. Their numbers are the same everywhere.
+const FCHMODAT2: libc::c_long = 452;
+const SETXATTRAT: libc::c_long = 463;
+const REMOVEXATTRAT: libc::c_long = 466;
+const FILE_SETATTR: libc::c_long = 469;
+
+/// The same calls in the way of 32-bit programs on 64 bits have this bit, and two of them have
+/// numbers of their own.
+#[cfg(target_arch = "x86_64")]
+const X32: i64 = 0x4000_0000;
+#[cfg(target_arch = "x86_64")]
+const X32_EXEC: [i64; 2] = [X32 + 520, X32 + 545];
+
 /// Refuses them on this thread, and on those that it starts; `false` if this kernel or this
 /// machine has no way to.
-pub(super) fn refuse() -> bool {
-    filter().is_some_and(|filter| apply_filter(&filter).is_ok())
+pub(super) fn refuse(calls: &[libc::c_long]) -> bool {
+    filter(calls).is_some_and(|filter| apply_filter(&filter).is_ok())
 }
 
 /// Whether [`refuse`] would do so, as far as can be told beforehand.
 pub(super) fn can_be_refused() -> bool {
     // The kernel lists what its filters can do where it has them.
-    filter().is_some()
+    filter(&OUTWARD).is_some()
+        && filter(BY_NAME).is_some()
         && std::fs::read_to_string("/proc/sys/kernel/seccomp/actions_avail")
             .is_ok_and(|actions| actions.split_whitespace().any(|action| action == "errno"))
 }
 
-fn filter() -> Option<BpfProgram> {
-    let refused: BTreeMap<i64, Vec<_>> = REFUSED.map(|call| (call, Vec::new())).into();
+fn filter(calls: &[libc::c_long]) -> Option<BpfProgram> {
+    let mut refused = std::collections::BTreeMap::new();
+    for &call in calls {
+        let rules = match call {
+            // Without a name it changes what is open.
+            libc::SYS_utimensat => {
+                let named = SeccompCondition::new(1, Qword, Ne, 0).ok()?;
+                vec![SeccompRule::new(vec![named]).ok()?]
+            }
+            _ => Vec::new(),
+        };
+        #[cfg(target_arch = "x86_64")]
+        refused.insert(call | X32, rules.clone());
+        refused.insert(call, rules);
+    }
+    #[cfg(target_arch = "x86_64")]
+    if calls.contains(&libc::SYS_execve) {
+        refused.extend(X32_EXEC.map(|call| (call, Vec::new())));
+    }
     let arch = std::env::consts::ARCH.try_into().ok()?;
     let errno = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     let filter = SeccompFilter::new(refused, SeccompAction::Allow, errno, arch).ok()?;
     filter.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+
+    /// What the kernel would make of a call: an interpreter of the few instructions of a filter.
+    fn is_refused(program: &BpfProgram, call: i64, second_argument: u64) -> bool {
+        let (mut at, mut loaded) = (0, 0);
+        loop {
+            let step = &program[at];
+            at += 1;
+            let (jump_to, is_true) = match step.code {
+                // Loads a word of the call's data: number, architecture, and from 16 on arguments.
+                0x20 => {
+                    loaded = match step.k {
+                        0 => u32::try_from(call).unwrap(),
+                        4 => audit_arch(),
+                        24 => (second_argument & u64::from(u32::MAX)) as u32,
+                        28 => (second_argument >> 32) as u32,
+                        other => panic!("nothing is to be read at {other}"),
+                    };
+                    continue;
+                }
+                0x06 => {
+                    let eperm = 0x0005_0000 | libc::EPERM.unsigned_abs();
+                    assert!(step.k == eperm || step.k == 0x7fff_0000, "{:x}", step.k);
+                    return step.k == eperm;
+                }
+                0x05 => {
+                    at += step.k as usize;
+                    continue;
+                }
+                0x15 => (step, loaded == step.k),
+                other => panic!("instruction {other:x}"),
+            };
+            at += usize::from(if is_true { jump_to.jt } else { jump_to.jf });
+        }
+    }
+
+    fn audit_arch() -> u32 {
+        match std::env::consts::ARCH {
+            "x86_64" => 0xc000_003e,
+            "aarch64" => 0xc000_00b7,
+            _ => 0xc000_00f3,
+        }
+    }
+
+    #[test]
+    fn each_call_is_refused_and_those_on_what_is_open_are_not() {
+        let by_name = filter(BY_NAME).unwrap();
+        let outward = filter(&OUTWARD).unwrap();
+        for (calls, program) in [(BY_NAME, &by_name), (&OUTWARD, &outward)] {
+            for call in calls {
+                assert!(is_refused(program, *call, 0x7fff_0000_1000), "{call}");
+                // Addresses end in zeros, too.
+                assert!(is_refused(program, *call, 1 << 32), "{call}");
+                assert!(is_refused(program, *call, 1), "{call}");
+                #[cfg(target_arch = "x86_64")]
+                assert!(is_refused(program, *call | X32, 1), "{call}");
+            }
+        }
+        #[cfg(target_arch = "x86_64")]
+        for call in X32_EXEC {
+            assert!(is_refused(&outward, call, 1), "{call}");
+        }
+        for call in [
+            libc::SYS_fchmod,
+            libc::SYS_fchown,
+            libc::SYS_fsetxattr,
+            libc::SYS_fremovexattr,
+            libc::SYS_openat,
+            libc::SYS_renameat2,
+            libc::SYS_sendmsg,
+            libc::SYS_recvmsg,
+        ] {
+            assert!(!is_refused(&by_name, call, 1), "{call}");
+            assert!(!is_refused(&outward, call, 1), "{call}");
+        }
+        // Without a name: the times of what is open.
+        assert!(!is_refused(&by_name, libc::SYS_utimensat, 0));
+    }
 }

@@ -51,6 +51,11 @@ impl Place {
 }
 
 impl Reach {
+    /// Whether it is mirrored into.
+    pub(super) fn is_tree(self) -> bool {
+        matches!(self, Reach::Tree | Reach::TreeWithoutDevices)
+    }
+
     fn access(self) -> BitFlags<AccessFs> {
         let nodes = AccessFs::MakeChar | AccessFs::MakeBlock;
         let tree = AccessFs::from_all(FILES) & !(AccessFs::Execute | AccessFs::IoctlDev);

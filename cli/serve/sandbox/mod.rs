@@ -14,33 +14,40 @@ mod landlock;
 mod taken_over;
 
 use std::fmt::Display;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ::landlock::RulesetError;
 use hasync_engine::generation::Tree;
-use hasync_engine::{Confinement, ServePolicy, hold};
+use hasync_engine::{Confinement, ServePolicy, hold, set_by_name_through};
 use rustix::fs::{Mode, OFlags, fstat, openat};
 
 use self::landlock::{Place, Reach};
+use super::helper::Helper;
 use crate::exit::{Exit, Failure};
 
 /// Confines this process to what `policy` serves, or has the engine do so as soon as that is known.
 /// What is in `files` may be read besides.
-pub(super) fn enter(policy: &mut ServePolicy, files: &[PathBuf]) -> Result<(), Failure> {
+/// What has to be changed by name, `helper` changes.
+pub(super) fn enter(
+    policy: &mut ServePolicy,
+    files: &[PathBuf],
+    helper: Arc<Helper>,
+) -> Result<(), Failure> {
     capabilities::drop_most(policy.rights.devices).map_err(failed)?;
     // Where it cannot be, `gaps` says so.
-    let _ = calls::refuse();
+    let _ = calls::refuse(&calls::OUTWARD);
     let is_bound = !policy.roots.is_empty() || policy.only_trees.is_some();
     if is_bound {
         let files = files.iter().filter_map(|file| open(file, Reach::Read));
         let places: Vec<Place> = served(policy).into_iter().chain(files).collect();
-        return restrict(&places).map_err(failed);
+        return restrict(&places, helper).map_err(failed);
     }
     capabilities::suspend().map_err(failed)?;
     policy.confinement = Some(Arc::new(Pending {
         policy: policy.clone(),
+        helper,
     }));
     Ok(())
 }
@@ -51,7 +58,8 @@ pub(crate) fn gaps() -> Vec<&'static str> {
     if !calls::can_be_refused() {
         gaps.push(
             "this kernel cannot keep a receiver from making system calls (seccomp): whoever took \
-             one over could open sockets and run programs",
+             one over could open sockets, run programs, and as root change owners and modes of any \
+             file",
         );
     }
     gaps
@@ -61,6 +69,7 @@ pub(crate) fn gaps() -> Vec<&'static str> {
 #[derive(Debug)]
 struct Pending {
     policy: ServePolicy,
+    helper: Arc<Helper>,
 }
 
 impl Confinement for Pending {
@@ -74,7 +83,7 @@ impl Confinement for Pending {
             Some(target) => place(target, tree(devices)).into_iter().collect(),
             None => served(&self.policy),
         };
-        restrict(&places).map_err(|e| e.to_string())
+        restrict(&places, Arc::clone(&self.helper)).map_err(|e| e.to_string())
     }
 }
 
@@ -152,7 +161,9 @@ const ASKED: [(&str, Reach); 2] = [
     ("/proc/sys/kernel/random/boot_id", Reach::Read),
 ];
 
-fn restrict(places: &[Place]) -> Result<(), RulesetError> {
+fn restrict(places: &[Place], helper: Arc<Helper>) -> Result<(), RulesetError> {
+    let trees = places.iter().filter(|place| place.reach.is_tree());
+    helper.settle(trees.map(|place| place.held.as_fd()));
     let asked = ASKED.iter();
     let asked: Vec<Place> = asked
         .filter_map(|&(path, reach)| open(Path::new(path), reach))
@@ -160,8 +171,11 @@ fn restrict(places: &[Place]) -> Result<(), RulesetError> {
     landlock::restrict(places.iter().chain(&asked))?;
     // The kernel forgets a file of /proc that nobody holds, and its rule with it.
     std::mem::forget(asked);
+    // Landlock has no rules for these.
+    let _ = calls::refuse(calls::BY_NAME);
     #[cfg(debug_assertions)]
-    taken_over::try_all(places);
+    taken_over::try_all(places, &helper);
+    set_by_name_through(helper);
     Ok(())
 }
 

@@ -3,30 +3,35 @@
 //! tries what an intruder would, against a directory, a listening port and a process outside. What
 //! came of it, one line each, is in the file `attempts` in the place that it may write to.
 
+use std::ffi::{CStr, CString};
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{self as unix, PermissionsExt};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use hasync_engine::{Attrs, ByName, Time};
 use nix::unistd::{Gid, Uid, setgid, setuid};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags, XattrFlags, openat, setxattr};
+use rustix::fs::{
+    AtFlags, CWD, Mode, OFlags, RenameFlags, Timespec, Timestamps, XattrFlags, chownat, fchmod,
+    fsetxattr, futimens, lremovexattr, lsetxattr, openat, removexattr, setxattr, utimensat,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags, set_capabilities};
 
-use super::landlock::{Place, Reach};
+use super::landlock::Place;
+use crate::serve::helper::Helper;
 
 /// An attempt by its name; success is what must not be.
 type Attempt<'a> = (&'static str, Box<dyn Fn() -> io::Result<()> + 'a>);
 
-pub(super) fn try_all(places: &[Place]) {
-    let home = places
-        .iter()
-        .find(|place| matches!(place.reach, Reach::Tree | Reach::TreeWithoutDevices));
+pub(super) fn try_all(places: &[Place], helper: &Helper) {
+    let home = places.iter().find(|place| place.reach.is_tree());
     let Some(home) = home.map(|place| place.held.as_fd()) else {
         return;
     };
@@ -40,6 +45,8 @@ pub(super) fn try_all(places: &[Place]) {
     let attempts = [
         files(&outside, home),
         metadata(&outside),
+        metadata_of_held(&outside),
+        by_the_helper(&outside, home, helper),
         names(&outside, home),
         others(&outside, port, pid),
         rights(&outside),
@@ -99,51 +106,156 @@ fn files<'a>(outside: &'a Path, home: BorrowedFd<'a>) -> Vec<Attempt<'a>> {
 
 fn metadata(outside: &Path) -> Vec<Attempt<'_>> {
     let file = || outside.join("file");
+    let link = || outside.join("link");
+    let flags = XattrFlags::empty();
     vec![
-        attempt("chmod", move || {
-            fs::set_permissions(file(), fs::Permissions::from_mode(0o4777))
-        }),
+        attempt("chmod", move || fs::set_permissions(file(), setuid_mode())),
         attempt("chown", move || unix::chown(file(), Some(1), Some(1))),
         attempt("chown the link", move || {
-            unix::lchown(outside.join("link"), Some(1), Some(1))
+            unix::lchown(link(), Some(1), Some(1))
         }),
         attempt("utimes", move || {
-            let time = rustix::fs::Timespec {
-                tv_sec: 1,
-                tv_nsec: 0,
-            };
-            let times = rustix::fs::Timestamps {
-                last_access: time,
-                last_modification: time,
-            };
-            Ok(rustix::fs::utimensat(
-                CWD,
-                file(),
-                &times,
-                AtFlags::empty(),
-            )?)
+            Ok(utimensat(CWD, file(), &A_TIME, AtFlags::empty())?)
+        }),
+        attempt("utimes of the link", move || {
+            Ok(utimensat(CWD, link(), &A_TIME, AtFlags::SYMLINK_NOFOLLOW)?)
         }),
         attempt("setxattr", move || {
-            Ok(setxattr(file(), "user.hasync", b"x", XattrFlags::empty())?)
+            Ok(setxattr(file(), "user.hasync", b"x", flags)?)
         }),
-        attempt("chmod a descriptor", move || {
-            let held = openat(CWD, file(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-            let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&held));
-            fs::set_permissions(path, fs::Permissions::from_mode(0o4777))
+        attempt("setxattr of the directory", move || {
+            Ok(lsetxattr(outside, "user.hasync", b"x", flags)?)
         }),
-        attempt("chown a descriptor", move || {
-            let held = openat(CWD, file(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-            let owner = Some(rustix::fs::Uid::from_raw(1));
-            Ok(rustix::fs::chownat(
-                held,
-                "",
-                owner,
-                None,
-                AtFlags::EMPTY_PATH,
-            )?)
+        attempt("setxattr of the link", move || {
+            Ok(lsetxattr(link(), "security.hasync", b"x", flags)?)
+        }),
+        attempt("removexattr", move || Ok(removexattr(file(), "user.kept")?)),
+        attempt("removexattr, not following", move || {
+            Ok(lremovexattr(file(), "user.kept")?)
         }),
     ]
 }
+
+/// Anything can be held without a right to it.
+fn metadata_of_held(outside: &Path) -> Vec<Attempt<'_>> {
+    let held = move || {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        openat(CWD, outside.join("file"), flags, Mode::empty())
+    };
+    let through_proc = |held: &OwnedFd| format!("/proc/self/fd/{}", held.as_raw_fd());
+    let owner = Some(rustix::fs::Uid::from_raw(1));
+    vec![
+        attempt("chmod a descriptor", move || {
+            Ok(fchmod(held()?, Mode::RWXU)?)
+        }),
+        attempt("chmod a descriptor through /proc", move || {
+            fs::set_permissions(through_proc(&held()?), setuid_mode())
+        }),
+        attempt("chown a descriptor", move || {
+            Ok(chownat(held()?, "", owner, None, AtFlags::EMPTY_PATH)?)
+        }),
+        attempt("chown a descriptor itself", move || {
+            Ok(rustix::fs::fchown(held()?, owner, None)?)
+        }),
+        attempt("chown a descriptor through /proc", move || {
+            unix::chown(through_proc(&held()?), Some(1), Some(1))
+        }),
+        attempt("utimes of a descriptor", move || {
+            Ok(utimensat(held()?, "", &A_TIME, AtFlags::EMPTY_PATH)?)
+        }),
+        attempt("utimes of a descriptor itself", move || {
+            Ok(futimens(held()?, &A_TIME)?)
+        }),
+        attempt("utimes of a descriptor through /proc", move || {
+            let path = through_proc(&held()?);
+            Ok(utimensat(CWD, path, &A_TIME, AtFlags::empty())?)
+        }),
+        attempt("setxattr of a descriptor", move || {
+            let (name, flags) = ("user.hasync", XattrFlags::empty());
+            Ok(fsetxattr(held()?, name, b"x", flags)?)
+        }),
+        attempt("setxattr of a descriptor through /proc", move || {
+            let (path, flags) = (through_proc(&held()?), XattrFlags::empty());
+            Ok(setxattr(path, "user.hasync", b"x", flags)?)
+        }),
+    ]
+}
+
+/// The helper does by name what the receiver cannot.
+fn by_the_helper<'a>(
+    outside: &'a Path,
+    home: BorrowedFd<'a>,
+    helper: &'a Helper,
+) -> Vec<Attempt<'a>> {
+    let all = Attrs {
+        uid: Some(1),
+        gid: Some(1),
+        mode: Some(0o777),
+        mtime: Some(Time { secs: 1, nanos: 0 }),
+    };
+    let held = |dir: BorrowedFd<'_>, path: &Path| {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        openat(dir, path, flags, Mode::empty())
+    };
+    let ask = move |dir: BorrowedFd<'_>, path: &Path, name: &CStr| {
+        helper.set_attrs(held(dir, path)?.as_fd(), name, &all)
+    };
+    let climbing = || {
+        let path = format!("../../../../../../../..{}/file", outside.display());
+        CString::new(path).unwrap_or_default()
+    };
+    vec![
+        attempt("ask for a file", move || ask(CWD, outside, c"file")),
+        attempt("ask for a link", move || ask(CWD, outside, c"link")),
+        attempt("ask for a directory", move || ask(CWD, outside, c"dir")),
+        attempt("ask by a file", move || {
+            let flags = OFlags::PATH | OFlags::CLOEXEC;
+            let file = openat(CWD, outside.join("file"), flags, Mode::empty())?;
+            helper.set_attrs(file.as_fd(), c"", &all)
+        }),
+        attempt("ask for what is above", move || {
+            ask(home, Path::new("."), c"..")
+        }),
+        attempt("ask for the home itself", move || {
+            ask(home, Path::new("."), c".")
+        }),
+        attempt("ask by what is above", move || {
+            ask(home, Path::new(".."), c"hasync")
+        }),
+        attempt("ask for a path", move || {
+            ask(home, Path::new("."), &climbing())
+        }),
+        attempt("ask for an absolute path", move || {
+            let path = CString::new(outside.join("file").into_os_string().into_vec())?;
+            ask(home, Path::new("."), &path)
+        }),
+        attempt("ask through a symlink", move || {
+            let _ = rustix::fs::symlinkat(outside, home, "way to ask");
+            ask(home, Path::new("way to ask"), c"file")
+        }),
+        attempt("ask for what a symlink leads to", move || {
+            let _ = rustix::fs::symlinkat(outside.join("file"), home, "way to ask for");
+            ask(home, Path::new("."), c"way to ask for")
+        }),
+        attempt("name another place", move || {
+            helper.settle([held(CWD, outside)?.as_fd()].into_iter());
+            ask(CWD, outside, c"file")
+        }),
+    ]
+}
+
+fn setuid_mode() -> fs::Permissions {
+    fs::Permissions::from_mode(0o4777)
+}
+
+const A_TIME: Timestamps = Timestamps {
+    last_access: SECOND,
+    last_modification: SECOND,
+};
+const SECOND: Timespec = Timespec {
+    tv_sec: 1,
+    tv_nsec: 0,
+};
 
 fn names<'a>(outside: &'a Path, home: BorrowedFd<'a>) -> Vec<Attempt<'a>> {
     vec![

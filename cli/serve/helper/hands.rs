@@ -1,0 +1,363 @@
+//! The hands of a confined receiver: its helper sets metadata by name, a call that no rule about
+//! files covers and that the receiver has given up therefore. The helper judges each change: it is
+//! made in a directory that lies in the receiver's places, which the receiver has named once,
+//! before it was confined. It can rename directories in those places alone, so that none of
+//! elsewhere ever comes to lie in them.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use hasync_engine::{Attrs, ByName, OwnCalls, Rights, Time};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags, openat, statat, statx};
+use rustix::io::Errno;
+
+/// Levels that a directory can have above it: a path has 64 KiB, and is staged below some more.
+const DEPTH_MAX: usize = 40_000;
+
+/// Where the helper changes something.
+#[derive(Debug)]
+pub(super) struct Hands {
+    rights: Rights,
+    places: Places,
+}
+
+#[derive(Debug)]
+enum Places {
+    /// They are being named.
+    Open(Vec<Identity>),
+    /// There are no others.
+    Settled(Vec<Identity>),
+}
+
+/// One directory. It is not held: the helper may end a little later than the receiver, and would
+/// keep a file system from being unmounted. No later directory has the same number and the same
+/// birth.
+#[derive(Debug, PartialEq, Eq)]
+struct Identity {
+    dev: (u32, u32),
+    ino: u64,
+    birth: (i64, u32),
+}
+
+impl Identity {
+    fn of(dir: impl AsFd) -> io::Result<Self> {
+        let asked = StatxFlags::INO | StatxFlags::BTIME;
+        let stat = statx(dir, c"", AtFlags::EMPTY_PATH, asked)?;
+        Ok(Identity {
+            dev: (stat.stx_dev_major, stat.stx_dev_minor),
+            ino: stat.stx_ino,
+            birth: (stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec),
+        })
+    }
+}
+
+impl Hands {
+    /// Hands that do nothing yet, and never more than a peer with `rights` may have done.
+    pub(super) fn new(rights: Rights) -> Self {
+        Hands {
+            rights,
+            places: Places::Open(Vec::new()),
+        }
+    }
+
+    /// Counts a directory, and all below it, among the receiver's places.
+    pub(super) fn add(&mut self, dir: impl AsFd) -> io::Result<()> {
+        match &mut self.places {
+            Places::Open(places) => places.push(Identity::of(dir)?),
+            Places::Settled(_) => return Err(Errno::PERM.into()),
+        }
+        Ok(())
+    }
+
+    /// From now on there are no further places.
+    pub(super) fn settle(&mut self) {
+        if let Places::Open(places) = &mut self.places {
+            self.places = Places::Settled(std::mem::take(places));
+        }
+    }
+
+    /// Makes a change, if it is one that the receiver may make.
+    pub(super) fn set(&self, dir: &OwnedFd, change: &[u8]) -> io::Result<()> {
+        let (name, attrs) = decode(change).ok_or(Errno::INVAL)?;
+        if !self.hold(dir)? || !self.allow(dir, &name, &attrs)? {
+            return Err(Errno::PERM.into());
+        }
+        OwnCalls.set_attrs(dir.as_fd(), &name, &attrs)
+    }
+
+    /// Whether `dir` lies in one of the places. Each level is what it is now: a path tells nothing.
+    fn hold(&self, dir: &OwnedFd) -> io::Result<bool> {
+        let Places::Settled(places) = &self.places else {
+            return Ok(false);
+        };
+        let mut dir = dir.try_clone()?;
+        let mut identity = Identity::of(&dir)?;
+        for _ in 0..DEPTH_MAX {
+            if places.contains(&identity) {
+                return Ok(true);
+            }
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            dir = openat(&dir, c"..", flags, Mode::empty())?;
+            let above = Identity::of(&dir)?;
+            // The top is above itself.
+            if above == identity {
+                return Ok(false);
+            }
+            identity = above;
+        }
+        Ok(false)
+    }
+
+    /// Whether the peer may have that done to this entry.
+    fn allow(&self, dir: &OwnedFd, name: &CStr, attrs: &Attrs) -> io::Result<bool> {
+        let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let lends_rights = attrs.mode.is_some_and(|mode| mode & 0o6000 != 0);
+        Ok(match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => true,
+            FileType::CharacterDevice | FileType::BlockDevice if !self.rights.devices => false,
+            _ => self.rights.setuid || !lends_rights,
+        })
+    }
+}
+
+/// A change as the helper is told it: owner, group, mode and time, and the name to the end. What
+/// stays as it is, is a dash.
+pub(super) fn encode(name: &CStr, attrs: &Attrs) -> Vec<u8> {
+    let number = |number: Option<u32>| number.map_or("-".to_owned(), |n| n.to_string());
+    let time = attrs.mtime.map_or("-".to_owned(), |time| {
+        format!("{}.{}", time.secs, time.nanos)
+    });
+    let (uid, gid, mode) = (number(attrs.uid), number(attrs.gid), number(attrs.mode));
+    let mut change = format!("{uid} {gid} {mode} {time} ").into_bytes();
+    change.extend_from_slice(name.to_bytes());
+    change
+}
+
+/// `None` if it is none, or if its name leads elsewhere.
+fn decode(change: &[u8]) -> Option<(CString, Attrs)> {
+    let mut words = change.splitn(5, |byte| *byte == b' ');
+    let mut word = || std::str::from_utf8(words.next()?).ok();
+    let number = |word: &str| match word {
+        "-" => Some(None),
+        word => word.parse().ok().map(Some),
+    };
+    let (uid, gid, mode) = (number(word()?)?, number(word()?)?, number(word()?)?);
+    // Nobody's number: to the kernel it means that nothing is to change.
+    let is_nobody = uid == Some(u32::MAX) || gid == Some(u32::MAX);
+    let mtime = match word()? {
+        "-" => None,
+        time => {
+            let (secs, nanos) = time.split_once('.')?;
+            Some(Time {
+                secs: secs.parse().ok()?,
+                nanos: nanos.parse().ok().filter(|nanos| *nanos < 1_000_000_000)?,
+            })
+        }
+    };
+    let name = words.next()?;
+    let is_one = !matches!(name, b"" | b"." | b"..") && !name.contains(&b'/');
+    let is_mode = mode.is_none_or(|mode| mode <= 0o7777);
+    let attrs = Attrs {
+        uid,
+        gid,
+        mode,
+        mtime,
+    };
+    (is_one && is_mode && !is_nobody).then_some((CString::new(name).ok()?, attrs))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::fs::{File, create_dir_all};
+    use std::os::unix::fs::MetadataExt;
+    use std::path::Path;
+
+    use super::*;
+
+    fn held(dir: &Path) -> OwnedFd {
+        File::open(dir).unwrap().into()
+    }
+
+    fn settled(place: &Path, rights: Rights) -> Hands {
+        let mut hands = Hands::new(rights);
+        hands.add(held(place)).unwrap();
+        hands.settle();
+        hands
+    }
+
+    fn mode_of(path: &Path) -> u32 {
+        path.symlink_metadata().unwrap().mode() & 0o7777
+    }
+
+    fn mode(mode: u32) -> Attrs {
+        Attrs {
+            mode: Some(mode),
+            ..Attrs::default()
+        }
+    }
+
+    #[test]
+    fn a_change_survives_its_telling() {
+        let time = |secs, nanos| Some(Time { secs, nanos });
+        for mtime in [
+            None,
+            time(0, 0),
+            time(i64::MIN, 999_999_999),
+            time(i64::MAX, 1),
+        ] {
+            for (uid, gid) in [(None, None), (Some(0), None), (Some(1), Some(u32::MAX - 1))] {
+                for mode in [None, Some(0), Some(0o7777)] {
+                    let attrs = Attrs {
+                        uid,
+                        gid,
+                        mode,
+                        mtime,
+                    };
+                    for name in [c"x", c" - a  b", c"new\nline", c"\xff\xfe", c"..."] {
+                        let told = decode(&encode(name, &attrs));
+                        assert_eq!(told, Some((name.to_owned(), attrs)));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_change_of_one_entry_is_refused() {
+        for change in [
+            &b""[..],
+            b"- - - -",
+            b"- - - - ",
+            b"- - - - .",
+            b"- - - - ..",
+            b"- - - - a/b",
+            b"- - - - /etc/shadow",
+            b"- - - - ../x",
+            b"- - - - x\0/y",
+            b"4294967295 - - - x",
+            b"- 4294967295 - - x",
+            b"-1 - - - x",
+            b"- - 32768 - x",
+            b"- - - 1 x",
+            b"- - - 1.1073741823 x",
+            b"- - - 1.-1 x",
+        ] {
+            assert_eq!(decode(change), None, "{}", change.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn nothing_is_changed_but_in_the_places() {
+        let temp = tempfile::tempdir().unwrap();
+        let at = |path: &str| temp.path().join(path);
+        for dir in ["place/a/b", "place too", "other"] {
+            create_dir_all(at(dir)).unwrap();
+            File::create(at(dir).join("x")).unwrap();
+        }
+        let change = encode(c"x", &mode(0o604));
+        let hands = settled(&at("place"), Rights::default());
+        for (dir, may) in [
+            ("place", true),
+            ("place/a/b", true),
+            ("place too", false),
+            ("other", false),
+            ("place/..", false),
+            ("place/a/../../other", false),
+        ] {
+            create_dir_all(at(dir)).unwrap();
+            File::create(at(dir).join("x")).unwrap();
+            let before = mode_of(&at(dir).join("x"));
+            let done = hands.set(&held(&at(dir)), &change);
+            assert_eq!(done.is_ok(), may, "{dir}: {done:?}");
+            let mode = if may { 0o604 } else { before };
+            assert_eq!(mode_of(&at(dir).join("x")), mode, "{dir}");
+        }
+        // It was in there, and is no more.
+        let moved = held(&at("place/a/b"));
+        std::fs::rename(at("place/a/b"), at("other/b")).unwrap();
+        assert!(hands.set(&moved, &change).is_err());
+    }
+
+    #[test]
+    fn places_are_named_once_and_before() {
+        let temp = tempfile::tempdir().unwrap();
+        File::create(temp.path().join("x")).unwrap();
+        let dir = held(temp.path());
+        let change = encode(c"x", &mode(0o604));
+        let mut hands = Hands::new(Rights::default());
+        hands.add(&dir).unwrap();
+        assert!(hands.set(&dir, &change).is_err(), "not settled yet");
+        hands.settle();
+        hands.set(&dir, &change).unwrap();
+        for _ in 0..2 {
+            assert!(hands.add(held(Path::new("/"))).is_err());
+            hands.settle();
+            assert!(
+                hands
+                    .set(&held(temp.path().parent().unwrap()), &change)
+                    .is_err()
+            );
+        }
+        let mut none = Hands::new(Rights::default());
+        none.settle();
+        assert!(none.set(&dir, &change).is_err(), "no place at all");
+    }
+
+    #[test]
+    fn a_symlink_is_changed_itself_or_not_at_all() {
+        let temp = tempfile::tempdir().unwrap();
+        let file = temp.path().join("file");
+        File::create(&file).unwrap();
+        std::os::unix::fs::symlink("file", temp.path().join("link")).unwrap();
+        let hands = settled(temp.path(), Rights::default());
+        let before = (mode_of(&file), file.metadata().unwrap().mtime());
+        let attrs = Attrs {
+            mtime: Some(Time { secs: 1, nanos: 2 }),
+            ..Attrs::default()
+        };
+        let dir = held(temp.path());
+        hands.set(&dir, &encode(c"link", &attrs)).unwrap();
+        assert!(hands.set(&dir, &encode(c"link", &mode(0o777))).is_err());
+        assert_eq!(before, (mode_of(&file), file.metadata().unwrap().mtime()));
+        let link = temp.path().join("link").symlink_metadata().unwrap();
+        assert_eq!((link.mtime(), link.mtime_nsec()), (1, 2));
+    }
+
+    #[test]
+    fn rights_that_the_peer_has_not_got_are_not_lent() {
+        let temp = tempfile::tempdir().unwrap();
+        File::create(temp.path().join("file")).unwrap();
+        create_dir_all(temp.path().join("dir")).unwrap();
+        let dir = held(temp.path());
+        let no_setuid = Rights {
+            setuid: false,
+            ..Rights::default()
+        };
+        for (name, bits, rights, may) in [
+            (c"file", 0o4755, Rights::default(), true),
+            (c"file", 0o4755, no_setuid, false),
+            (c"file", 0o2755, no_setuid, false),
+            (c"file", 0o1755, no_setuid, true),
+            (c"dir", 0o3777, no_setuid, true),
+        ] {
+            let hands = settled(temp.path(), rights);
+            let done = hands.set(&dir, &encode(name, &mode(bits)));
+            assert_eq!(done.is_ok(), may, "{name:?} {bits:o}");
+        }
+        let no_devices = Rights {
+            devices: false,
+            ..Rights::default()
+        };
+        // There is one everywhere; nothing of it changes.
+        let same = encode(c"null", &Attrs::default());
+        let dev = Path::new("/dev");
+        assert!(
+            settled(dev, Rights::default())
+                .set(&held(dev), &same)
+                .is_ok()
+        );
+        assert!(settled(dev, no_devices).set(&held(dev), &same).is_err());
+    }
+}
