@@ -6,7 +6,8 @@
 //! or a standby busy flushing its disk would be taken for dead, and it has to send what the reader
 //! may be waiting to get rid of before it reads again. So beyond [`BACKLOG_LEN`] each packet waits
 //! up to [`BACKLOG_WAIT`], or until there is something to send; beyond [`BACKLOG_MAX_LEN`] it waits
-//! without end, and a peer that pushes that much at an end which is only sending is cut off.
+//! until the reader has made room for it, and a peer that pushes that much at an end which is only
+//! sending, and has read nothing for that long, is cut off.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -124,30 +125,29 @@ impl ChannelState {
             return Arrival::Admitted;
         }
         let over_max = backlog > BACKLOG_MAX_LEN;
-        let change = async {
+        let change = || async {
             loop {
                 let changed = self.changed.notified();
-                if self.reader_gone.load(Ordering::Acquire)
-                    || self.backlog.load(Ordering::Acquire) <= BACKLOG_LEN
-                {
+                let backlog = self.backlog.load(Ordering::Acquire);
+                let is_read = self.reader_gone.load(Ordering::Acquire) || backlog <= BACKLOG_LEN;
+                let may_pass = if over_max {
+                    backlog <= BACKLOG_MAX_LEN
+                } else {
+                    self.has_to_send()
+                };
+                if is_read || may_pass {
                     return Arrival::Admitted;
-                }
-                if self.has_to_send() {
-                    return if over_max {
-                        Arrival::TooMuch
-                    } else {
-                        Arrival::Admitted
-                    };
                 }
                 changed.await;
             }
         };
-        if over_max {
-            change.await
-        } else {
-            tokio::time::timeout(BACKLOG_WAIT, change)
-                .await
-                .unwrap_or(Arrival::Late)
+        loop {
+            match tokio::time::timeout(BACKLOG_WAIT, change()).await {
+                Ok(arrival) => return arrival,
+                Err(_) if !over_max => return Arrival::Late,
+                Err(_) if self.sending.load(Ordering::Acquire) > 0 => return Arrival::TooMuch,
+                Err(_) => {}
+            }
         }
     }
 
