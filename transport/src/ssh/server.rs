@@ -10,6 +10,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use russh::keys::PrivateKey;
@@ -17,7 +18,7 @@ use russh::{MethodKind, MethodSet, SshId};
 use tokio::runtime::Builder;
 
 use super::hostkey::fingerprint;
-use super::server_session;
+use super::server_session::{self, RunCommand};
 use super::{PACKET_LEN, QUEUE_PACKETS, WINDOW_LEN, algorithms, keys::read_host_key, limits};
 use crate::{Error, ErrorKind, Link};
 
@@ -154,17 +155,29 @@ impl Connection {
         self.report.clone()
     }
 
-    /// Serves the client to its end in this thread, and says in the log how it came. `handler` gets
-    /// each started command as a link, in a thread of its own, and returns its exit status; one
-    /// connection runs one command at a time. When the listener is gone, what runs has a few
-    /// seconds to end.
+    /// Serves the client to its end, and says in the log how it came. `handler` gets each started
+    /// command as a link, in a thread of its own, and returns its exit status; one connection runs
+    /// one command at a time. When the listener is gone, what runs has a few seconds to end.
     pub fn serve(self, handler: impl Fn(Link, PeerInfo) -> u32 + Send + Sync + 'static) {
+        let report = self.report.clone();
+        // Not in the main thread, whose heap goes back to the kernel, page by page, whenever its
+        // end is free: packets come and go there, and would be a fifth slower.
+        let serve = move || self.serve_here(Box::new(handler));
+        let thread = thread::Builder::new().name("ssh connection".to_owned());
+        match thread.spawn(serve) {
+            // A panic has been reported.
+            Ok(thread) => drop(thread.join()),
+            Err(e) => report.log(format_args!("not served: {e}")),
+        }
+    }
+
+    fn serve_here(self, handler: RunCommand) {
         let report = self.report.clone();
         let runtime = match Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
             Err(e) => return report.log(format_args!("not served: {e}")),
         };
-        match runtime.block_on(server_session::serve(self, Box::new(handler))) {
+        match runtime.block_on(server_session::serve(self, handler)) {
             Ok(()) => report.log("connection closed"),
             Err(error) => report.log(error),
         }
