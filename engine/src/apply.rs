@@ -16,16 +16,13 @@ const HOLE_LEN: usize = 4096;
 
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
-/// Makes an empty regular file that only this process can read, to be filled and then given its
-/// metadata.
-pub(crate) fn create_file(dir: impl AsFd, name: &[u8]) -> io::Result<File> {
+/// Makes an empty regular file in a directory that only this user can enter, to be filled and then
+/// given its metadata. Most files then have the `mode` that they are to have, and need no call to
+/// get it; the user can open it again whatever that is.
+pub(crate) fn create_file(dir: impl AsFd, name: &[u8], mode: u32) -> io::Result<File> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(File::from(openat(
-        dir,
-        name,
-        flags,
-        Mode::RUSR | Mode::WUSR,
-    )?))
+    let mode = Mode::from_raw_mode(mode & 0o777) | Mode::RUSR | Mode::WUSR;
+    Ok(File::from(openat(dir, name, flags, mode)?))
 }
 
 /// Makes a symlink, device, fifo or socket with its metadata.

@@ -57,6 +57,32 @@ pub(crate) fn set_fd_attrs(file: &File, attrs: &Attrs) -> io::Result<()> {
     time
 }
 
+/// Sets `attrs` on a file that was just made: owner and mode only if it has not come to have them,
+/// since looking costs less than setting either.
+pub(crate) fn set_new_attrs(file: &File, attrs: Attrs) -> io::Result<()> {
+    let made = fstat(file)?;
+    let differs = |wanted: Option<u32>, made: u32| wanted.filter(|&wanted| wanted != made);
+    let (uid, gid) = (
+        differs(attrs.uid, made.st_uid),
+        differs(attrs.gid, made.st_gid),
+    );
+    let is_owned = (uid, gid) == (None, None);
+    // Another owner takes setuid and setgid away: then the mode is set in any case.
+    let mode = attrs
+        .mode
+        .filter(|&mode| !is_owned || mode != made.st_mode & 0o7777);
+    let mtime = attrs.mtime;
+    set_fd_attrs(
+        file,
+        &Attrs {
+            uid,
+            gid,
+            mode,
+            mtime,
+        },
+    )
+}
+
 /// Sets `attrs` on `name` in `dir`, on the link itself if it is a symlink (whose mode is left
 /// alone: Linux has none). In the order, and with the errors, of [`set_fd_attrs`].
 pub(crate) fn set_attrs(

@@ -18,7 +18,7 @@ pub(crate) use dir::{Listed, Listing, list, stat};
 pub(crate) use extent::{Extent, Mounts, ancestors};
 pub(crate) use lock::lock_within;
 pub use meta::Attrs;
-pub(crate) use meta::{set_attrs, set_fd_attrs, set_node_attrs};
+pub(crate) use meta::{set_attrs, set_fd_attrs, set_new_attrs, set_node_attrs};
 pub(crate) use reaper::Reaper;
 pub(crate) use remove::{names, remove_tree};
 pub(crate) use root::{DirId, Root, dir_id, flush, is_absent, open_dir_below, open_private};

@@ -32,7 +32,7 @@ pub(super) fn copy(
         }
         Body::File { .. } => {
             let basis = open_file(&from, &from_name)?;
-            let file = create_file(dir, name)?;
+            let file = create_file(dir, name, 0o600)?;
             copy_content(&basis, &file)?;
             set_fd_attrs(&file, attrs)
         }

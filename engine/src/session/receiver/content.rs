@@ -15,7 +15,7 @@ use crate::commit::{Intent, Slot, Staged};
 use crate::delta::{OpDecoder, PatchError, Patcher};
 use crate::entry::{Body, Entry, Sum, Time};
 use crate::error::Error;
-use crate::fs::set_fd_attrs;
+use crate::fs::set_new_attrs;
 use crate::path::RelPath;
 use crate::source::open_file;
 use crate::wire::{DirIndex, PackedFile, ToSender, parse_pack};
@@ -102,7 +102,7 @@ impl Receiver {
         let made = match &state.phase {
             Phase::Failed => return Ok(None),
             Phase::Differs { .. } | Phase::Resumed => return Err(not_awaited(dir)),
-            Phase::New { fd, .. } => create_file(fd, &entry.name)
+            Phase::New { fd, .. } => create_file(fd, &entry.name, entry.mode)
                 .map(|file| (file, Place::InNewDir, None))
                 .map_err(|e| (e, "make")),
             Phase::Judged => {
@@ -118,7 +118,7 @@ impl Receiver {
                     }
                     Ok(staged) => staged,
                 };
-                create_file(&*staged.stage, &staged.name)
+                create_file(&*staged.stage, &staged.name, entry.mode)
                     .map(|file| (file, Place::Alone(staged), Some(wanted)))
                     .map_err(|e| (e, "stage"))
             }
@@ -159,7 +159,7 @@ impl Receiver {
             *time = changed;
         }
         let path = state.path.join(&entry.name);
-        if let Err(e) = set_fd_attrs(&file, &attrs) {
+        if let Err(e) = set_new_attrs(&file, attrs) {
             let what = format_args!("set the metadata of {} on the target", self.shown(&path));
             self.warn(Error::file(what, &e).message)?;
         }

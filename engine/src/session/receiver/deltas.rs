@@ -108,7 +108,7 @@ impl Receiver {
             Err(_) => return Ok(None),
             Ok(staged) => staged,
         };
-        let Ok(file) = create_file(&*staged.stage, &staged.name) else {
+        let Ok(file) = create_file(&*staged.stage, &staged.name, 0o600) else {
             return Ok(None);
         };
         let slot = CopySlot::default();
