@@ -176,8 +176,15 @@ fn of_a_named_tree() {
     let pair = Pair::here("");
     pair.write(Node::Foo0, "html/file", "new");
     let mut outside = Outside::new(&[]);
+    // It is known, and not served.
+    let other = outside.dir.path("dir");
+    let other = format!(
+        "[[tree]]\nname = \"other\"\npath = \"{}\"\n",
+        other.display()
+    );
+    pair.configure_one(Node::Foo1, &other);
     let more = format!(
-        "--config {}",
+        "--tree html --config {}",
         pair.path(Node::Foo1, "hasync.toml").display()
     );
     let (_dir, program) = outside.program("", &Hasync::program(), &more);

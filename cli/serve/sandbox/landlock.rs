@@ -27,8 +27,6 @@ pub(super) enum Reach {
     TreeWithoutDevices,
     /// Reading directories and files.
     Look,
-    /// Reading directories.
-    List,
     /// Reading one file.
     Read,
     /// Reading and writing one file.
@@ -63,7 +61,6 @@ impl Reach {
             Reach::Tree => tree,
             Reach::TreeWithoutDevices => tree & !nodes,
             Reach::Look => AccessFs::ReadFile | AccessFs::ReadDir,
-            Reach::List => AccessFs::ReadDir.into(),
             Reach::Read => AccessFs::ReadFile.into(),
             Reach::Lock => AccessFs::ReadFile | AccessFs::WriteFile,
         }

@@ -95,8 +95,7 @@ fn tree(devices: bool) -> Reach {
     }
 }
 
-/// The roots, and what receiving the named trees takes. Of other trees no more than it takes to
-/// know them: a push into what they hold is refused.
+/// The roots, and what receiving the named trees takes. Other trees are known without a right.
 fn served(policy: &ServePolicy) -> Vec<Place> {
     let reach = tree(policy.rights.devices);
     let mut places = Vec::new();
@@ -107,8 +106,6 @@ fn served(policy: &ServePolicy) -> Vec<Place> {
     for tree in policy.served_trees() {
         places.extend(of_tree(tree, reach));
     }
-    let others = policy.trees.iter();
-    places.extend(others.filter_map(|tree| open(&tree.root, Reach::List)));
     places
 }
 

@@ -129,6 +129,9 @@ fn metadata(outside: &Path) -> Vec<Attempt<'_>> {
         attempt("setxattr of the link", move || {
             Ok(lsetxattr(link(), "security.hasync", b"x", flags)?)
         }),
+        attempt("chmod of a directory that is opened", move || {
+            File::open(outside.join("dir"))?.set_permissions(setuid_mode())
+        }),
         attempt("removexattr", move || Ok(removexattr(file(), "user.kept")?)),
         attempt("removexattr, not following", move || {
             Ok(lremovexattr(file(), "user.kept")?)

@@ -3,10 +3,15 @@
 
 use std::io;
 use std::iter;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
 
+use rustix::fs::{FileType, fstat};
+
 use crate::error::{Error, ErrorKind};
-use crate::fs::{Extent, Mounts, Root, ancestors, is_absent};
+use crate::fs::{Extent, Mounts, Root, ancestors, hold, is_absent};
 use crate::generation::{Store, Tree, recover};
 use crate::path::Shown;
 use crate::policy::ServePolicy;
@@ -59,20 +64,35 @@ fn tree_at(found: &Found, single: bool, policy: &ServePolicy) -> Result<Option<S
 /// Whether a tree has entries of the directory that `here` is of, or of the one that is to be
 /// `made` in it.
 fn shares(tree: &Tree, here: &Extent, made: Option<&[u8]>, mounts: &Mounts) -> bool {
-    // A path that does not lead to the tree now leads no push into it either.
-    let Ok(there) = Found::tree(tree, &ServePolicy::default()) else {
+    let Some((dir, missing)) = place_of(tree) else {
         return false;
     };
-    let Ok(extent) = Extent::of(there.dir(), mounts) else {
+    let Ok(extent) = Extent::of(&dir, mounts) else {
         return false;
     };
-    match (made, there.missing()) {
+    match (made, missing) {
         (None, None) => here.overlaps(&extent),
         (Some(_), None) => here.is_within(&extent),
         // Neither is there yet.
         (Some(name), Some(tree)) => name == tree && here.is_same(&extent),
         (None, Some(_)) => false,
     }
+}
+
+/// The directory of a tree, or the one that it is to be made in, and its name there. They are not
+/// opened: a confined receiver has no right to. A path that does not lead there now leads no push
+/// into it either.
+fn place_of(tree: &Tree) -> Option<(OwnedFd, Option<&[u8]>)> {
+    let held = |path: &Path| {
+        let held = hold(path).ok()?;
+        let kind = FileType::from_raw_mode(fstat(&held).ok()?.st_mode);
+        (kind == FileType::Directory).then_some(held)
+    };
+    let itself = held(&tree.root).map(|dir| (dir, None));
+    itself.or_else(|| {
+        let name = tree.root.file_name()?.as_bytes();
+        Some((held(tree.root.parent()?)?, Some(name)))
+    })
 }
 
 /// Brings an atomic push without a name to its end that was cut off in its commit.
