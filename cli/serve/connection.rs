@@ -20,10 +20,9 @@ impl Service {
         // Started by /proc/self/exe, it would be shown as "exe".
         let _ = rustix::thread::set_name(c"hasync");
         let (client, listener) = descriptors()?;
-        let keys = options.authorized_keys.clone();
         let connection = Connection::new(client, listener, options)?;
         let report = connection.report();
-        let policy = self.enter(&[keys])?;
+        let policy = self.enter()?;
         connection.serve(move |link, peer| self.session(link, &peer, &policy, &report));
         Ok(Exit::Ok)
     }

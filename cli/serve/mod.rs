@@ -107,15 +107,15 @@ impl Service {
         }
     }
 
-    /// What one connection may do, by a process that can do nothing else from now on but read
-    /// `files`. To be called before its first thread and its first byte.
-    fn enter(&self, files: &[PathBuf]) -> Result<ServePolicy, Failure> {
+    /// What one connection may do, by a process that can do nothing else from now on. To be called
+    /// before its first thread and its first byte.
+    fn enter(&self) -> Result<ServePolicy, Failure> {
         let config = self.load()?;
         let mut policy = self.policy(config.as_ref());
         if !self.is_local {
             let helper = Arc::new(Helper::start(check_of(config.as_ref()), policy.rights));
             helper.answer_for(&mut policy);
-            sandbox::enter(&mut policy, files, helper)?;
+            sandbox::enter(&mut policy, helper)?;
         }
         Ok(policy)
     }
@@ -135,7 +135,7 @@ impl Service {
         }
         let link = transport::stdio()?;
         let served = self
-            .enter(&[])
+            .enter()
             .and_then(|policy| serve(link, &self.limits, &policy));
         served.map_err(|failure| Failure {
             message: format!("serve: {}", failure.message),

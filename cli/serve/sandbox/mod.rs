@@ -15,7 +15,7 @@ mod taken_over;
 
 use std::fmt::Display;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use ::landlock::RulesetError;
@@ -28,21 +28,14 @@ use super::helper::Helper;
 use crate::exit::{Exit, Failure};
 
 /// Confines this process to what `policy` serves, or has the engine do so as soon as that is known.
-/// What is in `files` may be read besides.
 /// What has to be changed by name, `helper` changes.
-pub(super) fn enter(
-    policy: &mut ServePolicy,
-    files: &[PathBuf],
-    helper: Arc<Helper>,
-) -> Result<(), Failure> {
+pub(super) fn enter(policy: &mut ServePolicy, helper: Arc<Helper>) -> Result<(), Failure> {
     capabilities::drop_most(policy.rights.devices).map_err(failed)?;
     // Where it cannot be, `gaps` says so.
     let _ = calls::refuse(&calls::OUTWARD);
     let is_bound = !policy.roots.is_empty() || policy.only_trees.is_some();
     if is_bound {
-        let files = files.iter().filter_map(|file| open(file, Reach::Read));
-        let places: Vec<Place> = served(policy).into_iter().chain(files).collect();
-        return restrict(&places, helper).map_err(failed);
+        return restrict(&served(policy), helper).map_err(failed);
     }
     capabilities::suspend().map_err(failed)?;
     policy.confinement = Some(Arc::new(Pending {

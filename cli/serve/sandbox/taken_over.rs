@@ -87,6 +87,11 @@ fn files<'a>(outside: &'a Path, home: BorrowedFd<'a>) -> Vec<Attempt<'a>> {
                 .map(drop)
         }),
         attempt("device", move || File::open("/dev/mem").map(drop)),
+        attempt("keys of the clients", || {
+            let mut words = std::env::args_os();
+            let _ = words.find(|word| word == "--authorized-keys");
+            File::open(words.next().ok_or(io::ErrorKind::NotFound)?).map(drop)
+        }),
         attempt("climb", move || {
             let up = format!("../../../../../../../..{}", f4.display());
             Ok(openat(home, up, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map(drop)?)

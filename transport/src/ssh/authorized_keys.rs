@@ -8,7 +8,7 @@ mod options;
 mod oracle;
 
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use data_encoding::BASE64;
@@ -30,14 +30,41 @@ pub(crate) struct Grant {
 /// Whether the arguments of a forced command make sense; if not, why.
 pub(crate) type JudgeForced<'a> = &'a dyn Fn(&[String]) -> Result<(), String>;
 
-/// Looks `blob` up in `file` for a client at `address`; the reason if it may not log in.
-pub(crate) fn look_up(
+/// The file as it was when a client connected. The process that serves it is confined afterwards,
+/// and does not reach the file itself: what it may open it may also chmod, as root.
+pub(crate) struct AuthorizedKeys {
+    file: PathBuf,
+    /// Or why nobody may log in by it.
+    text: Result<String, String>,
+}
+
+impl AuthorizedKeys {
+    pub(crate) fn read(file: &Path) -> Self {
+        AuthorizedKeys {
+            file: file.to_owned(),
+            text: read(file),
+        }
+    }
+
+    /// Looks `blob` up for a client at `address`; the reason if it may not log in.
+    pub(crate) fn look_up(
+        &self,
+        blob: &[u8],
+        address: IpAddr,
+        judge: JudgeForced<'_>,
+    ) -> Result<Grant, String> {
+        let text = self.text.as_ref().map_err(String::clone)?;
+        look_up(&self.file, text, blob, address, judge)
+    }
+}
+
+fn look_up(
     file: &Path,
+    text: &str,
     blob: &[u8],
     address: IpAddr,
     judge: JudgeForced<'_>,
 ) -> Result<Grant, String> {
-    let text = read(file)?;
     let mut reason = format!("it is not in {}", file.display());
     for (index, line) in text.split('\n').enumerate() {
         let Some(entry) = Entry::parse(line).filter(|entry| entry.blob == blob) else {
@@ -196,7 +223,7 @@ mod tests {
             _ => Ok(()),
         };
         let address = "10.0.0.1".parse().unwrap();
-        look_up(&file, &blob(key_type, "mine"), address, &judge)
+        AuthorizedKeys::read(&file).look_up(&blob(key_type, "mine"), address, &judge)
     }
 
     fn admitted(text: &str) -> Result<Grant, String> {

@@ -17,6 +17,7 @@ use russh::keys::PrivateKey;
 use russh::{MethodKind, MethodSet, SshId};
 use tokio::runtime::Builder;
 
+use super::authorized_keys::AuthorizedKeys;
 use super::hostkey::fingerprint;
 use super::server_session::{self, RunCommand};
 use super::{PACKET_LEN, QUEUE_PACKETS, WINDOW_LEN, algorithms, keys::read_host_key, limits};
@@ -31,7 +32,7 @@ pub type JudgeForced = Arc<dyn Fn(&[String]) -> Result<(), String> + Send + Sync
 /// Whom to admit, and with which identity.
 #[derive(Clone)]
 pub struct ServerOptions {
-    /// In the syntax of sshd. Read anew at each login.
+    /// In the syntax of sshd. Read anew for each connection.
     pub authorized_keys: PathBuf,
     /// Private keys in OpenSSH or PEM format; at least one.
     pub host_keys: Vec<PathBuf>,
@@ -125,10 +126,11 @@ pub struct Connection {
     pub(crate) report: Report,
     pub(crate) options: ServerOptions,
     pub(crate) config: Arc<russh::server::Config>,
+    pub(crate) keys: AuthorizedKeys,
 }
 
 impl Connection {
-    /// From what the listener hands on. Reads the host keys, and nothing of the client's. No
+    /// From what the listener hands on. Reads all keys, and nothing of the client's. No
     /// thread is started before [`Connection::serve`].
     pub fn new(
         tcp: TcpStream,
@@ -146,6 +148,7 @@ impl Connection {
             report: Report::new(listener.try_clone().map_err(setting_up)?),
             listener,
             config: Arc::new(session_config(&options)?),
+            keys: AuthorizedKeys::read(&options.authorized_keys),
             options,
         })
     }

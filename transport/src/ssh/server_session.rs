@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,7 +17,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
-use super::authorized_keys::{Grant, look_up};
+use super::authorized_keys::{AuthorizedKeys, Grant};
 use super::client::lost;
 use super::command_line::serve_arguments;
 use super::hostkey::fingerprint;
@@ -42,6 +41,7 @@ pub(crate) async fn serve(connection: Connection, handler: RunCommand) -> Result
         report,
         options,
         config,
+        keys,
     } = connection;
     let setting_up = |e: std::io::Error| Error::io("setting up the connection", &e);
     let tcp = tokio::net::TcpStream::from_std(tcp).map_err(setting_up)?;
@@ -57,7 +57,7 @@ pub(crate) async fn serve(connection: Connection, handler: RunCommand) -> Result
     let busy: Arc<AtomicBool> = Arc::default();
     let callbacks = Callbacks {
         address,
-        authorized_keys: options.authorized_keys,
+        keys,
         judge_forced: options.judge_forced,
         handler: Arc::new(handler),
         report,
@@ -139,7 +139,7 @@ fn is_farewell(error: &russh::Error) -> bool {
 
 struct Callbacks {
     address: SocketAddr,
-    authorized_keys: PathBuf,
+    keys: AuthorizedKeys,
     judge_forced: JudgeForced,
     handler: Arc<RunCommand>,
     report: Report,
@@ -192,8 +192,8 @@ impl Callbacks {
             return None;
         }
         let blob = key.to_bytes().ok()?;
-        let file = &self.authorized_keys;
-        match look_up(file, &blob, self.address.ip(), &*self.judge_forced) {
+        let address = self.address.ip();
+        match self.keys.look_up(&blob, address, &*self.judge_forced) {
             Ok(grant) => Some(grant),
             Err(why) => {
                 refuse(&why);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use data_encoding::BASE64;
 
-use super::look_up;
+use super::AuthorizedKeys;
 
 /// Lines with `KEY` for the key that logs in, whether it may here, and whether it may there.
 const CASES: &[(&str, bool, bool)] = &[
@@ -150,7 +150,8 @@ fn whoever_logs_in_here_is_let_in_by_sshd() {
             let blob = public[number].split(' ').nth(1).unwrap();
             let blob = BASE64.decode(blob.as_bytes()).unwrap();
             let file = dir.path().join("keys");
-            let ours = look_up(&file, &blob, [127, 0, 0, 1].into(), &|_| Ok(()));
+            let ours =
+                AuthorizedKeys::read(&file).look_up(&blob, [127, 0, 0, 1].into(), &|_| Ok(()));
             assert_eq!(ours.is_ok(), *here, "here: {line:?}: {ours:?}");
             assert_eq!(
                 sshd.lets_in(&at(&number.to_string())),
