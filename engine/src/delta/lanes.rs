@@ -110,7 +110,7 @@ impl<'a> Lanes<'a> {
                     let change = enters.wrapping_sub(leaves);
                     *sum = sum.wrapping_add(change);
                     let rolled = sum.wrapping_add(change << SPREAD_SHIFT);
-                    let aged = leaves << self.window_len_log2;
+                    let aged = leaves.wrapping_shl(self.window_len_log2);
                     *weak = weak.wrapping_add(rolled).wrapping_sub(aged);
                 }
                 *weaks = weak;

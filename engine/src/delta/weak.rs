@@ -96,13 +96,14 @@ impl Sums {
     #[inline(always)]
     fn of_stride(rows: &[[u8; COLUMNS]]) -> Self {
         // `later` sums the running sums before each byte is added: it weights each byte by the rows
-        // after it. It is at most (ROWS - 1) * ROWS / 2 * 255, which fits.
+        // after it. It is at most (ROWS - 1) * ROWS / 2 * 255, which fits: the sums do not wrap, but
+        // a check of each would keep them out of vectors.
         let mut plain = [0_u16; COLUMNS];
         let mut later = [0_u16; COLUMNS];
         for row in rows {
             for ((plain, later), &byte) in plain.iter_mut().zip(&mut later).zip(row) {
-                *later += *plain;
-                *plain += u16::from(byte);
+                *later = later.wrapping_add(*plain);
+                *plain = plain.wrapping_add(u16::from(byte));
             }
         }
         let sum = dot(&plain, &[1; COLUMNS]);
@@ -110,7 +111,7 @@ impl Sums {
         let in_row = dot(&plain, &COLUMN_WEIGHTS);
         Self {
             plain: sum,
-            weighted: rows_after * COLUMNS as u32 + in_row,
+            weighted: rows_after.wrapping_mul(COLUMNS as u32).wrapping_add(in_row),
         }
     }
 }
@@ -123,10 +124,11 @@ fn dot(values: &[u16; COLUMNS], weights: &[u16; COLUMNS]) -> u32 {
     let (weights, _) = weights.as_chunks::<8>();
     for (values, weights) in values.iter().zip(weights) {
         for ((sum, value), weight) in sums.iter_mut().zip(values).zip(weights) {
-            *sum += u32::from(*value) * u32::from(*weight);
+            let product = u32::from(*value).wrapping_mul(u32::from(*weight));
+            *sum = sum.wrapping_add(product);
         }
     }
-    sums.iter().sum()
+    sums.into_iter().fold(0, u32::wrapping_add)
 }
 
 /// Weight of the plain sum, as a shift: large enough that the sums of a 1 KiB window reach all
