@@ -96,8 +96,8 @@ impl Sums {
     #[inline(always)]
     fn of_stride(rows: &[[u8; COLUMNS]]) -> Self {
         // `later` sums the running sums before each byte is added: it weights each byte by the rows
-        // after it. It is at most (ROWS - 1) * ROWS / 2 * 255, which fits: the sums do not wrap, but
-        // a check of each would keep them out of vectors.
+        // after it. It is at most (ROWS - 1) * ROWS / 2 * 255, which fits: nothing wraps, but a
+        // check of each sum would keep them out of vectors.
         let mut plain = [0_u16; COLUMNS];
         let mut later = [0_u16; COLUMNS];
         for row in rows {
