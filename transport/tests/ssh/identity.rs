@@ -1,5 +1,6 @@
 //! Which keys log in, and which host keys are believed.
 
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 
 use hasync_transport::ErrorKind;
@@ -40,7 +41,8 @@ impl Agent {
             .args(["-D", "-a", socket.to_str().unwrap()])
             .stdout(Stdio::null());
         let agent = Agent(command.spawn().expect("ssh-agent is installed"));
-        wait_until("the agent listens", || socket.exists());
+        // The socket has its name before anybody listens on it.
+        wait_until("the agent listens", || UnixStream::connect(socket).is_ok());
         agent
     }
 }
