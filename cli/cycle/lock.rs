@@ -6,14 +6,14 @@ use std::io::{Read, Seek, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use hasync_engine::{Attempt, StateDir};
+use hasync_engine::{Attempt, Lock, StateDir};
 
 use crate::exit::{self, Exit, Failure};
 use crate::memory;
 
 /// The right to run a cycle, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct CycleLock(#[expect(dead_code, reason = "held")] File);
+pub(crate) struct CycleLock(#[expect(dead_code, reason = "held")] Lock<File>);
 
 /// Who has the lock.
 #[derive(Clone, Debug)]

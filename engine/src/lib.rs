@@ -55,7 +55,7 @@ pub use error::{Error, ErrorKind};
 pub use escape::{Place, escape, harmless, harmless_json};
 pub use filter::{Filter, FilterRule};
 pub use fs::{
-    Attrs, ByName, Judge, OwnCalls, PathCause, PathError, Step, hold, open_file, open_log,
+    Attrs, ByName, Judge, Lock, OwnCalls, PathCause, PathError, Step, hold, open_file, open_log,
     open_trusted, set_by_name_through,
 };
 pub use ids::{Accounts, IdKind, OwnAccounts};

@@ -14,16 +14,16 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{
-    AtFlags, FlockOperation, Mode, OFlags, XattrFlags, fchmod, fchown, fgetxattr, flock,
-    fremovexattr, fsetxattr, mkdirat, openat, unlinkat,
+    AtFlags, Mode, OFlags, XattrFlags, fchmod, fchown, fgetxattr, fremovexattr, fsetxattr, mkdirat,
+    openat, unlinkat,
 };
 use rustix::io::Errno;
 
 use crate::commit::{SessionPlace, Slot};
-use crate::fs::{DirId, Root, dir_id, lock_within, names, open_private, remove_tree};
+use crate::fs::{DirId, Lock, Root, dir_id, names, open_private, remove_tree};
 use crate::generation::{Left, Store, leave};
 use crate::path::{RESERVED_NAME, RelPath};
 
@@ -73,7 +73,7 @@ impl StageDir {
 /// The staging of one session on one mount.
 #[derive(Debug)]
 struct Session {
-    plain: Arc<StageDir>,
+    plain: Lock<Arc<StageDir>>,
     /// Directories in it that pass a default ACL on, by that ACL.
     by_acl: HashMap<Vec<u8>, Arc<StageDir>>,
     /// The directory that holds its `.hasync`, and its path.
@@ -274,14 +274,10 @@ fn make(holder: impl AsFd, holder_path: RelPath, number: u32) -> io::Result<Sess
     let name = format!("{:016x}", u64::from_le_bytes(random)).into_bytes();
     let mut last = Errno::NOENT;
     for _ in 0..MAKE_ATTEMPTS {
-        match try_make(&holder, &name) {
-            Ok(fd) => {
+        match try_make(&holder, &name, number) {
+            Ok(plain) => {
                 return Ok(Session {
-                    plain: Arc::new(StageDir {
-                        fd,
-                        session: number,
-                        within: RelPath::root(),
-                    }),
+                    plain,
                     by_acl: HashMap::new(),
                     holder,
                     holder_path,
@@ -296,25 +292,32 @@ fn make(holder: impl AsFd, holder_path: RelPath, number: u32) -> io::Result<Sess
     Err(last.into())
 }
 
-fn try_make(holder: &OwnedFd, session: &[u8]) -> rustix::io::Result<OwnedFd> {
+fn try_make(
+    holder: &OwnedFd,
+    session: &[u8],
+    number: u32,
+) -> rustix::io::Result<Lock<Arc<StageDir>>> {
     mkdir_if_missing(holder, RESERVED_NAME)?;
     let reserved = open_private(holder, RESERVED_NAME)?;
     mkdir_if_missing(&reserved, STAGE_NAME)?;
     let stage = open_private(&reserved, STAGE_NAME)?;
     mkdir_if_missing(&stage, session)?;
-    let fd = open_private(&stage, session)?;
-    if !lock_within(&fd, CLEANING_WAIT)? {
-        return Err(Errno::WOULDBLOCK);
-    }
+    let made = Arc::new(StageDir {
+        fd: open_private(&stage, session)?,
+        session: number,
+        within: RelPath::root(),
+    });
+    let made = Lock::take(made, Instant::now() + CLEANING_WAIT)?.map_err(|_| Errno::WOULDBLOCK)?;
+    let fd = made.fd();
     // A setgid directory passes its group on to what is made in it: not to what is staged here and
     // belongs elsewhere.
-    fchown(&fd, None, Some(rustix::process::getegid()))?;
-    fchmod(&fd, Mode::RWXU)?;
+    fchown(fd, None, Some(rustix::process::getegid()))?;
+    fchmod(fd, Mode::RWXU)?;
     // No more does a default ACL. Without one, or on a file system without any, this fails.
-    let _ = fremovexattr(&fd, DEFAULT_ACL);
+    let _ = fremovexattr(fd, DEFAULT_ACL);
     // A cleaner may have removed it before it was locked.
     open_private(&stage, session)?;
-    Ok(fd)
+    Ok(made)
 }
 
 fn mkdir_if_missing(dir: &OwnedFd, name: &[u8]) -> rustix::io::Result<()> {
@@ -330,10 +333,8 @@ fn open_dir(dir: &OwnedFd, name: &[u8]) -> rustix::io::Result<OwnedFd> {
 }
 
 /// The session's directory, locked, if nobody else has it.
-pub(crate) fn lock_session(stage: &OwnedFd, session: &[u8]) -> Option<OwnedFd> {
-    let fd = open_private(stage, session).ok()?;
-    flock(&fd, FlockOperation::NonBlockingLockExclusive).ok()?;
-    Some(fd)
+pub(crate) fn lock_session(stage: &OwnedFd, session: &[u8]) -> Option<Lock<OwnedFd>> {
+    Lock::try_take(open_private(stage, session).ok()?)
 }
 
 /// Opens the directory that holds the sessions of the `.hasync` in `holder`.

@@ -8,21 +8,18 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::fs::{
-    AtFlags, FileType, FlockOperation, Mode, OFlags, Stat, fchmod, flock, fstat, fsync, mkdirat,
-    openat, renameat, statat, unlinkat,
+    AtFlags, FileType, Mode, OFlags, Stat, fchmod, fstat, fsync, mkdirat, openat, renameat, statat,
+    unlinkat,
 };
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use crate::error::{Error, ErrorKind};
-use crate::fs::{Attrs, Follow, Judgement, PathCause, PathError, Place, find_dir, set_attrs};
+use crate::fs::{Attrs, Follow, Judgement, Lock, PathCause, PathError, Place, find_dir, set_attrs};
 use crate::path::Shown;
-
-/// How often a lock that somebody has is tried again.
-const POLL: Duration = Duration::from_millis(50);
 
 /// How often a file is opened anew that is replaced under our hands.
 const OPEN_ATTEMPTS: usize = 100;
@@ -56,8 +53,8 @@ pub struct StateDir {
 /// How an attempt on a lock ended.
 #[derive(Debug)]
 pub enum Attempt {
-    /// It is held until this file is closed.
-    Taken(File),
+    /// It is held until this is dropped.
+    Taken(Lock<File>),
     /// Somebody has had it all the time; this is the file.
     Held(File),
 }
@@ -152,17 +149,13 @@ impl StateDir {
         let failed = |e: Errno| cannot("lock", &self.path.join(name), e);
         loop {
             let file = self.open_private(name)?;
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) if self.has(name, &file).map_err(failed)? => {
+            match Lock::take(file, deadline).map_err(failed)? {
+                Ok(file) if self.has(name, &file).map_err(failed)? => {
                     return Ok(Attempt::Taken(file));
                 }
                 // Somebody has put another in its place: that one counts.
-                Ok(()) | Err(Errno::INTR) => {}
-                Err(Errno::WOULDBLOCK) if Instant::now() >= deadline => {
-                    return Ok(Attempt::Held(file));
-                }
-                Err(Errno::WOULDBLOCK) => std::thread::sleep(POLL),
-                Err(e) => return Err(failed(e)),
+                Ok(_) => {}
+                Err(file) => return Ok(Attempt::Held(file)),
             }
         }
     }

@@ -16,7 +16,7 @@ mod walk;
 pub use by_name::{ByName, OwnCalls, set_by_name_through};
 pub(crate) use dir::{Listed, Listing, list, stat};
 pub(crate) use extent::{Extent, Mounts, ancestors};
-pub(crate) use lock::lock_within;
+pub use lock::Lock;
 pub use meta::Attrs;
 pub(crate) use meta::{set_attrs, set_fd_attrs, set_new_attrs, set_node_attrs};
 pub(crate) use reaper::Reaper;

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::record::{self, RecordKind};
 use super::store::Store;
 use crate::entry::Body;
-use crate::fs::{Listed, Root, names, open_dir_below};
+use crate::fs::{Listed, Lock, Root, names, open_dir_below};
 use crate::path::RelPath;
 use crate::source::{open_file, stat_name};
 use crate::stage::{lock_session, open_stage, remove_session};
@@ -50,7 +50,7 @@ pub(crate) struct Interrupted {
 
 #[derive(Debug)]
 struct Session {
-    fd: OwnedFd,
+    fd: Lock<OwnedFd>,
     name: Vec<u8>,
 }
 
@@ -85,7 +85,7 @@ impl Interrupted {
                 continue;
             };
             // What cannot be read is of no use, and goes with other leftovers.
-            let Ok(Some(left)) = record::read::<Vec<Left>>(&fd, INTERRUPTED) else {
+            let Ok(Some(left)) = record::read::<Vec<Left>>(&*fd, INTERRUPTED) else {
                 continue;
             };
             let session = claimed.sessions.len();
@@ -138,7 +138,7 @@ impl Interrupted {
             let slots = self.places.get(&at).into_iter().flatten().rev();
             slots.filter_map(move |slot| {
                 let session = self.sessions.get(slot.session)?;
-                Some((&session.fd, slot.path.join_path(&rest)))
+                Some((&*session.fd, slot.path.join_path(&rest)))
             })
         })
     }

@@ -26,6 +26,7 @@ use super::space::Space;
 use super::store::{log_once, read_log};
 use super::tree::{Tree, shown_path};
 use crate::error::{Error, ErrorKind};
+use crate::fs::Lock;
 use crate::state::{Attempt, StateDir};
 
 const NODE: RecordKind = RecordKind {
@@ -128,11 +129,11 @@ pub(crate) struct Node {
 
 /// Held from the journal to the head, and by a promotion: one of them waits for the other.
 #[derive(Debug)]
-pub(crate) struct CommitLock(#[expect(dead_code, reason = "held")] File);
+pub(crate) struct CommitLock(#[expect(dead_code, reason = "held")] Lock<File>);
 
 /// Held by a push, so that a tree is pushed, or received, by one at a time.
 #[derive(Debug)]
-pub(crate) struct SessionLock(#[expect(dead_code, reason = "held")] File);
+pub(crate) struct SessionLock(#[expect(dead_code, reason = "held")] Lock<File>);
 
 impl Node {
     /// Opens the record of `tree` in the state directory, making what is missing.
@@ -217,7 +218,7 @@ impl Node {
         })
     }
 
-    fn lock(&self, name: &str, wait: Duration) -> Result<Option<File>, Error> {
+    fn lock(&self, name: &str, wait: Duration) -> Result<Option<Lock<File>>, Error> {
         Ok(match self.dir()?.lock(name, Instant::now() + wait)? {
             Attempt::Taken(lock) => Some(lock),
             Attempt::Held(_) => None,

@@ -2,11 +2,13 @@
 //! in `trees/<name>/` the head, the log, the as-of record and what undo needs; for any other tree
 //! in `commit/` the journal of an atomic commit alone, and only while it is under way.
 
+use std::cell::OnceCell;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use rustix::fs::{AtFlags, Mode, OFlags, fchmod, fstat, fsync, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
@@ -17,7 +19,7 @@ use super::node::COMMIT_WAIT;
 use super::record::{self, RecordKind};
 use crate::commit::Journal;
 use crate::entry::Time;
-use crate::fs::{Attrs, Root, lock_within, open_private, set_fd_attrs};
+use crate::fs::{Attrs, Lock, Root, open_private, set_fd_attrs};
 use crate::path::{RESERVED_NAME, RelPath};
 
 const HEAD: RecordKind = RecordKind {
@@ -61,7 +63,8 @@ pub(crate) struct Store {
     root: Arc<Root>,
     /// Below `.hasync`.
     within: RelPath,
-    dir: OwnedFd,
+    dir: Arc<OwnedFd>,
+    lock: OnceCell<Lock<Arc<OwnedFd>>>,
 }
 
 /// As of when the head was last seen to be what the source has.
@@ -88,7 +91,8 @@ impl Store {
             Ok(dir) => Ok(Some(Store {
                 root: Arc::clone(root),
                 within,
-                dir,
+                dir: Arc::new(dir),
+                lock: OnceCell::new(),
             })),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(e),
@@ -112,7 +116,8 @@ impl Store {
             let store = Store {
                 root: Arc::clone(root),
                 within: within.clone(),
-                dir,
+                dir: Arc::new(dir),
+                lock: OnceCell::new(),
             };
             if store.lock()? {
                 return Ok(store);
@@ -163,10 +168,14 @@ impl Store {
     /// Waits until no other process commits to this tree, for as long as the store is open. `false`
     /// if the store was removed meanwhile.
     pub(crate) fn lock(&self) -> io::Result<bool> {
-        if !lock_within(&self.dir, COMMIT_WAIT)? {
-            let seconds = COMMIT_WAIT.as_secs();
-            let message = format!("another process has been committing for {seconds} s");
-            return Err(io::Error::new(io::ErrorKind::WouldBlock, message));
+        if self.lock.get().is_none() {
+            let deadline = Instant::now() + COMMIT_WAIT;
+            let lock = Lock::take(Arc::clone(&self.dir), deadline)?.map_err(|_| {
+                let seconds = COMMIT_WAIT.as_secs();
+                let message = format!("another process has been committing for {seconds} s");
+                io::Error::new(io::ErrorKind::WouldBlock, message)
+            })?;
+            self.lock.get_or_init(|| lock);
         }
         Ok(fstat(&self.dir)?.st_nlink > 0)
     }

@@ -4,8 +4,6 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{FlockOperation, flock};
-
 use super::clock::AsOf;
 use super::durable::recover;
 use super::head::{Generation, GenerationId};
@@ -16,7 +14,7 @@ use super::ordinal::Epoch;
 use super::store::Store;
 use super::undo::UndoPolicy;
 use crate::error::{Error, ErrorKind};
-use crate::fs::{Root, names};
+use crate::fs::{Lock, Root, names};
 use crate::path::RelPath;
 
 /// A tree with a name: where its data and its records are on this node, and who this node is.
@@ -460,7 +458,7 @@ fn left_over(root: &Root) -> Vec<LeftOver> {
             .ok()?;
         Some(LeftOver {
             name: String::from_utf8_lossy(&name).into_owned(),
-            is_running: flock(&session, FlockOperation::NonBlockingLockExclusive).is_err(),
+            is_running: Lock::try_take(session).is_none(),
         })
     };
     names.into_iter().filter_map(left).collect()

@@ -6,6 +6,7 @@ use std::fs::{Permissions, create_dir, metadata, set_permissions, write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::os::unix::net::UnixListener;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use super::*;
 

@@ -4,8 +4,8 @@
 use std::os::unix::fs::symlink;
 use std::panic;
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::{Wish, mirrored, through, truth, write};
@@ -127,7 +127,7 @@ fn lie_to_sender(message: &mut ToSender, at: usize, n: u64) {
 
 /// Lies at each place with each number, several at a time: most of it is waiting.
 fn try_all(places: usize, meet: impl Fn(&Tree, &Tree, usize, u64) + Sync) {
-    let _one = ONE.lock().unwrap();
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let hook = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
         // Other tests run beside this one: their threads have their names, ours have none.
