@@ -360,9 +360,10 @@ impl FrameWriter {
         &mut self.buf
     }
 
-    /// Length of the open frame's payload so far.
-    pub(crate) fn payload_len(&self) -> usize {
-        self.open.map_or(0, |at| self.buf.len() - at - HEADER_LEN)
+    /// The open frame's payload so far.
+    pub(crate) fn open_payload(&self) -> &[u8] {
+        let from = self.open.map_or(self.buf.len(), |at| at + HEADER_LEN);
+        self.buf.get(from..).unwrap_or_default()
     }
 
     /// Moves the end of the open frame, from `start` of the buffer on, to `noise` if the content
@@ -395,7 +396,7 @@ impl FrameWriter {
 
     /// Completes the header of the open frame, of which `more` bytes are not in the buffer.
     fn close(&mut self, more: usize) -> Result<(), Error> {
-        let len = self.payload_len() + more;
+        let len = self.open_payload().len() + more;
         let Some(at) = self.open.take() else {
             return Ok(());
         };

@@ -13,7 +13,7 @@ pub(crate) use codec::{decode, decode_record, encode};
 pub(crate) use frame::{FRAME_LEN_MAX, FrameKind, FrameReader, FrameWriter};
 pub(crate) use message::{DirIndex, Hello, HelloReply, ToReceiver, ToSender, Verdict, Want};
 pub(crate) use pack::{
-    EXCHANGE_HEADER_LEN, EXCHANGES_MAX, ExchangePiece, PACK_HEADER_LEN_MAX, PackedFile, parse_pack,
-    patch_packed, put_packed_header,
+    EXCHANGE_HEADER_LEN, EXCHANGES_MAX, ExchangePiece, PACK_HEADER_LEN_MAX, PackedFile, pack_sum,
+    parse_pack, patch_packed, put_packed_header,
 };
 pub(crate) use preamble::{PREAMBLE_LEN, check_preamble, preamble};

@@ -5,8 +5,12 @@ use crate::entry::{Sum, Time};
 use crate::error::Error;
 use crate::wire::DirIndex;
 
-/// Longest header of a packed file: entry, flags, length, sum, time.
-pub(crate) const PACK_HEADER_LEN_MAX: usize = 4 + 1 + 4 + 32 + 12;
+/// Longest header of a packed file: entry, flags, time, length.
+pub(crate) const PACK_HEADER_LEN_MAX: usize = 4 + 1 + 12 + 4;
+
+/// A pack ends with the sum of all before it: one sum of many files costs a fraction of a sum for
+/// each, since BLAKE3 takes short inputs chunk by chunk and long ones several chunks at a time.
+const SUM_LEN: usize = size_of::<Sum>();
 
 const FLAG_MTIME: u8 = 1;
 
@@ -16,11 +20,10 @@ pub(crate) struct PackedFile<'a> {
     pub(crate) entry: u32,
     /// Set if the file's time had changed since it was announced.
     pub(crate) mtime: Option<Time>,
-    pub(crate) sum: Sum,
     pub(crate) content: &'a [u8],
 }
 
-/// Appends a file's header with room for length and sum; the content follows it directly, then
+/// Appends a file's header with room for the length; the content follows it directly, then
 /// [`patch_packed`] completes the header.
 pub(crate) fn put_packed_header(out: &mut Vec<u8>, entry: u32, mtime: Option<Time>) {
     out.extend_from_slice(&entry.to_le_bytes());
@@ -29,19 +32,26 @@ pub(crate) fn put_packed_header(out: &mut Vec<u8>, entry: u32, mtime: Option<Tim
         out.extend_from_slice(&mtime.secs.to_le_bytes());
         out.extend_from_slice(&mtime.nanos.to_le_bytes());
     }
-    out.extend_from_slice(&[0; 4 + 32]);
+    out.extend_from_slice(&[0; 4]);
 }
 
 /// Completes the header that ends where the content, `out[content_at..]`, begins.
 pub(crate) fn patch_packed(out: &mut [u8], content_at: usize) {
     let (head, content) = out.split_at_mut(content_at);
-    let sum = blake3::hash(content);
-    let at = head.len() - 36;
-    head[at..at + 4].copy_from_slice(&(content.len() as u32).to_le_bytes());
-    head[at + 4..].copy_from_slice(sum.as_bytes());
+    let at = head.len() - 4;
+    head[at..].copy_from_slice(&(content.len() as u32).to_le_bytes());
 }
 
-/// Splits a pack: the directory, and its files one by one.
+/// The end of a pack that consists of these parts.
+pub(crate) fn pack_sum(parts: &[&[u8]]) -> Sum {
+    let mut hasher = blake3::Hasher::new();
+    for part in parts {
+        hasher.update(part);
+    }
+    hasher.finalize().into()
+}
+
+/// Splits a pack whose sum is right: the directory, and its files one by one.
 pub(crate) fn parse_pack(
     payload: &[u8],
 ) -> Result<
@@ -51,7 +61,13 @@ pub(crate) fn parse_pack(
     ),
     Error,
 > {
-    let mut rest = Bytes(payload);
+    let (files, sum) = payload
+        .split_last_chunk::<SUM_LEN>()
+        .ok_or_else(|| Error::peer("a pack without a sum"))?;
+    if pack_sum(&[files]) != *sum {
+        return Err(Error::peer("a pack that has not its sum"));
+    }
+    let mut rest = Bytes(files);
     let dir = rest.u64()?;
     let files = std::iter::from_fn(move || (!rest.0.is_empty()).then(|| parse_packed(&mut rest)));
     Ok((dir, files))
@@ -76,12 +92,10 @@ fn parse_packed<'a>(rest: &mut Bytes<'a>) -> Result<PackedFile<'a>, Error> {
         }
     };
     let len = rest.u32()?;
-    let sum = *rest.array::<32>()?;
     let content = rest.slice(len as usize)?;
     Ok(PackedFile {
         entry,
         mtime,
-        sum,
         content,
     })
 }
@@ -172,32 +186,41 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packs_round_trip_and_cut_packs_are_errors() {
-        let mut pack = 7_u64.to_le_bytes().to_vec();
+    fn packs_round_trip_and_damaged_ones_are_errors() {
+        let mut files = 7_u64.to_le_bytes().to_vec();
         let mtime = Some(Time { secs: -1, nanos: 5 });
         for (entry, mtime, content) in [(1, None, &b"one"[..]), (2, mtime, b""), (9, None, b"9")] {
-            put_packed_header(&mut pack, entry, mtime);
-            let at = pack.len();
-            pack.extend_from_slice(content);
-            patch_packed(&mut pack, at);
+            put_packed_header(&mut files, entry, mtime);
+            let at = files.len();
+            files.extend_from_slice(content);
+            patch_packed(&mut files, at);
         }
-        let (dir, files) = parse_pack(&pack).unwrap();
-        let files: Vec<_> = files.map(Result::unwrap).collect();
+        let sealed = |files: &[u8]| [files, &pack_sum(&[files])].concat();
+        let mut pack = sealed(&files);
+        let (dir, parsed) = parse_pack(&pack).unwrap();
+        let parsed: Vec<_> = parsed.map(Result::unwrap).collect();
         assert_eq!(dir, 7);
-        assert_eq!(files.len(), 3);
+        assert_eq!(parsed.len(), 3);
         assert_eq!(
-            (files[1].entry, files[1].mtime, files[1].content),
+            (parsed[1].entry, parsed[1].mtime, parsed[1].content),
             (2, mtime, &b""[..])
         );
-        assert_eq!(files[2].sum, *blake3::hash(b"9").as_bytes());
-        for cut in 9..pack.len() {
-            if let Ok((_, files)) = parse_pack(&pack[..cut]) {
-                let files: Vec<_> = files.take(4).collect();
+        assert_eq!(parsed[2].content, b"9");
+        // A liar's sum is right.
+        for cut in 0..files.len() {
+            if let Ok((_, parsed)) = parse_pack(&sealed(&files[..cut])) {
+                let parsed: Vec<_> = parsed.take(4).collect();
                 assert!(
-                    files.len() < 3 || files.iter().any(Result::is_err),
+                    parsed.len() < 3 || parsed.iter().any(Result::is_err),
                     "cut at {cut}"
                 );
             }
+        }
+        for at in 0..pack.len() {
+            pack[at] ^= 1;
+            assert!(parse_pack(&pack).is_err(), "damaged at {at}");
+            pack[at] ^= 1;
+            assert!(parse_pack(&pack[..at]).is_err(), "cut at {at}");
         }
     }
 }

@@ -18,8 +18,8 @@ use crate::path::RelPath;
 use crate::scan::unreadable;
 use crate::source::{Layer, open_file};
 use crate::wire::{
-    DirIndex, FRAME_LEN_MAX, FrameKind, FrameWriter, PACK_HEADER_LEN_MAX, ToReceiver, patch_packed,
-    put_packed_header,
+    DirIndex, FRAME_LEN_MAX, FrameKind, FrameWriter, PACK_HEADER_LEN_MAX, ToReceiver, pack_sum,
+    patch_packed, put_packed_header,
 };
 
 /// Files up to this length travel in packs.
@@ -181,7 +181,7 @@ impl Sender<'_> {
         let mut cache = DirCache::default();
         let mut files = files.peekable();
         // Of a pack, what is not to be compressed with the rest.
-        let (mut noise, mut dir) = (Vec::new(), 0);
+        let (mut noise, mut dir) = (Vec::new(), [0; 8]);
         while let Some(first) = files.peek() {
             if first.len() > PACKED_LEN_MAX {
                 if let Some(file) = files.next() {
@@ -192,11 +192,12 @@ impl Sender<'_> {
             let mut misfortunes = Vec::new();
             let outbox = self.outbox.clone();
             let mut writer = outbox.lock();
-            dir = first.dir();
+            dir = first.dir().to_le_bytes();
             writer.begin(FrameKind::Pack);
-            writer.payload().extend_from_slice(&dir.to_le_bytes());
+            writer.payload().extend_from_slice(&dir);
             let is_small = |file: &FileSource| file.len() <= PACKED_LEN_MAX;
-            while writer.payload_len() < CONTENT_FRAME_LEN && noise.len() < CONTENT_FRAME_LEN {
+            while writer.open_payload().len() < CONTENT_FRAME_LEN && noise.len() < CONTENT_FRAME_LEN
+            {
                 let Some(file) = files.next_if(is_small) else {
                     break;
                 };
@@ -210,14 +211,15 @@ impl Sender<'_> {
                     Err(Put::Failed(warning)) => misfortunes.push((file, Some(warning))),
                 }
             }
-            if writer.payload_len() > size_of_val(&dir) {
+            if writer.open_payload().len() > dir.len() {
+                let sum = pack_sum(&[writer.open_payload()]);
+                writer.payload().extend_from_slice(&sum);
                 writer.finish()?;
             } else {
                 writer.discard();
             }
             if noise.len() >= CONTENT_FRAME_LEN {
-                writer.put_noise(FrameKind::Pack, &dir.to_le_bytes(), &noise)?;
-                noise.clear();
+                put_noise(&mut writer, &dir, &mut noise)?;
             }
             drop(writer);
             for (file, warning) in misfortunes {
@@ -233,7 +235,7 @@ impl Sender<'_> {
             return Ok(());
         }
         let mut writer = self.outbox.lock();
-        writer.put_noise(FrameKind::Pack, &dir.to_le_bytes(), &noise)
+        put_noise(&mut writer, &dir, &mut noise)
     }
 
     /// Sends one file as ops; `false` if it could not be read.
@@ -390,6 +392,15 @@ impl Sender<'_> {
             scanning: self.scanning,
         });
     }
+}
+
+/// Sends what does not compress of a directory's files as a pack of its own.
+fn put_noise(writer: &mut FrameWriter, dir: &[u8], noise: &mut Vec<u8>) -> Result<(), Error> {
+    let sum = pack_sum(&[dir, noise]);
+    noise.extend_from_slice(&sum);
+    writer.put_noise(FrameKind::Pack, dir, noise)?;
+    noise.clear();
+    Ok(())
 }
 
 /// Why a file did not go into a pack.
