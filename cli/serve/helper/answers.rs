@@ -51,7 +51,11 @@ pub(crate) fn run_if_asked(words: impl IntoIterator<Item = OsString>) -> Option<
         let Ok((question, dir)) = receive(&end) else {
             return Some(ExitCode::SUCCESS);
         };
-        if question.is_empty() || send(&end, node.answer(&question, dir).as_bytes(), None).is_err()
+        if question.is_empty() {
+            return Some(ExitCode::SUCCESS);
+        }
+        if let Some(answer) = node.answer(&question, dir)
+            && send(&end, answer.as_bytes(), None).is_err()
         {
             return Some(ExitCode::SUCCESS);
         }
@@ -66,20 +70,28 @@ struct Node {
 }
 
 impl Node {
-    /// `=` and what was found, `-` for nobody, `!` and why there is no answer. Whatever came along
-    /// with the question is let go again.
-    fn answer(&mut self, question: &[u8], dir: Option<OwnedFd>) -> String {
-        let found = match (question.strip_prefix(b"set "), dir) {
-            (Some(change), Some(dir)) => done(self.hands.set(&dir, change)),
-            (None, Some(dir)) if question == b"place" => done(self.hands.add(dir)),
-            (None, None) => self.found(&String::from_utf8_lossy(question)),
+    /// `=` and what was found, `-` for nobody, `!` and why there is no answer; nothing to what is
+    /// only told. Whatever came along with the question is let go again.
+    fn answer(&mut self, question: &[u8], dir: Option<OwnedFd>) -> Option<String> {
+        let found = match (question, dir, question.strip_prefix(b"set ")) {
+            (b"place", Some(dir), _) => {
+                // Where it is none, each change in it will say so.
+                let _ = self.hands.add(dir);
+                return None;
+            }
+            (b"settle", None, _) => {
+                self.hands.settle();
+                return None;
+            }
+            (_, Some(dir), Some(change)) => done(self.hands.set(&dir, change)),
+            (_, None, _) => self.found(&String::from_utf8_lossy(question)),
             _ => Err("it is not asked that".to_owned()),
         };
-        match found {
+        Some(match found {
             Ok(Some(found)) => format!("={found}"),
             Ok(None) => "-".to_owned(),
             Err(why) => format!("!{why}"),
-        }
+        })
     }
 
     fn found(&mut self, question: &str) -> Result<Option<String>, String> {
@@ -88,10 +100,6 @@ impl Node {
             "check" if who.is_empty() => {
                 let check = self.check.as_deref().map_or(Ok(()), run_check);
                 check.map(|()| Some(String::new()))
-            }
-            "settle" if who.is_empty() => {
-                self.hands.settle();
-                Ok(None)
             }
             "uid" => id(IdKind::User, who),
             "gid" => id(IdKind::Group, who),
@@ -140,7 +148,7 @@ mod tests {
             check: check.map(str::to_owned),
             hands: Hands::new(Rights::default()),
         };
-        node.answer(question.as_bytes(), None)
+        node.answer(question.as_bytes(), None).unwrap()
     }
 
     #[test]

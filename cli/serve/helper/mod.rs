@@ -83,11 +83,23 @@ impl Helper {
 
     /// Has it change metadata below these directories from now on, and nowhere else for good.
     /// Should it be lost, each change will say so.
+    ///
+    /// There is no answer to wait for, while it may still be starting: it hears this before
+    /// anything that is asked later.
     pub(super) fn settle<'a>(&self, places: impl Iterator<Item = BorrowedFd<'a>>) {
         for place in places {
-            let _ = self.ask_with(b"place", Some(place), CHANGE_TIME);
+            self.tell(b"place", Some(place));
         }
-        let _ = self.ask("settle", CHANGE_TIME);
+        self.tell(b"settle", None);
+    }
+
+    fn tell(&self, message: &[u8], dir: Option<BorrowedFd<'_>>) {
+        let mut way = self.way.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Way::Open(end) = &*way
+            && let Err(why) = put(end, message, dir, Instant::now() + CHANGE_TIME)
+        {
+            *way = Way::Lost(format!("the helper process {why}"));
+        }
     }
 
     /// Whether the check of `[peer]` lets this node receive.
@@ -192,17 +204,10 @@ fn exchange(
     dir: Option<BorrowedFd<'_>>,
     limit: Duration,
 ) -> Result<String, String> {
-    let failed = |e: Errno| format!("cannot be asked: {}", exit::cause(&e.into()));
-    send(end, question, dir).map_err(failed)?;
     let deadline = Instant::now() + limit;
-    loop {
-        let left = Timespec::try_from(deadline.saturating_duration_since(Instant::now()));
-        match poll(&mut [PollFd::new(end, PollFlags::IN)], left.ok().as_ref()) {
-            Ok(0) => return Err(format!("did not answer within {} s", limit.as_secs())),
-            Ok(_) => break,
-            Err(Errno::INTR) => {}
-            Err(e) => return Err(failed(e)),
-        }
+    put(end, question, dir, deadline)?;
+    if !wait_for(end, PollFlags::IN, deadline).map_err(failed)? {
+        return Err(format!("did not answer within {} s", limit.as_secs()));
     }
     // It says nothing that it was not asked: there is one message at most to be read.
     match receive(end) {
@@ -211,6 +216,33 @@ fn exchange(
         Err(Errno::MSGSIZE) => Err("says more than it may".to_owned()),
         Err(e) => Err(failed(e)),
     }
+}
+
+/// Sends a message. The error has no subject.
+fn put(
+    end: &OwnedFd,
+    message: &[u8],
+    dir: Option<BorrowedFd<'_>>,
+    deadline: Instant,
+) -> Result<(), String> {
+    if !wait_for(end, PollFlags::OUT, deadline).map_err(failed)? {
+        return Err("does not listen".to_owned());
+    }
+    send(end, message, dir).map_err(failed)
+}
+
+fn wait_for(end: &OwnedFd, event: PollFlags, deadline: Instant) -> Result<bool, Errno> {
+    loop {
+        let left = Timespec::try_from(deadline.saturating_duration_since(Instant::now()));
+        match poll(&mut [PollFd::new(end, event)], left.ok().as_ref()) {
+            Err(Errno::INTR) => {}
+            result => return result.map(|ready| ready > 0),
+        }
+    }
+}
+
+fn failed(e: Errno) -> String {
+    format!("cannot be asked: {}", exit::cause(&e.into()))
 }
 
 #[cfg(test)]
