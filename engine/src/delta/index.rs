@@ -28,6 +28,14 @@ pub struct IndexedSignature {
     head_shift: u32,
 }
 
+impl Signature {
+    /// Builds the search index. Costs 8 to 16 bytes of memory per block.
+    #[must_use]
+    pub fn index(self) -> IndexedSignature {
+        IndexedSignature::new(self)
+    }
+}
+
 impl IndexedSignature {
     pub(super) fn new(signature: Signature) -> Self {
         let count = signature.basis_len / u64::from(signature.block_len.get());

@@ -9,7 +9,6 @@ use std::fmt;
 use std::io::{self, Read};
 
 use super::block::BlockLen;
-use super::index::IndexedSignature;
 use super::patch::Basis;
 use super::pieces::in_threads;
 use super::tree::{Salt, StrongKey, StrongSum, block_value, block_values};
@@ -216,12 +215,6 @@ impl Signature {
             weak,
             strong,
         })
-    }
-
-    /// Builds the search index. Costs 8 to 16 bytes of memory per block.
-    #[must_use]
-    pub fn index(self) -> IndexedSignature {
-        IndexedSignature::new(self)
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, chownat, utimensat};
 
-use super::meta::Attrs;
+use super::attrs::Attrs;
 use super::mode::set_mode;
 use crate::entry::Time;
 

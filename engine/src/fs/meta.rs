@@ -10,29 +10,9 @@ use filetime::FileTime;
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, fchmod, fchown, fstat, openat, statat,
 };
-use serde::{Deserialize, Serialize};
 
+use super::attrs::Attrs;
 use super::by_name::set_by_name;
-use crate::entry::Time;
-
-/// Metadata to set; `None` leaves a part as it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attrs {
-    /// Owner.
-    pub uid: Option<u32>,
-    /// Group.
-    pub gid: Option<u32>,
-    /// Permission bits: 0o7777.
-    pub mode: Option<u32>,
-    /// Time of the last change of content.
-    pub mtime: Option<Time>,
-}
-
-impl Attrs {
-    pub(crate) fn is_empty(&self) -> bool {
-        *self == Attrs::default()
-    }
-}
 
 /// Sets `attrs` on an open file or directory.
 ///
@@ -134,6 +114,7 @@ fn open_to_change(dir: BorrowedFd<'_>, name: &CStr) -> Option<File> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::entry::Time;
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     #[test]

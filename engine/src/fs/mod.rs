@@ -1,6 +1,7 @@
 //! File-system access that cannot be led out of a tree: directories are opened below a held root
 //! without following symlinks, and every other call names one component in a held directory.
 
+mod attrs;
 mod by_name;
 mod dir;
 mod extent;
@@ -13,11 +14,11 @@ mod root;
 mod trust;
 mod walk;
 
+pub use attrs::Attrs;
 pub use by_name::{ByName, OwnCalls, set_by_name_through};
 pub(crate) use dir::{Listed, Listing, list, stat};
 pub(crate) use extent::{Extent, Mounts, ancestors};
 pub use lock::Lock;
-pub use meta::Attrs;
 pub(crate) use meta::{set_attrs, set_fd_attrs, set_new_attrs, set_node_attrs};
 pub(crate) use reaper::Reaper;
 pub(crate) use remove::{names, remove_tree};

@@ -10,7 +10,7 @@ use super::super::pieces::in_threads;
 use super::super::signature::random_salt;
 use super::super::tree::{Salt, StrongKey, block_value};
 use super::super::weak::weak_sum;
-use super::message::{Ask, MessageError, Offer, ShortSum, asks_for_tree};
+use super::message::{Ask, MessageError, Offer, ShortSum, asks_for_tree, shorten};
 use super::sample::Sample;
 use super::sum_tree::SumTree;
 use super::{child_span, top_span};
@@ -151,12 +151,6 @@ impl<F: Basis + Sync> BasisSums<F> {
 
 /// Bytes of blocks that a thread sums before it looks for more.
 const PIECE_LEN: usize = 1 << 20;
-
-/// The first half of a strong sum.
-pub(super) fn shorten(strong: [u8; 16]) -> ShortSum {
-    let [a, b, c, d, e, f, g, h, ..] = strong;
-    [a, b, c, d, e, f, g, h]
-}
 
 /// Why an ask was not answered.
 #[derive(Debug)]

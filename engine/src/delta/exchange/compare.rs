@@ -10,9 +10,9 @@ use super::super::index::IndexedSignature;
 use super::super::patch::Basis;
 use super::super::signature::Signature;
 use super::super::tree::StrongKey;
-use super::basis::shorten;
 use super::message::{
     Ask, MAX_ASK_BLOCKS, MAX_ASK_NODES, MessageError, Offer, ShortSum, block_sums, short_sums,
+    shorten,
 };
 use super::plan::Plan;
 use super::ranges::{gaps, join, total_len};

@@ -21,6 +21,12 @@ use super::{FINE_SPAN, top_span};
 /// What the wire carries of a node's or block's strong sum.
 pub(super) type ShortSum = [u8; 8];
 
+/// The first half of a strong sum.
+pub(super) fn shorten(strong: [u8; 16]) -> ShortSum {
+    let [a, b, c, d, e, f, g, h, ..] = strong;
+    [a, b, c, d, e, f, g, h]
+}
+
 /// The first message: the basis in general, and the sums of its top nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Offer {

@@ -14,8 +14,7 @@ use super::super::search::has_match;
 use super::super::signature::Signature;
 use super::super::tree::{Salt, StrongKey, block_value};
 use super::super::weak::weak_sum;
-use super::basis::shorten;
-use super::message::{MessageError, ShortSum};
+use super::message::{MessageError, ShortSum, shorten};
 use super::ranges::total_len;
 use crate::page_buf::PageBuf;
 

@@ -6,7 +6,7 @@ use std::io;
 use super::super::ops::OpsError;
 use super::super::patch::PatchError;
 use super::super::signature::SignatureError;
-use super::sealed::VERSION;
+use super::VERSION;
 
 /// The two kinds of file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -24,6 +24,9 @@ pub use signature::{MAX_SIGNATURE_BLOCKS, read_signature, write_signature};
 
 pub(super) use delta::reseal;
 
+/// The version of both formats.
+const VERSION: u8 = 1;
+
 /// Applies all of `delta` to `basis`, of `basis_len` bytes, and checks that the result is the
 /// source that the delta was made of.
 ///

@@ -5,6 +5,7 @@
 use std::io::{self, Read, Write};
 
 use super::super::window::read_full;
+use super::VERSION;
 use super::error::{FileError, FileKind};
 
 /// Writes parts and seals.
@@ -140,8 +141,5 @@ fn seal_of(hasher: &blake3::Hasher) -> [u8; SEAL_LEN] {
 
 /// Bytes of a seal.
 pub(super) const SEAL_LEN: usize = 16;
-
-/// The version of both formats.
-pub(super) const VERSION: u8 = 1;
 
 const MAGIC_LEN: usize = 8;
