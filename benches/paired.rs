@@ -34,7 +34,7 @@ pub(crate) fn measure_all(
     ];
     for row in ROWS.iter().filter(|row| is_wanted(row.name)) {
         let scene = Scene::new(row, shrink);
-        let way = over_loopback(sshd);
+        let way = over_loopback(sshd, row.letters());
         measure(row.name, |build| {
             let cost = push(&builds[build], &scene.work, &scene.fresh_target(), &way);
             [cost.wall_s, cost.cpu_s]

@@ -126,6 +126,17 @@ const ROWS: &[Row] = &[
         },
     },
     Row {
+        name: "first copy, 400,000 names of 200,000, -H",
+        make: |s, _, shrink| trees::linked_files(s, 200_000 / shrink),
+    },
+    Row {
+        name: "nothing changed, 400,000 of 200,000, -H",
+        make: |s, t, shrink| {
+            trees::linked_files(s, 200_000 / shrink);
+            copy(s, t);
+        },
+    },
+    Row {
         name: "1 GiB over an unrelated 1 GiB",
         make: |s, t, shrink| {
             let len = (1 << 30) / shrink as u64;
@@ -137,6 +148,17 @@ const ROWS: &[Row] = &[
     },
 ];
 const SHRINK: usize = 4;
+
+impl Row {
+    /// The letters of its pushes.
+    fn letters(&self) -> &'static str {
+        if self.name.ends_with("-H") {
+            "-aH"
+        } else {
+            "-a"
+        }
+    }
+}
 
 fn unchanged(source: &Path, target: &Path, count: usize) {
     trees::small_files(source, count);
@@ -226,11 +248,11 @@ struct Way<'a> {
     link_bytes: &'a dyn Fn() -> u64,
 }
 
-fn over_loopback(sshd: &Sshd) -> Way<'_> {
+fn over_loopback<'a>(sshd: &'a Sshd, letters: &'a str) -> Way<'a> {
     Way {
         sshd,
         launcher: &[],
-        letters: "-a",
+        letters,
         link_bytes: &loopback_bytes,
     }
 }
@@ -264,7 +286,12 @@ fn measure(row: &Row, sshd: &Sshd, shrink: usize) {
     for run in 0..RUNS {
         for (slot, tool) in [Tool::Rsync, Tool::hasync()].iter().enumerate() {
             let target = scene.fresh_target();
-            let cost = push(tool, &scene.work, &target, &over_loopback(sshd));
+            let cost = push(
+                tool,
+                &scene.work,
+                &target,
+                &over_loopback(sshd, row.letters()),
+            );
             if run == 0 {
                 scene.assert_same(&target);
             }

@@ -28,9 +28,13 @@ pub(crate) fn small_files(root: &Path, count: usize) {
         fs::write(&path, &pool[start..start + rng.below(SMALL_LEN_BOUND)]).unwrap();
         set_mtime(&path, BASE_TIME, 0);
     }
-    // As for the root: a small tree is made, and pushed, within a second.
+    age_dirs(root, count);
+}
+
+/// As [`age`] for the root: a small tree is made, and pushed, within a second.
+fn age_dirs(root: &Path, count: usize) {
     for file in (0..count).step_by(FILES_PER_DIR) {
-        for dir in small_file(root, file).ancestors().skip(1).take(2) {
+        for dir in small_file(root, file).ancestors().skip(1).take(3) {
             set_mtime(dir, BASE_TIME, 0);
         }
     }
@@ -45,6 +49,25 @@ pub(crate) fn flat_files(root: &Path, count: usize, len: usize) {
         fs::write(&path, rng.bytes(len)).unwrap();
         set_mtime(&path, BASE_TIME, 0);
     }
+}
+
+/// Makes `count` files of two names each below `root`: the second name of every other one is in the
+/// same directory, that of the others in another tree, which comes last.
+pub(crate) fn linked_files(root: &Path, count: usize) {
+    let [first, last] = ["a", "z"].map(|name| root.join(name));
+    small_files(&first, count);
+    for file in 0..count {
+        let name = small_file(&first, file);
+        let other = if file % 2 == 0 {
+            name.with_extension("linked")
+        } else {
+            small_file(&last, file)
+        };
+        fs::create_dir_all(other.parent().unwrap()).unwrap();
+        fs::hard_link(name, other).unwrap();
+    }
+    age_dirs(&first, count);
+    age_dirs(&last, count);
 }
 
 fn small_file(root: &Path, file: usize) -> PathBuf {

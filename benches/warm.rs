@@ -22,7 +22,7 @@ pub(crate) fn measure(sshd: &Sshd, shrink: usize) {
     let work = TempTree::within(Path::new("/dev/shm"));
     let (source, target) = (work.mkdir("source"), work.path("target"));
     crate::unchanged(&source, &target, 100_000 / shrink);
-    let run = |_| push(&Tool::Rsync, &work, &target, &over_loopback(sshd));
+    let run = |_| push(&Tool::Rsync, &work, &target, &over_loopback(sshd, "-a"));
     let rsync = best((0..RSYNC_RUNS).map(run));
 
     let link = ssh::connect(
