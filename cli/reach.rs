@@ -154,7 +154,7 @@ pub(crate) fn close(control: Box<dyn Control>) -> Traffic {
 /// Why the push failed: the engine's reason, or the far end's when it is the better one.
 pub(crate) fn explain(error: engine::Error, control: Box<dyn Control>, target: &Target) -> Failure {
     let broke = matches!(error.kind, engine::ErrorKind::Stream);
-    let teller = target.host().filter(|_| error.is_told);
+    let teller = target.host().filter(|_| error.is_told());
     let mut failure = Failure::from(error);
     failure.message = told_by(teller, failure.message);
     if !broke {

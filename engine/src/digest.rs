@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::ids::{IdKind, IdMap};
 use crate::options::Options;
 use crate::policy::Powers;
+use crate::refusal::Refusal;
 
 /// Digest of one directory: 8 bytes of keyed BLAKE3, which is most of what an unchanged directory
 /// costs on the link. Whether a change goes unnoticed, once in 2^64, is drawn again by each push.
@@ -46,10 +47,19 @@ impl Default for TimeStore {
 impl TimeStore {
     /// Checks what a peer sent.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        if (1..=STEP_NS_MAX).contains(&self.granularity_ns) && self.min_secs <= self.max_secs {
+        let Self {
+            granularity_ns,
+            min_secs,
+            max_secs,
+        } = *self;
+        if (1..=STEP_NS_MAX).contains(&granularity_ns) && min_secs <= max_secs {
             return Ok(());
         }
-        Err(Error::peer("times that no file system has"))
+        Err(Error::peer(Refusal::TimeStore {
+            granularity_ns,
+            min_secs,
+            max_secs,
+        }))
     }
 
     /// `time` as the file system would give it back.

@@ -5,7 +5,8 @@ use std::cmp::Ordering;
 use serde::{Deserialize, Serialize};
 
 use crate::observer::Kind;
-use crate::path::{NameError, check_name};
+use crate::path::check_name;
+use crate::refusal::Refusal;
 
 /// A point in time as file systems keep it.
 #[derive(
@@ -21,11 +22,11 @@ pub struct Time {
 impl Time {
     /// Checks what a peer sent: a second has so many nanoseconds, and beyond them are numbers with
     /// a meaning of their own to the kernel, such as now.
-    pub(crate) fn check(self) -> Result<(), EntryError> {
-        if self.nanos >= 1_000_000_000 {
-            return Err(EntryError::Nanos(self.nanos));
+    pub(crate) fn check(self) -> Result<(), Refusal> {
+        match self.nanos {
+            ..1_000_000_000 => Ok(()),
+            nanos => Err(Refusal::Nanos { nanos }),
         }
-        Ok(())
     }
 }
 
@@ -122,42 +123,19 @@ impl Entry {
     }
 
     /// Checks an entry that a peer sent: name, link targets, permission bits, nanoseconds.
-    pub(crate) fn check(&self) -> Result<(), EntryError> {
-        check_name(&self.name).map_err(EntryError::Name)?;
+    pub(crate) fn check(&self) -> Result<(), Refusal> {
+        check_name(&self.name).map_err(|error| Refusal::EntryName { error })?;
         if self.mode & !0o7777 != 0 {
-            return Err(EntryError::Mode(self.mode));
+            let mode = self.mode;
+            return Err(Refusal::Mode { mode });
         }
         self.mtime.check()?;
         match &self.body {
             Body::Symlink { target } if target.is_empty() || target.contains(&0) => {
-                Err(EntryError::LinkTarget)
+                Err(Refusal::LinkTarget)
             }
-            Body::Dir if self.link_to.is_some() => Err(EntryError::LinkedDir),
+            Body::Dir if self.link_to.is_some() => Err(Refusal::LinkedDir),
             _ => Ok(()),
-        }
-    }
-}
-
-/// Why an entry from a peer is not one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum EntryError {
-    Name(NameError),
-    Mode(u32),
-    Nanos(u32),
-    LinkTarget,
-    LinkedDir,
-}
-
-impl std::fmt::Display for EntryError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            EntryError::Name(e) => write!(f, "{e}"),
-            EntryError::Mode(mode) => write!(f, "permission bits {mode:#o} above 0o7777"),
-            EntryError::Nanos(nanos) => write!(f, "{nanos} nanoseconds in a second"),
-            EntryError::LinkTarget => {
-                f.write_str("an empty symlink target, or one with a zero byte")
-            }
-            EntryError::LinkedDir => f.write_str("a hard-linked directory"),
         }
     }
 }

@@ -3,6 +3,9 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
+
+use crate::refusal::Refusal;
 
 /// Whose fault an error is, and of what sort.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -40,8 +43,24 @@ pub struct Error {
     pub kind: ErrorKind,
     /// One line: what failed, where, why, what to do.
     pub message: String,
-    /// Whether these are the peer's words, about its own side.
-    pub is_told: bool,
+    pub(crate) fault: Fault,
+}
+
+/// Whose fault an error is, with what failed or was refused.
+#[derive(Clone, Debug)]
+pub(crate) enum Fault {
+    /// What was asked for, or how this node is set up and stands: kind and words say it all.
+    Here,
+    /// What the peer says of its own side.
+    Told,
+    /// The peer broke a rule of the protocol.
+    Peer(Box<Refusal>),
+    /// A file system call failed here.
+    File(Arc<io::Error>),
+    /// There is no room for a file here.
+    DiskFull(Arc<io::Error>),
+    /// The byte stream failed.
+    Link(Arc<io::Error>),
 }
 
 impl Error {
@@ -50,47 +69,69 @@ impl Error {
         Error {
             kind,
             message: message.into(),
-            is_told: false,
+            fault: Fault::Here,
         }
     }
 
     /// The peer's own reason to end the session, in its words.
     pub(crate) fn told(kind: ErrorKind, message: String) -> Self {
         Error {
-            is_told: true,
+            fault: Fault::Told,
             ..Error::new(kind, message)
         }
     }
 
-    /// The peer broke the protocol: `what` names the rule it broke, with numbers.
-    pub(crate) fn peer(what: impl fmt::Display) -> Self {
-        Error::new(ErrorKind::Stream, format!("protocol error: {what}"))
+    /// Whether these are the peer's words, about its own side.
+    #[must_use]
+    pub fn is_told(&self) -> bool {
+        matches!(self.fault, Fault::Told)
+    }
+
+    /// The peer broke the protocol.
+    pub(crate) fn peer(refusal: Refusal) -> Self {
+        Error {
+            kind: ErrorKind::Stream,
+            message: format!("protocol error: {refusal}"),
+            fault: Fault::Peer(Box::new(refusal)),
+        }
     }
 
     /// A failed file system call: `what` is verb and path, such as `open "a/b"`.
     pub(crate) fn file(what: impl fmt::Display, cause: &io::Error) -> Self {
-        let kind = match cause.kind() {
-            _ if is_no_space(cause) => ErrorKind::NoSpace,
-            io::ErrorKind::WouldBlock => ErrorKind::Locked,
-            _ => ErrorKind::FileIo,
+        let again = Arc::new(same(cause));
+        let (kind, fault) = match cause.kind() {
+            _ if is_no_space(cause) => (ErrorKind::NoSpace, Fault::DiskFull(again)),
+            io::ErrorKind::WouldBlock => (ErrorKind::Locked, Fault::File(again)),
+            _ => (ErrorKind::FileIo, Fault::File(again)),
         };
-        Error::new(kind, format!("cannot {what}: {}", describe(cause)))
+        let message = format!("cannot {what}: {}", describe(cause));
+        Error {
+            kind,
+            message,
+            fault,
+        }
     }
 
     /// The byte stream to the peer failed.
     pub(crate) fn stream(cause: &io::Error) -> Self {
-        match cause.kind() {
-            io::ErrorKind::TimedOut => {
-                Error::new(ErrorKind::Timeout, "the peer has been silent for too long")
-            }
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe => Error::new(
-                ErrorKind::Stream,
-                "the peer closed the connection unexpectedly",
+        let (kind, message) = match cause.kind() {
+            io::ErrorKind::TimedOut => (
+                ErrorKind::Timeout,
+                "the peer has been silent for too long".to_owned(),
             ),
-            _ => Error::new(
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe => (
+                ErrorKind::Stream,
+                "the peer closed the connection unexpectedly".to_owned(),
+            ),
+            _ => (
                 ErrorKind::Stream,
                 format!("the connection broke: {}", describe(cause)),
             ),
+        };
+        Error {
+            kind,
+            message,
+            fault: Fault::Link(Arc::new(same(cause))),
         }
     }
 }
@@ -101,7 +142,23 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.fault {
+            Fault::Here | Fault::Told => None,
+            Fault::Peer(refusal) => Some(&**refusal),
+            Fault::File(cause) | Fault::DiskFull(cause) | Fault::Link(cause) => Some(&**cause),
+        }
+    }
+}
+
+/// The same error once more: what the system said, it can say again.
+fn same(cause: &io::Error) -> io::Error {
+    cause.raw_os_error().map_or_else(
+        || io::Error::new(cause.kind(), cause.to_string()),
+        io::Error::from_raw_os_error,
+    )
+}
 
 /// Whether a call failed for lack of space, inodes or quota.
 pub(crate) fn is_no_space(cause: &io::Error) -> bool {

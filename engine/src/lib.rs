@@ -44,6 +44,7 @@ mod page_buf;
 mod path;
 mod path_list;
 mod policy;
+mod refusal;
 mod sample;
 mod served_root;
 mod state;

@@ -13,6 +13,7 @@ use crate::generation::Tree;
 use crate::ids::{Accounts, OwnAccounts};
 use crate::observer::Kind;
 use crate::options::Options;
+use crate::refusal::Refusal;
 use crate::served_root::ServedRoot;
 
 /// What a receiver accepts in one session.
@@ -203,11 +204,11 @@ impl Powers {
         match entry.body {
             Body::Unmirrored(_) => Ok(()),
             Body::CharDevice { .. } | Body::BlockDevice { .. } if !self.devices => {
-                Err(Error::peer("a device, of which none is made for it"))
+                Err(Error::peer(Refusal::Device))
             }
-            _ if self.mode(entry.mode, entry.kind()) != entry.mode => Err(Error::peer(
-                "setuid or setgid on an entry, which is not set for it",
-            )),
+            _ if self.mode(entry.mode, entry.kind()) != entry.mode => {
+                Err(Error::peer(Refusal::Setuid))
+            }
             _ => Ok(()),
         }
     }

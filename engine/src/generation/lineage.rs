@@ -10,6 +10,7 @@ use super::node_id::NodeId;
 use super::ordinal::{Epoch, Number};
 use super::tree::{Held, Tree};
 use crate::error::{Error, ErrorKind};
+use crate::refusal::Refusal;
 
 /// What the sender of a push says about the tree, in the hello.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,14 +48,14 @@ impl Claim {
     /// Checks what a peer sent.
     pub(crate) fn check(&self) -> Result<(), Error> {
         if !(1..=64).contains(&self.tree.len()) {
-            return Err(Error::peer("a claim about a tree without a name"));
+            return Err(Error::peer(Refusal::ClaimWithoutTree));
         }
         check_node(&self.node, &self.heads, &self.ancestors)?;
         if self.compares {
             return Ok(());
         }
         if self.heads.is_empty() || self.epoch == Epoch::default() {
-            return Err(Error::peer("a push without a head or an epoch"));
+            return Err(Error::peer(Refusal::ClaimWithoutHead));
         }
         Ok(())
     }
@@ -68,11 +69,10 @@ impl Claim {
             || self.leads_from(self.intended)
             || held.knows(self.intended, data)?;
         if is_old {
-            return Err(Error::peer(format_args!(
-                "generation {} of tree {tree}, which is to be made, is not a new one; nothing was \
-                 changed",
-                self.intended
-            )));
+            return Err(Error::peer(Refusal::NotNew {
+                id: self.intended.to_string(),
+                tree: tree.clone(),
+            }));
         }
         Ok(())
     }
@@ -198,7 +198,7 @@ impl Standing {
         };
         head.number.believe(number, tree, &self.node)?;
         if head.epoch > self.epoch {
-            return Err(Error::peer("a generation above the epoch of its node"));
+            return Err(Error::peer(Refusal::HeadAboveEpoch));
         }
         Ok(())
     }
@@ -207,10 +207,12 @@ impl Standing {
 /// Checks what a node says of itself.
 fn check_node(name: &str, heads: &[GenerationId], ancestors: &[GenerationId]) -> Result<(), Error> {
     if !(1..=NODE_LEN_MAX).contains(&name.len()) {
-        return Err(Error::peer("a node whose name is too long or empty"));
+        let len = name.len();
+        return Err(Error::peer(Refusal::NodeName { len }));
     }
     if heads.len() > HEADS_MAX || ancestors.len() > ANCESTORS_MAX {
-        return Err(Error::peer("more heads or ancestors than a tree has"));
+        let (heads, ancestors) = (heads.len(), ancestors.len());
+        return Err(Error::peer(Refusal::TooManyAncestors { heads, ancestors }));
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::path::Shown;
+use crate::refusal::Refusal;
 
 /// How far a peer's epoch or number may be above the highest that this node knows. Nobody promotes
 /// or pushes so often, and it takes 2^32 lies of that size to reach the last epoch.
@@ -41,15 +42,14 @@ macro_rules! ordinal {
                 if self.is_near(known) {
                     return Ok(());
                 }
-                let peer = Shown(peer.as_bytes());
-                Err(Error::peer(format_args!(
-                    concat!(
-                        "{} claims ", $word, " {} of tree {}, more than {} above {}, which is the \
-                         highest known here: it lies, or its records are damaged; nothing was \
-                         changed. Compare `hasync status {}` on both nodes"
-                    ),
-                    peer, self, tree, STEP_MAX, known, tree
-                )))
+                Err(Error::peer(Refusal::TooFar {
+                    peer: Shown(peer.as_bytes()).to_string(),
+                    what: $word,
+                    claimed: self.0,
+                    tree: tree.to_owned(),
+                    step: STEP_MAX,
+                    known: known.0,
+                }))
             }
         }
 

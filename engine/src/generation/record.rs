@@ -128,7 +128,7 @@ pub(crate) fn unseal<T: DeserializeOwned>(kind: RecordKind, bytes: &[u8]) -> io:
     if *blake3::hash(covered).as_bytes() != *sum {
         return Err(damaged("is damaged"));
     }
-    decode_record(&covered[HEADER_LEN..]).map_err(|_| damaged("does not decode"))
+    decode_record(&covered[HEADER_LEN..]).ok_or_else(|| damaged("does not decode"))
 }
 
 #[cfg(test)]

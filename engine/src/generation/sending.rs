@@ -15,6 +15,7 @@ use super::node_id::NodeId;
 use super::ordinal::{Epoch, Number};
 use super::tree::Tree;
 use crate::error::{Error, ErrorKind};
+use crate::refusal::Refusal;
 
 /// A push of a named tree, as far as lineage goes.
 pub(crate) struct Sending {
@@ -169,7 +170,7 @@ impl Sending {
     pub(crate) fn accepted(&mut self) -> Result<(), Error> {
         let peer = self.peer()?;
         if !self.claim.compares && (peer.is_primary || peer.epoch > self.claim.epoch) {
-            return Err(Error::peer("a push let in that had to be fenced"));
+            return Err(Error::peer(Refusal::LetIn));
         }
         if self.is_first && !self.dry_run {
             let _lock = self.node.lock_commit()?;
@@ -181,8 +182,10 @@ impl Sending {
     }
 
     fn peer(&self) -> Result<&Standing, Error> {
-        let message = format_args!("no word of how it stands to tree {}", self.tree.name);
-        self.peer.as_ref().ok_or_else(|| Error::peer(message))
+        let tree = &self.tree.name;
+        self.peer
+            .as_ref()
+            .ok_or_else(|| Error::peer(Refusal::NoStanding { tree: tree.clone() }))
     }
 
     /// The receiver is about to be asked for the generation.
@@ -227,8 +230,7 @@ impl Sending {
         }
         let fits = !sealed.changed && self.claim.leads_from(id);
         let theirs = theirs.filter(|theirs| fits && theirs.id == id);
-        let theirs =
-            theirs.ok_or_else(|| Error::peer("the acknowledgement of another generation"))?;
+        let theirs = theirs.ok_or_else(|| Error::peer(Refusal::OtherGeneration))?;
         Ok(Generation {
             made_ns: now_ns(),
             as_of: sealed.as_of,

@@ -19,6 +19,7 @@ use crate::delta::{BlockLen, Signature, StagedCopy};
 use crate::error::{Error, ErrorKind};
 use crate::fs::Root;
 use crate::path::RelPath;
+use crate::refusal::Refusal;
 use crate::source::open_file;
 use crate::wire::{DirIndex, EXCHANGES_MAX, ToSender};
 
@@ -119,7 +120,8 @@ impl Bases {
     ) -> Result<(), Error> {
         let before = self.queued_bytes.fetch_add(bytes.len(), Ordering::Relaxed);
         if before + bytes.len() > QUEUED_BYTES_MAX {
-            return Err(Error::peer("more asked at once than can be held"));
+            let max = QUEUED_BYTES_MAX;
+            return Err(Error::peer(Refusal::AskedTooMuch { max }));
         }
         let bytes = bytes.to_vec();
         self.send(Event::Ask {
@@ -269,7 +271,7 @@ impl Describer {
             ask: received,
         }) = self.open.get_mut(&file)
         else {
-            return self.refuse("an ask about a basis that was not offered");
+            return self.refuse(Refusal::AskNotOffered);
         };
         let sums = match askable {
             Askable::Sums(sums) => sums,
@@ -278,11 +280,12 @@ impl Describer {
                 *askable = Askable::Nothing;
                 return self.outbox.put_exchange(file, &self.signature_of(&path));
             }
-            _ => return self.refuse("an ask about a basis that there is nothing to ask about"),
+            _ => return self.refuse(Refusal::AskOfNothing),
         };
         received.extend_from_slice(bytes);
         if received.len() > MAX_ASK_LEN {
-            return self.refuse("an ask longer than any");
+            let max = MAX_ASK_LEN;
+            return self.refuse(Refusal::AskLen { max });
         }
         if !last {
             return Ok(());
@@ -305,13 +308,13 @@ impl Describer {
             Ok(answer) => self.outbox.put_exchange(file, &answer),
             // The sender gives the exchange up and sends the whole.
             Err(AskError::Basis(_)) => self.outbox.put_exchange(file, &[]),
-            Err(AskError::Peer(e)) => self.refuse(e),
+            Err(AskError::Peer(error)) => self.refuse(Refusal::Ask { error }),
         }
     }
 
     /// Ends the session from here: the main thread may be waiting for the sender.
-    fn refuse(&self, what: impl std::fmt::Display) -> Result<(), Error> {
-        let error = Error::peer(what);
+    fn refuse(&self, refusal: Refusal) -> Result<(), Error> {
+        let error = Error::peer(refusal);
         let fatal = ToSender::Fatal {
             kind: ErrorKind::Stream,
             message: error.message.clone(),

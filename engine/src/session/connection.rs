@@ -25,6 +25,7 @@ use crate::ids::groups_here;
 use crate::observer::{Note, Observer, Summary, Warning};
 use crate::options::{Compression, Options};
 use crate::path::Shown;
+use crate::refusal::Refusal;
 use crate::source::Source;
 use crate::wire::{
     ExchangePiece, FrameKind, FrameReader, FrameWriter, Hello, HelloReply, PREAMBLE_LEN,
@@ -213,7 +214,7 @@ impl Connection {
             Err(TryRecvError::Disconnected) => sender::gone(),
             Ok(Event::LinkEnd(e)) => e,
             Ok(Event::Message(ToSender::Fatal { kind, message }, _)) => Error::told(kind, message),
-            Ok(_) => Error::peer("a message while no push is running"),
+            Ok(_) => Error::peer(Refusal::IdleMessage),
         };
         self.queue = None;
         if self.is_new {
@@ -299,11 +300,7 @@ impl Connection {
                 return Err(Error::told(kind, message));
             }
             Event::LinkEnd(e) => return Err(e),
-            _ => {
-                return Err(Error::peer(
-                    "something else where the answer to the hello is due",
-                ));
-            }
+            _ => return Err(Error::peer(Refusal::NotReply)),
         };
         self.backlog.handled(len);
         reply.time_store.check()?;
@@ -312,7 +309,7 @@ impl Connection {
         }
         if let Some(name) = &reply.rename {
             crate::path::check_name(name)
-                .map_err(|e| Error::peer(format_args!("{e} as the target's name")))?;
+                .map_err(|error| Error::peer(Refusal::TargetName { error }))?;
         }
         let settable = groups_here(&reply.settable_groups, options.numeric_ids);
         let fields = Fields::new(
@@ -416,7 +413,7 @@ fn start_reading(
                     }
                 }
                 FrameKind::Pack | FrameKind::Data => {
-                    return Err(Error::peer("file content from the receiver"));
+                    return Err(Error::peer(Refusal::ContentFromReceiver));
                 }
             };
             read_bytes.store(reader.read_bytes(), Ordering::Relaxed);
@@ -424,7 +421,8 @@ fn start_reading(
                 backlog.ease();
             }
             if backlog.add(len) > QUEUED_BYTES_MAX {
-                return Err(Error::peer("more answers than can be held"));
+                let max = QUEUED_BYTES_MAX;
+                return Err(Error::peer(Refusal::TooManyAnswers { max }));
             }
             return Ok(event);
         }

@@ -4,6 +4,7 @@
 use super::receiver::Receiver;
 use crate::error::Error;
 use crate::path::RelPath;
+use crate::refusal::Refusal;
 use crate::wire::DirIndex;
 
 /// The place of a directory, seen from the one announced before. All zero for the root, the first.
@@ -65,26 +66,23 @@ impl Trail {
             .next
             .checked_add(place.skipped)
             .filter(|&index| index < DirIndex::MAX)
-            .ok_or_else(|| Error::peer("a number of a directory beyond all"))?;
+            .ok_or_else(|| Error::peer(Refusal::DirNumber))?;
         let Some((_, before)) = self.dirs.last() else {
             if index != 0 {
-                return Err(Error::peer("another directory before the root"));
+                return Err(Error::peer(Refusal::DirBeforeRoot));
             }
             self.next = 1;
             self.dirs.push((0, RelPath::root()));
             return Ok((0, RelPath::root()));
         };
         let shared = before.name().get(..usize::from(place.shared));
-        let shared = shared.ok_or_else(|| {
-            Error::peer(format_args!("directory {index} shares more than there is"))
-        })?;
+        let dir = index;
+        let shared = shared.ok_or_else(|| Error::peer(Refusal::DirShared { dir }))?;
         let name = [shared, place.rest].concat();
         let depth = self.dirs.len().saturating_sub(place.up as usize);
         self.dirs.truncate(depth);
         let Some(&(parent, _)) = self.dirs.last() else {
-            return Err(Error::peer(format_args!(
-                "directory {index} above the root"
-            )));
+            return Err(Error::peer(Refusal::DirAboveRoot { dir }));
         };
         let path = Receiver::path_below(&mut self.dirs, index, parent, &name)?;
         self.next = index + 1;

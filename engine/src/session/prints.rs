@@ -4,6 +4,7 @@
 
 use crate::digest::EntryPrint;
 use crate::error::Error;
+use crate::refusal::Refusal;
 
 /// Length of a print that is not cut, in bytes.
 pub(super) const FULL_LEN: u8 = 8;
@@ -38,9 +39,7 @@ pub(super) fn put(row: &mut Vec<u8>, print: EntryPrint, len: u8) {
 pub(super) fn decode(bytes: &[u8], len: u8) -> Result<Vec<EntryPrint>, Error> {
     if !(1..=FULL_LEN).contains(&len) || !bytes.len().is_multiple_of(usize::from(len)) {
         let total = bytes.len();
-        return Err(Error::peer(format_args!(
-            "{total} bytes of prints that are {len} bytes long"
-        )));
+        return Err(Error::peer(Refusal::PrintsLen { total, len }));
     }
     let print = |bytes: &[u8]| {
         let mut whole = [0; 8];

@@ -5,7 +5,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::frame::FRAME_LEN_MAX;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
+use crate::refusal::Refusal;
 
 /// Upper bound on what one message may claim to hold when it is decoded, whatever lengths the
 /// peer wrote: a few times the frame, since small items grow in memory.
@@ -15,29 +16,26 @@ const DECODE_LIMIT: usize = 8 * FRAME_LEN_MAX;
 pub(crate) fn encode<T: Serialize>(message: &T, out: &mut Vec<u8>) -> Result<(), Error> {
     bincode::serde::encode_into_std_write(message, out, bincode::config::standard())
         .map(|_| ())
-        .map_err(|e| Error::peer(format_args!("cannot encode a message: {e}")))
+        .map_err(|e| Error::new(ErrorKind::Stream, format!("cannot encode a message: {e}")))
 }
 
 /// Decodes one message that fills `bytes` exactly.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     let config = bincode::config::standard().with_limit::<DECODE_LIMIT>();
-    let (message, used) = bincode::serde::decode_from_slice(bytes, config)
-        .map_err(|e| Error::peer(format_args!("a message that does not decode: {e}")))?;
-    if used == bytes.len() {
-        Ok(message)
-    } else {
-        let rest = bytes.len() - used;
-        Err(Error::peer(format_args!(
-            "a message with {rest} bytes after its end"
-        )))
+    let decoded = bincode::serde::decode_from_slice(bytes, config);
+    let (message, used) = decoded.map_err(|e| {
+        let why = e.to_string();
+        Error::peer(Refusal::Undecodable { why })
+    })?;
+    match bytes.len() - used {
+        0 => Ok(message),
+        rest => Err(Error::peer(Refusal::MessageRest { rest })),
     }
 }
 
 /// Decodes what this host wrote to its own disk, whose sum has been checked: it may be long.
-pub(crate) fn decode_record<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+pub(crate) fn decode_record<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     let config = bincode::config::standard();
-    match bincode::serde::decode_from_slice(bytes, config) {
-        Ok((record, used)) if used == bytes.len() => Ok(record),
-        _ => Err(Error::peer("a record that does not decode")),
-    }
+    let (record, used) = bincode::serde::decode_from_slice(bytes, config).ok()?;
+    (used == bytes.len()).then_some(record)
 }

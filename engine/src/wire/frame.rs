@@ -10,8 +10,9 @@ use std::time::Instant;
 
 use super::codec::encode;
 use super::run::{Packer, Unpacker};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::options::Compression;
+use crate::refusal::Refusal;
 use crate::wire::{ToReceiver, ToSender};
 
 /// Longest payload of a frame. A peer that announces more is cut off before anything is allocated.
@@ -108,7 +109,7 @@ impl FrameReader {
     /// A push begins here: its runs carry a compressed stream of their own.
     pub(crate) fn expect_new_stream(&mut self) -> Result<(), Error> {
         if self.is_in_run() {
-            return Err(Error::peer("a hello within a run"));
+            return Err(Error::peer(Refusal::HelloInRun));
         }
         if let Runs::Accepted { unpacker, .. } = &mut self.runs {
             *unpacker = Unpacker::default();
@@ -136,7 +137,7 @@ impl FrameReader {
                 }));
             }
             match &mut self.runs {
-                Runs::Refused => return Err(Error::peer("a run from the receiver")),
+                Runs::Refused => return Err(Error::peer(Refusal::RunFromReceiver)),
                 Runs::Accepted { unpacker, at } => {
                     *at = 0;
                     unpacker.unpack(&self.buf[payload])?;
@@ -152,15 +153,14 @@ impl FrameReader {
 
     fn next_in_run(&mut self) -> Result<Frame<'_>, Error> {
         let Runs::Accepted { unpacker, at } = &mut self.runs else {
-            return Err(Error::peer("no run"));
+            return Err(Error::peer(Refusal::RunFromReceiver));
         };
         let rest = unpacker.frames().get(*at..).unwrap_or_default();
         let whole = header(rest).and_then(|(kind, len)| {
             let payload = rest.get(HEADER_LEN..HEADER_LEN + len)?;
             Some((kind, payload))
         });
-        let (kind, payload) =
-            whole.ok_or_else(|| Error::peer("a run that ends within one of its frames"))?;
+        let (kind, payload) = whole.ok_or_else(|| Error::peer(Refusal::RunCut))?;
         *at += HEADER_LEN + payload.len();
         let kind = frame_kind(kind)?;
         Ok(Frame { kind, payload })
@@ -181,9 +181,8 @@ impl FrameReader {
             frame_kind(kind)?;
         }
         if len > FRAME_LEN_MAX {
-            return Err(Error::peer(format_args!(
-                "a frame of {len} bytes, above {FRAME_LEN_MAX}"
-            )));
+            let max = FRAME_LEN_MAX;
+            return Err(Error::peer(Refusal::FrameLen { len, max }));
         }
         while self.end - self.start < HEADER_LEN + len {
             if !self.fill(HEADER_LEN + len)? {
@@ -238,7 +237,7 @@ fn frame_kind(kind: u8) -> Result<FrameKind, Error> {
         1 => Ok(FrameKind::Pack),
         2 => Ok(FrameKind::Data),
         3 => Ok(FrameKind::Exchange),
-        _ => Err(Error::peer(format_args!("unknown frame kind {kind}"))),
+        _ => Err(Error::peer(Refusal::FrameKind { kind })),
     }
 }
 
@@ -401,9 +400,8 @@ impl FrameWriter {
             return Ok(());
         };
         if len > FRAME_LEN_MAX {
-            return Err(Error::peer(format_args!(
-                "a frame of {len} bytes was about to be sent"
-            )));
+            let message = format!("a frame of {len} bytes was about to be sent");
+            return Err(Error::new(ErrorKind::Stream, message));
         }
         let bytes = (len as u32).to_le_bytes();
         self.buf[at..at + 3].copy_from_slice(&bytes[..3]);

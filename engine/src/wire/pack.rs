@@ -3,6 +3,7 @@
 
 use crate::entry::{Sum, Time};
 use crate::error::Error;
+use crate::refusal::Refusal;
 use crate::wire::DirIndex;
 
 /// Longest header of a packed file: entry, flags, time, length.
@@ -63,9 +64,9 @@ pub(crate) fn parse_pack(
 > {
     let (files, sum) = payload
         .split_last_chunk::<SUM_LEN>()
-        .ok_or_else(|| Error::peer("a pack without a sum"))?;
+        .ok_or_else(|| Error::peer(Refusal::PackWithoutSum))?;
     if pack_sum(&[files]) != *sum {
-        return Err(Error::peer("a pack that has not its sum"));
+        return Err(Error::peer(Refusal::PackSum));
     }
     let mut rest = Bytes(files);
     let dir = rest.u64()?;
@@ -85,11 +86,7 @@ fn parse_packed<'a>(rest: &mut Bytes<'a>) -> Result<PackedFile<'a>, Error> {
             time.check().map_err(Error::peer)?;
             Some(time)
         }
-        flags => {
-            return Err(Error::peer(format_args!(
-                "unknown flags {flags:#x} in a pack"
-            )));
-        }
+        flags => return Err(Error::peer(Refusal::PackFlags { flags })),
     };
     let len = rest.u32()?;
     let content = rest.slice(len as usize)?;
@@ -129,9 +126,7 @@ impl<'a> ExchangePiece<'a> {
         let mut rest = Bytes(payload);
         let (dir, entry, last) = (rest.u64()?, rest.u32()?, rest.u8()?);
         if last > 1 {
-            return Err(Error::peer(format_args!(
-                "{last} where an exchange says if a message ends"
-            )));
+            return Err(Error::peer(Refusal::ExchangeLast { last }));
         }
         Ok(ExchangePiece {
             dir,
@@ -147,24 +142,22 @@ struct Bytes<'a>(&'a [u8]);
 
 impl<'a> Bytes<'a> {
     fn array<const N: usize>(&mut self) -> Result<&'a [u8; N], Error> {
-        let (array, rest) = self
-            .0
-            .split_first_chunk::<N>()
-            .ok_or_else(|| Error::peer(format_args!("{} bytes where {N} are due", self.0.len())))?;
+        let cut = || self.cut(N);
+        let (array, rest) = self.0.split_first_chunk::<N>().ok_or_else(cut)?;
         self.0 = rest;
         Ok(array)
     }
 
     fn slice(&mut self, len: usize) -> Result<&'a [u8], Error> {
-        if len > self.0.len() {
-            return Err(Error::peer(format_args!(
-                "{} bytes where {len} are due",
-                self.0.len()
-            )));
-        }
-        let (slice, rest) = self.0.split_at(len);
+        let cut = || self.cut(len);
+        let (slice, rest) = self.0.split_at_checked(len).ok_or_else(cut)?;
         self.0 = rest;
         Ok(slice)
+    }
+
+    fn cut(&self, due: usize) -> Error {
+        let len = self.0.len();
+        Error::peer(Refusal::FieldCut { due, len })
     }
 
     fn u8(&mut self) -> Result<u8, Error> {

@@ -13,6 +13,7 @@ use zstd::zstd_safe::{InBuffer, OutBuffer};
 use super::pace::{EFFORTS, Pace};
 use crate::error::Error;
 use crate::options::Compression;
+use crate::refusal::Refusal;
 
 /// Longest run, in bytes of the frames in it.
 pub(crate) const RUN_LEN_MAX: usize = 1 << 20;
@@ -273,15 +274,17 @@ impl Unpacker {
     /// allocated for it.
     pub(crate) fn unpack(&mut self, payload: &[u8]) -> Result<(), Error> {
         let Some((&[a, b, c], packed)) = payload.split_first_chunk::<RUN_HEADER_LEN>() else {
-            return Err(Error::peer("a run without a length"));
+            return Err(Error::peer(Refusal::RunWithoutLength));
         };
         let len = usize::from(a) | usize::from(b) << 8 | usize::from(c) << 16;
         if len == 0 || len > RUN_LEN_MAX {
-            return Err(Error::peer(format_args!(
-                "a run of {len} bytes, not 1 to {RUN_LEN_MAX}"
-            )));
+            let max = RUN_LEN_MAX;
+            return Err(Error::peer(Refusal::RunLen { len, max }));
         }
-        let damaged = |e: io::Error| Error::peer(format_args!("a run that does not unpack: {e}"));
+        let damaged = |e: io::Error| {
+            let why = e.to_string();
+            Error::peer(Refusal::RunDamaged { why })
+        };
         let decoder = match &mut self.decoder {
             Some(decoder) => decoder,
             none => {
@@ -303,9 +306,7 @@ impl Unpacker {
             read += step.bytes_read;
             made += step.bytes_written;
             if made > len || step.bytes_read + step.bytes_written == 0 {
-                return Err(Error::peer(format_args!(
-                    "a run of {len} bytes that is not as long as it says"
-                )));
+                return Err(Error::peer(Refusal::RunOtherLen { len }));
             }
         }
         self.frames.truncate(len);

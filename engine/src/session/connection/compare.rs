@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::generation::{Partial, Sending, Standing, Tree};
 use crate::observer::{Observer, Summary};
 use crate::options::Options;
+use crate::refusal::Refusal;
 use crate::session::sender::{self, Event};
 use crate::wire::{ToReceiver, ToSender};
 
@@ -84,7 +85,7 @@ impl Connection {
                     }
                 }
                 Event::LinkEnd(e) => return Err(e),
-                _ => return Err(Error::peer("a basis where nothing was compared")),
+                _ => return Err(Error::peer(Refusal::BasisOfNothing)),
             }
         }
         self.queue = Some(queue);
@@ -103,6 +104,7 @@ fn comparing(options: &Options) -> Options {
 }
 
 fn peer(sending: Sending, tree: &Tree) -> Result<Standing, Error> {
-    let message = format_args!("no word of how it stands to tree {}", tree.name);
-    sending.into_peer().ok_or_else(|| Error::peer(message))
+    let tree = &tree.name;
+    let standing = sending.into_peer();
+    standing.ok_or_else(|| Error::peer(Refusal::NoStanding { tree: tree.clone() }))
 }

@@ -17,6 +17,7 @@ use crate::entry::{Body, Entry, Sum, Time};
 use crate::error::Error;
 use crate::fs::set_new_attrs;
 use crate::path::RelPath;
+use crate::refusal::Refusal;
 use crate::source::open_file;
 use crate::wire::{DirIndex, PackedFile, ToSender, parse_pack};
 
@@ -204,7 +205,7 @@ impl Receiver {
         mtime: Option<Time>,
     ) -> Result<(), Error> {
         if self.incoming.is_some() {
-            return Err(Error::peer("a file within another"));
+            return Err(Error::peer(Refusal::FileInFile));
         }
         mtime.map_or(Ok(()), Time::check).map_err(Error::peer)?;
         let mut state = self.dirs.remove(&dir).ok_or_else(|| not_awaited(dir))?;
@@ -258,12 +259,13 @@ impl Receiver {
         let incoming = self
             .incoming
             .as_mut()
-            .ok_or_else(|| Error::peer("ops without a file"))?;
+            .ok_or_else(|| Error::peer(Refusal::OpsWithoutFile))?;
         let FileState::Writing { making, .. } = &mut incoming.state else {
             return Ok(());
         };
         let failure = loop {
-            match incoming.decoder.next(&mut payload).map_err(Error::peer)? {
+            let op = incoming.decoder.next(&mut payload);
+            match op.map_err(|error| Error::peer(Refusal::Ops { error }))? {
                 None => return Ok(()),
                 Some(op) => {
                     if let Err(failure) = making.apply(op) {
@@ -297,7 +299,9 @@ impl Receiver {
                 let path = state.path.join(&entry.name);
                 self.failed(&state, &entry, &place, &path, &e)
             }
-            PatchError::OutputTooLong { .. } => Err(Error::peer(failure)),
+            PatchError::OutputTooLong { len, more, max } => {
+                Err(Error::peer(Refusal::FileLen { len, more, max }))
+            }
             PatchError::Basis { .. } | PatchError::CopyOutOfBasis { .. } => {
                 discard(&state, &entry, &place);
                 Ok(())
@@ -312,19 +316,16 @@ impl Receiver {
         let incoming = self
             .incoming
             .take()
-            .ok_or_else(|| Error::peer("the end of no file"))?;
+            .ok_or_else(|| Error::peer(Refusal::EndWithoutFile))?;
         let (dir, number, delta) = (incoming.dir, incoming.entry, incoming.delta);
         let mut state = self.dirs.remove(&dir).ok_or_else(|| not_awaited(dir))?;
         let right = self.end_file(&mut state, incoming, sum)?;
         if let Some(sum) = sum {
             if !right && !delta {
                 let name = file_entry(&state, dir, number)?.name;
-                let path = state.path.join(&name);
-                let sum = blake3::Hash::from(sum).to_hex();
-                return Err(Error::peer(format_args!(
-                    "{} has not the sum {sum}",
-                    self.shown(&path)
-                )));
+                let path = self.shown(&state.path.join(&name));
+                let sum = blake3::Hash::from(sum).to_string();
+                return Err(Error::peer(Refusal::FileSum { path, sum }));
             }
             if delta {
                 let (entry, settled) = (number, right);

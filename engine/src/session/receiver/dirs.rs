@@ -16,6 +16,7 @@ use crate::fs::{Attrs, Listed, Listing, is_absent};
 use crate::observer::Kind;
 use crate::path::RelPath;
 use crate::policy::Powers;
+use crate::refusal::Refusal;
 use crate::session::MESSAGE_LEN;
 use crate::session::place::Place;
 use crate::session::prints;
@@ -267,21 +268,20 @@ impl DirState {
     /// Returns the position of the first of these.
     pub(super) fn announce(
         &mut self,
+        dir: DirIndex,
         entries: Vec<Entry>,
         last: bool,
         powers: Powers,
     ) -> Result<usize, Error> {
         if std::mem::replace(&mut self.all_announced, last) {
-            return Err(Error::peer("entries after the last"));
+            return Err(Error::peer(Refusal::EntriesAfterLast { dir }));
         }
         let first = self.entries.len();
         for entry in entries {
-            entry
-                .check()
-                .map_err(|e| Error::peer(format_args!("an entry with {e}")))?;
+            entry.check().map_err(Error::peer)?;
             powers.check(&entry)?;
             if !self.entries.may_be_followed_by(&entry) {
-                return Err(Error::peer("entries out of order"));
+                return Err(Error::peer(Refusal::EntriesOrder { dir }));
             }
             self.entries.push(&entry);
         }

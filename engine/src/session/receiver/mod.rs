@@ -40,6 +40,7 @@ use crate::path::{RelPath, Shown, check_name};
 use crate::policy::{Powers, Rights, ServePolicy};
 use crate::read_ahead::ReadAhead;
 use crate::reader::Reader;
+use crate::refusal::Refusal;
 use crate::target::{Found, names_dir, probe_times, root_listed};
 use crate::wire::{
     DirIndex, ExchangePiece, FrameKind, FrameReader, FrameWriter, Hello, HelloReply, PREAMBLE_LEN,
@@ -95,7 +96,7 @@ fn serve_pushes(
         run(reader, outbox, receiver)?;
     }
     if !threshold.is_crossed() {
-        return Err(Error::peer("no hello"));
+        return Err(Error::peer(Refusal::NoHello));
     }
     Ok(())
 }
@@ -106,7 +107,7 @@ fn next_hello(reader: &mut FrameReader) -> Result<Option<Hello>, Error> {
         let message = match reader.next()? {
             None => return Ok(None),
             Some(frame) if frame.kind == FrameKind::Message => decode(frame.payload)?,
-            Some(_) => return Err(Error::peer("content where the hello is due")),
+            Some(_) => return Err(Error::peer(Refusal::ContentBeforeHello)),
         };
         match message {
             ToReceiver::Hello(hello) => {
@@ -114,7 +115,7 @@ fn next_hello(reader: &mut FrameReader) -> Result<Option<Hello>, Error> {
                 return Ok(Some(*hello));
             }
             ToReceiver::Ping => {}
-            _ => return Err(Error::peer("another message where the hello is due")),
+            _ => return Err(Error::peer(Refusal::MessageBeforeHello)),
         }
     }
 }
@@ -246,9 +247,9 @@ impl Receiver {
             claim,
         } = hello;
         let filter = Filter::from_rules(options.filters.clone())
-            .map_err(|e| Error::peer(format_args!("a filter rule that does not compile: {e}")))?;
+            .map_err(|error| Error::peer(Refusal::Filter { error }))?;
         if !options.dry_run && claim.as_ref().is_some_and(|claim| claim.compares) {
-            return Err(Error::peer("a comparison that is no dry run"));
+            return Err(Error::peer(Refusal::ComparesForReal));
         }
         let tree = claim.as_ref().map(|claim| claim.tree.as_str());
         policy.allow(&options, tree)?;
@@ -265,7 +266,7 @@ impl Receiver {
             }
         };
         if named.is_some() && !options.atomic {
-            return Err(Error::peer("a named tree without --atomic"));
+            return Err(Error::peer(Refusal::NamedNotAtomic));
         }
         let target = found.into_target(single, names_dir, options.dry_run)?;
         let root = target.root;
@@ -357,7 +358,7 @@ impl Receiver {
     /// Handles one message; `true` when the push is finished.
     fn message(&mut self, message: ToReceiver) -> Result<bool, Error> {
         match message {
-            ToReceiver::Hello(_) => return Err(Error::peer("a second hello")),
+            ToReceiver::Hello(_) => return Err(Error::peer(Refusal::SecondHello)),
             ToReceiver::Id { kind, id, name } => self.ids.announce(kind, id, &name)?,
             ToReceiver::RootEntry(entry) => self.root_entry(&entry)?,
             ToReceiver::Dir {
@@ -470,7 +471,7 @@ impl Receiver {
     fn commit(&mut self) -> Result<&mut Commit, Error> {
         self.commit
             .as_mut()
-            .ok_or_else(|| Error::peer("content in a dry run"))
+            .ok_or_else(|| Error::peer(Refusal::DryContent))
     }
 
     /// The path of the directory `name` in `parent`, which must be among `ancestors`.
@@ -480,20 +481,17 @@ impl Receiver {
         parent: DirIndex,
         name: &[u8],
     ) -> Result<RelPath, Error> {
-        check_name(name).map_err(|e| Error::peer(format_args!("{e} for directory {dir}")))?;
+        check_name(name).map_err(|error| Error::peer(Refusal::DirName { dir, error }))?;
         while ancestors.last().is_some_and(|&(index, _)| index != parent) {
             ancestors.pop();
         }
         let Some((_, above)) = ancestors.last() else {
-            return Err(Error::peer(format_args!(
-                "directory {dir} in directory {parent}, which is not above it"
-            )));
+            return Err(Error::peer(Refusal::DirParent { dir, parent }));
         };
         let path = above.join(name);
         if path.as_bytes().len() > PATH_LEN_MAX {
-            return Err(Error::peer(format_args!(
-                "a path longer than {PATH_LEN_MAX} bytes"
-            )));
+            let max = PATH_LEN_MAX;
+            return Err(Error::peer(Refusal::PathLen { max }));
         }
         ancestors.push((dir, path.clone()));
         Ok(path)

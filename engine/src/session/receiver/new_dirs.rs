@@ -17,6 +17,7 @@ use crate::entry::{Body, Entry};
 use crate::error::{Error, ErrorKind};
 use crate::fs::{Attrs, set_fd_attrs};
 use crate::path::RelPath;
+use crate::refusal::Refusal;
 use crate::wire::DirIndex;
 
 impl Receiver {
@@ -42,7 +43,7 @@ impl Receiver {
                 self.begin_new_dir(path)?
             }
         };
-        let first = state.announce(entries, last, self.fields.powers)?;
+        let first = state.announce(dir, entries, last, self.fields.powers)?;
         let announced = std::mem::take(&mut state.entries);
         let mut fresh = announced.walk_from(first);
         while let Some(entry) = fresh.next() {
@@ -170,8 +171,7 @@ impl Receiver {
         let mut state = self.dirs.remove(&dir).ok_or_else(|| not_awaited(dir))?;
         let name = file_entry(&state, dir, entry)?.name;
         let wanted = state.wanted.remove(entry).ok_or_else(|| not_awaited(dir))?;
-        let first =
-            RelPath::parse(to).map_err(|e| Error::peer(format_args!("a hard link to {e}")))?;
+        let first = RelPath::parse(to).map_err(|error| Error::peer(Refusal::LinkTo { error }))?;
         let path = state.path.clone();
         let failed = matches!(state.phase, Phase::Failed);
         self.keep_if_awaited(dir, state);
@@ -217,9 +217,8 @@ impl Receiver {
             commit.set_dir_mode(path.clone(), mode);
             now.mode = Some(mode | 0o700);
         }
-        let Some((dir, name)) = path.split().map(|(dir, name)| (dir, name.to_vec())) else {
-            return Err(Error::peer("a new root"));
-        };
+        let (dir, name) = path.split().unwrap_or_default();
+        let name = name.to_vec();
         if let Err(e) = set_fd_attrs(&File::from(fd), &now) {
             let what = format_args!("set the metadata of {} on the target", self.shown(path));
             self.warn(Error::file(what, &e).message)?;

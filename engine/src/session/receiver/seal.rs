@@ -7,6 +7,7 @@ use super::named::Named;
 use crate::commit::Journal;
 use crate::error::Error;
 use crate::generation::{Generation, Sealed, Store, commit_staged, counts, fail_point, prune};
+use crate::refusal::Refusal;
 
 impl Receiver {
     /// Commits what is staged, and tells the sender; `true`, the push is finished.
@@ -94,7 +95,8 @@ impl Receiver {
     }
 
     fn make_store(&self, tree: Option<&str>) -> Result<Store, Error> {
-        let root = self.root.as_ref().ok_or_else(|| Error::peer("no target"))?;
+        let root = self.root.as_ref();
+        let root = root.ok_or_else(|| Error::peer(Refusal::DryContent))?;
         Store::make(root, tree).map_err(|e| {
             Error::file(
                 format_args!("make .hasync in {}", root.path().display()),

@@ -15,6 +15,7 @@ use crate::error::{Error, describe};
 use crate::fs::{Attrs, Listed};
 use crate::observer::{Action, Differences, Kind};
 use crate::path::RelPath;
+use crate::refusal::Refusal;
 use crate::session::bases::Job;
 use crate::session::{MESSAGE_LEN, SIGNATURE_LEN_MIN};
 use crate::session::{prefix, prints};
@@ -84,7 +85,7 @@ impl Receiver {
         matched: [u8; 8],
     ) -> Result<(), Error> {
         let mut state = self.dirs.remove(&dir).ok_or_else(|| not_awaited(dir))?;
-        state.announce(entries, last, self.fields.powers)?;
+        state.announce(dir, entries, last, self.fields.powers)?;
         state.unmatched.extend(unmatched);
         if !last {
             self.dirs.insert(dir, state);
@@ -179,7 +180,7 @@ impl Receiver {
         let unmatched = std::mem::take(&mut state.unmatched);
         local
             .keep(&unmatched)
-            .map_err(|print| Error::peer(format_args!("print {print} is not one that was sent")))?;
+            .map_err(|print| Error::peer(Refusal::Unmatched { dir, print }))?;
         drop(unmatched);
         let mut counterparts = vec![false; local.len()];
         let entries = std::mem::take(&mut state.entries);
@@ -307,7 +308,7 @@ impl Receiver {
             return Ok(LinkState::NotLinked);
         };
         let first =
-            RelPath::parse(first).map_err(|e| Error::peer(format_args!("a hard link to {e}")))?;
+            RelPath::parse(first).map_err(|error| Error::peer(Refusal::LinkTo { error }))?;
         if self.unlinkable.contains(&first) {
             return Ok(LinkState::NotLinked);
         }
@@ -532,9 +533,7 @@ enum Replace {
 }
 
 pub(super) fn not_awaited(dir: DirIndex) -> Error {
-    Error::peer(format_args!(
-        "something for directory {dir} that was not asked for"
-    ))
+    Error::peer(Refusal::NotAwaited { dir })
 }
 
 /// The kind that is shown for an entry on its way out.

@@ -7,6 +7,7 @@ use super::content::{DirCache, FileSource};
 use crate::delta::exchange::{Comparison, ComparisonError, Plan, Step, is_sample};
 use crate::delta::{BlockLen, IndexedSignature, Signature};
 use crate::error::Error;
+use crate::refusal::Refusal;
 use crate::session::SIGNATURE_LEN_MIN;
 use crate::session::bases::thread_count;
 use crate::session::prefix::{self, ASK_SIGNATURE, Prefix};
@@ -64,11 +65,12 @@ impl Sender<'_> {
     pub(super) fn told(&mut self, piece: &ExchangePiece<'_>) -> Result<(), Error> {
         let key = (piece.dir, piece.entry);
         let task = self.deltas.get_mut(&key);
-        let task = task.ok_or_else(|| Error::peer("a basis that was not announced"))?;
+        let task = task.ok_or_else(|| Error::peer(Refusal::BasisUnannounced))?;
         task.received.extend_from_slice(piece.bytes);
         self.received_bytes += piece.bytes.len();
         if self.received_bytes > RECEIVED_BYTES_MAX {
-            return Err(Error::peer("more about bases than can be used"));
+            let max = RECEIVED_BYTES_MAX;
+            return Err(Error::peer(Refusal::TooMuchOfBases { max }));
         }
         if piece.last
             && let Some(task) = self.deltas.remove(&key)
@@ -89,7 +91,8 @@ impl Sender<'_> {
             Next::Ask(ask, mut compared) => {
                 self.open_exchanges += 1;
                 if self.open_exchanges > EXCHANGES_MAX {
-                    return Err(Error::peer("more exchanges at once than are allowed"));
+                    let max = EXCHANGES_MAX;
+                    return Err(Error::peer(Refusal::TooManyExchanges { max }));
                 }
                 self.outbox.put_exchange(key, &ask)?;
                 self.outbox.lock().flush()?;
@@ -141,13 +144,14 @@ impl Sender<'_> {
                 started.map(|(comparison, step)| (step, Box::new(Compared { comparison, before })))
             }
             (None, [prefix::FORMAT, ..]) => {
-                let basis = Prefix::decode(received)
-                    .ok_or_else(|| Error::peer("a sum of a basis that is none"))?;
+                let basis =
+                    Prefix::decode(received).ok_or_else(|| Error::peer(Refusal::PrefixSum))?;
                 return Ok(after_prefix(file, &basis));
             }
             (None, signature) => {
                 let decoded = Signature::decode(signature, SIGNATURE_BLOCKS_MAX);
-                let index = decoded.map_err(Error::peer)?.index();
+                let decoded = decoded.map_err(|error| Error::peer(Refusal::Signature { error }));
+                let index = decoded?.index();
                 return Ok(Next::Send(Means::Signature(Box::new(index))));
             }
         };
@@ -155,7 +159,7 @@ impl Sender<'_> {
             Ok((Step::Ask(ask), compared)) => Ok(Next::Ask(ask, compared)),
             Ok((Step::Ready(plan), compared)) => Ok(Next::Send(Means::Plan(plan, compared))),
             Err(ComparisonError::Source(_)) => Ok(Next::Send(Means::Whole)),
-            Err(ComparisonError::Peer(e)) => Err(Error::peer(e)),
+            Err(ComparisonError::Peer(error)) => Err(Error::peer(Refusal::Exchange { error })),
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::entry::Entry;
 use crate::error::Error;
 use crate::ids::{IdKind, name_of};
 use crate::path::RelPath;
+use crate::refusal::Refusal;
 use crate::scan::ScannedDir;
 use crate::session::MESSAGE_LEN;
 use crate::session::place::Place;
@@ -242,7 +243,8 @@ impl Sender<'_> {
             _ => return Err(unasked(dir)),
         };
         if prints.len() > PRINTS_MAX {
-            return Err(Error::peer(format_args!("more than {PRINTS_MAX} prints")));
+            let max = PRINTS_MAX;
+            return Err(Error::peer(Refusal::TooManyPrints { max }));
         }
         if !last {
             pending.stage = Stage::Differs { print_len, prints };
@@ -358,9 +360,7 @@ impl Sender<'_> {
                 .is_some_and(|(a, b)| !ascending(a, b))
             || !more.is_sorted_by(ascending)
         {
-            return Err(Error::peer(format_args!(
-                "verdicts on directory {dir} out of order"
-            )));
+            return Err(Error::peer(Refusal::VerdictsOrder { dir }));
         }
         verdicts.extend(more);
         if !last {
@@ -378,8 +378,9 @@ impl Sender<'_> {
                 self.note_present(&held, position, verdict);
                 continue;
             }
-            let file = FileSource::new(&held, position, verdict.entry)
-                .ok_or_else(|| Error::peer("content wanted of what has none"))?;
+            let entry = verdict.entry;
+            let file = FileSource::new(&held, position, entry)
+                .ok_or_else(|| Error::peer(Refusal::WantWithoutContent { dir, entry }))?;
             if self.options.dry_run {
                 continue;
             }
@@ -470,7 +471,5 @@ fn take_part(rest: &mut std::iter::Peekable<impl Iterator<Item = Entry>>) -> Vec
 }
 
 fn unasked(dir: DirIndex) -> Error {
-    Error::peer(format_args!(
-        "an answer about directory {dir} that is not due"
-    ))
+    Error::peer(Refusal::NotDue { dir })
 }

@@ -27,6 +27,7 @@ use crate::observer::{Note, Observer, Summary};
 use crate::options::Options;
 use crate::path::RelPath;
 use crate::policy::Powers;
+use crate::refusal::Refusal;
 use crate::scan::{LeftOut, ScannedDir, Scanner};
 use crate::source::Source;
 use crate::wire::{
@@ -372,7 +373,7 @@ impl Sender<'_> {
     /// Handles one message; `true` when the push is finished.
     fn message(&mut self, message: ToSender) -> Result<bool, Error> {
         match message {
-            ToSender::HelloReply(_) => return Err(Error::peer("a second answer to the hello")),
+            ToSender::HelloReply(_) => return Err(Error::peer(Refusal::SecondReply)),
             ToSender::Differs {
                 dir,
                 print_len,
@@ -388,8 +389,7 @@ impl Sender<'_> {
             } => self.verdicts(dir, verdicts, last)?,
             ToSender::Again { dir, entry } => {
                 let again = self.delta_sources.remove(&(dir, entry));
-                let file = again
-                    .ok_or_else(|| Error::peer("a file asked for again that was not a delta"))?;
+                let file = again.ok_or_else(|| Error::peer(Refusal::AgainWithoutDelta))?;
                 self.summary.resent_files += 1;
                 self.files.push_back(file);
             }
@@ -406,11 +406,11 @@ impl Sender<'_> {
             ToSender::NotEmpty { path } => self.observer.note(&Note::NotEmpty(&path)),
             ToSender::Fatal { kind, message } => return Err(Error::told(kind, message)),
             ToSender::Standing(_) => {
-                return Err(Error::peer("a standing after the answer to the hello"));
+                return Err(Error::peer(Refusal::LateStanding));
             }
             ToSender::Done { durable, sealed } => {
                 if !self.content_done_sent {
-                    return Err(Error::peer("the end before everything was sent"));
+                    return Err(Error::peer(Refusal::EarlyDone));
                 }
                 self.report_replacements();
                 self.summary.durable = durable;

@@ -6,6 +6,7 @@ use crate::entry::{Body, Entry};
 use crate::error::Error;
 use crate::observer::{Action, Change, Differences, Kind, Note, Warning};
 use crate::path::RelPath;
+use crate::refusal::Refusal;
 use crate::scan::{LeftOut, ScannedDir};
 use crate::wire::{Verdict, Want};
 
@@ -161,7 +162,7 @@ impl Sender<'_> {
 
     /// The receiver removed, or would remove, an entry.
     pub(super) fn deleted(&mut self, path: &[u8], kind: Kind) -> Result<(), Error> {
-        RelPath::parse(path).map_err(|e| Error::peer(format_args!("{e} deleted")))?;
+        RelPath::parse(path).map_err(|error| Error::peer(Refusal::DeletedPath { error }))?;
         self.summary.deleted.add(kind);
         let differences = Differences::default();
         let action = Action::Delete;
