@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::support::hasync::FakeRsh;
+use crate::support::loopfs::LoopFs;
 use crate::support::mounted::Mounted;
 use crate::support::pair::Node::{Foo0, Foo1};
 use crate::support::pair::Pair;
@@ -129,6 +130,76 @@ fn delete_does_not_enter_a_mounted_file_system() {
         assert!(!trees.path("target/extra").exists());
         assert!(!trees.path("target/dir/extra").exists());
         assert!(trees.path("target/a").exists());
+    }
+}
+
+/// A time that a mount in the target cannot store is not sent again and again, wherever the mount
+/// is; what is in it, above it and mounted in it again is compared as exactly as it can be kept.
+#[test]
+fn a_mount_that_stores_other_times_settles() {
+    for (coarse_root, mounted, options) in [
+        (false, "coarse", "-ai"),
+        (false, "a/deep/coarse", "-aiH"),
+        (false, "coarse", "-aicS"),
+        (true, "fine", "-ai"),
+        (true, "a/fine", "-aiH"),
+    ] {
+        let (trees, disk) = (TempTree::new(), LoopFs::new("ext2", 16));
+        let inner = format!("{mounted}/below/inner");
+        let root = if coarse_root {
+            disk.path("")
+        } else {
+            trees.mkdir("target")
+        };
+        let mount = |fine: bool, path: &str| match fine {
+            true => Mounted::at(root.join(path)),
+            false => Mounted::bind(&disk.path(""), root.join(path)),
+        };
+        let _outer = mount(coarse_root, mounted);
+        let _inner = (!coarse_root).then(|| mount(true, &inner));
+        let dirs = ["", "a", mounted, &format!("{mounted}/below"), &inner];
+        let make = |file: &str, nanos: u32| {
+            trees.write(format!("source/{file}"), "as long as ever");
+            trees.mtime(format!("source/{file}"), 1_600_000_001, nanos);
+        };
+        for (n, dir) in dirs.iter().enumerate() {
+            make(&format!("{dir}/file"), 123_456_789);
+            make(&format!("{dir}/late"), 5);
+            trees.mtime(format!("source/{dir}/late"), 4_000_000_000, 7);
+            trees.mtime(
+                format!("source/{dir}"),
+                1_500_000_000 + n as i64,
+                987_654_321,
+            );
+        }
+        // By a receiver that is confined, too.
+        let (rsh, target) = (FakeRsh::plain(), root.display().to_string());
+        let push = || {
+            let push = Hasync::push(&[options]).args(rsh.options());
+            push.args([trees.contents_of("source"), format!("host:{target}")])
+                .run()
+                .expect(0)
+        };
+        let first = push();
+        assert!(first.stdout_text().contains("/late"), "{first}");
+        let second = push();
+        assert_eq!(second.stdout_text(), "", "{mounted} {options}");
+        // A nanosecond is seen where it is stored.
+        dirs.iter()
+            .for_each(|dir| make(&format!("{dir}/file"), 123_456_790));
+        let third = push();
+        let seen = |dir: &str| {
+            let name = format!(" {}", format!("{dir}/file").trim_start_matches('/'));
+            third
+                .stdout_text()
+                .lines()
+                .any(|line| line.ends_with(&name))
+        };
+        assert_eq!(seen(""), !coarse_root, "{third}");
+        assert_eq!(seen(mounted), coarse_root, "{third}");
+        assert!(coarse_root || seen(&inner), "{third}");
+        trees.write(format!("source/{mounted}/file"), "longer than before");
+        assert!(push().stdout_text().contains(&format!("{mounted}/file")));
     }
 }
 

@@ -1,6 +1,8 @@
 //! The verdict on one entry: what has to happen so that the target's entry equals the source's,
 //! by rsync's rules (quick check by length and time, or by content under `-c`).
 
+use std::borrow::Cow;
+
 use crate::digest::Fields;
 use crate::entry::{Body, Entry};
 use crate::fs::{Attrs, Listed};
@@ -61,7 +63,7 @@ impl From<&Listed> for Replaced {
 /// Everything a verdict depends on besides the two entries.
 pub(crate) struct Judge<'a> {
     pub(crate) options: &'a Options,
-    pub(crate) fields: &'a Fields,
+    pub(crate) fields: Cow<'a, Fields>,
     /// Groups that an unprivileged receiver may set, the one of its new files included.
     pub(crate) own_groups: &'a [u32],
     /// The receiver's umask: what new entries lose without `-p`.
@@ -96,15 +98,16 @@ impl Judge<'_> {
                 differences,
             };
         };
-        let time_differs = self.fields.time_store.stored(entry.mtime)
-            != self.fields.time_store.stored(local.entry.mtime);
+        let fields = self.fields.of(entry);
+        let stored = |time| fields.time_store.stored(time);
+        let time_differs = stored(entry.mtime) != stored(local.entry.mtime);
         if self.options.update
             && entry.kind() == Kind::File
-            && self.fields.time_store.stored(entry.mtime) < local.entry.mtime
+            && stored(entry.mtime) < local.entry.mtime
         {
             return Decision::KeepNewer;
         }
-        let mut differences = self.metadata_differences(ids, entry, local);
+        let mut differences = fields.counted(self.metadata_differences(ids, entry, local));
         let (content_differs, shown_as_content) = self.content_differs(entry, local, time_differs);
         differences.size = entry.kind() == Kind::File && entry.len() != local.entry.len();
         differences.content = shown_as_content;
@@ -239,6 +242,7 @@ impl Judge<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attributes::Attributes;
     use crate::digest::TimeStore;
     use crate::entry::Time;
     use crate::policy::{Powers, Rights};
@@ -252,6 +256,7 @@ mod tests {
             mtime: Time { secs, nanos: 0 },
             body: Body::File { len, sum: None },
             link_to: None,
+            attributes: Attributes::default(),
         }
     }
 
@@ -269,7 +274,7 @@ mod tests {
         let fields = Fields::new(options, powers, Vec::new(), TimeStore::default(), [0; 32]);
         let judge = Judge {
             options,
-            fields: &fields,
+            fields: Cow::Owned(fields),
             own_groups: &[],
             umask: 0o22,
         };
@@ -404,7 +409,7 @@ mod tests {
                 );
                 let judge = Judge {
                     options: &without_perms,
-                    fields: &fields,
+                    fields: Cow::Owned(fields),
                     own_groups: &[],
                     umask: 0o22,
                 };

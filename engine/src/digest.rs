@@ -2,13 +2,19 @@
 //! A directory's digest is the keyed hash of its entries' encodings, so one short message settles
 //! an unchanged directory. The key is fresh for each session: nobody can prepare a collision.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::entries::EntryList;
 use crate::entry::{Body, Entry, Time};
 use crate::error::Error;
 use crate::ids::{IdKind, IdMap};
+use crate::mounted::{Mounted, MountedBelow};
+use crate::observer::Differences;
 use crate::options::Options;
+use crate::path::RelPath;
 use crate::policy::Powers;
 use crate::refusal::Refusal;
 
@@ -115,6 +121,10 @@ pub(crate) struct Fields {
     pub(crate) time_store: TimeStore,
     pub(crate) powers: Powers,
     key: [u8; 32],
+    /// Where all this is otherwise.
+    mounted: Arc<MountedBelow>,
+    /// Of the entries of one directory: those that are mount points.
+    points: Vec<Mounted>,
 }
 
 impl Fields {
@@ -139,6 +149,67 @@ impl Fields {
             time_store,
             powers,
             key,
+            mounted: Arc::default(),
+            points: Vec::new(),
+        }
+    }
+
+    pub(crate) fn with_mounted(self, mounted: MountedBelow) -> Self {
+        Fields {
+            mounted: Arc::new(mounted),
+            ..self
+        }
+    }
+
+    /// What counts of the entries of the directory `dir`.
+    pub(crate) fn at(&self, dir: &RelPath) -> Cow<'_, Fields> {
+        if self.mounted.is_empty() {
+            return Cow::Borrowed(self);
+        }
+        let points: Vec<Mounted> = self.mounted.directly_in(dir).cloned().collect();
+        let here = match self.mounted.over(dir) {
+            Some(mounted) => self.on(mounted),
+            None if points.is_empty() => return Cow::Borrowed(self),
+            None => self.clone(),
+        };
+        Cow::Owned(Fields { points, ..here })
+    }
+
+    /// What counts of this entry of the directory that these fields are [of](Self::at).
+    pub(crate) fn of(&self, entry: &Entry) -> Cow<'_, Fields> {
+        let mut points = self.points.iter();
+        match points.find(|point| point.path.name() == entry.name) {
+            Some(point) => Cow::Owned(self.on(point)),
+            None => Cow::Borrowed(self),
+        }
+    }
+
+    /// Of the metadata that differs what counts.
+    pub(crate) fn counted(&self, found: Differences) -> Differences {
+        Differences {
+            perms: found.perms && self.perms,
+            owner: found.owner && self.owner,
+            group: found.group && !matches!(self.group, GroupScope::Ignored),
+            ..found
+        }
+    }
+
+    /// The same on another file system.
+    fn on(&self, mounted: &Mounted) -> Fields {
+        let Mounted {
+            time_store, lost, ..
+        } = *mounted;
+        let kept = |scope: &GroupScope| match lost.group {
+            true => GroupScope::Ignored,
+            false => scope.clone(),
+        };
+        Fields {
+            perms: self.perms && !lost.perms,
+            owner: self.owner && !lost.owner,
+            group: kept(&self.group),
+            time_store,
+            points: Vec::new(),
+            ..self.clone()
         }
     }
 
@@ -171,6 +242,13 @@ impl Fields {
 
     /// The canonical encoding. Described in PROTOCOL.md; every field is self-delimiting.
     fn encode(&self, entry: &Entry, ids: &IdView<'_>, out: &mut Vec<u8>) {
+        if !self.points.is_empty() {
+            return self.of(entry).encode_here(entry, ids, out);
+        }
+        self.encode_here(entry, ids, out);
+    }
+
+    fn encode_here(&self, entry: &Entry, ids: &IdView<'_>, out: &mut Vec<u8>) {
         let (tag, timed) = match &entry.body {
             Body::File { .. } => (b'f', self.times || !self.checksum),
             Body::Dir => (b'd', self.times),
@@ -214,6 +292,10 @@ impl Fields {
         }
         if self.hard_links {
             put_bytes(out, entry.link_to.as_deref().unwrap_or_default());
+        }
+        if !entry.attributes.is_empty() {
+            out.push(b'a');
+            put_bytes(out, entry.attributes.as_bytes());
         }
     }
 }

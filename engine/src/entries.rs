@@ -3,6 +3,7 @@
 
 use std::cmp::Ordering;
 
+use crate::attributes::Attributes;
 use crate::entry::{Body, Entry, Sum, Time};
 use crate::fs::Listed;
 use crate::observer::Kind;
@@ -42,6 +43,8 @@ const HAS_INODE: u8 = 0x10;
 const HAS_SUM: u8 = 0x20;
 /// The path of the first entry of the same inode follows, with its length in front.
 const HAS_LINK: u8 = 0x40;
+/// The attributes follow, with their length in front.
+const HAS_ATTRIBUTES: u8 = 0x80;
 
 /// Records that a list being taken apart holds on to besides those that are left.
 const SPARE_LEN: usize = 1 << 16;
@@ -105,6 +108,13 @@ impl EntryList {
             self.bytes.extend_from_slice(&len.to_le_bytes());
             self.bytes.extend_from_slice(first);
         }
+        if !entry.attributes.is_empty() {
+            tag |= HAS_ATTRIBUTES;
+            let attributes = entry.attributes.as_bytes();
+            let len = attributes.len() as u64;
+            self.bytes.extend_from_slice(&len.to_le_bytes());
+            self.bytes.extend_from_slice(attributes);
+        }
         Record {
             at,
             secs: entry.mtime.secs,
@@ -148,6 +158,12 @@ impl EntryList {
             let len = u64::from_le_bytes(take_array(&mut rest));
             take(&mut rest, len).to_vec()
         });
+        entry.attributes = if record.tag & HAS_ATTRIBUTES != 0 {
+            let len = u64::from_le_bytes(take_array(&mut rest));
+            Attributes::from_bytes(take(&mut rest, len))
+        } else {
+            Attributes::default()
+        };
         entry.body = match record.tag & TAG_MASK {
             0 => Body::File {
                 len: record.size,
@@ -431,11 +447,19 @@ mod tests {
             proptest::collection::vec(1..=255_u8, 255),
         ];
         let link = proptest::option::of(proptest::collection::vec(any::<u8>(), 0..300));
+        let attributes = proptest::collection::vec(any::<u8>(), 0..20);
         let ids = (0..0o10000_u32, any::<u32>(), any::<u32>());
         let time = (any::<i64>(), 0..1_000_000_000_u32);
         let inode = (any::<u64>(), any::<u64>(), any::<u32>());
-        (name, body(), link, ids, time, inode).prop_map(
-            |(name, body, link_to, (mode, uid, gid), (secs, nanos), (dev, ino, nlink))| Listed {
+        (name, body(), (link, attributes), ids, time, inode).prop_map(
+            |(
+                name,
+                body,
+                (link_to, attributes),
+                (mode, uid, gid),
+                (secs, nanos),
+                (dev, ino, nlink),
+            )| Listed {
                 entry: Entry {
                     name,
                     mode,
@@ -444,6 +468,7 @@ mod tests {
                     mtime: Time { secs, nanos },
                     body,
                     link_to,
+                    attributes: Attributes::from_bytes(&attributes),
                 },
                 dev,
                 ino,

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
 
+use crate::attributes::Attributes;
 use crate::observer::Kind;
 use crate::path::check_name;
 use crate::refusal::Refusal;
@@ -47,6 +48,7 @@ pub(crate) struct Entry {
     /// Under `-H`: path of the first entry, in canonical order, of the same inode.
     #[serde(with = "serde_bytes")]
     pub(crate) link_to: Option<Vec<u8>>,
+    pub(crate) attributes: Attributes,
 }
 
 /// What the type of an entry adds to its metadata.
@@ -122,7 +124,8 @@ impl Entry {
             .then_with(|| self.name.cmp(&other.name))
     }
 
-    /// Checks an entry that a peer sent: name, link targets, permission bits, nanoseconds.
+    /// Checks an entry that a peer sent: name, link targets, permission bits, nanoseconds,
+    /// attributes.
     pub(crate) fn check(&self) -> Result<(), Refusal> {
         check_name(&self.name).map_err(|error| Refusal::EntryName { error })?;
         if self.mode & !0o7777 != 0 {
@@ -130,6 +133,7 @@ impl Entry {
             return Err(Refusal::Mode { mode });
         }
         self.mtime.check()?;
+        self.attributes.check()?;
         match &self.body {
             Body::Symlink { target } if target.is_empty() || target.contains(&0) => {
                 Err(Refusal::LinkTarget)

@@ -29,6 +29,7 @@ pub mod generation;
 mod session;
 mod wire;
 
+mod attributes;
 mod entries;
 mod entry;
 mod error;
@@ -36,6 +37,7 @@ mod escape;
 pub mod filter;
 mod fs;
 mod ids;
+mod mounted;
 mod names;
 mod observer;
 mod options;

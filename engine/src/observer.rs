@@ -112,7 +112,7 @@ pub enum Action {
 
 /// Which parts of an entry differ; the other letters of an itemized line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "u8", into = "u8")]
+#[serde(try_from = "u16", into = "u16")]
 pub struct Differences {
     /// The target does not have the entry: all letters are `+`.
     pub new: bool,
@@ -149,28 +149,34 @@ impl Differences {
 
     /// Whether anything differs.
     pub fn any(self) -> bool {
-        u8::from(self) != 0
+        u16::from(self) != 0
     }
 }
 
 /// One bit for each letter, in the order of the fields, lowest first: the form on the wire.
-impl From<Differences> for u8 {
-    fn from(mut differences: Differences) -> u8 {
+impl From<Differences> for u16 {
+    fn from(mut differences: Differences) -> u16 {
         let letters = differences.letters();
         letters
             .iter()
             .enumerate()
-            .fold(0, |bits, (bit, set)| bits | u8::from(**set) << bit)
+            .fold(0, |bits, (bit, set)| bits | u16::from(**set) << bit)
     }
 }
 
-impl From<u8> for Differences {
-    fn from(bits: u8) -> Self {
+impl TryFrom<u16> for Differences {
+    type Error = String;
+
+    fn try_from(bits: u16) -> Result<Self, String> {
         let mut differences = Differences::default();
         for (bit, letter) in differences.letters().into_iter().enumerate() {
             *letter = bits >> bit & 1 == 1;
         }
-        differences
+        // A bit without a letter would be lost on the way to the user.
+        if u16::from(differences) != bits {
+            return Err(format!("differences {bits:#x} that nobody knows"));
+        }
+        Ok(differences)
     }
 }
 

@@ -229,6 +229,7 @@ impl fmt::Debug for Ready {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attributes::Attributes;
     use crate::entry::Time;
 
     #[test]
@@ -294,6 +295,7 @@ mod tests {
             mtime: Time::default(),
             body,
             link_to: None,
+            attributes: Attributes::default(),
         };
         let file = || Body::File { len: 0, sum: None };
         let none = Rights {

@@ -97,6 +97,10 @@ refusals! {
     Nanos { nanos: u32 } => "a time with {nanos} nanoseconds in a second",
     LinkTarget => "an empty symlink target, or one with a zero byte",
     LinkedDir => "a hard-linked directory",
+    AttributesLen { max: usize } => "attributes of more than {max} bytes",
+    AttributesCut => "attributes that are cut off",
+    AttributesOrder => "attributes out of order",
+    AttributeKind { kind: u16 } => "an attribute of unknown kind {kind}",
     EntriesAfterLast { dir: u64 } => "entries of directory {dir} after the last",
     EntriesOrder { dir: u64 } => "entries of directory {dir} out of order",
     Device => "a device, of which none is made for it",
@@ -134,6 +138,10 @@ refusals! {
     TimeStore { granularity_ns: u32, min_secs: i64, max_secs: i64 } =>
         "times that no file system has: from second {min_secs} to {max_secs}, in steps of \
          {granularity_ns} ns",
+    TooManyMounts { max: usize } => "more than {max} mounts below the target, or bytes of their paths",
+    MountsOrder => "mounts below the target out of order",
+    MountPath { error: NameError } => "{error} as a mount below the target",
+    MountLost { lost: u16 } => "a mount below the target that loses {lost:#x}",
     TargetName { error: NameError } => "{error} as the target's name",
     OtherGeneration => "the acknowledgement of another generation",
     EarlyDone => "the end before everything was sent",

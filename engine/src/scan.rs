@@ -228,7 +228,8 @@ impl Scanner {
         entries.shrink();
         dir.entries = entries;
         self.go_below(below);
-        dir.digest = self.fields.dir_digest(&dir.entries, &IdView::Sender);
+        let fields = self.fields.at(&dir.path);
+        dir.digest = fields.dir_digest(&dir.entries, &IdView::Sender);
         Some(dir)
     }
 

@@ -7,7 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{Mode, OFlags, fstat, mkdirat, openat};
+use rustix::fs::{FsWord, Mode, OFlags, fstat, fstatfs, mkdirat, openat};
 
 use crate::digest::TimeStore;
 use crate::entry::Time;
@@ -208,15 +208,35 @@ fn outside(path: &Path) -> Error {
     Error::new(ErrorKind::Usage, message)
 }
 
-/// Finds out what the file system of `root` can store as a time, with an unnamed file that leaves
-/// no trace. Where that is not possible, nanoseconds and any year are assumed.
-pub(crate) fn probe_times(root: &Root) -> TimeStore {
-    probe(root).unwrap_or_default()
+/// Finds out what the file system of `dir` can store as a time, with an unnamed file that leaves
+/// no trace. Where there are no such files, its type tells, or it stays unknown.
+pub(crate) fn probe_times(dir: impl AsFd) -> Option<TimeStore> {
+    let dir = dir.as_fd();
+    probe(dir)
+        .ok()
+        .or_else(|| known_times(fstatfs(dir).ok()?.f_type))
 }
 
-fn probe(root: &Root) -> io::Result<TimeStore> {
+/// The times of file systems that have no unnamed files, by their numbers in Linux's `magic.h`.
+fn known_times(kind: FsWord) -> Option<TimeStore> {
+    const FAT: FsWord = 0x4d44;
+    const EXFAT: FsWord = 0x2011_bab0;
+    let granularity_ns = match kind {
+        FAT => 2_000_000_000,
+        EXFAT => 10_000_000,
+        _ => return None,
+    };
+    // The years 1980 to 2107, up to the last even second.
+    Some(TimeStore {
+        granularity_ns,
+        min_secs: 315_532_800,
+        max_secs: 4_354_819_198,
+    })
+}
+
+fn probe(dir: BorrowedFd<'_>) -> io::Result<TimeStore> {
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    let file = std::fs::File::from(openat(root, ".", flags, Mode::RUSR | Mode::WUSR)?);
+    let file = std::fs::File::from(openat(dir, ".", flags, Mode::RUSR | Mode::WUSR)?);
     let store = |secs, nanos| -> io::Result<Time> {
         let time = Time { secs, nanos };
         set_fd_attrs(
@@ -368,11 +388,29 @@ mod tests {
     }
 
     #[test]
+    fn what_fat_stores_comes_back() {
+        let time = |secs, nanos| Time { secs, nanos };
+        let (fat, exfat) = (
+            known_times(0x4d44).unwrap(),
+            known_times(0x2011_bab0).unwrap(),
+        );
+        for store in [fat, exfat] {
+            store.check().unwrap();
+            assert_eq!(store.stored(time(0, 5)), time(315_532_800, 0));
+            assert_eq!(store.stored(time(1 << 33, 5)), time(4_354_819_198, 0));
+        }
+        assert_eq!(fat.stored(time(1_600_000_001, 5)), time(1_600_000_000, 0));
+        let odd = time(1_600_000_001, 19_999_999);
+        assert_eq!(exfat.stored(odd), time(1_600_000_001, 10_000_000));
+        assert!(known_times(0xef53).is_none());
+    }
+
+    #[test]
     fn the_time_probe_leaves_nothing() {
         let temp = tempfile::tempdir().unwrap();
         let root = Root::open(temp.path()).unwrap();
         let before = std::fs::metadata(temp.path()).unwrap().modified().unwrap();
-        let store = probe_times(&root);
+        let store = probe_times(&root).unwrap();
         assert!(store.granularity_ns >= 1 && store.min_secs < store.max_secs);
         assert_eq!(
             std::fs::metadata(temp.path()).unwrap().modified().unwrap(),

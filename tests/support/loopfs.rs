@@ -16,7 +16,8 @@ pub(crate) struct LoopFs {
 }
 
 impl LoopFs {
-    /// Makes and mounts `kind` (ext4, xfs, btrfs) of `mebibytes`; xfs needs 300, btrfs 110.
+    /// Makes and mounts `kind` (ext2, ext4, xfs, btrfs) of `mebibytes`; xfs needs 300, btrfs 110.
+    /// An ext2 here stores whole seconds, up to 2038.
     pub(crate) fn new(kind: &str, mebibytes: u64) -> Self {
         need_root();
         let scratch = TempTree::within(Path::new("/tmp"));
@@ -25,10 +26,10 @@ impl LoopFs {
         file.set_len(mebibytes << 20).unwrap();
         let image_text = image.display().to_string();
         let maker = format!("mkfs.{kind}");
-        let quiet: &[&str] = if kind == "ext4" {
-            &["-q", "-F", "-m", "0"]
-        } else {
-            &["-q"]
+        let quiet: &[&str] = match kind {
+            "ext2" => &["-q", "-F", "-m", "0", "-I", "128"],
+            "ext4" => &["-q", "-F", "-m", "0"],
+            _ => &["-q"],
         };
         run_ok(&maker, &[quiet, &[image_text.as_str()]].concat());
         let mount = scratch.mkdir("mount");

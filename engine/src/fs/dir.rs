@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::fs::{AtFlags, FileType, RawDir, StatxFlags, readlinkat, statx};
 use rustix::io::Errno;
 
+use crate::attributes::Attributes;
 use crate::entries::EntryList;
 use crate::entry::{Body, Entry, Time};
 use crate::path::{NAME_LEN_MAX, RESERVED_NAME};
@@ -145,6 +146,7 @@ impl Listed {
                 mtime: Time::default(),
                 body: Body::Dir,
                 link_to: None,
+                attributes: Attributes::default(),
             },
             dev: 0,
             ino: 0,

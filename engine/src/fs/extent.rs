@@ -7,12 +7,13 @@ use std::fs::read_link;
 use std::io;
 use std::iter;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, fstat, openat};
 
-use super::root::dir_id;
+use super::root::{Root, dir_id};
+use crate::path::RelPath;
 
 /// Steps up from a directory to `/` that are taken at most.
 const ABOVE_MAX: usize = 4096;
@@ -133,6 +134,20 @@ impl Mounts {
     pub(crate) fn read() -> Self {
         let table = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
         Mounts(table.split(|&b| b == b'\n').filter_map(mount).collect())
+    }
+
+    /// The paths at which something is mounted below a tree's root. What was mounted on top of
+    /// another is there twice.
+    pub(crate) fn below(&self, root: &Root) -> Vec<RelPath> {
+        let Ok(here) = read_link(format!("/proc/self/fd/{}", root.as_fd().as_raw_fd())) else {
+            return Vec::new();
+        };
+        let below = |mount: &Mount| {
+            let path = mount.point.strip_prefix(&here).ok()?;
+            let path = RelPath::parse(path.as_os_str().as_bytes()).ok()?;
+            (!path.is_root()).then_some(path)
+        };
+        self.0.iter().filter_map(below).collect()
     }
 
     /// What an open directory is, and what is mounted below it.

@@ -232,7 +232,9 @@ impl Connection {
         let single = push.source.single;
         let lineage = push.lineage.as_deref_mut();
         let (reply, fields) = self.greet(destination, options, single, lineage)?;
-        self.outbox.lock().compress(options.compression)?;
+        if reply.runs {
+            self.outbox.lock().compress(options.compression)?;
+        }
         self.alive = say_alive(&self.outbox, ping_ms(options.timeout_ms));
         if let Some(name) = reply.rename.clone() {
             push.source.rename_single(name);
@@ -304,6 +306,7 @@ impl Connection {
         };
         self.backlog.handled(len);
         reply.time_store.check()?;
+        reply.mounted.check()?;
         if let Some(lineage) = &mut lineage {
             lineage.accepted()?;
         }
@@ -319,6 +322,7 @@ impl Connection {
             reply.time_store,
             digest_key,
         );
+        let fields = fields.with_mounted(reply.mounted.clone());
         Ok((reply, fields))
     }
 

@@ -8,6 +8,7 @@ use crate::entry::{Entry, Sum, Time};
 use crate::error::ErrorKind;
 use crate::generation::{Claim, Partial, Sealed, Standing};
 use crate::ids::{IdKind, NamedGroup};
+use crate::mounted::MountedBelow;
 use crate::observer::{Action, Differences, Kind, Warning};
 use crate::options::Options;
 use crate::policy::Powers;
@@ -36,6 +37,8 @@ pub(crate) struct HelloReply {
     pub(crate) powers: Powers,
     pub(crate) settable_groups: Vec<NamedGroup>,
     pub(crate) time_store: TimeStore,
+    /// What other file systems below the target root store.
+    pub(crate) mounted: MountedBelow,
     /// Name that the single source entry gets.
     #[serde(with = "serde_bytes")]
     pub(crate) rename: Option<Vec<u8>>,
@@ -43,6 +46,8 @@ pub(crate) struct HelloReply {
     pub(crate) created_root: bool,
     /// The receiver will be silent for at most this long.
     pub(crate) ping_ms: u64,
+    /// The receiver understands runs.
+    pub(crate) runs: bool,
 }
 
 /// What the sender says.

@@ -83,8 +83,9 @@ impl Receiver {
         let local = match self.read_dir(&path) {
             Ok(Some(local)) => local,
             Ok(None) if self.interrupted.has_within(&path) => {
+                self.say_prints((dir, &path), &EntryList::default(), prints::FULL_LEN)?;
                 self.dirs.insert(dir, DirState::new(path, Phase::Resumed));
-                return self.say_prints(dir, &EntryList::default(), prints::FULL_LEN);
+                return Ok(());
             }
             Ok(None) => {
                 self.lacking.insert(dir, path.clone());
@@ -93,21 +94,22 @@ impl Receiver {
             }
             Err(e) => {
                 self.not_read(&path, &e)?;
+                self.say_prints((dir, &path), &EntryList::default(), prints::FULL_LEN)?;
                 self.dirs.insert(dir, DirState::new(path, Phase::Failed));
-                return self.say_prints(dir, &EntryList::default(), prints::FULL_LEN);
+                return Ok(());
             }
         };
         let view = IdView::Receiver(&self.ids);
-        if self.fields.dir_digest(&local, &view) == digest {
+        if self.fields.at(&path).dir_digest(&local, &view) == digest {
             return Ok(());
         }
         // What is taken up again must be known before what is below it: there is no second round.
         let full = !self.interrupted.is_empty();
         let local = if full {
-            self.say_prints(dir, &local, prints::FULL_LEN)?;
+            self.say_prints((dir, &path), &local, prints::FULL_LEN)?;
             self.hold(local)
         } else {
-            self.say_prints(dir, &local, prints::first_len(local.len()))?;
+            self.say_prints((dir, &path), &local, prints::first_len(local.len()))?;
             self.hold_or_forget(local)
         };
         let phase = Phase::Differs {
@@ -132,11 +134,11 @@ impl Receiver {
     /// Says `Differs`, in parts.
     pub(super) fn say_prints(
         &self,
-        dir: DirIndex,
+        (dir, path): (DirIndex, &RelPath),
         local: &EntryList,
         print_len: u8,
     ) -> Result<(), Error> {
-        let view = IdView::Receiver(&self.ids);
+        let (fields, view) = (self.fields.at(path), IdView::Receiver(&self.ids));
         let mut entries = local.walk();
         let mut left = local.len();
         loop {
@@ -144,7 +146,7 @@ impl Receiver {
             let mut prints = Vec::with_capacity(count * usize::from(print_len));
             for _ in 0..count {
                 if let Some(entry) = entries.next() {
-                    prints::put(&mut prints, self.fields.print(entry, &view), print_len);
+                    prints::put(&mut prints, fields.print(entry, &view), print_len);
                 }
             }
             left -= count;
@@ -162,14 +164,19 @@ impl Receiver {
     }
 
     /// What the full prints of the target's entries add up to, without those at `unmatched`.
-    pub(super) fn total_without(&self, local: &EntryList, unmatched: &[u32]) -> [u8; 8] {
-        let view = IdView::Receiver(&self.ids);
+    pub(super) fn total_without(
+        &self,
+        dir: &RelPath,
+        local: &EntryList,
+        unmatched: &[u32],
+    ) -> [u8; 8] {
+        let (fields, view) = (self.fields.at(dir), IdView::Receiver(&self.ids));
         let mut unmatched = unmatched.iter().peekable();
         let mut total: EntryPrint = 0;
         let (mut entries, mut numbers) = (local.walk(), 0_u32..);
         while let Some((entry, number)) = entries.next().zip(numbers.next()) {
             if unmatched.next_if(|&&at| at == number).is_none() {
-                total = total.wrapping_add(self.fields.print(entry, &view));
+                total = total.wrapping_add(fields.print(entry, &view));
             }
         }
         total.to_le_bytes()

@@ -15,6 +15,7 @@ mod unnamed;
 mod verdicts;
 mod wanted;
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -26,13 +27,14 @@ use super::place::{Place, Trail};
 use crate::commit::{Commit, Staged};
 use crate::compare::Judge;
 use crate::delete::Extraneous;
-use crate::digest::{Fields, TimeStore};
+use crate::digest::Fields;
 use crate::entry::Entry;
 use crate::error::{Error, ErrorKind};
 use crate::filter::Filter;
 use crate::fs::{Listed, Root};
 use crate::generation::{Interrupted, Partial};
 use crate::ids::{IdMap, settable_groups};
+use crate::mounted::MountedBelow;
 use crate::names::Names;
 use crate::observer::Warning;
 use crate::options::Options;
@@ -277,7 +279,9 @@ impl Receiver {
         {
             recover_unnamed(root)?;
         }
-        let time_store = root.as_deref().map_or_else(TimeStore::default, probe_times);
+        let time_store = root.as_deref().and_then(probe_times).unwrap_or_default();
+        let find = |root: &Arc<Root>| MountedBelow::find(root, time_store);
+        let mounted = root.as_ref().map(find).unwrap_or_default();
         let privileged = rustix::process::geteuid().is_root();
         let powers = Powers::new(privileged, policy.rights);
         let settable = settable_groups(&*policy.accounts)?;
@@ -288,9 +292,11 @@ impl Receiver {
             powers,
             settable_groups: settable,
             time_store,
+            mounted: mounted.clone(),
             rename: target.rename,
             created_root: target.created,
             ping_ms: threshold.ping_ms(),
+            runs: true,
         };
         {
             let mut writer = outbox.lock();
@@ -319,7 +325,8 @@ impl Receiver {
             .map(|root| Commit::new(Arc::clone(root), &options, privileged));
         Ok(Receiver {
             outbox: outbox.clone(),
-            fields: Fields::new(&options, powers, settable_ids, time_store, digest_key),
+            fields: Fields::new(&options, powers, settable_ids, time_store, digest_key)
+                .with_mounted(mounted),
             bases: root
                 .as_ref()
                 .map(|root| Bases::start(Arc::clone(root), outbox.clone())),
@@ -459,9 +466,18 @@ impl Receiver {
     }
 
     fn judge(&self) -> Judge<'_> {
+        self.judge_by(Cow::Borrowed(&self.fields))
+    }
+
+    /// Judges the entries of `dir`.
+    fn judge_in(&self, dir: &RelPath) -> Judge<'_> {
+        self.judge_by(self.fields.at(dir))
+    }
+
+    fn judge_by<'a>(&'a self, fields: Cow<'a, Fields>) -> Judge<'a> {
         Judge {
             options: &self.options,
-            fields: &self.fields,
+            fields,
             own_groups: &self.own_groups,
             umask: self.umask,
         }

@@ -23,7 +23,7 @@ use crate::source::{open_file, stat_name, sum_file};
 use crate::wire::{DirIndex, ToSender, Verdict, Want};
 
 /// Bytes of one verdict on the wire at most.
-const VERDICT_LEN_MAX: usize = 8;
+const VERDICT_LEN_MAX: usize = 10;
 
 impl Receiver {
     /// Judges the root itself; the answer is a verdict on entry 0 of directory 0.
@@ -101,7 +101,8 @@ impl Receiver {
                 if let Some(recalled) = self.recall(&state.path, local)? {
                     let Recalled { local, changed } = recalled;
                     // Otherwise some that differ share a print.
-                    let is_told = full || self.total_without(&local, &state.unmatched) == matched;
+                    let is_told = full
+                        || self.total_without(&state.path, &local, &state.unmatched) == matched;
                     if changed || !is_told {
                         return self.ask_again(dir, state.path, local, complete);
                     }
@@ -158,7 +159,7 @@ impl Receiver {
         local: EntryList,
         complete: bool,
     ) -> Result<(), Error> {
-        self.say_prints(dir, &local, prints::FULL_LEN)?;
+        self.say_prints((dir, &path), &local, prints::FULL_LEN)?;
         let phase = Phase::Differs {
             local: self.hold(local),
             complete,
@@ -237,7 +238,8 @@ impl Receiver {
         let summed = local.and_then(|local| self.sum_if_asked(&state.path, entry, local));
         let local = summed.as_ref().or(local);
         let link = self.link_state(entry, local)?;
-        let decision = self.judge().decide(&self.ids, entry, local, link);
+        let judge = self.judge_in(&state.path);
+        let decision = judge.decide(&self.ids, entry, local, link);
         let verdict = |action, differences, want| {
             Ok(Some(Verdict {
                 entry: number,
@@ -283,7 +285,8 @@ impl Receiver {
     /// A file with the sum of its content, if the sender asks for that and it passes the quick
     /// check.
     fn sum_if_asked(&self, dir: &RelPath, entry: &Entry, local: &Listed) -> Option<Listed> {
-        let stored = |entry: &Entry| self.fields.time_store.stored(entry.mtime);
+        let fields = self.fields.at(dir);
+        let stored = |entry: &Entry| fields.of(entry).time_store.stored(entry.mtime);
         let is_asked = matches!(entry.body, Body::File { sum: Some(_), .. })
             && !self.options.checksum
             && entry.len() == local.entry.len()

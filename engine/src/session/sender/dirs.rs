@@ -21,7 +21,7 @@ use crate::wire::{DirIndex, ToReceiver, Verdict, Want};
 /// Prints that a receiver may send for one directory.
 const PRINTS_MAX: usize = 1 << 26;
 
-/// Bytes of an entry on the wire besides its name and target, at most.
+/// Bytes of an entry on the wire besides its name, targets and attributes, at most.
 const ENTRY_LEN_MAX: usize = 96;
 
 /// Bytes of the position of a print on the wire at most.
@@ -252,7 +252,7 @@ impl Sender<'_> {
         }
         prints.shrink_to_fit();
         let held = Arc::clone(&pending.held);
-        let found = self.unmatched(&held.dir.entries, print_len, &prints);
+        let found = self.unmatched(&held.dir, print_len, &prints);
         self.send_entries(dir, &held.dir.entries, &found)?;
         if let Some(pending) = self.window.get_mut(at) {
             pending.stage = Stage::Sent {
@@ -264,14 +264,15 @@ impl Sender<'_> {
         Ok(())
     }
 
-    fn unmatched(&self, entries: &EntryList, print_len: u8, prints: &[EntryPrint]) -> Unmatched {
+    fn unmatched(&self, dir: &ScannedDir, print_len: u8, prints: &[EntryPrint]) -> Unmatched {
+        let fields = self.fields.at(&dir.path);
         let theirs = sorted(prints.to_vec());
-        let mut ours = Vec::with_capacity(entries.len().min(prints.len()));
+        let mut ours = Vec::with_capacity(dir.entries.len().min(prints.len()));
         let mut positions = Vec::new();
         let mut matched: EntryPrint = 0;
-        let (mut entries, mut numbers) = (entries.walk(), 0_u32..);
+        let (mut entries, mut numbers) = (dir.entries.walk(), 0_u32..);
         while let Some((entry, at)) = entries.next().zip(numbers.next()) {
-            let full = self.fields.print(entry, &IdView::Sender);
+            let full = fields.print(entry, &IdView::Sender);
             let print = prints::cut(full, print_len);
             // Unmirrored entries have no print; the receiver must know of them every time.
             if entry.is_unmirrored() || theirs.binary_search(&print).is_err() {
@@ -464,7 +465,8 @@ fn take_part(rest: &mut std::iter::Peekable<impl Iterator<Item = Entry>>) -> Vec
     while let Some(entry) = rest.next_if(|_| len < MESSAGE_LEN) {
         let links = entry.symlink_target().map_or(0, <[u8]>::len)
             + entry.link_to.as_ref().map_or(0, Vec::len);
-        len += entry.name.len() + links + ENTRY_LEN_MAX;
+        let attributes = entry.attributes.as_bytes().len();
+        len += entry.name.len() + links + attributes + ENTRY_LEN_MAX;
         part.push(entry);
     }
     part
