@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::attributes::Attributes;
 use crate::observer::Kind;
-use crate::path::check_name;
+use crate::path::{RelPath, check_name};
 use crate::refusal::Refusal;
 
 /// A point in time as file systems keep it.
@@ -134,6 +134,8 @@ impl Entry {
         }
         self.mtime.check()?;
         self.attributes.check()?;
+        let first = self.link_to.as_deref().map(RelPath::parse).transpose();
+        first.map_err(|error| Refusal::LinkTo { error })?;
         match &self.body {
             Body::Symlink { target } if target.is_empty() || target.contains(&0) => {
                 Err(Refusal::LinkTarget)

@@ -128,6 +128,9 @@ refusals! {
     AskOfNothing => "an ask about a basis that there is nothing to ask about",
     AskLen { max: usize } => "an ask longer than {max} bytes",
 
+    Outstanding { count: usize, first: String } =>
+        "the end while {count} things are awaited, first {first}",
+
     // The beginning and the end of a push, as the sender sees it.
     NotReply => "something else where the answer to the hello is due",
     SecondReply => "a second answer to the hello",
@@ -145,6 +148,9 @@ refusals! {
     TargetName { error: NameError } => "{error} as the target's name",
     OtherGeneration => "the acknowledgement of another generation",
     EarlyDone => "the end before everything was sent",
+    NotDurable => "an end before everything is on disk",
+    NotSealed => "an end without a word of what the tree is now",
+    SealedUnasked => "a generation of a tree without a name",
     IdleMessage => "a message while no push is running",
     BasisOfNothing => "a basis where nothing was compared",
 
@@ -157,13 +163,15 @@ refusals! {
     VerdictsOrder { dir: u64 } => "verdicts on directory {dir} out of order",
     WantWithoutContent { dir: u64, entry: u32 } =>
         "content wanted of entry {entry} of directory {dir}, which has none",
-    AgainWithoutDelta => "a file asked for again that was not a delta",
+    NoDelta { dir: u64, entry: u32 } =>
+        "word of entry {entry} of directory {dir}, which was not sent as a delta",
     BasisUnannounced => "a basis that was not announced",
     TooMuchOfBases { max: usize } => "more than {max} bytes about bases at once",
     TooManyExchanges { max: usize } => "more than {max} exchanges at once",
     PrefixSum => "a sum of a basis that is none",
     Signature { error: SignatureError } => "{error}",
     Exchange { error: MessageError } => "{error}",
+    DeletedUnasked => "a deletion that nobody asked for",
     DeletedPath { error: NameError } => "{error} deleted",
 }
 

@@ -18,7 +18,7 @@ use super::outbox::{Outbox, Ticker};
 use super::sender::{self, Event, Push, Streams};
 use super::{Duplex, PING_MS, ping_ms};
 use crate::digest::Fields;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Fault};
 use crate::filter::Filter;
 use crate::generation::{Sending, Tree};
 use crate::ids::groups_here;
@@ -250,7 +250,7 @@ impl Connection {
                 self.queue = Some(queue);
                 Ok(summary)
             }
-            Err(e) if e.kind == ErrorKind::Stream => {
+            Err(e) if matches!(e.fault, Fault::Link(_)) => {
                 drop(queue);
                 Err(self.reason(false).unwrap_or(e))
             }

@@ -71,10 +71,11 @@ impl Receiver {
     ) -> Result<(), Error> {
         let entry = file_entry(state, dir, file.entry)?;
         let path = state.path.join(&entry.name);
-        let Some((sink, place, wanted)) = self.open_sink(dir, state, file.entry, &entry)? else {
+        let opened = self.open_sink(dir, state, file.entry, &entry)?;
+        let wanted = state.wanted.remove(file.entry);
+        let Some((mut sink, place)) = opened else {
             return Ok(());
         };
-        let mut sink = sink;
         let written = sink
             .write_content(file.content)
             .and_then(|()| sink.finish());
@@ -88,22 +89,20 @@ impl Receiver {
     fn open_sink(
         &mut self,
         dir: DirIndex,
-        state: &mut DirState,
+        state: &DirState,
         number: u32,
         entry: &Entry,
-    ) -> Result<Option<(FileSink, Place, Option<Wanted>)>, Error> {
+    ) -> Result<Option<(FileSink, Place)>, Error> {
         let sparse = self.options.sparse;
         let made = match &state.phase {
             Phase::Failed => return Ok(None),
+            _ if !state.wanted.contains(number) => return Err(not_awaited(dir)),
+            Phase::Dropped => return Ok(None),
             Phase::Differs { .. } | Phase::Resumed => return Err(not_awaited(dir)),
             Phase::New { fd, .. } => create_file(fd, &entry.name, entry.mode)
-                .map(|file| (file, Place::InNewDir, None))
+                .map(|file| (file, Place::InNewDir))
                 .map_err(|e| (e, "make")),
             Phase::Judged => {
-                let wanted = state
-                    .wanted
-                    .remove(number)
-                    .ok_or_else(|| not_awaited(dir))?;
                 let staged = match self.commit()?.stage_for(&state.path) {
                     Err(e) if ends_push(&e) => return Err(e),
                     Err(e) => {
@@ -113,12 +112,12 @@ impl Receiver {
                     Ok(staged) => staged,
                 };
                 create_file(&*staged.stage, &staged.name, entry.mode)
-                    .map(|file| (file, Place::Alone(staged), Some(wanted)))
+                    .map(|file| (file, Place::Alone(staged)))
                     .map_err(|e| (e, "stage"))
             }
         };
         match made {
-            Ok((file, place, wanted)) => Ok(Some((FileSink::new(file, sparse), place, wanted))),
+            Ok((file, place)) => Ok(Some((FileSink::new(file, sparse), place))),
             Err((e, what)) => {
                 let path = state.path.join(&entry.name);
                 let e = Error::file(
@@ -221,12 +220,9 @@ impl Receiver {
             } else {
                 let basis = delta.then(|| self.open_basis(&state, entry, &announced));
                 let basis = basis.flatten();
-                match self.open_sink(dir, &mut state, entry, &announced)? {
+                match self.open_sink(dir, &state, entry, &announced)? {
                     None => FileState::Spoiled { retry: false },
-                    Some((sink, place, wanted)) => {
-                        if let Some(wanted) = wanted {
-                            state.wanted.insert(entry, wanted);
-                        }
+                    Some((sink, place)) => {
                         let basis_len = basis
                             .as_ref()
                             .and_then(|file| file.metadata().ok())
@@ -237,10 +233,6 @@ impl Receiver {
                     }
                 }
             };
-        // If it has to be sent again, it will be sent whole.
-        if let Some(wanted) = state.wanted.known_mut(entry) {
-            wanted.delta = false;
-        }
         self.dirs.insert(dir, state);
         let decoder = OpDecoder::default();
         self.incoming = Some(Incoming {
@@ -332,7 +324,10 @@ impl Receiver {
                 self.say(&if settled {
                     ToSender::Settled { dir, entry }
                 } else {
-                    // The basis changed meanwhile, or sums collided.
+                    // The basis changed meanwhile, or sums collided: now it is sent whole.
+                    if let Some(wanted) = state.wanted.known_mut(entry) {
+                        wanted.delta = false;
+                    }
                     ToSender::Again { dir, entry }
                 })?;
             }
@@ -360,7 +355,7 @@ impl Receiver {
         let (making, place) = match file_state {
             FileState::Writing { making, place } => (making, place),
             FileState::Spoiled { retry } => {
-                if !retry {
+                if !retry && sum.is_some() {
                     state.wanted.remove(number);
                 }
                 return Ok(!retry);
@@ -424,6 +419,9 @@ impl Receiver {
     pub(super) fn file_skipped(&mut self, dir: DirIndex, entry: u32) -> Result<(), Error> {
         let mut state = self.dirs.remove(&dir).ok_or_else(|| not_awaited(dir))?;
         let wanted = state.wanted.remove(entry);
+        if wanted.is_none() && !matches!(state.phase, Phase::Failed) {
+            return Err(not_awaited(dir));
+        }
         if wanted.as_ref().is_some_and(|wanted| wanted.delta)
             && let Some(bases) = &self.bases
         {
@@ -437,7 +435,8 @@ impl Receiver {
     }
 
     pub(super) fn keep_if_awaited(&mut self, dir: DirIndex, state: DirState) {
-        if !matches!(state.phase, Phase::Judged) || !state.wanted.is_empty() {
+        let is_judged = matches!(state.phase, Phase::Judged | Phase::Dropped);
+        if !is_judged || !state.wanted.is_empty() {
             self.dirs.insert(dir, state);
         }
     }

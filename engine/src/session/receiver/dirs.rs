@@ -62,6 +62,8 @@ pub(super) enum Phase {
     },
     /// The directory could not be read or made; what arrives for it is dropped.
     Failed,
+    /// The same, once all of it has been sent but for the content awaited.
+    Dropped,
 }
 
 impl Receiver {

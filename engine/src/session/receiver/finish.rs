@@ -13,6 +13,7 @@ use crate::wire::ToSender;
 impl Receiver {
     /// Everything asked for has been sent and settled: finish the push, which is what `true` says.
     pub(super) fn content_done(&mut self, deletable: bool) -> Result<bool, Error> {
+        self.nothing_awaited()?;
         self.catch_up()?;
         if self.commit.is_some() {
             self.make_bare_dirs()?;

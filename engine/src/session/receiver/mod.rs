@@ -1,6 +1,7 @@
 //! The receiver: reads what the sender says, answers, stages, commits. One thread, driven by the
 //! incoming frames; answers are flushed before it waits for more.
 
+mod awaited;
 mod content;
 mod deltas;
 mod dirs;
@@ -141,7 +142,9 @@ fn receive(
             receiver.catch_up()?;
             outbox.lock().flush()?;
         }
-        let Some(frame) = reader.next()? else {
+        let frame = reader.next()?;
+        receiver.bases.as_ref().map_or(Ok(()), Bases::check)?;
+        let Some(frame) = frame else {
             return Err(Error::stream(&std::io::ErrorKind::UnexpectedEof.into()));
         };
         match frame.kind {
@@ -169,6 +172,13 @@ struct PendingLink {
 struct InTheWay {
     path: RelPath,
     by: Replacement,
+}
+
+/// A directory that is to be made.
+struct Announced {
+    entry: Entry,
+    /// It is in a directory that is new itself: the sender knows that its entries are due.
+    in_new: bool,
 }
 
 /// What comes in place of a directory.
@@ -216,7 +226,7 @@ pub(super) struct Receiver {
     /// Entries of the target that are held together with these.
     held_entries: usize,
     /// Directories that have been announced as entries and not been made.
-    new_dirs: BTreeMap<RelPath, Entry>,
+    new_dirs: BTreeMap<RelPath, Announced>,
 
     /// First path of each inode with several names, in canonical order.
     first_links: HashMap<(u64, u64), RelPath>,

@@ -10,7 +10,7 @@ use super::content::file_entry;
 use super::dirs::{DirState, Phase};
 use super::verdicts::not_awaited;
 use super::wanted::Wanted;
-use super::{PendingLink, Receiver, ends_push};
+use super::{Announced, PendingLink, Receiver, ends_push};
 use crate::apply::create_node;
 use crate::commit::{Intent, Staged};
 use crate::entry::{Body, Entry};
@@ -46,8 +46,9 @@ impl Receiver {
         let first = state.announce(dir, entries, last, self.fields.powers)?;
         let announced = std::mem::take(&mut state.entries);
         let mut fresh = announced.walk_from(first);
-        while let Some(entry) = fresh.next() {
-            self.new_entry(&state, entry)?;
+        let mut numbers = u32::try_from(first).unwrap_or(u32::MAX)..;
+        while let Some((entry, number)) = fresh.next().zip(numbers.next()) {
+            self.new_entry(&mut state, entry, number)?;
         }
         state.entries = announced;
         self.dirs.insert(dir, state);
@@ -73,12 +74,8 @@ impl Receiver {
         &mut self,
         path: &RelPath,
     ) -> Result<Option<(Staged, OwnedFd, Attrs)>, Error> {
-        let Some(entry) = self.new_dirs.remove(path) else {
-            let shown = self.shown(path);
-            self.warn(format!(
-                "directory {shown} vanished on the target while it was compared; push again"
-            ))?;
-            return Ok(None);
+        let Some(Announced { entry, .. }) = self.new_dirs.remove(path) else {
+            return self.dir_vanished(path).map(|()| None);
         };
         match self.stage_dir(path, &entry) {
             Err(e) if ends_push(&e) => Err(e),
@@ -88,6 +85,13 @@ impl Receiver {
             }
             Ok(staged) => Ok(Some(staged)),
         }
+    }
+
+    fn dir_vanished(&self, path: &RelPath) -> Result<(), Error> {
+        let shown = self.shown(path);
+        self.warn(format!(
+            "directory {shown} vanished on the target while it was compared; push again"
+        ))
     }
 
     /// Makes an empty directory in staging, private for now, and says what metadata it is to get.
@@ -113,7 +117,7 @@ impl Receiver {
     }
 
     /// An entry of a new directory: what has no content is made at once.
-    fn new_entry(&mut self, state: &DirState, entry: &Entry) -> Result<(), Error> {
+    fn new_entry(&mut self, state: &mut DirState, entry: &Entry, number: u32) -> Result<(), Error> {
         let Phase::New { fd, .. } = &state.phase else {
             return Ok(());
         };
@@ -122,10 +126,15 @@ impl Receiver {
             return Ok(());
         }
         match entry.body {
-            Body::File { .. } | Body::Unmirrored(_) => Ok(()),
+            Body::Unmirrored(_) => Ok(()),
+            Body::File { .. } => {
+                state.wanted.insert(number, Wanted::default());
+                Ok(())
+            }
             Body::Dir => {
-                self.new_dirs
-                    .insert(state.path.join(&entry.name), entry.clone());
+                let (entry, in_new) = (entry.clone(), true);
+                let path = state.path.join(&entry.name);
+                self.new_dirs.insert(path, Announced { entry, in_new });
                 Ok(())
             }
             _ => {
@@ -149,21 +158,36 @@ impl Receiver {
     /// All content of a new directory has arrived, apart from `later`: it can be seen.
     pub(super) fn new_dir_done(&mut self, dir: DirIndex, later: &[u32]) -> Result<(), Error> {
         let mut state = self.dirs.remove(&dir).ok_or_else(|| not_awaited(dir))?;
+        let is_complete = state.all_announced && later.is_sorted_by(|a, b| a < b);
         match std::mem::replace(&mut state.phase, Phase::Judged) {
-            Phase::New { staged, fd, attrs } => self.place_dir(&state.path, staged, fd, attrs)?,
-            Phase::Failed => state.phase = Phase::Failed,
-            Phase::Differs { .. } | Phase::Resumed | Phase::Judged => {
-                return Err(not_awaited(dir));
+            Phase::New { staged, fd, attrs } if is_complete => {
+                self.all_but(dir, &state, later)?;
+                self.place_dir(&state.path, staged, fd, attrs)?;
             }
+            Phase::Failed if is_complete => {
+                state.phase = Phase::Dropped;
+                for &number in later {
+                    file_entry(&state, dir, number)?;
+                    state.wanted.insert(number, Wanted::default());
+                }
+            }
+            _ => return Err(not_awaited(dir)),
         }
-        for &number in later {
-            file_entry(&state, dir, number)?;
-            state.wanted.insert(number, Wanted::default());
-        }
-        if !later.is_empty() {
-            self.dirs.insert(dir, state);
-        }
+        self.keep_if_awaited(dir, state);
         Ok(())
+    }
+
+    /// Refuses the end of a new directory of which more than the content `later` is awaited.
+    fn all_but(&self, dir: DirIndex, state: &DirState, later: &[u32]) -> Result<(), Error> {
+        if !later.iter().all(|&number| state.wanted.contains(number)) {
+            return Err(not_awaited(dir));
+        }
+        if state.wanted.len() == later.len() {
+            return Ok(());
+        }
+        let count = state.wanted.len() - later.len();
+        let first = format!("content of directory {}", self.shown(&state.path));
+        Err(Error::peer(Refusal::Outstanding { count, first }))
     }
 
     /// The target has the content of this file under another name.
@@ -173,7 +197,7 @@ impl Receiver {
         let wanted = state.wanted.remove(entry).ok_or_else(|| not_awaited(dir))?;
         let first = RelPath::parse(to).map_err(|error| Error::peer(Refusal::LinkTo { error }))?;
         let path = state.path.clone();
-        let failed = matches!(state.phase, Phase::Failed);
+        let failed = matches!(state.phase, Phase::Failed | Phase::Dropped);
         self.keep_if_awaited(dir, state);
         if failed {
             return Ok(());
@@ -235,9 +259,12 @@ impl Receiver {
     }
 
     /// Makes the directories that were announced and whose entries never came: mount points under
-    /// `-x`, and those that the sender could not read.
+    /// `-x`, and those that were here when they were compared.
     pub(super) fn make_bare_dirs(&mut self) -> Result<(), Error> {
-        for (path, entry) in std::mem::take(&mut self.new_dirs) {
+        for (path, Announced { entry, .. }) in std::mem::take(&mut self.new_dirs) {
+            if !self.options.one_file_system {
+                self.dir_vanished(&path)?;
+            }
             self.commit()?.run()?;
             match self.stage_dir(&path, &entry) {
                 Ok((staged, fd, attrs)) => self.place_dir(&path, staged, fd, attrs)?,

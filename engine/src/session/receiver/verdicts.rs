@@ -4,7 +4,7 @@ use super::content::file_entry;
 use super::dirs::{DirState, Phase};
 use super::local::Recalled;
 use super::wanted::Wanted;
-use super::{InTheWay, PendingLink, Receiver, Replacement, ends_push};
+use super::{Announced, InTheWay, PendingLink, Receiver, Replacement, ends_push};
 use crate::apply::create_node;
 use crate::commit::{Intent, Staged};
 use crate::compare::{Decision, LinkState, Replaced};
@@ -111,7 +111,7 @@ impl Receiver {
             }
             Phase::Resumed => self.resume_dir(dir, &mut state, &mut verdicts)?,
             Phase::Failed => {}
-            Phase::Judged | Phase::New { .. } => return Err(not_awaited(dir)),
+            Phase::Judged | Phase::New { .. } | Phase::Dropped => return Err(not_awaited(dir)),
         }
         let wants: Vec<Verdict> = verdicts
             .iter()
@@ -441,7 +441,8 @@ impl Receiver {
                 Ok(if delta { Want::Delta } else { Want::Whole })
             }
             Body::Dir => {
-                self.new_dirs.insert(path, entry.clone());
+                let (entry, in_new) = (entry.clone(), false);
+                self.new_dirs.insert(path, Announced { entry, in_new });
                 Ok(Want::Nothing)
             }
             _ => {

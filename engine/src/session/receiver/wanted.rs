@@ -48,7 +48,7 @@ impl Wanted {
 
 impl WantedFiles {
     pub(super) fn is_empty(&self) -> bool {
-        self.new_count == 0 && self.others.is_empty()
+        self.len() == 0
     }
 
     pub(super) fn insert(&mut self, number: u32, wanted: Wanted) {
@@ -63,6 +63,24 @@ impl WantedFiles {
         if let Some(new) = self.new.get_mut(at) {
             self.new_count += usize::from(!std::mem::replace(new, true));
         }
+    }
+
+    /// How many files.
+    pub(super) fn len(&self) -> usize {
+        self.new_count + self.others.len()
+    }
+
+    /// The first of them.
+    pub(super) fn first(&self) -> Option<u32> {
+        let new = self.new.iter().position(|&new| new);
+        let new = new.and_then(|at| u32::try_from(at).ok());
+        let other = self.others.keys().min().copied();
+        new.into_iter().chain(other).min()
+    }
+
+    pub(super) fn contains(&self, number: u32) -> bool {
+        let new = self.new.get(number as usize).copied().unwrap_or_default();
+        new || self.others.contains_key(&number)
     }
 
     pub(super) fn remove(&mut self, number: u32) -> Option<Wanted> {
@@ -102,7 +120,8 @@ mod tests {
         wanted.insert(3, delta);
         assert!(wanted.known(3).unwrap().delta && wanted.known(7).is_none());
         assert!(wanted.remove(7).unwrap().is_new() && wanted.remove(7).is_none());
-        assert!(!wanted.is_empty());
+        assert_eq!((wanted.len(), wanted.first()), (1, Some(3)));
+        assert!(wanted.contains(3) && !wanted.contains(7));
         assert!(wanted.remove(3).unwrap().delta && wanted.remove(3).is_none());
         assert!(wanted.is_empty());
     }

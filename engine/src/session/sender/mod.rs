@@ -388,13 +388,12 @@ impl Sender<'_> {
                 last,
             } => self.verdicts(dir, verdicts, last)?,
             ToSender::Again { dir, entry } => {
-                let again = self.delta_sources.remove(&(dir, entry));
-                let file = again.ok_or_else(|| Error::peer(Refusal::AgainWithoutDelta))?;
+                let file = self.settled(dir, entry)?;
                 self.summary.resent_files += 1;
                 self.files.push_back(file);
             }
             ToSender::Settled { dir, entry } => {
-                self.delta_sources.remove(&(dir, entry));
+                self.settled(dir, entry)?;
             }
             ToSender::Deleted { path, kind } => self.deleted(&path, kind)?,
             ToSender::DeletionsStopped { count } => {
@@ -409,9 +408,7 @@ impl Sender<'_> {
                 return Err(Error::peer(Refusal::LateStanding));
             }
             ToSender::Done { durable, sealed } => {
-                if !self.content_done_sent {
-                    return Err(Error::peer(Refusal::EarlyDone));
-                }
+                self.check_done(durable, sealed.is_some())?;
                 self.report_replacements();
                 self.summary.durable = durable;
                 self.summary.sealed = sealed;
@@ -420,6 +417,25 @@ impl Sender<'_> {
             ToSender::Ping => {}
         }
         Ok(false)
+    }
+
+    /// The receiver knows how a delta came out.
+    fn settled(&mut self, dir: DirIndex, entry: u32) -> Result<FileSource, Error> {
+        let file = self.delta_sources.remove(&(dir, entry));
+        file.ok_or_else(|| Error::peer(Refusal::NoDelta { dir, entry }))
+    }
+
+    /// Refuses an end that comes too early, or is not the one that was asked for.
+    fn check_done(&self, durable: bool, sealed: bool) -> Result<(), Error> {
+        let is_real = !self.options.dry_run;
+        let refusal = match is_real && self.lineage.is_some() {
+            _ if !self.content_done_sent => Refusal::EarlyDone,
+            true if !sealed => Refusal::NotSealed,
+            false if sealed => Refusal::SealedUnasked,
+            _ if is_real && self.options.fsync && !durable => Refusal::NotDurable,
+            _ => return Ok(()),
+        };
+        Err(Error::peer(refusal))
     }
 
     fn say(&self, message: &ToReceiver) -> Result<(), Error> {

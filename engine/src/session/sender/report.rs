@@ -162,6 +162,9 @@ impl Sender<'_> {
 
     /// The receiver removed, or would remove, an entry.
     pub(super) fn deleted(&mut self, path: &[u8], kind: Kind) -> Result<(), Error> {
+        if !self.content_done_sent || !self.options.delete {
+            return Err(Error::peer(Refusal::DeletedUnasked));
+        }
         RelPath::parse(path).map_err(|error| Error::peer(Refusal::DeletedPath { error }))?;
         self.summary.deleted.add(kind);
         let differences = Differences::default();
