@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::outbox::Outbox;
 use super::prefix::{ASK_SIGNATURE, Prefix};
@@ -85,13 +85,16 @@ enum Event {
 pub(super) struct Bases {
     events: Sender<Event>,
     queued_bytes: Arc<AtomicUsize>,
+    refused: Arc<OnceLock<Error>>,
 }
 
 impl Bases {
     pub(super) fn start(root: Arc<Root>, outbox: Outbox) -> Self {
         let (events, queue) = channel();
         let queued_bytes = Arc::new(AtomicUsize::new(0));
+        let refused = Arc::new(OnceLock::new());
         let mut describer = Describer {
+            refused: Arc::clone(&refused),
             root,
             outbox,
             queued_bytes: Arc::clone(&queued_bytes),
@@ -102,7 +105,13 @@ impl Bases {
         Bases {
             events,
             queued_bytes,
+            refused,
         }
+    }
+
+    /// Whether something that was asked has been refused meanwhile.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        self.refused.get().cloned().map_or(Ok(()), Err)
     }
 
     /// Queues a basis. Its verdict must have been put into the outbox before.
@@ -165,6 +174,7 @@ struct Open {
 }
 
 struct Describer {
+    refused: Arc<OnceLock<Error>>,
     root: Arc<Root>,
     outbox: Outbox,
     queued_bytes: Arc<AtomicUsize>,
@@ -315,6 +325,7 @@ impl Describer {
     /// Ends the session from here: the main thread may be waiting for the sender.
     fn refuse(&self, refusal: Refusal) -> Result<(), Error> {
         let error = Error::peer(refusal);
+        let _ = self.refused.set(error.clone());
         let fatal = ToSender::Fatal {
             kind: ErrorKind::Stream,
             message: error.message.clone(),
