@@ -1,6 +1,6 @@
-//! File systems mounted below the target root that do not store what the root's stores: the receiver
-//! tells them before the first digest, so that both halves compare what is there by what can be kept
-//! there.
+//! File systems mounted below the target root that do not store what the root's stores: the
+//! receiver tells them before the first digest, so that both halves compare what is there by what
+//! can be kept there.
 
 use rustix::fs::fstat;
 use serde::{Deserialize, Serialize};

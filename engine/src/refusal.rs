@@ -141,7 +141,8 @@ refusals! {
     TimeStore { granularity_ns: u32, min_secs: i64, max_secs: i64 } =>
         "times that no file system has: from second {min_secs} to {max_secs}, in steps of \
          {granularity_ns} ns",
-    TooManyMounts { max: usize } => "more than {max} mounts below the target, or bytes of their paths",
+    TooManyMounts { max: usize } =>
+        "more than {max} mounts below the target, or bytes of their paths",
     MountsOrder => "mounts below the target out of order",
     MountPath { error: NameError } => "{error} as a mount below the target",
     MountLost { lost: u16 } => "a mount below the target that loses {lost:#x}",
