@@ -74,6 +74,8 @@ mod preserved;
 mod private_state;
 /// How a node knows whether it is primary.
 mod role;
+/// A second implementation of the protocol on either end.
+mod second;
 /// First copy, update and delete over a real sshd, on loopback and between two nodes.
 mod ssh;
 /// Fixtures.

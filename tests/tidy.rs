@@ -10,8 +10,8 @@ const MAX_COLUMNS: usize = 100;
 const MAX_LINES: usize = 600;
 
 /// Files with one of these endings are text that people write.
-const TEXT_ENDINGS: [&str; 8] = [
-    ".rs", ".toml", ".md", ".sh", ".yml", ".service", ".timer", ".ci/run",
+const TEXT_ENDINGS: [&str; 9] = [
+    ".rs", ".py", ".toml", ".md", ".sh", ".yml", ".service", ".timer", ".ci/run",
 ];
 
 /// What no text holds. Written in halves, or this file would be the first to break the rule.

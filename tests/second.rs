@@ -1,0 +1,163 @@
+//! A second implementation, in Python and from PROTOCOL.md alone, on either end of a push: what it
+//! cannot do without being told, the document says.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::hasync::FakeRsh;
+use crate::support::{Finished, Hasync, Snapshot, TempTree, need_root};
+
+const PUSH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/second/push.py");
+const SERVE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/second/serve.py");
+
+const NOTHING: &str = "entries 0, new directories 0, files 0\n";
+
+/// Every kind of entry, files that travel in packs and in data, more names than one message has.
+fn fill(trees: &TempTree) {
+    trees.write("source/file", "content");
+    trees.write("source/empty file", "");
+    trees.write("source/a/long", noise(300_000, 1));
+    trees.write("source/a/zeros", [0; 5000]);
+    trees.write("source/a/b/c/deep", "deep");
+    // In canonical order after what is in a/b.
+    trees.write("source/a/b-c/file", "beside");
+    trees.write("source/goes/with/all", "below");
+    trees.mkdir("source/empty");
+    trees.symlink("nowhere", "source/link");
+    trees.fifo("source/fifo");
+    trees.char_device("source/null", 1, 3);
+    for number in 0..250 {
+        trees.write(format!("source/many/{number}"), number.to_string());
+    }
+    trees.chmod("source/file", 0o4750);
+    trees.chmod("source/many", 0o1777);
+    trees.chown("source/a/long", 1234, 4321);
+    trees.chown("source/a/b", 65534, 65534);
+    trees.mtime("source/file", 1_500_000_000, 123_456_789);
+    trees.mtime("source/a/b", 1_400_000_000, 5);
+    trees.mtime("source", -5, 500_000_000);
+}
+
+/// What a push has to do of each sort: more and less content, other types, metadata, deletions.
+fn change(trees: &TempTree) {
+    let remove = |name: &str| Command::new("rm").arg("-r").arg(trees.path(name)).status();
+    trees.write("source/file", "longer content");
+    trees.write("source/a/long", noise(400_000, 2));
+    trees.write("source/a/zeros", [0; 300_000]);
+    trees.chmod("source/empty", 0o700);
+    trees.mtime("source/many/7", 77, 7);
+    trees.write("source/new/er/file", "new");
+    for name in ["goes", "many/9", "many/90", "link", "fifo", "null", "a/b-c"] {
+        assert!(remove(&format!("source/{name}")).unwrap().success());
+    }
+    trees.write("source/a/b-c", "a file now");
+    trees.write("source/link/in", "a directory now");
+    trees.symlink("now/a/link", "source/fifo");
+}
+
+fn noise(len: usize, seed: u8) -> Vec<u8> {
+    let mut noise = vec![0; len];
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&[seed]).finalize_xof().fill(&mut noise);
+    noise
+}
+
+fn same(trees: &TempTree) {
+    let target = Snapshot::of(&trees.path("target"));
+    Snapshot::of(&trees.path("source")).assert_same(&target);
+}
+
+#[test]
+fn it_pushes_to_this_one() {
+    need_root();
+    let trees = TempTree::new();
+    fill(&trees);
+    let push = || -> String {
+        let push = Hasync::new()
+            .under(&[
+                "python3",
+                "-B",
+                PUSH,
+                &trees.text("source"),
+                &trees.text("target"),
+            ])
+            .arg("serve");
+        push.run().expect(0).stdout_text()
+    };
+    push();
+    same(&trees);
+    assert_eq!(push(), NOTHING);
+    change(&trees);
+    assert!(push().ends_with("files 7\n"));
+    same(&trees);
+    assert_eq!(push(), NOTHING);
+}
+
+fn push_to_it(trees: &TempTree, coarse: &str) -> Finished {
+    let rsh = FakeRsh::with_script(&format!(
+        "exec python3 -B '{SERVE}' '{}' {coarse}",
+        trees.text("log")
+    ));
+    Hasync::push(&["-ai", "--delete", "-z", "-e", &rsh.path()])
+        .arg(trees.contents_of("source"))
+        .arg(format!("host:{}", trees.text("target")))
+        .run()
+        .expect(0)
+}
+
+fn last_line(log: &Path) -> String {
+    let log = std::fs::read_to_string(log).unwrap();
+    format!("{}\n", log.lines().last().unwrap_or_default())
+}
+
+#[test]
+fn this_one_pushes_to_it() {
+    need_root();
+    let trees = TempTree::new();
+    fill(&trees);
+    push_to_it(&trees, "");
+    same(&trees);
+    assert_eq!(push_to_it(&trees, "").stdout_text(), "");
+    assert_eq!(last_line(&trees.path("log")), NOTHING);
+    change(&trees);
+    let changed = push_to_it(&trees, "");
+    assert!(
+        last_line(&trees.path("log")).ends_with("files 7\n"),
+        "{changed}"
+    );
+    assert_eq!(
+        changed.stdout_text().matches("*deleting").count(),
+        6,
+        "{changed}"
+    );
+    same(&trees);
+    assert_eq!(push_to_it(&trees, "").stdout_text(), "");
+    assert_eq!(last_line(&trees.path("log")), NOTHING);
+}
+
+/// What a receiver tells of a file system mounted in its target counts there, and nowhere else.
+#[test]
+fn what_a_mount_of_its_target_loses_does_not_count() {
+    need_root();
+    let trees = TempTree::new();
+    fill(&trees);
+    push_to_it(&trees, "a");
+    assert_eq!(push_to_it(&trees, "a").stdout_text(), "");
+    assert_eq!(last_line(&trees.path("log")), NOTHING);
+    for name in [
+        "source/a/long",
+        "source/a/b/c",
+        "source/many",
+        "source/empty",
+    ] {
+        trees.chmod(name, 0o711);
+    }
+    trees.mtime("source/a/zeros", 1_600_000_001, 5);
+    push_to_it(&trees, "a");
+    trees.mtime("source/a/zeros", 1_600_000_000, 999_999_999);
+    let seen = push_to_it(&trees, "a");
+    assert_eq!(seen.stdout_text(), "", "{seen}");
+    trees.mtime("source/many", 1_600_000_000, 5);
+    let seen = push_to_it(&trees, "a").stdout_text();
+    assert_eq!(seen, ".d..t...... many/\n");
+}
