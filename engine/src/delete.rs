@@ -2,20 +2,19 @@
 //! below them that the filters do not protect. Symlinks are removed, never followed; a mounted
 //! file system is never entered.
 
+mod contents;
+
 use std::io;
 use std::iter::Peekable;
 use std::ops::Range;
-use std::os::fd::OwnedFd;
 use std::slice;
-
-use rustix::fs::{AtFlags, FileType, RawDir};
 
 use crate::entries::EntryList;
 use crate::filter::Filter;
-use crate::fs::{Root, dir_id};
+use crate::fs::Root;
 use crate::observer::Kind;
-use crate::path::{RESERVED_NAME, RelPath};
-use crate::path_list::{Mark, PathList, PathWalk, code_of, kind_of_code};
+use crate::path::RelPath;
+use crate::path_list::{Mark, PathList, PathWalk};
 use crate::wire::DirIndex;
 
 /// What is to be removed of directories of the source, held until all have been compared.
@@ -37,15 +36,14 @@ impl Extraneous {
     ) {
         let from = self.entries.mark();
         for (path, kind) in others {
-            self.entries.push(path.as_bytes(), *kind, false);
+            self.entries.push(&path.as_bytes(), *kind, false);
         }
         local.sort_by_name();
-        let mut path = path.clone();
-        let parent_len = path.as_bytes().len();
+        let mut path = path.as_bytes().into_owned();
+        let parent_len = path.len();
         while let Some((name, kind)) = local.pop_name() {
-            path.replace_end(parent_len, b"");
-            path.push(name);
-            self.entries.push(path.as_bytes(), kind, false);
+            put_name(&mut path, parent_len, name);
+            self.entries.push(&path, kind, false);
         }
         let to = self.entries.mark();
         if from != to {
@@ -60,7 +58,7 @@ impl Extraneous {
         let mut walk = self.walk();
         while let Some(kind) = walk.advance() {
             if kind == Kind::Dir {
-                doomed.add_dir(root, walk.path(), filter);
+                doomed.add_dir(root, &RelPath::of(walk.path()), filter);
             } else {
                 doomed.others += 1;
             }
@@ -98,7 +96,7 @@ impl ExtraneousWalk<'_> {
         }
     }
 
-    fn path(&self) -> &RelPath {
+    fn path(&self) -> &[u8] {
         self.walk.path()
     }
 }
@@ -177,7 +175,7 @@ impl DoomedWalk<'_> {
     }
 
     /// The path that the walk is at.
-    pub(crate) fn path(&self) -> &RelPath {
+    pub(crate) fn path(&self) -> &[u8] {
         if self.is_below {
             self.below.path()
         } else {
@@ -207,137 +205,30 @@ impl Doomed {
     /// Adds a directory that is extraneous, with what is below it.
     fn add_dir(&mut self, root: &Root, path: &RelPath, filter: &Filter) {
         let before = self.below.len();
-        if !self.add(root, path, Kind::Dir, filter, true) {
+        let all = self.add_contents(root, path, filter);
+        if !self.leave(path, all, true) {
             self.pieces.push(before..self.below.len());
         }
     }
 
-    /// Returns whether all of it can go.
-    fn add(
-        &mut self,
-        root: &Root,
-        path: &RelPath,
-        kind: Kind,
-        filter: &Filter,
-        as_one: bool,
-    ) -> bool {
-        if kind == Kind::Dir && !self.add_contents(root, path, filter) {
+    /// Adds a directory after what is in it, if all of that goes; returns whether it does.
+    fn leave(&mut self, path: &RelPath, all: bool, as_one: bool) -> bool {
+        if all {
+            self.below.push(&path.as_bytes(), Kind::Dir, as_one);
+        } else {
             self.pinned.push(path.clone());
-            return false;
-        }
-        self.below.push(path.as_bytes(), kind, as_one);
-        true
-    }
-
-    /// Adds what is in the directory at `path`. Returns whether it will be empty.
-    pub(crate) fn add_contents(&mut self, root: &Root, path: &RelPath, filter: &Filter) -> bool {
-        let parent = path
-            .split()
-            .map_or_else(RelPath::root, |(parent, _)| parent);
-        let read = root.open_dir(path).and_then(|dir| {
-            if dir_id(&dir)?.mount != dir_id(&root.open_dir(&parent)?)?.mount {
-                return Ok(None);
-            }
-            Children::read(&dir).map(Some)
-        });
-        let mut children = match read {
-            Ok(Some(children)) => children,
-            Ok(None) => {
-                self.mounts.push(path.clone());
-                return false;
-            }
-            // Gone already.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return true,
-            Err(e) => {
-                self.failed.push((path.clone(), e));
-                return false;
-            }
-        };
-        children.sort();
-        let mut all = true;
-        let mut child = path.clone();
-        while let Some((name, kind)) = children.pop() {
-            child.replace_end(path.as_bytes().len(), b"");
-            child.push(name);
-            if name == RESERVED_NAME {
-                // An interrupted session's, which goes with the directory; it is no entry.
-                continue;
-            }
-            if filter.is_excluded(child.as_bytes(), kind == Kind::Dir) {
-                all = false;
-            } else {
-                all &= self.add(root, &child, kind, filter, false);
-            }
         }
         all
     }
 }
 
-/// Names and kinds of a directory's entries, in one buffer: there may be a million.
-#[derive(Default)]
-struct Children {
-    /// Of each in turn: the length of its name, its name, its kind.
-    bytes: Vec<u8>,
-    starts: Vec<usize>,
-}
-
-impl Children {
-    fn read(dir: &OwnedFd) -> io::Result<Children> {
-        let mut buffer = Vec::with_capacity(64 * 1024);
-        let mut records = RawDir::new(dir, buffer.spare_capacity_mut());
-        let mut children = Children::default();
-        while let Some(record) = records.next() {
-            let record = record?;
-            let name = record.file_name();
-            if matches!(name.to_bytes(), b"." | b"..") {
-                continue;
-            }
-            let mut file_type = record.file_type();
-            if file_type == FileType::Unknown {
-                let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
-                file_type = FileType::from_raw_mode(stat.st_mode);
-            }
-            children.push(name.to_bytes(), kind_of(file_type));
-        }
-        Ok(children)
+/// Replaces what goes on after the directory in `path`, which is `dir_len` bytes long.
+fn put_name(path: &mut Vec<u8>, dir_len: usize, name: &[u8]) {
+    path.truncate(dir_len);
+    if dir_len > 0 {
+        path.push(b'/');
     }
-
-    fn push(&mut self, name: &[u8], kind: Kind) {
-        self.starts.push(self.bytes.len());
-        // The kernel's names are 255 bytes long at most.
-        self.bytes.push(name.len() as u8);
-        self.bytes.extend_from_slice(name);
-        self.bytes.push(code_of(kind));
-    }
-
-    fn get(&self, start: usize) -> Option<(&[u8], Kind)> {
-        let (&len, rest) = self.bytes.get(start..)?.split_first()?;
-        let (name, rest) = rest.split_at_checked(len.into())?;
-        Some((name, kind_of_code(*rest.first()?)?))
-    }
-
-    fn sort(&mut self) {
-        let mut starts = std::mem::take(&mut self.starts);
-        let name = |start| self.get(start).map(|(name, _)| name);
-        starts.sort_unstable_by(|&a, &b| name(a).cmp(&name(b)));
-        self.starts = starts;
-    }
-
-    /// Takes the last one off.
-    fn pop(&mut self) -> Option<(&[u8], Kind)> {
-        let start = self.starts.pop()?;
-        self.get(start)
-    }
-}
-
-fn kind_of(file_type: FileType) -> Kind {
-    match file_type {
-        FileType::Directory => Kind::Dir,
-        FileType::Symlink => Kind::Symlink,
-        FileType::CharacterDevice | FileType::BlockDevice => Kind::Device,
-        FileType::Fifo | FileType::Socket => Kind::Special,
-        FileType::RegularFile | FileType::Unknown => Kind::File,
-    }
+    path.extend_from_slice(name);
 }
 
 #[cfg(test)]
@@ -392,7 +283,7 @@ mod tests {
         let mut all = Vec::new();
         let mut walk = doomed.walk();
         while let Some((kind, by_itself)) = walk.advance() {
-            let shown = std::str::from_utf8(walk.path().as_bytes()).unwrap();
+            let shown = std::str::from_utf8(walk.path()).unwrap();
             let slash = if kind == Kind::Dir { "/" } else { "" };
             let star = if by_itself { "*" } else { "" };
             all.push(format!("{shown}{slash}{star}"));

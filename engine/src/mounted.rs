@@ -38,7 +38,7 @@ impl MountedBelow {
     pub(crate) fn find(root: &Root, of_root: TimeStore) -> Self {
         let mut all: Vec<Mounted> = Vec::new();
         let mut paths = Mounts::read().below(root);
-        paths.sort_unstable_by(RelPath::walk_cmp);
+        paths.sort_unstable();
         paths.dedup();
         let mut left = MOUNTED_PATHS_LEN_MAX;
         for path in paths {
@@ -54,7 +54,7 @@ impl MountedBelow {
             let Some(time_store) = known.filter(|&store| store != above) else {
                 continue;
             };
-            let room = left.checked_sub(path.as_bytes().len());
+            let room = left.checked_sub(path.len());
             let Some(room) = room.filter(|_| all.len() < MOUNTED_MAX) else {
                 break;
             };
@@ -70,13 +70,13 @@ impl MountedBelow {
 
     /// Checks what a peer sent.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        let len: usize = self.0.iter().map(|m| m.path.as_bytes().len()).sum();
+        let len: usize = self.0.iter().map(|m| m.path.len()).sum();
         for (found, max) in [(self.0.len(), MOUNTED_MAX), (len, MOUNTED_PATHS_LEN_MAX)] {
             if found > max {
                 return Err(Error::peer(Refusal::TooManyMounts { max }));
             }
         }
-        let ascend = |a: &Mounted, b: &Mounted| a.path.walk_cmp(&b.path).is_lt();
+        let ascend = |a: &Mounted, b: &Mounted| a.path < b.path;
         if !self.0.is_sorted_by(ascend) {
             return Err(Error::peer(Refusal::MountsOrder));
         }
@@ -106,10 +106,9 @@ fn over<'a>(all: &'a [Mounted], dir: &RelPath) -> Option<&'a Mounted> {
 
 impl Mounted {
     fn check(&self) -> Result<(), Error> {
-        let refused = |error| Error::peer(Refusal::MountPath { error });
-        RelPath::parse(self.path.as_bytes()).map_err(refused)?;
         if self.path.is_root() {
-            return Err(refused(NameError::Empty));
+            let error = NameError::Empty;
+            return Err(Error::peer(Refusal::MountPath { error }));
         }
         let others = Differences {
             perms: false,

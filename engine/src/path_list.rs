@@ -3,7 +3,6 @@
 //! takes a few bytes and the end of the name for each.
 
 use crate::observer::Kind;
-use crate::path::RelPath;
 
 /// Paths in the order in which they were added.
 #[derive(Debug, Default)]
@@ -63,7 +62,7 @@ impl PathList {
     pub(crate) fn walk_between(&self, from: Mark, to: Mark) -> PathWalk<'_> {
         PathWalk {
             rest: self.bytes.get(from..to).unwrap_or_default(),
-            path: RelPath::root(),
+            path: Vec::new(),
         }
     }
 }
@@ -72,7 +71,7 @@ impl PathList {
 #[derive(Default)]
 pub(crate) struct PathWalk<'a> {
     rest: &'a [u8],
-    path: RelPath,
+    path: Vec<u8>,
 }
 
 impl PathWalk<'_> {
@@ -85,12 +84,13 @@ impl PathWalk<'_> {
         let len = take_number(&mut self.rest);
         let (end, rest) = self.rest.split_at_checked(len)?;
         self.rest = rest;
-        self.path.replace_end(shared, end);
+        self.path.truncate(shared);
+        self.path.extend_from_slice(end);
         Some((kind, tag & MARKED != 0))
     }
 
     /// The path that the walk is at.
-    pub(crate) fn path(&self) -> &RelPath {
+    pub(crate) fn path(&self) -> &[u8] {
         &self.path
     }
 }
@@ -137,7 +137,7 @@ mod tests {
     fn all(mut walk: PathWalk<'_>) -> Vec<(Vec<u8>, Kind, bool)> {
         let mut found = Vec::new();
         while let Some((kind, marked)) = walk.advance() {
-            found.push((walk.path().as_bytes().to_vec(), kind, marked));
+            found.push((walk.path().to_vec(), kind, marked));
         }
         found
     }

@@ -413,7 +413,7 @@ impl Level {
         if self.path.is_within(path) {
             return true;
         }
-        !path.is_within(&self.path) && self.path.walk_cmp(path) == Ordering::Less
+        !path.is_within(&self.path) && self.path < *path
     }
 }
 

@@ -39,7 +39,10 @@ impl Reader {
         go_on: &mut dyn FnMut(usize) -> bool,
     ) -> io::Result<Listing> {
         let dir = root.open_dir(on_disk)?;
-        let mut path = path.as_bytes().to_vec();
+        let mut path = match self.filter.is_empty() {
+            true => Vec::new(),
+            false => path.as_bytes().into_owned(),
+        };
         if !path.is_empty() {
             path.push(b'/');
         }

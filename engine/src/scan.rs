@@ -311,7 +311,7 @@ impl Scanner {
             let path = dir.path.join(&only.shown);
             let excluded = self
                 .filter
-                .is_excluded(path.as_bytes(), listed.entry.is_dir());
+                .is_excluded(&path.as_bytes(), listed.entry.is_dir());
             let mut entries = EntryList::default();
             if !excluded {
                 entries.push_listed(&listed);
@@ -381,7 +381,7 @@ impl Scanner {
         } else if self.options.hard_links && nlink > 1 {
             match self.first_links.get(&(dev, ino)) {
                 Some(first) => {
-                    entry.link_to = Some(first.as_bytes().to_vec());
+                    entry.link_to = Some(first.as_bytes().into_owned());
                     revised = Revised::Changed;
                 }
                 None => {

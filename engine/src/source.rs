@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -204,9 +204,9 @@ impl Layer {
     /// The path on disk as the user would write it, quoted for a message.
     pub(crate) fn shown(&self, name: &[u8]) -> String {
         let mut path = self.root.path().to_owned();
-        for part in [self.path.as_bytes(), self.on_disk(name)] {
+        for part in [&*self.path.as_bytes(), self.on_disk(name)] {
             if !part.is_empty() {
-                path.push(OsString::from_vec(part.to_vec()));
+                path.push(OsStr::from_bytes(part));
             }
         }
         Shown(path.as_os_str().as_bytes()).to_string()

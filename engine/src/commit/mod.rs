@@ -343,6 +343,9 @@ impl Commit {
                 ..
             } => {
                 let fd = self.touch(dir).map_err(at)?;
+                if *is_dir || *over_tree {
+                    self.root.moves(&dir.join(name));
+                }
                 let old = (*old_len >= REAPED_LEN_MIN).then(|| {
                     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                     openat(&*fd, name, flags, Mode::empty())
@@ -367,6 +370,7 @@ impl Commit {
             }
             Intent::Remove { .. } => {
                 let fd = self.touch(dir).map_err(at)?;
+                self.root.moves(&dir.join(name));
                 remove_tree(fd, name).map_err(at)
             }
         }

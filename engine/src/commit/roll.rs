@@ -104,7 +104,10 @@ impl<'a> Roll<'a> {
                 new,
                 old,
             } => {
-                let dir = self.open_dir(dir)?;
+                let (dir, is_dir) = (self.open_dir(dir)?, |inode: &Inode| inode.is_dir());
+                if is_dir(new) || old.as_ref().is_some_and(is_dir) {
+                    self.root.moves(&op.path());
+                }
                 let (slots, slot_name) = self.slot(slot)?;
                 change_places(&slots, &slot_name, &dir, name, new.number)?;
                 keep_time(&dir, name, Some(new))?;
@@ -121,6 +124,9 @@ impl<'a> Roll<'a> {
                 if ino(&dir, name)? != Some(old.number) {
                     // Removed before; somebody else's new entry of that name is not ours to remove.
                     return Ok(());
+                }
+                if old.is_dir() {
+                    self.root.moves(&op.path());
                 }
                 renameat(&dir, &**name, &slots, &*slot_name)?;
                 keep_time(&slots, &slot_name, Some(old))

@@ -3,6 +3,7 @@
 
 mod attrs;
 mod by_name;
+mod deep;
 mod dir;
 mod extent;
 mod lock;

@@ -13,20 +13,17 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::deep::DeepDirs;
 use super::walk::{Follow, open_dir};
 use crate::path::{RESERVED_NAME, RelPath, Shown};
 
-/// Longest path handed to one system call; longer ones are opened in steps. `PATH_MAX` is 4096
-/// with the terminating zero.
-const PATH_STEP_LEN_MAX: usize = 4000;
-
-const DIR_FLAGS: OFlags = OFlags::RDONLY
+pub(super) const DIR_FLAGS: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
 
 /// An intermediate directory: needs search permission only, not read permission.
-const PATH_FLAGS: OFlags = OFlags::PATH
+pub(super) const PATH_FLAGS: OFlags = OFlags::PATH
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
@@ -36,6 +33,7 @@ const PATH_FLAGS: OFlags = OFlags::PATH
 pub(crate) struct Root {
     fd: OwnedFd,
     path: PathBuf,
+    deep: DeepDirs,
 }
 
 impl Root {
@@ -47,7 +45,8 @@ impl Root {
 
     /// A root on a directory that is already open; `path` is for messages.
     pub(crate) fn from_fd(fd: OwnedFd, path: PathBuf) -> Root {
-        Root { fd, path }
+        let deep = DeepDirs::default();
+        Root { fd, path, deep }
     }
 
     /// The path as the user typed it, for messages.
@@ -64,7 +63,7 @@ impl Root {
     pub(crate) fn path_of(&self, rel: &RelPath) -> PathBuf {
         let mut path = self.path.clone();
         if !rel.is_root() {
-            path.push(OsStr::from_bytes(rel.as_bytes()));
+            path.push(OsStr::from_bytes(&rel.as_bytes()));
         }
         path
     }
@@ -72,7 +71,12 @@ impl Root {
     /// Opens the directory at `rel` for reading. A symlink anywhere on the way is `ELOOP` or
     /// `ENOTDIR`, never followed.
     pub(crate) fn open_dir(&self, rel: &RelPath) -> io::Result<OwnedFd> {
-        open_dir_below(&self.fd, rel)
+        self.deep.open(&self.fd, rel)
+    }
+
+    /// What is at `rel` is about to change places with something else.
+    pub(crate) fn moves(&self, rel: &RelPath) {
+        self.deep.forget(rel);
     }
 
     /// Opens `within` the `.hasync` of the directory `holder`, which must be private.
@@ -124,20 +128,12 @@ pub(crate) fn flush<'a>(dirs: impl IntoIterator<Item = BorrowedFd<'a>>) -> io::R
 
 /// Opens the directory at `rel` below the open directory `top`, as [`Root::open_dir`] does.
 pub(crate) fn open_dir_below(top: &OwnedFd, rel: &RelPath) -> io::Result<OwnedFd> {
-    if rel.is_root() {
-        return Ok(openat(top, ".", DIR_FLAGS, Mode::empty())?);
-    }
-    let mut rest = rel.as_bytes();
-    let mut held: Option<OwnedFd> = None;
-    loop {
-        let (step, tail) = next_step(rest);
-        let at = held.as_ref().unwrap_or(top);
-        let Some(tail) = tail else {
-            return Ok(open_beneath(at, step, DIR_FLAGS)?);
-        };
-        held = Some(open_beneath(at, step, PATH_FLAGS)?);
-        rest = tail;
-    }
+    DeepDirs::default().open(top, rel)
+}
+
+/// Opens a directory once more, with an offset of its own.
+pub(super) fn open_itself(dir: &OwnedFd) -> rustix::io::Result<OwnedFd> {
+    openat(dir, ".", DIR_FLAGS, Mode::empty())
 }
 
 impl AsFd for Root {
@@ -146,21 +142,13 @@ impl AsFd for Root {
     }
 }
 
-/// Splits off as many whole components as one system call takes.
-fn next_step(path: &[u8]) -> (&[u8], Option<&[u8]>) {
-    if path.len() <= PATH_STEP_LEN_MAX {
-        return (path, None);
-    }
-    match path[..PATH_STEP_LEN_MAX].iter().rposition(|&b| b == b'/') {
-        Some(at) => (&path[..at], Some(&path[at + 1..])),
-        // Unreachable with checked names (255 bytes); the system call will say what is wrong.
-        None => (path, None),
-    }
-}
-
 /// Where `openat2` is filtered or missing, each call says so anew, which costs next to nothing; a
 /// refusal that concerns one directory alone then stays one.
-fn open_beneath(at: &OwnedFd, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
+pub(super) fn open_beneath(
+    at: &OwnedFd,
+    path: &[u8],
+    flags: OFlags,
+) -> rustix::io::Result<OwnedFd> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     match openat2(at, path, flags, Mode::empty(), resolve) {
         // A rename elsewhere in the tree can disturb the walk; the kernel asks to try again.

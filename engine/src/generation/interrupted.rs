@@ -107,8 +107,7 @@ impl Interrupted {
 
     /// Whether anything of the directory at `path`, or of what is below it, may be there.
     pub(crate) fn has_within(&self, path: &RelPath) -> bool {
-        // Paths below it begin with its own and a slash.
-        let mut below = self.places.range(path.join(b"")..);
+        let mut below = self.places.range(path..);
         below.next().is_some_and(|(found, _)| found.is_within(path))
             || self
                 .slots_of(path)

@@ -122,9 +122,8 @@ pub(super) fn pinned(store: &Store) -> io::Result<Vec<Pinned>> {
         if !exists(open_step(store, &place)?, PINNED)? {
             continue;
         }
-        let within = OsStr::from_bytes(place.as_bytes());
         let path = store.root().path().join(OsStr::from_bytes(RESERVED_NAME));
-        let path = path.join(within);
+        let path = path.join(OsStr::from_bytes(&place.as_bytes()));
         pinned.extend(read(store, place)?.map(|kept| Pinned {
             generation: kept.generation,
             path,
@@ -404,7 +403,7 @@ fn step_bytes(root: &Root, step: &Kept) -> io::Result<u64> {
             _ => root
                 .path_of(&session.holder)
                 .join(OsStr::from_bytes(RESERVED_NAME))
-                .join(OsStr::from_bytes(place.as_bytes())),
+                .join(OsStr::from_bytes(&place.as_bytes())),
         };
         for entry in walkdir::WalkDir::new(path).min_depth(1) {
             // Only this user can change anything there: what cannot be read is not counted.

@@ -166,5 +166,5 @@ fn change(op: &Op) -> Option<(UndoneChange, Vec<u8>)> {
         Op::SetAttrs { .. } => UndoneChange::Attributes,
         Op::SetDirAttrs { .. } => return None,
     };
-    Some((change, op.path().as_bytes().to_vec()))
+    Some((change, op.path().as_bytes().into_owned()))
 }

@@ -38,11 +38,11 @@ fn make_tree(root: &std::path::Path) -> Vec<RelPath> {
         }
     }
     for path in &paths {
-        let dir = root.join(std::str::from_utf8(path.shown()).unwrap());
+        let dir = root.join(std::str::from_utf8(&path.shown()).unwrap());
         std::fs::create_dir_all(&dir).unwrap();
         std::fs::write(dir.join(format!("file{}", path.depth())), "").unwrap();
     }
-    paths.sort_by(RelPath::walk_cmp);
+    paths.sort_by(RelPath::cmp);
     paths
 }
 
@@ -68,7 +68,7 @@ proptest! {
         let root = root_at(temp.path());
         let mut asked: Vec<RelPath> = asked.iter().map(|at| at.get(&paths).clone()).collect();
         if in_order {
-            asked.sort_by(RelPath::walk_cmp);
+            asked.sort_by(RelPath::cmp);
         }
         let mut ahead = ReadAhead::new(reader());
         let top = RelPath::root();

@@ -236,7 +236,7 @@ impl Plan {
                     What::SetAttrs(..) => UndoneChange::Attributes,
                     What::Make(..) => UndoneChange::Restored,
                 };
-                (change, step.path.as_bytes().to_vec())
+                (change, step.path.as_bytes().into_owned())
             })
             .collect()
     }

@@ -231,7 +231,7 @@ impl Receiver {
             }
             Occupied(first) if *first.get() == path => Revised::Kept,
             Occupied(first) => {
-                listed.entry.link_to = Some(first.get().as_bytes().to_vec());
+                listed.entry.link_to = Some(first.get().as_bytes().into_owned());
                 Revised::Changed
             }
         }

@@ -83,7 +83,7 @@ impl Receiver {
         };
         let mut walk = doomed.walk();
         while let Some((_, by_itself)) = walk.advance() {
-            if let Some((dir, name)) = walk.path().split().filter(|_| by_itself) {
+            if let Some((dir, name)) = RelPath::of(walk.path()).split().filter(|_| by_itself) {
                 let name = name.to_vec();
                 commit.add(Intent::Remove { dir, name })?;
             }
@@ -117,7 +117,7 @@ impl Receiver {
             self.say(&deleted(walk.path(), kind))?;
         }
         for path in &doomed.pinned {
-            let path = path.as_bytes().to_vec();
+            let path = path.as_bytes().into_owned();
             self.say(&ToSender::NotEmpty { path })?;
         }
         for path in &doomed.mounts {

@@ -39,7 +39,7 @@ use crate::mounted::MountedBelow;
 use crate::names::Names;
 use crate::observer::Warning;
 use crate::options::Options;
-use crate::path::{RelPath, Shown, check_name};
+use crate::path::{PATH_LEN_MAX, RelPath, Shown, check_name};
 use crate::policy::{Powers, Rights, ServePolicy};
 use crate::read_ahead::ReadAhead;
 use crate::reader::Reader;
@@ -55,9 +55,6 @@ use dirs::DirState;
 use named::Named;
 use threshold::Threshold;
 use unnamed::{recover_unnamed, refuse_kept};
-
-/// Longest path below the target root that a sender may build, in bytes.
-const PATH_LEN_MAX: usize = 1 << 20;
 
 /// Runs the receiver half: one push after another, until the sender ends the stream between two.
 ///
@@ -472,7 +469,7 @@ impl Receiver {
     fn shown(&self, rel: &RelPath) -> String {
         self.root
             .as_ref()
-            .map_or_else(|| Shown(rel.shown()).to_string(), |root| root.shown(rel))
+            .map_or_else(|| Shown(&rel.shown()).to_string(), |root| root.shown(rel))
     }
 
     fn judge(&self) -> Judge<'_> {
@@ -515,7 +512,7 @@ impl Receiver {
             return Err(Error::peer(Refusal::DirParent { dir, parent }));
         };
         let path = above.join(name);
-        if path.as_bytes().len() > PATH_LEN_MAX {
+        if path.len() > PATH_LEN_MAX {
             let max = PATH_LEN_MAX;
             return Err(Error::peer(Refusal::PathLen { max }));
         }

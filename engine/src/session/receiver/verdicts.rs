@@ -219,7 +219,7 @@ impl Receiver {
     /// may exclude directories alone, as `name/` does.
     fn hidden(&self, dir: &RelPath, entry: &Entry) -> Option<Listed> {
         let path = dir.join(&entry.name);
-        if !self.filter.is_excluded(path.as_bytes(), !entry.is_dir()) {
+        if !self.filter.is_excluded(&path.as_bytes(), !entry.is_dir()) {
             return None;
         }
         let dir = self.root.as_ref()?.open_dir(dir).ok()?;
@@ -541,9 +541,9 @@ pub(super) fn not_awaited(dir: DirIndex) -> Error {
 }
 
 /// The kind that is shown for an entry on its way out.
-pub(super) fn deleted(path: &RelPath, kind: Kind) -> ToSender {
+pub(super) fn deleted(path: &[u8], kind: Kind) -> ToSender {
     ToSender::Deleted {
-        path: path.as_bytes().to_vec(),
+        path: path.to_vec(),
         kind,
     }
 }

@@ -379,7 +379,7 @@ impl Sender<'_> {
         self.moved_bytes = self.moved_bytes.saturating_add(more);
         let path = file.path();
         self.observer.progress(&Progress {
-            path: path.shown(),
+            path: &path.shown(),
             file_offset,
             file_len: file.len(),
             total_bytes: self.moved_bytes,

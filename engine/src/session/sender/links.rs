@@ -64,7 +64,7 @@ impl Sender<'_> {
                 Some(to) => self.say(&ToReceiver::LinkFirst {
                     dir: file.dir(),
                     entry: file.number(),
-                    to: to.as_bytes().to_vec(),
+                    to: to.as_bytes().into_owned(),
                 })?,
                 None => self.files.push_back(file),
             }

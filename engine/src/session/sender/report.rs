@@ -35,7 +35,7 @@ impl Sender<'_> {
             dir.warnings.iter().for_each(|warning| self.warn(warning));
             for path in &dir.skipped {
                 self.observer
-                    .note(&Note::SkippedNonRegular(path.as_bytes()));
+                    .note(&Note::SkippedNonRegular(&path.as_bytes()));
             }
             self.tell_left_out(dir.left_out);
             match stage {
@@ -148,7 +148,8 @@ impl Sender<'_> {
             _ => entry.symlink_target(),
         };
         // A single entry that gets another name is reported by the one it has, as rsync does.
-        let path = self.source.renamed_from().unwrap_or(path.shown());
+        let path = path.shown();
+        let path = self.source.renamed_from().unwrap_or(&path);
         let len = entry.len();
         self.observer.change(&Change {
             path,
