@@ -39,6 +39,7 @@ mod stats;
 mod target;
 mod times;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use args::Typed;
@@ -67,7 +68,16 @@ fn main() -> ExitCode {
     }
 }
 
+/// Where what does not fit into memory goes.
+fn spill_dirs() -> Vec<PathBuf> {
+    let named = std::env::var_os("TMPDIR").map(PathBuf::from);
+    let usual = ["/var/tmp", "/tmp"].map(PathBuf::from);
+    let named = named.into_iter().filter(|dir| dir.is_absolute());
+    named.chain(usual).collect()
+}
+
 fn run(typed: Typed) -> Result<ExitCode, Failure> {
+    hasync_engine::spill_into(spill_dirs());
     let exit = match typed {
         Typed::Push(args) => push::run(&args),
         Typed::Serve(args) => serve::run(&args),

@@ -115,6 +115,7 @@ impl Service {
         if !self.is_local {
             let helper = Arc::new(Helper::start(check_of(config.as_ref()), policy.rights));
             helper.answer_for(&mut policy);
+            engine::open_spill();
             sandbox::enter(&mut policy, helper)?;
         }
         Ok(policy)

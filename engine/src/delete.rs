@@ -32,17 +32,16 @@ impl Extraneous {
         &mut self,
         (dir, path): (DirIndex, &RelPath),
         others: &[(RelPath, Kind)],
-        mut local: EntryList,
+        local: &EntryList,
     ) {
         let from = self.entries.mark();
         for (path, kind) in others {
             self.entries.push(&path.as_bytes(), *kind, false);
         }
-        local.sort_by_name();
         let mut path = path.as_bytes().into_owned();
         let parent_len = path.len();
-        while let Some((name, kind)) = local.pop_name() {
-            put_name(&mut path, parent_len, name);
+        for (name, kind) in local.names_down() {
+            put_name(&mut path, parent_len, &name);
             self.entries.push(&path, kind, false);
         }
         let to = self.entries.mark();
@@ -73,7 +72,7 @@ impl Extraneous {
         ExtraneousWalk {
             extraneous: self,
             dirs: self.dirs.iter(),
-            walk: PathWalk::default(),
+            walk: self.entries.walk_between(0, 0),
         }
     }
 }
@@ -235,7 +234,7 @@ fn put_name(path: &mut Vec<u8>, dir_len: usize, name: &[u8]) {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::entry::Body;
+    use crate::entry::{Body, Entry};
     use crate::filter::FilterRule;
     use crate::fs::Listed;
 
@@ -253,7 +252,9 @@ mod tests {
             };
             entry
         };
-        names.iter().map(entry).collect()
+        let mut entries: Vec<Entry> = names.iter().map(entry).collect();
+        entries.sort_by(Entry::canonical_cmp);
+        entries.into_iter().collect()
     }
 
     /// What is told of a tree in whose directories these are extraneous, and what is pinned. A star
@@ -276,7 +277,7 @@ mod tests {
         let mut extraneous = Extraneous::default();
         // They may be judged in any order.
         for (index, (dir, names)) in dirs.iter().enumerate().rev() {
-            extraneous.add((index as DirIndex, &path(dir)), &[], found(names));
+            extraneous.add((index as DirIndex, &path(dir)), &[], &found(names));
         }
         let mut doomed = extraneous.doom(&root, &filter);
         doomed.add_contents(&root, &path("g"), &filter);

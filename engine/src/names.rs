@@ -1,55 +1,80 @@
 //! Names on the way through a tree, packed: in a directory of a million names each costs itself and
 //! a byte.
 
-use std::collections::VecDeque;
+use std::sync::Arc;
 
-/// Names in the order in which they were added, taken from the front.
+use crate::spill::{Spill, put_number, take_number};
+
+/// Names in the order in which they were added, taken from the front. A clone has the same names,
+/// and takes them by itself.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Names {
     /// Each with its length in front.
-    bytes: VecDeque<u8>,
+    bytes: Arc<Spill>,
+    /// Where the first one is that has not been taken.
+    at: u64,
 }
+
+/// Bytes that are read of a name at once: most are shorter.
+const READ_LEN: usize = 260;
 
 impl Names {
     pub(crate) fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.at >= self.bytes.len()
     }
 
-    /// Adds a name, which is 255 bytes long at most.
+    /// Adds a name. There must be no clone yet.
     pub(crate) fn push(&mut self, name: &[u8]) {
-        let len = u8::try_from(name.len()).unwrap_or(u8::MAX);
-        self.bytes.push_back(len);
-        self.bytes.extend(name.iter().take(len.into()));
+        debug_assert_eq!(Arc::strong_count(&self.bytes), 1, "names are shared");
+        if let Some(bytes) = Arc::get_mut(&mut self.bytes) {
+            let mut len = Vec::with_capacity(2);
+            put_number(&mut len, name.len() as u64);
+            bytes.push(&len);
+            bytes.push(name);
+        }
     }
 
-    /// The name in front, without taking it.
-    fn first(&self) -> Option<impl Iterator<Item = u8>> {
-        let &len = self.bytes.front()?;
-        Some(self.bytes.iter().skip(1).take(len.into()).copied())
+    /// The name in front, without taking it, and how long it is with its length.
+    fn first(&self) -> Option<(Vec<u8>, u64)> {
+        let mut begin = [0; READ_LEN];
+        let read = self.bytes.read(self.at, &mut begin);
+        let mut rest = begin.get(..read).filter(|read| !read.is_empty())?;
+        let len = usize::try_from(take_number(&mut rest)).ok()?;
+        let before = read - rest.len();
+        let mut name = rest.get(..len).unwrap_or(rest).to_vec();
+        if name.len() < len {
+            let read = name.len();
+            name.resize(len, 0);
+            let after = self.at + (before + read) as u64;
+            self.bytes.read(after, name.get_mut(read..)?);
+        }
+        Some((name, (before + len) as u64))
     }
 
     pub(crate) fn pop(&mut self) -> Option<Vec<u8>> {
-        let name: Vec<u8> = self.first()?.collect();
-        self.bytes.drain(..=name.len());
+        let first = self.first();
+        // Where nothing can be read, nothing follows.
+        let (name, len) = first.or_else(|| {
+            self.at = self.bytes.len();
+            None
+        })?;
+        self.at += len;
         Some(name)
     }
 
     /// Drops all names before `name`, and `name` itself, of names in canonical order.
     pub(crate) fn pass(&mut self, name: &[u8]) {
-        while self
-            .first()
-            .is_some_and(|first| first.le(name.iter().copied()))
-        {
-            self.pop();
+        while let Some((first, len)) = self.first().filter(|(first, _)| &**first <= name) {
+            drop(first);
+            self.at += len;
         }
     }
 }
 
-impl<'a> FromIterator<&'a [u8]> for Names {
-    fn from_iter<I: IntoIterator<Item = &'a [u8]>>(all: I) -> Self {
+impl<N: AsRef<[u8]>> FromIterator<N> for Names {
+    fn from_iter<I: IntoIterator<Item = N>>(all: I) -> Self {
         let mut names = Names::default();
-        all.into_iter().for_each(|name| names.push(name));
-        names.bytes.shrink_to_fit();
+        all.into_iter().for_each(|name| names.push(name.as_ref()));
         names
     }
 }

@@ -3,19 +3,20 @@
 //! takes a few bytes and the end of the name for each.
 
 use crate::observer::Kind;
+use crate::spill::{Spill, SpillReader, put_number};
 
 /// Paths in the order in which they were added.
 #[derive(Debug, Default)]
 pub(crate) struct PathList {
     /// Of each path in turn: a tag; how many bytes it has in common with the one before, and how
     /// many follow, both as LEB128; those.
-    bytes: Vec<u8>,
+    bytes: Spill,
     len: u64,
     last: Vec<u8>,
 }
 
 /// Where in the list a walk may begin, or end.
-pub(crate) type Mark = usize;
+pub(crate) type Mark = u64;
 
 const KINDS: [Kind; 5] = [
     Kind::File,
@@ -34,13 +35,14 @@ impl PathList {
 
     pub(crate) fn push(&mut self, path: &[u8], kind: Kind, marked: bool) {
         let flag = if marked { MARKED } else { 0 };
-        self.bytes.push(code_of(kind) | flag);
         let same = self.last.iter().zip(path).take_while(|(a, b)| a == b);
         let shared = same.count();
         let rest = path.get(shared..).unwrap_or_default();
-        put_number(&mut self.bytes, shared);
-        put_number(&mut self.bytes, rest.len());
-        self.bytes.extend_from_slice(rest);
+        let mut begin = vec![code_of(kind) | flag];
+        put_number(&mut begin, shared as u64);
+        put_number(&mut begin, rest.len() as u64);
+        self.bytes.push(&begin);
+        self.bytes.push(rest);
         self.last.truncate(shared);
         self.last.extend_from_slice(rest);
         self.len += 1;
@@ -61,29 +63,26 @@ impl PathList {
     /// The paths that were added between two marks.
     pub(crate) fn walk_between(&self, from: Mark, to: Mark) -> PathWalk<'_> {
         PathWalk {
-            rest: self.bytes.get(from..to).unwrap_or_default(),
+            rest: SpillReader::new(&self.bytes, from, to),
             path: Vec::new(),
         }
     }
 }
 
 /// A walk over paths in one buffer, which is why it is no iterator. It begins before the first.
-#[derive(Default)]
 pub(crate) struct PathWalk<'a> {
-    rest: &'a [u8],
+    rest: SpillReader<'a>,
     path: Vec<u8>,
 }
 
 impl PathWalk<'_> {
     /// Goes on to the next path: its kind, and whether it was marked.
     pub(crate) fn advance(&mut self) -> Option<(Kind, bool)> {
-        let (&tag, rest) = self.rest.split_first()?;
-        self.rest = rest;
+        let &tag = self.rest.take(1)?.first()?;
         let kind = kind_of_code(tag & !MARKED)?;
-        let shared = take_number(&mut self.rest);
-        let len = take_number(&mut self.rest);
-        let (end, rest) = self.rest.split_at_checked(len)?;
-        self.rest = rest;
+        let shared = usize::try_from(self.rest.number()).ok()?;
+        let len = usize::try_from(self.rest.number()).ok()?;
+        let end = self.rest.take(len)?;
         self.path.truncate(shared);
         self.path.extend_from_slice(end);
         Some((kind, tag & MARKED != 0))
@@ -103,28 +102,6 @@ pub(crate) fn code_of(kind: Kind) -> u8 {
 
 pub(crate) fn kind_of_code(code: u8) -> Option<Kind> {
     KINDS.get(usize::from(code)).copied()
-}
-
-fn put_number(bytes: &mut Vec<u8>, mut number: usize) {
-    while number >= 0x80 {
-        bytes.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    bytes.push(number as u8);
-}
-
-fn take_number(bytes: &mut &[u8]) -> usize {
-    let mut number = 0;
-    let mut shift = 0;
-    while let Some((&byte, rest)) = bytes.split_first() {
-        *bytes = rest;
-        number |= usize::from(byte & 0x7f).checked_shl(shift).unwrap_or(0);
-        if byte < 0x80 {
-            break;
-        }
-        shift += 7;
-    }
-    number
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use crate::entries::{EntryList, Revised};
 use crate::entry::{Body, Entry};
 use crate::error::describe;
 use crate::filter::Filter;
+use crate::first_names::FirstNames;
 use crate::fs::Listed;
 use crate::ids::{IdKind, name_of};
 use crate::names::Names;
@@ -147,7 +148,7 @@ pub(crate) struct Scanner {
     below: Vec<Below>,
     ahead: ReadAhead,
     next_index: DirIndex,
-    first_links: HashMap<(u64, u64), RelPath>,
+    first_names: FirstNames,
     known_ids: HashSet<(IdKind, u32)>,
     root_complete: bool,
 }
@@ -177,7 +178,7 @@ impl Scanner {
             below: Vec::new(),
             ahead: ReadAhead::new(reader),
             next_index: 0,
-            first_links: HashMap::new(),
+            first_names: FirstNames::default(),
             known_ids: HashSet::new(),
             root_complete,
         }
@@ -379,18 +380,12 @@ impl Scanner {
                 below.merged.extend(origin.map(Origin::dirs));
             }
         } else if self.options.hard_links && nlink > 1 {
-            match self.first_links.get(&(dev, ino)) {
-                Some(first) => {
-                    entry.link_to = Some(first.as_bytes().into_owned());
-                    revised = Revised::Changed;
-                }
-                None => {
-                    let path = dir.path.join(&entry.name);
-                    self.first_links.insert((dev, ino), path);
-                    if kind == Kind::File {
-                        dir.firsts.push(at);
-                    }
-                }
+            let path = dir.path.join(&entry.name);
+            entry.link_to = self.first_names.other_than(&path, dev, ino);
+            if entry.link_to.is_some() {
+                revised = Revised::Changed;
+            } else if kind == Kind::File {
+                dir.firsts.push(at);
             }
         }
         if self.options.summed().covers(entry.mtime)

@@ -13,6 +13,7 @@ use crate::fs::{DirId, Root, dir_id};
 use crate::observer::Kind;
 use crate::path::{PATH_LEN_MAX, RESERVED_NAME, RelPath};
 use crate::path_list::{code_of, kind_of_code};
+use crate::spill::{Room, SpillList, SpillSorter};
 
 /// A directory on the way down.
 struct Level {
@@ -49,7 +50,7 @@ impl Doomed {
                 // An interrupted session's, which goes with the directory; it is no entry.
                 continue;
             }
-            put_name(&mut child, level.path.len(), name);
+            put_name(&mut child, level.path.len(), &name);
             if filter.is_excluded(&child, kind == Kind::Dir) {
                 level.all = false;
             } else if child.len() > PATH_LEN_MAX {
@@ -59,7 +60,7 @@ impl Doomed {
             } else if kind != Kind::Dir {
                 self.below.push(&child, kind, false);
             } else {
-                let (path, here) = (level.path.join(name), Ok(level.id));
+                let (path, here) = (level.path.join(&name), Ok(level.id));
                 if let Some(all) = self.enter(root, &path, here, &mut levels)
                     && let Some(level) = levels.last_mut()
                 {
@@ -108,19 +109,22 @@ impl Doomed {
     }
 }
 
-/// Names and kinds of a directory's entries, in one buffer: there may be a million.
+/// Names and kinds of a directory's entries: there may be millions.
 #[derive(Default)]
 struct Children {
-    /// Of each in turn: the length of its name, its name, its kind.
-    bytes: Vec<u8>,
-    starts: Vec<usize>,
+    /// Of each its kind, and its name; in the order of their names.
+    sorted: SpillList,
+    /// Those that have not been taken.
+    left: usize,
 }
 
 impl Children {
     fn read(dir: &OwnedFd) -> io::Result<Children> {
         let mut buffer = Vec::with_capacity(64 * 1024);
         let mut records = RawDir::new(dir, buffer.spare_capacity_mut());
-        let mut children = Children::default();
+        let by_name = |a: &[u8], b: &[u8]| a.get(1..).cmp(&b.get(1..));
+        let mut children = SpillSorter::new(Room::default(), by_name);
+        let mut child = Vec::new();
         while let Some(record) = records.next() {
             let record = record?;
             let name = record.file_name();
@@ -132,37 +136,24 @@ impl Children {
                 let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
                 file_type = FileType::from_raw_mode(stat.st_mode);
             }
-            children.push(name.to_bytes(), kind_of(file_type));
+            child.clear();
+            child.push(code_of(kind_of(file_type)));
+            child.extend_from_slice(name.to_bytes());
+            children.push(&child);
         }
-        children.sort();
-        Ok(children)
-    }
-
-    fn push(&mut self, name: &[u8], kind: Kind) {
-        self.starts.push(self.bytes.len());
-        // The kernel's names are 255 bytes long at most.
-        self.bytes.push(name.len() as u8);
-        self.bytes.extend_from_slice(name);
-        self.bytes.push(code_of(kind));
-    }
-
-    fn get(&self, start: usize) -> Option<(&[u8], Kind)> {
-        let (&len, rest) = self.bytes.get(start..)?.split_first()?;
-        let (name, rest) = rest.split_at_checked(len.into())?;
-        Some((name, kind_of_code(*rest.first()?)?))
-    }
-
-    fn sort(&mut self) {
-        let mut starts = std::mem::take(&mut self.starts);
-        let name = |start| self.get(start).map(|(name, _)| name);
-        starts.sort_unstable_by(|&a, &b| name(a).cmp(&name(b)));
-        self.starts = starts;
+        let sorted = children.finish();
+        let left = sorted.len();
+        Ok(Children { sorted, left })
     }
 
     /// Takes the last one off.
-    fn pop(&mut self) -> Option<(&[u8], Kind)> {
-        let start = self.starts.pop()?;
-        self.get(start)
+    fn pop(&mut self) -> Option<(Vec<u8>, Kind)> {
+        self.left = self.left.checked_sub(1)?;
+        let child = self.sorted.with(self.left, |child| {
+            let (&code, name) = child.split_first()?;
+            Some((name.to_vec(), kind_of_code(code)?))
+        });
+        child.flatten()
     }
 }
 

@@ -8,9 +8,10 @@ use rustix::fs::{AtFlags, FileType, RawDir, StatxFlags, readlinkat, statx};
 use rustix::io::Errno;
 
 use crate::attributes::Attributes;
-use crate::entries::EntryList;
+use crate::entries::{EntryList, EntrySorter};
 use crate::entry::{Body, Entry, Time};
 use crate::path::{NAME_LEN_MAX, RESERVED_NAME};
+use crate::spill::Room;
 
 /// Bytes of directory records read by one `getdents`; a hundred entries need about 4 KiB.
 const GETDENTS_BUFFER_LEN: usize = 64 * 1024;
@@ -50,6 +51,7 @@ pub(crate) fn list(
     skip: &mut dyn FnMut(&[u8], bool) -> bool,
 ) -> io::Result<Listing> {
     let mut listing = Listing::default();
+    let mut entries = EntrySorter::new(Room::default());
     let mut listed = Listed::blank();
     let mut buffer = Vec::with_capacity(GETDENTS_BUFFER_LEN);
     let mut records = RawDir::new(dir, buffer.spare_capacity_mut());
@@ -79,18 +81,14 @@ pub(crate) fn list(
                 if known_type == FileType::Unknown && skip(name.to_bytes(), listed.entry.is_dir()) {
                     continue;
                 }
-                if with_inodes {
-                    listing.entries.push_listed(&listed);
-                } else {
-                    listing.entries.push(&listed.entry);
-                }
+                entries.push(&listed, with_inodes);
             }
             // Gone between the two calls: as if it had gone before.
             Err(e) if Errno::from_io_error(&e) == Some(Errno::NOENT) => {}
             Err(e) => listing.failed.push((name.to_bytes().to_vec(), e)),
         }
     }
-    listing.entries.sort();
+    listing.entries = entries.finish();
     Ok(listing)
 }
 

@@ -40,7 +40,7 @@ impl Receiver {
         let first = match state.wanted.first() {
             Some(number) => {
                 let name = state.entries.name(number as usize).unwrap_or_default();
-                format!("the content of {}", self.shown(&state.path.join(name)))
+                format!("the content of {}", self.shown(&state.path.join(&name)))
             }
             None if state.all_announced => {
                 format!("the end of directory {}", self.shown(&state.path))

@@ -1,6 +1,5 @@
 //! Comparing directories: the digest, then prints against entries, and what the target has on top.
 
-use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::io;
 use std::os::fd::OwnedFd;
 
@@ -224,16 +223,11 @@ impl Receiver {
             return Revised::Kept;
         }
         let path = dir.join(&listed.entry.name);
-        match self.first_links.entry((listed.dev, listed.ino)) {
-            Vacant(none) => {
-                none.insert(path);
-                Revised::Kept
-            }
-            Occupied(first) if *first.get() == path => Revised::Kept,
-            Occupied(first) => {
-                listed.entry.link_to = Some(first.get().as_bytes().into_owned());
-                Revised::Changed
-            }
+        let first = self.first_names.other_than(&path, listed.dev, listed.ino);
+        listed.entry.link_to = first;
+        match &listed.entry.link_to {
+            Some(_) => Revised::Changed,
+            None => Revised::Kept,
         }
     }
 

@@ -8,6 +8,7 @@ use crate::error::{Error, describe};
 use crate::fs::Root;
 use crate::generation::Sealed;
 use crate::path::RelPath;
+use crate::spill;
 use crate::wire::ToSender;
 
 impl Receiver {
@@ -20,12 +21,14 @@ impl Receiver {
             self.commit()?.run()?;
         }
         let cleared = self.delete(deletable && !self.unread)?;
+        spill::check()?;
         let Some(commit) = &self.commit else {
             self.done(false, None)?;
             return Ok(true);
         };
         let is_atomic = commit.is_atomic();
         self.link(&cleared)?;
+        spill::check()?;
         if is_atomic {
             return self.seal();
         }

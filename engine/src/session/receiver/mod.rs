@@ -18,7 +18,7 @@ mod wanted;
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::Duplex;
@@ -32,6 +32,7 @@ use crate::digest::Fields;
 use crate::entry::Entry;
 use crate::error::{Error, ErrorKind};
 use crate::filter::Filter;
+use crate::first_names::FirstNames;
 use crate::fs::{Listed, Root};
 use crate::generation::{Interrupted, Partial};
 use crate::ids::{IdMap, settable_groups};
@@ -44,6 +45,7 @@ use crate::policy::{Powers, Rights, ServePolicy};
 use crate::read_ahead::ReadAhead;
 use crate::reader::Reader;
 use crate::refusal::Refusal;
+use crate::spill::{self, SpillMap};
 use crate::target::{Found, names_dir, probe_times, root_listed};
 use crate::wire::{
     DirIndex, ExchangePiece, FrameKind, FrameReader, FrameWriter, Hello, HelloReply, PREAMBLE_LEN,
@@ -123,6 +125,8 @@ fn next_hello(reader: &mut FrameReader) -> Result<Option<Hello>, Error> {
 /// Runs one push to its end.
 fn run(reader: &mut FrameReader, outbox: &Outbox, mut receiver: Receiver) -> Result<(), Error> {
     let result = receive(reader, outbox, &mut receiver);
+    // What follows from bytes that could not be kept is nobody else's fault.
+    let result = spill::check().and(result);
     if let Err(e) = &result {
         receiver.leave_staged(e);
     }
@@ -144,16 +148,17 @@ fn receive(
         let Some(frame) = frame else {
             return Err(Error::stream(&std::io::ErrorKind::UnexpectedEof.into()));
         };
+        let mut is_over = false;
         match frame.kind {
-            FrameKind::Message => {
-                if receiver.message(decode(frame.payload)?)? {
-                    outbox.lock().flush()?;
-                    return Ok(());
-                }
-            }
+            FrameKind::Message => is_over = receiver.message(decode(frame.payload)?)?,
             FrameKind::Pack => receiver.pack(frame.payload)?,
             FrameKind::Data => receiver.data(frame.payload)?,
             FrameKind::Exchange => receiver.asked(&ExchangePiece::parse(frame.payload)?)?,
+        }
+        spill::check()?;
+        if is_over {
+            outbox.lock().flush()?;
+            return Ok(());
         }
     }
 }
@@ -225,10 +230,9 @@ pub(super) struct Receiver {
     /// Directories that have been announced as entries and not been made.
     new_dirs: BTreeMap<RelPath, Announced>,
 
-    /// First path of each inode with several names, in canonical order.
-    first_links: HashMap<(u64, u64), RelPath>,
+    first_names: FirstNames,
     /// First paths that keep other content than the source's: nothing may be linked to them.
-    unlinkable: HashSet<RelPath>,
+    unlinkable: SpillMap,
     links: Vec<PendingLink>,
     /// Entries of the target that the source does not have.
     extraneous: Extraneous,
@@ -358,8 +362,8 @@ impl Receiver {
             dirs: HashMap::new(),
             held_entries: 0,
             new_dirs: BTreeMap::new(),
-            first_links: HashMap::new(),
-            unlinkable: HashSet::new(),
+            first_names: FirstNames::default(),
+            unlinkable: SpillMap::default(),
             links: Vec::new(),
             extraneous: Extraneous::default(),
             in_the_way: Vec::new(),

@@ -186,8 +186,9 @@ impl Receiver {
         let mut counterparts = vec![false; local.len()];
         let entries = std::mem::take(&mut state.entries);
         let (mut walk, mut numbers) = (entries.walk(), 0_u32..);
+        let mut finder = local.finder();
         while let Some((entry, number)) = walk.next().zip(numbers.next()) {
-            let at = local.find(&entry.name);
+            let at = finder.find(entry);
             if let Some(found) = at.and_then(|at| counterparts.get_mut(at)) {
                 *found = true;
             }
@@ -198,11 +199,12 @@ impl Receiver {
                 verdicts.push(verdict);
             }
         }
+        drop((walk, finder));
         state.entries = entries;
         let deletes = self.options.delete && complete && self.may_delete_in(&state.path);
         local.retain(|at| deletes && counterparts.get(at) == Some(&false));
         let stuck = std::mem::take(&mut state.stuck);
-        self.extraneous.add((dir, &state.path), &stuck, local);
+        self.extraneous.add((dir, &state.path), &stuck, &local);
         Ok(())
     }
 
@@ -252,7 +254,7 @@ impl Receiver {
             Decision::Keep => Ok(None),
             Decision::KeepNewer => {
                 if self.options.hard_links {
-                    self.unlinkable.insert(path);
+                    self.unlinkable.insert(&path.as_bytes(), b"");
                 }
                 verdict(Action::KeepNewer, Differences::default(), Want::Nothing)
             }
@@ -312,7 +314,7 @@ impl Receiver {
         };
         let first =
             RelPath::parse(first).map_err(|error| Error::peer(Refusal::LinkTo { error }))?;
-        if self.unlinkable.contains(&first) {
+        if self.unlinkable.contains(&first.as_bytes()) {
             return Ok(LinkState::NotLinked);
         }
         let inode = first.split().and_then(|(dir, name)| {

@@ -95,17 +95,17 @@ impl FileSource {
         self.held.dir.layers.get(self.held.dir.layer_of(self.at))
     }
 
-    fn name(&self) -> &[u8] {
+    fn name(&self) -> Vec<u8> {
         self.held.dir.entries.name(self.at).unwrap_or_default()
     }
 
     pub(super) fn path(&self) -> RelPath {
-        self.held.dir.path.join(self.name())
+        self.held.dir.path.join(&self.name())
     }
 
     fn shown(&self) -> String {
         self.layer()
-            .map_or_else(String::new, |layer| layer.shown(self.name()))
+            .map_or_else(String::new, |layer| layer.shown(&self.name()))
     }
 
     /// The time to send along, if it is not the one announced.
@@ -135,7 +135,7 @@ impl DirCache {
             self.0 = Some((key.0, key.1, layer.open()?));
         }
         let (_, _, fd) = self.0.as_ref().ok_or(io::ErrorKind::NotFound)?;
-        open_file(fd, layer.on_disk(file.name()))
+        open_file(fd, layer.on_disk(&file.name()))
     }
 
     /// Opens a regular file, and tells what it was then.

@@ -30,6 +30,7 @@ use crate::policy::Powers;
 use crate::refusal::Refusal;
 use crate::scan::{LeftOut, ScannedDir, Scanner};
 use crate::source::Source;
+use crate::spill;
 use crate::wire::{
     DirIndex, EXCHANGE_HEADER_LEN, ExchangePiece, HelloReply, ToReceiver, ToSender, Want,
 };
@@ -125,7 +126,8 @@ impl Push<'_> {
             .begin(reply)
             .and_then(|()| sender.run(streams.events));
         window.close();
-        result.map(|()| sender.summary)
+        // What follows from bytes that could not be kept is nobody else's fault.
+        spill::check().and(result).map(|()| sender.summary)
     }
 }
 
@@ -439,6 +441,7 @@ impl Sender<'_> {
     }
 
     fn say(&self, message: &ToReceiver) -> Result<(), Error> {
+        spill::check()?;
         self.outbox.lock().put_to_receiver(message)
     }
 }
