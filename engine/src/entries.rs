@@ -11,7 +11,7 @@ use crate::observer::Kind;
 use crate::spill::{ListWalk, Room, SpillList, SpillSorter, put_number, take_number};
 
 /// Entries by position, in the order in which they were added.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct EntryList {
     records: SpillList,
 }
@@ -54,7 +54,6 @@ impl EntrySorter {
 }
 
 impl EntryList {
-    #[cfg(test)]
     fn new(room: Room) -> Self {
         EntryList {
             records: SpillList::new(room),
@@ -290,6 +289,12 @@ impl EntryList {
     /// Gives back what memory growing took in advance.
     pub(crate) fn shrink(&mut self) {
         self.records.shrink();
+    }
+}
+
+impl Default for EntryList {
+    fn default() -> Self {
+        EntryList::new(Room::of_directory())
     }
 }
 

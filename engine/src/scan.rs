@@ -36,7 +36,7 @@ pub(crate) struct ScannedDir {
     /// For each entry where it comes from; empty if there is only one layer.
     origins: Vec<Origin>,
     /// Positions of files with several names of which this is the first, under `-H`; ascending.
-    pub(crate) firsts: Vec<usize>,
+    pub(crate) firsts: Vec<u32>,
     pub(crate) layers: Vec<Layer>,
     pub(crate) digest: DirDigest,
     /// Nothing of the directory is missing here.
@@ -57,24 +57,32 @@ pub(crate) struct LeftOut {
 }
 
 impl ScannedDir {
-    /// The directory as if it held only entry number `at`.
-    pub(crate) fn only(&self, at: usize) -> Option<ScannedDir> {
-        Some(ScannedDir {
-            index: self.index,
-            parent: self.parent,
-            path: self.path.clone(),
-            entries: EntryList::from_iter([self.entries.get(at)?]),
-            // The number of a layer identifies it together with the directory's.
-            origins: vec![Origin::layer(self.layer_of(at))],
+    /// A directory in which nothing has been found yet.
+    fn empty(index: DirIndex, parent: DirIndex, path: RelPath) -> Self {
+        ScannedDir {
+            index,
+            parent,
+            path,
+            entries: EntryList::default(),
+            origins: Vec::new(),
             firsts: Vec::new(),
-            layers: self.layers.clone(),
-            digest: self.digest,
-            complete: self.complete,
+            layers: Vec::new(),
+            digest: DirDigest::default(),
+            complete: false,
             new_ids: Vec::new(),
             skipped: Vec::new(),
             left_out: LeftOut::default(),
             warnings: Vec::new(),
-        })
+        }
+    }
+
+    /// A directory as if it had no more than these entries, and they came from one layer.
+    pub(crate) fn part(index: DirIndex, path: RelPath, layer: Layer, entries: EntryList) -> Self {
+        ScannedDir {
+            entries,
+            layers: vec![layer],
+            ..ScannedDir::empty(index, 0, path)
+        }
     }
 
     /// The layer that entry number `at` comes from.
@@ -187,20 +195,10 @@ impl Scanner {
     /// Reads the next directory; `None` when all have been read.
     pub(crate) fn next(&mut self) -> Option<ScannedDir> {
         let (parent, path, layers) = self.next_place()?;
+        let complete = !path.is_root() || self.root_complete;
         let mut dir = ScannedDir {
-            index: self.next_index,
-            parent,
-            complete: !path.is_root() || self.root_complete,
-            path,
-            entries: EntryList::default(),
-            origins: Vec::new(),
-            firsts: Vec::new(),
-            layers: Vec::new(),
-            digest: DirDigest::default(),
-            new_ids: Vec::new(),
-            skipped: Vec::new(),
-            left_out: LeftOut::default(),
-            warnings: Vec::new(),
+            complete,
+            ..ScannedDir::empty(self.next_index, parent, path)
         };
         self.next_index += 1;
         let mut entries = match &*layers {
@@ -385,7 +383,7 @@ impl Scanner {
             if entry.link_to.is_some() {
                 revised = Revised::Changed;
             } else if kind == Kind::File {
-                dir.firsts.push(at);
+                dir.firsts.push(at as u32);
             }
         }
         if self.options.summed().covers(entry.mtime)
@@ -405,7 +403,7 @@ impl Scanner {
                     dir.complete = false;
                     dir.warnings
                         .push(unreadable("read", &layer.shown(&entry.name), &e));
-                    dir.firsts.pop_if(|first| *first == at);
+                    dir.firsts.pop_if(|first| *first as usize == at);
                     return Revised::Dropped;
                 }
             }

@@ -32,7 +32,7 @@ pub(crate) struct Layer {
 }
 
 /// A single name taken from a directory.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct OnlyName {
     pub(crate) on_disk: Vec<u8>,
     pub(crate) shown: Vec<u8>,
@@ -183,6 +183,11 @@ impl Layer {
     /// Opens the directory on disk.
     pub(crate) fn open(&self) -> io::Result<OwnedFd> {
         self.root.open_dir(&self.path)
+    }
+
+    /// Whether the two differ in no more than their paths.
+    pub(crate) fn is_like(&self, other: &Layer) -> bool {
+        Arc::ptr_eq(&self.root, &other.root) && self.only == other.only && self.dev == other.dev
     }
 
     /// The layer below this one for the subdirectory that the tree shows as `name`.

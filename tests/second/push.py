@@ -206,7 +206,7 @@ class Sender:
             for number, entry in enumerate(one.entries):
                 if entry["body"].of == "File":
                     self.send_file(one.index, number)
-            self.link.say("NewDirDone", dir=one.index, later=[])
+            self.link.say("NewDirDone", dir=one.index)
 
     def on_Again(self, message):
         at = message["dir"], message["entry"]

@@ -259,8 +259,8 @@ class Receiver:
             elif entry["body"].of != "Unmirrored":
                 self.make(os.path.join(one.path, entry["name"]), entry)
 
-    def on_NewDirDone(self, dir, later):
-        if later or self.dirs[dir].wanted:
+    def on_NewDirDone(self, dir):
+        if self.dirs[dir].wanted:
             raise ValueError("the end of a directory before its content")
 
     def on_FileBegin(self, dir, entry, len, mtime):

@@ -51,7 +51,7 @@ pub(crate) fn list(
     skip: &mut dyn FnMut(&[u8], bool) -> bool,
 ) -> io::Result<Listing> {
     let mut listing = Listing::default();
-    let mut entries = EntrySorter::new(Room::default());
+    let mut entries = EntrySorter::new(Room::of_directory());
     let mut listed = Listed::blank();
     let mut buffer = Vec::with_capacity(GETDENTS_BUFFER_LEN);
     let mut records = RawDir::new(dir, buffer.spare_capacity_mut());

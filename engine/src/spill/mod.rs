@@ -23,7 +23,10 @@ pub(crate) use sorter::SpillSorter;
 pub(crate) use space::Space;
 
 /// Bytes of one kind that are held in memory at most.
-const MEMORY_LEN: usize = 32 << 20;
+const MEMORY_LEN: usize = 8 << 20;
+
+/// The same for the entries of one directory, which are gone through several times.
+const DIRECTORY_MEMORY_LEN: usize = 32 << 20;
 
 /// A full disk is more likely to be the end of it, but something has to be.
 const SPACE_LEN_MAX: u64 = 64 << 30;
@@ -66,6 +69,14 @@ impl Default for Room {
 }
 
 impl Room {
+    /// For the entries of a directory.
+    pub(crate) fn of_directory() -> Self {
+        Room {
+            memory_len: DIRECTORY_MEMORY_LEN,
+            ..Room::default()
+        }
+    }
+
     pub(crate) fn memory_len(&self) -> usize {
         self.memory_len
     }
@@ -253,7 +264,10 @@ impl Drop for Spill {
 enum Place {
     Tail(usize),
     /// Where in the file, and how many there follow it.
-    File { at: u64, left: usize },
+    File {
+        at: u64,
+        left: usize,
+    },
 }
 
 #[cfg(test)]

@@ -99,11 +99,16 @@ pub(crate) enum ToReceiver {
         entries: Vec<Entry>,
         last: bool,
     },
-    /// All content of a `NewDir` has been sent, but for the entries of these numbers (ascending):
-    /// first files of link groups, which follow when everything has been compared.
+    /// The content of the entries of these numbers, which ascend over all parts, follows when
+    /// everything has been compared, directory by directory in the order of these messages: first
+    /// files of link groups. Before the `NewDirDone` of their directory, or after its `Verdicts`.
+    Later {
+        dir: DirIndex,
+        entries: Vec<u32>,
+    },
+    /// All other content of a `NewDir` has been sent.
     NewDirDone {
         dir: DirIndex,
-        later: Vec<u32>,
     },
     /// Make this first file of a link group by linking it to another of the group, at path `to`,
     /// which the target has as it should be. In place of its content.

@@ -58,7 +58,7 @@ fn lie_to_receiver(message: &mut ToReceiver, at: usize, n: u64) {
         (ToReceiver::NewDir { dir, .. }, 8) => *dir = n,
         (ToReceiver::NewDir { parent, .. }, 9) => *parent = n,
         (ToReceiver::NewDirDone { dir, .. }, 10) => *dir = n,
-        (ToReceiver::NewDirDone { later, .. }, 11) => *later = vec![small, small],
+        (ToReceiver::Later { entries, .. }, 11) => *entries = vec![small, small],
         (ToReceiver::FileBegin { dir, .. }, 12) => *dir = n,
         (ToReceiver::FileBegin { entry, .. }, 13) => *entry = small,
         (ToReceiver::FileBegin { len, .. }, 14) => *len = n,

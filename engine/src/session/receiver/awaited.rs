@@ -16,7 +16,7 @@ impl Receiver {
     /// Refuses the end of the push as long as something is awaited. In a dry run no content is, and
     /// no new directory; a sender that only asks how the node stands announces none at all.
     pub(super) fn nothing_awaited(&self) -> Result<(), Error> {
-        let outstanding = self.in_dirs().or_else(|| {
+        let outstanding = self.in_dirs().or_else(|| self.in_the_end()).or_else(|| {
             let real = || self.no_root().or_else(|| self.not_made());
             (!self.options.dry_run).then(real).flatten()
         });
@@ -39,7 +39,8 @@ impl Receiver {
         let (_, state) = open.min_by_key(|&(&dir, _)| dir)?;
         let first = match state.wanted.first() {
             Some(number) => {
-                let name = state.entries.name(number as usize).unwrap_or_default();
+                let at = state.position(number);
+                let name = at.and_then(|at| state.entries.name(at)).unwrap_or_default();
                 format!("the content of {}", self.shown(&state.path.join(&name)))
             }
             None if state.all_announced => {
@@ -48,6 +49,13 @@ impl Receiver {
             None => format!("the entries of directory {}", self.shown(&state.path)),
         };
         Some(Outstanding { count, first })
+    }
+
+    /// Content that was to come in the end.
+    fn in_the_end(&self) -> Option<Outstanding> {
+        let count = self.shelf.count();
+        let first = "the content of hard-linked files".to_owned();
+        (count > 0).then_some(Outstanding { count, first })
     }
 
     /// A push begins with the root.

@@ -55,7 +55,7 @@ impl Receiver {
     /// Whole small files of one directory.
     pub(super) fn pack(&mut self, payload: &[u8]) -> Result<(), Error> {
         let (dir, files) = parse_pack(payload)?;
-        let mut state = self.dirs.remove(&dir).ok_or_else(|| not_awaited(dir))?;
+        let mut state = self.take_dir(dir)?;
         for file in files {
             self.packed_file(dir, &mut state, &file?)?;
         }
@@ -207,7 +207,7 @@ impl Receiver {
             return Err(Error::peer(Refusal::FileInFile));
         }
         mtime.map_or(Ok(()), Time::check).map_err(Error::peer)?;
-        let mut state = self.dirs.remove(&dir).ok_or_else(|| not_awaited(dir))?;
+        let mut state = self.take_dir(dir)?;
         let announced = file_entry(&state, dir, entry)?;
         let delta = state.wanted.known(entry).is_some_and(|wanted| wanted.delta);
         if delta && let Some(bases) = &self.bases {
@@ -284,7 +284,7 @@ impl Receiver {
             return Ok(());
         };
         let (dir, number) = (incoming.dir, incoming.entry);
-        let state = self.dirs.remove(&dir).ok_or_else(|| not_awaited(dir))?;
+        let state = self.take_dir(dir)?;
         let entry = file_entry(&state, dir, number)?;
         let result = match failure {
             PatchError::Output(e) => {
@@ -310,7 +310,7 @@ impl Receiver {
             .take()
             .ok_or_else(|| Error::peer(Refusal::EndWithoutFile))?;
         let (dir, number, delta) = (incoming.dir, incoming.entry, incoming.delta);
-        let mut state = self.dirs.remove(&dir).ok_or_else(|| not_awaited(dir))?;
+        let mut state = self.take_dir(dir)?;
         let right = self.end_file(&mut state, incoming, sum)?;
         if let Some(sum) = sum {
             if !right && !delta {
@@ -417,7 +417,7 @@ impl Receiver {
 
     /// The sender cannot read this file: whatever the target has stays.
     pub(super) fn file_skipped(&mut self, dir: DirIndex, entry: u32) -> Result<(), Error> {
-        let mut state = self.dirs.remove(&dir).ok_or_else(|| not_awaited(dir))?;
+        let mut state = self.take_dir(dir)?;
         let wanted = state.wanted.remove(entry);
         if wanted.is_none() && !matches!(state.phase, Phase::Failed) {
             return Err(not_awaited(dir));
@@ -444,7 +444,7 @@ impl Receiver {
 
 /// The announced entry of that position, which must be a regular file.
 pub(super) fn file_entry(state: &DirState, dir: DirIndex, number: u32) -> Result<Entry, Error> {
-    let entry = state.entries.get(number as usize);
+    let entry = state.position(number).and_then(|at| state.entries.get(at));
     entry
         .filter(|entry| matches!(entry.body, Body::File { .. }))
         .ok_or_else(|| not_awaited(dir))

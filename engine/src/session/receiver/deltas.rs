@@ -81,7 +81,7 @@ impl Receiver {
             last,
             bytes,
         } = piece;
-        let mut state = self.dirs.remove(&dir).ok_or_else(|| not_awaited(dir))?;
+        let mut state = self.take_dir(dir)?;
         let wanted = state.wanted.known(entry).filter(|wanted| wanted.delta);
         let is_first = wanted.ok_or_else(|| not_awaited(dir))?.copy.is_none();
         let copy = if last && is_first && asks_for_tree(bytes) {

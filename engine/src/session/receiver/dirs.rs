@@ -27,6 +27,8 @@ pub(super) struct DirState {
     pub(super) path: RelPath,
     /// As announced by the sender; content is named by position in here.
     pub(super) entries: EntryList,
+    /// Numbers of the entries, if they are not their positions.
+    pub(super) numbers: Option<Vec<u32>>,
     /// Positions of the prints that are none of the sender's.
     pub(super) unmatched: Vec<u32>,
     /// The sender has announced the last of the entries.
@@ -257,12 +259,21 @@ impl DirState {
         DirState {
             path,
             entries: EntryList::default(),
+            numbers: None,
             unmatched: Vec::new(),
             all_announced: false,
             wanted: WantedFiles::default(),
             stuck: Vec::new(),
             phase,
             inherited_gid: None,
+        }
+    }
+
+    /// The position of the entry of that number.
+    pub(super) fn position(&self, number: u32) -> Option<usize> {
+        match &self.numbers {
+            None => Some(number as usize),
+            Some(numbers) => numbers.binary_search(&number).ok(),
         }
     }
 

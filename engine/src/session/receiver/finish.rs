@@ -1,7 +1,8 @@
 //! The end of a push: what waited for everything else, deletions, the flush, the acknowledgement.
 
+use super::pending_links::PendingLink;
 use super::verdicts::deleted;
-use super::{InTheWay, PendingLink, Receiver, Replacement};
+use super::{InTheWay, Receiver, Replacement};
 use crate::commit::{Commit, Intent};
 use crate::delete::Doomed;
 use crate::error::{Error, describe};
@@ -141,7 +142,8 @@ impl Receiver {
 
     /// Makes the hard links, now that what they point to is in place.
     fn link(&mut self, not_cleared: &[RelPath]) -> Result<(), Error> {
-        for PendingLink { first, dir, name } in std::mem::take(&mut self.links) {
+        let mut links = std::mem::take(&mut self.links);
+        for PendingLink { first, dir, name } in links.walk() {
             if not_cleared.contains(&dir.join(&name)) {
                 continue;
             }

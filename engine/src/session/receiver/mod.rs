@@ -9,8 +9,10 @@ mod finish;
 mod local;
 mod named;
 mod new_dirs;
+mod pending_links;
 mod resume;
 mod seal;
+mod shelf;
 mod threshold;
 mod unnamed;
 mod verdicts;
@@ -55,6 +57,8 @@ use crate::wire::{
 use content::Incoming;
 use dirs::DirState;
 use named::Named;
+use pending_links::PendingLinks;
+use shelf::Shelf;
 use threshold::Threshold;
 use unnamed::{recover_unnamed, refuse_kept};
 
@@ -163,13 +167,6 @@ fn receive(
     }
 }
 
-/// A hard link to be made once everything else is in place.
-struct PendingLink {
-    first: RelPath,
-    dir: RelPath,
-    name: Vec<u8>,
-}
-
 /// A non-empty directory that gives way together with the deletions.
 struct InTheWay {
     path: RelPath,
@@ -233,7 +230,9 @@ pub(super) struct Receiver {
     first_names: FirstNames,
     /// First paths that keep other content than the source's: nothing may be linked to them.
     unlinkable: SpillMap,
-    links: Vec<PendingLink>,
+    links: PendingLinks,
+    /// Files whose content comes in the end.
+    shelf: Shelf,
     /// Entries of the target that the source does not have.
     extraneous: Extraneous,
     /// Non-empty directories in the way of something else.
@@ -364,7 +363,8 @@ impl Receiver {
             new_dirs: BTreeMap::new(),
             first_names: FirstNames::default(),
             unlinkable: SpillMap::default(),
-            links: Vec::new(),
+            links: PendingLinks::default(),
+            shelf: Shelf::default(),
             extraneous: Extraneous::default(),
             in_the_way: Vec::new(),
             incoming: None,
@@ -413,7 +413,8 @@ impl Receiver {
             } => {
                 self.new_dir(dir, parent, &name, entries, last)?;
             }
-            ToReceiver::NewDirDone { dir, later } => self.new_dir_done(dir, &later)?,
+            ToReceiver::Later { dir, entries } => self.later(dir, &entries)?,
+            ToReceiver::NewDirDone { dir } => self.new_dir_done(dir)?,
             ToReceiver::LinkFirst { dir, entry, to } => self.link_first(dir, entry, &to)?,
             ToReceiver::FileBegin {
                 dir,

@@ -8,9 +8,10 @@ use rustix::fs::{Mode, OFlags, mkdirat, openat};
 
 use super::content::file_entry;
 use super::dirs::{DirState, Phase};
+use super::pending_links::PendingLink;
 use super::verdicts::not_awaited;
 use super::wanted::Wanted;
-use super::{Announced, PendingLink, Receiver, ends_push};
+use super::{Announced, Receiver, ends_push};
 use crate::apply::create_node;
 use crate::commit::{Intent, Staged};
 use crate::entry::{Body, Entry};
@@ -155,44 +156,27 @@ impl Receiver {
         }
     }
 
-    /// All content of a new directory has arrived, apart from `later`: it can be seen.
-    pub(super) fn new_dir_done(&mut self, dir: DirIndex, later: &[u32]) -> Result<(), Error> {
-        let mut state = self.dirs.remove(&dir).ok_or_else(|| not_awaited(dir))?;
-        let is_complete = state.all_announced && later.is_sorted_by(|a, b| a < b);
-        match std::mem::replace(&mut state.phase, Phase::Judged) {
+    /// All content of a new directory has arrived, apart from what comes later: it can be seen.
+    pub(super) fn new_dir_done(&mut self, dir: DirIndex) -> Result<(), Error> {
+        let state = self.dirs.remove(&dir).ok_or_else(|| not_awaited(dir))?;
+        let is_complete = state.all_announced;
+        match state.phase {
+            Phase::New { .. } if is_complete && !state.wanted.is_empty() => {
+                let count = state.wanted.len();
+                let first = format!("content of directory {}", self.shown(&state.path));
+                Err(Error::peer(Refusal::Outstanding { count, first }))
+            }
             Phase::New { staged, fd, attrs } if is_complete => {
-                self.all_but(dir, &state, later)?;
-                self.place_dir(&state.path, staged, fd, attrs)?;
+                self.place_dir(&state.path, staged, fd, attrs)
             }
-            Phase::Failed if is_complete => {
-                state.phase = Phase::Dropped;
-                for &number in later {
-                    file_entry(&state, dir, number)?;
-                    state.wanted.insert(number, Wanted::default());
-                }
-            }
-            _ => return Err(not_awaited(dir)),
+            Phase::Failed if is_complete => Ok(()),
+            _ => Err(not_awaited(dir)),
         }
-        self.keep_if_awaited(dir, state);
-        Ok(())
-    }
-
-    /// Refuses the end of a new directory of which more than the content `later` is awaited.
-    fn all_but(&self, dir: DirIndex, state: &DirState, later: &[u32]) -> Result<(), Error> {
-        if !later.iter().all(|&number| state.wanted.contains(number)) {
-            return Err(not_awaited(dir));
-        }
-        if state.wanted.len() == later.len() {
-            return Ok(());
-        }
-        let count = state.wanted.len() - later.len();
-        let first = format!("content of directory {}", self.shown(&state.path));
-        Err(Error::peer(Refusal::Outstanding { count, first }))
     }
 
     /// The target has the content of this file under another name.
     pub(super) fn link_first(&mut self, dir: DirIndex, entry: u32, to: &[u8]) -> Result<(), Error> {
-        let mut state = self.dirs.remove(&dir).ok_or_else(|| not_awaited(dir))?;
+        let mut state = self.take_dir(dir)?;
         let name = file_entry(&state, dir, entry)?.name;
         let wanted = state.wanted.remove(entry).ok_or_else(|| not_awaited(dir))?;
         let first = RelPath::parse(to).map_err(|error| Error::peer(Refusal::LinkTo { error }))?;
@@ -210,7 +194,7 @@ impl Receiver {
                 dir: path,
                 name,
             };
-            self.links.insert(0, link);
+            self.links.push_first(link);
             return Ok(());
         }
         let dir = path;

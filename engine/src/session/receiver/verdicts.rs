@@ -4,7 +4,7 @@ use super::content::file_entry;
 use super::dirs::{DirState, Phase};
 use super::local::Recalled;
 use super::wanted::Wanted;
-use super::{Announced, InTheWay, PendingLink, Receiver, Replacement, ends_push};
+use super::{Announced, InTheWay, Receiver, Replacement, ends_push};
 use crate::apply::create_node;
 use crate::commit::{Intent, Staged};
 use crate::compare::{Decision, LinkState, Replaced};
@@ -484,11 +484,7 @@ impl Receiver {
         if let Some(first) = &entry.link_to
             && let Ok(first) = RelPath::parse(first)
         {
-            self.links.push(PendingLink {
-                first,
-                dir: dir.clone(),
-                name: entry.name.clone(),
-            });
+            self.links.push(&first, dir, &entry.name);
         }
     }
 

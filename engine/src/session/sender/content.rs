@@ -58,17 +58,6 @@ impl FileSource {
         })
     }
 
-    /// The same file, independent of the rest of its directory.
-    pub(super) fn detached(held: &HeldDir, at: usize, number: u32) -> Option<Self> {
-        let dir = held.dir.only(at)?;
-        let held = Arc::new(HeldDir { dir, _credit: None });
-        Some(FileSource {
-            held,
-            at: 0,
-            number,
-        })
-    }
-
     pub(super) fn dir(&self) -> DirIndex {
         self.held.dir.index
     }

@@ -370,6 +370,7 @@ impl Sender<'_> {
         let (positions, verdicts) = (std::mem::take(positions), std::mem::take(verdicts));
         let held = Arc::clone(&pending.held);
         self.go_on_below(dir);
+        let mut later = Vec::new();
         for verdict in &verdicts {
             let Some(&position) = positions.get(verdict.entry as usize) else {
                 continue;
@@ -388,10 +389,13 @@ impl Sender<'_> {
             if verdict.want == Want::Delta {
                 self.deltas
                     .insert((dir, verdict.entry), DeltaTask::new(file));
-            } else if !verdict.differences.new || !self.hold_back(&held, position, verdict.entry) {
+            } else if verdict.differences.new && self.hold_back(&held, position, verdict.entry) {
+                later.push(verdict.entry);
+            } else {
                 self.files.push_back(file);
             }
         }
+        self.say_later(dir, &later)?;
         pending_set(
             self,
             at,
@@ -422,14 +426,16 @@ impl Sender<'_> {
                 break;
             }
         }
-        let is_held_back = |&at: &usize| self.hold_back(held, at, at as u32);
-        let later: Vec<usize> = dir.firsts.iter().copied().filter(is_held_back).collect();
-        let files = (0..dir.entries.len()).filter(|at| later.binary_search(at).is_err());
+        for &at in &dir.firsts {
+            self.hold_back(held, at as usize, at);
+        }
+        let is_first = |at: usize| dir.firsts.binary_search(&(at as u32)).is_ok();
+        let files = (0..dir.entries.len()).filter(|&at| !is_first(at));
         let files = files.filter_map(|at| FileSource::new(held, at, at as u32));
         self.send_files(&mut files.filter(|file| !file.is_linked()))?;
-        let later = later.iter().map(|&at| at as u32).collect();
+        self.say_later(dir.index, &dir.firsts)?;
         let dir = dir.index;
-        self.say(&ToReceiver::NewDirDone { dir, later })
+        self.say(&ToReceiver::NewDirDone { dir })
     }
 
     fn find(&self, dir: DirIndex) -> Result<usize, Error> {

@@ -2,44 +2,168 @@
 //! turns out to have the same file under another name of the group, a link makes it, and nothing
 //! has to travel. A backup tree whose newest snapshot links to the older ones lives on this.
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::content::FileSource;
 use super::{HeldDir, Sender};
+use crate::entries::EntryList;
 use crate::error::Error;
 use crate::observer::Action;
 use crate::path::RelPath;
-use crate::wire::{ToReceiver, Verdict};
+use crate::scan::ScannedDir;
+use crate::session::MESSAGE_LEN;
+use crate::source::Layer;
+use crate::spill::{ListWalk, SpillList, SpillMap, put_number, take_number};
+use crate::wire::{DirIndex, ToReceiver, Verdict};
+
+/// Bytes of the number of an entry on the wire at most.
+const NUMBER_LEN_MAX: usize = 5;
+
+/// Files that are taken up again at once.
+const TAKEN_MAX: usize = 4096;
 
 /// First files of link groups that the receiver lacks, and what it has of their groups.
 #[derive(Default)]
 pub(super) struct LinkGroups {
-    /// By path of the first entry.
-    held_back: BTreeMap<RelPath, FileSource>,
+    held_back: HeldBack,
     /// For the path of a first entry, one of its group that the target has as it should be.
-    present: HashMap<RelPath, RelPath>,
+    present: SpillMap,
 }
+
+/// Files in the order in which they were held back, independent of their directories: those must
+/// not stay in the window.
+#[derive(Default)]
+struct HeldBack {
+    /// Of a directory and a layer of it their paths and numbers; then, of each file in there, its
+    /// number and its entry.
+    records: SpillList,
+    /// The directory that was added last, and the layer.
+    last: Option<(DirIndex, usize)>,
+    /// Layers, with the path of the directory last seen in each.
+    layers: Vec<Layer>,
+}
+
+const DIR: u64 = 0;
+const FILE: u64 = 1;
 
 impl LinkGroups {
     pub(super) fn is_empty(&self) -> bool {
-        self.held_back.is_empty()
+        self.held_back.records.len() == 0
+    }
+}
+
+impl HeldBack {
+    fn push(&mut self, dir: &ScannedDir, at: usize, number: u32) -> Option<()> {
+        let layer_number = dir.layer_of(at);
+        let mut record = Vec::new();
+        if self.last != Some((dir.index, layer_number)) {
+            self.last = Some((dir.index, layer_number));
+            let layer = dir.layers.get(layer_number)?;
+            let of_root = |known: &Layer| known.is_like(layer);
+            let known = self.layers.iter().position(of_root);
+            let known = known.unwrap_or_else(|| {
+                self.layers.push(layer.clone());
+                self.layers.len() - 1
+            });
+            for number in [DIR, dir.index, known as u64] {
+                put_number(&mut record, number);
+            }
+            put_number(&mut record, layer.path.len() as u64);
+            record.extend_from_slice(&layer.path.as_bytes());
+            record.extend_from_slice(&dir.path.as_bytes());
+            self.records.push(&record);
+            record.clear();
+        }
+        put_number(&mut record, FILE);
+        put_number(&mut record, number.into());
+        record.extend_from_slice(&dir.entries.packed(at)?);
+        self.records.push(&record);
+        Some(())
+    }
+}
+
+/// A way through what is held back, directory by directory.
+struct HeldWalk<'a> {
+    layers: &'a [Layer],
+    records: ListWalk<'a>,
+    dir: Option<(DirIndex, RelPath, Layer)>,
+    /// The first record that has not been used.
+    next: Vec<u8>,
+}
+
+impl<'a> HeldWalk<'a> {
+    fn new(held_back: &'a HeldBack) -> Self {
+        let mut walk = HeldWalk {
+            layers: &held_back.layers,
+            records: held_back.records.walk_from(0),
+            dir: None,
+            next: Vec::new(),
+        };
+        walk.advance();
+        walk
+    }
+
+    fn advance(&mut self) {
+        self.next.clear();
+        self.next
+            .extend_from_slice(self.records.next().unwrap_or_default());
+    }
+
+    /// The next files of one directory.
+    fn take(&mut self) -> Option<Vec<FileSource>> {
+        let (mut entries, mut numbers) = (EntryList::default(), Vec::new());
+        loop {
+            let mut record = &*self.next;
+            if record.is_empty() || numbers.len() >= TAKEN_MAX {
+                break;
+            }
+            if take_number(&mut record) == FILE {
+                numbers.push(take_number(&mut record) as u32);
+                entries.push_packed(record);
+            } else if numbers.is_empty() {
+                self.dir = self.parse_dir(record);
+            } else {
+                break;
+            }
+            self.advance();
+        }
+        let (index, path, layer) = self.dir.clone()?;
+        let dir = ScannedDir::part(index, path, layer, entries);
+        let held = Arc::new(HeldDir { dir, _credit: None });
+        let files = numbers.iter().enumerate();
+        let files = files.filter_map(|(at, &number)| FileSource::new(&held, at, number));
+        let files: Vec<_> = files.collect();
+        (!files.is_empty()).then_some(files)
+    }
+
+    fn parse_dir(&self, mut record: &[u8]) -> Option<(DirIndex, RelPath, Layer)> {
+        let index = take_number(&mut record);
+        let layer = self.layers.get(take_number(&mut record) as usize)?;
+        let on_disk_len = take_number(&mut record) as usize;
+        let (on_disk, path) = record.split_at_checked(on_disk_len)?;
+        let layer = Layer {
+            path: RelPath::of(on_disk),
+            ..layer.clone()
+        };
+        Some((index, RelPath::of(path), layer))
     }
 }
 
 impl Sender<'_> {
     /// Holds a file back. Returns whether it is the first of a link group at all.
-    pub(super) fn hold_back(&mut self, held: &Arc<HeldDir>, at: usize, number: u32) -> bool {
+    pub(super) fn hold_back(&mut self, held: &HeldDir, at: usize, number: u32) -> bool {
         let dir = &held.dir;
-        if dir.firsts.binary_search(&at).is_err() {
-            return false;
+        dir.firsts.binary_search(&(at as u32)).is_ok()
+            && self.links.held_back.push(dir, at, number).is_some()
+    }
+
+    /// Tells the receiver that the content of these entries comes in the end.
+    pub(super) fn say_later(&self, dir: DirIndex, entries: &[u32]) -> Result<(), Error> {
+        for part in entries.chunks(MESSAGE_LEN / NUMBER_LEN_MAX) {
+            let entries = part.to_vec();
+            self.say(&ToReceiver::Later { dir, entries })?;
         }
-        // By itself, so that it does not keep the rest of its directory in the window.
-        let Some(file) = FileSource::detached(held, at, number) else {
-            return false;
-        };
-        self.links.held_back.insert(file.path(), file);
-        true
+        Ok(())
     }
 
     /// Notes an entry that is to be linked to the first of its group and needs nothing else.
@@ -51,22 +175,30 @@ impl Sender<'_> {
         let entry = dir.entries.get(at);
         if let Some(entry) = entry
             && let Some(first) = &entry.link_to
-            && let Ok(first) = RelPath::parse(first)
         {
-            self.links.present.insert(first, dir.path.join(&entry.name));
+            let path = dir.path.join(&entry.name);
+            self.links.present.insert(first, &path.as_bytes());
         }
     }
 
-    /// Everything has been compared: link what can be linked, and queue the rest.
+    /// Everything has been compared: links what can be linked, and sends the rest.
     pub(super) fn release_links(&mut self) -> Result<(), Error> {
-        for (first, file) in std::mem::take(&mut self.links.held_back) {
-            match self.links.present.get(&first) {
-                Some(to) => self.say(&ToReceiver::LinkFirst {
-                    dir: file.dir(),
-                    entry: file.number(),
-                    to: to.as_bytes().into_owned(),
-                })?,
-                None => self.files.push_back(file),
+        let links = std::mem::take(&mut self.links);
+        let mut walk = HeldWalk::new(&links.held_back);
+        while let Some(files) = walk.take() {
+            for file in files {
+                match links.present.get(&file.path().as_bytes()) {
+                    Some(to) => self.say(&ToReceiver::LinkFirst {
+                        dir: file.dir(),
+                        entry: file.number(),
+                        to,
+                    })?,
+                    None => self.files.push_back(file),
+                }
+            }
+            // Before files of the same directory come from another layer.
+            while self.has_work() {
+                self.work()?;
             }
         }
         Ok(())
