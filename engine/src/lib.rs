@@ -55,6 +55,13 @@ mod state;
 mod target;
 mod umask;
 
+/// What the fuzz targets run on what a peer says.
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing {
+    pub use crate::session::fuzzing::{receiver, sender};
+    pub use crate::wire::fuzzing::{frames, to_receiver, to_sender};
+}
+
 pub use entry::Time;
 pub use error::{Error, ErrorKind};
 pub use escape::{Place, escape, harmless, harmless_json};

@@ -88,6 +88,7 @@ pub mod exchange;
 pub mod file;
 
 #[doc(hidden)]
+#[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 
 #[cfg(test)]

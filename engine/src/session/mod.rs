@@ -4,6 +4,8 @@
 mod backlog;
 mod bases;
 mod connection;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod lies;
 mod outbox;

@@ -3,6 +3,8 @@
 
 mod codec;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod message;
 mod pace;
 mod pack;

@@ -176,6 +176,7 @@ impl<R: Read> DeltaReader<R> {
 /// A delta file with right seals around any bytes: what is behind the seals can be attacked only
 /// so. The basis has `basis_len` bytes, the ops are `parts`, the source is said to have
 /// `source_len` bytes.
+#[cfg(any(test, fuzzing))]
 pub(in super::super) fn reseal(
     basis_len: u64,
     parts: &[&[u8]],

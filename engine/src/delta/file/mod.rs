@@ -22,6 +22,7 @@ pub use delta::{DeltaReader, DeltaWriter};
 pub use error::{ApplyError, FileError, FileKind};
 pub use signature::{MAX_SIGNATURE_BLOCKS, read_signature, write_signature};
 
+#[cfg(any(test, fuzzing))]
 pub(super) use delta::reseal;
 
 /// The version of both formats.

@@ -1,0 +1,58 @@
+//! What the fuzz targets run on bytes that a peer sends, before anybody understands them.
+
+use std::io::Read;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{
+    FRAME_LEN_MAX, FrameReader, PREAMBLE_LEN, ToReceiver, ToSender, check_preamble, decode, encode,
+};
+
+/// A link that gives its bytes in pieces of every length from 1 on.
+struct Pieces(Vec<u8>, usize);
+
+impl Read for Pieces {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        self.1 += 1;
+        let len = self.1.min(buf.len()).min(self.0.len());
+        buf[..len].copy_from_slice(&self.0[..len]);
+        self.0.drain(..len);
+        Ok(len)
+    }
+}
+
+/// Any bytes as what a sender says, runs included: an error, or frames within the limit.
+pub fn frames(data: &[u8]) {
+    let mut reader = FrameReader::with_runs(Box::new(Pieces(data.to_vec(), 0)));
+    let greeted = reader.raw(PREAMBLE_LEN).and_then(check_preamble);
+    if greeted.is_err() {
+        return;
+    }
+    while let Ok(Some(frame)) = reader.next() {
+        assert!(frame.payload.len() <= FRAME_LEN_MAX);
+    }
+}
+
+/// Any bytes as a message of the sender: if it decodes, it is what it encodes to.
+pub fn to_receiver(data: &[u8]) {
+    message::<ToReceiver>(data);
+}
+
+/// The same of the receiver.
+pub fn to_sender(data: &[u8]) {
+    message::<ToSender>(data);
+}
+
+fn message<M: Serialize + DeserializeOwned>(data: &[u8]) {
+    let Ok(message) = decode::<M>(data) else {
+        return;
+    };
+    let bytes = |message: &M| {
+        let mut bytes = Vec::new();
+        encode(message, &mut bytes).map(|()| bytes)
+    };
+    let encoded = bytes(&message).unwrap_or_default();
+    let again = decode::<M>(&encoded).and_then(|message| bytes(&message));
+    assert_eq!(again.ok(), Some(encoded));
+}
