@@ -2,6 +2,8 @@
 
 use std::ffi::OsString;
 
+use std::time::Duration;
+
 use hasync_engine::{self as engine, Compression, Duplex, Options};
 use hasync_transport::Throttle;
 
@@ -156,6 +158,8 @@ fn options(args: &PushArgs, target: &Target) -> Result<Options, Failure> {
         atomic: args.atomic,
         filters: filters::rules(&args.filters)?,
         timeout_ms: args.timeout.map_or(0, |seconds| u64::from(seconds) * 1000),
+        // Who pushes by hand sees whether it gets on; the default limit is there for all else.
+        stall: Duration::ZERO,
         compression: match (args.compression, target) {
             // There is no link to wait for.
             (Compression::Adaptive, Target::Local(_)) => Compression::Never,

@@ -149,7 +149,8 @@ def senders():
     again = late(to_sender("Again", dir=1, entry=1), "FileEnd")
     gone = [to_sender("Deleted", path=b"dir/old", kind="File"),
             to_sender("NotEmpty", path=b"dir"), to_sender("DeletionsStopped", count=3),
-            to_sender("Warning", vanished=False, message="so it is"), to_sender("Ping")]
+            to_sender("Warning", vanished=False, message="so it is"),
+            to_sender("Ping", done=300, flushing=True)]
     yield "equal", script(0, root, compared, done)
     yield "wants", script(0, root, *wants, compared, done)
     yield "again", script(0, root, *wants, *want_delta, compared, exchange(1, 1, signature),

@@ -54,6 +54,7 @@ mod spill;
 mod state;
 mod target;
 mod umask;
+mod work;
 
 /// What the fuzz targets run on what a peer says.
 #[cfg(any(test, fuzzing))]
@@ -77,10 +78,10 @@ pub use observer::{
 pub use options::{Compression, Options};
 pub use overlap::overlaps;
 pub use path::Shown;
-pub use policy::{Confinement, Ready, Rights, ServePolicy};
+pub use policy::{Confinement, Greeted, Ready, Rights, ServePolicy};
 pub use sample::{Sample, sample};
 pub use served_root::ServedRoot;
-pub use session::{Comparison, Connection, Duplex, push, serve};
+pub use session::{Comparison, Connection, Duplex, HELLO_TIME, push, serve};
 pub use spill::{open_spill, spill_into};
 pub use state::{Attempt, StateDir};
 pub use umask::umask;

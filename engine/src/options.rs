@@ -1,6 +1,8 @@
 //! What one push is asked to do. The sender's options travel to the receiver in the hello,
 //! so both sides scan, compare and delete by the same rules.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::entry::Time;
@@ -65,6 +67,10 @@ pub struct Options {
     pub filters: Vec<FilterRule>,
     /// Longest silence of the peer in milliseconds; 0 is the default limit.
     pub timeout_ms: u64,
+    /// How long the receiver may stand still although it is not silent; zero is the default limit.
+    /// What the sender may, the receiver decides by itself.
+    #[serde(skip)]
+    pub stall: Duration,
     /// What the sender compresses; the receiver needs not know before.
     #[serde(skip)]
     pub compression: Compression,
@@ -112,6 +118,7 @@ impl Default for Options {
             atomic: false,
             filters: Vec::new(),
             timeout_ms: 0,
+            stall: Duration::ZERO,
             compression: Compression::Never,
         }
     }

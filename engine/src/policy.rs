@@ -4,6 +4,7 @@ use std::fmt;
 use std::os::fd::BorrowedFd;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +32,11 @@ pub struct ServePolicy {
     pub only_trees: Option<Vec<String>>,
     /// Asked before a tree is received by its name.
     pub ready: Option<Ready>,
+    /// Called when the peer has said for the first time what it wants: until then it has less
+    /// time.
+    pub greeted: Option<Greeted>,
+    /// How long a sender may stand still although it is not silent; zero is the default limit.
+    pub stall: Duration,
     /// What the peer may have done.
     pub rights: Rights,
     /// Whom files can be given to by name.
@@ -47,6 +53,8 @@ impl Default for ServePolicy {
             home: None,
             trees: Vec::new(),
             ready: None,
+            greeted: None,
+            stall: Duration::ZERO,
             rights: Rights::default(),
             only_trees: None,
             accounts: Arc::new(OwnAccounts),
@@ -215,6 +223,16 @@ impl Powers {
 }
 
 const SETUID_BITS: u32 = 0o6000;
+
+/// What is done when a peer has said what it wants.
+#[derive(Clone)]
+pub struct Greeted(pub Arc<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for Greeted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Greeted")
+    }
+}
 
 /// Says in one line why this node is not ready to receive, if it is not.
 #[derive(Clone)]

@@ -12,6 +12,7 @@ use crate::fs::{Listing, Root, list};
 use crate::options::Summed;
 use crate::path::RelPath;
 use crate::source::{open_file, sum_file};
+use crate::work;
 
 /// How often, in entries, it is asked whether to go on.
 const STEP_LEN: usize = 256;
@@ -50,7 +51,10 @@ impl Reader {
         let (mut seen, mut is_stopped) = (0, false);
         let mut listing = list(dir.as_fd(), self.with_inodes, &mut |name, is_dir| {
             seen += 1;
-            is_stopped |= seen % STEP_LEN == 0 && !go_on(STEP_LEN);
+            if seen % STEP_LEN == 0 {
+                work::did(STEP_LEN as u64);
+                is_stopped |= !go_on(STEP_LEN);
+            }
             if is_stopped || self.filter.is_empty() {
                 return is_stopped;
             }
@@ -58,6 +62,7 @@ impl Reader {
             path.extend_from_slice(name);
             self.filter.is_excluded(&path, is_dir)
         })?;
+        work::did(1);
         if !self.summed.is_empty() {
             let entries = &mut listing.entries;
             entries.revise(|listed| self.add_sum(&dir, &mut listed.entry, go_on));
@@ -93,6 +98,7 @@ impl Read for Stoppable<'_> {
         if !(self.go_on)(0) {
             return Err(io::ErrorKind::Other.into());
         }
+        work::did(1);
         self.file.read(buffer)
     }
 }

@@ -157,7 +157,6 @@ refusals! {
 
     // Answers.
     ContentFromReceiver => "file content from the receiver",
-    TooManyAnswers { max: u64 } => "more than {max} bytes of answers at once",
     NotDue { dir: u64 } => "an answer about directory {dir} that is not due",
     PrintsLen { total: usize, len: u8 } => "{total} bytes of prints that are {len} bytes long",
     TooManyPrints { max: usize } => "more than {max} prints",

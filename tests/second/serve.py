@@ -93,7 +93,7 @@ class Receiver:
             elif kind == wire.DATA:
                 wire.apply_ops(message, self.incoming[-1])
 
-    def on_Ping(self):
+    def on_Ping(self, done, flushing):
         pass
 
     def on_Id(self, kind, id, name):

@@ -50,7 +50,7 @@ CHOICES = {
         "FileEnd sum:32?",
         "FileSkipped dir:uint entry:uint",
         "ContentDone deletable:bool problems:Partial",
-        "Ping",
+        "Ping done:uint flushing:bool",
     ],
     "ToSender": [
         "Standing standing:Named",
@@ -69,7 +69,7 @@ CHOICES = {
         "NotEmpty path:bytes",
         "Fatal kind:ErrorKind message:text",
         "Done durable:bool sealed:Named?",
-        "Ping",
+        "Ping done:uint flushing:bool",
     ],
 }
 

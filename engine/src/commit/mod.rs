@@ -34,6 +34,7 @@ use crate::observer::Warning;
 use crate::options::Options;
 use crate::path::RelPath;
 use crate::stage::{Stage, StageDir};
+use crate::work;
 
 pub(crate) use journal::{Inode, Journal, Op, SessionPlace, Slot, Waypoint, reversed};
 pub(crate) use roll::{Roll, inode};
@@ -172,6 +173,7 @@ impl Commit {
 
     /// Adds an intent; carries out what has been collected when that is enough.
     pub(crate) fn add(&mut self, intent: Intent) -> Result<(), Error> {
+        work::did(1);
         if self.is_atomic() {
             return self.collect(intent);
         }

@@ -21,6 +21,7 @@ use crate::error::{Error, describe, is_no_space};
 use crate::fs::{Attrs, Root, is_absent, set_attrs, set_fd_attrs};
 use crate::generation::fail_point;
 use crate::path::RelPath;
+use crate::work;
 
 /// Carries out journals below one root.
 pub(crate) struct Roll<'a> {
@@ -71,6 +72,7 @@ impl<'a> Roll<'a> {
         let mut lasts = None;
         for (at, op) in ops.iter().enumerate() {
             let result = self.carry_out(op);
+            work::did(1);
             fail_point("op");
             let Err(e) = result else {
                 continue;

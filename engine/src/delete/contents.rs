@@ -14,6 +14,7 @@ use crate::observer::Kind;
 use crate::path::{PATH_LEN_MAX, RESERVED_NAME, RelPath};
 use crate::path_list::{code_of, kind_of_code};
 use crate::spill::{Room, SpillList, SpillSorter};
+use crate::work;
 
 /// A directory on the way down.
 struct Level {
@@ -125,6 +126,7 @@ impl Children {
         let by_name = |a: &[u8], b: &[u8]| a.get(1..).cmp(&b.get(1..));
         let mut children = SpillSorter::new(Room::default(), by_name);
         let mut child = Vec::new();
+        work::did(1);
         while let Some(record) = records.next() {
             let record = record?;
             let name = record.file_name();

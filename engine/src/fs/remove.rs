@@ -9,6 +9,7 @@ use rustix::io::Errno;
 
 use super::root::{DirId, dir_id};
 use crate::names::Names;
+use crate::work;
 
 /// A directory on the way down: who it is, and the names in it still to be removed.
 struct Level {
@@ -58,6 +59,7 @@ pub(crate) fn remove_tree(dir: impl AsFd, name: &[u8]) -> io::Result<()> {
 
 /// Removes a name that is not a directory with entries; `false` if it is one.
 fn remove_one(dir: &impl AsFd, name: &[u8]) -> io::Result<bool> {
+    work::did(1);
     match unlinkat(dir, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => return Ok(true),
         // Linux says EISDIR for a directory, other file systems may follow POSIX and say EPERM.

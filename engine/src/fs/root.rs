@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use super::deep::DeepDirs;
 use super::walk::{Follow, open_dir};
 use crate::path::{RESERVED_NAME, RelPath, Shown};
+use crate::work;
 
 pub(super) const DIR_FLAGS: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
@@ -115,6 +116,7 @@ pub(crate) fn is_absent(e: &io::Error) -> bool {
 
 /// Flushes the file systems that the directories are on, each once.
 pub(crate) fn flush<'a>(dirs: impl IntoIterator<Item = BorrowedFd<'a>>) -> io::Result<()> {
+    let _flushing = work::flushing();
     let mut flushed = Vec::new();
     for dir in dirs {
         let dev = fstat(dir)?.st_dev;

@@ -19,6 +19,7 @@ use crate::fs::{Listed, Lock, Root, names, open_dir_below};
 use crate::path::RelPath;
 use crate::source::{open_file, stat_name};
 use crate::stage::{lock_session, open_stage, remove_session};
+use crate::work;
 
 const INTERRUPTED: RecordKind = RecordKind {
     letters: *b"IP",
@@ -35,6 +36,7 @@ pub(crate) struct Left {
 
 /// Notes in the session's directory what is in it, once that is on disk.
 pub(crate) fn leave(session: &OwnedFd, left: &[Left]) -> io::Result<()> {
+    let _flushing = work::flushing();
     syncfs(session)?;
     record::write(session, INTERRUPTED, &left)
 }

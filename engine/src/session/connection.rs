@@ -1,21 +1,20 @@
 //! The primary's end of a byte stream to a standby: opened once, then good for any number of
-//! pushes, one after another, with any time between them. A thread reads what the standby says and
-//! queues it for the push that runs; between pushes both halves say that they are alive, so that
-//! silence means that the other is gone.
+//! pushes, one after another, with any time between them. Between pushes both halves say that they
+//! are alive, so that silence means that the other is gone.
 
 mod compare;
 
 use std::ffi::OsString;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender as Queue, TryRecvError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use compare::Comparison;
 
-use super::backlog::Backlog;
-use super::outbox::{Outbox, Ticker};
-use super::sender::{self, Event, Push, Streams};
+use super::hearing::Hearing;
+use super::inbox::Next;
+use super::outbox::Outbox;
+use super::sender::{self, Event, Push};
+use super::writer::WhenFull;
 use super::{Duplex, PING_MS, ping_ms};
 use crate::digest::Fields;
 use crate::error::{Error, ErrorKind, Fault};
@@ -27,17 +26,10 @@ use crate::options::{Compression, Options};
 use crate::path::Shown;
 use crate::refusal::Refusal;
 use crate::source::Source;
-use crate::wire::{
-    ExchangePiece, FrameKind, FrameReader, FrameWriter, Hello, HelloReply, PREAMBLE_LEN,
-    ToReceiver, ToSender, check_preamble, decode, preamble,
-};
+use crate::wire::{FrameReader, Hello, HelloReply, ToReceiver, ToSender, message_frame, preamble};
 
 /// How long to wait, after the link broke while writing, for the reason that the peer gave.
 const REASON_WAIT: Duration = Duration::from_secs(2);
-
-/// Bytes of the receiver's answers that may wait to be handled. An honest one is far below: what
-/// it may answer is bounded by the window, and by its own limit on described bases.
-const QUEUED_BYTES_MAX: u64 = 512 << 20;
 
 /// Runs one push over a link of its own; see [`Connection::push`].
 ///
@@ -58,12 +50,9 @@ pub fn push(
 /// receiver learns that no push follows.
 pub struct Connection {
     outbox: Outbox,
-    alive: Ticker,
-    /// `None` once the connection has ended: a push failed, or the peer is gone.
-    queue: Option<Queue<Event>>,
-    events: Receiver<Event>,
-    read_bytes: Arc<AtomicU64>,
-    backlog: Arc<Backlog>,
+    hearing: Arc<Hearing>,
+    /// A push failed, or the peer is gone.
+    has_ended: bool,
     /// No push has run yet.
     is_new: bool,
     /// What the pushes before have been charged with.
@@ -83,25 +72,21 @@ impl Connection {
     /// says first is checked by the first push.
     #[must_use]
     pub fn open(link: Duplex) -> Self {
-        let outbox = Outbox::new(FrameWriter::new(link.writer));
+        let hearing = Hearing::start(FrameReader::new(link.reader));
+        let outbox = Outbox::new(link.writer);
         // It travels together with the first hello.
         outbox.lock().raw(&preamble());
-        let (queue, events) = channel();
-        let read_bytes = Arc::new(AtomicU64::new(0));
-        let backlog = Arc::new(Backlog::default());
-        start_reading(
-            FrameReader::new(link.reader),
-            queue.clone(),
-            Arc::clone(&read_bytes),
-            Arc::clone(&backlog),
-        );
+        let ping = |pulse| message_frame(&ToReceiver::Ping(pulse));
+        let heard = Arc::clone(&hearing);
+        let tell = move |broken| match broken {
+            None => heard.inbox.nudge(),
+            Some(error) => drop(heard.inbox.put_own(Event::LinkEnd(error))),
+        };
+        outbox.start(PING_MS, ping, WhenFull::Tell(Box::new(tell)));
         Connection {
-            alive: say_alive(&outbox, PING_MS),
             outbox,
-            queue: Some(queue),
-            events,
-            read_bytes,
-            backlog,
+            hearing,
+            has_ended: false,
             is_new: true,
             charged: Bytes::default(),
         }
@@ -206,17 +191,19 @@ impl Connection {
     /// Why the connection has ended: an earlier push failed, or the peer left, broke off or was
     /// silent for longer than the link allows.
     pub fn check(&mut self) -> Result<(), Error> {
-        if self.queue.is_none() {
+        if self.has_ended {
             return Err(ended());
         }
-        let error = match self.events.try_recv() {
-            Err(TryRecvError::Empty) => return Ok(()),
-            Err(TryRecvError::Disconnected) => sender::gone(),
-            Ok(Event::LinkEnd(e)) => e,
-            Ok(Event::Message(ToSender::Fatal { kind, message }, _)) => Error::told(kind, message),
-            Ok(_) => Error::peer(Refusal::IdleMessage),
+        let error = match self.hearing.inbox.take() {
+            Next::Nothing => return Ok(()),
+            Next::Ended => sender::gone(),
+            Next::Event(Event::LinkEnd(e)) => e,
+            Next::Event(Event::Message(ToSender::Fatal { kind, message })) => {
+                Error::told(kind, message)
+            }
+            Next::Event(_) => Error::peer(Refusal::IdleMessage),
         };
-        self.queue = None;
+        self.has_ended = true;
         if self.is_new {
             return Err(error);
         }
@@ -225,9 +212,9 @@ impl Connection {
     }
 
     fn run(&mut self, mut push: Push<'_>, destination: &[u8]) -> Result<Summary, Error> {
-        // It comes back when the push has gone well. Once it is dropped, the end of the reading
-        // ends every wait for events.
-        let queue = self.queue.take().ok_or_else(ended)?;
+        if std::mem::replace(&mut self.has_ended, true) {
+            return Err(ended());
+        }
         let options = push.options;
         let single = push.source.single;
         let lineage = push.lineage.as_deref_mut();
@@ -235,25 +222,17 @@ impl Connection {
         if reply.runs {
             self.outbox.lock().compress(options.compression)?;
         }
-        self.alive = say_alive(&self.outbox, ping_ms(options.timeout_ms));
+        let ping_ms = ping_ms(options.timeout_ms);
+        self.outbox.state().ping_every(ping_ms);
         if let Some(name) = reply.rename.clone() {
             push.source.rename_single(name);
         }
-        let streams = Streams {
-            outbox: &self.outbox,
-            queue: queue.clone(),
-            events: &self.events,
-            backlog: &self.backlog,
-        };
-        match push.run(streams, &reply, fields) {
+        match push.run(&self.outbox, &self.hearing, &reply, fields) {
             Ok(summary) => {
-                self.queue = Some(queue);
+                self.has_ended = false;
                 Ok(summary)
             }
-            Err(e) if matches!(e.fault, Fault::Link(_)) => {
-                drop(queue);
-                Err(self.reason(false).unwrap_or(e))
-            }
+            Err(e) if matches!(e.fault, Fault::Link(_)) => Err(self.reason(false).unwrap_or(e)),
             Err(e) => Err(e),
         }
     }
@@ -288,23 +267,22 @@ impl Connection {
         if let Err(e) = said {
             return Err(self.reason(true).unwrap_or(e));
         }
-        let mut event = self.events.recv().map_err(|_| sender::gone())?;
-        if let Event::Message(ToSender::Standing(standing), len) = &event
+        self.hearing.begin(options.stall);
+        let mut event = self.next_event()?;
+        if let Event::Message(ToSender::Standing(standing)) = &event
             && let Some(lineage) = &mut lineage
         {
-            self.backlog.handled(*len);
             lineage.heard(standing)?;
-            event = self.events.recv().map_err(|_| sender::gone())?;
+            event = self.next_event()?;
         }
-        let (reply, len) = match event {
-            Event::Message(ToSender::HelloReply(reply), len) => (reply, len),
-            Event::Message(ToSender::Fatal { kind, message }, _) => {
+        let reply = match event {
+            Event::Message(ToSender::HelloReply(reply)) => reply,
+            Event::Message(ToSender::Fatal { kind, message }) => {
                 return Err(Error::told(kind, message));
             }
             Event::LinkEnd(e) => return Err(e),
             _ => return Err(Error::peer(Refusal::NotReply)),
         };
-        self.backlog.handled(len);
         reply.time_store.check()?;
         reply.mounted.check()?;
         if let Some(lineage) = &mut lineage {
@@ -326,20 +304,27 @@ impl Connection {
         Ok((reply, fields))
     }
 
+    /// What the peer says next, while nothing else is to be done.
+    fn next_event(&self) -> Result<Event, Error> {
+        let seen = || self.outbox.state().taken_bytes();
+        let event = self.hearing.wait(None, seen, || true)?;
+        event.ok_or_else(sender::gone)
+    }
+
     /// The better reason for a link that broke while it was written to: the one that the peer gave
     /// before, its silence, or with `any_end` whatever ended the reading.
     fn reason(&self, any_end: bool) -> Option<Error> {
-        self.backlog.close();
+        let until = Instant::now() + REASON_WAIT;
         loop {
-            match self.events.recv_timeout(REASON_WAIT) {
-                Ok(Event::Message(ToSender::Fatal { kind, message }, _)) => {
+            match self.hearing.inbox.wait_while(Some(until), || true) {
+                Next::Event(Event::Message(ToSender::Fatal { kind, message })) => {
                     return Some(Error::told(kind, message));
                 }
-                Ok(Event::LinkEnd(e)) => {
+                Next::Event(Event::LinkEnd(e)) => {
                     return (any_end || e.kind == ErrorKind::Timeout).then_some(e);
                 }
-                Ok(_) => {}
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return None,
+                Next::Event(_) => {}
+                Next::Nothing | Next::Ended => return None,
             }
         }
     }
@@ -350,7 +335,7 @@ impl Connection {
         let now = Bytes {
             sent: writer.written_bytes(),
             sent_plain: writer.plain_bytes(),
-            received: self.read_bytes.load(Ordering::Relaxed),
+            received: self.hearing.read_bytes(),
         };
         drop(writer);
         summary.sent_bytes = now.sent - self.charged.sent;
@@ -362,84 +347,13 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.backlog.close();
+        self.hearing.inbox.close();
     }
 }
 
 fn ended() -> Error {
     let message = "this connection has ended; open another one";
     Error::new(ErrorKind::Stream, message)
-}
-
-fn say_alive(outbox: &Outbox, interval_ms: u64) -> Ticker {
-    outbox.keep_alive(interval_ms, |writer| {
-        writer.put_to_receiver(&ToReceiver::Ping)
-    })
-}
-
-/// Until everything has been said, the reading thread never waits for the main thread, which may
-/// itself be waiting for the peer to read. What it may have to hold is bounded all the same.
-fn start_reading(
-    mut reader: FrameReader,
-    queue: Queue<Event>,
-    read_bytes: Arc<AtomicU64>,
-    backlog: Arc<Backlog>,
-) {
-    let mut is_greeted = false;
-    let mut next = move || -> Result<Event, Error> {
-        if !is_greeted {
-            check_preamble(reader.raw(PREAMBLE_LEN)?)?;
-            is_greeted = true;
-        }
-        loop {
-            let Some(frame) = reader.next()? else {
-                return Err(sender::gone());
-            };
-            let len = frame.payload.len() as u64;
-            let event = match frame.kind {
-                FrameKind::Message => match decode(frame.payload)? {
-                    // It has done its work: however long a connection idles, none pile up.
-                    ToSender::Ping => continue,
-                    message => Event::Message(message, len),
-                },
-                FrameKind::Exchange => {
-                    let ExchangePiece {
-                        dir,
-                        entry,
-                        last,
-                        bytes,
-                    } = ExchangePiece::parse(frame.payload)?;
-                    Event::Exchange {
-                        dir,
-                        entry,
-                        last,
-                        bytes: bytes.to_vec(),
-                    }
-                }
-                FrameKind::Pack | FrameKind::Data => {
-                    return Err(Error::peer(Refusal::ContentFromReceiver));
-                }
-            };
-            read_bytes.store(reader.read_bytes(), Ordering::Relaxed);
-            if matches!(event, Event::Message(ToSender::Deleted { .. }, _)) {
-                backlog.ease();
-            }
-            if backlog.add(len) > QUEUED_BYTES_MAX {
-                let max = QUEUED_BYTES_MAX;
-                return Err(Error::peer(Refusal::TooManyAnswers { max }));
-            }
-            return Ok(event);
-        }
-    };
-    std::thread::spawn(move || {
-        loop {
-            let event = next().unwrap_or_else(Event::LinkEnd);
-            let last = matches!(event, Event::LinkEnd(_));
-            if queue.send(event).is_err() || last {
-                return;
-            }
-        }
-    });
 }
 
 /// A missing argument is an error, not a file that vanished.

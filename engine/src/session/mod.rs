@@ -1,11 +1,13 @@
 //! The two halves of a push: the sender on the primary, the receiver on the standby, over any pair
 //! of byte streams.
 
-mod backlog;
 mod bases;
 mod connection;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod headway;
+mod hearing;
+mod inbox;
 #[cfg(test)]
 mod lies;
 mod outbox;
@@ -15,11 +17,12 @@ mod prints;
 mod receiver;
 mod sender;
 mod window;
+mod writer;
 
 use std::io::{Read, Write};
 
 pub use connection::{Comparison, Connection, push};
-pub use receiver::serve;
+pub use receiver::{HELLO_TIME, serve};
 
 /// The byte streams to and from the peer.
 pub struct Duplex {

@@ -1,39 +1,65 @@
-//! The writing end of a session, shared by the threads of one half. While the half is busy with
-//! other things, a ticker says that it is alive.
+//! The writing end of a session, shared by the threads of one half. What they put is collected, and
+//! written by a thread of its own, which also says that the half is alive: a slow disk, a slow
+//! terminal or a slow peer keep nobody from that.
 
+use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::thread::JoinHandle;
 
 use super::MESSAGE_LEN;
+use super::writer::{self, Ping, State, WhenFull};
 use crate::error::Error;
 use crate::wire::{DirIndex, ExchangePiece, FrameKind, FrameWriter};
 
-/// A shared [`FrameWriter`].
+/// A shared [`FrameWriter`] and the thread that it feeds.
 #[derive(Clone)]
 pub(super) struct Outbox {
-    writer: Arc<Mutex<FrameWriter>>,
-    written_bytes: Arc<AtomicU64>,
+    frames: Arc<Mutex<FrameWriter>>,
+    state: Arc<State>,
+    link_bytes: Arc<AtomicU64>,
+    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
 impl Outbox {
-    pub(super) fn new(writer: FrameWriter) -> Self {
+    /// Writes to the link as it is called, until the [thread](Self::start) is there.
+    pub(super) fn new(link: Box<dyn Write + Send>) -> Self {
+        let frames = FrameWriter::new(link);
         Outbox {
-            written_bytes: writer.written(),
-            writer: Arc::new(Mutex::new(writer)),
+            link_bytes: frames.written(),
+            frames: Arc::new(Mutex::new(frames)),
+            state: Arc::default(),
+            thread: Arc::default(),
         }
     }
 
-    /// Bytes written to the link so far. Does not wait for whoever is writing.
-    pub(super) fn written_bytes(&self) -> u64 {
-        self.written_bytes.load(Ordering::Relaxed)
+    /// Starts the writing thread. From now on the half is never silent for longer than `ping_ms`
+    /// once it has said something.
+    pub(super) fn start(&self, ping_ms: u64, ping: Ping, when_full: WhenFull) {
+        self.state.ping_every(ping_ms);
+        let link_bytes = Arc::clone(&self.link_bytes);
+        self.lock().write_by(|link| {
+            let (feeder, thread) = writer::start(link, &self.state, link_bytes, ping, when_full);
+            *self.lock_thread() = Some(thread);
+            Box::new(feeder)
+        });
     }
 
-    /// The writer, for as long as the guard lives; frames must be finished by then.
+    /// Bytes passed on to be written so far. Does not wait for whoever puts some.
+    pub(super) fn written_bytes(&self) -> u64 {
+        self.link_bytes.load(Ordering::Relaxed)
+    }
+
+    /// What is known of the writing.
+    pub(super) fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The frames that are collected, for as long as the guard lives; they must be finished by
+    /// then.
     pub(super) fn lock(&self) -> MutexGuard<'_, FrameWriter> {
         // A thread that panicked may have left half a frame: the peer will refuse the stream.
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+        self.frames.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts one message of a delta exchange about the file of this directory and position.
@@ -53,49 +79,28 @@ impl Outbox {
                 last,
                 bytes,
             };
-            let mut writer = self.lock();
-            writer.begin(FrameKind::Exchange);
-            piece.put(writer.payload());
-            writer.finish()?;
+            let mut frames = self.lock();
+            frames.begin(FrameKind::Exchange);
+            piece.put(frames.payload());
+            frames.finish()?;
             if last {
                 return Ok(());
             }
         }
     }
 
-    /// Has `ping` put a message whenever nothing has been written for `interval_ms`, until the
-    /// returned handle is dropped.
-    pub(super) fn keep_alive(
-        &self,
-        interval_ms: u64,
-        ping: fn(&mut FrameWriter) -> Result<(), Error>,
-    ) -> Ticker {
-        let (stop, stopped) = channel();
-        // The end of the stream must not wait for the ticker.
-        let writer = Arc::downgrade(&self.writer);
-        let mut seen = self.lock().written_bytes();
-        std::thread::spawn(move || {
-            while stopped.recv_timeout(Duration::from_millis(interval_ms))
-                == Err(RecvTimeoutError::Timeout)
-            {
-                let Some(writer) = writer.upgrade() else {
-                    return;
-                };
-                let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
-                if writer.written_bytes() == seen
-                    && ping(&mut writer).and_then(|()| writer.flush()).is_err()
-                {
-                    // The half itself will meet the same error.
-                    return;
-                }
-                seen = writer.written_bytes();
-            }
-        });
-        Ticker { _stop: stop }
+    /// Ends the stream when everything that was put has been written, and waits for that.
+    pub(super) fn end(&self) -> Result<(), Error> {
+        let flushed = self.lock().flush();
+        let thread = self.lock_thread().take();
+        // Others may hold this for a moment longer; they have nothing to say any more.
+        *self.lock() = FrameWriter::new(Box::new(std::io::sink()));
+        // A thread that panicked has written what it could.
+        let _ = thread.map(JoinHandle::join);
+        flushed.and_then(|()| self.state.check())
     }
-}
 
-/// Stops the ticker when dropped.
-pub(super) struct Ticker {
-    _stop: Sender<()>,
+    fn lock_thread(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
+        self.thread.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }

@@ -2,35 +2,21 @@
 //! three, little endian; then the payload. A run is a frame whose payload is other frames,
 //! compressed.
 
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, Read};
 use std::ops::Range;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use super::codec::encode;
-use super::run::{Packer, Unpacker};
-use crate::error::{Error, ErrorKind};
-use crate::options::Compression;
+use super::run::Unpacker;
+use crate::error::Error;
 use crate::refusal::Refusal;
-use crate::wire::{ToReceiver, ToSender};
 
 /// Longest payload of a frame. A peer that announces more is cut off before anything is allocated.
 pub(crate) const FRAME_LEN_MAX: usize = 1 << 20;
 
-const HEADER_LEN: usize = 4;
-
-/// Buffered output beyond this is handed to the link.
-const WRITE_LEN: usize = 256 * 1024;
-
-/// The end of a frame that is at least this long is not copied into the buffer first.
-const UNCOPIED_LEN: usize = 64 * 1024;
-
-/// Noise of at least this length goes by itself: less of it does little harm among other frames.
-const NOISE_LEN_MIN: usize = 16 * 1024;
+pub(super) const HEADER_LEN: usize = 4;
 
 /// The kind of a frame that is a run.
-const RUN_KIND: u8 = 4;
+pub(super) const RUN_KIND: u8 = 4;
 
 /// What a frame's payload is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +45,8 @@ pub(crate) struct FrameReader {
     start: usize,
     end: usize,
     read_bytes: u64,
+    /// When what is being read must be there, and what it means if it is not.
+    deadline: Option<(Instant, fn() -> Error)>,
     runs: Runs,
 }
 
@@ -78,6 +66,7 @@ impl FrameReader {
             start: 0,
             end: 0,
             read_bytes: 0,
+            deadline: None,
             runs: Runs::Refused,
         }
     }
@@ -96,6 +85,12 @@ impl FrameReader {
     /// Bytes taken from the link so far.
     pub(crate) fn read_bytes(&self) -> u64 {
         self.read_bytes
+    }
+
+    /// From now on a reading that ends after `deadline`, whatever it has brought, fails with what
+    /// `late` says. Bytes that drip in keep no one waiting for ever.
+    pub(crate) fn expect_by(&mut self, deadline: Option<Instant>, late: fn() -> Error) {
+        self.deadline = deadline.map(|deadline| (deadline, late));
     }
 
     /// Reads up to `len` raw bytes, fewer only at the end of the stream: the preamble.
@@ -210,7 +205,10 @@ impl FrameReader {
                 Ok(len) => {
                     self.end += len;
                     self.read_bytes += len as u64;
-                    return Ok(true);
+                    return match self.deadline {
+                        Some((deadline, late)) if Instant::now() > deadline => Err(late()),
+                        _ => Ok(true),
+                    };
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(Error::stream(&e)),
@@ -226,7 +224,7 @@ fn header(bytes: &[u8]) -> Option<(u8, usize)> {
     Some((kind, len))
 }
 
-fn header_of(kind: u8, len: usize) -> [u8; HEADER_LEN] {
+pub(super) fn header_of(kind: u8, len: usize) -> [u8; HEADER_LEN] {
     let [a, b, c, _] = (len as u32).to_le_bytes();
     [a, b, c, kind]
 }
@@ -239,224 +237,6 @@ fn frame_kind(kind: u8) -> Result<FrameKind, Error> {
         3 => Ok(FrameKind::Exchange),
         _ => Err(Error::peer(Refusal::FrameKind { kind })),
     }
-}
-
-/// Collects frames and hands them to a byte stream in large pieces.
-pub(crate) struct FrameWriter {
-    link: Box<dyn Write + Send>,
-    packer: Option<Packer>,
-    buf: Vec<u8>,
-    /// Start of the frame being built, if one is.
-    open: Option<usize>,
-    /// Shared, so that it can be watched while the writer is in use.
-    written_bytes: Arc<AtomicU64>,
-    plain_bytes: u64,
-}
-
-impl FrameWriter {
-    pub(crate) fn new(link: Box<dyn Write + Send>) -> Self {
-        let buf = Vec::with_capacity(WRITE_LEN + HEADER_LEN + FRAME_LEN_MAX);
-        FrameWriter {
-            link,
-            packer: None,
-            buf,
-            open: None,
-            written_bytes: Arc::default(),
-            plain_bytes: 0,
-        }
-    }
-
-    /// From now on frames may be compressed. What was put before must have been flushed.
-    pub(crate) fn compress(&mut self, compression: Compression) -> Result<(), Error> {
-        self.packer = Packer::new(compression)?;
-        Ok(())
-    }
-
-    /// Bytes handed to the link so far, or about to be.
-    pub(crate) fn written_bytes(&self) -> u64 {
-        self.written_bytes.load(Ordering::Relaxed) + self.buf.len() as u64
-    }
-
-    /// Bytes written to the link so far, to be looked at by anybody.
-    pub(crate) fn written(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.written_bytes)
-    }
-
-    /// The same before compression.
-    pub(crate) fn plain_bytes(&self) -> u64 {
-        self.plain_bytes + self.buf.len() as u64
-    }
-
-    /// Puts bytes outside any frame: the preamble.
-    pub(crate) fn raw(&mut self, bytes: &[u8]) {
-        self.buf.extend_from_slice(bytes);
-    }
-
-    /// Puts a message of the sender.
-    pub(crate) fn put_to_receiver(&mut self, message: &ToReceiver) -> Result<(), Error> {
-        self.begin(FrameKind::Message);
-        encode(message, &mut self.buf)?;
-        self.finish()
-    }
-
-    /// Puts a message of the receiver.
-    pub(crate) fn put_to_sender(&mut self, message: &ToSender) -> Result<(), Error> {
-        self.begin(FrameKind::Message);
-        encode(message, &mut self.buf)?;
-        self.finish()
-    }
-
-    /// Puts a frame whose payload is `start` and `end` together. A long `end` goes to the link
-    /// from where it is.
-    pub(crate) fn put(&mut self, kind: FrameKind, start: &[u8], end: &[u8]) -> Result<(), Error> {
-        let goes_plain = |packer: &mut Packer| packer.goes_plain(end);
-        if end.len() >= UNCOPIED_LEN && self.packer.as_mut().is_none_or(goes_plain) {
-            return self.put_uncopied(kind, start, end);
-        }
-        self.begin(kind);
-        self.buf.extend_from_slice(start);
-        self.buf.extend_from_slice(end);
-        self.finish()
-    }
-
-    /// Puts a frame like [`put`](Self::put), whose `end` has been [taken](Self::take_noise) out of
-    /// others.
-    pub(crate) fn put_noise(
-        &mut self,
-        kind: FrameKind,
-        start: &[u8],
-        end: &[u8],
-    ) -> Result<(), Error> {
-        if end.len() < NOISE_LEN_MIN {
-            return self.put(kind, start, end);
-        }
-        if let Some(packer) = &mut self.packer {
-            packer.passes_noise();
-        }
-        self.put_uncopied(kind, start, end)
-    }
-
-    fn put_uncopied(&mut self, kind: FrameKind, start: &[u8], end: &[u8]) -> Result<(), Error> {
-        if self.packer.is_some() {
-            // What waits here may well compress.
-            self.write(&[])?;
-        }
-        self.begin(kind);
-        self.buf.extend_from_slice(start);
-        self.close(end.len())?;
-        self.write(end)
-    }
-
-    /// Starts a frame whose payload is then built in [`payload`](Self::payload).
-    pub(crate) fn begin(&mut self, kind: FrameKind) {
-        self.open = Some(self.buf.len());
-        self.buf.extend_from_slice(&header_of(kind as u8, 0));
-    }
-
-    /// The buffer that ends with the open frame's payload. Only append to it, or shorten it back
-    /// to a length it had since `begin`.
-    pub(crate) fn payload(&mut self) -> &mut Vec<u8> {
-        &mut self.buf
-    }
-
-    /// The open frame's payload so far.
-    pub(crate) fn open_payload(&self) -> &[u8] {
-        let from = self.open.map_or(self.buf.len(), |at| at + HEADER_LEN);
-        self.buf.get(from..).unwrap_or_default()
-    }
-
-    /// Moves the end of the open frame, from `start` of the buffer on, to `noise` if the content
-    /// in it, from `content_at` on, is noise that had better not be compressed with the rest.
-    pub(crate) fn take_noise(&mut self, start: usize, content_at: usize, noise: &mut Vec<u8>) {
-        if let Some(packer) = &mut self.packer
-            && let Some(content) = self.buf.get(content_at..)
-            && packer.is_noise(content)
-        {
-            noise.extend(self.buf.drain(start..));
-        }
-    }
-
-    /// Forgets the open frame.
-    pub(crate) fn discard(&mut self) {
-        if let Some(at) = self.open.take() {
-            self.buf.truncate(at);
-        }
-    }
-
-    /// Ends the open frame and writes if enough has been collected.
-    pub(crate) fn finish(&mut self) -> Result<(), Error> {
-        self.close(0)?;
-        if self.buf.len() >= WRITE_LEN {
-            self.write(&[])
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Completes the header of the open frame, of which `more` bytes are not in the buffer.
-    fn close(&mut self, more: usize) -> Result<(), Error> {
-        let len = self.open_payload().len() + more;
-        let Some(at) = self.open.take() else {
-            return Ok(());
-        };
-        if len > FRAME_LEN_MAX {
-            let message = format!("a frame of {len} bytes was about to be sent");
-            return Err(Error::new(ErrorKind::Stream, message));
-        }
-        let bytes = (len as u32).to_le_bytes();
-        self.buf[at..at + 3].copy_from_slice(&bytes[..3]);
-        Ok(())
-    }
-
-    /// Hands everything collected to the peer.
-    pub(crate) fn flush(&mut self) -> Result<(), Error> {
-        self.write(&[])?;
-        self.link.flush().map_err(|e| Error::stream(&e))
-    }
-
-    /// Hands what has been collected to the link, and `end`, which goes plain.
-    fn write(&mut self, end: &[u8]) -> Result<(), Error> {
-        let plain_len = self.buf.len() + end.len();
-        if plain_len == 0 {
-            return Ok(());
-        }
-        let run_header;
-        let mut parts = [&self.buf[..], end];
-        if end.is_empty()
-            && let Some(packer) = &mut self.packer
-            && !packer.goes_plain(&self.buf)
-        {
-            let payload = packer.pack(&self.buf)?;
-            run_header = header_of(RUN_KIND, payload.len());
-            parts = [&run_header, payload];
-        }
-        let wire_len = parts[0].len() + parts[1].len();
-        let start = Instant::now();
-        let result = write_both(&mut *self.link, parts);
-        self.written_bytes
-            .fetch_add(wire_len as u64, Ordering::Relaxed);
-        self.plain_bytes += plain_len as u64;
-        self.buf.clear();
-        if let Some(packer) = &mut self.packer {
-            packer.written(plain_len, wire_len, start);
-        }
-        result.map_err(|e| Error::stream(&e))
-    }
-}
-
-fn write_both(link: &mut dyn Write, [first, second]: [&[u8]; 2]) -> io::Result<()> {
-    let parts = &mut [IoSlice::new(first), IoSlice::new(second)][..];
-    let mut parts = parts;
-    IoSlice::advance_slices(&mut parts, 0);
-    while !parts.is_empty() {
-        match link.write_vectored(parts) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(len) => IoSlice::advance_slices(&mut parts, len),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -525,58 +305,5 @@ mod tests {
         assert!(reader.next().unwrap_err().message.contains("16777215"));
         let mut reader = FrameReader::new(Box::new(Trickle(vec![0, 0, 0, 9], 0, 64)));
         assert!(reader.next().is_err());
-    }
-
-    /// What a writer is given, to be looked at.
-    #[derive(Clone, Default)]
-    struct Wire(Arc<std::sync::Mutex<Vec<u8>>>);
-
-    impl Write for Wire {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    fn noise(len: usize) -> Vec<u8> {
-        let mut bytes = vec![0; len];
-        blake3::Hasher::new().finalize_xof().fill(&mut bytes);
-        bytes
-    }
-
-    #[test]
-    fn noise_leaves_the_pack_and_goes_by_itself() {
-        let (text, noise) = (b"some text, and more. ".repeat(1000), noise(40_000));
-        let wire = Wire::default();
-        let mut writer = FrameWriter::new(Box::new(wire.clone()));
-        let always = Compression::Always { level: Some(3) };
-        writer.compress(always).unwrap();
-        writer.begin(FrameKind::Pack);
-        let mut taken = Vec::new();
-        for content in [&text, &noise, &text] {
-            let start = writer.payload().len();
-            writer.payload().extend_from_slice(b"head");
-            writer.payload().extend_from_slice(content);
-            writer.take_noise(start, start + 4, &mut taken);
-        }
-        assert!(taken == [b"head", &noise[..]].concat());
-        writer.finish().unwrap();
-        writer.put_noise(FrameKind::Pack, b"dir", &taken).unwrap();
-        writer.begin(FrameKind::Pack);
-        writer.discard();
-        writer.flush().unwrap();
-
-        let bytes = wire.0.lock().unwrap().clone();
-        assert!(bytes.windows(noise.len()).any(|plain| plain == noise));
-        assert!(bytes.len() < noise.len() + 1000, "{}", bytes.len());
-        let mut reader = FrameReader::with_runs(Box::new(Trickle(bytes, 0, 5000)));
-        let texts = [b"head", &text[..]].concat().repeat(2);
-        for expected in [texts, [b"dir", &taken[..]].concat()] {
-            assert!(reader.next().unwrap().unwrap().payload == expected);
-        }
-        assert!(reader.next().unwrap().is_none());
     }
 }

@@ -16,6 +16,15 @@ use crate::policy::Powers;
 /// Number of a directory: its position in the sender's canonical order. 0 is the root.
 pub(crate) type DirIndex = u64;
 
+/// What a half that is alive does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Pulse {
+    /// A number that grows with the work done: see [`crate::work`].
+    pub(crate) done: u64,
+    /// It waits for a file system to write what it holds.
+    pub(crate) flushing: bool,
+}
+
 /// The first message of the sender.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Hello {
@@ -143,8 +152,8 @@ pub(crate) enum ToReceiver {
         /// What could not be read: the target will not be equal to the source.
         problems: Partial,
     },
-    /// Nothing; the sender is alive.
-    Ping,
+    /// The sender is alive.
+    Ping(Pulse),
 }
 
 /// What the receiver is to do about one entry of an `Entries` list.
@@ -233,6 +242,6 @@ pub(crate) enum ToSender {
         /// What a named tree is now.
         sealed: Option<Box<Sealed>>,
     },
-    /// Nothing; the receiver is alive.
-    Ping,
+    /// The receiver is alive.
+    Ping(Pulse),
 }

@@ -3,6 +3,7 @@
 
 mod codec;
 mod frame;
+mod frame_writer;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod message;
@@ -12,10 +13,11 @@ mod preamble;
 mod run;
 
 pub(crate) use codec::{decode, decode_record, encode};
-pub(crate) use frame::{FRAME_LEN_MAX, FrameKind, FrameReader, FrameWriter};
-pub(crate) use message::{DirIndex, Hello, HelloReply, ToReceiver, ToSender, Verdict, Want};
+pub(crate) use frame::{FRAME_LEN_MAX, FrameKind, FrameReader};
+pub(crate) use frame_writer::{FrameWriter, Sink, message_frame, new_batch};
+pub(crate) use message::{DirIndex, Hello, HelloReply, Pulse, ToReceiver, ToSender, Verdict, Want};
 pub(crate) use pack::{
-    EXCHANGE_HEADER_LEN, EXCHANGES_MAX, ExchangePiece, PACK_HEADER_LEN_MAX, PackedFile, pack_sum,
-    parse_pack, patch_packed, put_packed_header,
+    EXCHANGES_MAX, ExchangePiece, PACK_HEADER_LEN_MAX, PackedFile, pack_sum, parse_pack,
+    patch_packed, put_packed_header,
 };
 pub(crate) use preamble::{PREAMBLE_LEN, check_preamble, preamble};

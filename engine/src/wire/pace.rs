@@ -149,6 +149,11 @@ impl Pace {
         self.stretch.packing += took;
     }
 
+    /// The link was waited for, this long.
+    pub(crate) fn waited(&mut self, took: Duration) {
+        self.stretch.waiting += took;
+    }
+
     /// The link took `wire_len` bytes, which stand for `plain_len`, between `start` and `end`.
     pub(crate) fn written(
         &mut self,

@@ -97,9 +97,6 @@ fn parse_packed<'a>(rest: &mut Bytes<'a>) -> Result<PackedFile<'a>, Error> {
     })
 }
 
-/// Bytes of an exchange frame besides the message's own.
-pub(crate) const EXCHANGE_HEADER_LEN: u64 = 8 + 4 + 1;
-
 /// Bases that a receiver may have described and not seen used, each of which may keep a file open
 /// on both sides.
 pub(crate) const EXCHANGES_MAX: usize = 128;

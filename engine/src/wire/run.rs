@@ -58,8 +58,6 @@ pub(crate) struct Packer {
     sampler: Sampler,
     /// Absent if everything is to be compressed at one level, however fast the link is.
     pace: Option<Pace>,
-    /// Payload of the last run.
-    payload: Vec<u8>,
     /// How many in a row did not compress.
     noisy: u32,
     /// How many go plain without being looked at.
@@ -86,7 +84,6 @@ impl Packer {
             level,
             sampler: Sampler::new().map_err(failed)?,
             pace,
-            payload: Vec::new(),
             noisy: 0,
             unseen: 0,
         }))
@@ -145,12 +142,10 @@ impl Packer {
         }
     }
 
-    /// The payload of the run of `frames`, which must not [go plain](Self::goes_plain).
-    pub(crate) fn pack(&mut self, frames: &[u8]) -> Result<&[u8], Error> {
+    /// Appends the payload of the run of `frames`, which must not [go plain](Self::goes_plain).
+    pub(crate) fn pack(&mut self, frames: &[u8], payload: &mut Vec<u8>) -> Result<(), Error> {
         let start = Instant::now();
         let failed = |e: io::Error| Error::file("compress", &e);
-        let payload = &mut self.payload;
-        payload.clear();
         payload.reserve(RUN_HEADER_LEN + zstd::zstd_safe::compress_bound(frames.len()));
         payload.extend_from_slice(&(frames.len() as u32).to_le_bytes()[..RUN_HEADER_LEN]);
         let unlevelled = self
@@ -178,7 +173,14 @@ impl Packer {
         if let Some(pace) = &mut self.pace {
             pace.packed(frames.len(), start.elapsed());
         }
-        Ok(payload)
+        Ok(())
+    }
+
+    /// Takes note that nothing could be put since `start`, because the link had not taken enough.
+    pub(crate) fn waited(&mut self, start: Instant) {
+        if let Some(pace) = &mut self.pace {
+            pace.waited(start.elapsed());
+        }
     }
 
     /// Takes note that the link has just taken `wire_len` bytes, which stand for `plain_len` bytes
@@ -331,6 +333,12 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    fn packed(packer: &mut Packer, frames: &[u8]) -> Vec<u8> {
+        let mut payload = Vec::new();
+        packer.pack(frames, &mut payload).unwrap();
+        payload
+    }
+
     fn packer() -> Packer {
         let always = Compression::Always { level: Some(3) };
         Packer::new(always).unwrap().unwrap()
@@ -354,7 +362,7 @@ mod tests {
             &noise(300_000),
             &text[7..],
         ] {
-            let payload = packer.pack(frames).unwrap().to_vec();
+            let payload = packed(&mut packer, frames);
             unpacker.unpack(&payload).unwrap();
             assert!(unpacker.frames() == frames);
         }
@@ -368,7 +376,7 @@ mod tests {
         let text = b"one line of a log like another\n".repeat(20_000);
         for effort in [0, 1, 1, 2, 0] {
             packer.pace = Some(Pace::with_effort(effort));
-            let payload = packer.pack(&text).unwrap().to_vec();
+            let payload = packed(&mut packer, &text);
             unpacker.unpack(&payload).unwrap();
             assert!(unpacker.frames() == text);
         }
@@ -378,8 +386,8 @@ mod tests {
     fn a_run_gains_from_those_before() {
         let mut packer = packer();
         let message = noise(200);
-        let first = packer.pack(&message).unwrap().len();
-        let second = packer.pack(&message).unwrap().len();
+        let first = packed(&mut packer, &message).len();
+        let second = packed(&mut packer, &message).len();
         assert!(first > 200 && second < 40, "{first} {second}");
     }
 
@@ -449,14 +457,14 @@ mod tests {
 
     #[test]
     fn even_what_does_not_compress_fits_a_frame() {
-        let payload_len = packer().pack(&noise(PACKED_LEN_MAX)).unwrap().len();
+        let payload_len = packed(&mut packer(), &noise(PACKED_LEN_MAX)).len();
         assert!(payload_len <= super::super::FRAME_LEN_MAX);
     }
 
     #[test]
     fn a_run_that_lies_about_its_length_is_refused() {
         let frames = vec![7; 50_000];
-        let honest = packer().pack(&frames).unwrap().to_vec();
+        let honest = packed(&mut packer(), &frames);
         let claim = |len: u32| {
             let mut payload = honest.clone();
             payload[..3].copy_from_slice(&len.to_le_bytes()[..3]);
@@ -470,7 +478,7 @@ mod tests {
 
     #[test]
     fn cut_and_damaged_runs_are_refused() {
-        let honest = packer().pack(&noise(3000)).unwrap().to_vec();
+        let honest = packed(&mut packer(), &noise(3000));
         for cut in 0..honest.len() {
             assert!(Unpacker::default().unpack(&honest[..cut]).is_err(), "{cut}");
         }

@@ -8,6 +8,7 @@ use super::super::patch::Basis;
 use super::super::pieces::in_threads;
 use super::super::tree::{block_value, block_values};
 use crate::page_buf::PageBuf;
+use crate::work;
 
 /// The sums of one file as it was when it was read.
 ///
@@ -162,6 +163,7 @@ fn sum_piece(
     let piece_len = (leaves.len() as u64 * leaf_len).min(len - start);
     buffer.resize(usize::try_from(piece_len).unwrap_or(0));
     read(buffer, start)?;
+    work::did(piece_len);
     let leaf_bytes = usize::try_from(leaf_len).unwrap_or(usize::MAX);
     let full_len = buffer.len() / leaf_bytes * leaf_bytes;
     let (full, short) = buffer.split_at(full_len);
@@ -200,6 +202,7 @@ fn sum_range(
         let bytes = buffer.get_mut(..step).unwrap_or_default();
         read(bytes, start + done)?;
         hasher.update(bytes);
+        work::did(step as u64);
         done += step as u64;
     }
     Ok(hasher)

@@ -4,13 +4,12 @@
 
 use std::ffi::OsString;
 
-use super::{Connection, ended};
+use super::{Connection, Event, ended};
 use crate::error::Error;
 use crate::generation::{Partial, Sending, Standing, Tree};
 use crate::observer::{Observer, Summary};
 use crate::options::Options;
 use crate::refusal::Refusal;
-use crate::session::sender::{self, Event};
 use crate::wire::{ToReceiver, ToSender};
 
 /// How two nodes stand to a tree, and what differs between their data.
@@ -62,7 +61,9 @@ impl Connection {
     ) -> Result<(Standing, Standing), Error> {
         let (mut sending, here) = Sending::compare(tree)?;
         self.check()?;
-        let queue = self.queue.take().ok_or_else(ended)?;
+        if std::mem::replace(&mut self.has_ended, true) {
+            return Err(ended());
+        }
         self.greet(b"", &comparing(options), false, Some(&mut sending))?;
         {
             let nothing = ToReceiver::ContentDone {
@@ -74,21 +75,17 @@ impl Connection {
             writer.flush()?;
         }
         loop {
-            match self.events.recv().map_err(|_| sender::gone())? {
-                Event::Message(ToSender::Fatal { kind, message }, _) => {
+            match self.next_event()? {
+                Event::Message(ToSender::Fatal { kind, message }) => {
                     return Err(Error::told(kind, message));
                 }
-                Event::Message(message, len) => {
-                    self.backlog.handled(len);
-                    if matches!(message, ToSender::Done { .. }) {
-                        break;
-                    }
-                }
+                Event::Message(ToSender::Done { .. }) => break,
+                Event::Message(_) => {}
                 Event::LinkEnd(e) => return Err(e),
                 _ => return Err(Error::peer(Refusal::BasisOfNothing)),
             }
         }
-        self.queue = Some(queue);
+        self.has_ended = false;
         self.is_new = false;
         Ok((here, peer(sending, tree)?))
     }

@@ -5,7 +5,7 @@ use super::Wish::{Compare, DryRun, Push, Standings};
 use super::{ALL, Wish, bytes, meet, mirrored, truth, write};
 use crate::error::{Error, ErrorKind};
 use crate::generation::{Claim, GenerationId, NodeId, NodeRole, Sealed, Standing, Tree};
-use crate::wire::ToSender;
+use crate::wire::{Pulse, ToSender};
 
 const FAR: u64 = 1 << 32;
 
@@ -178,7 +178,7 @@ fn no_standing_and_no_time_are_refused() {
         let before = bytes(&temp.path().join("a"));
         let result = meet(&a, &b, wish, truth, |message| {
             if let ToSender::Standing(_) = message {
-                *message = ToSender::Ping;
+                *message = ToSender::Ping(Pulse::default());
             }
         });
         refused("no word", wish, result, "no word of how it stands");

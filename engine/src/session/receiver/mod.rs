@@ -22,9 +22,11 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::Duplex;
 use super::bases::Bases;
+use super::headway::{Headway, standstill};
 use super::outbox::Outbox;
 use super::place::{Place, Trail};
 use crate::commit::{Commit, Staged};
@@ -43,16 +45,17 @@ use crate::names::Names;
 use crate::observer::Warning;
 use crate::options::Options;
 use crate::path::{PATH_LEN_MAX, RelPath, Shown, check_name};
-use crate::policy::{Powers, Rights, ServePolicy};
+use crate::policy::{Greeted, Powers, Rights, ServePolicy};
 use crate::read_ahead::ReadAhead;
 use crate::reader::Reader;
 use crate::refusal::Refusal;
 use crate::spill::{self, SpillMap};
 use crate::target::{Found, names_dir, probe_times, root_listed};
 use crate::wire::{
-    DirIndex, ExchangePiece, FrameKind, FrameReader, FrameWriter, Hello, HelloReply, PREAMBLE_LEN,
-    ToReceiver, ToSender, check_preamble, decode, preamble,
+    DirIndex, ExchangePiece, FrameKind, FrameReader, Hello, HelloReply, PREAMBLE_LEN, ToReceiver,
+    ToSender, check_preamble, decode, preamble,
 };
+use crate::work;
 
 use content::Incoming;
 use dirs::DirState;
@@ -62,6 +65,10 @@ use shelf::Shelf;
 use threshold::Threshold;
 use unnamed::{recover_unnamed, refuse_kept};
 
+/// How long a sender may take until it has said what it wants, whatever it says meanwhile. A link
+/// that is silent altogether has to see to that itself.
+pub const HELLO_TIME: Duration = Duration::from_secs(30);
+
 /// Runs the receiver half: one push after another, until the sender ends the stream between two.
 ///
 /// # Errors
@@ -70,7 +77,7 @@ use unnamed::{recover_unnamed, refuse_kept};
 /// reason when it could be. A stream that ends before the first push has begun.
 pub fn serve(link: Duplex, policy: &ServePolicy) -> Result<(), Error> {
     let mut reader = FrameReader::with_runs(link.reader);
-    let outbox = Outbox::new(FrameWriter::new(link.writer));
+    let outbox = Outbox::new(link.writer);
     {
         let mut writer = outbox.lock();
         writer.raw(&preamble());
@@ -84,9 +91,10 @@ pub fn serve(link: Duplex, policy: &ServePolicy) -> Result<(), Error> {
         };
         let mut writer = outbox.lock();
         // If the sender is gone, there is nobody to tell.
-        let _ = writer.put_to_sender(&fatal).and_then(|()| writer.flush());
+        let _ = writer.put_to_sender(&fatal);
     }
-    result
+    let ended = outbox.end();
+    result.and(ended)
 }
 
 fn serve_pushes(
@@ -94,12 +102,17 @@ fn serve_pushes(
     outbox: &Outbox,
     policy: &ServePolicy,
 ) -> Result<(), Error> {
+    reader.expect_by(Instant::now().checked_add(HELLO_TIME), no_hello);
     check_preamble(reader.raw(PREAMBLE_LEN)?)?;
     let mut threshold = Threshold::new(outbox, policy);
     while let Some(hello) = next_hello(reader)? {
+        reader.expect_by(None, no_hello);
+        if let Some(Greeted(greeted)) = &policy.greeted {
+            greeted();
+        }
         threshold.approach(&hello)?;
         let receiver = Receiver::start(hello, outbox, policy, &mut threshold)?;
-        run(reader, outbox, receiver)?;
+        run(reader, outbox, receiver, policy.stall)?;
     }
     if !threshold.is_crossed() {
         return Err(Error::peer(Refusal::NoHello));
@@ -120,15 +133,28 @@ fn next_hello(reader: &mut FrameReader) -> Result<Option<Hello>, Error> {
                 reader.expect_new_stream()?;
                 return Ok(Some(*hello));
             }
-            ToReceiver::Ping => {}
+            ToReceiver::Ping(_) => {}
             _ => return Err(Error::peer(Refusal::MessageBeforeHello)),
         }
     }
 }
 
+fn no_hello() -> Error {
+    let limit_s = HELLO_TIME.as_secs();
+    let message = format!("the peer has not said within {limit_s} s what it wants");
+    Error::new(ErrorKind::Timeout, message)
+}
+
 /// Runs one push to its end.
-fn run(reader: &mut FrameReader, outbox: &Outbox, mut receiver: Receiver) -> Result<(), Error> {
-    let result = receive(reader, outbox, &mut receiver);
+fn run(
+    reader: &mut FrameReader,
+    outbox: &Outbox,
+    mut receiver: Receiver,
+    stall: Duration,
+) -> Result<(), Error> {
+    let mut headway = Headway::new(stall, Instant::now());
+    let result = receive(reader, outbox, &mut receiver, &mut headway);
+    reader.expect_by(None, standstill);
     // What follows from bytes that could not be kept is nobody else's fault.
     let result = spill::check().and(result);
     if let Err(e) = &result {
@@ -141,11 +167,16 @@ fn receive(
     reader: &mut FrameReader,
     outbox: &Outbox,
     receiver: &mut Receiver,
+    headway: &mut Headway,
 ) -> Result<(), Error> {
+    let mut frame_count = 0;
     loop {
         if !reader.has_frame() {
             receiver.catch_up()?;
             outbox.lock().flush()?;
+            let now = Instant::now();
+            headway.saw(frame_count, now);
+            reader.expect_by(now.checked_add(headway.check(now)?), standstill);
         }
         let frame = reader.next()?;
         receiver.bases.as_ref().map_or(Ok(()), Bases::check)?;
@@ -154,7 +185,13 @@ fn receive(
         };
         let mut is_over = false;
         match frame.kind {
-            FrameKind::Message => is_over = receiver.message(decode(frame.payload)?)?,
+            FrameKind::Message => match decode(frame.payload)? {
+                ToReceiver::Ping(pulse) => {
+                    headway.pinged(pulse, Instant::now());
+                    continue;
+                }
+                message => is_over = receiver.message(message)?,
+            },
             FrameKind::Pack => receiver.pack(frame.payload)?,
             FrameKind::Data => receiver.data(frame.payload)?,
             FrameKind::Exchange => receiver.asked(&ExchangePiece::parse(frame.payload)?)?,
@@ -164,6 +201,8 @@ fn receive(
             outbox.lock().flush()?;
             return Ok(());
         }
+        frame_count += 1;
+        work::did(1);
     }
 }
 
@@ -433,7 +472,7 @@ impl Receiver {
                 self.problems.borrow_mut().add(&problems);
                 return self.content_done(deletable);
             }
-            ToReceiver::Ping => {}
+            ToReceiver::Ping(_) => {}
         }
         Ok(false)
     }

@@ -1,5 +1,5 @@
 //! The step from reading a hello to acting on it. A process that is to be confined is so before it
-//! acts, and before its first thread: the one that says that this half is alive. From then on the
+//! acts, and before its first thread: the one that writes, and says that this half is alive. From then on the
 //! connection is bound to where its first push led.
 
 use std::os::fd::AsFd;
@@ -8,9 +8,10 @@ use std::sync::Arc;
 use crate::error::{Error, ErrorKind};
 use crate::fs::Root;
 use crate::policy::{Confinement, ServePolicy};
-use crate::session::outbox::{Outbox, Ticker};
+use crate::session::outbox::Outbox;
 use crate::session::ping_ms;
-use crate::wire::{FrameWriter, Hello, ToSender};
+use crate::session::writer::WhenFull;
+use crate::wire::{Hello, ToSender, message_frame};
 
 /// How far a connection has come.
 enum State {
@@ -41,9 +42,9 @@ impl Bound {
 pub(super) struct Threshold {
     outbox: Outbox,
     state: State,
-    ping_ms: u64,
     /// It goes on between two pushes, as often as the last one wanted.
-    alive: Option<Ticker>,
+    ping_ms: u64,
+    is_crossed: bool,
 }
 
 impl Threshold {
@@ -53,7 +54,7 @@ impl Threshold {
             outbox: outbox.clone(),
             state: pending.unwrap_or(State::Open),
             ping_ms: 0,
-            alive: None,
+            is_crossed: false,
         }
     }
 
@@ -96,13 +97,13 @@ impl Threshold {
 
     /// Whether a push has begun.
     pub(super) fn is_crossed(&self) -> bool {
-        self.alive.is_some()
+        self.is_crossed
     }
 
     fn say_alive(&mut self) {
-        let ping = |writer: &mut FrameWriter| writer.put_to_sender(&ToSender::Ping);
-        let ticker = self.outbox.keep_alive(self.ping_ms, ping);
-        drop(self.alive.replace(ticker));
+        let ping = |pulse| message_frame(&ToSender::Ping(pulse));
+        self.outbox.start(self.ping_ms, ping, WhenFull::Wait);
+        self.is_crossed = true;
     }
 }
 

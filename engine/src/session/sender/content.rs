@@ -21,6 +21,7 @@ use crate::wire::{
     DirIndex, FRAME_LEN_MAX, FrameKind, FrameWriter, PACK_HEADER_LEN_MAX, ToReceiver, pack_sum,
     patch_packed, put_packed_header,
 };
+use crate::work;
 
 /// Files up to this length travel in packs.
 const PACKED_LEN_MAX: u64 = 128 * 1024;
@@ -178,7 +179,9 @@ impl Sender<'_> {
                 }
                 continue;
             }
+            self.make_room()?;
             let mut misfortunes = Vec::new();
+            // Nobody else here puts anything, and the pings do not pass through here.
             let outbox = self.outbox.clone();
             let mut writer = outbox.lock();
             dir = first.dir().to_le_bytes();
@@ -322,13 +325,15 @@ impl Sender<'_> {
                 frame.extend_from_slice(literal);
                 return Ok(());
             }
-            let mut writer = outbox.lock();
-            let mut result = writer.put(FrameKind::Data, &frame, literal);
-            if frame_len < CONTENT_FRAME_LEN {
-                // Little to send, much to do for the receiver.
-                result = result.and_then(|()| writer.flush());
-            }
-            drop(writer);
+            let result = self.make_room().and_then(|()| {
+                let mut writer = outbox.lock();
+                writer.put(FrameKind::Data, &frame, literal)?;
+                if frame_len < CONTENT_FRAME_LEN {
+                    // Little to send, much to do for the receiver.
+                    writer.flush()?;
+                }
+                Ok(())
+            });
             frame.clear();
             offset += unsent;
             self.progress(file, offset, std::mem::take(&mut unsent));
@@ -499,7 +504,7 @@ fn same_again(source: &File, len: u64, summary: &DiffSummary) -> bool {
         return false;
     }
     let mut hasher = blake3::Hasher::new();
-    let read = hasher.update_reader(source.take(len));
+    let read = hasher.update_reader(work::Counted(source.take(len)));
     read.is_ok_and(|hasher| hasher.count() == len && hasher.finalize() == summary.sum)
 }
 

@@ -2,30 +2,23 @@
 
 use std::sync::Arc;
 
+use super::answer::{Answer, take_part};
 use super::content::FileSource;
 use super::deltas::DeltaTask;
 use super::{HeldDir, Sender};
-use crate::digest::{EntryPrint, IdView};
-use crate::entries::EntryList;
+use crate::digest::EntryPrint;
 use crate::entry::Entry;
 use crate::error::Error;
 use crate::ids::{IdKind, name_of};
 use crate::path::RelPath;
 use crate::refusal::Refusal;
 use crate::scan::ScannedDir;
-use crate::session::MESSAGE_LEN;
 use crate::session::place::Place;
 use crate::session::prints;
 use crate::wire::{DirIndex, ToReceiver, Verdict, Want};
 
-/// Prints that a receiver may send for one directory.
-const PRINTS_MAX: usize = 1 << 26;
-
-/// Bytes of an entry on the wire besides its name, targets and attributes, at most.
-const ENTRY_LEN_MAX: usize = 96;
-
-/// Bytes of the position of a print on the wire at most.
-const POSITION_LEN_MAX: usize = 5;
+/// Prints that are held at once: of a directory with ten million names, and more.
+const PRINTS_MAX: usize = 11 << 20;
 
 /// A directory on its way through the window.
 pub(super) struct PendingDir {
@@ -42,8 +35,9 @@ pub(super) enum Stage {
         print_len: u8,
         prints: Vec<EntryPrint>,
     },
-    /// The entries that differ from prints of this length were sent: their positions. Verdicts are
-    /// coming, or longer prints.
+    /// The entries that differ from prints of this length are being sent.
+    Answering { print_len: u8, answer: Answer },
+    /// They were sent: their positions. Verdicts are coming, or longer prints.
     Sent {
         print_len: u8,
         positions: Vec<u32>,
@@ -57,16 +51,6 @@ pub(super) enum Stage {
         positions: Vec<u32>,
         verdicts: Vec<Verdict>,
     },
-}
-
-/// What a directory's prints leave to be said.
-struct Unmatched {
-    /// Positions of the source's entries that the receiver does not have as they are.
-    positions: Vec<u32>,
-    /// Positions of the receiver's prints that are none of the source's.
-    prints: Vec<u32>,
-    /// What the full prints of all other entries add up to.
-    matched: [u8; 8],
 }
 
 impl Stage {
@@ -144,7 +128,10 @@ impl Sender<'_> {
         let at = self.find(above).ok();
         let pending = at.and_then(|at| self.window.get(at));
         let is_open = pending.is_some_and(|pending| {
-            matches!(pending.stage, Stage::Differs { .. } | Stage::Sent { .. })
+            matches!(
+                pending.stage,
+                Stage::Differs { .. } | Stage::Answering { .. } | Stage::Sent { .. }
+            )
         });
         if is_open {
             self.waiting.entry(above).or_default();
@@ -220,10 +207,11 @@ impl Sender<'_> {
     ) -> Result<(), Error> {
         let at = self.find(dir)?;
         let more = prints::decode(more, print_len)?;
+        let more_count = more.len();
         let Some(pending) = self.window.get_mut(at) else {
             return Err(unasked(dir));
         };
-        let mut prints = match std::mem::replace(&mut pending.stage, Stage::Waiting) {
+        let prints = match std::mem::replace(&mut pending.stage, Stage::Waiting) {
             Stage::Waiting => {
                 self.summary.dirs_exchanged += 1;
                 more
@@ -242,7 +230,8 @@ impl Sender<'_> {
             } if before < print_len && verdicts.is_empty() => more,
             _ => return Err(unasked(dir)),
         };
-        if prints.len() > PRINTS_MAX {
+        self.held_prints += more_count;
+        if self.held_prints > PRINTS_MAX {
             let max = PRINTS_MAX;
             return Err(Error::peer(Refusal::TooManyPrints { max }));
         }
@@ -250,84 +239,39 @@ impl Sender<'_> {
             pending.stage = Stage::Differs { print_len, prints };
             return Ok(());
         }
-        prints.shrink_to_fit();
-        let held = Arc::clone(&pending.held);
-        let found = self.unmatched(&held.dir, print_len, &prints);
-        self.send_entries(dir, &held.dir.entries, &found)?;
-        if let Some(pending) = self.window.get_mut(at) {
-            pending.stage = Stage::Sent {
-                print_len,
-                positions: found.positions,
-                verdicts: Vec::new(),
-            };
+        self.held_prints -= prints.len();
+        let answer = Answer::to(&pending.held.dir, &self.fields, print_len, &prints);
+        self.held_prints += answer.held_prints();
+        pending.stage = Stage::Answering { print_len, answer };
+        self.answers.push_back(dir);
+        while let Some(&first) = self.answers.front()
+            && self.outbox.state().has_room()
+        {
+            self.answer(first)?;
         }
         Ok(())
     }
 
-    fn unmatched(&self, dir: &ScannedDir, print_len: u8, prints: &[EntryPrint]) -> Unmatched {
-        let fields = self.fields.at(&dir.path);
-        let theirs = sorted(prints.to_vec());
-        let mut ours = Vec::with_capacity(dir.entries.len().min(prints.len()));
-        let mut positions = Vec::new();
-        let mut matched: EntryPrint = 0;
-        let (mut entries, mut numbers) = (dir.entries.walk(), 0_u32..);
-        while let Some((entry, at)) = entries.next().zip(numbers.next()) {
-            let full = fields.print(entry, &IdView::Sender);
-            let print = prints::cut(full, print_len);
-            // Unmirrored entries have no print; the receiver must know of them every time.
-            if entry.is_unmirrored() || theirs.binary_search(&print).is_err() {
-                positions.push(at);
-            } else {
-                ours.push(print);
-                matched = matched.wrapping_add(full);
-            }
-        }
-        let ours = sorted(ours);
-        let unmatched = prints.iter().zip(0_u32..);
-        let unmatched = unmatched.filter(|(print, _)| ours.binary_search(print).is_err());
-        Unmatched {
-            positions,
-            prints: unmatched.map(|(_, at)| at).collect(),
-            matched: matched.to_le_bytes(),
-        }
-    }
-
-    fn send_entries(
-        &self,
-        dir: DirIndex,
-        entries: &EntryList,
-        found: &Unmatched,
-    ) -> Result<(), Error> {
-        let mut rest = found
-            .positions
-            .iter()
-            .filter_map(|&at| entries.get(at as usize))
-            .peekable();
-        let part = |entries, unmatched: &[u32], last| {
-            let unmatched = unmatched.to_vec();
-            self.say(&ToReceiver::Entries {
-                dir,
-                entries,
-                last,
-                unmatched,
-                matched: found.matched,
-            })
+    /// Sends a part of the answer about the first directory that waits for one.
+    pub(super) fn answer(&mut self, dir: DirIndex) -> Result<(), Error> {
+        let at = self.find(dir)?;
+        let Some(PendingDir { held, stage }) = self.window.get_mut(at) else {
+            return Err(unasked(dir));
         };
-        while rest.peek().is_some() {
-            part(take_part(&mut rest), &[], false)?;
+        let Stage::Answering { print_len, answer } = stage else {
+            return Err(unasked(dir));
+        };
+        let message = answer.next_part(dir, &held.dir.entries);
+        if matches!(message, ToReceiver::Entries { last: true, .. }) {
+            self.answers.pop_front();
+            self.held_prints -= answer.held_prints();
+            *stage = Stage::Sent {
+                print_len: *print_len,
+                positions: std::mem::take(&mut answer.positions),
+                verdicts: Vec::new(),
+            };
         }
-        let mut positions = found
-            .prints
-            .chunks(MESSAGE_LEN / POSITION_LEN_MAX)
-            .peekable();
-        loop {
-            let of_prints = positions.next().unwrap_or_default();
-            let last = positions.peek().is_none();
-            part(Vec::new(), of_prints, last)?;
-            if last {
-                return Ok(());
-            }
-        }
+        self.say(&message)
     }
 
     pub(super) fn verdicts(
@@ -412,6 +356,7 @@ impl Sender<'_> {
         let dir = &held.dir;
         let mut rest = dir.entries.iter().peekable();
         loop {
+            self.make_room()?;
             let entries = take_part(&mut rest);
             let last = rest.peek().is_none();
             let (index, parent, name) = (dir.index, dir.parent, dir.name().to_vec());
@@ -457,25 +402,6 @@ fn pending_set(sender: &mut Sender<'_>, at: usize, stage: Stage) {
     if let Some(pending) = sender.window.get_mut(at) {
         pending.stage = stage;
     }
-}
-
-fn sorted(mut prints: Vec<EntryPrint>) -> Vec<EntryPrint> {
-    prints.sort_unstable();
-    prints
-}
-
-/// As many entries as go into one message.
-fn take_part(rest: &mut std::iter::Peekable<impl Iterator<Item = Entry>>) -> Vec<Entry> {
-    let mut part = Vec::new();
-    let mut len = 0;
-    while let Some(entry) = rest.next_if(|_| len < MESSAGE_LEN) {
-        let links = entry.symlink_target().map_or(0, <[u8]>::len)
-            + entry.link_to.as_ref().map_or(0, Vec::len);
-        let attributes = entry.attributes.as_bytes().len();
-        len += entry.name.len() + links + attributes + ENTRY_LEN_MAX;
-        part.push(entry);
-    }
-    part
 }
 
 fn unasked(dir: DirIndex) -> Error {

@@ -1,7 +1,9 @@
 //! The sender: scans the source ahead, announces directories, answers what the receiver asks, and
-//! reports. A scanning thread and a reading thread feed one queue of events; the main thread alone
-//! writes to the link.
+//! reports. A scanning thread and a reading thread feed one inbox. The main thread handles what is in
+//! there before anything else, and never waits for the link: what handling makes it say is put at
+//! once, since it is little; entries and content are put when there is room for them.
 
+mod answer;
 mod content;
 mod deltas;
 mod dirs;
@@ -11,11 +13,11 @@ mod report;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender as Queue, TryRecvError};
 use std::time::Instant;
 
-use super::backlog::Backlog;
 use super::connection::not_opened;
+use super::hearing::Hearing;
+use super::inbox::Next;
 use super::outbox::Outbox;
 use super::window::{Credit, Window};
 use crate::digest::Fields;
@@ -31,9 +33,7 @@ use crate::refusal::Refusal;
 use crate::scan::{LeftOut, ScannedDir, Scanner};
 use crate::source::Source;
 use crate::spill;
-use crate::wire::{
-    DirIndex, EXCHANGE_HEADER_LEN, ExchangePiece, HelloReply, ToReceiver, ToSender, Want,
-};
+use crate::wire::{DirIndex, ExchangePiece, HelloReply, ToReceiver, ToSender, Want};
 
 use content::FileSource;
 use deltas::DeltaTask;
@@ -51,20 +51,13 @@ pub(super) struct Push<'a> {
     pub(super) lineage: Option<&'a mut Sending>,
 }
 
-/// What a push shares with the connection that carries it.
-pub(super) struct Streams<'a> {
-    pub(super) outbox: &'a Outbox,
-    pub(super) queue: Queue<Event>,
-    pub(super) events: &'a Receiver<Event>,
-    pub(super) backlog: &'a Backlog,
-}
-
 impl Push<'_> {
     /// Runs the push, from the answer to the hello to `Done`. After it has gone well nothing that
     /// belongs to it is in the queue any more.
     pub(super) fn run(
         self,
-        streams: Streams<'_>,
+        outbox: &Outbox,
+        hearing: &Arc<Hearing>,
         reply: &HelloReply,
         fields: Fields,
     ) -> Result<Summary, Error> {
@@ -75,7 +68,6 @@ impl Push<'_> {
             observer,
             lineage,
         } = self;
-        streams.backlog.begin();
         let window = Arc::new(Window::default());
         start_scan(
             &source,
@@ -84,11 +76,12 @@ impl Push<'_> {
             fields.clone(),
             reply.powers,
             &window,
-            streams.queue,
+            hearing,
         );
         let mut sender = Sender {
-            written_before: streams.outbox.written_bytes(),
-            outbox: streams.outbox.clone(),
+            written_before: outbox.written_bytes(),
+            outbox: outbox.clone(),
+            hearing: Arc::clone(hearing),
             options,
             observer,
             lineage,
@@ -101,6 +94,8 @@ impl Push<'_> {
             patience: Patience::new(Instant::now()),
             window: VecDeque::new(),
             lacking: None,
+            answers: VecDeque::new(),
+            held_prints: 0,
             pushes: VecDeque::new(),
             waiting: HashMap::new(),
             links: LinkGroups::default(),
@@ -110,7 +105,6 @@ impl Push<'_> {
             delta_sources: HashMap::new(),
             received_bytes: 0,
             open_exchanges: 0,
-            backlog: streams.backlog,
             scanning: true,
             deletable: true,
             left_out: LeftOut::default(),
@@ -122,9 +116,7 @@ impl Push<'_> {
             moved_bytes: 0,
             moved_files: 0,
         };
-        let result = sender
-            .begin(reply)
-            .and_then(|()| sender.run(streams.events));
+        let result = sender.begin(reply).and_then(|()| sender.run());
         window.close();
         // What follows from bytes that could not be kept is nobody else's fault.
         spill::check().and(result).map(|()| sender.summary)
@@ -135,8 +127,7 @@ impl Push<'_> {
 pub(super) enum Event {
     Scanned(Box<HeldDir>),
     ScanDone,
-    /// With the length that it had on the wire.
-    Message(ToSender, u64),
+    Message(ToSender),
     /// A piece of what the receiver says about a basis.
     Exchange {
         dir: DirIndex,
@@ -160,10 +151,10 @@ fn start_scan(
     fields: Fields,
     powers: Powers,
     window: &Arc<Window>,
-    queue: Queue<Event>,
+    hearing: &Arc<Hearing>,
 ) {
     let options = options.clone();
-    let window = Arc::clone(window);
+    let (window, hearing) = (Arc::clone(window), Arc::clone(hearing));
     let mut scanner = Scanner::new(source, options, filter, fields, powers);
     std::thread::spawn(move || {
         while let Some(dir) = scanner.next() {
@@ -174,18 +165,19 @@ fn start_scan(
                 dir,
                 _credit: Some(credit),
             };
-            if queue.send(Event::Scanned(Box::new(held))).is_err() {
+            if !hearing.inbox.put_own(Event::Scanned(Box::new(held))) {
                 return;
             }
         }
         // If nobody listens any more, nobody needs to know.
-        let _ = queue.send(Event::ScanDone);
+        let _ = hearing.inbox.put_own(Event::ScanDone);
     });
 }
 
 /// State of the sender half.
 struct Sender<'a> {
     outbox: Outbox,
+    hearing: Arc<Hearing>,
     /// Bytes that had been written to the link before this push.
     written_before: u64,
     options: &'a Options,
@@ -204,6 +196,10 @@ struct Sender<'a> {
     window: VecDeque<PendingDir>,
     /// The last directory that the receiver lacks: everything below goes unasked.
     lacking: Option<Lacking>,
+    /// Directories about which the receiver has said what it has, and waits for the rest.
+    answers: VecDeque<DirIndex>,
+    /// What is held of the receiver's prints for these and for others.
+    held_prints: usize,
     /// Directories to be sent whole.
     pushes: VecDeque<Arc<HeldDir>>,
     /// The same, as long as they have to wait for the directory above all that is lacking there.
@@ -220,8 +216,6 @@ struct Sender<'a> {
     received_bytes: usize,
     /// Comparisons that have asked something, each with an open file.
     open_exchanges: usize,
-    /// Of the receiver's messages; shared with the reading thread.
-    backlog: &'a Backlog,
     scanning: bool,
     deletable: bool,
     /// Entries that take the place of full directories, if the deletions are not stopped.
@@ -262,22 +256,22 @@ impl Sender<'_> {
         Ok(())
     }
 
-    fn run(&mut self, events: &Receiver<Event>) -> Result<(), Error> {
+    fn run(&mut self) -> Result<(), Error> {
         loop {
-            if self.has_work() {
-                match events.try_recv() {
-                    Ok(event) => {
-                        if self.handle(event)? {
-                            return Ok(());
-                        }
+            let event = if self.has_work() {
+                match self.hearing.inbox.take() {
+                    Next::Event(event) => event,
+                    Next::Nothing => {
+                        self.make_room()?;
+                        self.work()?;
+                        continue;
                     }
-                    Err(TryRecvError::Empty) => self.work()?,
-                    Err(TryRecvError::Disconnected) => return Err(gone()),
+                    Next::Ended => return Err(gone()),
                 }
-                continue;
-            }
-            self.finish_if_done()?;
-            let event = self.wait(events)?;
+            } else {
+                self.finish_if_done()?;
+                self.wait()?
+            };
             if self.handle(event)? {
                 return Ok(());
             }
@@ -286,22 +280,50 @@ impl Sender<'_> {
 
     /// The next event. What has been put for the receiver is on its way before anything is waited
     /// for, but while there is more to come it may gather for a little.
-    fn wait(&mut self, events: &Receiver<Event>) -> Result<Event, Error> {
+    fn wait(&mut self) -> Result<Event, Error> {
         if self.scanning
             && let Some(left) = self.patience.left(Instant::now())
+            && let Some(event) = self.wait_until(Some(Instant::now() + left))?
         {
-            match events.recv_timeout(left) {
-                Ok(event) => return Ok(event),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Err(gone()),
-            }
+            return Ok(event);
         }
         self.patience.flushed();
         self.outbox.lock().flush()?;
-        if self.content_done_sent {
-            self.backlog.all_said();
+        self.wait_until(None)?.ok_or_else(gone)
+    }
+
+    fn wait_until(&self, until: Option<Instant>) -> Result<Option<Event>, Error> {
+        self.hearing.wait(until, || self.seen_done(), || true)
+    }
+
+    /// Handles what there is until the link takes more: to be called before anything long is put.
+    /// So each half always gets rid of what it has to say, whatever the other does.
+    pub(super) fn make_room(&mut self) -> Result<(), Error> {
+        if self.outbox.state().has_room() {
+            return Ok(());
         }
-        events.recv().map_err(|_| gone())
+        let start = Instant::now();
+        let (outbox, hearing) = (self.outbox.clone(), Arc::clone(&self.hearing));
+        let is_full = || {
+            outbox.state().want_room();
+            !outbox.state().has_room()
+        };
+        while is_full() {
+            if let Some(event) = hearing.wait(None, || self.seen_done(), is_full)?
+                && self.handle(event)?
+            {
+                return Err(Error::peer(Refusal::EarlyDone));
+            }
+        }
+        outbox.lock().waited(start);
+        Ok(())
+    }
+
+    /// What this side itself sees the receiver do, as a number that grows: it takes bytes, and
+    /// answers for entries.
+    fn seen_done(&self) -> u64 {
+        let taken_bytes = self.outbox.state().taken_bytes();
+        taken_bytes.wrapping_add(self.checked)
     }
 
     /// Handles one event; `true` when the push is finished.
@@ -309,18 +331,13 @@ impl Sender<'_> {
         match event {
             Event::Scanned(held) => self.scanned(*held)?,
             Event::ScanDone => self.scanning = false,
-            Event::Message(message, len) => {
-                self.backlog.handled(len);
-                return self.message(message);
-            }
+            Event::Message(message) => return self.message(message),
             Event::Exchange {
                 dir,
                 entry,
                 last,
                 bytes,
             } => {
-                let len = EXCHANGE_HEADER_LEN + bytes.len() as u64;
-                self.backlog.handled(len);
                 self.told(&ExchangePiece {
                     dir,
                     entry,
@@ -334,11 +351,17 @@ impl Sender<'_> {
     }
 
     fn has_work(&self) -> bool {
-        !self.pushes.is_empty() || !self.files.is_empty() || !self.deltas_ready.is_empty()
+        !self.answers.is_empty()
+            || !self.pushes.is_empty()
+            || !self.files.is_empty()
+            || !self.deltas_ready.is_empty()
     }
 
-    /// Sends one directory or one file.
+    /// Sends one directory or one file, or a part of an answer.
     fn work(&mut self) -> Result<(), Error> {
+        if let Some(&dir) = self.answers.front() {
+            return self.answer(dir);
+        }
         if let Some(held) = self.pushes.pop_front() {
             return self.push_dir(&held);
         }
@@ -353,6 +376,7 @@ impl Sender<'_> {
         if compared && !self.links.is_empty() {
             self.release_links()?;
             while self.has_work() {
+                self.make_room()?;
                 self.work()?;
             }
         }
@@ -416,7 +440,7 @@ impl Sender<'_> {
                 self.summary.sealed = sealed;
                 return Ok(true);
             }
-            ToSender::Ping => {}
+            ToSender::Ping(_) => {}
         }
         Ok(false)
     }

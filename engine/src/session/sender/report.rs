@@ -52,7 +52,11 @@ impl Sender<'_> {
                         }
                     }
                 }
-                Stage::Same | Stage::Waiting | Stage::Differs { .. } | Stage::Sent { .. } => {}
+                Stage::Same
+                | Stage::Waiting
+                | Stage::Differs { .. }
+                | Stage::Answering { .. }
+                | Stage::Sent { .. } => {}
             }
         }
         Ok(())

@@ -1,0 +1,172 @@
+//! What a sender hears of the receiver: a thread reads it and puts it into the inbox, where the
+//! main thread finds it together with what the scan has found. Pings go no further than here.
+
+use std::mem::size_of;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::headway::Headway;
+use super::inbox::{Inbox, Next};
+use super::sender::{self, Event};
+use crate::error::Error;
+use crate::observer::Warning;
+use crate::refusal::Refusal;
+use crate::wire::{
+    ExchangePiece, FrameKind, FrameReader, PREAMBLE_LEN, ToSender, Verdict, check_preamble, decode,
+};
+
+/// Shared by the threads of a sender.
+pub(super) struct Hearing {
+    pub(super) inbox: Inbox<Event>,
+    headway: Mutex<Headway>,
+    read_bytes: AtomicU64,
+}
+
+impl Hearing {
+    /// Starts the reading thread.
+    pub(super) fn start(reader: FrameReader) -> Arc<Self> {
+        let hearing = Arc::new(Hearing {
+            inbox: Inbox::default(),
+            headway: Mutex::new(Headway::new(Duration::ZERO, Instant::now())),
+            read_bytes: AtomicU64::new(0),
+        });
+        let shared = Arc::clone(&hearing);
+        std::thread::spawn(move || {
+            let mut reading = Reading {
+                reader,
+                is_greeted: false,
+                hearing: shared,
+            };
+            let error = reading.read();
+            let inbox = &reading.hearing.inbox;
+            if let Err(e) = error {
+                inbox.put_read(Event::LinkEnd(e), 0);
+            }
+            inbox.end();
+        });
+        hearing
+    }
+
+    /// A push begins, in which the receiver may stand still for that long.
+    pub(super) fn begin(&self, stall: Duration) {
+        *self.headway() = Headway::new(stall, Instant::now());
+    }
+
+    /// The next event; waits for one while `waits` says so, at most until then. `seen` counts what
+    /// this side sees done.
+    ///
+    /// # Errors
+    ///
+    /// The receiver gets on with nothing, or is gone and nobody said why.
+    pub(super) fn wait(
+        &self,
+        until: Option<Instant>,
+        seen: impl Fn() -> u64,
+        waits: impl Fn() -> bool,
+    ) -> Result<Option<Event>, Error> {
+        loop {
+            let now = Instant::now();
+            let left = {
+                let mut headway = self.headway();
+                headway.saw(seen(), now);
+                headway.check(now)?
+            };
+            let until_stall = now.checked_add(left);
+            let until_any = until.into_iter().chain(until_stall).min();
+            match self.inbox.wait_while(until_any, &waits) {
+                Next::Event(event) => return Ok(Some(event)),
+                Next::Ended => return Err(sender::gone()),
+                Next::Nothing => {}
+            }
+            if !waits() || until.is_some_and(|until| until <= Instant::now()) {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Bytes read from the link so far.
+    pub(super) fn read_bytes(&self) -> u64 {
+        self.read_bytes.load(Ordering::Relaxed)
+    }
+
+    fn headway(&self) -> MutexGuard<'_, Headway> {
+        self.headway.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The thread.
+struct Reading {
+    reader: FrameReader,
+    is_greeted: bool,
+    hearing: Arc<Hearing>,
+}
+
+impl Reading {
+    /// Reads until nobody wants it any more.
+    fn read(&mut self) -> Result<(), Error> {
+        loop {
+            let event = self.next()?;
+            let len = held_len(&event);
+            if !self.hearing.inbox.put_read(event, len) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn next(&mut self) -> Result<Event, Error> {
+        if !self.is_greeted {
+            check_preamble(self.reader.raw(PREAMBLE_LEN)?)?;
+            self.is_greeted = true;
+        }
+        loop {
+            let Some(frame) = self.reader.next()? else {
+                return Err(sender::gone());
+            };
+            let event = match frame.kind {
+                FrameKind::Message => match decode(frame.payload)? {
+                    // It has done its work: however long a connection idles, none pile up.
+                    ToSender::Ping(pulse) => {
+                        self.hearing.headway().pinged(pulse, Instant::now());
+                        continue;
+                    }
+                    message => Event::Message(message),
+                },
+                FrameKind::Exchange => {
+                    let piece = ExchangePiece::parse(frame.payload)?;
+                    Event::Exchange {
+                        dir: piece.dir,
+                        entry: piece.entry,
+                        last: piece.last,
+                        bytes: piece.bytes.to_vec(),
+                    }
+                }
+                FrameKind::Pack | FrameKind::Data => {
+                    return Err(Error::peer(Refusal::ContentFromReceiver));
+                }
+            };
+            self.hearing.headway().spoke(Instant::now());
+            let read_bytes = self.reader.read_bytes();
+            self.hearing.read_bytes.store(read_bytes, Ordering::Relaxed);
+            return Ok(event);
+        }
+    }
+}
+
+/// Bytes that an event takes in memory. What comes once in a session is small.
+fn held_len(event: &Event) -> usize {
+    let held = match event {
+        Event::Message(message) => match message {
+            ToSender::Differs { prints, .. } => prints.capacity(),
+            ToSender::Verdicts { verdicts, .. } => verdicts.capacity() * size_of::<Verdict>(),
+            ToSender::Deleted { path, .. } | ToSender::NotEmpty { path } => path.capacity(),
+            ToSender::Warning(Warning { message, .. }) | ToSender::Fatal { message, .. } => {
+                message.capacity()
+            }
+            _ => 0,
+        },
+        Event::Exchange { bytes, .. } => bytes.capacity(),
+        _ => 0,
+    };
+    size_of::<(Event, usize)>() + held
+}
