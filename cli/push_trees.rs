@@ -84,6 +84,7 @@ pub(crate) struct Plan {
     max_delete: Option<u64>,
     compression: Compression,
     timeout: Duration,
+    stall: Duration,
     node: Node,
     /// `None` when it was released for once.
     brake: Option<Brake>,
@@ -109,6 +110,7 @@ impl Plan {
                 Compress::None => Compression::Never,
             },
             timeout: config.peer.timeout.map_or(Duration::ZERO, |time| time.0),
+            stall: config.peer.stall(),
             node: config.node.clone(),
             brake: Some(config.brake),
         }
@@ -168,6 +170,7 @@ impl Plan {
             whole_file: self.whole_file,
             compression: self.compression,
             timeout_ms: u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX),
+            stall: self.stall,
             ..tree.options.clone()
         }
     }

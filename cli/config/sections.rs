@@ -1,11 +1,12 @@
 //! The sections beside the trees: this node, its peer and how it is reached.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::units::{AbsPath, Command, Host, Line, Speed, Time};
+use super::units::{AbsPath, Command, Host, Line, Speed, Stall, Time};
 
 /// Where a node keeps what it knows about its trees, unless the file says otherwise.
 const STATE_DIR: &str = "/var/lib/hasync";
@@ -46,6 +47,8 @@ pub(crate) struct Peer {
     pub(crate) compress: Compress,
     /// Its longest silence.
     pub(crate) timeout: Option<Time>,
+    /// How long it may stand still although it is not silent.
+    pub(crate) stall: Option<Stall>,
     /// What a node runs before it receives trees: it does not while this fails.
     pub(crate) check: Option<Command>,
 }
@@ -101,7 +104,15 @@ pub(super) struct RawPeer {
     bwlimit: Option<Speed>,
     compress: Compress,
     timeout: Option<Time>,
+    stall: Option<Stall>,
     check: Option<Command>,
+}
+
+impl Peer {
+    /// How long it may stand still; zero is the engine's own limit.
+    pub(crate) fn stall(&self) -> Duration {
+        self.stall.map_or(Duration::ZERO, |stall| stall.0.0)
+    }
 }
 
 impl RawPeer {
@@ -123,6 +134,7 @@ impl RawPeer {
             bwlimit: self.bwlimit.and_then(|speed| speed.0.0),
             compress: self.compress,
             timeout: self.timeout,
+            stall: self.stall,
             check: self.check,
         }
     }

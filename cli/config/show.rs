@@ -202,6 +202,7 @@ fn peer(peer: &Peer) -> String {
         peer.bwlimit.map(|bytes| format!("{}/s", Size(bytes))),
     );
     add("timeout", peer.timeout.map(|time| time.to_string()));
+    add("stall", peer.stall.map(|stall| stall.0.to_string()));
     if let Some(check) = &peer.check {
         words.push(format!(
             "receives while \"{}\" succeeds there",

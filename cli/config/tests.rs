@@ -112,6 +112,8 @@ fn unknown_keys_and_wrong_types_name_their_line() {
     refused("[peer]\nport = 0\n", 2, &["nonzero"]);
     refused("[peer]\nport = 70000\n", 2, &["70000"]);
     refused("[peer]\nbwlimit = \"fast\"\n", 2, &["a rate such as"]);
+    refused("[peer]\nstall = \"59s\"\n", 2, &["less than a minute"]);
+    refused("[peer]\nstall = \"soon\"\n", 2, &["a time such as"]);
     refused(
         "[peer]\ncompress = \"gzip\"\n",
         2,

@@ -14,6 +14,9 @@ use crate::args::rate;
 /// The longest time that can be given.
 const MAX_TIME: Duration = Duration::from_secs(100 * 365 * 86_400);
 
+/// What `stall` of `[peer]` cannot go below: several pings.
+const STALL_MIN: Duration = Duration::from_secs(60);
+
 /// A value written as a string that has to be understood.
 pub(super) trait Word: Sized {
     /// What is expected, with examples, for the message about something else.
@@ -47,7 +50,9 @@ macro_rules! words {
         }
     )*};
 }
-words!(Time, Size, Speed, TreeName, AbsPath, Command, Host, Line);
+words!(
+    Time, Stall, Size, Speed, TreeName, AbsPath, Command, Host, Line
+);
 words!(super::around::MailAddress);
 
 /// A length of time: `"90s"`, `"3m"`, `"10h"`, `"7d"`, `"500ms"`.
@@ -90,6 +95,24 @@ impl fmt::Display for Time {
             Some((unit, name)) => write!(f, "{}{name}", ms / unit),
             None => write!(f, "{ms}ms"),
         }
+    }
+}
+
+/// A length of time in which a peer that works gets on with something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stall(pub(crate) Time);
+
+impl Word for Stall {
+    const WHAT: &'static str = Time::WHAT;
+
+    fn read(word: &str) -> Result<Self, String> {
+        let time = Time::read(word)?;
+        if time.0 < STALL_MIN {
+            return Err(format!(
+                "\"{word}\" is less than a minute, which a busy disk may need for anything"
+            ));
+        }
+        Ok(Stall(time))
     }
 }
 

@@ -12,9 +12,10 @@ pub(crate) mod sandbox;
 use std::io::IsTerminal;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use hasync_engine::{self as engine, Duplex, Ready, ServePolicy, escape};
+use hasync_engine::{self as engine, Duplex, Greeted, Ready, ServePolicy, escape};
 use hasync_transport::ssh::server::{JudgeForced, ServerOptions};
 use hasync_transport::{self as transport, Link};
 
@@ -102,6 +103,7 @@ impl Service {
         ServePolicy {
             ready: check.map(|check| Ready(Arc::new(move || run_check(&check)))),
             home: self.home.clone(),
+            stall: config.map_or(Duration::ZERO, |config| config.peer.stall()),
             trees: trees.collect(),
             ..self.limits.applied_to(ServePolicy::default())
         }
@@ -148,11 +150,22 @@ impl Service {
 
 fn serve(link: Link, limits: &Limits, policy: &ServePolicy) -> Result<(), Failure> {
     link.control.set_io_timeout(Some(limits.silence));
+    link.control
+        .set_deadline(Instant::now().checked_add(engine::HELLO_TIME));
+    let control = Mutex::new(link.control);
+    let greeted = move || {
+        let control = control.lock().unwrap_or_else(PoisonError::into_inner);
+        control.set_deadline(None);
+    };
+    let policy = ServePolicy {
+        greeted: Some(Greeted(Arc::new(greeted))),
+        ..policy.clone()
+    };
     let duplex = Duplex {
         reader: link.reader,
         writer: link.writer,
     };
-    engine::serve(duplex, policy)?;
+    engine::serve(duplex, &policy)?;
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! What every way to a peer looks like from above: a reader, a writer, and a handle on the rest.
 
 use std::io::{Read, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::{Error, ErrorKind};
 
@@ -39,6 +39,11 @@ pub trait Control: Send {
     /// speaks is alive, however long it lets a write wait. (The exact moment may be `limit` later.)
     /// `None`, the default, waits as long as the connection lasts.
     fn set_io_timeout(&self, limit: Option<Duration>);
+
+    /// From now on a read or write that still waits at `deadline` fails with
+    /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout), whatever has come before. `None`, the
+    /// default, takes it back.
+    fn set_deadline(&self, deadline: Option<Instant>);
 
     /// Bytes on the link so far, as far as this side can know.
     fn traffic(&self) -> Traffic;
@@ -88,6 +93,12 @@ pub(crate) fn failed_start(peer: &str, end: &Finish) -> Option<Error> {
         kind,
         format!("{peer}: ended before its first byte with {what}{said}"),
     ))
+}
+
+/// A peer has not done in time what it was to do by then.
+pub(crate) fn late(peer: &str) -> Error {
+    let what = format!("{peer}: has not said in time what it wants");
+    Error::new(ErrorKind::Timeout, what)
 }
 
 /// Appends to a tail that keeps its last [`STDERR_TAIL_LEN`] bytes.

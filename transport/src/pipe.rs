@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::error::Plain;
-use crate::link::{failed_start, push_tail};
+use crate::link::{failed_start, late, push_tail};
 use crate::{Control, Error, ErrorKind, Finish, Link, Traffic};
 
 /// Takes what a child says, piece by piece.
@@ -138,6 +138,7 @@ struct Shared {
     received: AtomicU64,
     /// Negative for none.
     io_timeout_ms: AtomicI64,
+    deadline: Mutex<Option<Instant>>,
     /// Absent for our own standard input and output.
     child: Mutex<Option<Child>>,
     stderr_tail: Mutex<Vec<u8>>,
@@ -151,6 +152,7 @@ impl Shared {
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
             io_timeout_ms: AtomicI64::new(-1),
+            deadline: Mutex::default(),
             child: Mutex::new(None),
             stderr_tail: Mutex::default(),
             stderr_thread: Mutex::default(),
@@ -175,17 +177,29 @@ impl Shared {
         self.child.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for `fd`, until nothing was received for as long as the I/O timeout.
+    fn deadline(&self) -> Option<Instant> {
+        *self.deadline.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for `fd`, until the deadline, or until nothing was received for as long as the I/O
+    /// timeout.
     fn wait(&self, fd: &File, flags: PollFlags) -> io::Result<()> {
         let limit_ms = self.io_timeout_ms.load(Ordering::Relaxed);
         let limit = Duration::from_millis(limit_ms.max(0).unsigned_abs());
+        let deadline = self.deadline();
         let heard = || self.received.load(Ordering::Relaxed);
         let (mut start, mut heard_before) = (Instant::now(), heard());
         loop {
             let mut fds = [PollFd::from_borrowed_fd(fd.as_fd(), flags)];
-            let left = limit.saturating_sub(start.elapsed());
-            let left = (limit_ms >= 0).then(|| left.try_into()).transpose();
+            let now = Instant::now();
+            let silence = (limit_ms >= 0).then(|| limit.saturating_sub(now - start));
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(now));
+            let left = silence.into_iter().chain(left).min();
+            let left = left.map(TryInto::try_into).transpose();
             match poll(&mut fds, left.unwrap_or_default().as_ref()) {
+                Ok(0) if deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
+                    return Err(late(&self.peer).into());
+                }
                 Ok(0) if heard() != heard_before => {
                     (start, heard_before) = (Instant::now(), heard());
                 }
@@ -201,7 +215,7 @@ impl Shared {
     }
 
     fn is_limited(&self) -> bool {
-        self.io_timeout_ms.load(Ordering::Relaxed) >= 0
+        self.io_timeout_ms.load(Ordering::Relaxed) >= 0 || self.deadline().is_some()
     }
 
     /// How the child ended, if it does within `limit`.
@@ -364,6 +378,11 @@ impl Control for PipeControl {
         self.shared.io_timeout_ms.store(limit_ms, Ordering::Relaxed);
     }
 
+    fn set_deadline(&self, deadline: Option<Instant>) {
+        let own = self.shared.deadline.lock();
+        *own.unwrap_or_else(PoisonError::into_inner) = deadline;
+    }
+
     fn traffic(&self) -> Traffic {
         self.shared.traffic()
     }
@@ -463,6 +482,27 @@ mod tests {
             Error::of(&error).unwrap().kind(),
             ErrorKind::CommandNotFound
         );
+    }
+
+    #[test]
+    fn a_child_that_drips_runs_into_the_deadline() {
+        let link = shell("while printf .; do sleep 0.01; done");
+        link.control.set_io_timeout(Some(Duration::from_secs(60)));
+        let deadline = Instant::now() + Duration::from_millis(100);
+        link.control.set_deadline(Some(deadline));
+        let mut reader = link.reader;
+        let mut byte = [0];
+        let error = loop {
+            match reader.read(&mut byte) {
+                Ok(1) => {}
+                Ok(_) => panic!("it ended"),
+                Err(e) => break e,
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(Instant::now() >= deadline);
+        link.control.set_deadline(None);
+        reader.read_exact(&mut byte).unwrap();
     }
 
     #[test]

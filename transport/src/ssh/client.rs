@@ -418,6 +418,10 @@ impl Control for ClientControl {
         self.state.set_io_timeout(limit);
     }
 
+    fn set_deadline(&self, deadline: Option<std::time::Instant>) {
+        self.state.set_deadline(deadline);
+    }
+
     fn traffic(&self) -> Traffic {
         self.counters.traffic()
     }

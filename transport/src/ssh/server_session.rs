@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use russh::keys::{Algorithm, ssh_key::PublicKey};
 use russh::server::{
@@ -517,6 +517,10 @@ impl Control for ServerControl {
 
     fn set_io_timeout(&self, limit: Option<Duration>) {
         self.state.set_io_timeout(limit);
+    }
+
+    fn set_deadline(&self, deadline: Option<Instant>) {
+        self.state.set_deadline(deadline);
     }
 
     fn traffic(&self) -> Traffic {

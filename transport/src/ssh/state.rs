@@ -12,13 +12,13 @@
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use russh::Sig;
 use tokio::sync::{Notify, watch};
 
 use super::WINDOW_LEN;
-use crate::link::{failed_start, push_tail};
+use crate::link::{failed_start, late, push_tail};
 use crate::{Error, ErrorKind, Finish};
 
 /// How the channel stands.
@@ -61,6 +61,7 @@ pub(crate) struct ChannelState {
     turns: AtomicU32,
     reader_gone: AtomicBool,
     io_timeout_ms: AtomicU64,
+    deadline: Mutex<Option<Instant>>,
 }
 
 impl ChannelState {
@@ -77,6 +78,7 @@ impl ChannelState {
             turns: AtomicU32::new(0),
             reader_gone: AtomicBool::new(false),
             io_timeout_ms: AtomicU64::new(0),
+            deadline: Mutex::default(),
         })
     }
 
@@ -189,18 +191,28 @@ impl ChannelState {
         self.io_timeout_ms.store(limit_ms, Ordering::Relaxed);
     }
 
-    /// `wait`, unless the time set with `set_io_timeout` passes and nothing is received in it.
+    pub(crate) fn set_deadline(&self, deadline: Option<Instant>) {
+        *self.deadline.lock().unwrap_or_else(PoisonError::into_inner) = deadline;
+    }
+
+    /// `wait`, unless the deadline passes, or the time set with `set_io_timeout` while nothing is
+    /// received in it.
     pub(crate) async fn limited<T>(&self, wait: impl Future<Output = T>) -> Result<T, Error> {
         let limit_ms = self.io_timeout_ms.load(Ordering::Relaxed);
-        if limit_ms == 0 {
-            return Ok(wait.await);
-        }
-        let limit = Duration::from_millis(limit_ms);
+        let deadline = *self.deadline.lock().unwrap_or_else(PoisonError::into_inner);
+        let silence = (limit_ms > 0).then(|| Duration::from_millis(limit_ms));
+        let left = || deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         tokio::pin!(wait);
         loop {
             let heard = self.received.load(Ordering::Relaxed);
+            let Some(limit) = silence.into_iter().chain(left()).min() else {
+                return Ok(wait.await);
+            };
             if let Ok(done) = tokio::time::timeout(limit, &mut wait).await {
                 return Ok(done);
+            }
+            if left().is_some_and(|left| left.is_zero()) {
+                return Err(late(&self.peer));
             }
             if self.received.load(Ordering::Relaxed) == heard {
                 let message = format!("{}: no data for {} s", self.peer, limit_ms.div_ceil(1000));
@@ -327,6 +339,33 @@ mod tests {
             state.limited(heard_meanwhile).await.unwrap();
             let silent = state.limited(std::future::pending::<()>()).await;
             assert_eq!(silent.unwrap_err().kind(), ErrorKind::Timeout);
+        });
+    }
+
+    #[test]
+    fn a_deadline_holds_whatever_comes_before_it() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let state = ChannelState::new("b", true);
+            let deadline = Instant::now() + Duration::from_millis(50);
+            state.set_deadline(Some(deadline));
+            for limit in [None, Some(Duration::from_millis(20))] {
+                state.set_io_timeout(limit);
+                let drips = async {
+                    loop {
+                        state.received.fetch_add(1, Ordering::Relaxed);
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                };
+                let late = state.limited::<()>(drips).await;
+                assert_eq!(late.unwrap_err().kind(), ErrorKind::Timeout);
+                assert!(Instant::now() >= deadline);
+            }
+            state.set_deadline(None);
+            state.limited(async {}).await.unwrap();
         });
     }
 
