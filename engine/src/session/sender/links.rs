@@ -186,6 +186,7 @@ impl Sender<'_> {
         let links = std::mem::take(&mut self.links);
         let mut walk = HeldWalk::new(&links.held_back);
         while let Some(files) = walk.take() {
+            self.make_room()?;
             for file in files {
                 match links.present.get(&file.path().as_bytes()) {
                     Some(to) => self.say(&ToReceiver::LinkFirst {
@@ -198,6 +199,7 @@ impl Sender<'_> {
             }
             // Before files of the same directory come from another layer.
             while self.has_work() {
+                self.make_room()?;
                 self.work()?;
             }
         }
