@@ -38,6 +38,8 @@ pub mod filter;
 mod first_names;
 mod fs;
 mod ids;
+#[cfg(test)]
+mod limits;
 mod mounted;
 mod names;
 mod observer;

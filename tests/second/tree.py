@@ -127,13 +127,15 @@ class Ids:
         self.here, self.back = {}, {}
 
     def announce(self, kind, number, name):
+        if number == 0:
+            return
         try:
             text = name.decode()
             own = pwd.getpwnam(text).pw_uid if kind == "User" else grp.getgrnam(text).gr_gid
         except (KeyError, UnicodeDecodeError):
             own = number
         self.here[kind, number] = own
-        self.back[kind, own] = number
+        self.back.setdefault((kind, own), number)
 
     def local(self, kind, number):
         return self.here.get((kind, number), number)
