@@ -145,6 +145,8 @@ fn a_mount_that_stores_other_times_settles() {
         (true, "a/fine", "-aiH"),
     ] {
         let (trees, disk) = (TempTree::new(), LoopFs::new("ext2", 16));
+        // The source has no such directory.
+        std::fs::remove_dir(disk.path("lost+found")).unwrap();
         let inner = format!("{mounted}/below/inner");
         let root = if coarse_root {
             disk.path("")
@@ -174,16 +176,21 @@ fn a_mount_that_stores_other_times_settles() {
         }
         // By a receiver that is confined, too.
         let (rsh, target) = (FakeRsh::plain(), root.display().to_string());
-        let push = || {
-            let push = Hasync::push(&[options]).args(rsh.options());
+        let push_with = |more: &[&str]| {
+            let push = Hasync::push(&[options]).args(more).args(rsh.options());
             push.args([trees.contents_of("source"), format!("host:{target}")])
                 .run()
                 .expect(0)
         };
+        let push = || push_with(&[]);
         let first = push();
         assert!(first.stdout_text().contains("/late"), "{first}");
         let second = push();
         assert_eq!(second.stdout_text(), "", "{mounted} {options}");
+        // The digests alone settle it.
+        let compared = push_with(&["--stats"]);
+        let exchanged = "(exchanged: 0)";
+        assert!(compared.stdout_text().contains(exchanged), "{compared}");
         // A nanosecond is seen where it is stored.
         dirs.iter()
             .for_each(|dir| make(&format!("{dir}/file"), 123_456_790));
