@@ -1,5 +1,6 @@
 """Writes the seeds of the targets that fuzz messages and sessions: what honest halves say, by the
-second implementation's encoding. What fuzzing has found lies beside them.
+second implementation's encoding. When the tests replay them, sessions named `refused_...` end in an
+error and all others well; what fuzzing has found lies beside them as `found_...`, and just ends.
 
     python3 fuzz/seeds.py
 """

@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-/// Of this process, since several may run side by side.
-static DIR: LazyLock<Option<TempDir>> = LazyLock::new(|| TempDir::new().ok());
+/// Of this process, since several may run side by side; in memory, if there is such a place.
+static DIR: LazyLock<Option<TempDir>> = LazyLock::new(|| {
+    let in_memory = TempDir::new_in("/dev/shm");
+    in_memory.or_else(|_| TempDir::new()).ok()
+});
 
 /// How long the receiver waits for what the sender may never say.
 const PATIENCE: Duration = Duration::from_millis(20);
