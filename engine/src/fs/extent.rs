@@ -128,6 +128,8 @@ struct Mount {
     region: Region,
     /// Where.
     point: PathBuf,
+    /// It waits for somebody to open it before it mounts anything there.
+    is_automount: bool,
 }
 
 impl Mounts {
@@ -136,8 +138,8 @@ impl Mounts {
         Mounts(table.split(|&b| b == b'\n').filter_map(mount).collect())
     }
 
-    /// The paths at which something is mounted below a tree's root. What was mounted on top of
-    /// another is there twice.
+    /// The paths at which something is mounted below a tree's root: what would only be mounted
+    /// once it is looked at is not. What was mounted on top of another is there twice.
     pub(crate) fn below(&self, root: &Root) -> Vec<RelPath> {
         let Ok(here) = read_link(format!("/proc/self/fd/{}", root.as_fd().as_raw_fd())) else {
             return Vec::new();
@@ -147,7 +149,8 @@ impl Mounts {
             let path = RelPath::parse(path.as_os_str().as_bytes()).ok()?;
             (!path.is_root()).then_some(path)
         };
-        self.0.iter().filter_map(below).collect()
+        let mounted = self.0.iter().filter(|mount| !mount.is_automount);
+        mounted.filter_map(below).collect()
     }
 
     /// What an open directory is, and what is mounted below it.
@@ -180,7 +183,7 @@ impl Region {
     }
 }
 
-/// One line: id, parent, device, what of it, where.
+/// One line: id, parent, device, what of it, where, options and more, a dash, type.
 fn mount(line: &[u8]) -> Option<Mount> {
     let mut fields = line.split(|&b| b == b' ');
     let mut text = || std::str::from_utf8(fields.next()?).ok();
@@ -192,6 +195,7 @@ fn mount(line: &[u8]) -> Option<Mount> {
             path: unescape(fields.next()?),
         },
         point: unescape(fields.next()?),
+        is_automount: fields.skip_while(|field| *field != b"-").nth(1) == Some(b"autofs"),
     })
 }
 
@@ -249,6 +253,16 @@ mod tests {
             ("98:0", Path::new("/a b"))
         );
         assert_eq!(point, Path::new("/mnt/\\x"));
+        for (end, is_automount) in [
+            ("rw - autofs systemd-1 rw", true),
+            ("rw shared:1 master:2 - autofs map rw", true),
+            ("rw autofs - ext4 autofs rw", false),
+            ("rw", false),
+        ] {
+            let line = format!("36 35 98:0 / /mnt {end}");
+            let found = super::mount(line.as_bytes()).map(|mount| mount.is_automount);
+            assert_eq!(found, Some(is_automount), "{end}");
+        }
     }
 
     #[test]
