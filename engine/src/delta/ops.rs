@@ -38,6 +38,30 @@ impl Op<'_> {
     }
 }
 
+impl<'a> Op<'a> {
+    /// The same in ops of at most `len` bytes (not 0): what the peer says in a few bytes may be
+    /// work for years. A literal is as short as its frame.
+    pub(crate) fn slices(self, len: u64) -> impl Iterator<Item = Op<'a>> {
+        let starts = match self {
+            Op::Literal(_) => 0..1,
+            Op::Copy { len: all, .. } | Op::Zero { len: all } => 0..all.div_ceil(len),
+        };
+        starts.map(move |slice| {
+            let done = slice * len;
+            match self {
+                Op::Literal(_) => self,
+                Op::Copy { offset, len: all } => Op::Copy {
+                    offset: offset.saturating_add(done),
+                    len: len.min(all - done),
+                },
+                Op::Zero { len: all } => Op::Zero {
+                    len: len.min(all - done),
+                },
+            }
+        })
+    }
+}
+
 /// Encodes ops. One encoder serves one delta.
 #[derive(Clone, Debug, Default)]
 pub struct OpEncoder {

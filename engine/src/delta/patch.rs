@@ -129,14 +129,13 @@ impl<B: Basis, O: Output> Patcher<B, O> {
         Ok((summary, self.output))
     }
 
+    /// The length of the result when it has grown, if it may.
+    pub(crate) fn grown(&self, by: u64) -> Result<u64, PatchError> {
+        check_grown(self.len, by, self.max_output_len)
+    }
+
     fn grow(&mut self, by: u64) -> Result<(), PatchError> {
-        let max = self.max_output_len;
-        let grown = self.len.checked_add(by).filter(|&len| len <= max);
-        self.len = grown.ok_or(PatchError::OutputTooLong {
-            len: self.len,
-            more: by,
-            max,
-        })?;
+        self.len = self.grown(by)?;
         Ok(())
     }
 
@@ -250,6 +249,12 @@ pub enum PatchError {
     },
     /// The output could not be written.
     Output(io::Error),
+}
+
+/// The length of a result of `len` bytes that grows, if it may.
+pub(super) fn check_grown(len: u64, more: u64, max: u64) -> Result<u64, PatchError> {
+    let grown = len.checked_add(more).filter(|&grown| grown <= max);
+    grown.ok_or(PatchError::OutputTooLong { len, more, max })
 }
 
 /// Refuses a copy that reaches past the end of the basis.

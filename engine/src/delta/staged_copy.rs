@@ -20,7 +20,7 @@ use rustix::io::Errno;
 use super::exchange::SumTree;
 use super::exchange::sum_tree::{MAX_LEAVES, leaf_len_for, range_value};
 use super::ops::Op;
-use super::patch::{Basis, PatchError, PatchSummary, check_copy};
+use super::patch::{Basis, PatchError, PatchSummary, check_copy, check_grown};
 use super::tree::TreeHasher;
 use super::zero::split_zero_runs;
 use crate::page_buf::PageBuf;
@@ -180,15 +180,15 @@ impl CopyPatcher {
         })
     }
 
+    /// The length of the result when it has grown, if it may.
+    pub(crate) fn grown(&self, by: u64) -> Result<u64, PatchError> {
+        check_grown(self.position, by, self.max_len)
+    }
+
     /// Applies one op.
     pub(crate) fn apply(&mut self, op: Op<'_>) -> Result<(), PatchError> {
         let (start, len) = (self.position, op.output_len());
-        let end = start.checked_add(len).filter(|&end| end <= self.max_len);
-        let end = end.ok_or(PatchError::OutputTooLong {
-            len: start,
-            more: len,
-            max: self.max_len,
-        })?;
+        let end = self.grown(len)?;
         match op {
             Op::Copy { offset, len } => {
                 check_copy(offset, len, self.basis_len)?;

@@ -20,6 +20,10 @@ use crate::path::RelPath;
 use crate::refusal::Refusal;
 use crate::source::open_file;
 use crate::wire::{DirIndex, PackedFile, ToSender, parse_pack};
+use crate::work;
+
+/// Bytes of the result that are made at once, by ops that say much in few bytes.
+const SLICE_LEN: u64 = 64 << 20;
 
 /// A large file on its way.
 pub(super) struct Incoming {
@@ -29,6 +33,8 @@ pub(super) struct Incoming {
     /// It is being made from a basis: the sender waits to hear how it ended.
     delta: bool,
     decoder: OpDecoder,
+    /// Bytes made since it was last asked whether the sender is there.
+    unheard_len: u64,
     state: FileState,
 }
 
@@ -241,6 +247,7 @@ impl Receiver {
             mtime,
             delta,
             decoder,
+            unheard_len: 0,
             state: file_state,
         });
         Ok(())
@@ -255,13 +262,25 @@ impl Receiver {
         let FileState::Writing { making, .. } = &mut incoming.state else {
             return Ok(());
         };
-        let failure = loop {
+        let failure = 'ops: loop {
             let op = incoming.decoder.next(&mut payload);
             match op.map_err(|error| Error::peer(Refusal::Ops { error }))? {
                 None => return Ok(()),
                 Some(op) => {
-                    if let Err(failure) = making.apply(op) {
+                    if let Err(failure) = making.check(op) {
                         break failure;
+                    }
+                    for slice in op.slices(SLICE_LEN) {
+                        if let Err(failure) = making.apply(slice) {
+                            break 'ops failure;
+                        }
+                        incoming.unheard_len += slice.output_len();
+                        if incoming.unheard_len >= SLICE_LEN {
+                            incoming.unheard_len = 0;
+                            work::did(SLICE_LEN);
+                            // Nothing is read meanwhile, but pings reach a sender that is there.
+                            self.outbox.state().check()?;
+                        }
                     }
                 }
             }

@@ -42,6 +42,15 @@ pub(super) enum Making {
 }
 
 impl Making {
+    /// Refuses an op that would make the file longer than it may be.
+    pub(super) fn check(&self, op: Op<'_>) -> Result<(), PatchError> {
+        let grown = match self {
+            Making::Streamed(patcher) => patcher.grown(op.output_len()),
+            Making::Copied(patcher) => patcher.grown(op.output_len()),
+        };
+        grown.map(drop)
+    }
+
     pub(super) fn apply(&mut self, op: Op<'_>) -> Result<(), PatchError> {
         match self {
             Making::Streamed(patcher) => patcher.apply(op),
