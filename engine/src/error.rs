@@ -14,7 +14,8 @@ pub enum ErrorKind {
     Usage,
     /// The peer speaks another version of the protocol.
     Incompatible,
-    /// A file system call failed in a way that ends the session.
+    /// A file system call failed. Where that concerns one entry alone, the session goes on, and
+    /// says so in a warning; what comes back as an error has ended it.
     FileIo,
     /// The stream broke, or the peer sent what the protocol does not allow.
     Stream,

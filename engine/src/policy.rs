@@ -17,6 +17,9 @@ use crate::options::Options;
 use crate::refusal::Refusal;
 use crate::served_root::ServedRoot;
 
+/// Two full windows of a sender: what differs is seldom more.
+const HELD_ENTRIES: usize = 131_072;
+
 /// What a receiver accepts in one session.
 #[derive(Clone, Debug)]
 pub struct ServePolicy {
@@ -37,6 +40,9 @@ pub struct ServePolicy {
     pub greeted: Option<Greeted>,
     /// How long a sender may stand still although it is not silent; zero is the default limit.
     pub stall: Duration,
+    /// With that many entries held of directories that differ, until it has been said what, a
+    /// further one is read again instead.
+    pub held_entries: usize,
     /// What the peer may have done.
     pub rights: Rights,
     /// Whom files can be given to by name.
@@ -55,6 +61,7 @@ impl Default for ServePolicy {
             ready: None,
             greeted: None,
             stall: Duration::ZERO,
+            held_entries: HELD_ENTRIES,
             rights: Rights::default(),
             only_trees: None,
             accounts: Arc::new(OwnAccounts),

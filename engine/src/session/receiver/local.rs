@@ -9,8 +9,18 @@ use crate::entries::EntryList;
 use crate::error::Error;
 use crate::path::RelPath;
 
-/// With that many entries held, no further directory is.
-const HELD_MAX: usize = if cfg!(test) { 0 } else { 131_072 };
+/// Entries held of all directories, and how many are enough.
+pub(super) struct Held {
+    len: usize,
+    max: usize,
+}
+
+impl Held {
+    /// With `max` entries held, no further directory is.
+    pub(super) fn new(max: usize) -> Self {
+        Held { len: 0, max }
+    }
+}
 
 /// The entries of a directory, whose prints have been sent.
 pub(super) enum Local {
@@ -30,7 +40,7 @@ pub(super) struct Recalled {
 impl Receiver {
     pub(super) fn hold_or_forget(&mut self, entries: EntryList) -> Local {
         // To find out sums takes longer than anything else.
-        if self.held_entries + 1 > HELD_MAX && !self.options.checksum {
+        if self.held.len >= self.held.max && !self.options.checksum {
             Local::Forgotten(entries.len())
         } else {
             self.hold(entries)
@@ -38,7 +48,7 @@ impl Receiver {
     }
 
     pub(super) fn hold(&mut self, mut entries: EntryList) -> Local {
-        self.held_entries += entries.len();
+        self.held.len += entries.len();
         entries.shrink();
         Local::Held(entries)
     }
@@ -52,7 +62,7 @@ impl Receiver {
     ) -> Result<Option<Recalled>, Error> {
         let len = match local {
             Local::Held(local) => {
-                self.held_entries = self.held_entries.saturating_sub(local.len());
+                self.held.len = self.held.len.saturating_sub(local.len());
                 let changed = false;
                 return Ok(Some(Recalled { local, changed }));
             }
@@ -121,7 +131,7 @@ mod tests {
     }
 
     /// A push while which the directory `d` of the target changes, when half of its prints are out.
-    /// In tests nothing is held that can be read again.
+    /// Nothing is held that can be read again.
     fn check(change: fn(&Path), warnings: usize) {
         let temp = tempfile::tempdir().unwrap();
         let (source, target) = (temp.path().join("s"), temp.path().join("t"));
@@ -141,11 +151,15 @@ mod tests {
         let push = |act: Option<Box<dyn FnOnce() + Send>>| {
             let (ours, theirs) = UnixStream::pair().unwrap();
             let end = theirs.try_clone().unwrap();
+            let policy = ServePolicy {
+                held_entries: 0,
+                ..ServePolicy::default()
+            };
             let receiver = Duplex {
                 reader: Box::new(theirs.try_clone().unwrap()),
                 writer: Box::new(theirs),
             };
-            let half = std::thread::spawn(move || serve(receiver, &ServePolicy::default()));
+            let half = std::thread::spawn(move || serve(receiver, &policy));
             let sender = Duplex {
                 reader: Box::new(After(2_500, ours.try_clone().unwrap(), act)),
                 writer: Box::new(ours),

@@ -59,6 +59,7 @@ use crate::work;
 
 use content::Incoming;
 use dirs::DirState;
+use local::Held;
 use named::Named;
 use pending_links::PendingLinks;
 use shelf::Shelf;
@@ -262,7 +263,7 @@ pub(super) struct Receiver {
     /// Directories whose entries or content are still awaited.
     dirs: HashMap<DirIndex, DirState>,
     /// Entries of the target that are held together with these.
-    held_entries: usize,
+    held: Held,
     /// Directories that have been announced as entries and not been made.
     new_dirs: BTreeMap<RelPath, Announced>,
 
@@ -398,7 +399,7 @@ impl Receiver {
             lacking_root: None,
             new_ancestors: Vec::new(),
             dirs: HashMap::new(),
-            held_entries: 0,
+            held: Held::new(policy.held_entries),
             new_dirs: BTreeMap::new(),
             first_names: FirstNames::default(),
             unlinkable: SpillMap::default(),
