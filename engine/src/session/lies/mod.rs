@@ -3,8 +3,11 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod floods;
+mod idle;
 mod lineage;
 mod numbers;
+mod script;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
