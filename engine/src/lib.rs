@@ -84,6 +84,8 @@ pub use policy::{Confinement, Greeted, Ready, Rights, ServePolicy};
 pub use sample::{Sample, sample};
 pub use served_root::ServedRoot;
 pub use session::{Comparison, Connection, Duplex, HELLO_TIME, push, serve};
+#[cfg(debug_assertions)]
+pub use spill::spill_from;
 pub use spill::{open_spill, spill_into};
 pub use state::{Attempt, StateDir};
 pub use umask::umask;

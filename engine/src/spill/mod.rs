@@ -13,6 +13,7 @@ mod sorter;
 mod space;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::error::Error;
 
@@ -46,10 +47,19 @@ pub fn open_spill() {
     let _ = SHARED.open();
 }
 
+/// Holds no more than so many bytes of one kind in memory. For tests of small trees.
+#[cfg(debug_assertions)]
+pub fn spill_from(memory_len: usize) {
+    MEMORY_LEN_MAX.store(memory_len, Ordering::Relaxed);
+}
+
 /// What has gone wrong with the file, which ends the session that asks. It is said once.
 pub(crate) fn check() -> Result<(), Error> {
     SHARED.check()
 }
+
+/// Below what is held in memory otherwise, where tests want less.
+static MEMORY_LEN_MAX: AtomicUsize = AtomicUsize::new(usize::MAX);
 
 /// Where bytes go.
 #[derive(Clone, Copy, Debug)]
@@ -61,19 +71,20 @@ pub(crate) struct Room {
 
 impl Default for Room {
     fn default() -> Self {
-        Room {
-            space: &SHARED,
-            memory_len: MEMORY_LEN,
-        }
+        Room::shared(MEMORY_LEN)
     }
 }
 
 impl Room {
     /// For the entries of a directory.
     pub(crate) fn of_directory() -> Self {
+        Room::shared(DIRECTORY_MEMORY_LEN)
+    }
+
+    fn shared(memory_len: usize) -> Self {
         Room {
-            memory_len: DIRECTORY_MEMORY_LEN,
-            ..Room::default()
+            space: &SHARED,
+            memory_len: memory_len.min(MEMORY_LEN_MAX.load(Ordering::Relaxed)),
         }
     }
 
@@ -91,7 +102,7 @@ impl Room {
 }
 
 /// The unit in which bytes go to the file.
-const EXTENT_LEN: usize = 256 << 10;
+const EXTENT_LEN: usize = 16 << 10;
 
 /// Bytes that are added at the end and read anywhere.
 #[derive(Debug, Default)]

@@ -14,6 +14,7 @@ mod resume;
 mod seal;
 mod shelf;
 mod threshold;
+mod told;
 mod unnamed;
 mod verdicts;
 mod wanted;

@@ -8,6 +8,7 @@ use rustix::fs::renameat;
 use super::Receiver;
 use super::content::Place;
 use super::dirs::{DirState, Phase};
+use super::told::Told;
 use super::wanted::Wanted;
 use crate::entries::EntryList;
 use crate::entry::{Body, Entry, Time};
@@ -15,7 +16,7 @@ use crate::error::{Error, ErrorKind};
 use crate::fs::{Attrs, Listed, set_fd_attrs};
 use crate::path::RelPath;
 use crate::session::bases::EXCHANGE_LEN_MIN;
-use crate::wire::{DirIndex, Verdict};
+use crate::wire::DirIndex;
 
 impl Receiver {
     /// The push has failed: leaves what is staged for the next one, if that is likely to want the
@@ -94,14 +95,14 @@ impl Receiver {
         &mut self,
         dir: DirIndex,
         state: &mut DirState,
-        verdicts: &mut Vec<Verdict>,
+        told: &mut Told,
     ) -> Result<(), Error> {
         let Some((staged, fd, attrs)) = self.stage_announced(&state.path)? else {
             state.phase = Phase::Failed;
             return Ok(());
         };
         self.place_dir(&state.path, staged, fd, attrs)?;
-        self.judge_dir(dir, state, EntryList::default(), false, verdicts)
+        self.judge_dir(dir, state, EntryList::default(), false, told)
     }
 
     /// Everything is staged anew: what is left of interrupted pushes is of no use any more.

@@ -3,6 +3,7 @@
 use super::content::file_entry;
 use super::dirs::{DirState, Phase};
 use super::local::Recalled;
+use super::told::Told;
 use super::wanted::Wanted;
 use super::{Announced, InTheWay, Receiver, Replacement, ends_push};
 use crate::apply::create_node;
@@ -16,14 +17,11 @@ use crate::fs::{Attrs, Listed};
 use crate::observer::{Action, Differences, Kind};
 use crate::path::RelPath;
 use crate::refusal::Refusal;
+use crate::session::SIGNATURE_LEN_MIN;
 use crate::session::bases::Job;
-use crate::session::{MESSAGE_LEN, SIGNATURE_LEN_MIN};
 use crate::session::{prefix, prints};
 use crate::source::{open_file, stat_name, sum_file};
 use crate::wire::{DirIndex, ToSender, Verdict, Want};
-
-/// Bytes of one verdict on the wire at most.
-const VERDICT_LEN_MAX: usize = 10;
 
 impl Receiver {
     /// Judges the root itself; the answer is a verdict on entry 0 of directory 0.
@@ -91,7 +89,7 @@ impl Receiver {
             self.dirs.insert(dir, state);
             return Ok(());
         }
-        let mut verdicts = Vec::new();
+        let mut told = Told::new(dir);
         match std::mem::replace(&mut state.phase, Phase::Judged) {
             Phase::Differs {
                 local,
@@ -106,32 +104,14 @@ impl Receiver {
                     if changed || !is_told {
                         return self.ask_again(dir, state.path, local, complete);
                     }
-                    self.judge_dir(dir, &mut state, local, complete, &mut verdicts)?;
+                    self.judge_dir(dir, &mut state, local, complete, &mut told)?;
                 }
             }
-            Phase::Resumed => self.resume_dir(dir, &mut state, &mut verdicts)?,
+            Phase::Resumed => self.resume_dir(dir, &mut state, &mut told)?,
             Phase::Failed => {}
             Phase::Judged | Phase::New { .. } | Phase::Dropped => return Err(not_awaited(dir)),
         }
-        let wants: Vec<Verdict> = verdicts
-            .iter()
-            .filter(|v: &&Verdict| v.want == Want::Delta)
-            .copied()
-            .collect();
-        let mut parts = verdicts.chunks(MESSAGE_LEN / VERDICT_LEN_MAX).peekable();
-        loop {
-            let part = parts.next().unwrap_or_default().to_vec();
-            let last = parts.peek().is_none();
-            self.say(&ToSender::Verdicts {
-                dir,
-                verdicts: part,
-                last,
-            })?;
-            if last {
-                break;
-            }
-        }
-        for Verdict { entry, .. } in wants {
+        for entry in self.end_of_verdicts(told)? {
             let wanted = file_entry(&state, dir, entry)?;
             let basis = state.wanted.known(entry);
             let basis = basis.and_then(|wanted| wanted.basis.as_ref()?.try_clone().ok());
@@ -175,7 +155,7 @@ impl Receiver {
         state: &mut DirState,
         mut local: EntryList,
         complete: bool,
-        verdicts: &mut Vec<Verdict>,
+        told: &mut Told,
     ) -> Result<(), Error> {
         state.inherited_gid = self.inherited_gid(&state.path)?;
         let unmatched = std::mem::take(&mut state.unmatched);
@@ -196,7 +176,7 @@ impl Receiver {
                 .and_then(|at| local.get_listed(at))
                 .or_else(|| self.hidden(&state.path, entry));
             if let Some(verdict) = self.judge_entry(state, number, entry, local.as_ref())? {
-                verdicts.push(verdict);
+                self.tell(told, verdict)?;
             }
         }
         drop((walk, finder));

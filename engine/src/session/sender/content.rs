@@ -63,6 +63,11 @@ impl FileSource {
         self.held.dir.index
     }
 
+    /// The directory that it is in, and its position there.
+    pub(super) fn place(&self) -> (&Arc<HeldDir>, usize) {
+        (&self.held, self.at)
+    }
+
     pub(super) fn number(&self) -> u32 {
         self.number
     }
@@ -153,13 +158,7 @@ impl From<Error> for NotSent {
 impl Sender<'_> {
     /// Sends the files asked for that lie in one directory.
     pub(super) fn send_asked(&mut self) -> Result<(), Error> {
-        let Some(dir) = self.files.front().map(FileSource::dir) else {
-            return Ok(());
-        };
-        let mut files = Vec::new();
-        while files.len() < ASKED_MAX && self.files.front().is_some_and(|file| file.dir() == dir) {
-            files.extend(self.files.pop_front());
-        }
+        let files = self.files.take(ASKED_MAX);
         self.send_files(&mut files.into_iter())
     }
 

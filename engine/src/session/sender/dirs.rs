@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::answer::{Answer, take_part};
+use super::asked::Verdicts;
 use super::content::FileSource;
 use super::deltas::DeltaTask;
 use super::{HeldDir, Sender};
@@ -41,7 +42,7 @@ pub(super) enum Stage {
     Sent {
         print_len: u8,
         positions: Vec<u32>,
-        verdicts: Vec<Verdict>,
+        verdicts: Verdicts,
     },
     /// Equal.
     Same,
@@ -49,7 +50,7 @@ pub(super) enum Stage {
     New,
     Judged {
         positions: Vec<u32>,
-        verdicts: Vec<Verdict>,
+        verdicts: Verdicts,
     },
 }
 
@@ -268,7 +269,7 @@ impl Sender<'_> {
             *stage = Stage::Sent {
                 print_len: *print_len,
                 positions: std::mem::take(&mut answer.positions),
-                verdicts: Vec::new(),
+                verdicts: Verdicts::default(),
             };
         }
         self.say(&message)
@@ -277,12 +278,12 @@ impl Sender<'_> {
     pub(super) fn verdicts(
         &mut self,
         dir: DirIndex,
-        more: Vec<Verdict>,
+        more: &[Verdict],
         last: bool,
     ) -> Result<(), Error> {
         if dir == 0 && self.root_verdict_due {
             self.root_verdict_due = false;
-            return self.report_root(&more);
+            return self.report_root(more);
         }
         let at = self.find(dir)?;
         let Some(pending) = self.window.get_mut(at) else {
@@ -296,18 +297,11 @@ impl Sender<'_> {
         else {
             return Err(unasked(dir));
         };
-        let in_range = |v: &Verdict| (v.entry as usize) < positions.len();
-        let ascending = |a: &Verdict, b: &Verdict| a.entry < b.entry;
-        if !more.iter().all(in_range)
-            || verdicts
-                .last()
-                .zip(more.first())
-                .is_some_and(|(a, b)| !ascending(a, b))
-            || !more.is_sorted_by(ascending)
-        {
-            return Err(Error::peer(Refusal::VerdictsOrder { dir }));
+        for verdict in more {
+            if verdict.entry as usize >= positions.len() || !verdicts.push(verdict)? {
+                return Err(Error::peer(Refusal::VerdictsOrder { dir }));
+            }
         }
-        verdicts.extend(more);
         if !last {
             return Ok(());
         }
@@ -315,13 +309,13 @@ impl Sender<'_> {
         let held = Arc::clone(&pending.held);
         self.go_on_below(dir);
         let mut later = Vec::new();
-        for verdict in &verdicts {
+        for verdict in verdicts.iter() {
             let Some(&position) = positions.get(verdict.entry as usize) else {
                 continue;
             };
             let position = position as usize;
             if verdict.want == Want::Nothing {
-                self.note_present(&held, position, verdict);
+                self.note_present(&held, position, &verdict);
                 continue;
             }
             let entry = verdict.entry;
@@ -336,7 +330,7 @@ impl Sender<'_> {
             } else if verdict.differences.new && self.hold_back(&held, position, verdict.entry) {
                 later.push(verdict.entry);
             } else {
-                self.files.push_back(file);
+                self.files.push_back(&file);
             }
         }
         self.say_later(dir, &later)?;

@@ -194,7 +194,7 @@ impl Sender<'_> {
                         entry: file.number(),
                         to,
                     })?,
-                    None => self.files.push_back(file),
+                    None => self.files.push_back(&file),
                 }
             }
             // Before files of the same directory come from another layer.

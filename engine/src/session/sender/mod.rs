@@ -4,6 +4,7 @@
 //! once, since it is little; entries and content are put when there is room for them.
 
 mod answer;
+mod asked;
 mod content;
 mod deltas;
 mod dirs;
@@ -35,6 +36,7 @@ use crate::source::Source;
 use crate::spill;
 use crate::wire::{DirIndex, ExchangePiece, HelloReply, ToReceiver, ToSender, Want};
 
+use asked::AskedFiles;
 use content::FileSource;
 use deltas::DeltaTask;
 use dirs::{Lacking, PendingDir};
@@ -99,7 +101,7 @@ impl Push<'_> {
             pushes: VecDeque::new(),
             waiting: HashMap::new(),
             links: LinkGroups::default(),
-            files: VecDeque::new(),
+            files: AskedFiles::default(),
             deltas: HashMap::new(),
             deltas_ready: VecDeque::new(),
             delta_sources: HashMap::new(),
@@ -206,7 +208,7 @@ struct Sender<'a> {
     waiting: HashMap<DirIndex, Vec<Arc<HeldDir>>>,
     links: LinkGroups,
     /// Files to be sent whole.
-    files: VecDeque<FileSource>,
+    files: AskedFiles,
     /// Files about whose basis something is awaited, with what has come of it.
     deltas: HashMap<(DirIndex, u32), DeltaTask>,
     deltas_ready: VecDeque<DeltaTask>,
@@ -412,11 +414,11 @@ impl Sender<'_> {
                 dir,
                 verdicts,
                 last,
-            } => self.verdicts(dir, verdicts, last)?,
+            } => self.verdicts(dir, &verdicts, last)?,
             ToSender::Again { dir, entry } => {
                 let file = self.settled(dir, entry)?;
                 self.summary.resent_files += 1;
-                self.files.push_back(file);
+                self.files.push_back(&file);
             }
             ToSender::Settled { dir, entry } => {
                 self.settled(dir, entry)?;

@@ -44,7 +44,7 @@ impl Sender<'_> {
                     positions,
                     verdicts,
                 } => {
-                    for verdict in verdicts {
+                    for verdict in verdicts.iter() {
                         let at = positions.get(verdict.entry as usize).copied();
                         if let Some(entry) = at.and_then(|at| dir.entries.get(at as usize)) {
                             let path = dir.path.join(&entry.name);
