@@ -56,6 +56,11 @@ fn main() -> ExitCode {
         end_where_told();
         let offset = std::env::var("HASYNC_CLOCK_OFFSET").unwrap_or_default();
         hasync_engine::generation::offset_clock(offset.parse().unwrap_or(0));
+        let memory = std::env::var("HASYNC_SPILL_FROM").unwrap_or_default();
+        memory
+            .parse()
+            .into_iter()
+            .for_each(hasync_engine::spill_from);
     }
     let outcome = args::parse(std::env::args_os()).and_then(run);
     signals::stop_if_leaving();

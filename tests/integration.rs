@@ -54,6 +54,8 @@ mod listen;
 mod live_names;
 /// The manual pages format, and name tests that exist.
 mod manual;
+/// More names, hard links and deletions than fit into memory.
+mod many;
 /// File systems mounted inside the source and the target.
 mod mounts;
 /// Trees of the configuration: pushed by name, promoted, looked at, undone.
