@@ -25,7 +25,7 @@ const OWN: [&str; 19] = [
     "patience.rs WAIT_MAX",
     "reader.rs NUMBER_LEN_MAX",
     "report.rs REPLACEMENTS_MAX",
-    "verdicts.rs VERDICT_LEN_MAX",
+    "told.rs VERDICT_LEN_MAX",
     "window.rs ENTRIES_MAX",
     "writer.rs WAITING_LEN_MAX",
     "writer.rs SPARE_MAX",

@@ -86,7 +86,7 @@ struct Reading {
 enum Outcome {
     Pending,
     /// `None` if it could not be read: whoever takes it sees why.
-    Read(Option<Listing>),
+    Read(Option<Box<Listing>>),
 }
 
 /// What a thread is to read.
@@ -193,7 +193,7 @@ impl ReadAhead {
             self.shared.work.notify_all();
         }
         match reading.outcome {
-            Outcome::Read(listing) => listing,
+            Outcome::Read(listing) => listing.map(|listing| *listing),
             Outcome::Pending => None,
         }
     }
@@ -344,7 +344,7 @@ impl State {
         self.held = self.held - reading.held + held;
         *reading = Reading {
             held,
-            outcome: Outcome::Read(listing),
+            outcome: Outcome::Read(listing.map(Box::new)),
         };
     }
 

@@ -1,3 +1,5 @@
+//! Entries come back as they were, whatever is in memory and whatever is not.
+
 #![allow(clippy::unwrap_used)]
 
 use std::collections::HashSet;
@@ -128,7 +130,8 @@ proptest! {
             let dirs = all.iter().filter(|listed| listed.entry.is_dir());
             let dirs: Vec<Vec<u8>> = dirs.map(|dir| dir.entry.name.clone()).collect();
             prop_assert_eq!(list.dir_names().collect::<Vec<_>>(), dirs);
-            let mut down: Vec<_> = all.iter().map(|l| (l.entry.name.clone(), l.entry.kind())).collect();
+            let named = |listed: &Listed| (listed.entry.name.clone(), listed.entry.kind());
+                let mut down: Vec<_> = all.iter().map(named).collect();
             down.sort_by(|a, b| b.0.cmp(&a.0));
             prop_assert_eq!(list.names_down().collect::<Vec<_>>(), down);
         }
@@ -174,7 +177,8 @@ proptest! {
             });
             prop_assert!(same(&list, &expected));
             list.retain(|at| at % 3 == 1);
-            let every_third: Vec<Listed> = expected.iter().skip(1).step_by(3).cloned().collect();
+            let every_third = expected.iter().skip(1).step_by(3);
+                let every_third: Vec<Listed> = every_third.cloned().collect();
             prop_assert!(same(&list, &every_third));
         }
     }

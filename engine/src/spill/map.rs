@@ -124,14 +124,9 @@ impl SpillMap {
     /// Makes room for twice as many.
     fn grow(&mut self) {
         self.slots_len = (2 * self.slots_len).max(SLOTS_MIN);
-        self.slots = Spill::new(self.room);
-        let zeros = vec![0; 64 << 10];
-        let mut left = self.slots_len as usize * SLOT_LEN;
-        while left > 0 {
-            let len = left.min(zeros.len());
-            self.slots.push(zeros.get(..len).unwrap_or_default());
-            left -= len;
-        }
+        // The old ones first: they are not needed any more.
+        self.slots = Spill::default();
+        self.slots = Spill::zeros(self.room, self.slots_len as usize * SLOT_LEN);
         let mut records = SpillReader::new(&self.records, 0, self.records.len());
         let mut key: Vec<u8> = Vec::new();
         while !records.is_at_end() {

@@ -24,7 +24,7 @@ pub(crate) use sorter::SpillSorter;
 pub(crate) use space::Space;
 
 /// Bytes of one kind that are held in memory at most.
-const MEMORY_LEN: usize = 8 << 20;
+const MEMORY_LEN: usize = 4 << 20;
 
 /// The same for the entries of one directory, which are gone through several times.
 const DIRECTORY_MEMORY_LEN: usize = 32 << 20;
@@ -148,6 +148,20 @@ impl Spill {
 
     fn begin_of_tail(&self) -> u64 {
         self.extents.len() as u64 * self.room.space.extent_len() as u64
+    }
+
+    /// So many zeros: in memory, if there is room for them.
+    fn zeros(room: Room, len: usize) -> Self {
+        if len <= room.memory_len {
+            return Spill::from_memory(room, vec![0; len]);
+        }
+        let mut spill = Spill::new(room);
+        spill.is_spilled = true;
+        let zeros = vec![0; room.space.extent_len()];
+        for at in (0..len).step_by(zeros.len()) {
+            spill.push(zeros.get(..len - at).unwrap_or(&zeros));
+        }
+        spill
     }
 
     /// Adds bytes. Returns where they begin.

@@ -29,7 +29,7 @@ struct State {
     dirs: Vec<PathBuf>,
     file: Option<Arc<File>>,
     /// The directory in which it is, or should be.
-    dir: PathBuf,
+    dir: Option<PathBuf>,
     /// Extents that have been in use.
     len: u32,
     /// Those of them that are not.
@@ -45,7 +45,7 @@ impl Space {
             state: Mutex::new(State {
                 dirs: Vec::new(),
                 file: None,
-                dir: PathBuf::new(),
+                dir: None,
                 len: 0,
                 free: Vec::new(),
                 failure: None,
@@ -111,7 +111,7 @@ impl Space {
         }
         let extent = state.len;
         if (u64::from(extent) + 1) * self.extent_len as u64 > self.len_max {
-            let e = too_long(self.len_max, &state.dir);
+            let e = too_long(self.len_max, &state.dir.clone().unwrap_or_default());
             drop(state);
             self.keep(e);
             return None;
@@ -163,7 +163,7 @@ impl Space {
     }
 
     fn fail(&self, verb: &str, cause: &io::Error) {
-        let dir = self.lock().dir.clone();
+        let dir = self.lock().dir.clone().unwrap_or_default();
         let shown = Shown(dir.as_os_str().as_bytes());
         let failure = Error::file(format_args!("{verb} a temporary file in {shown}"), cause);
         self.keep(match is_no_space(cause) {
@@ -191,11 +191,11 @@ impl State {
         for dir in &self.dirs {
             match tempfile::tempfile_in(dir) {
                 Ok(file) => {
-                    self.dir.clone_from(dir);
+                    self.dir = Some(dir.clone());
                     return Ok(Arc::clone(self.file.insert(Arc::new(file))));
                 }
                 Err(e) => {
-                    self.dir.clone_from(dir);
+                    self.dir = Some(dir.clone());
                     failed = Some(e);
                 }
             }
@@ -207,7 +207,8 @@ impl State {
 fn too_long(len_max: u64, dir: &Path) -> Error {
     let (gib, shown) = (len_max >> 30, Shown(dir.as_os_str().as_bytes()));
     let message = format!(
-        "cannot write more than {gib} GiB to the temporary file in {shown}: push fewer files at once"
+        "cannot write more than {gib} GiB to the temporary file in {shown}: push fewer files at \
+         once"
     );
     Error::new(ErrorKind::NoSpace, message)
 }

@@ -1,3 +1,5 @@
+//! Each shape of spilled bytes against a plain one, and what is said when the file fails.
+
 #![allow(clippy::unwrap_used)]
 
 use std::collections::HashMap;
@@ -76,7 +78,10 @@ proptest! {
     }
 
     #[test]
-    fn records_come_back_by_position(all in records(), questions in proptest::collection::vec(0..120_usize, 20)) {
+    fn records_come_back_by_position(
+        all in records(),
+        questions in proptest::collection::vec(0..120_usize, 20),
+    ) {
         for room in rooms() {
             let mut list = SpillList::new(room);
             for (at, record) in all.iter().enumerate() {
@@ -111,7 +116,9 @@ proptest! {
     }
 
     #[test]
-    fn a_map_keeps_the_first_value(pairs in proptest::collection::vec((0..1500_u32, any::<u16>()), 0..2000)) {
+    fn a_map_keeps_the_first_value(
+        pairs in proptest::collection::vec((0..1500_u32, any::<u16>()), 0..2000),
+    ) {
         for room in rooms() {
             let (mut map, mut model) = (SpillMap::new(room), HashMap::new());
             for &(key, value) in &pairs {
