@@ -9,6 +9,7 @@ use crate::support::{Finished, Hasync, Snapshot, TempTree, need_root};
 
 const PUSH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/second/push.py");
 const SERVE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/second/serve.py");
+const FLOOD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/second/flood.py");
 
 const NOTHING: &str = "entries 0, new directories 0, files 0\n";
 
@@ -160,4 +161,35 @@ fn what_a_mount_of_its_target_loses_does_not_count() {
     trees.mtime("source/many", 1_600_000_000, 5);
     let seen = push_to_it(&trees, "a").stdout_text();
     assert_eq!(seen, ".d..t...... many/\n");
+}
+
+/// Peak RSS of a half in MiB, whatever its peer says: what has a limit of its own below it.
+const MEMORY_MAX_MIB: u64 = 256;
+
+/// A receiver may say things without end faster than they are handled.
+#[test]
+fn a_flood_of_answers_does_not_fill_the_memory() {
+    let trees = TempTree::new();
+    trees.write("source/file", "content");
+    for (message, mib, exit) in [
+        ("Compared", 24, 12),
+        ("DeletionsStopped", 24, 12),
+        ("Warning", 24, 12),
+        ("NotEmpty", 24, 12),
+        ("Ping", 8, 12),
+        // Refused: the prints of too many names.
+        ("Differs", 400, 12),
+    ] {
+        let rsh = FakeRsh::with_script(&format!("exec python3 -B '{FLOOD}' {message} {mib}"));
+        let report = trees.path("rss");
+        Hasync::push(&["-r", "--delete", "-e", &rsh.path()])
+            .arg(trees.contents_of("source"))
+            .arg("host:target")
+            .under(&["/usr/bin/time", "-q", "-f", "%M", "-o", &trees.text("rss")])
+            .run()
+            .expect(exit);
+        let peak_kib = std::fs::read_to_string(report).unwrap();
+        let peak_mib = peak_kib.trim().parse::<u64>().unwrap() / 1024;
+        assert!(peak_mib < MEMORY_MAX_MIB, "{message}: {peak_mib} MiB");
+    }
 }

@@ -39,8 +39,10 @@ fn assert_stalled(result: Result<(), Error>, who: &str) {
     assert!(error.message.contains("[peer] stall"), "{who}: {error}");
 }
 
-/// What a receiver says again and again.
-fn answers() -> Vec<(&'static str, fn(u64) -> ToSender)> {
+/// What a half says again and again, with a number that grows.
+type Says<M> = (&'static str, fn(u64) -> M);
+
+fn answers() -> Vec<Says<ToSender>> {
     vec![
         ("pings", |_| ToSender::Ping(ping(7, false))),
         ("counts", |n| ToSender::Ping(ping(n, false))),
@@ -108,7 +110,7 @@ fn a_sender_that_gets_on_with_nothing_ends_the_session() {
         stall: STALL,
         ..ServePolicy::default()
     };
-    let says: [(&str, fn(u64) -> ToReceiver); 3] = [
+    let says: [Says<ToReceiver>; 3] = [
         ("pings", |_| ToReceiver::Ping(ping(7, false))),
         ("counts", |n| ToReceiver::Ping(ping(n, false))),
         ("flushes", |n| ToReceiver::Ping(ping(n, true))),

@@ -1,0 +1,36 @@
+"""A receiver that says one thing again and again, and reads nothing more.
+
+    python3 flood.py MESSAGE MIB
+"""
+
+import sys
+
+import wire
+
+WHAT, LENGTH = sys.argv[1], int(sys.argv[2]) << 20
+
+SAYS = {
+    "Compared": {"below": 0},
+    "Differs": {"dir": 0, "print_len": 1, "prints": bytes(range(256)) * 1000, "last": False},
+    "DeletionsStopped": {"count": 0},
+    "Warning": {"vanished": False, "message": "w" * 100},
+    "NotEmpty": {"path": b"x" * 40},
+    "Ping": {"done": 1, "flushing": False},
+}
+
+link = wire.Link(sys.stdin.buffer, sys.stdout.buffer, "ToSender", "ToReceiver")
+link.greet()
+link.next()
+link.say("HelloReply", owners=True, devices=True, setuid=True, settable_groups=[],
+         time_store={"granularity_ns": 1, "min_secs": -1 << 40, "max_secs": 1 << 40}, mounted=[],
+         rename=None, created_root=False, ping_ms=10_000, runs=False)
+link.writer.flush()
+message = wire.encode("ToSender", wire.Message(WHAT, **SAYS[WHAT]))
+frame = len(message).to_bytes(3, "little") + bytes([wire.MESSAGE]) + message
+batch = frame * (1 + (1 << 20) // len(frame))
+try:
+    for _ in range(0, LENGTH, len(batch)):
+        sys.stdout.buffer.write(batch)
+    sys.stdout.buffer.flush()
+except BrokenPipeError:
+    pass
