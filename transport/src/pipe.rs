@@ -492,13 +492,8 @@ mod tests {
         link.control.set_deadline(Some(deadline));
         let mut reader = link.reader;
         let mut byte = [0];
-        let error = loop {
-            match reader.read(&mut byte) {
-                Ok(1) => {}
-                Ok(_) => panic!("it ended"),
-                Err(e) => break e,
-            }
-        };
+        let error = std::iter::repeat_with(|| reader.read(&mut byte)).find_map(Result::err);
+        let error = error.unwrap();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert!(Instant::now() >= deadline);
         link.control.set_deadline(None);

@@ -2,8 +2,8 @@
 //! speaks and does nothing. Time is an argument.
 //!
 //! What this side sees for itself counts without limit. What the peer alone says, by its messages
-//! or by the work counter of its pings, counts for a while: a hung peer does not get so far, and one
-//! that lies comes to an end.
+//! or by the work counter of its pings, counts for a while: a hung peer does not get so far, and
+//! one that lies comes to an end.
 
 use std::time::{Duration, Instant};
 
