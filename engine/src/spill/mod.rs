@@ -24,7 +24,7 @@ pub(crate) use sorter::SpillSorter;
 pub(crate) use space::Space;
 
 /// Bytes of one kind that are held in memory at most.
-const MEMORY_LEN: usize = 4 << 20;
+const MEMORY_LEN: usize = 8 << 20;
 
 /// The same for the entries of one directory, which are gone through several times.
 const DIRECTORY_MEMORY_LEN: usize = 32 << 20;

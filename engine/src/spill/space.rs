@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::error::{Error, ErrorKind, is_no_space};
+use crate::error::{Error, ErrorKind};
 use crate::path::Shown;
 
 /// Where the file goes if nobody says otherwise.
@@ -166,9 +166,9 @@ impl Space {
         let dir = self.lock().dir.clone().unwrap_or_default();
         let shown = Shown(dir.as_os_str().as_bytes());
         let failure = Error::file(format_args!("{verb} a temporary file in {shown}"), cause);
-        self.keep(match is_no_space(cause) {
-            true => with_advice(failure),
-            false => failure,
+        self.keep(Error {
+            message: format!("{}; TMPDIR names another place", failure.message),
+            ..failure
         });
     }
 
@@ -211,11 +211,4 @@ fn too_long(len_max: u64, dir: &Path) -> Error {
          once"
     );
     Error::new(ErrorKind::NoSpace, message)
-}
-
-fn with_advice(failure: Error) -> Error {
-    Error {
-        message: format!("{}; TMPDIR names another place", failure.message),
-        ..failure
-    }
 }
