@@ -62,6 +62,8 @@ mod mounts;
 mod named_trees;
 /// Notices arrive by every way that the configuration names.
 mod notices;
+/// Damaged times, names too long for most, symlinks to nothing: what they cost.
+mod odd_entries;
 /// Random and hand-picked pushes compared with rsync 3.5.0.
 mod oracle;
 /// What others say arrives harmless wherever it goes.

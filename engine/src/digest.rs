@@ -70,17 +70,10 @@ impl TimeStore {
 
     /// `time` as the file system would give it back.
     pub(crate) fn stored(&self, time: Time) -> Time {
-        if time.secs < self.min_secs {
-            return Time {
-                secs: self.min_secs,
-                nanos: 0,
-            };
-        }
-        if time.secs > self.max_secs {
-            return Time {
-                secs: self.max_secs,
-                nanos: 0,
-            };
+        // Of its first and its last second the kernel keeps no part.
+        let secs = time.secs.clamp(self.min_secs, self.max_secs);
+        if secs == self.min_secs || secs == self.max_secs {
+            return Time { secs, nanos: 0 };
         }
         match self.granularity_ns {
             0 | 1 => time,
@@ -337,6 +330,56 @@ impl IdView<'_> {
             } else {
                 GROUP_NOT_SETTABLE
             }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_compared_as_they_are_kept() {
+        let store = |granularity_ns| TimeStore {
+            granularity_ns,
+            min_secs: -9,
+            max_secs: 9,
+        };
+        for (step, time, kept) in [
+            (1, (8, 999_999_999), (8, 999_999_999)),
+            (1, (9, 0), (9, 0)),
+            (1, (9, 1), (9, 0)),
+            (1, (10, 5), (9, 0)),
+            (1, (-9, 1), (-9, 0)),
+            (1, (-10, 5), (-9, 0)),
+            (1, (-8, 5), (-8, 5)),
+            (100, (8, 1_234), (8, 1_200)),
+            (100, (9, 1_234), (9, 0)),
+            (1_000_000_000, (8, 5), (8, 0)),
+            (2_000_000_000, (7, 5), (6, 0)),
+            (2_000_000_000, (9, 5), (9, 0)),
+            (2_000_000_000, (-7, 5), (-8, 0)),
+        ] {
+            let [time, kept] = [time, kept].map(|(secs, nanos)| Time { secs, nanos });
+            let stored = store(step).stored(time);
+            assert_eq!(stored, kept, "{step} {time:?}");
+            assert_eq!(store(step).stored(stored), stored, "{step} {time:?}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_time_becomes_one_that_a_peer_takes() {
+        for (nanos, expected) in [
+            (0_i64, 0),
+            (999_999_999, 999_999_999),
+            (1_000_000_000, 999_999_999),
+            ((1 << 30) - 1, 999_999_999),
+            (-1, 999_999_999),
+            (i64::MAX, 999_999_999),
+        ] {
+            let time = Time::found(-1, nanos);
+            assert_eq!((time.secs, time.nanos), (-1, expected));
+            assert!(time.check().is_ok());
         }
     }
 }

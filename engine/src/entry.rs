@@ -21,11 +21,21 @@ pub struct Time {
 }
 
 impl Time {
+    /// The last nanosecond of a second.
+    const NANOS_MAX: u32 = 999_999_999;
+
+    /// A time as a file system gives it, which may be damaged: nanoseconds that no second has
+    /// stand for its last one, here as on the peer, which refuses them.
+    pub(crate) fn found(secs: i64, nanos: impl TryInto<u32>) -> Self {
+        let nanos = nanos.try_into().unwrap_or(u32::MAX).min(Self::NANOS_MAX);
+        Time { secs, nanos }
+    }
+
     /// Checks what a peer sent: a second has so many nanoseconds, and beyond them are numbers with
     /// a meaning of their own to the kernel, such as now.
     pub(crate) fn check(self) -> Result<(), Refusal> {
         match self.nanos {
-            ..1_000_000_000 => Ok(()),
+            ..=Self::NANOS_MAX => Ok(()),
             nanos => Err(Refusal::Nanos { nanos }),
         }
     }

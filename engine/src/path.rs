@@ -13,8 +13,9 @@ use crate::escape::escape;
 /// The name, at any depth, that is never part of a mirror: hasync's own files live there.
 pub(crate) const RESERVED_NAME: &[u8] = b".hasync";
 
-/// Longest name of one entry in bytes (`NAME_MAX` of every Linux file system hasync supports).
-pub(crate) const NAME_LEN_MAX: usize = 255;
+/// Longest name of one entry in bytes: what FUSE lets through. Few file systems keep more than 255,
+/// but 255 letters of NTFS or exFAT can be three bytes each.
+pub(crate) const NAME_LEN_MAX: usize = 1023;
 
 /// Longest path of an entry below the root of its tree, in bytes. What lies deeper is not mirrored.
 pub(crate) const PATH_LEN_MAX: usize = 64 << 10;
@@ -34,7 +35,7 @@ impl fmt::Display for NameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             NameError::Empty => "an empty name",
-            NameError::TooLong => "a name longer than 255 bytes",
+            NameError::TooLong => "a name longer than 1,023 bytes",
             NameError::DotOrDotDot => "a name that is . or ..",
             NameError::SlashOrNul => "a name with a slash or a zero byte",
             NameError::Reserved => "the reserved name .hasync",

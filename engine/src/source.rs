@@ -17,7 +17,7 @@ use crate::error::describe;
 use crate::filter::Filter;
 use crate::fs::{Follow, Listed, Root, open_dir, stat};
 use crate::options::Options;
-use crate::path::{RelPath, Shown};
+use crate::path::{RESERVED_NAME, RelPath, Shown};
 
 /// Where a directory of the source tree takes entries from: one directory on disk, or one name
 /// in it.
@@ -101,6 +101,9 @@ impl Source {
             Some(at) => (&bytes[..at], &bytes[at + 1..]),
             None => (&b"."[..], bytes),
         };
+        if name == RESERVED_NAME {
+            return Err("what is in .hasync is hasync's own and never mirrored".to_owned());
+        }
         let root = self.parent(Path::new(OsStr::from_bytes(parent)), options)?;
         let listed = stat_name(&root, name).map_err(|e| describe(&e))?;
         let is_dir = listed.entry.is_dir();

@@ -212,8 +212,11 @@ fn outside(path: &Path) -> Error {
 /// no trace. Where there are no such files, its type tells, or it stays unknown.
 pub(crate) fn probe_times(dir: impl AsFd) -> Option<TimeStore> {
     let dir = dir.as_fd();
+    // A file system that sets other times than it is told to says nothing about itself.
+    let is_sound = |store: &TimeStore| store.check().is_ok();
     probe(dir)
         .ok()
+        .filter(is_sound)
         .or_else(|| known_times(fstatfs(dir).ok()?.f_type))
 }
 
@@ -247,10 +250,7 @@ fn probe(dir: BorrowedFd<'_>) -> io::Result<TimeStore> {
             },
         )?;
         let stat = fstat(&file)?;
-        Ok(Time {
-            secs: stat.st_mtime,
-            nanos: stat.st_mtime_nsec as u32,
-        })
+        Ok(Time::found(stat.st_mtime, stat.st_mtime_nsec))
     };
     // An odd second with every decimal digit of the nanoseconds in use tells the step.
     let odd = store(1_000_000_001, 123_456_789)?;

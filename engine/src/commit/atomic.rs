@@ -283,10 +283,7 @@ impl Commit {
                 // Removed or replaced after its time was noted.
                 Err(_) => continue,
             };
-            let now_time = Time {
-                secs: now.st_mtime,
-                nanos: now.st_mtime_nsec as u32,
-            };
+            let now_time = Time::found(now.st_mtime, now.st_mtime_nsec);
             let mode_matters = new.mode.is_some() || new.uid.is_some() || new.gid.is_some();
             let old = Attrs {
                 uid: new.uid.map(|_| now.st_uid),

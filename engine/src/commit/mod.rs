@@ -29,7 +29,7 @@ use rustix::io::Errno;
 
 use crate::entry::Time;
 use crate::error::{Error, describe, is_no_space};
-use crate::fs::{Attrs, Reaper, Root, flush, remove_tree, set_attrs, set_fd_attrs};
+use crate::fs::{Attrs, Reaper, Root, flush, is_absent, remove_tree, set_attrs, set_fd_attrs};
 use crate::observer::Warning;
 use crate::options::Options;
 use crate::path::RelPath;
@@ -325,8 +325,8 @@ impl Commit {
                 .open_dir(&path)
                 .and_then(|fd| set_fd_attrs(&File::from(fd), &attrs));
             match result {
-                // Removed or replaced after its time was noted.
-                Err(e) if matches!(errno(&e), Some(Errno::NOENT | Errno::NOTDIR)) => {}
+                // Removed or replaced after its time was noted, or never made.
+                Err(e) if is_absent(&e) => {}
                 Err(e) => self.warn("set the times of", &path, &e),
                 Ok(()) => {}
             }
@@ -430,10 +430,7 @@ impl Commit {
         if needs_time || !self.privileged {
             let stat = fstat(&fd)?;
             if needs_time {
-                let time = Time {
-                    secs: stat.st_mtime,
-                    nanos: stat.st_mtime_nsec as u32,
-                };
+                let time = Time::found(stat.st_mtime, stat.st_mtime_nsec);
                 self.dir_times.insert(dir.clone(), time);
             }
             let mode = stat.st_mode & 0o7777;
@@ -455,10 +452,7 @@ impl Commit {
             return Ok(());
         }
         let stat = fstat(fd)?;
-        let time = Time {
-            secs: stat.st_mtime,
-            nanos: stat.st_mtime_nsec as u32,
-        };
+        let time = Time::found(stat.st_mtime, stat.st_mtime_nsec);
         pending.old_times.insert(dir.clone(), time);
         if self.keep_times {
             self.dir_times.entry(dir.clone()).or_insert(time);
@@ -574,8 +568,4 @@ fn exchange(stage: &StageDir, staged: &[u8], dir: &OwnedFd, name: &[u8]) -> io::
         }
         result => Ok(result?),
     }
-}
-
-fn errno(e: &io::Error) -> Option<Errno> {
-    Errno::from_io_error(e)
 }

@@ -323,10 +323,7 @@ fn ino(dir: &OwnedFd, name: &[u8]) -> io::Result<Option<u64>> {
 pub(crate) fn inode(dir: &OwnedFd, name: &[u8]) -> io::Result<Option<Inode>> {
     match statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => {
-            let time = Time {
-                secs: stat.st_mtime,
-                nanos: stat.st_mtime_nsec as u32,
-            };
+            let time = Time::found(stat.st_mtime, stat.st_mtime_nsec);
             let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
             Ok(Some(Inode {
                 number: stat.st_ino,

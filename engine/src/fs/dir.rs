@@ -107,7 +107,7 @@ fn examine(dir: BorrowedFd<'_>, name: &CStr, listed: &mut Listed) -> io::Result<
     entry.body = match FileType::from_raw_mode(s.stx_mode.into()) {
         FileType::Directory => Body::Dir,
         FileType::Symlink => Body::Symlink {
-            target: readlinkat(dir, name, Vec::new())?.into_bytes(),
+            target: target_of(dir, name)?,
         },
         FileType::CharacterDevice => Body::CharDevice { rdev },
         FileType::BlockDevice => Body::BlockDevice { rdev },
@@ -122,14 +122,21 @@ fn examine(dir: BorrowedFd<'_>, name: &CStr, listed: &mut Listed) -> io::Result<
     entry.name.extend_from_slice(name.to_bytes());
     entry.mode = u32::from(s.stx_mode) & 0o7777;
     (entry.uid, entry.gid) = (s.stx_uid, s.stx_gid);
-    entry.mtime = Time {
-        secs: s.stx_mtime.tv_sec,
-        nanos: s.stx_mtime.tv_nsec,
-    };
+    entry.mtime = Time::found(s.stx_mtime.tv_sec, s.stx_mtime.tv_nsec);
     listed.dev = rustix::fs::makedev(s.stx_dev_major, s.stx_dev_minor);
     listed.ino = s.stx_ino;
     listed.nlink = s.stx_nlink;
     Ok(())
+}
+
+/// The target of a symlink, which not every file system keeps from being none.
+fn target_of(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<Vec<u8>> {
+    let target = readlinkat(dir, name, Vec::new())?.into_bytes();
+    if target.is_empty() || target.contains(&0) {
+        let what = "it is a symlink to an empty path, or to one with a zero byte";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+    }
+    Ok(target)
 }
 
 impl Listed {

@@ -110,7 +110,7 @@ pub(crate) fn open_private(dir: impl AsFd, name: &[u8]) -> rustix::io::Result<Ow
 pub(crate) fn is_absent(e: &io::Error) -> bool {
     matches!(
         Errno::from_io_error(e),
-        Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP)
+        Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG)
     )
 }
 

@@ -345,10 +345,7 @@ pub(super) fn keep_time<T>(
     let done = change();
     let after = fstat(&holder)?;
     if (before.st_mtime, before.st_mtime_nsec) != (after.st_mtime, after.st_mtime_nsec) {
-        let mtime = Some(Time {
-            secs: before.st_mtime,
-            nanos: before.st_mtime_nsec as u32,
-        });
+        let mtime = Some(Time::found(before.st_mtime, before.st_mtime_nsec));
         let attrs = Attrs {
             mtime,
             ..Attrs::default()

@@ -1,5 +1,6 @@
 //! Bringing records into an order of their own, however many there are: what fits into memory is
-//! sorted there, and such runs are merged.
+//! sorted there, and such runs are merged. Of records that stand alike one is kept: a name that
+//! changes while its directory is read can come up twice.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -51,6 +52,8 @@ impl SpillSorter {
         let record = |start: u32| record_at(bytes, start);
         self.starts
             .sort_unstable_by(|&a, &b| compare(record(a), record(b)));
+        self.starts
+            .dedup_by(|b, a| compare(record(*a), record(*b)).is_eq());
     }
 
     fn end_run(&mut self) {
@@ -93,8 +96,16 @@ impl SpillSorter {
             }
         }
         let mut sorted = SpillList::new(self.room);
+        let mut last: Option<Vec<u8>> = None;
         while let Some(mut head) = heads.peek_mut() {
-            sorted.push(&head.record);
+            let record = &head.record;
+            if last
+                .as_deref()
+                .is_none_or(|last| compare(last, record).is_ne())
+            {
+                sorted.push(record);
+                last.get_or_insert_default().clone_from(record);
+            }
             if !head.advance() {
                 std::collections::binary_heap::PeekMut::pop(head);
             }

@@ -105,10 +105,7 @@ impl FileSource {
 
     /// The time to send along, if it is not the one announced.
     fn changed_time(&self, found: &Metadata) -> Option<Time> {
-        let time = Time {
-            secs: found.mtime(),
-            nanos: found.mtime_nsec() as u32,
-        };
+        let time = Time::found(found.mtime(), found.mtime_nsec());
         (self.announced().1 != time).then_some(time)
     }
 }
