@@ -47,7 +47,7 @@ impl Attributes {
             return Err(Refusal::AttributesLen { max });
         }
         let mut rest = &*self.0;
-        let mut last = None;
+        let (mut last, mut unknown) = (None, None);
         while !rest.is_empty() {
             let (kind, value, tail) = first(rest).ok_or(Refusal::AttributesCut)?;
             let max = ATTRIBUTE_LEN_MAX;
@@ -58,12 +58,12 @@ impl Attributes {
                 return Err(Refusal::AttributesOrder);
             }
             if !known.contains(&kind) {
-                return Err(Refusal::AttributeKind { kind });
+                unknown = Some(kind);
             }
             last = Some((kind, value));
             rest = tail;
         }
-        Ok(())
+        unknown.map_or(Ok(()), |kind| Err(Refusal::AttributeKind { kind }))
     }
 }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind};
 use crate::path::Shown;
+use crate::refusal::Refusal;
 
 /// Users or groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -20,6 +21,12 @@ pub enum IdKind {
     /// Groups.
     Group,
 }
+
+/// Users and groups that a sender may announce.
+pub(crate) const IDS_MAX: usize = 1 << 20;
+
+/// Longest name of one in bytes; a longer one counts as none.
+const ID_NAME_LEN_MAX: usize = 1024;
 
 /// Looks up the users and groups of this node for a receiver, which may be confined in a way that
 /// keeps it from doing so itself. The error is why there is no answer.
@@ -59,7 +66,7 @@ pub(crate) fn name_of(kind: IdKind, id: u32) -> Option<Vec<u8>> {
         IdKind::User => User::from_uid(Uid::from_raw(id)).ok()??.name,
         IdKind::Group => Group::from_gid(Gid::from_raw(id)).ok()??.name,
     };
-    Some(name.into_bytes())
+    Some(name.into_bytes()).filter(|name| name.len() <= ID_NAME_LEN_MAX)
 }
 
 fn id_of(kind: IdKind, name: &[u8]) -> Option<u32> {
@@ -77,7 +84,8 @@ const FOREIGN: u64 = 1 << 32;
 #[derive(Debug)]
 pub(crate) struct IdMap {
     accounts: Arc<dyn Accounts>,
-    to_local: HashMap<(IdKind, u32), u32>,
+    /// Those announced, and what they are here: `None` if nobody has that name.
+    to_local: HashMap<(IdKind, u32), Option<u32>>,
     to_sender: HashMap<(IdKind, u32), u32>,
 }
 
@@ -100,25 +108,37 @@ impl IdMap {
     /// Takes in an announcement. A name that cannot be looked up ends the push: its files would go
     /// to whoever bears the sender's number here.
     pub(crate) fn announce(&mut self, kind: IdKind, id: u32, name: &[u8]) -> Result<(), Error> {
-        if id == 0 {
+        let (len, max) = (name.len(), IDS_MAX);
+        if len > ID_NAME_LEN_MAX {
+            return Err(Error::peer(Refusal::IdName { len }));
+        }
+        // A look-up takes its time: there is one for each.
+        if id == 0 || self.to_local.contains_key(&(kind, id)) {
             return Ok(());
+        }
+        if self.to_local.len() >= max {
+            return Err(Error::peer(Refusal::TooManyIds { max }));
         }
         let found = self.accounts.id(kind, name);
         let local = found.map_err(|why| unanswered(kind, Shown(name), &why))?;
-        if let Some(local) = local {
-            self.map(kind, id, local);
-        }
+        self.map(kind, id, local);
         Ok(())
     }
 
-    fn map(&mut self, kind: IdKind, id: u32, local: u32) {
+    fn map(&mut self, kind: IdKind, id: u32, local: Option<u32>) {
         self.to_local.insert((kind, id), local);
-        self.to_sender.entry((kind, local)).or_insert(id);
+        if let Some(local) = local {
+            self.to_sender.entry((kind, local)).or_insert(id);
+        }
     }
 
     /// The local id for one of the sender's.
     pub(crate) fn local(&self, kind: IdKind, id: u32) -> u32 {
-        self.to_local.get(&(kind, id)).copied().unwrap_or(id)
+        self.to_local
+            .get(&(kind, id))
+            .copied()
+            .flatten()
+            .unwrap_or(id)
     }
 
     /// The sender's id for a local one, as a number that equals the sender's own exactly if the
@@ -181,13 +201,42 @@ mod tests {
     #[test]
     fn a_mapped_number_is_not_mistaken_for_itself() {
         let mut map = IdMap::default();
-        map.map(IdKind::User, 1000, 1001);
+        map.map(IdKind::User, 1000, Some(1001));
         assert_eq!(map.local(IdKind::User, 1000), 1001);
         assert_eq!(map.sender(IdKind::User, 1001), 1000);
         // Local 1000 is somebody else than the sender's 1000.
         assert_ne!(map.sender(IdKind::User, 1000), 1000);
         assert_eq!(map.sender(IdKind::User, 7), 7);
         assert_eq!(map.local(IdKind::Group, 1000), 1000);
+    }
+
+    /// Counts how often it is asked, and knows nobody.
+    #[derive(Debug, Default)]
+    struct Asked(std::sync::atomic::AtomicUsize);
+
+    impl Accounts for Asked {
+        fn id(&self, _: IdKind, _: &[u8]) -> Result<Option<u32>, String> {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            Ok(None)
+        }
+
+        fn name(&self, _: IdKind, _: u32) -> Result<Option<Vec<u8>>, String> {
+            Ok(None)
+        }
+    }
+
+    #[test]
+    fn each_id_is_looked_up_once() {
+        let asked = Arc::new(Asked::default());
+        let mut map = IdMap::new(Arc::clone(&asked) as Arc<dyn Accounts>);
+        for _ in 0..3 {
+            for id in [0, 7, 8] {
+                let said = map.announce(IdKind::User, id, b"name").is_ok();
+                assert!(said && map.announce(IdKind::Group, id, b"name").is_ok());
+            }
+        }
+        assert_eq!(asked.0.load(std::sync::atomic::Ordering::Relaxed), 4);
+        assert_eq!(map.local(IdKind::User, 7), 7);
     }
 
     /// A node that cannot be asked.

@@ -82,7 +82,11 @@ refusals! {
         "generation {id} of tree {tree}, which is to be made, is not a new one; nothing was \
          changed",
 
+    IdName { len: usize } => "a user or group with a name of {len} bytes",
+    TooManyIds { max: usize } => "more than {max} users and groups",
+
     // Directories and their entries.
+    LateRootEntry => "the root's metadata after its directory",
     DirNumber => "a number of a directory beyond all",
     DirBeforeRoot => "another directory before the root",
     DirShared { dir: u64 } => "directory {dir} shares more than there is",
@@ -166,7 +170,7 @@ refusals! {
     NoDelta { dir: u64, entry: u32 } =>
         "word of entry {entry} of directory {dir}, which was not sent as a delta",
     BasisUnannounced => "a basis that was not announced",
-    TooMuchOfBases { max: usize } => "more than {max} bytes about bases at once",
+    AnswerLen { max: usize } => "more than {max} bytes about a basis in one message",
     TooManyExchanges { max: usize } => "more than {max} exchanges at once",
     PrefixSum => "a sum of a basis that is none",
     Signature { error: SignatureError } => "{error}",

@@ -14,16 +14,19 @@ use crate::error::describe;
 use crate::filter::Filter;
 use crate::first_names::FirstNames;
 use crate::fs::Listed;
-use crate::ids::{IdKind, name_of};
+use crate::ids::{IDS_MAX, IdKind, name_of};
 use crate::names::Names;
 use crate::observer::{Kind, Warning};
 use crate::options::Options;
-use crate::path::RelPath;
+use crate::path::{RelPath, Shown};
 use crate::policy::Powers;
 use crate::read_ahead::ReadAhead;
 use crate::reader::Reader;
 use crate::source::{Layer, Source, open_file, stat_name, sum_file};
 use crate::wire::DirIndex;
+
+/// An entry has a user and a group.
+const IDS_PER_ENTRY: usize = 2;
 
 /// One directory of the source.
 #[derive(Debug)]
@@ -408,13 +411,27 @@ impl Scanner {
                 }
             }
         }
-        self.announce_ids(entry, &mut dir.new_ids);
+        self.announce_ids(entry, dir);
         revised
     }
 
-    /// Notes the names of ids on their first use.
-    fn announce_ids(&mut self, entry: &Entry, new_ids: &mut Vec<(IdKind, u32, Vec<u8>)>) {
+    /// Notes the names of ids on their first use, as many as a receiver takes: the root's may come
+    /// on top.
+    fn announce_ids(&mut self, entry: &Entry, dir: &mut ScannedDir) {
         if self.options.numeric_ids {
+            return;
+        }
+        if self.known_ids.len() + 2 * IDS_PER_ENTRY > IDS_MAX {
+            self.options.numeric_ids = true;
+            let message = format!(
+                "more than {IDS_MAX} users and groups: from {} on they are told by their numbers; \
+                 push with --numeric-ids",
+                Shown(&dir.path.shown())
+            );
+            dir.warnings.push(Warning {
+                vanished: false,
+                message,
+            });
             return;
         }
         let wanted = [
@@ -427,7 +444,7 @@ impl Scanner {
                 && self.known_ids.insert((kind, id))
                 && let Some(name) = name_of(kind, id)
             {
-                new_ids.push((kind, id, name));
+                dir.new_ids.push((kind, id, name));
             }
         }
     }

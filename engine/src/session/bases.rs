@@ -149,7 +149,10 @@ impl Bases {
 
     fn send(&self, event: Event) -> Result<(), Error> {
         let sent = self.events.send(event);
-        sent.map_err(|_| Error::stream(&io::ErrorKind::BrokenPipe.into()))
+        sent.map_err(|_| {
+            let broken = || Error::stream(&io::ErrorKind::BrokenPipe.into());
+            self.refused.get().cloned().unwrap_or_else(broken)
+        })
     }
 }
 
@@ -348,4 +351,34 @@ fn signature(file: &File, len: u64) -> io::Result<Vec<u8>> {
 pub(super) fn thread_count() -> usize {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     threads.min(THREADS_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::error::Fault;
+    use crate::refusal::Refusal;
+
+    #[test]
+    fn asks_pile_up_to_a_limit_while_nothing_is_answered() {
+        let temp = tempfile::tempdir().unwrap();
+        let root = Arc::new(Root::from_fd(
+            File::open(temp.path()).unwrap().into(),
+            temp.path().to_owned(),
+        ));
+        let outbox = Outbox::new(Box::new(io::sink()));
+        let bases = Bases::start(root, outbox.clone());
+        // The thread that answers waits for the link.
+        let _busy = outbox.lock();
+        let piece = vec![0; 1 << 20];
+        let refused = (0..=QUEUED_BYTES_MAX / piece.len())
+            .find_map(|_| bases.ask((0, 0), false, &piece, None).err());
+        let max = QUEUED_BYTES_MAX;
+        let refused = refused.map(|e| e.fault);
+        assert!(matches!(
+            refused,
+            Some(Fault::Peer(refusal)) if *refusal == Refusal::AskedTooMuch { max }
+        ));
+    }
 }

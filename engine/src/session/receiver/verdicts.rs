@@ -26,6 +26,9 @@ use crate::wire::{DirIndex, ToSender, Verdict, Want};
 impl Receiver {
     /// Judges the root itself; the answer is a verdict on entry 0 of directory 0.
     pub(super) fn root_entry(&mut self, entry: &Entry) -> Result<(), Error> {
+        if self.trail.next() > 0 {
+            return Err(Error::peer(Refusal::LateRootEntry));
+        }
         entry.check().map_err(Error::peer)?;
         let local = self.root_listed().filter(|_| !self.created_root);
         let decision = self

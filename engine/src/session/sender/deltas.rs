@@ -4,7 +4,7 @@ use std::fs::{File, Metadata};
 
 use super::Sender;
 use super::content::{DirCache, FileSource};
-use crate::delta::exchange::{Comparison, ComparisonError, Plan, Step, is_sample};
+use crate::delta::exchange::{Comparison, ComparisonError, MAX_ANSWER_LEN, Plan, Step, is_sample};
 use crate::delta::{BlockLen, IndexedSignature, Signature};
 use crate::error::Error;
 use crate::refusal::Refusal;
@@ -16,8 +16,9 @@ use crate::wire::{EXCHANGES_MAX, ExchangePiece};
 /// Blocks that a signature may claim: a gigabyte in its smallest blocks.
 const SIGNATURE_BLOCKS_MAX: u64 = 1 << 20;
 
-/// Bytes about bases that a receiver may have sent and that are not used yet.
-const RECEIVED_BYTES_MAX: usize = 256 << 20;
+/// Bytes about bases that are held until they are used. What comes on top is forgotten, and its
+/// files are sent whole.
+const RECEIVED_BYTES_MAX: usize = 64 << 20;
 
 /// How the content of a file is sent.
 pub(super) enum Means {
@@ -38,17 +39,30 @@ pub(super) struct Compared {
 /// A file whose basis the receiver describes.
 pub(super) struct DeltaTask {
     file: FileSource,
-    /// What has come of the present message.
-    received: Vec<u8>,
-    compared: Option<Box<Compared>>,
+    /// What has come of the present message, unless it was forgotten.
+    received: Option<Vec<u8>>,
+    stage: Stage,
+}
+
+/// How far the talk about a basis is.
+enum Stage {
+    /// Nothing has been asked.
+    Described,
+    /// The signature is due.
+    SignatureAsked,
+    Compared(Box<Compared>),
 }
 
 impl DeltaTask {
     pub(super) fn new(file: FileSource) -> Self {
+        DeltaTask::at(Stage::Described, file)
+    }
+
+    fn at(stage: Stage, file: FileSource) -> Self {
         DeltaTask {
             file,
-            received: Vec::new(),
-            compared: None,
+            received: Some(Vec::new()),
+            stage,
         }
     }
 }
@@ -66,11 +80,17 @@ impl Sender<'_> {
         let key = (piece.dir, piece.entry);
         let task = self.deltas.get_mut(&key);
         let task = task.ok_or_else(|| Error::peer(Refusal::BasisUnannounced))?;
-        task.received.extend_from_slice(piece.bytes);
-        self.received_bytes += piece.bytes.len();
-        if self.received_bytes > RECEIVED_BYTES_MAX {
-            let max = RECEIVED_BYTES_MAX;
-            return Err(Error::peer(Refusal::TooMuchOfBases { max }));
+        if let Some(received) = &mut task.received {
+            received.extend_from_slice(piece.bytes);
+            self.received_bytes += piece.bytes.len();
+            if received.len() > MAX_ANSWER_LEN {
+                let max = MAX_ANSWER_LEN;
+                return Err(Error::peer(Refusal::AnswerLen { max }));
+            }
+            if self.received_bytes > RECEIVED_BYTES_MAX {
+                self.received_bytes -= received.len();
+                task.received = None;
+            }
         }
         if piece.last
             && let Some(task) = self.deltas.remove(&key)
@@ -81,13 +101,17 @@ impl Sender<'_> {
     }
 
     /// Takes in what has been said about one basis: asks on, or sends the file.
-    pub(super) fn go_on(&mut self, mut task: DeltaTask) -> Result<(), Error> {
-        let received = std::mem::take(&mut task.received);
+    pub(super) fn go_on(&mut self, task: DeltaTask) -> Result<(), Error> {
+        let DeltaTask {
+            file,
+            received,
+            stage,
+        } = task;
+        let received = received.unwrap_or_default();
         self.received_bytes -= received.len();
-        let DeltaTask { file, compared, .. } = task;
-        self.open_exchanges -= usize::from(compared.is_some());
+        self.open_exchanges -= usize::from(matches!(stage, Stage::Compared(_)));
         let key = (file.dir(), file.number());
-        match self.next_step(&file, compared, &received)? {
+        match self.next_step(&file, stage, &received)? {
             Next::Ask(ask, mut compared) => {
                 self.open_exchanges += 1;
                 if self.open_exchanges > EXCHANGES_MAX {
@@ -98,17 +122,14 @@ impl Sender<'_> {
                 self.outbox.lock().flush()?;
                 // An error will come again with the answer, and then the file goes over whole.
                 let _ = compared.comparison.sum_ahead();
-                let task = DeltaTask {
-                    file,
-                    received: Vec::new(),
-                    compared: Some(compared),
-                };
+                let task = DeltaTask::at(Stage::Compared(compared), file);
                 self.deltas.insert(key, task);
                 Ok(())
             }
             Next::AskSignature => {
                 self.outbox.put_exchange(key, &ASK_SIGNATURE)?;
-                self.deltas.insert(key, DeltaTask::new(file));
+                let task = DeltaTask::at(Stage::SignatureAsked, file);
+                self.deltas.insert(key, task);
                 Ok(())
             }
             Next::Send(means) => {
@@ -123,19 +144,14 @@ impl Sender<'_> {
 
     /// What follows from a message: a signature, a sample, an answer, or nothing, which means that
     /// the basis cannot be used.
-    fn next_step(
-        &self,
-        file: &FileSource,
-        compared: Option<Box<Compared>>,
-        received: &[u8],
-    ) -> Result<Next, Error> {
-        let step = match (compared, received) {
+    fn next_step(&self, file: &FileSource, stage: Stage, received: &[u8]) -> Result<Next, Error> {
+        let step = match (stage, received) {
             (_, []) => return Ok(Next::Send(Means::Whole)),
-            (Some(mut compared), answer) => {
+            (Stage::Compared(mut compared), answer) => {
                 let step = compared.comparison.answer(answer);
                 step.map(|step| (step, compared))
             }
-            (None, sample) if is_sample(sample) => {
+            (Stage::Described, sample) if is_sample(sample) => {
                 let Ok((source, before)) = DirCache::default().open_known(file) else {
                     // The same error comes again when it is sent, and is reported.
                     return Ok(Next::Send(Means::Whole));
@@ -143,12 +159,12 @@ impl Sender<'_> {
                 let started = Comparison::start(source, before.len(), thread_count(), received);
                 started.map(|(comparison, step)| (step, Box::new(Compared { comparison, before })))
             }
-            (None, [prefix::FORMAT, ..]) => {
+            (Stage::Described, [prefix::FORMAT, ..]) => {
                 let basis =
                     Prefix::decode(received).ok_or_else(|| Error::peer(Refusal::PrefixSum))?;
                 return Ok(after_prefix(file, &basis));
             }
-            (None, signature) => {
+            (Stage::Described | Stage::SignatureAsked, signature) => {
                 let decoded = Signature::decode(signature, SIGNATURE_BLOCKS_MAX);
                 let decoded = decoded.map_err(|error| Error::peer(Refusal::Signature { error }));
                 let index = decoded?.index();
