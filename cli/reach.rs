@@ -163,8 +163,10 @@ pub(crate) fn explain(error: engine::Error, control: Box<dyn Control>, target: &
     match control.finish() {
         Ok(finish) => blame_far_end(&failure, &finish, target),
         Err(cause) => {
+            // Whoever is not hasync need not leave, and that it does not explains nothing.
+            let is_late = cause.kind() == transport::ErrorKind::Timeout;
             let cause = Failure::from(cause);
-            if failure.message.contains(&cause.message) {
+            if is_late || failure.message.contains(&cause.message) {
                 failure
             } else if cause.exit == Exit::Stream {
                 failure.message = format!("{}; {}", failure.message, cause.message);

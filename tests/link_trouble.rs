@@ -121,6 +121,26 @@ fn peer_that_speaks_garbage() {
     assert!(!Path::new("/tmp/hasync-never-made").exists());
 }
 
+/// A far end that says something and then nothing, and never leaves: it is told by what it said,
+/// however short, and nobody is waited for beyond the timeout.
+#[test]
+fn a_banner_and_silence() {
+    for (banner, shown) in [
+        ("Welcome to standby!\\n", "Welcome"),
+        ("hi\\n", "hi"),
+        ("x", "\"x\""),
+        ("hasyn\\n", "hasyn"),
+    ] {
+        let script = format!("printf '{banner}'; exec 2>/dev/null; exec sleep 600");
+        let rsh = FakeRsh::with_script(&script);
+        let mut options = rsh.options();
+        options.push("--timeout=2".to_owned());
+        let done = push_to(&options, "host:/tmp/hasync-never-made");
+        let done = done.expect_error(12, &["does not speak hasync's protocol", shown]);
+        assert!(!done.stderr.contains("did not end"), "{done}");
+    }
+}
+
 #[test]
 fn peer_of_another_program() {
     let rsh = FakeRsh::with_script("exec rsync --server -logDtpre.iLsfxCIvu . /tmp/x 2>/dev/null");

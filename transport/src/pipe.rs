@@ -218,6 +218,14 @@ impl Shared {
         self.io_timeout_ms.load(Ordering::Relaxed) >= 0 || self.deadline().is_some()
     }
 
+    /// How long the child may take to end: no longer than it may be silent.
+    fn finish_wait(&self) -> Duration {
+        let limit_ms = u64::try_from(self.io_timeout_ms.load(Ordering::Relaxed));
+        limit_ms.map_or(FINISH_WAIT, |limit_ms| {
+            FINISH_WAIT.min(Duration::from_millis(limit_ms))
+        })
+    }
+
     /// How the child ended, if it does within `limit`.
     fn ended(&self, limit: Duration) -> Option<Finish> {
         let start = Instant::now();
@@ -362,10 +370,11 @@ impl Control for PipeControl {
                 ..Finish::default()
             });
         }
-        let finish = self.shared.ended(FINISH_WAIT);
+        let limit = self.shared.finish_wait();
+        let finish = self.shared.ended(limit);
         self.finished = finish.is_some();
         finish.ok_or_else(|| {
-            let (peer, limit_s) = (&self.shared.peer, FINISH_WAIT.as_secs());
+            let (peer, limit_s) = (&self.shared.peer, limit.as_secs());
             Error::new(
                 ErrorKind::Timeout,
                 format!("{peer}: did not end within {limit_s} s"),
@@ -509,6 +518,15 @@ mod tests {
         let full = vec![0; 4 << 20];
         let error = link.writer.write_all(&full).unwrap_err();
         assert_eq!(Error::of(&error).unwrap().kind(), ErrorKind::Timeout);
+    }
+
+    #[test]
+    fn a_child_that_does_not_leave_is_waited_for_no_longer_than_it_may_be_silent() {
+        let link = shell("exec sleep 600");
+        link.control.set_io_timeout(Some(Duration::from_millis(20)));
+        let error = link.control.finish().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+        assert!(error.to_string().ends_with("within 0 s"), "{error}");
     }
 
     #[test]

@@ -20,8 +20,8 @@ use crate::observer::{Change, Note, Observer, Warning};
 use crate::options::Options;
 use crate::policy::{Powers, Rights, ServePolicy};
 use crate::wire::{
-    FrameKind, FrameReader, Hello, HelloReply, PREAMBLE_LEN, ToReceiver, ToSender, decode, encode,
-    pack_sum, preamble,
+    FrameKind, FrameReader, Hello, HelloReply, ToReceiver, ToSender, decode, encode, pack_sum,
+    preamble,
 };
 
 /// Longest file that a script may announce: what the disk holds is not at stake here.
@@ -307,7 +307,7 @@ impl Write for Listening {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.1.extend_from_slice(bytes);
         let mut reader = FrameReader::new(Box::new(Cursor::new(self.1.clone())));
-        let _ = reader.raw(PREAMBLE_LEN);
+        let _ = reader.preamble();
         let mut words = Words::default();
         while let Ok(Some(frame)) = reader.next() {
             if frame.kind != FrameKind::Message {

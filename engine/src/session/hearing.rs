@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::observer::Warning;
 use crate::refusal::Refusal;
 use crate::wire::{
-    ExchangePiece, FrameKind, FrameReader, PREAMBLE_LEN, ToSender, Verdict, check_preamble, decode,
+    ExchangePiece, FrameKind, FrameReader, ToSender, Verdict, check_preamble, decode,
 };
 
 /// Shared by the threads of a sender.
@@ -116,7 +116,7 @@ impl Reading {
 
     fn next(&mut self) -> Result<Event, Error> {
         if !self.is_greeted {
-            check_preamble(self.reader.raw(PREAMBLE_LEN)?)?;
+            check_preamble(self.reader.preamble()?)?;
             self.is_greeted = true;
         }
         loop {

@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::time::Instant;
 
+use super::preamble::{PREAMBLE_LEN, may_be_preamble};
 use super::run::Unpacker;
 use crate::error::Error;
 use crate::refusal::Refusal;
@@ -93,11 +94,16 @@ impl FrameReader {
         self.deadline = deadline.map(|deadline| (deadline, late));
     }
 
-    /// Reads up to `len` raw bytes, fewer only at the end of the stream: the preamble.
-    pub(crate) fn raw(&mut self, len: usize) -> Result<&[u8], Error> {
-        while self.end - self.start < len && self.fill(len)? {}
+    /// Reads the preamble, or as much of what the peer says as shows that it is none: a peer that
+    /// is not hasync may say no more.
+    pub(crate) fn preamble(&mut self) -> Result<&[u8], Error> {
+        let said = |reader: &Self| reader.end - reader.start;
+        while said(self) < PREAMBLE_LEN
+            && may_be_preamble(&self.buf[self.start..self.end])
+            && self.fill(PREAMBLE_LEN)?
+        {}
         let from = self.start;
-        self.start += len.min(self.end - from);
+        self.start += PREAMBLE_LEN.min(self.end - from);
         Ok(&self.buf[from..self.start])
     }
 

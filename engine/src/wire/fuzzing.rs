@@ -8,8 +8,7 @@ use serde::de::DeserializeOwned;
 use super::frame::{HEADER_LEN, RUN_KIND, header_of};
 use super::run::{Packer, RUN_LEN_MAX};
 use super::{
-    FRAME_LEN_MAX, FrameReader, PREAMBLE_LEN, ToReceiver, ToSender, check_preamble, decode, encode,
-    preamble,
+    FRAME_LEN_MAX, FrameReader, ToReceiver, ToSender, check_preamble, decode, encode, preamble,
 };
 use crate::options::Compression;
 
@@ -50,7 +49,7 @@ pub fn frames(data: &[u8]) {
 
 fn read_all(said: &[u8]) {
     let mut reader = FrameReader::with_runs(Box::new(Pieces(said.to_vec(), 0)));
-    let greeted = reader.raw(PREAMBLE_LEN).and_then(check_preamble);
+    let greeted = reader.preamble().and_then(check_preamble);
     if greeted.is_err() {
         return;
     }

@@ -20,4 +20,4 @@ pub(crate) use pack::{
     EXCHANGES_MAX, ExchangePiece, PACK_HEADER_LEN_MAX, PackedFile, pack_sum, parse_pack,
     patch_packed, put_packed_header,
 };
-pub(crate) use preamble::{PREAMBLE_LEN, check_preamble, preamble};
+pub(crate) use preamble::{check_preamble, preamble};

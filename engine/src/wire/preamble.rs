@@ -20,10 +20,14 @@ pub(crate) fn preamble() -> [u8; PREAMBLE_LEN] {
     bytes
 }
 
+/// Whether a preamble begins like this, or this like a preamble.
+pub(crate) fn may_be_preamble(bytes: &[u8]) -> bool {
+    bytes.iter().zip(MAGIC).all(|(said, due)| said == due)
+}
+
 /// Checks the peer's preamble, as far as it came.
 pub(crate) fn check_preamble(bytes: &[u8]) -> Result<(), Error> {
-    let magic_len = bytes.len().min(MAGIC.len());
-    if bytes[..magic_len] != MAGIC[..magic_len] {
+    if !may_be_preamble(bytes) {
         let got = escape(bytes);
         return Err(Error::new(
             ErrorKind::Stream,

@@ -386,11 +386,9 @@ struct ClientControl {
 impl Control for ClientControl {
     fn finish(self: Box<Self>) -> Result<Finish, Error> {
         let mut phase = self.state.phase();
+        let limit = self.state.finish_wait();
         let ended = self.running.handle().block_on(async {
-            let ended = timeout(
-                FINISH_WAIT,
-                phase.wait_for(|now| !matches!(now, Phase::Open)),
-            );
+            let ended = timeout(limit, phase.wait_for(|now| !matches!(now, Phase::Open)));
             let ended = ended.await.map(|phase| phase.map(|phase| phase.clone()));
             self.say_goodbye().await;
             ended
@@ -403,7 +401,7 @@ impl Control for ClientControl {
             }),
             Err(_) => {
                 let peer = &self.state.peer;
-                let what = format!("{peer}: did not end within {} s", FINISH_WAIT.as_secs());
+                let what = format!("{peer}: did not end within {} s", limit.as_secs());
                 Err(Error::new(ErrorKind::Timeout, what))
             }
         }
@@ -442,7 +440,5 @@ async fn closed(session: &Handle<Callbacks>) {
     }
 }
 
-/// How long the far end may take to exit after both directions are finished.
-const FINISH_WAIT: Duration = Duration::from_secs(30);
 /// How long saying goodbye may take.
 const GOODBYE_WAIT: Duration = Duration::from_secs(1);

@@ -184,6 +184,15 @@ impl ChannelState {
         self.changed.notify_one();
     }
 
+    /// How long the far end may take to exit after both directions are finished: no longer than
+    /// it may be silent.
+    pub(crate) fn finish_wait(&self) -> Duration {
+        match self.io_timeout_ms.load(Ordering::Relaxed) {
+            0 => FINISH_WAIT,
+            limit_ms => FINISH_WAIT.min(Duration::from_millis(limit_ms)),
+        }
+    }
+
     pub(crate) fn set_io_timeout(&self, limit: Option<Duration>) {
         let limit_ms = limit.map_or(0, |limit| {
             limit.as_millis().clamp(1, u64::MAX.into()) as u64
@@ -269,6 +278,8 @@ fn packet_cost(data_len: usize) -> i64 {
     i64::try_from(data_len).unwrap_or(i64::MAX / 2) + PACKET_COST
 }
 
+/// How long the far end may take to exit where no limit of silence is set.
+const FINISH_WAIT: Duration = Duration::from_secs(30);
 /// A reader this far behind slows the session down.
 const BACKLOG_LEN: i64 = WINDOW_LEN as i64;
 /// How long one packet waits for a slow reader before the session looks after itself again.

@@ -22,9 +22,7 @@ use crate::generation::{Claim, Sealed, Tree, UndoPolicy};
 use crate::observer::{Change, Note, Observer, Warning};
 use crate::options::{Compression, Options};
 use crate::policy::ServePolicy;
-use crate::wire::{
-    FrameKind, FrameReader, FrameWriter, PREAMBLE_LEN, ToReceiver, ToSender, decode,
-};
+use crate::wire::{FrameKind, FrameReader, FrameWriter, ToReceiver, ToSender, decode};
 
 struct Unheard;
 
@@ -73,7 +71,7 @@ fn relay<M: serde::de::DeserializeOwned>(
     let mut reader = FrameReader::new(Box::new(from.try_clone().unwrap()));
     let mut writer = FrameWriter::new(Box::new(to.try_clone().unwrap()));
     let mut run = || -> Result<(), Error> {
-        writer.raw(reader.raw(PREAMBLE_LEN)?);
+        writer.raw(reader.preamble()?);
         writer.flush()?;
         while let Some(frame) = reader.next()? {
             match frame.kind {

@@ -15,8 +15,8 @@ use crate::options::Options;
 use crate::policy::{Powers, Rights, ServePolicy};
 use crate::session::{Connection, serve};
 use crate::wire::{
-    FrameKind, FrameReader, FrameWriter, Hello, HelloReply, PREAMBLE_LEN, Pulse, ToReceiver,
-    ToSender, Verdict, Want, decode, preamble,
+    FrameKind, FrameReader, FrameWriter, Hello, HelloReply, Pulse, ToReceiver, ToSender, Verdict,
+    Want, decode, preamble,
 };
 
 /// Who waits for longer has been left alone.
@@ -68,7 +68,7 @@ impl Far {
 
     fn greeted(&mut self) {
         self.writer.flush().unwrap();
-        assert_eq!(self.reader.raw(PREAMBLE_LEN).unwrap(), preamble());
+        assert_eq!(self.reader.preamble().unwrap(), preamble());
     }
 
     /// The next message of a sender that is no ping; how many pings and frames of content came

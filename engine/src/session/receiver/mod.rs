@@ -53,8 +53,8 @@ use crate::refusal::Refusal;
 use crate::spill::{self, SpillMap};
 use crate::target::{Found, names_dir, probe_times, root_listed};
 use crate::wire::{
-    DirIndex, ExchangePiece, FrameKind, FrameReader, Hello, HelloReply, PREAMBLE_LEN, ToReceiver,
-    ToSender, check_preamble, decode, preamble,
+    DirIndex, ExchangePiece, FrameKind, FrameReader, Hello, HelloReply, ToReceiver, ToSender,
+    check_preamble, decode, preamble,
 };
 use crate::work;
 
@@ -105,7 +105,7 @@ fn serve_pushes(
     policy: &ServePolicy,
 ) -> Result<(), Error> {
     reader.expect_by(Instant::now().checked_add(HELLO_TIME), no_hello);
-    check_preamble(reader.raw(PREAMBLE_LEN)?)?;
+    check_preamble(reader.preamble()?)?;
     let mut threshold = Threshold::new(outbox, policy);
     while let Some(hello) = next_hello(reader)? {
         reader.expect_by(None, no_hello);
