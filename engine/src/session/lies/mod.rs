@@ -7,7 +7,11 @@ mod floods;
 mod idle;
 mod lineage;
 mod numbers;
+mod scene;
 mod script;
+mod table;
+mod to_receiver;
+mod to_sender;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
