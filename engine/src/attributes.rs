@@ -58,7 +58,7 @@ impl Attributes {
                 return Err(Refusal::AttributesOrder);
             }
             if !known.contains(&kind) {
-                unknown = Some(kind);
+                unknown.get_or_insert(kind);
             }
             last = Some((kind, value));
             rest = tail;
