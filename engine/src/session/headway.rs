@@ -21,6 +21,9 @@ const FLUSH_STALLS: u32 = 4;
 /// default, in which a disk that reads 200 MB/s sums a file of 4 TB.
 const CLAIM_STALLS: u32 = 24;
 
+/// What this side does between two waits counts as its own need from this part of that limit on.
+const OWN_PART: u32 = 64;
+
 /// What is known of a peer's progress.
 #[derive(Debug)]
 pub(super) struct Headway {
@@ -32,6 +35,8 @@ pub(super) struct Headway {
     pulse: Pulse,
     claimed_at: Instant,
     flushing_since: Option<Instant>,
+    /// Since when this side is busy itself and does not wait for the peer.
+    busy_since: Option<Instant>,
 }
 
 impl Headway {
@@ -44,7 +49,28 @@ impl Headway {
             pulse: Pulse::default(),
             claimed_at: now,
             flushing_since: None,
+            busy_since: Some(now),
         }
+    }
+
+    /// This side begins to wait for the peer. What it needed for itself before is not the peer's.
+    pub(super) fn waits(&mut self, now: Instant) {
+        if let Some(since) = self.busy_since.take() {
+            let own = now.saturating_duration_since(since);
+            // To handle what the peer says is no such need: there may be no end of it.
+            if own < self.stall / OWN_PART {
+                return;
+            }
+            for at in [&mut self.seen_at, &mut self.claimed_at] {
+                *at = (*at + own).min(now);
+            }
+            self.flushing_since = self.flushing_since.map(|at| (at + own).min(now));
+        }
+    }
+
+    /// This side has something to do again.
+    pub(super) fn is_busy(&mut self, now: Instant) {
+        self.busy_since = Some(now);
     }
 
     /// This side has seen that much done, all in all.
@@ -205,6 +231,34 @@ mod tests {
         watch.ping(1, 7, true);
         assert!(error(&watch, 60).is_none());
         assert!(error(&watch, 61).is_some_and(|e| e.kind == ErrorKind::Timeout));
+    }
+
+    #[test]
+    fn what_this_side_needs_for_itself_does_not_count() {
+        let mut watch = Watch::new();
+        watch.headway.waits(watch.at(100));
+        assert_eq!(watch.left(100), 15);
+        // It waits for 10 minutes, sums a file for hours, and waits again; the peer pings.
+        watch.headway.is_busy(watch.at(110));
+        watch.ping(200, 0, false);
+        watch.headway.waits(watch.at(400));
+        assert_eq!((watch.left(400), watch.left(405)), (5, 0));
+        // Without anything in between the time goes on.
+        watch.headway.is_busy(watch.at(404));
+        watch.headway.waits(watch.at(404));
+        assert_eq!(watch.left(404), 1);
+        // What is said without end does not stop the clock.
+        for ms in 0..120_000 {
+            let at = watch.at(404) + Duration::from_millis(ms);
+            watch.headway.is_busy(at);
+            watch.headway.waits(at + Duration::from_millis(1));
+        }
+        assert_eq!(watch.left(406), 0);
+        // Nothing is from after now, whatever came meanwhile.
+        watch.headway.is_busy(watch.at(404));
+        watch.ping(500, 1, true);
+        watch.headway.waits(watch.at(501));
+        assert_eq!(watch.left(501), 60);
     }
 
     #[test]

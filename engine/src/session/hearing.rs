@@ -65,6 +65,18 @@ impl Hearing {
         seen: impl Fn() -> u64,
         waits: impl Fn() -> bool,
     ) -> Result<Option<Event>, Error> {
+        self.headway().waits(Instant::now());
+        let next = self.wait_for_event(until, seen, waits);
+        self.headway().is_busy(Instant::now());
+        next
+    }
+
+    fn wait_for_event(
+        &self,
+        until: Option<Instant>,
+        seen: impl Fn() -> u64,
+        waits: impl Fn() -> bool,
+    ) -> Result<Option<Event>, Error> {
         loop {
             let now = Instant::now();
             let left = {

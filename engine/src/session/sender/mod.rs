@@ -43,6 +43,10 @@ use dirs::{Lacking, PendingDir};
 use links::LinkGroups;
 use patience::Patience;
 
+/// Events that are handled before a piece of work is done, if there are that many: whoever says
+/// more without end does not keep the push from its end.
+const HANDLED_MAX: u32 = 4096;
+
 /// One push, ready to run.
 pub(super) struct Push<'a> {
     pub(super) options: &'a Options,
@@ -259,11 +263,18 @@ impl Sender<'_> {
     }
 
     fn run(&mut self) -> Result<(), Error> {
+        let mut handled = 0;
         loop {
             let event = if self.has_work() {
-                match self.hearing.inbox.take() {
+                handled += 1;
+                let next = match handled {
+                    0..=HANDLED_MAX => self.hearing.inbox.take(),
+                    _ => Next::Nothing,
+                };
+                match next {
                     Next::Event(event) => event,
                     Next::Nothing => {
+                        handled = 0;
                         self.make_room()?;
                         self.work()?;
                         continue;
