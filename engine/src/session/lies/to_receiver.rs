@@ -245,7 +245,9 @@ fn directories() -> Lies {
         place!(DirShared: Dir { shared, rest, .. }, rest => *shared = 255),
         place!(DirAboveRoot: Dir { up, rest, .. }, rest => *up = u32::MAX),
         place!(DirName: Dir { shared, rest, .. }, rest => (*shared, *rest) = (0, b"..".to_vec())),
-        place!(DirName: Dir { shared, rest, .. }, rest => (*shared, *rest) = (0, b".hasync".to_vec())),
+        place!(DirName: Dir { shared, rest, .. }, rest => {
+            (*shared, *rest) = (0, b".hasync".to_vec());
+        }),
         place!(DirName: Dir { shared, rest, .. }, rest => (*shared, *rest) = (0, b"a/b".to_vec())),
         place!(DirName: Dir { shared, rest, .. }, rest => (*shared, *rest) = (0, Vec::new())),
         edit!(DirParent: NewDir { dir, parent, name, .. } => {
