@@ -155,11 +155,17 @@ fn missing_source_deletes_nothing() {
     assert_eq!(trees.read("target/b"), b"old");
 }
 
+/// What cannot be listed keeps everything from being deleted, and a line says so; a file that
+/// cannot be read keeps nothing but its own copy, compared by content or not.
 #[test]
-fn unreadable_source_deletes_nothing() {
+fn an_unreadable_directory_deletes_nothing_and_an_unreadable_file_does() {
     need_root();
     let reachable = Reachable::new();
-    for secret in ["secret-file", "secret-dir"] {
+    for (secret, how, deletes) in [
+        ("secret-dir", "-rlt", false),
+        ("secret-file", "-rlt", true),
+        ("secret-file", "-rltc", true),
+    ] {
         let trees = TempTree::new();
         trees.write("source/a", "newer");
         if secret == "secret-dir" {
@@ -169,17 +175,21 @@ fn unreadable_source_deletes_nothing() {
         }
         trees.chmod(format!("source/{secret}"), 0o000);
         trees.write("target/extra", "old");
-        for owned in ["target", "target/extra"] {
+        trees.write("target/secret-file", "kept");
+        for owned in ["target", "target/extra", "target/secret-file"] {
             trees.chown(owned, 65534, 65534);
         }
-        let done = Hasync::push(&["-rlt", "--delete"])
+        let done = Hasync::push(&[how, "--delete"])
             .args([trees.contents_of("source"), trees.text("target")])
             .by_nobody(&reachable)
             .run()
             .expect(23);
         assert!(done.stderr.contains(secret), "the path is named\n{done}");
+        let told = done.stderr.contains("nothing is deleted");
+        assert_eq!(told, !deletes, "{how} {secret}\n{done}");
         assert_eq!(trees.read("target/a"), b"newer");
-        assert_eq!(trees.read("target/extra"), b"old");
+        assert_eq!(trees.path("target/extra").exists(), !deletes, "{how}");
+        assert_eq!(trees.read("target/secret-file"), b"kept");
     }
 }
 

@@ -6,10 +6,11 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
 
 use rustix::fs::{FileType, Mode, OFlags, mknodat, openat, symlinkat};
+use rustix::io::Errno;
 
 use crate::delta::Output;
 use crate::entry::{Body, Entry};
-use crate::fs::{Attrs, set_node_attrs};
+use crate::fs::{Attrs, can_hold, set_node_attrs};
 
 /// Bytes of zeros worth a hole: the usual block of a file system.
 const HOLE_LEN: usize = 4096;
@@ -68,6 +69,11 @@ impl FileSink {
         }
     }
 
+    /// Whether the file can get that long. Nothing has been written yet.
+    pub(crate) fn can_hold(&self, len: u64) -> bool {
+        can_hold(&self.file, len)
+    }
+
     /// Writes the whole of a small file.
     pub(crate) fn write_content(&mut self, content: &[u8]) -> io::Result<()> {
         if !self.sparse {
@@ -100,12 +106,18 @@ impl Output for FileSink {
         Ok(())
     }
 
+    /// What is a hole on the source is one here, whatever is made of other zeros.
+    fn hole(&mut self, len: u64) -> io::Result<()> {
+        let end = self.len.checked_add(len).ok_or(Errno::FBIG)?;
+        self.file.seek(SeekFrom::Start(end))?;
+        self.len = end;
+        self.ends_with_hole = true;
+        Ok(())
+    }
+
     fn zero(&mut self, len: u64) -> io::Result<()> {
         if self.sparse {
-            self.len += len;
-            self.file.seek(SeekFrom::Start(self.len))?;
-            self.ends_with_hole = true;
-            return Ok(());
+            return self.hole(len);
         }
         let mut left = len;
         while left > 0 {

@@ -6,9 +6,10 @@ mod record;
 
 use std::cmp::Ordering;
 
-use crate::entry::{Entry, Time};
+use crate::entry::Entry;
 use crate::fs::Listed;
 use crate::observer::Kind;
+use crate::since::Meta;
 use crate::spill::{ListWalk, Room, SpillList, SpillSorter};
 
 use record::{Record, canonical_cmp, is_dir, name_of, pack};
@@ -133,8 +134,8 @@ impl EntryList {
         self.with(at, |record| record.kind_and_len())
     }
 
-    /// The regular file at `at`: its length, and its time.
-    pub(crate) fn file(&self, at: usize) -> Option<(u64, Time)> {
+    /// The regular file at `at`: its length, and its metadata.
+    pub(crate) fn file(&self, at: usize) -> Option<(u64, Meta)> {
         self.with(at, |record| record.file()).flatten()
     }
 

@@ -52,6 +52,7 @@ mod policy;
 mod refusal;
 mod sample;
 mod served_root;
+mod since;
 mod spill;
 mod state;
 mod target;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::entry::Time;
+use crate::entry::{Body, Entry, Time};
 use crate::filter::FilterRule;
 
 /// The options of one push, named after rsync's long options.
@@ -140,6 +140,11 @@ impl Summed {
             || self
                 .between
                 .is_some_and(|(from, to)| (from..=to).contains(&ns))
+    }
+
+    /// Whether it is so of this file, and its sum is not there.
+    pub(crate) fn lacks(self, entry: &Entry) -> bool {
+        matches!(entry.body, Body::File { sum: None, .. }) && self.covers(entry.mtime)
     }
 
     pub(crate) fn is_empty(self) -> bool {

@@ -6,12 +6,12 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 
 use crate::entries::Revised;
-use crate::entry::{Body, Entry};
+use crate::entry::{Body, Sum};
 use crate::filter::Filter;
-use crate::fs::{Listing, Root, list};
+use crate::fs::{FileDir, Listed, Listing, Root, list};
 use crate::options::Summed;
 use crate::path::RelPath;
-use crate::source::{open_file, sum_file};
+use crate::source::{SUM_NOT_KNOWN, sum_file};
 use crate::work;
 
 /// How often, in entries, it is asked whether to go on.
@@ -64,27 +64,49 @@ impl Reader {
         })?;
         work::did(1);
         if !self.summed.is_empty() {
-            let entries = &mut listing.entries;
-            entries.revise(|listed| self.add_sum(&dir, &mut listed.entry, go_on));
+            let (entries, dir) = (&mut listing.entries, FileDir::new(dir)?);
+            entries.revise(|listed| self.add_sum(&dir, listed, go_on));
         }
         Ok(listing)
     }
 
     fn add_sum(
         &self,
-        dir: &OwnedFd,
-        entry: &mut Entry,
+        dir: &FileDir<OwnedFd>,
+        listed: &mut Listed,
         go_on: &mut dyn FnMut(usize) -> bool,
     ) -> Revised {
-        if let Body::File { sum, .. } = &mut entry.body
-            && self.summed.covers(entry.mtime)
-            && let Ok(file) = open_file(dir, &entry.name)
-        {
-            *sum = sum_file(Stoppable { file, go_on }).ok();
-            return Revised::Changed;
+        let is_file = matches!(listed.entry.body, Body::File { .. });
+        if !is_file || !self.summed.covers(listed.entry.mtime) {
+            return Revised::Kept;
         }
-        Revised::Kept
+        match summed(dir, listed, |file| sum_file(Stoppable { file, go_on })) {
+            Ok(()) => Revised::Changed,
+            Err(_) => Revised::Kept,
+        }
     }
+}
+
+/// Adds the sum of its content to a regular file, which is from then on what it was when it was
+/// opened for that. One under a lease gets a sum that it does not have: it is read later.
+pub(crate) fn summed(
+    dir: &FileDir<impl AsFd>,
+    listed: &mut Listed,
+    sum: impl FnOnce(File) -> io::Result<Sum>,
+) -> io::Result<()> {
+    let content = match dir.open(&listed.entry.name) {
+        Ok((file, metadata)) => {
+            let content = sum(file)?;
+            listed.take_in(&metadata);
+            content
+        }
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => SUM_NOT_KNOWN,
+        Err(e) => return Err(e),
+    };
+    if let Body::File { sum, .. } = &mut listed.entry.body {
+        *sum = Some(content);
+    }
+    Ok(())
 }
 
 /// A file that nobody may want to be read to its end.

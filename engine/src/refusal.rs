@@ -124,6 +124,7 @@ refusals! {
     Ops { error: OpsError } => "{error}",
     FileLen { len: u64, more: u64, max: u64 } =>
         "delta adds {more} bytes to {len}, the limit is {max}",
+    HoleInCopy => "a hole in a file that is made from a copy",
     FileSum { path: String, sum: String } => "{path} has not the sum {sum}",
     ExchangeLast { last: u8 } => "{last} where an exchange says if a message ends",
     AskedTooMuch { max: usize } => "more than {max} bytes asked at once",

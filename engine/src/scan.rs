@@ -9,7 +9,7 @@ use std::io;
 
 use crate::digest::{DirDigest, Fields, IdView};
 use crate::entries::{EntryList, Revised};
-use crate::entry::{Body, Entry};
+use crate::entry::Body;
 use crate::error::describe;
 use crate::filter::Filter;
 use crate::first_names::FirstNames;
@@ -21,8 +21,9 @@ use crate::options::Options;
 use crate::path::{RelPath, Shown};
 use crate::policy::Powers;
 use crate::read_ahead::ReadAhead;
-use crate::reader::Reader;
-use crate::source::{Layer, Source, open_file, stat_name, sum_file};
+use crate::reader::{Reader, summed};
+use crate::since::{Access, Accesses, Meta, OTHER_DIRS_MAX};
+use crate::source::{Layer, Source, stat_name, sum_file};
 use crate::wire::DirIndex;
 
 /// An entry has a user and a group.
@@ -44,6 +45,10 @@ pub(crate) struct ScannedDir {
     pub(crate) digest: DirDigest,
     /// Nothing of the directory is missing here.
     pub(crate) complete: bool,
+    /// The first line about what could not be listed, though it is there: nothing is deleted then.
+    pub(crate) not_listed: Option<String>,
+    /// What the directory was when it was read, if that is not what the one above lists.
+    pub(crate) other: Option<Meta>,
     /// Ids that appear here for the first time, with their names.
     pub(crate) new_ids: Vec<(IdKind, u32, Vec<u8>)>,
     /// Entries of types that the options, or a receiver that is not root, leave out.
@@ -72,6 +77,8 @@ impl ScannedDir {
             layers: Vec::new(),
             digest: DirDigest::default(),
             complete: false,
+            not_listed: None,
+            other: None,
             new_ids: Vec::new(),
             skipped: Vec::new(),
             left_out: LeftOut::default(),
@@ -86,6 +93,24 @@ impl ScannedDir {
             layers: vec![layer],
             ..ScannedDir::empty(index, 0, path)
         }
+    }
+
+    /// Notes that something that is there could not be listed, or was gone when it was to be.
+    fn not_listed(&mut self, what: &str, shown: &str, e: &io::Error) {
+        let warning = unreadable(what, shown, e);
+        if warning.vanished {
+            self.complete = false;
+            self.warnings.push(warning);
+        } else {
+            self.not_read(warning.message);
+        }
+    }
+
+    fn not_read(&mut self, message: String) {
+        self.complete = false;
+        self.not_listed.get_or_insert_with(|| message.clone());
+        let vanished = false;
+        self.warnings.push(Warning { vanished, message });
     }
 
     /// The layer that entry number `at` comes from.
@@ -127,14 +152,17 @@ struct Below {
     path: RelPath,
     layers: Vec<Layer>,
     names: Names,
+    /// Whose they are and what may be done with them, as listed.
+    accesses: Accesses,
     /// For each of them the layers in which it is; empty if there is only one.
     merged: VecDeque<Vec<usize>>,
 }
 
 impl Below {
-    /// Takes the next one: its path, and its layers.
-    fn pop(&mut self) -> Option<(RelPath, Vec<Layer>)> {
+    /// Takes the next one.
+    fn pop(&mut self) -> Option<NextDir> {
         let name = self.names.pop()?;
+        let listed = self.accesses.pop();
         let child = |layer: &Layer| layer.child(&name);
         let layers = match self.merged.pop_front() {
             None => self.layers.iter().map(child).collect(),
@@ -143,8 +171,22 @@ impl Below {
                 merged.map(child).collect()
             }
         };
-        Some((self.path.join(&name), layers))
+        Some(NextDir {
+            parent: self.parent,
+            path: self.path.join(&name),
+            layers,
+            listed,
+        })
     }
+}
+
+/// Where the walk goes next.
+struct NextDir {
+    parent: DirIndex,
+    path: RelPath,
+    layers: Vec<Layer>,
+    /// What the directory above lists it as.
+    listed: Option<Access>,
 }
 
 /// The walk. Each call of [`next`](Self::next) reads one directory.
@@ -162,6 +204,8 @@ pub(crate) struct Scanner {
     first_names: FirstNames,
     known_ids: HashSet<(IdKind, u32)>,
     root_complete: bool,
+    /// How many directories were others than those listed.
+    other_dirs: usize,
 }
 
 impl Scanner {
@@ -192,28 +236,42 @@ impl Scanner {
             first_names: FirstNames::default(),
             known_ids: HashSet::new(),
             root_complete,
+            other_dirs: 0,
         }
     }
 
     /// Reads the next directory; `None` when all have been read.
     pub(crate) fn next(&mut self) -> Option<ScannedDir> {
-        let (parent, path, layers) = self.next_place()?;
+        let NextDir {
+            parent,
+            path,
+            mut layers,
+            listed,
+        } = self.next_place()?;
         let complete = !path.is_root() || self.root_complete;
         let mut dir = ScannedDir {
             complete,
             ..ScannedDir::empty(self.next_index, parent, path)
         };
         self.next_index += 1;
-        let mut entries = match &*layers {
+        let mut entries = match &mut *layers {
             [layer] => self.read_layer(&mut dir, layer),
             layers => self.read_layers(&mut dir, layers),
         };
+        // Of several the first gives the metadata.
+        let own = layers.first().and_then(|layer| layer.own);
+        if let Some((own, listed)) = own.zip(listed)
+            && own.access() != listed
+        {
+            self.found_other(&mut dir, own, &mut entries, layers.first());
+        }
         dir.layers = layers;
         let mut below = Below {
             parent: dir.index,
             path: dir.path.clone(),
             layers: dir.layers.clone(),
             names: Names::default(),
+            accesses: Accesses::default(),
             merged: VecDeque::new(),
         };
         let origins = std::mem::take(&mut dir.origins);
@@ -235,16 +293,44 @@ impl Scanner {
         Some(dir)
     }
 
-    /// Where the walk goes next: the parent, the path and the layers.
-    fn next_place(&mut self) -> Option<(DirIndex, RelPath, Vec<Layer>)> {
+    /// The directory that was read is another than the one that was listed, or somebody else's
+    /// since: it is announced as what it is, or if that goes on and on, not at all.
+    fn found_other(
+        &mut self,
+        dir: &mut ScannedDir,
+        own: Meta,
+        entries: &mut EntryList,
+        layer: Option<&Layer>,
+    ) {
+        self.other_dirs += 1;
+        if self.other_dirs <= OTHER_DIRS_MAX {
+            self.announce_ids(own.uid, own.gid, dir);
+            dir.other = Some(own);
+            return;
+        }
+        *entries = EntryList::default();
+        dir.origins.clear();
+        let shown = layer.map_or_else(String::new, |layer| layer.shown(b""));
+        let message = format!(
+            "{shown} is another directory than the one that was listed, like {OTHER_DIRS_MAX} \
+             before it; the target keeps what it has, push again"
+        );
+        dir.not_read(message);
+    }
+
+    fn next_place(&mut self) -> Option<NextDir> {
         if let Some(layers) = self.root.take() {
-            return Some((0, RelPath::root(), layers));
+            return Some(NextDir {
+                parent: 0,
+                path: RelPath::root(),
+                layers,
+                listed: None,
+            });
         }
         loop {
             let below = self.below.last_mut()?;
-            let parent = below.parent;
             match below.pop() {
-                Some((path, layers)) => return Some((parent, path, layers)),
+                Some(next) => return Some(next),
                 None => self.below.pop(),
             };
         }
@@ -266,9 +352,9 @@ impl Scanner {
 
     /// The entries of several layers, and in `dir` where each comes from: the first that has a
     /// name gives it, but a directory goes before anything else.
-    fn read_layers(&mut self, dir: &mut ScannedDir, layers: &[Layer]) -> EntryList {
+    fn read_layers(&mut self, dir: &mut ScannedDir, layers: &mut [Layer]) -> EntryList {
         let mut found: HashMap<Vec<u8>, (Listed, Origin)> = HashMap::new();
-        for (number, layer) in layers.iter().enumerate() {
+        for (number, layer) in layers.iter_mut().enumerate() {
             for listed in self.read_layer(dir, layer).iter_listed() {
                 match found.get_mut(&listed.entry.name) {
                     Some((first, origin)) if listed.entry.is_dir() => {
@@ -297,16 +383,14 @@ impl Scanner {
     }
 
     /// The entries of one layer; what cannot be read is told in `dir`.
-    fn read_layer(&mut self, dir: &mut ScannedDir, layer: &Layer) -> EntryList {
+    fn read_layer(&mut self, dir: &mut ScannedDir, layer: &mut Layer) -> EntryList {
         self.try_read_layer(dir, layer).unwrap_or_else(|e| {
-            dir.complete = false;
-            dir.warnings
-                .push(unreadable("read directory", &layer.shown(b""), &e));
+            dir.not_listed("read directory", &layer.shown(b""), &e);
             EntryList::default()
         })
     }
 
-    fn try_read_layer(&mut self, dir: &mut ScannedDir, layer: &Layer) -> io::Result<EntryList> {
+    fn try_read_layer(&mut self, dir: &mut ScannedDir, layer: &mut Layer) -> io::Result<EntryList> {
         if let Some(only) = &layer.only {
             let mut listed = stat_name(layer.open()?, &only.on_disk)?;
             listed.entry.name.clone_from(&only.shown);
@@ -322,10 +406,9 @@ impl Scanner {
         }
         let listing = self.ahead.read(&layer.root, &layer.path, &dir.path)?;
         for (name, e) in &listing.failed {
-            dir.complete = false;
-            dir.warnings
-                .push(unreadable("examine", &layer.shown(name), e));
+            dir.not_listed("examine", &layer.shown(name), e);
         }
+        layer.own = Some(listing.own);
         Ok(listing.entries)
     }
 
@@ -339,6 +422,21 @@ impl Scanner {
         origin: Option<&Origin>,
         below: &mut Below,
     ) -> Revised {
+        let layer_number = origin.map_or(0, |origin| origin.layer);
+        let Some(layer) = dir.layers.get(layer_number) else {
+            return Revised::Dropped;
+        };
+        let mut revised = Revised::Kept;
+        if self.options.summed().lacks(&listed.entry) {
+            // It could not be read before, and should say why, or has never been tried.
+            revised = Revised::Changed;
+            if let Err(e) = sum_listed(layer, listed) {
+                let shown = layer.shown(&listed.entry.name);
+                dir.warnings.push(unreadable("read", &shown, &e));
+                listed.entry.body = Body::Unmirrored(Kind::File);
+                return revised;
+            }
+        }
         let &mut Listed {
             ref mut entry,
             dev,
@@ -346,11 +444,6 @@ impl Scanner {
             nlink,
         } = listed;
         let kind = entry.kind();
-        let layer_number = origin.map_or(0, |origin| origin.layer);
-        let Some(layer) = dir.layers.get(layer_number) else {
-            return Revised::Dropped;
-        };
-        let mut revised = Revised::Kept;
         let mirrored = match kind {
             Kind::File => true,
             // Without `-r` no directory is among the sources, and none below them is read.
@@ -378,6 +471,7 @@ impl Scanner {
         if kind == Kind::Dir {
             if !(self.options.one_file_system && dev != layer.dev) {
                 below.names.push(&entry.name);
+                below.accesses.push(Meta::of_entry(entry).access());
                 below.merged.extend(origin.map(Origin::dirs));
             }
         } else if self.options.hard_links && nlink > 1 {
@@ -389,35 +483,13 @@ impl Scanner {
                 dir.firsts.push(at as u32);
             }
         }
-        if self.options.summed().covers(entry.mtime)
-            && let Body::File { sum, .. } = &mut entry.body
-            && sum.is_none()
-        {
-            // It could not be read before, and should say why, or has never been tried.
-            match layer
-                .open()
-                .and_then(|fd| sum_file(&open_file(&fd, layer.on_disk(&entry.name))?))
-            {
-                Ok(content) => {
-                    *sum = Some(content);
-                    revised = Revised::Changed;
-                }
-                Err(e) => {
-                    dir.complete = false;
-                    dir.warnings
-                        .push(unreadable("read", &layer.shown(&entry.name), &e));
-                    dir.firsts.pop_if(|first| *first as usize == at);
-                    return Revised::Dropped;
-                }
-            }
-        }
-        self.announce_ids(entry, dir);
+        self.announce_ids(entry.uid, entry.gid, dir);
         revised
     }
 
     /// Notes the names of ids on their first use, as many as a receiver takes: the root's may come
     /// on top.
-    fn announce_ids(&mut self, entry: &Entry, dir: &mut ScannedDir) {
+    fn announce_ids(&mut self, uid: u32, gid: u32, dir: &mut ScannedDir) {
         if self.options.numeric_ids {
             return;
         }
@@ -435,8 +507,8 @@ impl Scanner {
             return;
         }
         let wanted = [
-            (self.options.owner, IdKind::User, entry.uid),
-            (self.options.group, IdKind::Group, entry.gid),
+            (self.options.owner, IdKind::User, uid),
+            (self.options.group, IdKind::Group, gid),
         ];
         for (wanted, kind, id) in wanted {
             if wanted
@@ -448,6 +520,16 @@ impl Scanner {
             }
         }
     }
+}
+
+/// Adds the sum of a file that the tree may show by another name.
+fn sum_listed(layer: &Layer, listed: &mut Listed) -> io::Result<()> {
+    let shown = std::mem::take(&mut listed.entry.name);
+    listed.entry.name = layer.on_disk(&shown).to_vec();
+    let dir = layer.open_files();
+    let result = dir.and_then(|dir| summed(&dir, listed, sum_file));
+    listed.entry.name = shown;
+    result
 }
 
 /// A path of the source that could not be read: exit 24 if it is gone, 23 otherwise.

@@ -10,14 +10,16 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{Mode, OFlags, openat};
-
 use crate::entry::{Entry, Sum};
 use crate::error::describe;
 use crate::filter::Filter;
-use crate::fs::{Follow, Listed, Root, open_dir, stat};
+use crate::fs::{FileDir, Follow, Listed, Root, open_dir, stat};
 use crate::options::Options;
 use crate::path::{RESERVED_NAME, RelPath, Shown};
+use crate::since::Meta;
+
+/// How often a directory is opened that is not the one that it was.
+const OPEN_ATTEMPTS: usize = 100;
 
 /// Where a directory of the source tree takes entries from: one directory on disk, or one name
 /// in it.
@@ -29,6 +31,8 @@ pub(crate) struct Layer {
     pub(crate) only: Option<OnlyName>,
     /// Device of the SRC argument, for `-x`; with `only`, of that entry.
     pub(crate) dev: u64,
+    /// What the directory was when it was read. What is taken from there must come from the same.
+    pub(crate) own: Option<Meta>,
 }
 
 /// A single name taken from a directory.
@@ -85,6 +89,7 @@ impl Source {
             path,
             only: None,
             dev: listed.dev,
+            own: None,
         });
         Ok(())
     }
@@ -124,6 +129,7 @@ impl Source {
             path: RelPath::root(),
             only: Some(only),
             dev: listed.dev,
+            own: None,
         });
         Ok(())
     }
@@ -193,6 +199,21 @@ impl Layer {
         Arc::ptr_eq(&self.root, &other.root) && self.only == other.only && self.dev == other.dev
     }
 
+    /// Opens it to read files that were found there. Another may have taken its name, which may be
+    /// exchanged back in a moment.
+    pub(crate) fn open_files(&self) -> io::Result<FileDir<OwnedFd>> {
+        for _ in 0..OPEN_ATTEMPTS {
+            let dir = FileDir::new(self.open()?)?;
+            // A root is held.
+            if self.path.is_root() || self.own.is_none_or(|own| own.access() == dir.access()) {
+                return Ok(dir);
+            }
+        }
+        Err(io::Error::other(
+            "its directory is another one than the one that was listed; push again",
+        ))
+    }
+
     /// The layer below this one for the subdirectory that the tree shows as `name`.
     pub(crate) fn child(&self, name: &[u8]) -> Layer {
         let on_disk = self.only.as_ref().map_or(name, |only| &only.on_disk);
@@ -201,6 +222,7 @@ impl Layer {
             path: self.path.join(on_disk),
             only: None,
             dev: self.dev,
+            own: None,
         }
     }
 
@@ -221,12 +243,14 @@ impl Layer {
     }
 }
 
-/// Opens a regular file of the source for reading; a symlink, fifo or device that took its place
-/// meanwhile is not opened, or not read.
+/// Opens a regular file for reading; a symlink, fifo or device that took its place meanwhile is not
+/// opened.
 pub(crate) fn open_file(dir: &OwnedFd, name: &[u8]) -> io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    Ok(File::from(openat(dir, name, flags, Mode::empty())?))
+    Ok(FileDir::new(dir)?.open(name)?.0)
 }
+
+/// Stands for the sum of a file that cannot be read yet: no content has it.
+pub(crate) const SUM_NOT_KNOWN: Sum = [0; 32];
 
 /// BLAKE3 of a file from its start to its end.
 pub(crate) fn sum_file(file: impl Read) -> io::Result<Sum> {

@@ -26,7 +26,7 @@ pub(crate) const LIST: &[Deviation] = &[
     Deviation {
         name: "missing source",
         sentence: "Nothing is deleted when a SRC is missing or a part of the source could not \
-                   be read; rsync still deletes after a missing SRC.",
+                   be listed; rsync still deletes after a missing SRC.",
     },
     Deviation {
         name: "max-delete",

@@ -227,7 +227,7 @@ class Sender:
             pack = wire.pack_files(dir_index, [(number, content)], blake3)
             self.link.put(wire.PACK, pack)
             return
-        self.link.say("FileBegin", dir=dir_index, entry=number, len=len(content), mtime=None)
+        self.link.say("FileBegin", dir=dir_index, entry=number, len=len(content), since="Same")
         for ops in wire.literal_ops(content):
             self.link.put(wire.DATA, ops)
         self.link.say("FileEnd", sum=blake3(content))

@@ -62,14 +62,14 @@ class Receiver:
         coarse = {"time_store": {**store, "granularity_ns": 2 * 10**9}, "lost": PERMS}
         mounted = [{"path": path, **coarse} for path in self.coarse]
         reply = {"owners": is_root, "devices": is_root, "setuid": True, "settable_groups": groups,
-                 "time_store": store, "mounted": mounted, "rename": rename,
+                 "time_store": store, "mounted": mounted, "len_max": 1 << 62, "rename": rename,
                  "created_root": self.is_made, "ping_ms": 10_000, "runs": False}
         self.link.say("HelloReply", **reply)
         self.ids = tree.Ids()
         self.fields = tree.Fields(options, reply, hello["digest_key"], self.ids.sender)
         self.next_index, self.told, self.trail = 0, 0, []
         self.dirs, self.lacking, self.announced = {}, [], {}
-        self.times, self.kept = {}, {}
+        self.times, self.kept, self.others = {}, {}, {}
         self.doomed, self.incoming = [], None
         self.heard = {"entries": 0, "new directories": 0, "files": 0}
 
@@ -89,9 +89,10 @@ class Receiver:
             elif kind == wire.PACK:
                 dir_index, files = wire.unpack_files(message, blake3)
                 for number, time, content in files:
-                    self.place_file(dir_index, number, time, content)
+                    meta = {"mtime": time} if time else {}
+                    self.place_file(dir_index, number, meta, content)
             elif kind == wire.DATA:
-                wire.apply_ops(message, self.incoming[-1])
+                wire.apply_ops(message, *self.incoming[-2:])
 
     def on_Ping(self, done, flushing):
         pass
@@ -133,6 +134,10 @@ class Receiver:
             one = self.dirs[index] = Dir(path, own, complete)
             self.kept[path] = os.lstat(self.at(path)).st_mtime_ns
             self.say_prints(index, one)
+
+    def on_OtherDir(self, dir, meta):
+        path = self.dirs[dir].path if dir in self.dirs else self.trail[-1]
+        self.others[path] = {"body": wire.Message("Dir"), **meta}
 
     def say_prints(self, index, one):
         prints = b"".join(self.fields.print_of(one.path, entry)[:one.length] for entry in one.own)
@@ -263,22 +268,23 @@ class Receiver:
         if self.dirs[dir].wanted:
             raise ValueError("the end of a directory before its content")
 
-    def on_FileBegin(self, dir, entry, len, mtime):
-        self.incoming = dir, entry, mtime, bytearray()
+    def on_FileBegin(self, dir, entry, len, since):
+        meta = since["meta"] if since.of == "Other" else since
+        self.incoming = dir, entry, meta, bytearray(), []
 
     def on_FileEnd(self, sum):
-        dir_index, number, time, content = self.incoming
+        dir_index, number, meta, content, holes = self.incoming
         self.incoming = None
         if sum is None:
             return
-        if blake3(content) != sum:
+        if wire.file_sum(content, holes, blake3) != sum:
             raise ValueError("a file that has not its sum")
-        self.place_file(dir_index, number, time, content)
+        self.place_file(dir_index, number, meta, content)
 
     def on_FileSkipped(self, dir, entry):
         self.dirs[dir].wanted.remove(entry)
 
-    def place_file(self, dir_index, number, time, content):
+    def place_file(self, dir_index, number, meta, content):
         one = self.dirs[dir_index]
         one.wanted.remove(number)
         entry = one.entries[number]
@@ -288,7 +294,7 @@ class Receiver:
             file.write(content)
         self.heard["files"] += 1
         path = os.path.join(one.path, entry["name"])
-        self.set(path, {**entry, "mtime": time or entry["mtime"]}, staged)
+        self.set(path, {**entry, **meta}, staged)
         if os.path.isdir(place) and not os.path.islink(place):
             shutil.rmtree(place)
         os.rename(staged, place)
@@ -302,6 +308,7 @@ class Receiver:
         for path, entry in self.announced.items():
             os.mkdir(self.at(path), 0o700)
             self.times[path] = entry
+        self.times |= self.others
         # Each after what is below it.
         for path in sorted({*self.times, *self.kept}, reverse=True):
             if path in self.times:

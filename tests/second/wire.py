@@ -13,6 +13,7 @@ STRUCTS = {
     "Entry": "name:bytes mode:uint uid:uint gid:uint mtime:Time body:Body link_to:bytes? "
              "attributes:bytes",
     "Verdict": "entry:uint action:Action differences:uint want:Want",
+    "Meta": "mode:uint uid:uint gid:uint mtime:Time",
     "Partial": "count:uint lines:[text]",
     "Group": "id:uint name:text?",
     "FilterRule": "sense:Sense pattern:bytes",
@@ -33,6 +34,7 @@ CHOICES = {
     "Action": ["Transfer", "Create", "HardLink", "Attributes", "Delete", "KeepNewer"],
     "Want": ["Nothing", "Whole", "Delta"],
     "Sense": ["Exclude", "Include"],
+    "Since": ["Same", "Touched mtime:Time", "Other meta:Meta"],
     "Named": [],
     "ErrorKind": ["Usage", "Incompatible", "FileIo", "Stream", "Timeout", "NoSpace", "Locked",
                   "Config", "Fenced", "Diverged", "NotEqual", "OwnNode"],
@@ -46,17 +48,18 @@ CHOICES = {
         "Later dir:uint entries:[uint]",
         "NewDirDone dir:uint",
         "LinkFirst dir:uint entry:uint to:bytes",
-        "FileBegin dir:uint entry:uint len:uint mtime:Time?",
+        "FileBegin dir:uint entry:uint len:uint since:Since",
         "FileEnd sum:32?",
         "FileSkipped dir:uint entry:uint",
         "ContentDone deletable:bool problems:Partial",
         "Ping done:uint flushing:bool",
+        "OtherDir dir:uint meta:Meta",
     ],
     "ToSender": [
         "Standing standing:Named",
         "HelloReply owners:bool devices:bool setuid:bool settable_groups:[Group] "
-        "time_store:TimeStore mounted:[Mounted] rename:bytes? created_root:bool ping_ms:uint "
-        "runs:bool",
+        "time_store:TimeStore mounted:[Mounted] len_max:uint rename:bytes? created_root:bool "
+        "ping_ms:uint runs:bool",
         "Differs dir:uint print_len:u8 prints:bytes last:bool",
         "Lacks dir:uint",
         "Compared below:uint",
@@ -245,8 +248,8 @@ def literal_ops(content):
         yield leb128(4 * len(piece)) + piece
 
 
-def apply_ops(payload, out):
-    """Appends what ops without copies make to `out`."""
+def apply_ops(payload, out, holes):
+    """Appends what ops without copies make to `out`, and to `holes` where there are some."""
     rest = Decoder(payload)
     while rest.at < len(payload):
         value = shift = 0
@@ -257,6 +260,20 @@ def apply_ops(payload, out):
             if byte < 128:
                 break
         length, tag = value >> 2, value & 3
-        if tag not in (0, 2):
+        if tag == 1:
             raise ValueError("a copy where there is no basis")
+        if tag == 3:
+            holes.append((len(out), length))
         out += rest.take(length) if tag == 0 else bytes(length)
+
+
+def file_sum(content, holes, blake3):
+    """The sum of a file: a hole counts by its place and its length."""
+    if not holes:
+        return blake3(content)
+    rest, at = bytearray(), 0
+    for start, length in holes:
+        rest += content[at:start]
+        at = start + length
+    told = b"".join(struct.pack("<QQ", *hole) for hole in holes)
+    return blake3(told + blake3(rest + content[at:]), bytes(32))

@@ -11,13 +11,13 @@ use super::zero::split_zero_runs;
 pub struct DiffSummary {
     /// Length of the source in bytes.
     pub source_len: u64,
-    /// BLAKE3 of the source.
+    /// BLAKE3 of the source; with holes in the ops, of what is not in them, and of the holes.
     pub sum: blake3::Hash,
     /// Bytes emitted as literals.
     pub literal_bytes: u64,
     /// Bytes emitted as copies.
     pub matched_bytes: u64,
-    /// Bytes emitted as zero runs.
+    /// Bytes emitted as zero runs or holes.
     pub zero_bytes: u64,
     /// Positions whose weak sum a block of the basis has.
     pub hash_hits: u64,
@@ -82,6 +82,12 @@ impl<'s> Emitter<'s> {
             run.chunks(MAX_LITERAL_LEN)
                 .try_for_each(|literal| sink(Op::Literal(literal)))
         })
+    }
+
+    pub(super) fn hole(&mut self, len: u64) -> io::Result<()> {
+        self.flush_copy()?;
+        self.summary.zero_bytes += len;
+        (self.sink)(Op::Hole { len })
     }
 
     /// As [`Emitter::new_bytes`], with all that `reader` yields; `buffer` is room to read into.

@@ -81,6 +81,7 @@ mod zero;
 mod ops;
 mod patch;
 mod pieces;
+mod sparse;
 mod staged_copy;
 mod summer;
 
@@ -101,4 +102,5 @@ pub use ops::{MAX_LITERAL_LEN, Op, OpDecoder, OpEncoder, OpsError};
 pub use patch::{Basis, Output, PatchError, PatchSummary, Patcher};
 pub use search::{diff, whole};
 pub use signature::{Signature, SignatureError};
+pub(crate) use sparse::{is_mostly_hole, whole_file};
 pub(crate) use staged_copy::{CopyPatcher, StagedCopy};

@@ -1,7 +1,7 @@
 //! Ops, the words of a delta, and their encoding.
 //!
 //! Each op starts with an unsigned LEB128 number, the length times four plus a tag (0 literal, 1
-//! copy, 2 zero), and covers at least one byte. A literal's bytes follow. A copy is followed by its
+//! copy, 2 zero, 3 hole), and covers at least one byte. A literal's bytes follow. A copy is followed by its
 //! basis offset as a zigzag LEB128 difference to the end of the previous copy (0 at first), so that
 //! copies in sequence are short. Ops can be split into frames between any two of them, as long as
 //! one decoder sees all frames in order.
@@ -25,6 +25,12 @@ pub enum Op<'a> {
         /// How many bytes.
         len: u64,
     },
+    /// `len` zero bytes that are a hole in the source and are to be one: they count in the sum by
+    /// their place and length.
+    Hole {
+        /// How many bytes.
+        len: u64,
+    },
 }
 
 impl Op<'_> {
@@ -32,7 +38,7 @@ impl Op<'_> {
     #[must_use]
     pub fn output_len(&self) -> u64 {
         match *self {
-            Op::Copy { len, .. } | Op::Zero { len } => len,
+            Op::Copy { len, .. } | Op::Zero { len } | Op::Hole { len } => len,
             Op::Literal(bytes) => bytes.len() as u64,
         }
     }
@@ -40,16 +46,16 @@ impl Op<'_> {
 
 impl<'a> Op<'a> {
     /// The same in ops of at most `len` bytes (not 0): what the peer says in a few bytes may be
-    /// work for years. A literal is as short as its frame.
+    /// work for years. A literal is as short as its frame, and a hole no work, but summed as one.
     pub(crate) fn slices(self, len: u64) -> impl Iterator<Item = Op<'a>> {
         let starts = match self {
-            Op::Literal(_) => 0..1,
+            Op::Literal(_) | Op::Hole { .. } => 0..1,
             Op::Copy { len: all, .. } | Op::Zero { len: all } => 0..all.div_ceil(len),
         };
         starts.map(move |slice| {
             let done = slice * len;
             match self {
-                Op::Literal(_) => self,
+                Op::Literal(_) | Op::Hole { .. } => self,
                 Op::Copy { offset, len: all } => Op::Copy {
                     offset: offset.saturating_add(done),
                     len: len.min(all - done),
@@ -95,6 +101,7 @@ impl OpEncoder {
                 self.copy_end = offset.wrapping_add(len);
             }
             Op::Zero { .. } => put_number(out, u128::from(len) << 2 | u128::from(ZERO)),
+            Op::Hole { .. } => put_number(out, u128::from(len) << 2 | u128::from(HOLE)),
         }
         &[]
     }
@@ -144,7 +151,8 @@ impl OpDecoder {
                 Ok(Some(Op::Copy { offset, len }))
             }
             ZERO => Ok(Some(Op::Zero { len })),
-            tag => Err(OpsError::Tag { tag }),
+            // No other tag fits into two bits.
+            _ => Ok(Some(Op::Hole { len })),
         }
     }
 }
@@ -156,11 +164,6 @@ pub enum OpsError {
     Number,
     /// An op that covers no byte.
     EmptyOp,
-    /// An unknown tag.
-    Tag {
-        /// The tag found.
-        tag: u8,
-    },
     /// A literal longer than [`MAX_LITERAL_LEN`].
     LiteralLen {
         /// Its length in bytes.
@@ -187,7 +190,6 @@ impl fmt::Display for OpsError {
         match self {
             Self::Number => write!(f, "delta holds a number that is cut off or too large"),
             Self::EmptyOp => write!(f, "delta holds an op of length 0"),
-            Self::Tag { tag } => write!(f, "delta holds an op of unknown kind {tag}"),
             Self::LiteralLen { len } => {
                 write!(
                     f,
@@ -253,6 +255,7 @@ const MAX_NUMBER_LEN: u32 = 10;
 const LITERAL: u8 = 0;
 const COPY: u8 = 1;
 const ZERO: u8 = 2;
+const HOLE: u8 = 3;
 
 #[cfg(test)]
 mod tests {
@@ -289,6 +292,7 @@ mod tests {
                 len: EDGE,
             },
             Op::Zero { len: EDGE },
+            Op::Hole { len: EDGE },
             Op::Copy {
                 offset: 1 << 63,
                 len: 7,
@@ -323,7 +327,6 @@ mod tests {
         let decode =
             |mut input: &[u8]| OpDecoder::default().next(&mut input).map(|op| op.is_some());
         assert_eq!(decode(&[0]), Err(OpsError::EmptyOp));
-        assert_eq!(decode(&[7]), Err(OpsError::Tag { tag: 3 }));
         assert_eq!(decode(&[0x80]), Err(OpsError::Number));
         assert_eq!(decode(&[0x80; 11]), Err(OpsError::Number));
         assert_eq!(decode(&[0x84, 0x00, b'x']), Err(OpsError::Number));

@@ -7,6 +7,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use super::ops::{MERGED_COPY_LEN, Op};
+use super::sparse::HoleSummer;
 use super::summer::Summer;
 
 /// A basis that can be read at any offset.
@@ -23,6 +24,11 @@ pub trait Output {
     /// Appends `len` zero bytes, or a hole of that length.
     fn zero(&mut self, len: u64) -> io::Result<()>;
 
+    /// Appends a hole of `len` bytes, or if there can be none zero bytes.
+    fn hole(&mut self, len: u64) -> io::Result<()> {
+        self.zero(len)
+    }
+
     /// Appends `bytes`, which were just read from the basis at `basis_offset`.
     ///
     /// An output that starts as a clone of the basis overrides this: where `basis_offset` is its
@@ -38,7 +44,7 @@ pub trait Output {
 pub struct PatchSummary {
     /// Bytes written, zero runs included.
     pub len: u64,
-    /// The BLAKE3 of those bytes: it must equal the source's [`sum`](super::DiffSummary::sum).
+    /// The BLAKE3 of those bytes, holes told by their length: it must equal the source's [`sum`](super::DiffSummary::sum).
     pub sum: blake3::Hash,
 }
 
@@ -53,6 +59,7 @@ pub struct Patcher<B, O> {
     max_output_len: u64,
     len: u64,
     summer: Summer,
+    holes: HoleSummer,
     /// A copy not carried out yet, because the next op may continue it: offset and length.
     pending: Option<(u64, u64)>,
 }
@@ -68,6 +75,7 @@ impl<B: Basis, O: Output> Patcher<B, O> {
             max_output_len,
             len: 0,
             summer: Summer::new(),
+            holes: HoleSummer::default(),
             pending: None,
         }
     }
@@ -78,6 +86,7 @@ impl<B: Basis, O: Output> Patcher<B, O> {
             Op::Copy { offset, len } => self.copy(offset, len),
             Op::Literal(bytes) => self.literal(bytes),
             Op::Zero { len } => self.zero(len),
+            Op::Hole { len } => self.hole(len),
         }
     }
 
@@ -114,6 +123,15 @@ impl<B: Basis, O: Output> Patcher<B, O> {
         self.output.zero(len).map_err(PatchError::Output)
     }
 
+    /// Appends a hole of `len` bytes, at no cost that grows with it.
+    pub fn hole(&mut self, len: u64) -> Result<(), PatchError> {
+        let offset = self.len;
+        self.grow(len)?;
+        self.carry_out_copy()?;
+        self.holes.hole(offset, len);
+        self.output.hole(len).map_err(PatchError::Output)
+    }
+
     /// Bytes that the ops so far make.
     #[must_use]
     pub fn output_len(&self) -> u64 {
@@ -124,7 +142,7 @@ impl<B: Basis, O: Output> Patcher<B, O> {
     pub fn finish(mut self) -> Result<(PatchSummary, O), PatchError> {
         self.carry_out_copy()?;
         let died = || PatchError::Output(io::Error::other("the summing thread died"));
-        let sum = self.summer.finish().ok_or_else(died)?;
+        let sum = self.holes.finish(self.summer.finish().ok_or_else(died)?);
         let summary = PatchSummary { len: self.len, sum };
         Ok((summary, self.output))
     }
@@ -212,6 +230,10 @@ impl<O: Output + ?Sized> Output for &mut O {
         (**self).zero(len)
     }
 
+    fn hole(&mut self, len: u64) -> io::Result<()> {
+        (**self).hole(len)
+    }
+
     fn copied(&mut self, basis_offset: u64, bytes: &[u8]) -> io::Result<()> {
         (**self).copied(basis_offset, bytes)
     }
@@ -238,6 +260,8 @@ pub enum PatchError {
         /// The limit.
         max: u64,
     },
+    /// A hole where the result is a copy of the basis that is changed in place.
+    HoleInCopy,
     /// The basis could not be read, for instance because it was truncated meanwhile.
     Basis {
         /// Where in the basis.
@@ -283,6 +307,7 @@ impl fmt::Display for PatchError {
             Self::OutputTooLong { len, more, max } => {
                 write!(f, "delta adds {more} bytes to {len}, the limit is {max}")
             }
+            Self::HoleInCopy => write!(f, "delta has a hole in a file made from a copy"),
             Self::Basis { offset, len, error } => {
                 write!(
                     f,
@@ -298,7 +323,7 @@ impl std::error::Error for PatchError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Basis { error, .. } | Self::Output(error) => Some(error),
-            Self::CopyOutOfBasis { .. } | Self::OutputTooLong { .. } => None,
+            Self::CopyOutOfBasis { .. } | Self::OutputTooLong { .. } | Self::HoleInCopy => None,
         }
     }
 }

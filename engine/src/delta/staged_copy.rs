@@ -200,6 +200,8 @@ impl CopyPatcher {
             }
             Op::Literal(bytes) => self.write(bytes, start)?,
             Op::Zero { .. } => self.zero(start..end)?,
+            // What is copied is summed as a tree, holes and all.
+            Op::Hole { .. } => return Err(PatchError::HoleInCopy),
         }
         let leaf_len = self.copy.tree.leaf_len();
         let last = self.touched.last().copied();
@@ -511,6 +513,7 @@ mod tests {
             assert!(patcher().apply(Op::Copy { offset, len }).is_err());
         }
         assert!(patcher().apply(Op::Zero { len: 20_001 }).is_err());
+        assert!(patcher().apply(Op::Hole { len: 1 }).is_err());
         let copy = copy_of(&basis, 20_000, false);
         assert!(CopyPatcher::new(copy, basis.try_clone().unwrap(), 1 << 40).is_none());
         basis.set_len(5000).unwrap();

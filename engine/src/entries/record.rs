@@ -6,6 +6,7 @@ use crate::attributes::Attributes;
 use crate::entry::{Body, Entry, Sum, Time};
 use crate::fs::Listed;
 use crate::observer::Kind;
+use crate::since::Meta;
 use crate::spill::{put_number, take_number};
 
 const TAG_MASK: u8 = 0x0f;
@@ -135,9 +136,15 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// The regular file that it is: its length, and its time.
-    pub(super) fn file(&self) -> Option<(u64, Time)> {
-        (self.tag & TAG_MASK == 0).then_some((self.size, self.mtime))
+    /// The regular file that it is: its length, and its metadata.
+    pub(super) fn file(&self) -> Option<(u64, Meta)> {
+        let meta = Meta {
+            mode: self.mode.into(),
+            uid: self.uid,
+            gid: self.gid,
+            mtime: self.mtime,
+        };
+        (self.tag & TAG_MASK == 0).then_some((self.size, meta))
     }
 
     /// Whether it is another name of an entry before it.

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::attributes::Attributes;
 use crate::entry::Body;
+use crate::entry::Time;
 
 fn body() -> impl Strategy<Value = Body> {
     let sum = proptest::option::of(any::<[u8; 32]>());

@@ -1,16 +1,21 @@
 //! Reading a directory: names by `getdents`, metadata by `statx` with only the fields needed.
 
 use std::ffi::CStr;
+use std::fs::Metadata;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 
-use rustix::fs::{AtFlags, FileType, RawDir, StatxFlags, readlinkat, statx};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, RawDir, Statx, StatxFlags, fstat, openat, readlinkat, statx,
+};
 use rustix::io::Errno;
 
 use crate::attributes::Attributes;
 use crate::entries::{EntryList, EntrySorter};
 use crate::entry::{Body, Entry, Time};
 use crate::path::{NAME_LEN_MAX, RESERVED_NAME};
+use crate::since::Meta;
 use crate::spill::Room;
 
 /// Bytes of directory records read by one `getdents`; a hundred entries need about 4 KiB.
@@ -41,6 +46,8 @@ pub(crate) struct Listing {
     pub(crate) failed: Vec<(Vec<u8>, io::Error)>,
     /// Whether hasync's own directory is in there; it is never listed as an entry.
     pub(crate) has_reserved: bool,
+    /// What the directory itself was when it was opened.
+    pub(crate) own: Meta,
 }
 
 /// Reads the directory `dir`, leaving out names for which `skip` says so (a filter, which needs
@@ -50,7 +57,10 @@ pub(crate) fn list(
     with_inodes: bool,
     skip: &mut dyn FnMut(&[u8], bool) -> bool,
 ) -> io::Result<Listing> {
-    let mut listing = Listing::default();
+    let mut listing = Listing {
+        own: Meta::of_dir(&fstat(dir)?),
+        ..Listing::default()
+    };
     let mut entries = EntrySorter::new(Room::of_directory());
     let mut listed = Listed::blank();
     let mut buffer = Vec::with_capacity(GETDENTS_BUFFER_LEN);
@@ -101,14 +111,22 @@ pub(crate) fn stat(dir: impl AsFd, name: &CStr) -> io::Result<Listed> {
 
 /// The same, into `listed`, whose buffers are used again.
 fn examine(dir: BorrowedFd<'_>, name: &CStr, listed: &mut Listed) -> io::Result<()> {
-    let s = statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, STAT_MASK)?;
+    let mut s = statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, STAT_MASK)?;
+    let mut target = Vec::new();
+    if is_symlink(&s) {
+        // Another may take its name now: whose it is and where it leads come from one inode.
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let held = openat(dir, name, flags, Mode::empty())?;
+        s = statx(&held, c"", AtFlags::EMPTY_PATH, STAT_MASK)?;
+        if is_symlink(&s) {
+            target = target_of(held.as_fd())?;
+        }
+    }
     let rdev = rustix::fs::makedev(s.stx_rdev_major, s.stx_rdev_minor);
     let entry = &mut listed.entry;
     entry.body = match FileType::from_raw_mode(s.stx_mode.into()) {
         FileType::Directory => Body::Dir,
-        FileType::Symlink => Body::Symlink {
-            target: target_of(dir, name)?,
-        },
+        FileType::Symlink => Body::Symlink { target },
         FileType::CharacterDevice => Body::CharDevice { rdev },
         FileType::BlockDevice => Body::BlockDevice { rdev },
         FileType::Fifo => Body::Fifo,
@@ -130,8 +148,8 @@ fn examine(dir: BorrowedFd<'_>, name: &CStr, listed: &mut Listed) -> io::Result<
 }
 
 /// The target of a symlink, which not every file system keeps from being none.
-fn target_of(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<Vec<u8>> {
-    let target = readlinkat(dir, name, Vec::new())?.into_bytes();
+fn target_of(held: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
+    let target = readlinkat(held, c"", Vec::new())?.into_bytes();
     if target.is_empty() || target.contains(&0) {
         let what = "it is a symlink to an empty path, or to one with a zero byte";
         return Err(io::Error::new(io::ErrorKind::InvalidData, what));
@@ -139,7 +157,23 @@ fn target_of(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<Vec<u8>> {
     Ok(target)
 }
 
+fn is_symlink(s: &Statx) -> bool {
+    FileType::from_raw_mode(s.stx_mode.into()) == FileType::Symlink
+}
+
 impl Listed {
+    /// Replaces what was found out under the name by what the regular file is that was opened.
+    pub(crate) fn take_in(&mut self, opened: &Metadata) {
+        Meta::of_file(opened).put_into(&mut self.entry);
+        self.entry.body = Body::File {
+            len: opened.len(),
+            sum: None,
+        };
+        self.dev = opened.dev();
+        self.ino = opened.ino();
+        self.nlink = u32::try_from(opened.nlink()).unwrap_or(u32::MAX);
+    }
+
     /// Something to examine into.
     pub(crate) fn blank() -> Self {
         Listed {

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use super::outbox::Outbox;
 use super::prefix::{ASK_SIGNATURE, Prefix};
 use crate::delta::exchange::{AskError, BasisSums, MAX_ASK_LEN};
-use crate::delta::{BlockLen, Signature, StagedCopy};
+use crate::delta::{BlockLen, Signature, StagedCopy, is_mostly_hole};
 use crate::error::{Error, ErrorKind};
 use crate::fs::Root;
 use crate::path::RelPath;
@@ -244,7 +244,11 @@ impl Describer {
             Some(file) => file.try_clone()?,
             None => self.open_basis(&job.path)?,
         };
-        let len = file.metadata()?.len();
+        let metadata = file.metadata()?;
+        if is_mostly_hole(&metadata) {
+            return Ok((Askable::Nothing, Vec::new()));
+        }
+        let len = metadata.len();
         if len >= EXCHANGE_LEN_MIN {
             let sums = BasisSums::new(file, len, thread_count())?;
             let sample = sums.sample()?;

@@ -71,6 +71,7 @@ pub fn sender(data: &[u8], dir: &Path, patience: Duration) -> Result<(), Error> 
         settable_groups: Vec::new(),
         time_store: TimeStore::default(),
         mounted: MountedBelow::default(),
+        len_max: u64::MAX,
         rename: None,
         created_root: false,
         ping_ms: 10_000,
@@ -194,7 +195,7 @@ fn frames(mut script: &[u8]) -> Vec<(Need, Vec<u8>)> {
                     dir,
                     entry,
                     len,
-                    mtime,
+                    since,
                 }),
             ) => {
                 let len = len.min(FILE_LEN_MAX);
@@ -202,7 +203,7 @@ fn frames(mut script: &[u8]) -> Vec<(Need, Vec<u8>)> {
                     dir,
                     entry,
                     len,
-                    mtime,
+                    since,
                 })
             }
             // Nobody guesses a sum.

@@ -60,6 +60,12 @@ impl Trail {
         self.next
     }
 
+    /// The path of the directory announced last, if that is its number and it is not the root.
+    pub(super) fn last(&self, dir: DirIndex) -> Option<&RelPath> {
+        let (index, path) = self.dirs.last()?;
+        (*index == dir && !path.is_root()).then_some(path)
+    }
+
     /// Goes on to the directory at `place`; gives its number and its path.
     pub(super) fn follow(&mut self, place: Place<'_>) -> Result<(DirIndex, RelPath), Error> {
         let index = self

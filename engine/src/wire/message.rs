@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::digest::{DirDigest, TimeStore};
-use crate::entry::{Entry, Sum, Time};
+use crate::entry::{Entry, Sum};
 use crate::error::ErrorKind;
 use crate::generation::{Claim, Partial, Sealed, Standing};
 use crate::ids::{IdKind, NamedGroup};
@@ -12,6 +12,7 @@ use crate::mounted::MountedBelow;
 use crate::observer::{Action, Differences, Kind, Warning};
 use crate::options::Options;
 use crate::policy::Powers;
+use crate::since::{Meta, Since};
 
 /// Number of a directory: its position in the sender's canonical order. 0 is the root.
 pub(crate) type DirIndex = u64;
@@ -48,6 +49,8 @@ pub(crate) struct HelloReply {
     pub(crate) time_store: TimeStore,
     /// What other file systems below the target root store.
     pub(crate) mounted: MountedBelow,
+    /// The most bytes that a file can have on the target's file system.
+    pub(crate) len_max: u64,
     /// Name that the single source entry gets.
     #[serde(with = "serde_bytes")]
     pub(crate) rename: Option<Vec<u8>>,
@@ -133,8 +136,8 @@ pub(crate) enum ToReceiver {
         entry: u32,
         /// Length that the file had when it was opened.
         len: u64,
-        /// Its modification time then, if it differs from the announced one.
-        mtime: Option<Time>,
+        /// Its metadata then, as far as they are not what was announced.
+        since: Since,
     },
     /// The file is complete and has this sum; without a sum it is to be thrown away.
     FileEnd {
@@ -154,6 +157,12 @@ pub(crate) enum ToReceiver {
     },
     /// The sender is alive.
     Ping(Pulse),
+    /// The directory just announced by `Dir`, or begun by `NewDir`, has these metadata, not those
+    /// that the one above has for it.
+    OtherDir {
+        dir: DirIndex,
+        meta: Meta,
+    },
 }
 
 /// What the receiver is to do about one entry of an `Entries` list.

@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind};
 use crate::observer::{Change, Kind, Note, Observer, Progress, Warning};
 use crate::options::Options;
 use crate::policy::ServePolicy;
+use crate::since::Since;
 use crate::wire::{ToReceiver, ToSender};
 
 /// Short, so that an end is not waited for long.
@@ -229,7 +230,7 @@ fn a_run_of_zeros_does_not_outlast_its_sender() {
                 dir: 0,
                 entry: 0,
                 len,
-                mtime: None,
+                since: Since::Same,
             });
             let mut ops = Vec::new();
             let mut number = u128::from(len) * 4 + 2;

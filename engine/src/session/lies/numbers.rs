@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::{Wish, mirrored, through, truth, write};
 use crate::entry::{Body, Time};
 use crate::generation::Tree;
+use crate::since::{Meta, Since};
 use crate::wire::{ToReceiver, ToSender};
 
 /// Longer than honest halves on a busy machine are silent; who waits for more has been lied to.
@@ -46,6 +47,12 @@ fn lie_to_receiver(message: &mut ToReceiver, at: usize, n: u64) {
         secs: n as i64 ^ i64::MIN,
         nanos: small,
     };
+    let meta = Meta {
+        mode: small,
+        uid: small,
+        gid: small,
+        mtime: time,
+    };
     match (message, at) {
         (ToReceiver::Hello(hello), 0) => hello.options.timeout_ms = n,
         (ToReceiver::Hello(hello), 1) => hello.options.max_delete = Some(n),
@@ -62,18 +69,22 @@ fn lie_to_receiver(message: &mut ToReceiver, at: usize, n: u64) {
         (ToReceiver::FileBegin { dir, .. }, 12) => *dir = n,
         (ToReceiver::FileBegin { entry, .. }, 13) => *entry = small,
         (ToReceiver::FileBegin { len, .. }, 14) => *len = n,
-        (ToReceiver::FileBegin { mtime, .. }, 15) => *mtime = Some(time),
+        (ToReceiver::FileBegin { since, .. }, 15) => *since = Since::Touched(time),
         (ToReceiver::ContentDone { problems, .. }, 16) => problems.count = n,
         (ToReceiver::RootEntry(entry), 22) => entry.mtime = time,
         (ToReceiver::RootEntry(entry), 23) => entry.mtime.secs = time.secs,
         (ToReceiver::RootEntry(entry), 24) => entry.mode = small,
-        (ToReceiver::FileBegin { mtime, .. }, 25) => {
-            *mtime = Some(Time { nanos: 0, ..time });
+        (ToReceiver::FileBegin { since, .. }, 25) => {
+            *since = Since::Touched(Time { nanos: 0, ..time });
         }
         // What utimensat takes for now, and for leave it as it is.
-        (ToReceiver::FileBegin { mtime, .. }, 26) => {
+        (ToReceiver::FileBegin { since, .. }, 26) => {
             let nanos = 0x3fff_fffe | (n & 1) as u32;
-            *mtime = Some(Time { secs: 1, nanos });
+            *since = Since::Touched(Time { secs: 1, nanos });
+        }
+        (ToReceiver::FileBegin { since, .. }, 27) => *since = Since::Other(meta),
+        (message @ ToReceiver::NewDirDone { .. }, 28) => {
+            *message = ToReceiver::OtherDir { dir: n, meta };
         }
         (
             ToReceiver::Entries { entries, .. } | ToReceiver::NewDir { entries, .. },
@@ -121,6 +132,7 @@ fn lie_to_sender(message: &mut ToSender, at: usize, n: u64) {
                 (space.free_bytes, space.total_bytes, space.device) = (n, n, n);
             }
         }
+        (ToSender::HelloReply(reply), 14) => reply.len_max = n,
         _ => {}
     }
 }
@@ -162,7 +174,7 @@ fn try_all(places: usize, meet: impl Fn(&Tree, &Tree, usize, u64) + Sync) {
 
 #[test]
 fn no_number_of_a_sender_overflows_in_the_receiver() {
-    try_all(27, |a, b, at, n| {
+    try_all(29, |a, b, at, n| {
         let lie = |message: &mut ToReceiver| lie_to_receiver(message, at, n);
         let _ = through(a, b, Wish::Push, lie, truth, Some(PATIENCE));
     });
@@ -170,7 +182,7 @@ fn no_number_of_a_sender_overflows_in_the_receiver() {
 
 #[test]
 fn no_number_of_a_receiver_overflows_in_the_sender() {
-    try_all(14, |a, b, at, n| {
+    try_all(15, |a, b, at, n| {
         let lie = |message: &mut ToSender| lie_to_sender(message, at, n);
         let _ = through(a, b, Wish::Push, truth, lie, Some(PATIENCE));
     });

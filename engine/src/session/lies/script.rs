@@ -187,6 +187,7 @@ pub(super) fn push_to(
                 settable_groups: Vec::new(),
                 time_store: TimeStore::default(),
                 mounted: MountedBelow::default(),
+                len_max: u64::MAX,
                 rename: None,
                 created_root: false,
                 ping_ms: 10_000,

@@ -6,6 +6,7 @@ use crate::attributes::Attributes;
 use crate::entry::{Body, Entry, Time};
 use crate::generation::GenerationId;
 use crate::ids::IdKind;
+use crate::since::{Meta, Since};
 use crate::wire::{FrameKind, Hello, Pulse, ToReceiver, decode, encode, pack_sum};
 
 type Lies = Vec<Lie<ToReceiver>>;
@@ -374,7 +375,7 @@ fn unasked() -> Lies {
         dir,
         entry,
         len: 9,
-        mtime: None,
+        since: Since::Same,
     };
     let cases: [Box<dyn Fn() -> Said<ToReceiver> + Send>; 8] = [
         Box::new(move || pack(999, 0)),
@@ -446,15 +447,15 @@ fn content() -> Lies {
             dir: 0,
             entry: 0,
             len: 9,
-            mtime: None,
+            since: Since::Same,
         }))
         .of(DryRun),
         Lie::tell("FileInFile", again),
-        edit!(Nanos: FileBegin { mtime, .. } => *mtime = Some(NANOS)),
+        edit!(Nanos: FileBegin { since, .. } => *since = Since::Touched(NANOS)),
         before!(OpsWithoutFile: Dir { .. } => Frame(FrameKind::Data, vec![5, b'x'])),
         before!(EndWithoutFile: Dir { .. } => Message(FileEnd { sum: None })),
         data("Ops", &[0]),
-        data("Ops", &[7]),
+        edit!(Mode: FileBegin { since, .. } => *since = Since::Other(Meta { mode: u32::MAX, ..Meta::default() })),
         data("Ops", &[0x80]),
         data("Ops", &[5]),
         // A zero op of 2^61 bytes, a literal that says it is longer than any.

@@ -1,9 +1,11 @@
 //! Content arriving: packs of small files and ops of large ones. Each file is staged and its sum
 //! checked before it is handed to the commit.
 
+use std::borrow::Cow;
 use std::fs::File;
 
 use rustix::fs::{AtFlags, unlinkat};
+use rustix::io::Errno;
 
 use super::deltas::{Making, MaybeBasis};
 use super::dirs::{DirState, Phase};
@@ -13,11 +15,12 @@ use super::{Receiver, ends_push};
 use crate::apply::{FileSink, create_file};
 use crate::commit::{Intent, Slot, Staged};
 use crate::delta::{OpDecoder, PatchError, Patcher};
-use crate::entry::{Body, Entry, Sum, Time};
+use crate::entry::{Body, Entry, Sum};
 use crate::error::Error;
 use crate::fs::set_new_attrs;
 use crate::path::RelPath;
 use crate::refusal::Refusal;
+use crate::since::Since;
 use crate::source::open_file;
 use crate::wire::{DirIndex, PackedFile, ToSender, parse_pack};
 use crate::work;
@@ -29,7 +32,7 @@ const SLICE_LEN: u64 = 64 << 20;
 pub(super) struct Incoming {
     dir: DirIndex,
     entry: u32,
-    mtime: Option<Time>,
+    since: Since,
     /// It is being made from a basis: the sender waits to hear how it ended.
     delta: bool,
     decoder: OpDecoder,
@@ -86,7 +89,10 @@ impl Receiver {
             .write_content(file.content)
             .and_then(|()| sink.finish());
         match written {
-            Ok(made) => self.complete(state, &entry, made, file.mtime, &place, wanted),
+            Ok(made) => {
+                let since = file.mtime.map_or(Since::Same, Since::Touched);
+                self.complete(state, &entry, made, since, &place, wanted)
+            }
             Err(e) => self.failed(state, &entry, &place, &path, &e),
         }
     }
@@ -139,24 +145,25 @@ impl Receiver {
         }
     }
 
-    /// The content is right: set the metadata, and hand the file to the commit.
+    /// The content is right: set the metadata that it came with, and hand the file to the commit.
     pub(super) fn complete(
         &mut self,
         state: &DirState,
         entry: &Entry,
         file: File,
-        mtime: Option<Time>,
+        since: Since,
         place: &Place,
         wanted: Option<Wanted>,
     ) -> Result<(), Error> {
         let (replaced, in_the_way) = wanted.map_or((None, false), |w| (w.replaced, w.in_the_way));
         let old_len = replaced.map_or(0, |replaced| replaced.len);
-        let mut attrs = self
-            .judge()
-            .made_attrs(&self.ids, entry, replaced, state.inherited_gid);
-        if let (Some(time), Some(changed)) = (&mut attrs.mtime, mtime) {
-            *time = changed;
+        let mut found = Cow::Borrowed(entry);
+        if since != Since::Same {
+            since.put_into(found.to_mut());
         }
+        let attrs = self
+            .judge()
+            .made_attrs(&self.ids, &found, replaced, state.inherited_gid);
         let path = state.path.join(&entry.name);
         if let Err(e) = set_new_attrs(&file, attrs) {
             let what = format_args!("set the metadata of {} on the target", self.shown(&path));
@@ -207,12 +214,12 @@ impl Receiver {
         dir: DirIndex,
         entry: u32,
         len: u64,
-        mtime: Option<Time>,
+        since: Since,
     ) -> Result<(), Error> {
         if self.incoming.is_some() {
             return Err(Error::peer(Refusal::FileInFile));
         }
-        mtime.map_or(Ok(()), Time::check).map_err(Error::peer)?;
+        since.check(self.fields.powers).map_err(Error::peer)?;
         let mut state = self.take_dir(dir)?;
         let announced = file_entry(&state, dir, entry)?;
         let delta = state.wanted.known(entry).is_some_and(|wanted| wanted.delta);
@@ -228,6 +235,12 @@ impl Receiver {
                 let basis = basis.flatten();
                 match self.open_sink(dir, &state, entry, &announced)? {
                     None => FileState::Spoiled { retry: false },
+                    Some((sink, place)) if !sink.can_hold(len) => {
+                        let path = state.path.join(&announced.name);
+                        let e = Errno::FBIG.into();
+                        self.failed(&state, &announced, &place, &path, &e)?;
+                        FileState::Spoiled { retry: false }
+                    }
                     Some((sink, place)) => {
                         let basis_len = basis
                             .as_ref()
@@ -244,7 +257,7 @@ impl Receiver {
         self.incoming = Some(Incoming {
             dir,
             entry,
-            mtime,
+            since,
             delta,
             decoder,
             unheard_len: 0,
@@ -313,6 +326,7 @@ impl Receiver {
             PatchError::OutputTooLong { len, more, max } => {
                 Err(Error::peer(Refusal::FileLen { len, more, max }))
             }
+            PatchError::HoleInCopy => Err(Error::peer(Refusal::HoleInCopy)),
             PatchError::Basis { .. } | PatchError::CopyOutOfBasis { .. } => {
                 discard(&state, &entry, &place);
                 Ok(())
@@ -365,7 +379,7 @@ impl Receiver {
         let Incoming {
             dir,
             entry: number,
-            mtime,
+            since,
             state: file_state,
             ..
         } = incoming;
@@ -388,7 +402,7 @@ impl Receiver {
         match making.finish() {
             Ok((made, file)) if *made.sum.as_bytes() == sum => {
                 let wanted = state.wanted.remove(number);
-                self.complete(state, &entry, file, mtime, &place, wanted)?;
+                self.complete(state, &entry, file, since, &place, wanted)?;
                 Ok(true)
             }
             Err(PatchError::Output(e)) => {

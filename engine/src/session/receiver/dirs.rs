@@ -127,9 +127,15 @@ impl Receiver {
     /// A directory of the target cannot be read: nothing is deleted.
     pub(super) fn not_read(&mut self, path: &RelPath, e: &io::Error) -> Result<(), Error> {
         let shown = self.shown(path);
-        self.unread = true;
+        let is_first = !std::mem::replace(&mut self.unread, true);
+        let says_so = self.options.delete && is_first;
+        let end = if says_so {
+            "; so nothing is deleted"
+        } else {
+            ""
+        };
         self.warn(format!(
-            "cannot read directory {shown} on the target: {}",
+            "cannot read directory {shown} on the target: {}{end}",
             describe(e)
         ))
     }

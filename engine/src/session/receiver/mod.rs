@@ -9,6 +9,7 @@ mod finish;
 mod local;
 mod named;
 mod new_dirs;
+mod other_dirs;
 mod pending_links;
 mod resume;
 mod seal;
@@ -38,7 +39,7 @@ use crate::entry::Entry;
 use crate::error::{Error, ErrorKind};
 use crate::filter::Filter;
 use crate::first_names::FirstNames;
-use crate::fs::{Listed, Root};
+use crate::fs::{Listed, Root, len_max};
 use crate::generation::{Interrupted, Partial};
 use crate::ids::{IdMap, settable_groups};
 use crate::mounted::MountedBelow;
@@ -50,6 +51,7 @@ use crate::policy::{Greeted, Powers, Rights, ServePolicy};
 use crate::read_ahead::ReadAhead;
 use crate::reader::Reader;
 use crate::refusal::Refusal;
+use crate::since::Meta;
 use crate::spill::{self, SpillMap};
 use crate::target::{Found, names_dir, probe_times, root_listed};
 use crate::wire::{
@@ -267,6 +269,8 @@ pub(super) struct Receiver {
     held: Held,
     /// Directories that have been announced as entries and not been made.
     new_dirs: BTreeMap<RelPath, Announced>,
+    /// Directories whose metadata are not those of their entries.
+    others: HashMap<RelPath, Meta>,
 
     first_names: FirstNames,
     /// First paths that keep other content than the source's: nothing may be linked to them.
@@ -344,6 +348,7 @@ impl Receiver {
             settable_groups: settable,
             time_store,
             mounted: mounted.clone(),
+            len_max: root.as_deref().map_or(u64::MAX, len_max),
             rename: target.rename,
             created_root: target.created,
             ping_ms: threshold.ping_ms(),
@@ -402,6 +407,7 @@ impl Receiver {
             dirs: HashMap::new(),
             held: Held::new(policy.held_entries),
             new_dirs: BTreeMap::new(),
+            others: HashMap::new(),
             first_names: FirstNames::default(),
             unlinkable: SpillMap::default(),
             links: PendingLinks::default(),
@@ -436,6 +442,7 @@ impl Receiver {
                 };
                 self.dir(place, digest, complete)?;
             }
+            ToReceiver::OtherDir { dir, meta } => self.other_dir(dir, meta)?,
             ToReceiver::Entries {
                 dir,
                 entries,
@@ -461,9 +468,9 @@ impl Receiver {
                 dir,
                 entry,
                 len,
-                mtime,
+                since,
             } => {
-                self.file_begin(dir, entry, len, mtime)?;
+                self.file_begin(dir, entry, len, since)?;
             }
             ToReceiver::FileEnd { sum } => self.file_end(sum)?,
             ToReceiver::FileSkipped { dir, entry } => self.file_skipped(dir, entry)?,

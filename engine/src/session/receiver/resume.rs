@@ -16,6 +16,7 @@ use crate::error::{Error, ErrorKind};
 use crate::fs::{Attrs, Listed, set_fd_attrs};
 use crate::path::RelPath;
 use crate::session::bases::EXCHANGE_LEN_MIN;
+use crate::since::Since;
 use crate::wire::DirIndex;
 
 impl Receiver {
@@ -68,7 +69,7 @@ impl Receiver {
             return Ok(Some(wanted));
         }
         let place = Place::Alone(staged);
-        self.complete(state, entry, found.file, None, &place, Some(wanted))?;
+        self.complete(state, entry, found.file, Since::Same, &place, Some(wanted))?;
         Ok(None)
     }
 

@@ -1,19 +1,21 @@
 //! Judging entries that differ, and making at once what needs no content.
 
+use rustix::fs::{AtFlags, unlinkat};
+
 use super::content::file_entry;
 use super::dirs::{DirState, Phase};
 use super::local::Recalled;
 use super::told::Told;
 use super::wanted::Wanted;
 use super::{Announced, InTheWay, Receiver, Replacement, ends_push};
-use crate::apply::create_node;
+use crate::apply::{create_file, create_node};
 use crate::commit::{Intent, Staged};
 use crate::compare::{Decision, LinkState, Replaced};
 use crate::delete::Doomed;
 use crate::entries::EntryList;
 use crate::entry::{Body, Entry};
 use crate::error::{Error, describe};
-use crate::fs::{Attrs, Listed};
+use crate::fs::{Attrs, Listed, can_hold};
 use crate::observer::{Action, Differences, Kind};
 use crate::path::RelPath;
 use crate::refusal::Refusal;
@@ -22,6 +24,9 @@ use crate::session::bases::Job;
 use crate::session::{prefix, prints};
 use crate::source::{open_file, stat_name, sum_file};
 use crate::wire::{DirIndex, ToSender, Verdict, Want};
+
+/// A file that may be too long for where it belongs has more bytes than this.
+const LEN_ASKED_MIN: u64 = i32::MAX as u64;
 
 impl Receiver {
     /// Judges the root itself; the answer is a verdict on entry 0 of directory 0.
@@ -220,6 +225,8 @@ impl Receiver {
         local: Option<&Listed>,
     ) -> Result<Option<Verdict>, Error> {
         let path = state.path.join(&entry.name);
+        let found = self.as_found(&path, entry);
+        let entry = found.as_ref().unwrap_or(entry);
         let summed = local.and_then(|local| self.sum_if_asked(&state.path, entry, local));
         let local = summed.as_ref().or(local);
         let link = self.link_state(entry, local)?;
@@ -258,6 +265,9 @@ impl Receiver {
                         Replace::WithDeletions => in_the_way = true,
                     }
                 }
+                if self.is_too_long(&state.path, entry)? {
+                    return Ok(None);
+                }
                 let replaced = local.map(Replaced::from);
                 let want = self.make(state, number, entry, replaced, action, in_the_way)?;
                 // Whether the directory can go is known when everything has been compared.
@@ -265,6 +275,34 @@ impl Receiver {
                 verdict(action, differences, want)
             }
         }
+    }
+
+    /// Whether a file is longer than any can be where it belongs, which is said: then its content
+    /// need not be read. What the file system of the root can hold, the sender knows.
+    fn is_too_long(&mut self, dir: &RelPath, entry: &Entry) -> Result<bool, Error> {
+        let len = entry.len();
+        let Some(commit) = self.commit.as_mut().filter(|_| len > LEN_ASKED_MIN) else {
+            return Ok(false);
+        };
+        let staged = match commit.stage_for(dir) {
+            Err(e) if ends_push(&e) => return Err(e),
+            // The same comes again when it is staged.
+            Err(_) => return Ok(false),
+            Ok(staged) => staged,
+        };
+        let Ok(file) = create_file(&*staged.stage, &staged.name, 0o600) else {
+            return Ok(false);
+        };
+        let _ = unlinkat(&*staged.stage, &*staged.name, AtFlags::empty());
+        let holds = can_hold(&file, len);
+        if !holds {
+            let shown = self.shown(&dir.join(&entry.name));
+            self.warn(format!(
+                "cannot make {shown} on the target: it has {len} bytes, more than a file can have \
+                 there; it stays as it is"
+            ))?;
+        }
+        Ok(!holds)
     }
 
     /// A file with the sum of its content, if the sender asks for that and it passes the quick
@@ -313,7 +351,7 @@ impl Receiver {
         })
     }
 
-    fn set_attrs(
+    pub(super) fn set_attrs(
         &mut self,
         dir: &RelPath,
         path: &RelPath,

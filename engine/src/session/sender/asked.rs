@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::HeldDir;
-use super::content::FileSource;
+use super::reading::FileSource;
 use crate::error::Error;
 use crate::spill::{SpillList, put_number, take_number};
 use crate::wire::{Verdict, decode_record, encode};

@@ -1,25 +1,20 @@
-//! Sending content: small files packed, large ones as ops. What is read is a state that the file
-//! really had: if it changed while it was read, it is read again, and only the same bytes twice in
-//! a row (or a file that stood still) are taken.
+//! Sending content: small files packed, large ones as ops, each with the metadata of the very file
+//! that was read.
 
 use std::fs::{File, Metadata};
-use std::io::{self, Read, Seek, SeekFrom};
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
-use std::sync::Arc;
+use std::io::{self, Read, Seek};
 
+use super::Sender;
 use super::deltas::Means;
-use super::{HeldDir, Sender};
-use crate::delta::{DiffSummary, Op, OpEncoder, diff, whole};
-use crate::entry::Time;
+use super::reading::{DirCache, FileSource, Reading, read_past, read_small};
+use crate::delta::{DiffSummary, Op, OpEncoder, diff, is_mostly_hole, whole, whole_file};
 use crate::error::Error;
 use crate::observer::{Progress, Warning};
-use crate::path::RelPath;
-use crate::scan::unreadable;
-use crate::source::{Layer, open_file};
+use crate::policy::Powers;
+use crate::since::Since;
 use crate::wire::{
-    DirIndex, FRAME_LEN_MAX, FrameKind, FrameWriter, PACK_HEADER_LEN_MAX, ToReceiver, pack_sum,
-    patch_packed, put_packed_header,
+    FRAME_LEN_MAX, FrameKind, FrameWriter, PACK_HEADER_LEN_MAX, ToReceiver, pack_sum, patch_packed,
+    put_packed_header,
 };
 use crate::work;
 
@@ -39,109 +34,12 @@ const ASKED_MAX: usize = 4096;
 /// How often a file that keeps changing is read before it is given up.
 const READ_ATTEMPTS: usize = 2;
 
-/// A file whose content the receiver needs.
-#[derive(Clone)]
-pub(super) struct FileSource {
-    held: Arc<HeldDir>,
-    at: usize,
-    /// The number by which the receiver knows it.
-    number: u32,
-}
-
-impl FileSource {
-    /// The entry at position `at` of a directory, if it has content.
-    pub(super) fn new(held: &Arc<HeldDir>, at: usize, number: u32) -> Option<Self> {
-        held.dir.entries.file(at)?;
-        Some(FileSource {
-            held: Arc::clone(held),
-            at,
-            number,
-        })
-    }
-
-    pub(super) fn dir(&self) -> DirIndex {
-        self.held.dir.index
-    }
-
-    /// The directory that it is in, and its position there.
-    pub(super) fn place(&self) -> (&Arc<HeldDir>, usize) {
-        (&self.held, self.at)
-    }
-
-    pub(super) fn number(&self) -> u32 {
-        self.number
-    }
-
-    /// Whether it is another name of a file before it.
-    pub(super) fn is_linked(&self) -> bool {
-        self.held.dir.entries.is_linked(self.at)
-    }
-
-    /// Its length and its time, as announced.
-    fn announced(&self) -> (u64, Time) {
-        self.held.dir.entries.file(self.at).unwrap_or_default()
-    }
-
-    fn len(&self) -> u64 {
-        self.announced().0
-    }
-
-    fn layer(&self) -> Option<&Layer> {
-        self.held.dir.layers.get(self.held.dir.layer_of(self.at))
-    }
-
-    fn name(&self) -> Vec<u8> {
-        self.held.dir.entries.name(self.at).unwrap_or_default()
-    }
-
-    pub(super) fn path(&self) -> RelPath {
-        self.held.dir.path.join(&self.name())
-    }
-
-    fn shown(&self) -> String {
-        self.layer()
-            .map_or_else(String::new, |layer| layer.shown(&self.name()))
-    }
-
-    /// The time to send along, if it is not the one announced.
-    fn changed_time(&self, found: &Metadata) -> Option<Time> {
-        let time = Time::found(found.mtime(), found.mtime_nsec());
-        (self.announced().1 != time).then_some(time)
-    }
-}
-
-/// Keeps the directory of the last file open: files come directory by directory.
-#[derive(Default)]
-pub(super) struct DirCache(Option<(DirIndex, usize, OwnedFd)>);
-
-impl DirCache {
-    fn open(&mut self, file: &FileSource) -> io::Result<File> {
-        let layer_number = file.held.dir.layer_of(file.at);
-        let layer = file.layer().ok_or(io::ErrorKind::NotFound)?;
-        let key = (file.dir(), layer_number);
-        if self
-            .0
-            .as_ref()
-            .is_none_or(|(dir, number, _)| (*dir, *number) != key)
-        {
-            self.0 = Some((key.0, key.1, layer.open()?));
-        }
-        let (_, _, fd) = self.0.as_ref().ok_or(io::ErrorKind::NotFound)?;
-        open_file(fd, layer.on_disk(&file.name()))
-    }
-
-    /// Opens a regular file, and tells what it was then.
-    pub(super) fn open_known(&mut self, file: &FileSource) -> io::Result<(File, Metadata)> {
-        let source = self.open(file)?;
-        let before = metadata(&source)?;
-        Ok((source, before))
-    }
-}
-
 /// Why a file's content was not sent.
-enum NotSent {
+pub(super) enum NotSent {
     /// The source could not be read: this file's misfortune.
     Source(Warning),
+    /// Somebody has a lease on it.
+    Leased,
     /// The link broke: everybody's.
     Link(Error),
 }
@@ -152,7 +50,28 @@ impl From<Error> for NotSent {
     }
 }
 
+/// What a file must comply with to be sent.
+#[derive(Clone, Copy)]
+struct Terms {
+    powers: Powers,
+    hard_links: bool,
+}
+
+impl Terms {
+    /// Whether other entries are to be linked to what this file is no longer.
+    fn refuse(self, file: &FileSource, opened: &Metadata) -> bool {
+        self.hard_links && file.has_left_its_links(opened, self.powers)
+    }
+}
+
 impl Sender<'_> {
+    fn terms(&self) -> Terms {
+        Terms {
+            powers: self.fields.powers,
+            hard_links: self.options.hard_links,
+        }
+    }
+
     /// Sends the files asked for that lie in one directory.
     pub(super) fn send_asked(&mut self) -> Result<(), Error> {
         let files = self.files.take(ASKED_MAX);
@@ -176,7 +95,7 @@ impl Sender<'_> {
                 continue;
             }
             self.make_room()?;
-            let mut misfortunes = Vec::new();
+            let (mut misfortunes, terms) = (Vec::new(), self.terms());
             // Nobody else here puts anything, and the pings do not pass through here.
             let outbox = self.outbox.clone();
             let mut writer = outbox.lock();
@@ -189,14 +108,13 @@ impl Sender<'_> {
                 let Some(file) = files.next_if(is_small) else {
                     break;
                 };
-                match put_file(&mut cache, &file, &mut writer, &mut noise) {
+                match put_file(&mut cache, &file, terms, &mut writer, &mut noise) {
                     Ok(len) => {
                         self.summary.literal_bytes += len;
                         self.moved_files += 1;
                         self.progress(&file, len, len);
                     }
-                    Err(Put::TooLong) => misfortunes.push((file, None)),
-                    Err(Put::Failed(warning)) => misfortunes.push((file, Some(warning))),
+                    Err(failed) => misfortunes.push((file, failed)),
                 }
             }
             if writer.open_payload().len() > dir.len() {
@@ -210,12 +128,11 @@ impl Sender<'_> {
                 put_noise(&mut writer, &dir, &mut noise)?;
             }
             drop(writer);
-            for (file, warning) in misfortunes {
-                match warning {
-                    Some(warning) => self.skip(&file, &warning)?,
-                    None => {
-                        self.send_large(&mut cache, &file, &Means::Whole)?;
-                    }
+            for (file, failed) in misfortunes {
+                match failed {
+                    Put::Failed(warning) => self.skip(&file, &warning)?,
+                    Put::Leased => self.put_off(&file),
+                    Put::ByItself => self.send_large(&mut cache, &file, &Means::Whole)?,
                 }
             }
         }
@@ -226,57 +143,81 @@ impl Sender<'_> {
         put_noise(&mut writer, &dir, &mut noise)
     }
 
-    /// Sends one file as ops; `false` if it could not be read.
+    /// Sends one file as ops, if it can be read.
     pub(super) fn send_large(
         &mut self,
         cache: &mut DirCache,
         file: &FileSource,
         means: &Means,
-    ) -> Result<bool, Error> {
-        for attempt in 1..=READ_ATTEMPTS {
-            // A plan is for the state of the file in which it was compared.
-            let means = if attempt > 1 && matches!(means, Means::Plan(..)) {
-                &Means::Whole
-            } else {
-                means
-            };
-            match self.send_ops(cache, file, means) {
-                Ok(true) => return Ok(true),
-                Ok(false) if attempt < READ_ATTEMPTS => {}
-                Ok(false) => self.skip(file, &changed(file))?,
-                Err(NotSent::Source(warning)) => {
-                    self.skip(file, &warning)?;
-                    break;
-                }
-                Err(NotSent::Link(e)) => return Err(e),
-            }
-        }
-        Ok(false)
+    ) -> Result<(), Error> {
+        let result = self.try_send(cache, file, means);
+        self.sent(file, result)
     }
 
-    /// One attempt; `false` if the file changed while it was read.
+    /// Sends it as often as there is hope.
+    pub(super) fn try_send(
+        &mut self,
+        cache: &mut DirCache,
+        file: &FileSource,
+        means: &Means,
+    ) -> Result<Reading, NotSent> {
+        match self.send_ops(cache, file, means)? {
+            // It changed, but now it stands still: once more, this time for good.
+            Reading::Quiet => self.send_ops(cache, file, means.once_more()),
+            reading => Ok(reading),
+        }
+    }
+
+    /// What follows from the last attempt.
+    pub(super) fn sent(
+        &mut self,
+        file: &FileSource,
+        result: Result<Reading, NotSent>,
+    ) -> Result<(), Error> {
+        match result {
+            Ok(Reading::Steady) => Ok(()),
+            Ok(reading) => self.skip(file, &reading.warning(file)),
+            Err(NotSent::Source(warning)) => self.skip(file, &warning),
+            Err(NotSent::Leased) => {
+                self.put_off(file);
+                Ok(())
+            }
+            Err(NotSent::Link(e)) => Err(e),
+        }
+    }
+
+    /// One attempt.
     fn send_ops(
         &mut self,
         cache: &mut DirCache,
         file: &FileSource,
         means: &Means,
-    ) -> Result<bool, NotSent> {
-        let not_read = |e: &io::Error| NotSent::Source(unreadable("read", &file.shown(), e));
+    ) -> Result<Reading, NotSent> {
         let opened;
-        let (source, before) = if let Means::Plan(_, compared) = means {
-            (compared.comparison.file(), &compared.before)
-        } else {
-            opened = cache.open_known(file).map_err(|e| not_read(&e))?;
-            (&opened.0, &opened.1)
+        let (source, before) = match means {
+            Means::Plan(_, compared) => (compared.comparison.file(), &compared.before),
+            Means::Opened(source, before) => (source, before),
+            Means::Whole | Means::Dense | Means::Signature(_) => {
+                opened = cache.open(file).map_err(|e| match e.kind() {
+                    io::ErrorKind::WouldBlock => NotSent::Leased,
+                    _ => NotSent::Source(file.unreadable(&e)),
+                })?;
+                (&opened.0, &opened.1)
+            }
         };
         let len = before.len();
-        let begin = ToReceiver::FileBegin {
+        let since = self.may_send(file, before)?;
+        self.say(&ToReceiver::FileBegin {
             dir: file.dir(),
-            entry: file.number,
+            entry: file.number(),
             len,
-            mtime: file.changed_time(before),
+            since,
+        })?;
+        let means = if is_mostly_hole(before) {
+            means.for_holes()
+        } else {
+            means
         };
-        self.say(&begin)?;
         let summary = match self.stream_ops(file, source, len, means) {
             Ok(summary) => summary,
             Err(not_sent) => {
@@ -286,8 +227,15 @@ impl Sender<'_> {
                 return Err(not_sent);
             }
         };
-        let steady = summary.source_len == len
-            && (stood_still(before, source) || same_again(source, len, &summary));
+        let past = if summary.source_len == len {
+            read_past(source, len)
+        } else {
+            0
+        };
+        let reading = Reading::of(source, before, summary.source_len + past, || {
+            same_again(source, len, means, &summary)
+        });
+        let steady = reading == Reading::Steady;
         let sum = steady.then(|| *summary.sum.as_bytes());
         self.say(&ToReceiver::FileEnd { sum })?;
         if steady {
@@ -298,7 +246,28 @@ impl Sender<'_> {
             self.moved_files += 1;
             self.progress(file, len, 0);
         }
-        Ok(steady)
+        Ok(reading)
+    }
+
+    /// Whether a file may be sent as what it has turned out to be; with what metadata then.
+    fn may_send(&self, file: &FileSource, opened: &Metadata) -> Result<Since, NotSent> {
+        let (len, max, terms) = (opened.len(), self.len_max, self.terms());
+        if len > max {
+            return Err(NotSent::Source(file.warning(format_args!(
+                "has {len} bytes, and on the target a file can have no more than {max}; the \
+                 target keeps what it has"
+            ))));
+        }
+        if terms.refuse(file, opened) {
+            return Err(NotSent::Source(file.warning(format_args!(
+                "is another file than the one that was listed, which has more names; push again"
+            ))));
+        }
+        let since = file.since(opened, terms.powers);
+        if let Since::Other(meta) = since {
+            self.announce_ids(meta.uid, meta.gid)?;
+        }
+        Ok(since)
     }
 
     fn stream_ops(
@@ -339,28 +308,26 @@ impl Sender<'_> {
             })
         };
         let result = match means {
-            Means::Whole => whole(source.take(len), &mut sink),
+            Means::Whole | Means::Opened(..) => whole_file(source, len, &mut sink),
+            Means::Dense => whole(source.take(len), &mut sink),
             Means::Signature(index) => diff(source.take(len), index, &mut sink),
             Means::Plan(plan, _) => plan.emit(source, &mut sink),
         };
         if let Some(e) = link_error {
             return Err(NotSent::Link(e));
         }
-        let summary = result.map_err(|e| NotSent::Source(unreadable("read", &file.shown(), &e)))?;
+        let summary = result.map_err(|e| NotSent::Source(file.unreadable(&e)))?;
         if !frame.is_empty() {
             outbox.lock().put(FrameKind::Data, &frame, &[])?;
         }
         Ok(summary)
     }
 
-    fn skip(&mut self, file: &FileSource, warning: &Warning) -> Result<(), Error> {
-        self.say(&ToReceiver::FileSkipped {
-            dir: file.dir(),
-            entry: file.number,
-        })?;
-        if !warning.vanished {
-            self.deletable = false;
-        }
+    /// Leaves a file out; what the target has of it stays.
+    pub(super) fn skip(&mut self, file: &FileSource, warning: &Warning) -> Result<(), Error> {
+        let (dir, entry) = (file.dir(), file.number());
+        self.say(&ToReceiver::FileSkipped { dir, entry })?;
+        self.delta_sources.remove(&(dir, entry));
         self.warn(warning);
         Ok(())
     }
@@ -395,8 +362,9 @@ fn put_noise(writer: &mut FrameWriter, dir: &[u8], noise: &mut Vec<u8>) -> Resul
 
 /// Why a file did not go into a pack.
 enum Put {
-    /// It has grown too long for one.
-    TooLong,
+    /// It has grown too long for one, or its metadata have to go with it.
+    ByItself,
+    Leased,
     Failed(Warning),
 }
 
@@ -405,11 +373,12 @@ enum Put {
 fn put_file(
     cache: &mut DirCache,
     file: &FileSource,
+    terms: Terms,
     writer: &mut FrameWriter,
     noise: &mut Vec<u8>,
 ) -> Result<u64, Put> {
     let start = writer.payload().len();
-    let result = try_put_file(cache, file, writer.payload());
+    let result = try_put_file(cache, file, terms, writer.payload());
     match result {
         Ok(len) => {
             let content_at = writer.payload().len() - len as usize;
@@ -420,97 +389,67 @@ fn put_file(
     result
 }
 
-fn try_put_file(cache: &mut DirCache, file: &FileSource, out: &mut Vec<u8>) -> Result<u64, Put> {
-    let not_read = |e: &io::Error| Put::Failed(unreadable("read", &file.shown(), e));
-    let mut source = cache.open(file).map_err(|e| not_read(&e))?;
+fn try_put_file(
+    cache: &mut DirCache,
+    file: &FileSource,
+    terms: Terms,
+    out: &mut Vec<u8>,
+) -> Result<u64, Put> {
+    let not_read = |e: &io::Error| match e.kind() {
+        io::ErrorKind::WouldBlock => Put::Leased,
+        _ => Put::Failed(file.unreadable(e)),
+    };
+    let (source, mut before) = cache.open(file).map_err(|e| not_read(&e))?;
     let start = out.len();
-    for _ in 0..READ_ATTEMPTS {
-        let before = metadata(&source).map_err(|e| not_read(&e))?;
-        if before.len() > PACKED_LEN_MAX {
-            return Err(Put::TooLong);
+    let mut reading = Reading::Quiet;
+    for attempt in 0..READ_ATTEMPTS {
+        if attempt > 0 {
+            before = source.metadata().map_err(|e| not_read(&e))?;
+        }
+        let mtime = match file.since(&before, terms.powers) {
+            Since::Same => None,
+            Since::Touched(mtime) => Some(mtime),
+            Since::Other(_) => return Err(Put::ByItself),
+        };
+        let len = before.len();
+        if len > PACKED_LEN_MAX || terms.refuse(file, &before) {
+            return Err(Put::ByItself);
         }
         out.truncate(start);
-        out.reserve(PACK_HEADER_LEN_MAX + before.len() as usize + 1);
-        put_packed_header(out, file.number, file.changed_time(&before));
+        out.reserve(PACK_HEADER_LEN_MAX + len as usize + 1);
+        put_packed_header(out, file.number(), mtime);
         let content_at = out.len();
-        let read = read_up_to(&mut source, before.len(), out).map_err(|e| not_read(&e))?;
-        if read == before.len() && stood_still(&before, &source) {
-            patch_packed(out, content_at);
-            return Ok(read);
-        }
-        source.seek(SeekFrom::Start(0)).map_err(|e| not_read(&e))?;
-        let mut again = Vec::new();
-        read_up_to(&mut source, read, &mut again).map_err(|e| not_read(&e))?;
-        if read == before.len() && out.get(content_at..) == Some(&again) {
-            patch_packed(out, content_at);
-            return Ok(read);
-        }
-        source.seek(SeekFrom::Start(0)).map_err(|e| not_read(&e))?;
-    }
-    Err(Put::Failed(changed(file)))
-}
-
-fn read_up_to(source: &mut File, len: u64, out: &mut Vec<u8>) -> io::Result<u64> {
-    let start = out.len();
-    out.resize(start + len as usize, 0);
-    let mut filled = start;
-    while let Some(rest) = out.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match source.read(rest) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
+        let read_len = read_small(&source, len, out).map_err(|e| not_read(&e))?;
+        reading = Reading::of(&source, &before, read_len, || {
+            let mut again = Vec::new();
+            let read = read_small(&source, len, &mut again);
+            read.is_ok() && out.get(content_at..) == Some(&again)
+        });
+        match reading {
+            Reading::Steady => {
+                patch_packed(out, content_at);
+                return Ok(len);
+            }
+            Reading::OtherLength => break,
+            Reading::Quiet | Reading::Changing => {}
         }
     }
-    out.truncate(filled);
-    Ok((filled - start) as u64)
+    Err(Put::Failed(reading.warning(file)))
 }
 
-/// Metadata of an open source file, which must still be a regular one.
-fn metadata(source: &File) -> io::Result<Metadata> {
-    let metadata = source.metadata()?;
-    if metadata.is_file() {
-        Ok(metadata)
+/// Whether a second reading gives the same sum.
+fn same_again(source: &File, len: u64, means: &Means, summary: &DiffSummary) -> bool {
+    let sum = if means.tells_holes() {
+        let read = whole_file(source, len, &mut |_| Ok(()));
+        read.ok().map(|again| (again.source_len, again.sum))
     } else {
-        Err(io::Error::other("it is not a regular file any more"))
-    }
-}
-
-/// Whether nobody has written to the file since `before`.
-fn stood_still(before: &Metadata, source: &File) -> bool {
-    let stamp = |m: &Metadata| {
-        (
-            m.len(),
-            m.mtime(),
-            m.mtime_nsec(),
-            m.ctime(),
-            m.ctime_nsec(),
-        )
+        let (mut hasher, mut source) = (blake3::Hasher::new(), source);
+        let read = source.rewind().and_then(|()| {
+            Ok(hasher
+                .update_reader(work::Counted(source.take(len)))?
+                .count())
+        });
+        read.ok().map(|read| (read, hasher.finalize()))
     };
-    source
-        .metadata()
-        .is_ok_and(|after| stamp(&after) == stamp(before))
-}
-
-/// Whether a second reading gives the same bytes. If so, the file had exactly this content at the
-/// moment between the two: appending to a log does not disturb what was there.
-fn same_again(source: &File, len: u64, summary: &DiffSummary) -> bool {
-    let mut source = source;
-    if source.seek(SeekFrom::Start(0)).is_err() {
-        return false;
-    }
-    let mut hasher = blake3::Hasher::new();
-    let read = hasher.update_reader(work::Counted(source.take(len)));
-    read.is_ok_and(|hasher| hasher.count() == len && hasher.finalize() == summary.sum)
-}
-
-fn changed(file: &FileSource) -> Warning {
-    let shown = file.shown();
-    let message = format!(
-        "{shown} keeps changing while it is read; the target keeps what it has, push again later"
-    );
-    Warning {
-        vanished: false,
-        message,
-    }
+    sum == Some((len, summary.sum))
 }

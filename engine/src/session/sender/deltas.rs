@@ -3,9 +3,9 @@
 use std::fs::{File, Metadata};
 
 use super::Sender;
-use super::content::{DirCache, FileSource};
+use super::reading::{DirCache, FileSource};
 use crate::delta::exchange::{Comparison, ComparisonError, MAX_ANSWER_LEN, Plan, Step, is_sample};
-use crate::delta::{BlockLen, IndexedSignature, Signature};
+use crate::delta::{BlockLen, IndexedSignature, Signature, is_mostly_hole};
 use crate::error::Error;
 use crate::refusal::Refusal;
 use crate::session::SIGNATURE_LEN_MIN;
@@ -22,11 +22,41 @@ const RECEIVED_BYTES_MAX: usize = 64 << 20;
 
 /// How the content of a file is sent.
 pub(super) enum Means {
+    /// Whole; holes are told by their length.
     Whole,
+    /// Whole, when it has been opened already: it was under a lease.
+    Opened(File, Metadata),
+    /// Whole, though the receiver may have begun to make it from a copy of its basis, in which no
+    /// holes are told.
+    Dense,
     /// By searching it for the blocks of a signature.
     Signature(Box<IndexedSignature>),
     /// By what an exchange found out.
     Plan(Box<Plan>, Box<Compared>),
+}
+
+impl Means {
+    /// How it is sent once more when it changed meanwhile: what was found out about it, or opened,
+    /// is for one state.
+    pub(super) fn once_more(&self) -> &Means {
+        match self {
+            Means::Plan(..) => &Means::Dense,
+            Means::Opened(..) => &Means::Whole,
+            Means::Whole | Means::Dense | Means::Signature(_) => self,
+        }
+    }
+
+    /// How a file is sent that is mostly a hole: rolling over zeros would take time.
+    pub(super) fn for_holes(&self) -> &Means {
+        match self {
+            Means::Signature(_) => &Means::Whole,
+            _ => self,
+        }
+    }
+
+    pub(super) fn tells_holes(&self) -> bool {
+        matches!(self, Means::Whole | Means::Opened(..))
+    }
 }
 
 /// A source that is, or has been, compared with a basis.
@@ -134,10 +164,7 @@ impl Sender<'_> {
             }
             Next::Send(means) => {
                 self.delta_sources.insert(key, file.clone());
-                if !self.send_large(&mut DirCache::default(), &file, &means)? {
-                    self.delta_sources.remove(&key);
-                }
-                Ok(())
+                self.send_large(&mut DirCache::default(), &file, &means)
             }
         }
     }
@@ -146,13 +173,16 @@ impl Sender<'_> {
     /// the basis cannot be used.
     fn next_step(&self, file: &FileSource, stage: Stage, received: &[u8]) -> Result<Next, Error> {
         let step = match (stage, received) {
+            (Stage::Compared(_), []) => return Ok(Next::Send(Means::Dense)),
             (_, []) => return Ok(Next::Send(Means::Whole)),
             (Stage::Compared(mut compared), answer) => {
                 let step = compared.comparison.answer(answer);
                 step.map(|step| (step, compared))
             }
             (Stage::Described, sample) if is_sample(sample) => {
-                let Ok((source, before)) = DirCache::default().open_known(file) else {
+                let opened = DirCache::default().open(file).ok();
+                let opened = opened.filter(|(_, before)| !is_mostly_hole(before));
+                let Some((source, before)) = opened else {
                     // The same error comes again when it is sent, and is reported.
                     return Ok(Next::Send(Means::Whole));
                 };
@@ -174,7 +204,7 @@ impl Sender<'_> {
         match step {
             Ok((Step::Ask(ask), compared)) => Ok(Next::Ask(ask, compared)),
             Ok((Step::Ready(plan), compared)) => Ok(Next::Send(Means::Plan(plan, compared))),
-            Err(ComparisonError::Source(_)) => Ok(Next::Send(Means::Whole)),
+            Err(ComparisonError::Source(_)) => Ok(Next::Send(Means::Dense)),
             Err(ComparisonError::Peer(error)) => Err(Error::peer(Refusal::Exchange { error })),
         }
     }
@@ -183,7 +213,7 @@ impl Sender<'_> {
 /// What to do about a basis of which the sum is known. If the source begins with it, they have that
 /// part of a signature in common.
 fn after_prefix(file: &FileSource, basis: &Prefix) -> Next {
-    let Ok((source, before)) = DirCache::default().open_known(file) else {
+    let Ok((source, before)) = DirCache::default().open(file) else {
         return Next::Send(Means::Whole);
     };
     if basis.len <= before.len() && basis.begins(&source) {

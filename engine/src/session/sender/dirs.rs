@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use super::answer::{Answer, take_part};
 use super::asked::Verdicts;
-use super::content::FileSource;
 use super::deltas::DeltaTask;
+use super::reading::FileSource;
 use super::{HeldDir, Sender};
 use crate::digest::EntryPrint;
-use crate::entry::Entry;
 use crate::error::Error;
 use crate::ids::{IdKind, name_of};
 use crate::path::RelPath;
@@ -108,7 +107,13 @@ impl Sender<'_> {
             complete: dir.complete,
         })?;
         self.announced = Some((dir.index, dir.path.clone()));
-        Ok(())
+        self.say_other(dir)
+    }
+
+    /// Says with which metadata the directory was read, if those are not the listed ones.
+    fn say_other(&self, dir: &ScannedDir) -> Result<(), Error> {
+        let (dir, other) = (dir.index, dir.other);
+        other.map_or(Ok(()), |meta| self.say(&ToReceiver::OtherDir { dir, meta }))
     }
 
     /// Queues a directory that the receiver lacks. `above` is the one above all that it lacks here.
@@ -145,12 +150,12 @@ impl Sender<'_> {
             .extend(self.waiting.remove(&above).unwrap_or_default());
     }
 
-    /// The root's owner and group are used before any directory announces its ids.
-    pub(super) fn announce_root_ids(&self, root: &Entry) -> Result<(), Error> {
+    /// Announces ids that are used before, or after, the directories announce theirs.
+    pub(super) fn announce_ids(&self, uid: u32, gid: u32) -> Result<(), Error> {
         if self.options.numeric_ids {
             return Ok(());
         }
-        for (kind, id) in [(IdKind::User, root.uid), (IdKind::Group, root.gid)] {
+        for (kind, id) in [(IdKind::User, uid), (IdKind::Group, gid)] {
             if let Some(name) = name_of(kind, id) {
                 self.say(&ToReceiver::Id { kind, id, name })?;
             }
@@ -365,14 +370,17 @@ impl Sender<'_> {
                 break;
             }
         }
+        self.say_other(dir)?;
         for &at in &dir.firsts {
             self.hold_back(held, at as usize, at);
         }
         let is_first = |at: usize| dir.firsts.binary_search(&(at as u32)).is_ok();
         let files = (0..dir.entries.len()).filter(|&at| !is_first(at));
         let files = files.filter_map(|at| FileSource::new(held, at, at as u32));
+        let leased = self.leased.count();
         self.send_files(&mut files.filter(|file| !file.is_linked()))?;
-        self.say_later(dir.index, &dir.firsts)?;
+        let later = self.put_aside(leased, &dir.firsts);
+        self.say_later(dir.index, &later)?;
         let dir = dir.index;
         self.say(&ToReceiver::NewDirDone { dir })
     }

@@ -4,14 +4,16 @@
 
 use std::sync::Arc;
 
-use super::content::FileSource;
+use super::reading::FileSource;
 use super::{HeldDir, Sender};
 use crate::entries::EntryList;
+use crate::entry::Time;
 use crate::error::Error;
 use crate::observer::Action;
 use crate::path::RelPath;
 use crate::scan::ScannedDir;
 use crate::session::MESSAGE_LEN;
+use crate::since::Meta;
 use crate::source::Layer;
 use crate::spill::{ListWalk, SpillList, SpillMap, put_number, take_number};
 use crate::wire::{DirIndex, ToReceiver, Verdict};
@@ -50,6 +52,13 @@ impl LinkGroups {
     pub(super) fn is_empty(&self) -> bool {
         self.held_back.records.len() == 0
     }
+
+    /// Holds any file back.
+    pub(super) fn hold(&mut self, file: &FileSource) {
+        let (held, at) = file.place();
+        // An entry that is there can be held.
+        let _ = self.held_back.push(&held.dir, at, file.number());
+    }
 }
 
 impl HeldBack {
@@ -65,7 +74,11 @@ impl HeldBack {
                 self.layers.push(layer.clone());
                 self.layers.len() - 1
             });
-            for number in [DIR, dir.index, known as u64] {
+            // Whose it is, if that is known.
+            let own = layer.own.map(|own| own.access());
+            let (mode, uid, gid) = own.unwrap_or((u32::MAX, 0, 0));
+            let own = [mode, uid, gid].map(u64::from);
+            for number in [DIR, dir.index, known as u64].into_iter().chain(own) {
                 put_number(&mut record, number);
             }
             put_number(&mut record, layer.path.len() as u64);
@@ -139,10 +152,18 @@ impl<'a> HeldWalk<'a> {
     fn parse_dir(&self, mut record: &[u8]) -> Option<(DirIndex, RelPath, Layer)> {
         let index = take_number(&mut record);
         let layer = self.layers.get(take_number(&mut record) as usize)?;
+        let [mode, uid, gid] = [0; 3].map(|_: u8| take_number(&mut record) as u32);
+        let own = Meta {
+            mode,
+            uid,
+            gid,
+            mtime: Time::default(),
+        };
         let on_disk_len = take_number(&mut record) as usize;
         let (on_disk, path) = record.split_at_checked(on_disk_len)?;
         let layer = Layer {
             path: RelPath::of(on_disk),
+            own: (mode != u32::MAX).then_some(own),
             ..layer.clone()
         };
         Some((index, RelPath::of(path), layer))
@@ -185,6 +206,7 @@ impl Sender<'_> {
     pub(super) fn release_links(&mut self) -> Result<(), Error> {
         let links = std::mem::take(&mut self.links);
         let mut walk = HeldWalk::new(&links.held_back);
+        let leased = self.leased.count();
         while let Some(files) = walk.take() {
             self.make_room()?;
             for file in files {
@@ -202,6 +224,7 @@ impl Sender<'_> {
                 self.make_room()?;
                 self.work()?;
             }
+            self.send_leased(leased)?;
         }
         Ok(())
     }

@@ -8,8 +8,10 @@ mod asked;
 mod content;
 mod deltas;
 mod dirs;
+mod leases;
 mod links;
 mod patience;
+mod reading;
 mod report;
 
 use std::collections::{HashMap, VecDeque};
@@ -37,11 +39,12 @@ use crate::spill;
 use crate::wire::{DirIndex, ExchangePiece, HelloReply, ToReceiver, ToSender, Want};
 
 use asked::AskedFiles;
-use content::FileSource;
 use deltas::DeltaTask;
 use dirs::{Lacking, PendingDir};
+use leases::Leased;
 use links::LinkGroups;
 use patience::Patience;
+use reading::FileSource;
 
 /// Events that are handled before a piece of work is done, if there are that many: whoever says
 /// more without end does not keep the push from its end.
@@ -112,7 +115,9 @@ impl Push<'_> {
             received_bytes: 0,
             open_exchanges: 0,
             scanning: true,
-            deletable: true,
+            leased: Leased::default(),
+            len_max: reply.len_max,
+            listing: Listing::Complete,
             left_out: LeftOut::default(),
             replacements: Vec::new(),
             replacements_stopped: false,
@@ -180,6 +185,13 @@ fn start_scan(
     });
 }
 
+/// How much of the source is listed.
+enum Listing {
+    Complete,
+    /// Something could not be read: what is missing may be there, and nothing is deleted.
+    Incomplete,
+}
+
 /// State of the sender half.
 struct Sender<'a> {
     outbox: Outbox,
@@ -223,7 +235,11 @@ struct Sender<'a> {
     /// Comparisons that have asked something, each with an open file.
     open_exchanges: usize,
     scanning: bool,
-    deletable: bool,
+    /// Files that somebody has a lease on.
+    leased: Leased,
+    /// The most bytes that a file can have on the target.
+    len_max: u64,
+    listing: Listing,
     /// Entries that take the place of full directories, if the deletions are not stopped.
     replacements: Vec<(RelPath, Entry, Want)>,
     replacements_stopped: bool,
@@ -241,8 +257,7 @@ struct Sender<'a> {
 impl Sender<'_> {
     fn begin(&mut self, reply: &HelloReply) -> Result<(), Error> {
         for (argument, why) in std::mem::take(&mut self.source.failed) {
-            self.warn(&not_opened(&argument, &why));
-            self.deletable = false;
+            self.warn_not_listed(&not_opened(&argument, &why));
         }
         if reply.created_root {
             self.observer.created_root();
@@ -253,7 +268,7 @@ impl Sender<'_> {
         if let Some(entry) = self.source.root_entry.clone() {
             self.root_verdict_due = true;
             self.summary.entries.add(entry.kind());
-            self.announce_root_ids(&entry)?;
+            self.announce_ids(entry.uid, entry.gid)?;
             self.say(&ToReceiver::RootEntry(Entry {
                 name: b"root".to_vec(),
                 ..entry
@@ -386,7 +401,11 @@ impl Sender<'_> {
 
     fn finish_if_done(&mut self) -> Result<(), Error> {
         let compared = !self.scanning && self.window.is_empty() && !self.root_verdict_due;
-        if compared && !self.links.is_empty() {
+        if compared && self.deltas.is_empty() {
+            self.send_leased(0)?;
+        }
+        let settled = self.deltas.is_empty() && self.delta_sources.is_empty();
+        if compared && settled && !self.links.is_empty() {
             self.release_links()?;
             while self.has_work() {
                 self.make_room()?;
@@ -402,7 +421,7 @@ impl Sender<'_> {
             }
             let problems = std::mem::take(&mut self.problems);
             self.say(&ToReceiver::ContentDone {
-                deletable: self.deletable,
+                deletable: matches!(self.listing, Listing::Complete),
                 problems,
             })?;
         }

@@ -1,7 +1,7 @@
 //! Telling the observer what happens, in canonical order and the same in a dry run, and counting.
 
-use super::Sender;
 use super::dirs::{PendingDir, Stage};
+use super::{Listing, Sender};
 use crate::entry::{Body, Entry};
 use crate::error::Error;
 use crate::observer::{Action, Change, Differences, Kind, Note, Warning};
@@ -21,9 +21,6 @@ impl Sender<'_> {
             self.summary.total_len = self.summary.total_len.saturating_add(len);
         }
         self.seen += dir.entries.len() as u64;
-        if dir.warnings.iter().any(|warning| !warning.vanished) {
-            self.deletable = false;
-        }
     }
 
     /// Reports the directories at the front of the window whose outcome is known.
@@ -32,7 +29,13 @@ impl Sender<'_> {
             let dir = &held.dir;
             self.checked += dir.entries.len() as u64;
             self.observer.compared(self.seen, self.seen - self.checked);
-            dir.warnings.iter().for_each(|warning| self.warn(warning));
+            for warning in &dir.warnings {
+                if dir.not_listed.as_ref() == Some(&warning.message) {
+                    self.warn_not_listed(warning);
+                } else {
+                    self.warn(warning);
+                }
+            }
             for path in &dir.skipped {
                 self.observer
                     .note(&Note::SkippedNonRegular(&path.as_bytes()));
@@ -183,6 +186,21 @@ impl Sender<'_> {
             len: 0,
         });
         Ok(())
+    }
+
+    /// Something could not be listed that may be there: the first time it is said what follows.
+    pub(super) fn warn_not_listed(&mut self, warning: &Warning) {
+        let before = std::mem::replace(&mut self.listing, Listing::Incomplete);
+        let says_so = self.options.delete && matches!(before, Listing::Complete);
+        let end = if says_so {
+            "; so nothing is deleted"
+        } else {
+            ""
+        };
+        self.warn(&Warning {
+            vanished: warning.vanished,
+            message: format!("{}{end}", warning.message),
+        });
     }
 
     /// Passes a warning on, and remembers what it means for the outcome.
