@@ -87,14 +87,17 @@ def receivers():
     below = ROOT + (directory(b"new", up=2),)
     wanted = entries(0, made, [0, 1, 2])
     inner = entries(1, [*LONG], [0, 1, 2]), entries(2, [], [])
+    meta = {"mode": 0o700, "uid": 0, "gid": 0, "mtime": TIME}
+    other = to_receiver("OtherDir", dir=3, meta=meta)
     new_dir = to_receiver("NewDir", dir=3, parent=0, name=b"new", entries=[file(b"a", 1)],
                           last=True)
-    filled = new_dir, pack(3, (0, b"a")), to_receiver("NewDirDone", dir=3)
+    filled = new_dir, other, pack(3, (0, b"a")), to_receiver("NewDirDone", dir=3)
     small = pack(0, (1, b"abc"))
 
     def begin(byte, length, *ops):
         end = to_receiver("FileEnd", sum=blake3(bytes([byte]) * length))
-        return (to_receiver("FileBegin", dir=1, entry=0, len=length, mtime=TIME),
+        since = Message("Touched", mtime=TIME)
+        return (to_receiver("FileBegin", dir=1, entry=0, len=length, since=since),
                 *((DATA, op) for op in ops), end)
 
     whole = begin(7, 6000, leb128(6000 * 4) + bytes([7]) * 6000)
