@@ -23,7 +23,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use crate::commit::{SessionPlace, Slot};
-use crate::fs::{DirId, Lock, Root, dir_id, names, open_private, remove_tree};
+use crate::fs::{DeepDirs, DirId, Lock, Root, dir_id, names, open_private, remove_tree};
 use crate::generation::{Left, Store, leave};
 use crate::path::{RESERVED_NAME, RelPath};
 
@@ -49,11 +49,17 @@ pub(crate) struct StageDir {
     session: u32,
     /// Where it is in its session's directory.
     within: RelPath,
+    deep: DeepDirs,
 }
 
 impl StageDir {
     pub(crate) fn fd(&self) -> &OwnedFd {
         &self.fd
+    }
+
+    /// Opens the directory at `path` in it.
+    pub(crate) fn open_dir(&self, path: &RelPath) -> io::Result<OwnedFd> {
+        self.deep.open(&self.fd, path)
     }
 
     /// Whether what is made in it gets no default ACL.
@@ -206,6 +212,7 @@ impl Session {
             fd,
             session: self.plain.session,
             within: RelPath::root().join(&name),
+            deep: DeepDirs::default(),
         });
         self.by_acl.insert(acl, Arc::clone(&made));
         Ok(made)
@@ -306,6 +313,7 @@ fn try_make(
         fd: open_private(&stage, session)?,
         session: number,
         within: RelPath::root(),
+        deep: DeepDirs::default(),
     });
     let made = Lock::take(made, Instant::now() + CLEANING_WAIT)?.map_err(|_| Errno::WOULDBLOCK)?;
     let fd = made.fd();

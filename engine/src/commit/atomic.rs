@@ -17,14 +17,15 @@ use super::roll::inode;
 use super::{Commit, Intent, Staged};
 use crate::entry::Time;
 use crate::error::{Error, is_no_space};
-use crate::fs::{Attrs, Listed, open_dir_below, set_fd_attrs, stat};
+use crate::fs::{Attrs, Listed, set_fd_attrs, stat};
 use crate::path::RelPath;
 
 /// The tree as it will be, where that differs from the tree on disk.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
-    /// New directories, each where it is staged.
-    dirs: HashMap<RelPath, Staged>,
+    /// New directories, each where it is staged. None is in another: what belongs into one is made
+    /// there at once.
+    dirs: BTreeMap<RelPath, Staged>,
     /// Other entries to be put in place, as far as the intents have been looked through.
     others: HashMap<RelPath, Staged>,
     indexed_len: usize,
@@ -37,16 +38,14 @@ pub(super) struct Pending {
 impl Pending {
     /// The staged directory that `dir` is, or is in, and the way from there.
     fn find(&self, dir: &RelPath) -> Option<(&Staged, RelPath)> {
-        if self.dirs.is_empty() {
-            return None;
-        }
-        let mut above = dir.clone();
-        loop {
-            if let Some(staged) = self.dirs.get(&above) {
-                return Some((staged, dir.below(&above)));
-            }
-            above = above.split()?.0;
-        }
+        let (above, staged) = self.above(dir)?;
+        Some((staged, dir.below(above)))
+    }
+
+    /// The closest one before it in the order of a walk, if `dir` is that or in it.
+    fn above(&self, dir: &RelPath) -> Option<(&RelPath, &Staged)> {
+        let before = self.dirs.range(..=dir).next_back();
+        before.filter(|(above, _)| dir.is_within(above))
     }
 
     /// Opens a directory that is not in place yet; `None` if `dir` is none of these.
@@ -56,8 +55,9 @@ impl Pending {
         Some(staged.stage.open_dir(&path))
     }
 
-    fn covers(&self, dir: &RelPath) -> bool {
-        self.find(dir).is_some()
+    /// Whether `dir` is one of these, or in one.
+    pub(super) fn covers(&self, dir: &RelPath) -> bool {
+        self.above(dir).is_some()
     }
 }
 
@@ -353,12 +353,5 @@ impl Op {
             Op::Place { dir, .. } | Op::Remove { dir, .. } => Some(dir),
             Op::SetAttrs { .. } | Op::SetDirAttrs { .. } => None,
         }
-    }
-}
-
-/// Opens a directory of staging.
-impl crate::stage::StageDir {
-    fn open_dir(&self, path: &RelPath) -> io::Result<OwnedFd> {
-        open_dir_below(self.fd(), path)
     }
 }

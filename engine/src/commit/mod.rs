@@ -249,13 +249,16 @@ impl Commit {
     /// Mode and group that a directory will have when everything is carried out.
     pub(crate) fn mode_and_group(&mut self, dir: &RelPath) -> io::Result<(u32, u32)> {
         let stat = fstat(self.open(dir)?)?;
+        let place = dir.split();
         let intended = self.intents.iter().rev().find_map(|intent| match intent {
             Intent::SetAttrs {
-                dir: above,
-                name,
-                attrs,
-                ..
-            } if above.join(name) == *dir => Some(*attrs),
+                dir, name, attrs, ..
+            } if place
+                .as_ref()
+                .is_some_and(|at| at.1 == name && at.0 == *dir) =>
+            {
+                Some(*attrs)
+            }
             _ => None,
         });
         let intended = intended.unwrap_or_default();
@@ -421,7 +424,7 @@ impl Commit {
     fn touch(&mut self, dir: &RelPath) -> io::Result<Arc<OwnedFd>> {
         let fd = self.open(dir)?;
         if let Some(pending) = &mut self.pending {
-            if pending.open(dir).is_none() {
+            if !pending.covers(dir) {
                 self.note_old(dir, &fd)?;
             }
             return Ok(fd);

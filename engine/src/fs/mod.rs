@@ -19,6 +19,7 @@ mod walk;
 
 pub use attrs::Attrs;
 pub use by_name::{ByName, OwnCalls, set_by_name_through};
+pub(crate) use deep::DeepDirs;
 pub(crate) use dir::{Listed, Listing, list, stat};
 pub(crate) use extent::{Extent, Mounts, ancestors};
 pub use lock::Lock;

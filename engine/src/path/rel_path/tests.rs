@@ -1,3 +1,5 @@
+//! Tests: a path is the same however it was made, and as deep as it may be.
+
 #![allow(clippy::unwrap_used)]
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
