@@ -68,6 +68,11 @@ impl EntryList {
         self.records.len()
     }
 
+    /// Bytes in memory.
+    pub(crate) fn memory_len(&self) -> usize {
+        self.records.memory_len()
+    }
+
     pub(crate) fn push(&mut self, entry: &Entry) {
         let mut packed = Vec::with_capacity(64);
         pack(entry, None, &mut packed);

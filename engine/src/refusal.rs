@@ -91,10 +91,13 @@ refusals! {
     DirBeforeRoot => "another directory before the root",
     DirShared { dir: u64 } => "directory {dir} shares more than there is",
     DirAboveRoot { dir: u64 } => "directory {dir} above the root",
+    DirOrder { dir: u64 } => "directory {dir} out of order",
     DirName { dir: u64, error: NameError } => "{error} for directory {dir}",
     DirParent { dir: u64, parent: u64 } =>
         "directory {dir} in directory {parent}, which is not above it",
     PathLen { max: usize } => "a path longer than {max} bytes",
+    NewDirInNewDir { dir: u64 } => "new directory {dir} before the end of another",
+    TooMuchAwaited { max: usize } => "more than {max} bytes about directories at once",
     NotAwaited { dir: u64 } => "something for directory {dir} that was not asked for",
     EntryName { error: NameError } => "an entry with {error}",
     Mode { mode: u32 } => "an entry with permission bits {mode:#o}, above 0o7777",

@@ -18,8 +18,8 @@ const PIECE_LEN_MAX: usize = 512;
 /// A path below a root: components joined by single slashes, no leading or trailing one.
 /// The empty path is the root itself.
 ///
-/// Its pieces are as long as they can be, from the root on. Equal paths have equal pieces, and paths
-/// below one directory have those of the directory, but for its last.
+/// Its pieces are as long as they can be, from the root on. Equal paths have equal pieces, and
+/// paths below one directory have those of the directory, but for its last.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct RelPath {
     /// The last piece: whole components. Empty for the root alone.
@@ -115,6 +115,18 @@ impl RelPath {
     /// How many bytes it has.
     pub(crate) fn len(&self) -> usize {
         self.begins_at() + self.end.len()
+    }
+
+    /// Bytes in memory that it shares with no other path.
+    pub(crate) fn memory_len(&self) -> usize {
+        // Where a piece begins, each path refers to the directory by itself.
+        let begins = self.above.is_some() && !self.end.contains(&b'/');
+        let above = if begins {
+            size_of::<Above>() + PIECE_LEN_MAX
+        } else {
+            0
+        };
+        size_of::<RelPath>() + self.end.capacity() + above
     }
 
     /// The path's bytes; empty for the root.

@@ -86,6 +86,10 @@ impl Trail {
         let shared = shared.ok_or_else(|| Error::peer(Refusal::DirShared { dir }))?;
         let name = [shared, place.rest].concat();
         let depth = self.dirs.len().saturating_sub(place.up as usize);
+        let sibling = self.dirs.get(depth).filter(|_| depth > 0);
+        if sibling.is_some_and(|(_, before)| *before.name() >= *name) {
+            return Err(Error::peer(Refusal::DirOrder { dir }));
+        }
         self.dirs.truncate(depth);
         let Some(&(parent, _)) = self.dirs.last() else {
             return Err(Error::peer(Refusal::DirAboveRoot { dir }));
@@ -210,6 +214,24 @@ mod tests {
             let result = trail.follow(first).and_then(|_| trail.follow(second));
             let message = result.unwrap_err().message;
             assert!(message.contains(words), "{message}");
+        }
+    }
+    #[test]
+    fn siblings_ascend() {
+        let place = |up, rest| Place { up, rest, ..ROOT };
+        for (places, ascend) in [
+            (vec![place(0, b"b"), place(1, b"c"), place(1, b"ca")], true),
+            (vec![place(0, b"b"), place(0, b"a"), place(2, b"c")], true),
+            (vec![place(0, b"b"), place(1, b"b")], false),
+            (vec![place(0, b"b"), place(1, b"a")], false),
+            (vec![place(0, b"b"), place(0, b"x"), place(2, b"a")], false),
+        ] {
+            let mut trail = Trail::default();
+            trail.follow(ROOT).unwrap();
+            let followed = places
+                .iter()
+                .try_for_each(|&at| trail.follow(at).map(|_| ()));
+            assert_eq!(followed.is_ok(), ascend, "{places:?}");
         }
     }
 }

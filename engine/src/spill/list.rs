@@ -67,6 +67,15 @@ impl SpillList {
         self.len
     }
 
+    /// Bytes in memory.
+    pub(crate) fn memory_len(&self) -> usize {
+        let starts = match &self.starts {
+            Starts::Each(starts) => size_of_val(&**starts),
+            Starts::Blocks(starts) => size_of_val(&**starts),
+        };
+        self.bytes.memory_len() + starts
+    }
+
     pub(crate) fn push(&mut self, record: &[u8]) {
         let mut len = Vec::with_capacity(4);
         put_number(&mut len, record.len() as u64);

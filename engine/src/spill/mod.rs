@@ -137,6 +137,11 @@ impl Spill {
         self.begin_of_tail() + self.tail.len() as u64
     }
 
+    /// Bytes in memory.
+    pub(crate) fn memory_len(&self) -> usize {
+        self.tail.len()
+    }
+
     pub(crate) fn is_spilled(&self) -> bool {
         self.is_spilled
     }

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod depth;
 mod floods;
 mod idle;
 mod lineage;

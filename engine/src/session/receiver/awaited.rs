@@ -34,9 +34,9 @@ impl Receiver {
             Phase::Judged | Phase::Dropped => state.wanted.len(),
             _ => state.wanted.len() + 1,
         };
-        let count = self.dirs.values().map(awaited).sum();
+        let count = self.dirs.iter().map(|(_, state)| awaited(state)).sum();
         let open = self.dirs.iter().filter(|(_, state)| awaited(state) > 0);
-        let (_, state) = open.min_by_key(|&(&dir, _)| dir)?;
+        let (_, state) = open.min_by_key(|&(dir, _)| dir)?;
         let first = match state.wanted.first() {
             Some(number) => {
                 let at = state.position(number);
@@ -70,15 +70,12 @@ impl Receiver {
     /// points, which are made empty.
     fn not_made(&self) -> Option<Outstanding> {
         let may_be_bare = self.options.one_file_system;
-        let below = self.new_dirs.iter();
-        let below = below.filter(|(_, announced)| announced.in_new && !may_be_bare);
-        let below = below.map(|(path, _)| path);
-        let lacking = self.lacking.iter().min_by_key(|&(&dir, _)| dir);
-        let first = lacking
-            .map(|(_, path)| path)
-            .or_else(|| below.clone().next())?;
-        let count = self.lacking.len() + below.count();
+        let below = self.new_dirs.in_new().filter(|_| !may_be_bare);
+        let lacking = self.lacking.iter().min_by_key(|&(dir, _)| dir);
+        let first = lacking.map(|(_, path)| path);
+        let first = first.or(below.as_ref().map(|(_, path)| path))?;
         let first = format!("the new directory {}", self.shown(first));
+        let count = self.lacking.len() + below.map_or(0, |(count, _)| count);
         Some(Outstanding { count, first })
     }
 }

@@ -68,8 +68,7 @@ impl Receiver {
         for file in files {
             self.packed_file(dir, &mut state, &file?)?;
         }
-        self.keep_if_awaited(dir, state);
-        Ok(())
+        self.keep_if_awaited(dir, state)
     }
 
     fn packed_file(
@@ -252,7 +251,7 @@ impl Receiver {
                     }
                 }
             };
-        self.dirs.insert(dir, state);
+        self.dirs.insert(dir, state)?;
         let decoder = OpDecoder::default();
         self.incoming = Some(Incoming {
             dir,
@@ -332,7 +331,7 @@ impl Receiver {
                 Ok(())
             }
         };
-        self.dirs.insert(dir, state);
+        self.dirs.insert(dir, state)?;
         result
     }
 
@@ -365,8 +364,7 @@ impl Receiver {
                 })?;
             }
         }
-        self.keep_if_awaited(dir, state);
-        Ok(())
+        self.keep_if_awaited(dir, state)
     }
 
     /// Completes or drops the file. `false` if its content came out wrong.
@@ -431,7 +429,7 @@ impl Receiver {
         };
         // What it holds back is written, or lost.
         drop(making);
-        let state = self.dirs.get(&dir)?;
+        let state = self.dirs.get(dir)?;
         let entry = file_entry(state, dir, entry).ok()?;
         let file = match (&place, &state.phase) {
             (Place::Alone(staged), _) => open_file(staged.stage.fd(), &staged.name),
@@ -463,15 +461,15 @@ impl Receiver {
         if let Some(copy) = wanted.and_then(|wanted| wanted.copy) {
             copy.discard();
         }
-        self.keep_if_awaited(dir, state);
-        Ok(())
+        self.keep_if_awaited(dir, state)
     }
 
-    pub(super) fn keep_if_awaited(&mut self, dir: DirIndex, state: DirState) {
+    pub(super) fn keep_if_awaited(&mut self, dir: DirIndex, state: DirState) -> Result<(), Error> {
         let is_judged = matches!(state.phase, Phase::Judged | Phase::Dropped);
         if !is_judged || !state.wanted.is_empty() {
-            self.dirs.insert(dir, state);
+            self.dirs.insert(dir, state)?;
         }
+        Ok(())
     }
 }
 

@@ -98,7 +98,7 @@ impl Receiver {
         } else {
             None
         };
-        self.dirs.insert(dir, state);
+        self.dirs.insert(dir, state)?;
         match &self.bases {
             Some(bases) => bases.ask((dir, entry), last, bytes, copy),
             None => Err(not_awaited(dir)),

@@ -22,6 +22,9 @@ use crate::session::prints;
 use crate::stage::clean_leftovers;
 use crate::wire::{DirIndex, ToSender};
 
+/// Entries that take no more than that stay, whether they are still of use or not.
+const ALL_KEPT_LEN: usize = 64 << 10;
+
 /// A directory whose entries or content are awaited.
 pub(super) struct DirState {
     pub(super) path: RelPath,
@@ -87,18 +90,20 @@ impl Receiver {
             Ok(Some(local)) => local,
             Ok(None) if self.interrupted.has_within(&path) => {
                 self.say_prints((dir, &path), &EntryList::default(), prints::FULL_LEN)?;
-                self.dirs.insert(dir, DirState::new(path, Phase::Resumed));
+                self.dirs.insert(dir, DirState::new(path, Phase::Resumed))?;
                 return Ok(());
             }
             Ok(None) => {
-                self.lacking.insert(dir, path.clone());
+                if self.commit.is_some() {
+                    self.lacking.insert(dir, path.clone())?;
+                }
                 self.lacking_root = Some(path);
                 return self.say(&ToSender::Lacks { dir });
             }
             Err(e) => {
                 self.not_read(&path, &e)?;
                 self.say_prints((dir, &path), &EntryList::default(), prints::FULL_LEN)?;
-                self.dirs.insert(dir, DirState::new(path, Phase::Failed));
+                self.dirs.insert(dir, DirState::new(path, Phase::Failed))?;
                 return Ok(());
             }
         };
@@ -120,7 +125,7 @@ impl Receiver {
             complete,
             full,
         };
-        self.dirs.insert(dir, DirState::new(path, phase));
+        self.dirs.insert(dir, DirState::new(path, phase))?;
         Ok(())
     }
 
@@ -281,6 +286,23 @@ impl DirState {
             None => Some(number as usize),
             Some(numbers) => numbers.binary_search(&number).ok(),
         }
+    }
+
+    /// Drops the entries of which no content is awaited, if that is worth it.
+    pub(super) fn keep_wanted(&mut self) {
+        if self.numbers.is_some() || self.entries.memory_len() < ALL_KEPT_LEN {
+            return;
+        }
+        let (mut kept, mut kept_numbers) = (EntryList::default(), Vec::new());
+        let (mut walk, mut numbers) = (self.entries.walk(), 0..);
+        while let Some((entry, number)) = walk.next().zip(numbers.next()) {
+            if self.wanted.contains(number) {
+                kept.push(entry);
+                kept_numbers.push(number);
+            }
+        }
+        drop(walk);
+        (self.entries, self.numbers) = (kept, Some(kept_numbers));
     }
 
     /// Adds announced entries, which must continue in canonical order.

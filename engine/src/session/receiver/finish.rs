@@ -2,7 +2,7 @@
 
 use super::pending_links::PendingLink;
 use super::verdicts::deleted;
-use super::{InTheWay, Receiver, Replacement};
+use super::{Receiver, Replacement};
 use crate::commit::{Commit, Intent};
 use crate::delete::Doomed;
 use crate::error::{Error, describe};
@@ -56,30 +56,30 @@ impl Receiver {
             if !in_the_way.is_empty() {
                 self.say(&ToSender::DeletionsStopped { count: 0 })?;
             }
-            for found in &in_the_way {
-                let shown = root.shown(&found.path);
+            for path in in_the_way.keys() {
+                let shown = root.shown(path);
                 self.warn(format!(
                     "did not replace the directory {shown}: not everything could be read"
                 ))?;
             }
-            return Ok(in_the_way.into_iter().map(|found| found.path).collect());
+            return Ok(in_the_way.into_keys().collect());
         }
         let mut doomed = extraneous.doom(&root, &self.filter);
-        for found in &in_the_way {
-            doomed.add_contents(&root, &found.path, &self.filter);
+        for path in in_the_way.keys() {
+            doomed.add_contents(&root, path, &self.filter);
         }
         let count = doomed.len();
         if self.options.max_delete.is_some_and(|max| count > max) {
             let line = format!("--max-delete stopped the removal of {count} entries");
             self.problems.borrow_mut().add_line(&line);
             self.say(&ToSender::DeletionsStopped { count })?;
-            for found in &in_the_way {
-                let shown = root.shown(&found.path);
+            for path in in_the_way.keys() {
+                let shown = root.shown(path);
                 self.warn(format!(
                     "did not replace the directory {shown}: --max-delete"
                 ))?;
             }
-            return Ok(in_the_way.into_iter().map(|found| found.path).collect());
+            return Ok(in_the_way.into_keys().collect());
         }
         self.tell_doomed(&root, &doomed)?;
         let Some(commit) = &mut self.commit else {
@@ -93,7 +93,7 @@ impl Receiver {
             }
         }
         drop(doomed);
-        for InTheWay { path, by } in in_the_way {
+        for (path, by) in in_the_way {
             let Some((dir, name)) = path.split().map(|(dir, name)| (dir, name.to_vec())) else {
                 continue;
             };

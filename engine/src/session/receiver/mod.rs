@@ -1,11 +1,13 @@
 //! The receiver: reads what the sender says, answers, stages, commits. One thread, driven by the
 //! incoming frames; answers are flushed before it waits for more.
 
+mod announced;
 mod awaited;
 mod content;
 mod deltas;
 mod dirs;
 mod finish;
+mod held;
 mod local;
 mod named;
 mod new_dirs;
@@ -35,7 +37,6 @@ use crate::commit::{Commit, Staged};
 use crate::compare::Judge;
 use crate::delete::Extraneous;
 use crate::digest::Fields;
-use crate::entry::Entry;
 use crate::error::{Error, ErrorKind};
 use crate::filter::Filter;
 use crate::first_names::FirstNames;
@@ -60,8 +61,10 @@ use crate::wire::{
 };
 use crate::work;
 
+use announced::NewDirs;
 use content::Incoming;
 use dirs::DirState;
+use held::ByDir;
 use local::Held;
 use named::Named;
 use pending_links::PendingLinks;
@@ -210,19 +213,6 @@ fn receive(
     }
 }
 
-/// A non-empty directory that gives way together with the deletions.
-struct InTheWay {
-    path: RelPath,
-    by: Replacement,
-}
-
-/// A directory that is to be made.
-struct Announced {
-    entry: Entry,
-    /// It is in a directory that is new itself: the sender knows that its entries are due.
-    in_new: bool,
-}
-
 /// What comes in place of a directory.
 enum Replacement {
     /// Content that has not arrived. If it never does, the directory stays.
@@ -258,17 +248,19 @@ pub(super) struct Receiver {
     /// Directories below this index have been answered, as far as the sender knows.
     told_below: DirIndex,
     /// Directories that the target lacks and the sender has not begun to send.
-    lacking: HashMap<DirIndex, RelPath>,
+    lacking: ByDir<RelPath>,
     /// The last of these; nothing below it needs an answer.
     lacking_root: Option<RelPath>,
     /// The directories from a lacking one down to the one sent last.
     new_ancestors: Vec<(DirIndex, RelPath)>,
     /// Directories whose entries or content are still awaited.
-    dirs: HashMap<DirIndex, DirState>,
+    dirs: ByDir<DirState>,
     /// Entries of the target that are held together with these.
     held: Held,
     /// Directories that have been announced as entries and not been made.
-    new_dirs: BTreeMap<RelPath, Announced>,
+    new_dirs: NewDirs,
+    /// The one whose content is coming.
+    open_new_dir: Option<DirIndex>,
     /// Directories whose metadata are not those of their entries.
     others: HashMap<RelPath, Meta>,
 
@@ -280,8 +272,8 @@ pub(super) struct Receiver {
     shelf: Shelf,
     /// Entries of the target that the source does not have.
     extraneous: Extraneous,
-    /// Non-empty directories in the way of something else.
-    in_the_way: Vec<InTheWay>,
+    /// Non-empty directories in the way of something else, which give way with the deletions.
+    in_the_way: BTreeMap<RelPath, Replacement>,
     incoming: Option<Incoming>,
     /// What interrupted pushes have left.
     interrupted: Interrupted,
@@ -401,19 +393,20 @@ impl Receiver {
             named,
             problems: RefCell::default(),
             told_below: 0,
-            lacking: HashMap::new(),
+            lacking: ByDir::default(),
             lacking_root: None,
             new_ancestors: Vec::new(),
-            dirs: HashMap::new(),
+            dirs: ByDir::default(),
             held: Held::new(policy.held_entries),
-            new_dirs: BTreeMap::new(),
+            new_dirs: NewDirs::default(),
+            open_new_dir: None,
             others: HashMap::new(),
             first_names: FirstNames::default(),
             unlinkable: SpillMap::default(),
             links: PendingLinks::default(),
             shelf: Shelf::default(),
             extraneous: Extraneous::default(),
-            in_the_way: Vec::new(),
+            in_the_way: BTreeMap::new(),
             incoming: None,
             interrupted,
             unread: false,

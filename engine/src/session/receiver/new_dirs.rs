@@ -11,7 +11,7 @@ use super::dirs::{DirState, Phase};
 use super::pending_links::PendingLink;
 use super::verdicts::not_awaited;
 use super::wanted::Wanted;
-use super::{Announced, Receiver, ends_push};
+use super::{Receiver, ends_push};
 use crate::apply::create_node;
 use crate::commit::{Intent, Staged};
 use crate::entry::{Body, Entry};
@@ -31,10 +31,13 @@ impl Receiver {
         entries: Vec<Entry>,
         last: bool,
     ) -> Result<(), Error> {
-        let mut state = match self.dirs.remove(&dir) {
+        let mut state = match self.dirs.remove(dir) {
             Some(state) => state,
             None => {
-                let path = match self.lacking.remove(&dir) {
+                if self.open_new_dir.replace(dir).is_some() {
+                    return Err(Error::peer(Refusal::NewDirInNewDir { dir }));
+                }
+                let path = match self.lacking.remove(dir) {
                     Some(path) => {
                         self.new_ancestors = vec![(dir, path.clone())];
                         path
@@ -52,7 +55,7 @@ impl Receiver {
             self.new_entry(&mut state, entry, number)?;
         }
         state.entries = announced;
-        self.dirs.insert(dir, state);
+        self.dirs.insert(dir, state)?;
         Ok(())
     }
 
@@ -75,7 +78,7 @@ impl Receiver {
         &mut self,
         path: &RelPath,
     ) -> Result<Option<(Staged, OwnedFd, Attrs)>, Error> {
-        let Some(Announced { entry, .. }) = self.new_dirs.remove(path) else {
+        let Some(entry) = self.new_dirs.take(path) else {
             return self.dir_vanished(path).map(|()| None);
         };
         match self.stage_dir(path, &entry) {
@@ -132,12 +135,7 @@ impl Receiver {
                 state.wanted.insert(number, Wanted::default());
                 Ok(())
             }
-            Body::Dir => {
-                let (entry, in_new) = (entry.clone(), true);
-                let path = state.path.join(&entry.name);
-                self.new_dirs.insert(path, Announced { entry, in_new });
-                Ok(())
-            }
+            Body::Dir => self.new_dirs.add(&state.path, entry, true),
             _ => {
                 let attrs = self
                     .judge()
@@ -158,8 +156,9 @@ impl Receiver {
 
     /// All content of a new directory has arrived, apart from what comes later: it can be seen.
     pub(super) fn new_dir_done(&mut self, dir: DirIndex) -> Result<(), Error> {
-        let state = self.dirs.remove(&dir).ok_or_else(|| not_awaited(dir))?;
+        let state = self.dirs.remove(dir).ok_or_else(|| not_awaited(dir))?;
         let is_complete = state.all_announced;
+        self.open_new_dir.take_if(|open| *open == dir);
         match state.phase {
             Phase::New { .. } if is_complete && !state.wanted.is_empty() => {
                 let count = state.wanted.len();
@@ -182,7 +181,7 @@ impl Receiver {
         let first = RelPath::parse(to).map_err(|error| Error::peer(Refusal::LinkTo { error }))?;
         let path = state.path.clone();
         let failed = matches!(state.phase, Phase::Failed | Phase::Dropped);
-        self.keep_if_awaited(dir, state);
+        self.keep_if_awaited(dir, state)?;
         if failed {
             return Ok(());
         }
@@ -245,7 +244,7 @@ impl Receiver {
     /// Makes the directories that were announced and whose entries never came: mount points under
     /// `-x`, and those that were here when they were compared.
     pub(super) fn make_bare_dirs(&mut self) -> Result<(), Error> {
-        for (path, Announced { entry, .. }) in std::mem::take(&mut self.new_dirs) {
+        while let Some((path, entry)) = self.new_dirs.pop() {
             if !self.options.one_file_system {
                 self.dir_vanished(&path)?;
             }

@@ -19,7 +19,7 @@ impl Receiver {
     pub(super) fn other_dir(&mut self, dir: DirIndex, meta: Meta) -> Result<(), Error> {
         let powers = self.fields.powers;
         meta.check(Kind::Dir, powers).map_err(Error::peer)?;
-        if let Some(state) = self.dirs.get(&dir)
+        if let Some(state) = self.dirs.get(dir)
             && let Phase::New { .. } = &state.phase
         {
             let path = state.path.clone();
@@ -42,12 +42,13 @@ impl Receiver {
         let inherited = self.inherited_gid(&parent)?;
         let entry = dir_entry(path, meta);
         let other = self.judge().made_attrs(&self.ids, &entry, None, inherited);
-        if let Some(state) = self.dirs.get_mut(&dir)
-            && let Phase::New { attrs, .. } = &mut state.phase
-        {
+        let Some(mut state) = self.dirs.remove(dir) else {
+            return Ok(());
+        };
+        if let Phase::New { attrs, .. } = &mut state.phase {
             *attrs = other;
         }
-        Ok(())
+        self.dirs.insert(dir, state)
     }
 
     /// What the target has there gets them before anything is put into it.

@@ -15,17 +15,27 @@ pub(super) struct PendingLink {
 pub(super) struct PendingLinks {
     /// First files of their groups themselves: others lead to them.
     firsts: Vec<PendingLink>,
-    /// Of each: the length of the first path, that, and the path of the link.
+    /// Of each: the length of its name, that, and the first path. Before those in another directory
+    /// than the one before: a zero, and the path of that.
     others: SpillList,
+    last_dir: Option<RelPath>,
 }
 
 impl PendingLinks {
     /// Adds a link that leads to a path that was checked.
     pub(super) fn push(&mut self, first: &RelPath, dir: &RelPath, name: &[u8]) {
         let mut record = Vec::new();
-        put_number(&mut record, first.len() as u64);
+        // A path deep down is many times as long as what the sender says of a link there.
+        if self.last_dir.as_ref() != Some(dir) {
+            put_number(&mut record, 0);
+            record.extend_from_slice(&dir.as_bytes());
+            self.others.push(&record);
+            record.clear();
+            self.last_dir = Some(dir.clone());
+        }
+        put_number(&mut record, name.len() as u64);
+        record.extend_from_slice(name);
         record.extend_from_slice(&first.as_bytes());
-        record.extend_from_slice(&dir.join(name).as_bytes());
         self.others.push(&record);
     }
 
@@ -38,6 +48,7 @@ impl PendingLinks {
         LinkWalk {
             firsts: std::mem::take(&mut self.firsts).into_iter(),
             others: self.others.walk_from(0),
+            dir: RelPath::root(),
         }
     }
 }
@@ -46,21 +57,29 @@ impl PendingLinks {
 pub(super) struct LinkWalk<'a> {
     firsts: std::vec::IntoIter<PendingLink>,
     others: ListWalk<'a>,
+    dir: RelPath,
 }
 
 impl Iterator for LinkWalk<'_> {
     type Item = PendingLink;
 
     fn next(&mut self) -> Option<PendingLink> {
-        self.firsts.next().or_else(|| {
+        if let Some(first) = self.firsts.next() {
+            return Some(first);
+        }
+        loop {
             let mut record = self.others.next()?;
             let len = usize::try_from(take_number(&mut record)).ok()?;
-            let (first, path) = record.split_at_checked(len)?;
-            let path = RelPath::of(path);
-            let (dir, name) = path.split()?;
-            let name = name.to_vec();
-            let first = RelPath::of(first);
-            Some(PendingLink { first, dir, name })
-        })
+            if len == 0 {
+                self.dir = RelPath::of(record);
+                continue;
+            }
+            let (name, first) = record.split_at_checked(len)?;
+            return Some(PendingLink {
+                first: RelPath::of(first),
+                dir: self.dir.clone(),
+                name: name.to_vec(),
+            });
+        }
     }
 }

@@ -28,10 +28,13 @@ impl Receiver {
             return;
         }
         let part = self.end_incoming(may_be_basis);
-        let begun = self.dirs.values().filter_map(|state| match &state.phase {
-            Phase::New { staged, .. } => Some((staged.slot(), state.path.clone())),
-            _ => None,
-        });
+        let begun = self
+            .dirs
+            .iter()
+            .filter_map(|(_, state)| match &state.phase {
+                Phase::New { staged, .. } => Some((staged.slot(), state.path.clone())),
+                _ => None,
+            });
         let begun: Vec<_> = begun.chain(part).collect();
         if let Some(commit) = &mut self.commit {
             // What cannot be kept is sent again.

@@ -105,7 +105,7 @@ impl Shelf {
 impl Receiver {
     /// The content of these files comes in the end.
     pub(super) fn later(&mut self, dir: DirIndex, numbers: &[u32]) -> Result<(), Error> {
-        let mut state = self.dirs.remove(&dir).ok_or_else(|| not_awaited(dir))?;
+        let mut state = self.dirs.remove(dir).ok_or_else(|| not_awaited(dir))?;
         for &number in numbers {
             file_entry(&state, dir, number)?;
             let is_due = match state.phase {
@@ -118,20 +118,19 @@ impl Receiver {
             let put = is_due.then(|| self.shelf.put(dir, &state, number));
             put.flatten().ok_or_else(|| not_awaited(dir))?;
         }
-        self.keep_if_awaited(dir, state);
-        Ok(())
+        self.keep_if_awaited(dir, state)
     }
 
     /// Takes a directory whose content is awaited.
     pub(super) fn take_dir(&mut self, dir: DirIndex) -> Result<DirState, Error> {
-        if let Some(state) = self.dirs.remove(&dir) {
+        if let Some(state) = self.dirs.remove(dir) {
             return Ok(state);
         }
         // One at a time, or they would all be held again.
         let taken = self
             .shelf
             .taken
-            .filter(|taken| self.dirs.contains_key(taken));
+            .filter(|taken| self.dirs.get(*taken).is_some());
         let state = match taken {
             Some(_) => None,
             None => self.shelf.take(dir),

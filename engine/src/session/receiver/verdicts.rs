@@ -7,7 +7,7 @@ use super::dirs::{DirState, Phase};
 use super::local::Recalled;
 use super::told::Told;
 use super::wanted::Wanted;
-use super::{Announced, InTheWay, Receiver, Replacement, ends_push};
+use super::{Receiver, Replacement, ends_push};
 use crate::apply::{create_file, create_node};
 use crate::commit::{Intent, Staged};
 use crate::compare::{Decision, LinkState, Replaced};
@@ -24,6 +24,9 @@ use crate::session::bases::Job;
 use crate::session::{prefix, prints};
 use crate::source::{open_file, stat_name, sum_file};
 use crate::wire::{DirIndex, ToSender, Verdict, Want};
+
+/// Directories with entries that one push replaces by something else.
+const IN_THE_WAY_MAX: usize = 1 << 16;
 
 /// A file that may be too long for where it belongs has more bytes than this.
 const LEN_ASKED_MIN: u64 = i32::MAX as u64;
@@ -90,11 +93,11 @@ impl Receiver {
         unmatched: &[u32],
         matched: [u8; 8],
     ) -> Result<(), Error> {
-        let mut state = self.dirs.remove(&dir).ok_or_else(|| not_awaited(dir))?;
+        let mut state = self.dirs.remove(dir).ok_or_else(|| not_awaited(dir))?;
         state.announce(dir, entries, last, self.fields.powers)?;
         state.unmatched.extend(unmatched);
         if !last {
-            self.dirs.insert(dir, state);
+            self.dirs.insert(dir, state)?;
             return Ok(());
         }
         let mut told = Told::new(dir);
@@ -134,7 +137,8 @@ impl Receiver {
             }
         }
         if !state.wanted.is_empty() {
-            self.dirs.insert(dir, state);
+            state.keep_wanted();
+            self.dirs.insert(dir, state)?;
         }
         Ok(())
     }
@@ -153,7 +157,7 @@ impl Receiver {
             complete,
             full: true,
         };
-        self.dirs.insert(dir, DirState::new(path, phase));
+        self.dirs.insert(dir, DirState::new(path, phase))?;
         Ok(())
     }
 
@@ -398,10 +402,13 @@ impl Receiver {
         if all && doomed.len() == 0 {
             return Ok(Replace::AtOnce);
         }
-        if all && self.options.delete {
+        let is_room = self.in_the_way.len() < IN_THE_WAY_MAX;
+        if all && self.options.delete && is_room {
             return Ok(Replace::WithDeletions);
         }
-        let why = if self.options.delete {
+        let why = if !is_room {
+            "too many are to be replaced at once; push again"
+        } else if self.options.delete {
             // It has no counterpart: what is not excluded in it goes all the same.
             state.stuck.push((path.clone(), Kind::Dir));
             "parts of it are excluded"
@@ -427,16 +434,13 @@ impl Receiver {
         action: Action,
         in_the_way: bool,
     ) -> Result<Want, Error> {
-        let path = state.path.join(&entry.name);
         if in_the_way {
+            let path = state.path.join(&entry.name);
             let by = match action {
                 Action::HardLink => Replacement::Link,
                 _ => Replacement::Awaited,
             };
-            self.in_the_way.push(InTheWay {
-                path: path.clone(),
-                by,
-            });
+            self.in_the_way.insert(path, by);
         }
         if action == Action::HardLink {
             self.pend_link(&state.path, entry);
@@ -464,8 +468,9 @@ impl Receiver {
                 Ok(if delta { Want::Delta } else { Want::Whole })
             }
             Body::Dir => {
-                let (entry, in_new) = (entry.clone(), false);
-                self.new_dirs.insert(path, Announced { entry, in_new });
+                if self.commit.is_some() {
+                    self.new_dirs.add(&state.path, entry, false)?;
+                }
                 Ok(Want::Nothing)
             }
             _ => {
@@ -481,23 +486,15 @@ impl Receiver {
 
     /// What replaces a directory in the way is ready.
     pub(super) fn replace_later(&mut self, path: &RelPath, staged: Staged) {
-        if let Some(found) = self
-            .in_the_way
-            .iter_mut()
-            .rfind(|found| found.path == *path)
-        {
-            found.by = Replacement::Staged(staged);
+        if let Some(by) = self.in_the_way.get_mut(path) {
+            *by = Replacement::Staged(staged);
         }
     }
 
     /// What replaces a directory in the way is a hard link after all.
     pub(super) fn link_later(&mut self, path: &RelPath) {
-        if let Some(found) = self
-            .in_the_way
-            .iter_mut()
-            .rfind(|found| found.path == *path)
-        {
-            found.by = Replacement::Link;
+        if let Some(by) = self.in_the_way.get_mut(path) {
+            *by = Replacement::Link;
         }
     }
 

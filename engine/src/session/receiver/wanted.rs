@@ -51,6 +51,11 @@ impl WantedFiles {
         self.len() == 0
     }
 
+    /// Bytes in memory.
+    pub(super) fn memory_len(&self) -> usize {
+        self.new.len() + self.others.len() * size_of::<(u32, Wanted)>()
+    }
+
     pub(super) fn insert(&mut self, number: u32, wanted: Wanted) {
         if !wanted.is_new() {
             self.others.insert(number, wanted);
