@@ -22,6 +22,8 @@ mod command_line;
 mod config;
 /// Commits cut off by kills and power cuts are whole after recovery.
 mod crashes;
+/// Trees as deep as anybody can make them in a moment.
+mod deep_trees;
 /// Symlinks on the way to a destination, a served root, a tree and a source.
 mod destinations;
 /// What goes wrong on disks: full, read-only, forbidden, missing, changing under our hands.

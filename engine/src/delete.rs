@@ -9,11 +9,13 @@ use std::iter::Peekable;
 use std::ops::Range;
 use std::slice;
 
+use rustix::io::Errno;
+
 use crate::entries::EntryList;
 use crate::filter::Filter;
 use crate::fs::Root;
 use crate::observer::Kind;
-use crate::path::RelPath;
+use crate::path::{PATH_LEN_MAX, RelPath};
 use crate::path_list::{Mark, PathList, PathWalk};
 use crate::wire::DirIndex;
 
@@ -23,6 +25,8 @@ pub(crate) struct Extraneous {
     entries: PathList,
     /// What was found in each directory. When it was compared depends on what else was on its way.
     dirs: Vec<(DirIndex, Mark, Mark)>,
+    /// Directories with entries whose paths are too long to be told: those stay.
+    too_deep: Vec<RelPath>,
 }
 
 impl Extraneous {
@@ -38,12 +42,17 @@ impl Extraneous {
         for (path, kind) in others {
             self.entries.push(&path.as_bytes(), *kind, false);
         }
-        let mut path = path.as_bytes().into_owned();
-        let parent_len = path.len();
+        let mut child = path.as_bytes().into_owned();
+        let mut goes_deeper = false;
         for (name, kind) in local.names_down() {
-            put_name(&mut path, parent_len, &name);
-            self.entries.push(&path, kind, false);
+            put_name(&mut child, path.len(), &name);
+            if child.len() > PATH_LEN_MAX {
+                goes_deeper = true;
+            } else {
+                self.entries.push(&child, kind, false);
+            }
         }
+        self.too_deep.extend(goes_deeper.then(|| path.clone()));
         let to = self.entries.mark();
         if from != to {
             self.dirs.push((dir, from, to));
@@ -54,6 +63,10 @@ impl Extraneous {
     pub(crate) fn doom(mut self, root: &Root, filter: &Filter) -> Doomed {
         self.dirs.sort_unstable();
         let mut doomed = Doomed::default();
+        let too_deep = self.too_deep.iter().cloned();
+        doomed
+            .failed
+            .extend(too_deep.map(|path| (path, too_long())));
         let mut walk = self.walk();
         while let Some(kind) = walk.advance() {
             if kind == Kind::Dir {
@@ -219,6 +232,11 @@ impl Doomed {
         }
         all
     }
+}
+
+/// Why an entry stays whose path has more than [`PATH_LEN_MAX`] bytes.
+fn too_long() -> io::Error {
+    Errno::NAMETOOLONG.into()
 }
 
 /// Replaces what goes on after the directory in `path`, which is `dir_len` bytes long.

@@ -56,13 +56,23 @@ pub(crate) fn check_name(bytes: &[u8]) -> Result<(), NameError> {
     }
 }
 
+/// Longer paths are shown without their middle, in bytes of what is left on either side of it.
+const SHOWN_LEN_MAX: usize = 1024;
+
 /// Shows a path in a message: escaped and in quotes.
 #[derive(Clone, Copy)]
 pub struct Shown<'a>(pub &'a [u8]);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{}\"", escape(self.0))
+        match self.0.split_at_checked(SHOWN_LEN_MAX) {
+            Some((begin, rest)) if rest.len() > SHOWN_LEN_MAX => {
+                let (middle, end) = rest.split_at(rest.len() - SHOWN_LEN_MAX);
+                let (begin, end) = (escape(begin), escape(end));
+                write!(f, "\"{begin}[{} bytes more]{end}\"", middle.len())
+            }
+            _ => write!(f, "\"{}\"", escape(self.0)),
+        }
     }
 }
 
@@ -87,5 +97,16 @@ mod tests {
         for good in [&b"a"[..], b"...", b".hasync2", b"\xff\n", &[b'x'; 255]] {
             assert!(check_name(good).is_ok(), "{good:?}");
         }
+    }
+
+    #[test]
+    fn a_message_shows_the_ends_of_a_long_path() {
+        assert_eq!(Shown(b"a\n/b").to_string(), r#""a\#012/b""#);
+        let long = [&b"begin/"[..], &b"d/".repeat(30_000), b"end"].concat();
+        let shown = Shown(&long).to_string();
+        assert!(shown.len() < 3 * SHOWN_LEN_MAX, "{} bytes", shown.len());
+        assert!(shown.starts_with("\"begin/d/") && shown.ends_with("/d/end\""));
+        let left_out = format!("[{} bytes more]", long.len() - 2 * SHOWN_LEN_MAX);
+        assert!(shown.contains(&left_out));
     }
 }

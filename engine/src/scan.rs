@@ -18,7 +18,7 @@ use crate::ids::{IDS_MAX, IdKind, name_of};
 use crate::names::Names;
 use crate::observer::{Kind, Warning};
 use crate::options::Options;
-use crate::path::{RelPath, Shown};
+use crate::path::{PATH_LEN_MAX, RelPath, Shown};
 use crate::policy::Powers;
 use crate::read_ahead::ReadAhead;
 use crate::reader::{Reader, summed};
@@ -109,6 +109,19 @@ impl ScannedDir {
     fn not_read(&mut self, message: String) {
         self.complete = false;
         self.not_listed.get_or_insert_with(|| message.clone());
+        let vanished = false;
+        self.warnings.push(Warning { vanished, message });
+    }
+
+    /// Something in it has a path that is too long to be carried: it is neither sent nor deleted.
+    fn goes_deeper(&mut self) {
+        self.complete = false;
+        let shown = self.layers.first().map(|layer| layer.shown(b""));
+        let shown = shown.unwrap_or_default();
+        let message = format!(
+            "cannot mirror all that is in directory {shown} on the source: \
+             its path has more than 64 KiB"
+        );
         let vanished = false;
         self.warnings.push(Warning { vanished, message });
     }
@@ -276,8 +289,14 @@ impl Scanner {
         };
         let origins = std::mem::take(&mut dir.origins);
         let (mut from, mut at) = (origins.into_iter(), 0);
+        let name_len_max = PATH_LEN_MAX.saturating_sub(dir.path.len() + 1);
+        let mut goes_deeper = false;
         entries.revise(|listed| {
             let origin = from.next();
+            if listed.entry.name.len() > name_len_max {
+                goes_deeper = true;
+                return Revised::Dropped;
+            }
             let revised = self.admit(&mut dir, at, listed, origin.as_ref(), &mut below);
             if !matches!(revised, Revised::Dropped) {
                 at += 1;
@@ -287,6 +306,9 @@ impl Scanner {
         });
         entries.shrink();
         dir.entries = entries;
+        if goes_deeper {
+            dir.goes_deeper();
+        }
         self.go_below(below);
         let fields = self.fields.at(&dir.path);
         dir.digest = fields.dir_digest(&dir.entries, &IdView::Sender);

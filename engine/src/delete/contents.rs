@@ -5,9 +5,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, FileType, RawDir};
-use rustix::io::Errno;
 
-use super::{Doomed, put_name};
+use super::{Doomed, put_name, too_long};
 use crate::filter::Filter;
 use crate::fs::{DirId, Root, dir_id};
 use crate::observer::Kind;
@@ -24,6 +23,9 @@ struct Level {
     children: Children,
     /// All that has been listed can go.
     all: bool,
+    /// Something below is too deep to go. That is said of the directory that it is in: not once
+    /// more of each above, of which there are many.
+    is_deep: bool,
 }
 
 impl Doomed {
@@ -43,7 +45,8 @@ impl Doomed {
                 all = level.all;
                 let left = levels.pop();
                 if let (Some(left), Some(above)) = (left, levels.last_mut()) {
-                    above.all &= self.leave(&left.path, all, false);
+                    above.is_deep |= left.is_deep;
+                    above.all &= !left.is_deep && self.leave(&left.path, all, false);
                 }
                 continue;
             };
@@ -55,9 +58,9 @@ impl Doomed {
             if filter.is_excluded(&child, kind == Kind::Dir) {
                 level.all = false;
             } else if child.len() > PATH_LEN_MAX {
-                let e = Errno::NAMETOOLONG.into();
-                self.failed.push((level.path.clone(), e));
-                (level.all, level.children) = (false, Children::default());
+                self.failed.push((level.path.clone(), too_long()));
+                (level.all, level.is_deep) = (false, true);
+                level.children = Children::default();
             } else if kind != Kind::Dir {
                 self.below.push(&child, kind, false);
             } else {
@@ -98,6 +101,7 @@ impl Doomed {
                     id,
                     children,
                     all,
+                    is_deep: false,
                 });
                 return None;
             }
