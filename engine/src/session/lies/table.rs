@@ -13,8 +13,9 @@ use crate::refusal::Refusal;
 /// What both halves and whoever is between them may take together, in kB.
 const MEMORY_MAX_KB: u64 = 256 << 10;
 
-/// Refusals that depend on how busy a half is: these are met in the tests of what keeps them.
-const ELSEWHERE: [&str; 2] = ["AskedTooMuch", "HoleInCopy"];
+/// Refusals that depend on how busy a half is, or on all that it was told before: these are met in
+/// the tests of what keeps them.
+const ELSEWHERE: [&str; 4] = ["AskedTooMuch", "DirOrder", "HoleInCopy", "TooMuchAwaited"];
 
 #[test]
 fn truth_is_believed() {

@@ -552,7 +552,7 @@ fn ends() -> Lies {
         early!(Entries { .. }).of(DryRun),
         edit!(NotAwaited: NewDir { last, .. } => *last = false),
         without_pack,
-        edit!(NotAwaited: message @ NewDirDone { .. } => *message = ping()),
+        edit!(NewDirInNewDir: message @ NewDirDone { .. } => *message = ping()),
         // A file that is given up, and neither begun again nor skipped.
         edit!(Outstanding: FileEnd { sum } => *sum = None),
     ]
