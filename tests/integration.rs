@@ -38,6 +38,8 @@ mod flippers;
 mod heartbeat;
 /// What `~` means, under init and cron too.
 mod home;
+/// Who may know whom in the engine, and how large a file, a function and a struct may be.
+mod house;
 /// Pushes that are killed or cut off, and the next push that repairs.
 mod interrupted;
 /// A push without a name does not get into a tree with a name.
