@@ -39,7 +39,8 @@ impl NewDirs {
         siblings.entries.push(entry);
         siblings.taken.push(false);
         siblings.left += 1;
-        self.memory_len += siblings.memory_len() - before;
+        // What goes to a file takes less than before.
+        self.memory_len = self.memory_len + siblings.memory_len() - before;
         check_len(self.memory_len)
     }
 
