@@ -30,7 +30,7 @@ struct Source {
 fn no_file_of_the_engine_leads_back_to_itself() {
     let sources = sources();
     let circles = circles(&imports(&sources));
-    assert_excepted(&circles, &CIRCLES);
+    assert_excepted(&circles, CIRCLES);
 }
 
 #[test]
@@ -46,9 +46,9 @@ fn files_functions_and_structs_of_the_engine_are_small() {
         let wide = blocks(&source.text, "struct ").filter(|(_, body)| is_wide(body));
         structs.extend(wide.map(|(name, _)| named(&name)));
     }
-    assert_excepted(&files, &LONG_FILES);
-    assert_excepted(&functions, &LONG_FUNCTIONS);
-    assert_excepted(&structs, &WIDE_STRUCTS);
+    assert_excepted(&files, LONG_FILES);
+    assert_excepted(&functions, LONG_FUNCTIONS);
+    assert_excepted(&structs, WIDE_STRUCTS);
 }
 
 /// Exactly what is excepted has been found.
@@ -229,7 +229,7 @@ fn uses(text: &str) -> Vec<(bool, String)> {
             .next()
             .is_some_and(|word| word.starts_with("pub"));
         expand("", item[at + 4..].trim(), &mut |path| {
-            found.push((is_public, path))
+            found.push((is_public, path));
         });
     }
     found

@@ -1,5 +1,5 @@
-//! Sparse files: a hole costs nothing, however long it is, and a file that the target cannot hold is
-//! refused before it is read.
+//! Sparse files: a hole costs nothing, however long it is, and a file that the target cannot hold
+//! is refused before it is read.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 

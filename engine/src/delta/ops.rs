@@ -1,10 +1,10 @@
 //! Ops, the words of a delta, and their encoding.
 //!
 //! Each op starts with an unsigned LEB128 number, the length times four plus a tag (0 literal, 1
-//! copy, 2 zero, 3 hole), and covers at least one byte. A literal's bytes follow. A copy is followed by its
-//! basis offset as a zigzag LEB128 difference to the end of the previous copy (0 at first), so that
-//! copies in sequence are short. Ops can be split into frames between any two of them, as long as
-//! one decoder sees all frames in order.
+//! copy, 2 zero, 3 hole), and covers at least one byte. A literal's bytes follow. A copy is
+//! followed by its basis offset as a zigzag LEB128 difference to the end of the previous copy (0 at
+//! first), so that copies in sequence are short. Ops can be split into frames between any two of
+//! them, as long as one decoder sees all frames in order.
 
 use std::fmt;
 

@@ -44,7 +44,8 @@ pub trait Output {
 pub struct PatchSummary {
     /// Bytes written, zero runs included.
     pub len: u64,
-    /// The BLAKE3 of those bytes, holes told by their length: it must equal the source's [`sum`](super::DiffSummary::sum).
+    /// The BLAKE3 of those bytes, holes told by their length: it must equal the source's
+    /// [`sum`](super::DiffSummary::sum).
     pub sum: blake3::Hash,
 }
 

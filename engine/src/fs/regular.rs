@@ -1,8 +1,8 @@
-//! Opening regular files and nothing else: to open a tape, a watchdog or a fifo is to act on it. So
-//! the type is known before: from the listing, in a directory in which none but root and this user
-//! can give a name to something else; otherwise by holding the name without opening it, and opening
-//! what is held through `/proc/self/fd`. Where that is not to be had, the name is examined once more
-//! right before it is opened.
+//! Opening regular files and nothing else: to open a tape, a watchdog or a fifo is to act on it.
+//! So the type is known before: from the listing, in a directory in which none but root and this
+//! user can give a name to something else; otherwise by holding the name without opening it, and
+//! opening what is held through `/proc/self/fd`. Where there is none, the name is examined once
+//! more right before it is opened.
 
 use std::fs::{File, Metadata};
 use std::io;

@@ -455,7 +455,10 @@ fn content() -> Lies {
         before!(OpsWithoutFile: Dir { .. } => Frame(FrameKind::Data, vec![5, b'x'])),
         before!(EndWithoutFile: Dir { .. } => Message(FileEnd { sum: None })),
         data("Ops", &[0]),
-        edit!(Mode: FileBegin { since, .. } => *since = Since::Other(Meta { mode: u32::MAX, ..Meta::default() })),
+        edit!(Mode: FileBegin { since, .. } => {
+            let mode = u32::MAX;
+            *since = Since::Other(Meta { mode, ..Meta::default() });
+        }),
         data("Ops", &[0x80]),
         data("Ops", &[5]),
         // A zero op of 2^61 bytes, a literal that says it is longer than any.

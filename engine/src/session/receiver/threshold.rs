@@ -1,6 +1,6 @@
 //! The step from reading a hello to acting on it. A process that is to be confined is so before it
-//! acts, and before its first thread: the one that writes, and says that this half is alive. From then on the
-//! connection is bound to where its first push led.
+//! acts, and before its first thread: the one that writes, and says that this half is alive. From
+//! then on the connection is bound to where its first push led.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;

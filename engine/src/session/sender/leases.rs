@@ -1,6 +1,6 @@
 //! Files that somebody has a lease on, as Samba and knfsd take them. To open one asks for the lease
-//! to be given up, within a time that the system sets: such files come last, when most are free, and
-//! the rest is waited for, once for all of them together.
+//! to be given up, within a time that the system sets: such files come last, when most are free,
+//! and the rest is waited for, once for all of them together.
 
 use std::fs::{File, Metadata};
 use std::io;

@@ -1,7 +1,7 @@
 //! The sender: scans the source ahead, announces directories, answers what the receiver asks, and
-//! reports. A scanning thread and a reading thread feed one inbox. The main thread handles what is in
-//! there before anything else, and never waits for the link: what handling makes it say is put at
-//! once, since it is little; entries and content are put when there is room for them.
+//! reports. A scanning thread and a reading thread feed one inbox. The main thread handles what is
+//! in there before anything else, and never waits for the link: what handling makes it say is put
+//! at once, since it is little; entries and content are put when there is room for them.
 
 mod answer;
 mod asked;
