@@ -80,7 +80,7 @@ impl Connection {
         let heard = Arc::clone(&hearing);
         let tell = move |broken| match broken {
             None => heard.inbox.nudge(),
-            Some(error) => drop(heard.inbox.put_own(Event::LinkEnd(error))),
+            Some(error) => drop(heard.inbox.put_own(Event::LinkBroken(error))),
         };
         outbox.start(PING_MS, ping, WhenFull::Tell(Box::new(tell)));
         Connection {
@@ -197,7 +197,7 @@ impl Connection {
         let error = match self.hearing.inbox.take() {
             Next::Nothing => return Ok(()),
             Next::Ended => sender::gone(),
-            Next::Event(Event::LinkEnd(e)) => e,
+            Next::Event(Event::LinkEnd(e) | Event::LinkBroken(e)) => e,
             Next::Event(Event::Message(ToSender::Fatal { kind, message })) => {
                 Error::told(kind, message)
             }
@@ -307,8 +307,10 @@ impl Connection {
     /// What the peer says next, while nothing else is to be done.
     fn next_event(&self) -> Result<Event, Error> {
         let seen = || self.outbox.state().taken_bytes();
-        let event = self.hearing.wait(None, seen, || true)?;
-        event.ok_or_else(sender::gone)
+        match self.hearing.wait(None, seen, || true)? {
+            Some(Event::LinkBroken(e)) => Err(self.reason(true).unwrap_or(e)),
+            event => event.ok_or_else(sender::gone),
+        }
     }
 
     /// The better reason for a link that broke while it was written to: the one that the peer gave

@@ -6,6 +6,7 @@
 mod depth;
 mod floods;
 mod idle;
+mod leaves;
 mod lineage;
 mod numbers;
 mod scene;

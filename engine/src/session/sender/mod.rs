@@ -146,7 +146,10 @@ pub(super) enum Event {
         last: bool,
         bytes: Vec<u8>,
     },
+    /// Nothing more can be read, and why.
     LinkEnd(Error),
+    /// Nothing more can be written. What the receiver said before may still be read.
+    LinkBroken(Error),
 }
 
 /// A scanned directory together with its place in the window.
@@ -373,7 +376,7 @@ impl Sender<'_> {
                     bytes: &bytes,
                 })?;
             }
-            Event::LinkEnd(e) => return Err(e),
+            Event::LinkEnd(e) | Event::LinkBroken(e) => return Err(e),
         }
         Ok(false)
     }
