@@ -24,6 +24,10 @@ const PACKED_LEN_MAX: u64 = 128 * 1024;
 /// A frame of content is closed when it has grown to this, in bytes.
 const CONTENT_FRAME_LEN: usize = 256 * 1024;
 
+/// Files in one pack, which is then passed on: to make that many takes the receiver longer than to
+/// read their bytes, so it had better begin.
+const PACKED_FILES_MAX: usize = 2048;
+
 /// Ops that make this many bytes of the file are passed on, however short they are, so that the
 /// receiver works while this side reads on.
 const RESULT_LEN: u64 = 8 << 20;
@@ -103,11 +107,15 @@ impl Sender<'_> {
             writer.begin(FrameKind::Pack);
             writer.payload().extend_from_slice(&dir);
             let is_small = |file: &FileSource| file.len() <= PACKED_LEN_MAX;
-            while writer.open_payload().len() < CONTENT_FRAME_LEN && noise.len() < CONTENT_FRAME_LEN
+            let mut left = PACKED_FILES_MAX;
+            while left > 0
+                && writer.open_payload().len() < CONTENT_FRAME_LEN
+                && noise.len() < CONTENT_FRAME_LEN
             {
                 let Some(file) = files.next_if(is_small) else {
                     break;
                 };
+                left -= 1;
                 match put_file(&mut cache, &file, terms, &mut writer, &mut noise) {
                     Ok(len) => {
                         self.summary.literal_bytes += len;
@@ -123,6 +131,9 @@ impl Sender<'_> {
                 writer.finish()?;
             } else {
                 writer.discard();
+            }
+            if left == 0 {
+                writer.flush()?;
             }
             if noise.len() >= CONTENT_FRAME_LEN {
                 put_noise(&mut writer, &dir, &mut noise)?;
