@@ -150,13 +150,8 @@ fn under_sshd_with_a_root_and_without() {
         let more = if is_bound { &*more } else { "" };
         let (_dir, program) = far_side("", &Hasync::program(), more);
         let push = || {
-            Hasync::push(&["-a"])
-                .arg("--ssh-config")
-                .arg(sshd.file("ssh_config"))
-                .arg("--remote-bin")
-                .arg(&program)
-                .arg(trees.contents_of("source"))
-                .arg(format!("standby:{}", target.display()))
+            let source = trees.contents_of("source");
+            sshd.push_with(&program, &["-a"], &source, &target)
         };
         let case = format!("sshd, with a root {is_bound}");
         check(&case, &trees, true, &push, &target);
@@ -174,13 +169,8 @@ fn as_another_user() {
     let target = trees.mkdir("target");
     trees.chown("target", 65534, 65534);
     let push = || {
-        Hasync::push(&["-rlptD"])
-            .arg("--ssh-config")
-            .arg(sshd.file("ssh_config"))
-            .arg("--remote-bin")
-            .arg(&program)
-            .arg(trees.contents_of("source"))
-            .arg(format!("standby:{}", target.display()))
+        let source = trees.contents_of("source");
+        sshd.push_with(&program, &["-rlptD"], &source, &target)
     };
     trees.mkdir("source");
     trees.chown("source", 65534, 65534);

@@ -308,27 +308,8 @@ fn a_key_is_bound_to_trees() {
         pair.run(Foo0, &["push", "--tree", "html"]).expect(0);
         pair.run(Foo0, &["push", "--tree", "conf"])
             .expect_error(78, &["no tree named conf for this key"]);
-        let html = pair.path(Node::Foo1, "html").display().to_string();
-        for target in [html, pair.path(Node::Foo1, "other").display().to_string()] {
-            let config = pair.read(Foo0, "hasync.toml");
-            let of = |key: &str| {
-                let line = config.lines().find(|line| line.starts_with(key)).unwrap();
-                line.split(" = ")
-                    .nth(1)
-                    .unwrap()
-                    .trim_matches('"')
-                    .to_owned()
-            };
-            let source = format!("{}/", pair.path(Foo0, "html").display());
-            Hasync::push(&["-a", "--ssh-config", "none", "--port", &of("port")])
-                .args([
-                    "--identity",
-                    &of("identity"),
-                    "--known-hosts",
-                    &of("known_hosts"),
-                ])
-                .args(["--remote-bin", &of("remote_bin"), &source])
-                .arg(format!("127.0.0.1:{target}"))
+        for target in ["html", "other"] {
+            pair.push_without_name(&["-a"], &pair.path(Node::Foo1, target))
                 .run()
                 .expect_error(1, &["named trees alone"]);
         }

@@ -1,8 +1,8 @@
 //! Trees of the configuration: pushed by name, promoted, demoted, looked at and undone.
 
+use crate::support::Finished;
 use crate::support::pair::Node::{Foo0, Foo1};
 use crate::support::pair::Pair;
-use crate::support::{Finished, Hasync};
 
 fn filled() -> Pair {
     let pair = Pair::here("");
@@ -250,26 +250,7 @@ fn an_undo_of_one_path_leaves_the_rest() {
 #[test]
 fn a_push_without_the_name_into_a_named_tree_is_refused() {
     let pair = filled();
-    let config = std::fs::read_to_string(pair.path(Foo0, "hasync.toml")).unwrap();
-    let value = |key: &str| {
-        let line = config.lines().find(|line| line.starts_with(key)).unwrap();
-        line.split(" = ")
-            .nth(1)
-            .unwrap()
-            .trim_matches('"')
-            .to_owned()
-    };
-    let target = format!("127.0.0.1:{}", pair.path(Foo1, "html").display());
-    Hasync::push(&["-a", "--delete", "--port", &value("port")])
-        .args([
-            "--identity",
-            &value("identity"),
-            "--known-hosts",
-            &value("known_hosts"),
-        ])
-        .args(["--ssh-config", "none", "--remote-bin", &value("remote_bin")])
-        .arg(pair.path(Foo0, "html/"))
-        .arg(target)
+    pair.push_without_name(&["-a", "--delete"], &pair.path(Foo1, "html"))
         .run()
         .expect_error(1, &["--tree html"]);
 }

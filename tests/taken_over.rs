@@ -112,15 +112,8 @@ fn under_sshd_with_a_root_and_without() {
         let home = trees.mkdir(format!("{case}/target"));
         let root = format!("'{}'", trees.path(case).display());
         let (_dir, program) = outside.program("", &Hasync::program(), &more.replace("ROOT", &root));
-        let push = Hasync::push(&["-an"])
-            .args([
-                "--ssh-config",
-                &sshd.file("ssh_config").display().to_string(),
-            ])
-            .arg("--remote-bin")
-            .arg(&program)
-            .arg(trees.contents_of("source"))
-            .arg(format!("standby:{}", home.display()));
+        let source = trees.contents_of("source");
+        let push = sshd.push_with(&program, &["-an"], &source, &home);
         let reached = if more.is_empty() {
             home
         } else {
@@ -152,15 +145,8 @@ fn as_another_user() {
         let root = format!("'{}'", trees.path(case).display());
         let more = more.replace("ROOT", &root);
         let (_dir, program) = outside.program(&nobody.join(" "), &reachable.program(), &more);
-        let push = Hasync::push(&["-rn"])
-            .args([
-                "--ssh-config",
-                &sshd.file("ssh_config").display().to_string(),
-            ])
-            .arg("--remote-bin")
-            .arg(&program)
-            .arg(trees.contents_of("source"))
-            .arg(format!("standby:{}", home.display()));
+        let source = trees.contents_of("source");
+        let push = sshd.push_with(&program, &["-rn"], &source, &home);
         let reached = if more.is_empty() {
             home
         } else {

@@ -101,8 +101,8 @@ pub fn harmless(message: &str, place: Place) -> Cow<'_, str> {
     Cow::Owned(without_middle(text, place.len_max()))
 }
 
-/// A whole JSON document, as a serialiser wrote it, with what could do harm on a terminal as
-/// `\uXXXX`: what it says stays the same.
+/// A whole JSON document, as a serialiser wrote it, with each character that could do harm on a
+/// terminal written as its escape: programs read the same from it.
 pub fn harmless_json(document: &str) -> String {
     let mut text = String::with_capacity(document.len());
     for (before, char, after) in Neighbours::of(document) {

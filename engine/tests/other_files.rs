@@ -16,24 +16,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use halves::{Log, run};
-use hasync_engine::{Options, Summary};
+use halves::{push_some, run, unflushed};
+use hasync_engine::Options;
 use rustix::fs::{CWD, FileType, Mode, RenameFlags, mknodat, renameat_with};
 
 const USER: u32 = 4242;
-
-fn options() -> Options {
-    Options {
-        fsync: false,
-        ..halves::options()
-    }
-}
-
-/// Pushes the contents of `source`, whatever becomes of single files.
-fn push(source: &Path, target: &Path, options: &Options) -> (Summary, Log) {
-    let (result, log) = run(&[format!("{}/", source.display())], target, options);
-    (result.unwrap(), log)
-}
 
 /// Does something over and over while it lives.
 struct Meanwhile {
@@ -90,16 +77,16 @@ fn access(found: &Metadata) -> (u32, u32, u32) {
 /// The ways in which content comes to be sent.
 fn ways() -> Vec<(&'static str, Options, usize, bool)> {
     let with = |change: fn(&mut Options)| {
-        let mut options = options();
+        let mut options = unflushed();
         change(&mut options);
         options
     };
     vec![
-        ("packed", options(), 1000, false),
-        ("as ops", options(), 300_000, false),
-        ("replaced", options(), 1000, true),
-        ("as a delta", options(), 300_000, true),
-        ("as a long delta", options(), 3 << 20, true),
+        ("packed", unflushed(), 1000, false),
+        ("as ops", unflushed(), 300_000, false),
+        ("replaced", unflushed(), 1000, true),
+        ("as a delta", unflushed(), 300_000, true),
+        ("as a long delta", unflushed(), 3 << 20, true),
         ("-H", with(|options| options.hard_links = true), 1000, false),
         ("-c", with(|options| options.checksum = true), 1000, false),
         (
@@ -145,7 +132,7 @@ fn content_has_the_metadata_that_it_was_read_with() {
                     file.set_modified(old).unwrap();
                 }
             }
-            push(&source, &target, &options);
+            push_some(&source, &target, &options);
             for name in ["open", "secret"] {
                 let Ok(content) = fs::read(target.join(name)) else {
                     continue;
@@ -198,7 +185,7 @@ fn a_directory_has_the_metadata_that_it_was_read_with() {
                 fs::create_dir_all(target.join("open")).unwrap();
                 fs::create_dir_all(target.join("closed")).unwrap();
             }
-            push(&source, &target, &options());
+            push_some(&source, &target, &unflushed());
             for name in ["open", "closed"] {
                 let Ok(within) = fs::read_dir(target.join(name)) else {
                     continue;
@@ -236,7 +223,7 @@ fn a_symlink_leads_where_its_own_inode_says() {
     }
     let flip = Meanwhile::flip(source.join("one"), source.join("other"));
     for _ in 0..200 {
-        push(&source, &target, &options());
+        push_some(&source, &target, &unflushed());
         for name in ["one", "other"] {
             let leads_to = fs::read_link(target.join(name)).unwrap();
             let owner = fs::symlink_metadata(target.join(name)).unwrap().uid();
@@ -255,7 +242,7 @@ fn a_file_that_is_replaced_every_ten_milliseconds_arrives() {
         fs::create_dir(&source).unwrap();
         make(&source.join("file"), &vec![0; len], 0, 0o600);
         if is_there {
-            push(&source, &target, &options);
+            push_some(&source, &target, &options);
         }
         let (at, next) = (source.join("file"), temp.path().join("next"));
         let mut round = 0_u8;
@@ -271,7 +258,7 @@ fn a_file_that_is_replaced_every_ten_milliseconds_arrives() {
             std::thread::sleep(Duration::from_millis(10));
         });
         for _ in 0..5 {
-            let (summary, log) = push(&source, &target, &options);
+            let (summary, log) = push_some(&source, &target, &options);
             assert!(
                 !summary.partial && !summary.vanished,
                 "{way}: {:?}",
@@ -311,11 +298,11 @@ fn fifos_and_devices_in_the_place_of_files_hold_nothing_up() {
         for _ in 0..30 {
             let options = Options {
                 checksum,
-                ..options()
+                ..unflushed()
             };
             let (done, finished) = std::sync::mpsc::channel();
             let (from, to) = (source.clone(), target.clone());
-            std::thread::spawn(move || done.send(push(&from, &to, &options).0.partial));
+            std::thread::spawn(move || done.send(push_some(&from, &to, &options).0.partial));
             finished.recv_timeout(Duration::from_secs(60)).unwrap();
             fs::remove_dir_all(&target).unwrap();
         }
@@ -341,7 +328,7 @@ fn a_length_that_lies_is_said_to_lie() {
         let temp = tempfile::tempdir().unwrap();
         let target = temp.path().join("t");
         fs::create_dir(&target).unwrap();
-        let (result, log) = run(&[(*path).to_owned()], &target, &options());
+        let (result, log) = run(&[(*path).to_owned()], &target, &unflushed());
         assert!(result.unwrap().partial);
         assert_eq!(log.warnings.len(), 1, "{:?}", log.warnings);
         let line = &log.warnings[0];
@@ -376,7 +363,7 @@ fn a_file_that_is_always_rewritten_keeps_nothing_from_being_deleted() {
             let at = u64::from(u16::from_le_bytes([next[0], next[1]])) * 512;
             file.write_all_at(&next, at % (len as u64 - 16)).unwrap();
         });
-        let (summary, log) = push(&source, &target, &options());
+        let (summary, log) = push_some(&source, &target, &unflushed());
         drop(rewriting);
         assert!(!target.join("gone").exists() && !target.join("sub/old").exists());
         assert_eq!(fs::read(target.join("sub/good")).unwrap(), b"good");
@@ -410,7 +397,7 @@ fn what_cannot_be_listed_is_said_to_stop_the_deletions() {
     for delete in [true, false] {
         let options = Options {
             delete,
-            ..options()
+            ..unflushed()
         };
         let (result, log) = run(&sources, &target, &options);
         assert!(result.unwrap().partial && target.join("extra").exists());
@@ -474,14 +461,14 @@ fn a_leased_file_is_waited_for_and_comes_last() {
             fs::write(source.join(name), vec![7; len]).unwrap();
         }
         if is_there {
-            push(&source, &target, &options);
+            push_some(&source, &target, &options);
             for name in ["free", "leased", "new/free", "new/leased"] {
                 fs::write(source.join(name), vec![8; len + 100]).unwrap();
             }
         }
         fs::create_dir_all(target.join("extra")).unwrap();
         let held = ["leased", "new/leased"].map(|name| LeaseHolder::new(&source.join(name), 0.2));
-        let (summary, log) = push(&source, &target, &options);
+        let (summary, log) = push_some(&source, &target, &options);
         drop(held);
         assert!(!summary.partial, "{way}: {:?}", log.warnings);
         assert!(!target.join("extra").exists(), "{way}");

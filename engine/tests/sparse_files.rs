@@ -8,23 +8,9 @@ mod halves;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::Path;
 
-use halves::{Log, run};
-use hasync_engine::{Options, Summary};
-
-fn options() -> Options {
-    Options {
-        fsync: false,
-        ..halves::options()
-    }
-}
-
-/// Pushes the contents of `source`, whatever becomes of single files.
-fn push(source: &Path, target: &Path, options: &Options) -> (Summary, Log) {
-    let (result, log) = run(&[format!("{}/", source.display())], target, options);
-    (result.unwrap(), log)
-}
+use halves::{push_some, unflushed};
+use hasync_engine::Options;
 
 /// Reading or writing two tebibytes would take the better part of an hour.
 #[test]
@@ -36,7 +22,7 @@ fn a_hole_of_two_tebibytes_costs_nothing() {
         fs::create_dir(&source).unwrap();
         let options = Options {
             sparse,
-            ..options()
+            ..unflushed()
         };
         let path = source.join("sparse");
         let mut file = File::create(&path).unwrap();
@@ -48,7 +34,7 @@ fn a_hole_of_two_tebibytes_costs_nothing() {
             if round == 1 {
                 file.set_len(LEN + 5).unwrap();
             }
-            let (summary, log) = push(&source, &target, &options);
+            let (summary, log) = push_some(&source, &target, &options);
             assert_eq!(
                 (log.warnings.len(), summary.partial),
                 (0, false),
@@ -93,7 +79,7 @@ fn holes_give_way_to_data_and_data_to_holes() {
         if is_dense {
             file.write_all_at(&dense, 0).unwrap();
         }
-        let (summary, log) = push(&source, &target, &options());
+        let (summary, log) = push_some(&source, &target, &unflushed());
         assert!(!summary.partial, "{:?}", log.warnings);
         let made = File::open(target.join("file")).unwrap();
         assert_eq!(made.metadata().unwrap().len(), len);
@@ -133,7 +119,7 @@ fn a_file_that_the_target_cannot_hold_is_refused_before_it_is_read() {
     for name in ["long", "extra"] {
         fs::write(target.join(name), b"old").unwrap();
     }
-    let (summary, log) = push(&source, &target, &options());
+    let (summary, log) = push_some(&source, &target, &unflushed());
     assert!(
         summary.partial && summary.sent_bytes < 10_000,
         "{summary:?}"

@@ -2,7 +2,7 @@
 //! each other through a real sshd: in two network namespaces, or side by side on this host.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::netns::{NetNs, PRIMARY, STANDBY};
 use super::{Finished, Hasync, Snapshot, Sshd, TempTree};
@@ -190,6 +190,23 @@ impl Pair {
 
     pub(crate) fn read(&self, node: Node, name: &str) -> String {
         std::fs::read_to_string(self.path(node, name)).unwrap()
+    }
+
+    /// A push from the first node's tree `html` to a path of the other, without the tree's name.
+    pub(crate) fn push_without_name(&self, options: &[&str], target: &Path) -> Hasync {
+        let config = self.read(Node::Foo0, "hasync.toml");
+        let value = |key: &str| {
+            let line = config.lines().find(|line| line.starts_with(key)).unwrap();
+            let (_, value) = line.split_once(" = ").unwrap();
+            value.trim_matches('"').to_owned()
+        };
+        Hasync::push(options)
+            .args(["--ssh-config", "none", "--port", &value("port")])
+            .args(["--identity", &value("identity")])
+            .args(["--known-hosts", &value("known_hosts")])
+            .args(["--remote-bin", &value("remote_bin")])
+            .arg(self.path(Node::Foo0, "html/"))
+            .arg(format!("127.0.0.1:{}", target.display()))
     }
 
     /// A command line on one node, with its configuration.

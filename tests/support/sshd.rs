@@ -77,19 +77,34 @@ impl Sshd {
 
     /// The options that make hasync reach this server; the target is `standby:DST`.
     pub(crate) fn options(&self) -> Vec<String> {
-        let program = Hasync::program().display().to_string();
+        self.options_with(&Hasync::program())
+    }
+
+    /// The same, with this program on the far side.
+    fn options_with(&self, program: &Path) -> Vec<String> {
         vec![
             "--ssh-config".into(),
             self.dir.text("ssh_config"),
             "--remote-bin".into(),
-            program,
+            program.display().to_string(),
         ]
     }
 
     /// A push of `source` to `target` on the far side.
     pub(crate) fn push(&self, options: &[&str], source: &str, target: &Path) -> Hasync {
+        self.push_with(&Hasync::program(), options, source, target)
+    }
+
+    /// The same, with this program on the far side.
+    pub(crate) fn push_with(
+        &self,
+        program: &Path,
+        options: &[&str],
+        source: &str,
+        target: &Path,
+    ) -> Hasync {
         Hasync::push(options)
-            .args(self.options())
+            .args(self.options_with(program))
             .arg(source)
             .arg(format!("standby:{}", target.display()))
     }

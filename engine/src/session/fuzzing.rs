@@ -13,12 +13,10 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::{Connection, Duplex, serve};
-use crate::digest::TimeStore;
 use crate::error::Error;
-use crate::mounted::MountedBelow;
 use crate::observer::{Change, Note, Observer, Warning};
 use crate::options::Options;
-use crate::policy::{Powers, Rights, ServePolicy};
+use crate::policy::ServePolicy;
 use crate::wire::{
     FrameKind, FrameReader, Hello, HelloReply, ToReceiver, ToSender, decode, encode, pack_sum,
     preamble,
@@ -66,17 +64,7 @@ pub fn sender(data: &[u8], dir: &Path, patience: Duration) -> Result<(), Error> 
     let _ = make_tree(dir);
     let source = dir.join("tree");
     let before = (seen(dir), seen(&source));
-    let reply = ToSender::HelloReply(Box::new(HelloReply {
-        powers: Powers::new(true, Rights::default()),
-        settable_groups: Vec::new(),
-        time_store: TimeStore::default(),
-        mounted: MountedBelow::default(),
-        len_max: u64::MAX,
-        rename: None,
-        created_root: false,
-        ping_ms: 10_000,
-        runs: false,
-    }));
+    let reply = ToSender::HelloReply(Box::new(HelloReply::plain(false)));
     let mut rest = frames(script);
     // The last is said first.
     rest.reverse();

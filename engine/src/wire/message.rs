@@ -62,6 +62,24 @@ pub(crate) struct HelloReply {
     pub(crate) runs: bool,
 }
 
+#[cfg(any(test, fuzzing))]
+impl HelloReply {
+    /// The answer of a receiver with all rights, whose file systems keep everything.
+    pub(crate) fn plain(runs: bool) -> Self {
+        HelloReply {
+            powers: Powers::new(true, crate::policy::Rights::default()),
+            settable_groups: Vec::new(),
+            time_store: TimeStore::default(),
+            mounted: MountedBelow::default(),
+            len_max: u64::MAX,
+            rename: None,
+            created_root: false,
+            ping_ms: 10_000,
+            runs,
+        }
+    }
+}
+
 /// What the sender says.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum ToReceiver {

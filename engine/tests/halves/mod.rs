@@ -77,9 +77,15 @@ pub fn run(sources: &[String], target: &Path, options: &Options) -> (Result<Summ
     (result, log)
 }
 
-pub fn push_ok(source: &Path, target: &Path, options: &Options) -> (Summary, Log) {
+/// Pushes the contents of `source`, whatever becomes of single files.
+pub fn push_some(source: &Path, target: &Path, options: &Options) -> (Summary, Log) {
     let (result, log) = run(&[format!("{}/", source.display())], target, options);
-    let summary = result.unwrap();
+    (result.unwrap(), log)
+}
+
+/// The same, and nothing may be warned of.
+pub fn push_ok(source: &Path, target: &Path, options: &Options) -> (Summary, Log) {
+    let (summary, log) = push_some(source, target, options);
     assert_eq!(log.warnings, Vec::<String>::new());
     (summary, log)
 }
@@ -133,5 +139,13 @@ pub fn options() -> Options {
     Options {
         delete: true,
         ..Options::archive()
+    }
+}
+
+/// The same without flushes, where durability is not what is tried.
+pub fn unflushed() -> Options {
+    Options {
+        fsync: false,
+        ..options()
     }
 }

@@ -7,12 +7,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{End, duplex};
-use crate::digest::TimeStore;
 use crate::error::Error;
-use crate::mounted::MountedBelow;
 use crate::observer::{Action, Differences, Observer, Summary};
 use crate::options::Options;
-use crate::policy::{Powers, Rights, ServePolicy};
+use crate::policy::ServePolicy;
 use crate::session::{Connection, serve};
 use crate::wire::{
     FrameKind, FrameReader, FrameWriter, Hello, HelloReply, Pulse, ToReceiver, ToSender, Verdict,
@@ -182,19 +180,8 @@ pub(super) fn push_to(
             let mut far = Far::new(&theirs);
             far.greeted();
             assert!(far.await_message(|message| matches!(message, ToReceiver::Hello(_))));
-            let reply = HelloReply {
-                powers: Powers::new(true, Rights::default()),
-                settable_groups: Vec::new(),
-                time_store: TimeStore::default(),
-                mounted: MountedBelow::default(),
-                len_max: u64::MAX,
-                rename: None,
-                created_root: false,
-                ping_ms: 10_000,
-                runs: true,
-            };
             if answers {
-                far.answer(&ToSender::HelloReply(Box::new(reply)));
+                far.answer(&ToSender::HelloReply(Box::new(HelloReply::plain(true))));
             }
             act(&mut far);
         });
