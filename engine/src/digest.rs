@@ -22,7 +22,7 @@ use crate::refusal::Refusal;
 /// costs on the link. Whether a change goes unnoticed, once in 2^64, is drawn again by each push.
 pub(crate) type DirDigest = [u8; 8];
 
-/// Fingerprint of one entry, exchanged when a directory's digests differ: 8 bytes of keyed BLAKE3.
+/// Print of one entry, exchanged when a directory's digests differ: 8 bytes of keyed BLAKE3.
 pub(crate) type EntryPrint = u64;
 
 /// Encoded entries are hashed when there are this many bytes of them.
@@ -206,7 +206,7 @@ impl Fields {
         }
     }
 
-    /// Digest and fingerprints of a directory's entries, which stand in canonical order.
+    /// Digest of a directory's entries, which stand in canonical order.
     /// `Unmirrored` entries take no part, since the receiver cannot know of them.
     pub(crate) fn dir_digest(&self, entries: &EntryList, ids: &IdView<'_>) -> DirDigest {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
@@ -223,7 +223,7 @@ impl Fields {
         hash.as_bytes().first_chunk().copied().unwrap_or_default()
     }
 
-    /// Fingerprint of one entry.
+    /// Print of one entry.
     pub(crate) fn print(&self, entry: &Entry, ids: &IdView<'_>) -> EntryPrint {
         let mut bytes = Vec::with_capacity(256);
         self.encode(entry, ids, &mut bytes);

@@ -1,5 +1,5 @@
 //! Names on the way through a tree, packed: in a directory of a million names each costs itself and
-//! a byte.
+//! a byte or two.
 
 use std::sync::Arc;
 

@@ -45,10 +45,7 @@ impl Meta {
             mode: found.st_mode & 0o7777,
             uid: found.st_uid,
             gid: found.st_gid,
-            mtime: Time {
-                secs: found.st_mtime,
-                nanos: found.st_mtime_nsec as u32,
-            },
+            mtime: Time::found(found.st_mtime, found.st_mtime_nsec),
         }
     }
 

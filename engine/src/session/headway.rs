@@ -133,7 +133,7 @@ pub(super) fn standstill() -> Error {
 
 fn stalled(how: &str) -> Error {
     let message = format!(
-        "the peer is there, but {how} for longer than [peer] stall allows; look what holds it up, \
+        "the peer is there, but {how} for longer than [peer] stall allows; see what holds it up, \
          such as a disk that hangs, or raise that limit"
     );
     Error::new(ErrorKind::Timeout, message)

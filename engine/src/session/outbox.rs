@@ -55,8 +55,8 @@ impl Outbox {
         &self.state
     }
 
-    /// The frames that are collected, for as long as the guard lives; they must be finished by
-    /// then.
+    /// The frames that are collected, for as long as the guard lives; they must be complete when
+    /// it goes.
     pub(super) fn lock(&self) -> MutexGuard<'_, FrameWriter> {
         // A thread that panicked may have left half a frame: the peer will refuse the stream.
         self.frames.lock().unwrap_or_else(PoisonError::into_inner)

@@ -15,6 +15,8 @@ pub(crate) struct SpillList {
     bytes: Spill,
     starts: Starts,
     len: usize,
+    /// The length of the record that is being added.
+    head: Vec<u8>,
     /// The block of the file that was read last: there is likely to be another question about it.
     cache: Mutex<Block>,
 }
@@ -77,16 +79,16 @@ impl SpillList {
     }
 
     pub(crate) fn push(&mut self, record: &[u8]) {
-        let mut len = Vec::with_capacity(4);
-        put_number(&mut len, record.len() as u64);
+        self.head.clear();
+        put_number(&mut self.head, record.len() as u64);
         if let Starts::Each(starts) = &self.starts {
-            let more = len.len() + record.len() + size_of::<u32>();
+            let more = self.head.len() + record.len() + size_of::<u32>();
             let held = self.bytes.len() as usize + size_of_val(&**starts);
             if held + more > self.room.memory_len() {
                 self.spill();
             }
         }
-        let at = self.bytes.push(&len);
+        let at = self.bytes.push(&self.head);
         self.bytes.push(record);
         if let Starts::Blocks(_) = &self.starts {
             // The last block has become longer.

@@ -76,9 +76,10 @@ impl Space {
         if !self.has_failed.load(Ordering::Acquire) {
             return Ok(());
         }
-        let failure = self.lock().failure.take();
+        let mut state = self.lock();
+        // Under the lock: another failure may be about to be kept.
         self.has_failed.store(false, Ordering::Release);
-        failure.map_or(Ok(()), Err)
+        state.failure.take().map_or(Ok(()), Err)
     }
 
     /// Keeps an extent. `None` if that fails, which [`check`](Self::check) tells.
@@ -174,7 +175,8 @@ impl Space {
 
     /// The first failure is the one that is told.
     fn keep(&self, failure: Error) {
-        self.lock().failure.get_or_insert(failure);
+        let mut state = self.lock();
+        state.failure.get_or_insert(failure);
         self.has_failed.store(true, Ordering::Release);
     }
 }
@@ -194,10 +196,12 @@ impl State {
                     self.dir = Some(dir.clone());
                     return Ok(Arc::clone(self.file.insert(Arc::new(file))));
                 }
-                Err(e) => {
+                Err(e) if failed.is_none() => {
                     self.dir = Some(dir.clone());
                     failed = Some(e);
                 }
+                // The place that was wished for is the one that is told.
+                Err(_) => {}
             }
         }
         Err(failed.unwrap_or_else(|| io::ErrorKind::NotFound.into()))

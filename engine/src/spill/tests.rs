@@ -212,14 +212,14 @@ fn the_first_directory_that_takes_a_file_is_taken() {
 }
 
 #[test]
-fn no_directory_is_said_with_its_name() {
+fn no_directory_is_said_with_the_name_of_the_first() {
     let e = fill(room_in(
         &["/nonexistent/one", "/nonexistent/two"],
         1 << 20,
         1000,
     ));
     assert_eq!(e.kind, ErrorKind::FileIo, "{e}");
-    assert!(e.message.contains("/nonexistent/two"), "{e}");
+    assert!(e.message.contains("/nonexistent/one"), "{e}");
 }
 
 /// A disk that is always full, as far as writing to it goes.

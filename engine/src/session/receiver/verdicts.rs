@@ -212,6 +212,9 @@ impl Receiver {
     /// What stands in the way of an entry although the filters leave it out of the mirror: they
     /// may exclude directories alone, as `name/` does.
     fn hidden(&self, dir: &RelPath, entry: &Entry) -> Option<Listed> {
+        if self.filter.is_empty() {
+            return None;
+        }
         let path = dir.join(&entry.name);
         if !self.filter.is_excluded(&path.as_bytes(), !entry.is_dir()) {
             return None;
@@ -407,7 +410,7 @@ impl Receiver {
             return Ok(Replace::WithDeletions);
         }
         let why = if !is_room {
-            "too many are to be replaced at once; push again"
+            "too many directories would be replaced by one push; push again"
         } else if self.options.delete {
             // It has no counterpart: what is not excluded in it goes all the same.
             state.stuck.push((path.clone(), Kind::Dir));
