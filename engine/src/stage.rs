@@ -99,6 +99,8 @@ impl AsFd for StageDir {
 pub(crate) struct Stage {
     root: Arc<Root>,
     by_mount: HashMap<(u64, u64), Session>,
+    /// The directory that was asked about last, and the answer: files come directory by directory.
+    last: Option<(Arc<OwnedFd>, Arc<StageDir>)>,
     next_name: u64,
 }
 
@@ -107,12 +109,31 @@ impl Stage {
         Stage {
             root,
             by_mount: HashMap::new(),
+            last: None,
             next_name: 0,
         }
     }
 
     /// The staging directory whose entries can be moved into the open directory `dir`.
-    pub(crate) fn for_dir(&mut self, dir: &OwnedFd, path: &RelPath) -> io::Result<Arc<StageDir>> {
+    pub(crate) fn for_dir(
+        &mut self,
+        dir: &Arc<OwnedFd>,
+        path: &RelPath,
+    ) -> io::Result<Arc<StageDir>> {
+        if let Some(stage) = self.held_for(dir) {
+            return Ok(Arc::clone(stage));
+        }
+        let stage = self.find_for(dir, path)?;
+        self.last = Some((Arc::clone(dir), Arc::clone(&stage)));
+        Ok(stage)
+    }
+
+    fn held_for(&self, dir: &Arc<OwnedFd>) -> Option<&Arc<StageDir>> {
+        let (held, stage) = self.last.as_ref()?;
+        Arc::ptr_eq(held, dir).then_some(stage)
+    }
+
+    fn find_for(&mut self, dir: &OwnedFd, path: &RelPath) -> io::Result<Arc<StageDir>> {
         let DirId { mount, .. } = dir_id(dir)?;
         let acl = default_acl(dir);
         if let Some(session) = self.by_mount.get_mut(&mount) {
@@ -144,6 +165,7 @@ impl Stage {
 
     /// Leaves the sessions as they are: a journal answers for them now.
     pub(crate) fn forget(&mut self) {
+        self.last = None;
         self.by_mount.clear();
     }
 
@@ -168,8 +190,8 @@ impl Stage {
     }
 
     /// Whether [`for_dir`](Self::for_dir) would have to make a staging directory.
-    pub(crate) fn is_new(&self, dir: &OwnedFd) -> io::Result<bool> {
-        Ok(!self.by_mount.contains_key(&dir_id(dir)?.mount))
+    pub(crate) fn is_new(&self, dir: &Arc<OwnedFd>) -> io::Result<bool> {
+        Ok(self.held_for(dir).is_none() && !self.by_mount.contains_key(&dir_id(dir)?.mount))
     }
 
     /// A name that no other entry of this session's staging has.
@@ -186,6 +208,7 @@ impl Stage {
 
     /// Removes this session's staging, and `.hasync` itself where nothing else needs it.
     pub(crate) fn remove(&mut self) -> io::Result<()> {
+        self.last = None;
         let mut result = Ok(());
         for (_, session) in self.by_mount.drain() {
             let removed = remove_session(&session.holder, &session.name);
@@ -385,7 +408,7 @@ mod tests {
     fn leftovers_go_and_running_sessions_stay() {
         let temp = tempfile::tempdir().unwrap();
         let root = Arc::new(Root::open(temp.path()).unwrap());
-        let dir = root.open_dir(&RelPath::root()).unwrap();
+        let dir = Arc::new(root.open_dir(&RelPath::root()).unwrap());
         let mut running = Stage::new(Arc::clone(&root));
         running.for_dir(&dir, &RelPath::root()).unwrap();
         let session = running.by_mount.values().next().unwrap().name.clone();
