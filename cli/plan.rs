@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use hasync_engine::generation::Space;
+use hasync_engine::history::Space;
 
 use crate::args::PlanArgs;
 use crate::config::{Config, Tree};

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use hasync_engine::Options;
 use hasync_engine::filter::{Filter, FilterRule, Sense};
-use hasync_engine::generation::{self, UndoPolicy};
+use hasync_engine::generation;
+use hasync_engine::history::UndoPolicy;
 use serde::Deserialize;
 use toml::Spanned;
 

@@ -2,7 +2,8 @@
 //! generation again.
 
 use hasync_engine::escape;
-use hasync_engine::generation::{Generation, GenerationId, Number, Tree, UndoneChange};
+use hasync_engine::generation::{Generation, GenerationId, Number, Tree};
+use hasync_engine::history::UndoneChange;
 
 use super::told_failed;
 use crate::args::UndoArgs;

@@ -3,9 +3,9 @@
 //! Data goes one way: [`scan`] reads the source, [`compare`] decides what differs, [`delta`] finds
 //! what must travel of a file (signature, then delta), [`apply`] makes it in staging, and
 //! [`commit`] is the only door through which the target changes; [`generation`] makes such a change
-//! durable as a whole and keeps its lineage. [`wire`] is what travels, and
-//! [`session`] holds the two halves that speak it. The engine knows no terminal, no network and no
-//! environment variable, and prints nothing: it reports to an [`Observer`].
+//! durable as a whole and keeps its lineage, [`history`] what it replaced. [`wire`] is what
+//! travels, and [`session`] holds the two halves that speak it. The engine knows no terminal, no
+//! network and no environment variable, and prints nothing: it reports to an [`Observer`].
 #![forbid(unsafe_code)]
 
 mod read_ahead;
@@ -25,6 +25,7 @@ mod commit;
 mod delete;
 
 pub mod generation;
+pub mod history;
 
 mod session;
 mod wire;

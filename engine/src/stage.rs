@@ -24,7 +24,7 @@ use rustix::io::Errno;
 
 use crate::commit::{SessionPlace, Slot};
 use crate::fs::{DeepDirs, DirId, Lock, Root, dir_id, names, open_private, remove_tree};
-use crate::generation::{Left, Store, leave};
+use crate::history::{Left, Store, leave};
 use crate::path::{RESERVED_NAME, RelPath};
 
 const STAGE_NAME: &[u8] = b"stage";

@@ -11,7 +11,8 @@ use std::fs;
 use std::path::Path;
 
 use halves::{options, push_tree};
-use hasync_engine::generation::{GenerationId, Tree, Undone};
+use hasync_engine::generation::{GenerationId, Tree};
+use hasync_engine::history::Undone;
 use hasync_engine::{ErrorKind, Options};
 use histories::{Scan, apply, edit, histories, part, scan, state};
 use proptest::prelude::*;

@@ -18,11 +18,11 @@ use std::io;
 use std::os::fd::AsFd;
 
 use super::fail::fail_point;
-use super::kept;
-use super::store::{Store, keep_time};
 use crate::commit::{Journal, Roll, SessionPlace};
 use crate::error::Error;
 use crate::fs::{Root, remove_tree};
+use crate::history::kept;
+use crate::history::store::{Store, keep_time};
 use crate::path::RelPath;
 use crate::stage::{Stage, remove_if_empty};
 
@@ -151,7 +151,7 @@ fn drop_sessions(store: &Store, journal: &Journal) -> io::Result<()> {
 }
 
 /// Removes directories of hasync's own that are empty now, and spares the times of what holds them.
-pub(super) fn tidy(store: &Store, journal: &Journal) -> io::Result<()> {
+pub(crate) fn tidy(store: &Store, journal: &Journal) -> io::Result<()> {
     let root = store.root();
     let holders: BTreeSet<RelPath> = journal
         .sessions

@@ -2,33 +2,23 @@
 //!
 //! [`head`] says what a generation is, [`ordinal`] how it is counted and [`clock`] as of when;
 //! [`node_id`] says who a node is; [`record`] is how anything about a generation is kept on disk,
-//! [`store`] what is kept beside the data and [`node`] what apart from it; [`lineage`] decides
-//! whether a push may follow, [`sending`] is its primary's side; [`durable`] makes a commit durable
-//! or brings one to its end that was cut off, [`kept`] keeps what it replaced, [`undo`] finds the
-//! way back and [`undoing`] goes it; [`restore`] brings back single paths, out of the [`past`];
-//! [`interrupted`] is what a push had staged when its connection broke.
+//! [`node`] what is kept apart from the data; [`lineage`] decides whether a push may follow,
+//! [`sending`] is its primary's side; [`durable`] makes a commit durable or brings one to its end
+//! that was cut off. What is kept beside the data, and the ways back, are in [`crate::history`].
 //! [`tree`] is all of that for a tree with a name, as the command line uses it.
 
-mod clock;
-mod durable;
-mod fail;
-mod head;
-mod interrupted;
-mod kept;
+pub(crate) mod clock;
+pub(crate) mod durable;
+pub(crate) mod fail;
+pub(crate) mod head;
 mod lineage;
 mod lock_file;
-mod node;
+pub(crate) mod node;
 mod node_id;
-mod ordinal;
-mod past;
-mod record;
-mod restore;
+pub(crate) mod ordinal;
+pub(crate) mod record;
 mod sending;
-mod space;
-mod store;
-mod tree;
-mod undo;
-mod undoing;
+pub(crate) mod tree;
 
 pub use clock::AsOf;
 #[cfg(debug_assertions)]
@@ -38,22 +28,14 @@ pub use fail::end_at;
 pub use head::{
     Generation, GenerationCounts, GenerationId, GenerationKind, PARTIAL_LINES_MAX, Partial, Sealed,
 };
-pub use kept::Pinned;
 pub use node::{Adopted, Standing};
 pub use ordinal::{Epoch, Number};
-pub use space::Space;
 pub use tree::{LeftOver, NodeRole, Recovered, Tree, TreeStatus};
-pub use undo::UndoPolicy;
-pub use undoing::{Undone, UndoneChange};
 
 pub(crate) use durable::{commit_staged, recover};
 pub(crate) use fail::fail_point;
-pub(crate) use interrupted::{Interrupted, Left, leave};
-pub(crate) use kept::prune;
 pub(crate) use lineage::Claim;
 pub(crate) use node::SessionLock;
 pub(crate) use node_id::NodeId;
 pub(crate) use sending::Sending;
-pub(crate) use store::Store;
 pub(crate) use tree::Held;
-pub(crate) use undo::counts;

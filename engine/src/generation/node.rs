@@ -22,11 +22,11 @@ use super::lineage::Claim;
 use super::node_id::NodeId;
 use super::ordinal::{Epoch, Number};
 use super::record::{self, RecordKind};
-use super::space::Space;
-use super::store::{log_once, read_log};
 use super::tree::{Tree, shown_path};
 use crate::error::{Error, ErrorKind};
 use crate::fs::Lock;
+use crate::history::space::Space;
+use crate::history::store::{log_once, read_log};
 use crate::state::{Attempt, StateDir};
 
 const NODE: RecordKind = RecordKind {
@@ -41,7 +41,7 @@ const TICK_NS: i64 = 2_000_000_000;
 const ANCESTORS_MAX: usize = 64;
 
 /// How long a commit is waited for: whoever takes over has to get on.
-pub(super) const COMMIT_WAIT: Duration = Duration::from_secs(60);
+pub(crate) const COMMIT_WAIT: Duration = Duration::from_secs(60);
 
 /// A node's record about one tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -485,7 +485,7 @@ impl Node {
 }
 
 /// There is nothing above the last epoch and the last number. No honest pair gets there.
-pub(super) fn spent(tree: &Tree, what: &str) -> Error {
+pub(crate) fn spent(tree: &Tree, what: &str) -> Error {
     let (name, state_dir) = (&tree.name, shown_path(&tree.state_dir));
     let root = shown_path(&tree.root);
     Error::new(

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use super::clock::AsOf;
 use super::durable::recover;
 use super::head::{Generation, GenerationId};
-use super::kept::{self, Pinned};
 use super::lock_file::LockFile;
 use super::node::{Adopted, CommitLock, Node};
 use super::ordinal::Epoch;
-use super::store::Store;
-use super::undo::UndoPolicy;
 use crate::error::{Error, ErrorKind};
 use crate::fs::{Lock, Root, names};
+use crate::history::kept::{self, Pinned};
+use crate::history::store::Store;
+use crate::history::undo::UndoPolicy;
 use crate::path::RelPath;
 
 /// A tree with a name: where its data and its records are on this node, and who this node is.
@@ -464,7 +464,7 @@ fn left_over(root: &Root) -> Vec<LeftOver> {
     names.into_iter().filter_map(left).collect()
 }
 
-pub(super) fn shown_path(path: &Path) -> String {
+pub(crate) fn shown_path(path: &Path) -> String {
     use std::os::unix::ffi::OsStrExt;
     crate::path::Shown(path.as_os_str().as_bytes()).to_string()
 }

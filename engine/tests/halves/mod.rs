@@ -8,7 +8,8 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use hasync_engine::generation::{Tree, UndoPolicy};
+use hasync_engine::generation::Tree;
+use hasync_engine::history::UndoPolicy;
 use hasync_engine::{
     Action, Change, Connection, Duplex, Error, Note, Observer, Options, ServePolicy, Summary,
     Warning, push, serve,

@@ -6,7 +6,8 @@ use super::Receiver;
 use super::named::Named;
 use crate::commit::Journal;
 use crate::error::Error;
-use crate::generation::{Generation, Sealed, Store, commit_staged, counts, fail_point, prune};
+use crate::generation::{Generation, Sealed, commit_staged, fail_point};
+use crate::history::{Store, counts, prune};
 use crate::refusal::Refusal;
 
 impl Receiver {

@@ -12,7 +12,8 @@ use rustix::fs::{FileType, fstat};
 
 use crate::error::{Error, ErrorKind};
 use crate::fs::{Extent, Mounts, Root, ancestors, hold, is_absent};
-use crate::generation::{Store, Tree, recover};
+use crate::generation::{Tree, recover};
+use crate::history::Store;
 use crate::path::Shown;
 use crate::policy::ServePolicy;
 use crate::target::Found;

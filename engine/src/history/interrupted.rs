@@ -12,10 +12,10 @@ use std::sync::Arc;
 use rustix::fs::syncfs;
 use serde::{Deserialize, Serialize};
 
-use super::record::{self, RecordKind};
 use super::store::Store;
 use crate::entry::Body;
 use crate::fs::{Listed, Lock, Root, names, open_dir_below};
+use crate::generation::record::{self, RecordKind};
 use crate::path::RelPath;
 use crate::source::{open_file, stat_name};
 use crate::stage::{lock_session, open_stage, remove_session};

@@ -19,7 +19,7 @@ pub struct Space {
 
 impl Space {
     /// Of the file system that `path` is on, or the closest that exists above it.
-    pub(super) fn at(path: &Path) -> Option<Self> {
+    pub(crate) fn at(path: &Path) -> Option<Self> {
         let path = path.ancestors().find(|path| path.exists())?;
         let space = statvfs(path).ok()?;
         let bytes = |blocks: u64| blocks.saturating_mul(space.f_frsize);

@@ -13,13 +13,13 @@ use std::time::Instant;
 use rustix::fs::{AtFlags, Mode, OFlags, fchmod, fstat, fsync, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
 
-use super::clock::AsOf;
-use super::head::{Generation, GenerationId};
-use super::node::COMMIT_WAIT;
-use super::record::{self, RecordKind};
 use crate::commit::Journal;
 use crate::entry::Time;
 use crate::fs::{Attrs, Lock, Root, open_private, set_fd_attrs};
+use crate::generation::clock::AsOf;
+use crate::generation::head::{Generation, GenerationId};
+use crate::generation::node::COMMIT_WAIT;
+use crate::generation::record::{self, RecordKind};
 use crate::path::{RESERVED_NAME, RelPath};
 
 const HEAD: RecordKind = RecordKind {
@@ -185,7 +185,7 @@ impl Store {
     }
 
     /// Its own directory.
-    pub(super) fn dir(&self) -> &OwnedFd {
+    pub(crate) fn dir(&self) -> &OwnedFd {
         &self.dir
     }
 
@@ -199,7 +199,7 @@ impl Store {
         record::read(&self.dir, HEAD)
     }
 
-    pub(super) fn set_head(&self, head: &Generation) -> io::Result<()> {
+    pub(crate) fn set_head(&self, head: &Generation) -> io::Result<()> {
         record::write(&self.dir, HEAD, head)
     }
 
@@ -227,15 +227,15 @@ impl Store {
         self.journal().map(|journal| journal.is_some())
     }
 
-    pub(super) fn journal(&self) -> io::Result<Option<Journal>> {
+    pub(crate) fn journal(&self) -> io::Result<Option<Journal>> {
         record::read(&self.dir, JOURNAL)
     }
 
-    pub(super) fn set_journal(&self, journal: &Journal) -> io::Result<()> {
+    pub(crate) fn set_journal(&self, journal: &Journal) -> io::Result<()> {
         record::write(&self.dir, JOURNAL, journal)
     }
 
-    pub(super) fn remove_journal(&self) -> io::Result<()> {
+    pub(crate) fn remove_journal(&self) -> io::Result<()> {
         record::remove(&self.dir, JOURNAL)
     }
 
@@ -245,12 +245,12 @@ impl Store {
     }
 
     /// Adds to the log, unless that is its last entry already.
-    pub(super) fn log_once(&self, generation: &Generation) -> io::Result<()> {
+    pub(crate) fn log_once(&self, generation: &Generation) -> io::Result<()> {
         log_once(self.dir.as_fd(), generation)
     }
 
     /// Removes an empty store of a tree without a name, with `.hasync` if nothing else is in it.
-    pub(super) fn remove_if_empty(&self) -> io::Result<()> {
+    pub(crate) fn remove_if_empty(&self) -> io::Result<()> {
         let reserved = self
             .root
             .open_reserved(&RelPath::root(), &RelPath::root())?;
@@ -269,7 +269,7 @@ impl Store {
 }
 
 /// The generations in the log of the directory `dir`, oldest first.
-pub(super) fn read_log(dir: BorrowedFd<'_>) -> io::Result<Vec<Generation>> {
+pub(crate) fn read_log(dir: BorrowedFd<'_>) -> io::Result<Vec<Generation>> {
     read_whole_log(dir).map(|(log, _)| log)
 }
 
@@ -304,7 +304,7 @@ fn read_whole_log(dir: BorrowedFd<'_>) -> io::Result<(Vec<Generation>, u64)> {
 
 /// Adds to the log of the directory `dir`, unless that is its last entry already; on disk when
 /// this returns.
-pub(super) fn log_once(dir: BorrowedFd<'_>, generation: &Generation) -> io::Result<()> {
+pub(crate) fn log_once(dir: BorrowedFd<'_>, generation: &Generation) -> io::Result<()> {
     let (log, mut at) = read_whole_log(dir)?;
     if log.last().is_some_and(|last| last.id == generation.id) {
         return Ok(());
@@ -335,7 +335,7 @@ fn put_log_entry(out: &mut Vec<u8>, generation: &Generation) -> io::Result<()> {
 }
 
 /// Does what may make or remove the `.hasync` of the directory `holder`, whose time stays the same.
-pub(super) fn keep_time<T>(
+pub(crate) fn keep_time<T>(
     root: &Root,
     holder: &RelPath,
     change: impl FnOnce() -> T,

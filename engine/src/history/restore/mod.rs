@@ -11,15 +11,15 @@ mod plan;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use super::durable::commit_staged;
-use super::head::GenerationId;
 use super::past::Past;
-use super::tree::{Tree, shown_path};
 use super::undo::counts;
 use super::undoing::{Undoing, Undone};
 use crate::commit::Commit;
 use crate::error::{Error, ErrorKind};
 use crate::fs::Root;
+use crate::generation::durable::commit_staged;
+use crate::generation::head::GenerationId;
+use crate::generation::tree::{Tree, shown_path};
 use crate::options::Options;
 use crate::path::RelPath;
 

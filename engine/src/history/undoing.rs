@@ -3,15 +3,15 @@
 
 use std::os::fd::OwnedFd;
 
-use super::durable;
-use super::head::{Generation, GenerationId};
 use super::kept;
-use super::node::{SessionLock, spent};
 use super::store::Store;
-use super::tree::{Held, Tree};
 use super::undo::{first_conflict, plan};
 use crate::commit::{Journal, Op};
 use crate::error::{Error, ErrorKind};
+use crate::generation::durable;
+use crate::generation::head::{Generation, GenerationId};
+use crate::generation::node::{SessionLock, spent};
+use crate::generation::tree::{Held, Tree};
 use crate::path::RelPath;
 
 /// What an undo does, or did.

@@ -7,8 +7,8 @@ use super::copy::copy;
 use crate::commit::{Commit, Intent};
 use crate::error::{Error, ErrorKind};
 use crate::fs::{Attrs, Listed, Root, is_absent};
-use crate::generation::UndoneChange;
-use crate::generation::past::{Past, Was};
+use crate::history::UndoneChange;
+use crate::history::past::{Past, Was};
 use crate::path::{RESERVED_NAME, RelPath};
 use crate::source::stat_name;
 

@@ -14,15 +14,15 @@ use std::path::PathBuf;
 use rustix::fs::{AtFlags, Mode, OFlags, fsync, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 
-use super::clock::now_ns;
-use super::fail::fail_point;
-use super::head::{Generation, GenerationId};
-use super::ordinal::Number;
-use super::record;
 use super::store::{GOING, JOURNAL, MANIFEST, Store, mkdir_open};
 use super::undo::UndoPolicy;
 use crate::commit::{Journal, Op, SessionPlace, Waypoint};
 use crate::fs::{Root, is_absent, names, remove_tree};
+use crate::generation::clock::now_ns;
+use crate::generation::fail::fail_point;
+use crate::generation::head::{Generation, GenerationId};
+use crate::generation::ordinal::Number;
+use crate::generation::record;
 use crate::path::{RESERVED_NAME, RelPath};
 
 /// An empty file beside the manifest of a step that stays until somebody says otherwise.
@@ -58,7 +58,7 @@ pub(super) struct Step {
 
 /// Puts away what the commit of `journal` replaced, with the journal itself. Can be repeated after
 /// it was cut off anywhere.
-pub(super) fn keep(store: &Store, journal: &Journal, generation: &Generation) -> io::Result<()> {
+pub(crate) fn keep(store: &Store, journal: &Journal, generation: &Generation) -> io::Result<()> {
     let root = store.root();
     let to = step_dir(store, generation);
     let own = make_reserved(root, &RelPath::root(), &to)?;
@@ -103,11 +103,11 @@ pub(super) fn keep(store: &Store, journal: &Journal, generation: &Generation) ->
     fsync(&own)?;
     fsync(store.dir())?;
     fail_point("kept");
-    super::durable::tidy(store, journal)
+    crate::generation::durable::tidy(store, journal)
 }
 
 /// The generations whose commits are kept, the last one first.
-pub(super) fn generations(store: &Store) -> io::Result<Vec<Generation>> {
+pub(crate) fn generations(store: &Store) -> io::Result<Vec<Generation>> {
     let mut generations = Vec::new();
     for (_, place) in step_places(store)? {
         generations.extend(read(store, place)?.map(|kept| kept.generation));
@@ -116,7 +116,7 @@ pub(super) fn generations(store: &Store) -> io::Result<Vec<Generation>> {
 }
 
 /// Those that stay until they are forgotten, the last one first.
-pub(super) fn pinned(store: &Store) -> io::Result<Vec<Pinned>> {
+pub(crate) fn pinned(store: &Store) -> io::Result<Vec<Pinned>> {
     let mut pinned = Vec::new();
     for (_, place) in step_places(store)? {
         if !exists(open_step(store, &place)?, PINNED)? {
@@ -134,7 +134,7 @@ pub(super) fn pinned(store: &Store) -> io::Result<Vec<Pinned>> {
 
 /// Removes a pinned step with all that it keeps; `None` if that generation is not pinned. To be
 /// called with the commit lock.
-pub(super) fn forget(store: &Store, id: GenerationId) -> io::Result<Option<Generation>> {
+pub(crate) fn forget(store: &Store, id: GenerationId) -> io::Result<Option<Generation>> {
     for (_, place) in step_places(store)? {
         if !exists(open_step(store, &place)?, PINNED)? {
             continue;
@@ -263,7 +263,7 @@ fn begin_of(id: GenerationId) -> String {
 }
 
 /// Whether a step is kept whose generation has an identity that begins like that one.
-pub(super) fn has_like(store: &Store, id: GenerationId) -> io::Result<bool> {
+pub(crate) fn has_like(store: &Store, id: GenerationId) -> io::Result<bool> {
     let end = format!("-{}", begin_of(id));
     let is_like = |(_, place): &(u64, RelPath)| place.as_bytes().ends_with(end.as_bytes());
     Ok(step_places(store)?.iter().any(is_like))

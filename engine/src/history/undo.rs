@@ -7,14 +7,14 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use super::clock::now_ns;
-use super::head::{Generation, GenerationCounts, GenerationId, GenerationKind};
 use super::kept::{self, Step};
-use super::ordinal::Number;
 use super::store::Store;
 use crate::commit::{Inode, Journal, Op, Waypoint, inode, reversed};
 use crate::error::{Error, ErrorKind};
 use crate::fs::Root;
+use crate::generation::clock::now_ns;
+use crate::generation::head::{Generation, GenerationCounts, GenerationId, GenerationKind};
+use crate::generation::ordinal::Number;
 use crate::path::RelPath;
 
 /// How much of the past is kept.

@@ -1,0 +1,25 @@
+//! What is kept of a tree beside its data, and the ways back.
+//!
+//! [`store`] is the place of it all; [`kept`] keeps what a commit replaced, [`undo`] finds the way
+//! back and [`undoing`] goes it; [`restore`] brings back single paths, out of the [`past`];
+//! [`interrupted`] is what a push had staged when its connection broke, and [`space`] is how much
+//! of that there is room for.
+
+mod interrupted;
+pub(crate) mod kept;
+mod past;
+mod restore;
+pub(crate) mod space;
+pub(crate) mod store;
+pub(crate) mod undo;
+mod undoing;
+
+pub use kept::Pinned;
+pub use space::Space;
+pub use undo::UndoPolicy;
+pub use undoing::{Undone, UndoneChange};
+
+pub(crate) use interrupted::{Interrupted, Left, leave};
+pub(crate) use kept::prune;
+pub(crate) use store::Store;
+pub(crate) use undo::counts;
