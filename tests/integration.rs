@@ -12,6 +12,8 @@
 
 /// Default ACLs of the target apply to what is made there.
 mod acls;
+/// A push does not change what it reads, by whatever path or peer it would.
+mod apart;
 /// The delete brake of named trees.
 mod brake;
 /// A confined receiver sets all metadata, though not by name.

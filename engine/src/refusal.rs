@@ -62,6 +62,7 @@ refusals! {
     Filter { error: FilterError } => "a filter rule that does not compile: {error}",
     ComparesForReal => "a comparison that is no dry run",
     NamedNotAtomic => "a named tree without --atomic",
+    TooManySources { max: usize } => "more than {max} directories of the source",
     ClaimWithoutTree => "a claim about a tree without a name",
     ClaimWithoutHead => "a push without a head or an epoch",
     NodeName { len: usize } => "a node whose name is {len} bytes long, not 1 to 255",

@@ -40,6 +40,8 @@ pub(crate) struct Layer {
 pub(crate) struct OnlyName {
     pub(crate) on_disk: Vec<u8>,
     pub(crate) shown: Vec<u8>,
+    /// What it was when the argument was opened.
+    pub(crate) is_dir: bool,
 }
 
 /// The SRC arguments, opened.
@@ -123,6 +125,7 @@ impl Source {
         let only = OnlyName {
             on_disk: name.to_vec(),
             shown: name.to_vec(),
+            is_dir,
         };
         self.layers.push(Layer {
             root,

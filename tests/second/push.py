@@ -43,7 +43,8 @@ class Sender:
         self.child, self.files, self.unsettled, self.lacking = child, 0, {}, []
         key = os.urandom(32)
         self.link.say("Hello", options=OPTIONS, destination=os.fsencode(destination), single=False,
-                      digest_key=key, claim=None)
+                      digest_key=key, claim=None,
+                      whereabouts={"machine": bytes(16), "dirs": []})
         child.stdin.flush()
         self.link.greet()
         _, reply = self.link.next()

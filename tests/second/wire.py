@@ -16,6 +16,10 @@ STRUCTS = {
     "Meta": "mode:uint uid:uint gid:uint mtime:Time",
     "Partial": "count:uint lines:[text]",
     "Group": "id:uint name:text?",
+    "Whereabouts": "machine:16 dirs:[SourceDir]",
+    "SourceDir": "path:bytes ids:[Id] mount:uint part:Part",
+    "Id": "device:uint inode:uint",
+    "Name": "name:bytes is_dir:bool",
     "FilterRule": "sense:Sense pattern:bytes",
     "Options": "recursive:bool links:bool perms:bool times:bool owner:bool group:bool "
                "devices:bool specials:bool hard_links:bool sparse:bool delete:bool "
@@ -36,10 +40,12 @@ CHOICES = {
     "Sense": ["Exclude", "Include"],
     "Since": ["Same", "Touched mtime:Time", "Other meta:Meta"],
     "Named": [],
+    "Part": ["All", "Only names:[Name]", "Some"],
     "ErrorKind": ["Usage", "Incompatible", "FileIo", "Stream", "Timeout", "NoSpace", "Locked",
                   "Config", "Fenced", "Diverged", "NotEqual", "OwnNode"],
     "ToReceiver": [
-        "Hello options:Options destination:bytes single:bool digest_key:32 claim:Named?",
+        "Hello options:Options destination:bytes single:bool digest_key:32 claim:Named? "
+        "whereabouts:Whereabouts",
         "Id kind:IdKind id:uint name:bytes",
         "RootEntry entry:Entry",
         "Dir skipped:uint up:uint shared:u8 rest:bytes digest:8 complete:bool",

@@ -108,6 +108,26 @@ impl Filter {
         let decisive = matching.and_then(|index| self.rules.get(index));
         decisive.is_some_and(|rule| rule.sense() == Sense::Exclude)
     }
+
+    /// Whether a walk comes to `path`: neither that nor a directory above is excluded.
+    pub(crate) fn reaches(&self, path: &[u8], is_dir: bool) -> bool {
+        let slashes = path.iter().enumerate().filter(|(_, b)| **b == b'/');
+        let mut above = slashes.filter_map(|(at, _)| path.get(..at));
+        !self.is_excluded(path, is_dir) && above.all(|dir| !self.is_excluded(dir, true))
+    }
+
+    /// Whether everything in the directory at `dir` is excluded for certain, whatever its name.
+    pub(crate) fn excludes_all_in(&self, dir: &[u8]) -> bool {
+        let inside = [dir, b"/any"].concat();
+        let takes_any = |rule: &FilterRule| {
+            let last = rule.pattern().rsplit(|&b| b == b'/').next();
+            last.is_some_and(|last| !last.is_empty() && last.iter().all(|&b| b == b'*'))
+        };
+        let excluding = self.rules.iter().zip(&self.matchers);
+        excluding
+            .take_while(|(rule, _)| rule.sense() == Sense::Exclude)
+            .any(|(rule, matcher)| takes_any(rule) && matcher.matches(&inside, false))
+    }
 }
 
 #[cfg(test)]
@@ -265,6 +285,39 @@ mod tests {
             .unwrap_err();
         let text = "line 3: filter rule '+ ' has no pattern: write one after the space";
         assert_eq!(error.to_string(), text);
+    }
+
+    #[test]
+    fn what_is_kept_out_as_a_whole() {
+        // Whether a walk comes to the directory `a/b`, and whether all that is in it is left out.
+        for (lines, reached, emptied) in [
+            (&[][..], true, false),
+            (&["/a"], false, false),
+            (&["b"], false, false),
+            (&["b/"], false, false),
+            (&["/b"], true, false),
+            (&["/a/b/*"], true, true),
+            (&["/a/b/**"], true, true),
+            (&["b/*"], true, true),
+            (&["/a/**"], false, true),
+            (&["/a/b/***"], false, true),
+            (&["b/***"], false, true),
+            (&["*"], false, true),
+            (&["/a/b/*/"], true, false),
+            (&["/a/b/?*"], true, false),
+            (&["/a/b/[a-z]*"], true, false),
+            (&["/a/b/x*"], true, false),
+            (&["+ /a/b/keep", "/a/b/*"], true, false),
+            (&["/a/b/*", "+ /a/b/keep"], true, true),
+            (&["+ b", "*"], false, false),
+            (&["+ */", "*"], true, false),
+        ] {
+            let mut filter = Filter::default();
+            let text = lines.join("\n");
+            filter.add_file(Sense::Exclude, text.as_bytes()).unwrap();
+            let found = (filter.reaches(b"a/b", true), filter.excludes_all_in(b"a/b"));
+            assert_eq!(found, (reached, emptied), "{lines:?}");
+        }
     }
 
     #[test]

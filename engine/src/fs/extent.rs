@@ -2,7 +2,7 @@
 //! path each is reached: another spelling, a symlink, a bind mount of the same directory, of one
 //! above or of one below it.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::read_link;
 use std::io;
 use std::iter;
@@ -11,6 +11,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, fstat, openat};
+use serde::{Deserialize, Serialize};
 
 use super::root::{Root, dir_id};
 use crate::path::RelPath;
@@ -18,61 +19,112 @@ use crate::path::RelPath;
 /// Steps up from a directory to `/` that are taken at most.
 const ABOVE_MAX: usize = 4096;
 
+/// An open directory as a process finds it: it says the same to any other process of this machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Seen {
+    /// Its path from `/`; empty where `/proc` does not tell.
+    #[serde(with = "serde_bytes")]
+    pub(crate) path: Vec<u8>,
+    /// Device and inode of it and of the directories above, the closest first, as far as this user
+    /// may look.
+    pub(crate) ids: Vec<(u64, u64)>,
+    /// Number of the mount that it is in; 0 if the kernel does not tell.
+    pub(crate) mount: u64,
+}
+
+impl Seen {
+    pub(crate) fn of(dir: impl AsFd) -> io::Result<Self> {
+        let dir = dir.as_fd();
+        let path = read_link(format!("/proc/self/fd/{}", dir.as_raw_fd())).unwrap_or_default();
+        let above = ancestors(dir).map_while(|dir| id(dir.ok()?).ok());
+        Ok(Seen {
+            path: path.into_os_string().into_vec(),
+            ids: iter::once(id(dir)?).chain(above).collect(),
+            mount: dir_id(dir)?.mount.1,
+        })
+    }
+
+    /// Which of the directories above it that one is, counted from itself.
+    fn level_of(&self, other: &Seen) -> Option<usize> {
+        let top = other.ids.first()?;
+        self.ids.iter().position(|id| id == top)
+    }
+
+    /// Its last `levels` names; `None` if they are not known.
+    fn names(&self, levels: usize) -> Option<Vec<u8>> {
+        let names: Vec<&[u8]> = self.path.split(|&b| b == b'/').skip(1).collect();
+        let from = names.len().checked_sub(levels)?;
+        Some(names.get(from..)?.join(&b'/'))
+    }
+}
+
 /// What a directory holds, as far as it takes to tell whether another holds some of it.
 #[derive(Debug)]
 pub(crate) struct Extent {
-    id: (u64, u64),
-    /// The directories above it.
-    above: Vec<(u64, u64)>,
+    seen: Seen,
     /// What the mount table says of it: what it is itself, if that is known.
     own: Option<Region>,
-    /// And what is mounted below it.
-    mounted: Vec<Region>,
+    /// And what is mounted below it, and where.
+    mounted: Vec<(PathBuf, Region)>,
 }
 
 /// A directory of a file system and all below it, by the path that the file system itself gives it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Region {
     device: String,
     path: PathBuf,
 }
 
+/// One directory that two others hold, or are: no directory above it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Shared {
+    /// Its path below either of them, where that is known.
+    pub(crate) paths: Option<(Vec<u8>, Vec<u8>)>,
+    /// How many names the way to it goes down in the first of them until it comes to another file
+    /// system.
+    pub(crate) leaves_at: Option<usize>,
+}
+
 impl Region {
     fn overlaps(&self, other: &Region) -> bool {
-        self.device == other.device
-            && (self.path.starts_with(&other.path) || other.path.starts_with(&self.path))
+        self.way_to(other).or_else(|| other.way_to(self)).is_some()
+    }
+
+    /// The path down to the other one, if that is in it.
+    fn way_to<'a>(&self, other: &'a Region) -> Option<&'a Path> {
+        let is_same = self.device == other.device;
+        is_same.then(|| other.path.strip_prefix(&self.path).ok())?
     }
 }
 
 impl Extent {
     pub(crate) fn of(dir: impl AsFd, mounts: &Mounts) -> io::Result<Self> {
-        let dir = dir.as_fd();
-        let (own, mounted) = mounts.regions(dir).unwrap_or_default();
-        Ok(Extent {
-            id: id(dir)?,
-            above: ancestors(dir)
-                .map(|dir| id(dir?))
-                .collect::<Result<_, _>>()?,
-            own,
-            mounted,
-        })
+        Ok(Extent::told(Seen::of(dir)?, mounts))
+    }
+
+    /// Of a directory that another process of this machine has open.
+    pub(crate) fn told(seen: Seen, mounts: &Mounts) -> Self {
+        let (own, mounted) = mounts.regions(&seen);
+        Extent { seen, own, mounted }
+    }
+
+    /// Its path, for messages.
+    pub(crate) fn path(&self) -> &[u8] {
+        &self.seen.path
     }
 
     /// Whether it is `other`, seen by the same mount or another.
     pub(crate) fn is_same(&self, other: &Extent) -> bool {
-        self.id == other.id
+        self.seen.level_of(&other.seen) == Some(0)
     }
 
     /// Whether it is `other`, or lies in it.
     pub(crate) fn is_within(&self, other: &Extent) -> bool {
         let is_mounted_from = |region: &Region| {
-            let mut of_other = other.own.iter().chain(&other.mounted);
-            of_other
-                .any(|other| region.device == other.device && region.path.starts_with(&other.path))
+            let mut of_other = other.regions();
+            of_other.any(|(_, other)| other.way_to(region).is_some())
         };
-        self.id == other.id
-            || self.above.contains(&other.id)
-            || self.own.as_ref().is_some_and(is_mounted_from)
+        self.seen.level_of(&other.seen).is_some() || self.own.as_ref().is_some_and(is_mounted_from)
     }
 
     /// Whether anything is in both. That the same is mounted below each does not count: a pair of
@@ -80,17 +132,80 @@ impl Extent {
     pub(crate) fn overlaps(&self, other: &Extent) -> bool {
         let shares = |one: &Extent, other: &Extent| {
             let own = one.own.iter();
-            own.flat_map(|own| {
-                other
-                    .own
-                    .iter()
-                    .chain(&other.mounted)
-                    .map(move |r| (own, r))
-            })
-            .any(|(own, region)| own.overlaps(region))
+            own.flat_map(|own| other.regions().map(move |(_, region)| (own, region)))
+                .any(|(own, region)| own.overlaps(region))
         };
         self.is_within(other) || other.is_within(self) || shares(self, other) || shares(other, self)
     }
+
+    /// All directories that are in both. What is at the same place of each does not count: whoever
+    /// makes one equal to the other finds it so.
+    pub(crate) fn shared(&self, other: &Extent) -> Vec<Shared> {
+        let mut found: Vec<Shared> = self.shared_above(other).into_iter().collect();
+        for (here, one) in self.regions() {
+            for (there, another) in other.regions() {
+                let (here_at, there_at) = match (one.way_to(another), another.way_to(one)) {
+                    (Some(down), _) => (here.join(down), there.to_owned()),
+                    (None, Some(down)) => (here.to_owned(), there.join(down)),
+                    (None, None) => continue,
+                };
+                let is_seen =
+                    self.innermost(&here_at) == here && other.innermost(&there_at) == there;
+                let are_alike = here_at == there_at && !bytes_of(&here_at).is_empty();
+                let is_other = |own: &Region| own.device != one.device;
+                let leaves = self.own.as_ref().is_some_and(is_other);
+                let shared = Shared {
+                    leaves_at: leaves.then(|| here.components().count()),
+                    paths: Some((bytes_of(&here_at), bytes_of(&there_at))),
+                };
+                let is_known = |known: &Shared| known.paths == shared.paths;
+                if is_seen && !are_alike && !found.iter().any(is_known) {
+                    found.push(shared);
+                }
+            }
+        }
+        found
+    }
+
+    /// The one that the directories above tell of: either of them lies in the other.
+    fn shared_above(&self, other: &Extent) -> Option<Shared> {
+        if let Some(levels) = other.seen.level_of(&self.seen) {
+            let own = self.seen.ids.first()?.0;
+            let on_the_way = other.seen.ids.iter().take(levels).rev();
+            let names = other.seen.names(levels);
+            return Some(Shared {
+                paths: names.map(|names| (names, Vec::new())),
+                leaves_at: on_the_way
+                    .map(|id| id.0)
+                    .position(|dev| dev != own)
+                    .map(|at| at + 1),
+            });
+        }
+        let names = self.seen.names(self.seen.level_of(&other.seen)?);
+        Some(Shared {
+            paths: names.map(|names| (Vec::new(), names)),
+            leaves_at: None,
+        })
+    }
+
+    /// What it is itself and what is mounted in it, with the paths below it.
+    fn regions(&self) -> impl Iterator<Item = (&Path, &Region)> {
+        let own = self.own.iter().map(|own| (Path::new(""), own));
+        own.chain(self.mounted.iter().map(|(at, region)| (&**at, region)))
+    }
+
+    /// Where that is mounted, or nothing if it is in no mount below, which is where a path leads.
+    fn innermost(&self, path: &Path) -> &Path {
+        let above = self.mounted.iter().filter(|(at, _)| path.starts_with(at));
+        let innermost = above.max_by_key(|(at, _)| at.components().count());
+        innermost.map_or(Path::new(""), |(at, _)| at)
+    }
+}
+
+fn bytes_of(path: &Path) -> Vec<u8> {
+    // What nothing was joined to ends in a slash.
+    let path: PathBuf = path.components().collect();
+    path.into_os_string().into_vec()
 }
 
 /// The directories above an open one, the closest first, as the kernel knows them.
@@ -153,24 +268,24 @@ impl Mounts {
         mounted.filter_map(below).collect()
     }
 
-    /// What an open directory is, and what is mounted below it.
-    fn regions(&self, dir: impl AsFd) -> Option<(Option<Region>, Vec<Region>)> {
-        let dir = dir.as_fd();
-        let here = read_link(format!("/proc/self/fd/{}", dir.as_raw_fd())).ok()?;
-        let (_, mount_id) = dir_id(dir).ok()?.mount;
-        let own = self.0.iter().find(|mount| mount.id == mount_id);
-        let own = own.and_then(|mount| {
-            let below = here.strip_prefix(&mount.point).ok()?;
-            Some(mount.region.below(below))
-        });
-        let is_below = |mount: &&Mount| mount.point.starts_with(&here) && mount.point != here;
-        let mounted = self.0.iter().filter(is_below);
-        Some((
-            own,
-            mounted
-                .map(|mount| mount.region.below(Path::new("")))
-                .collect(),
-        ))
+    /// What a directory is, and what is mounted below it: of two mounts at one place, the upper.
+    fn regions(&self, seen: &Seen) -> (Option<Region>, Vec<(PathBuf, Region)>) {
+        let own = self.0.iter().find(|mount| mount.id == seen.mount);
+        if own.is_none() && seen.mount != 0 {
+            // Seen in another namespace, where the path leads elsewhere.
+            return (None, Vec::new());
+        }
+        let here = Path::new(OsStr::from_bytes(&seen.path));
+        let own = own.and_then(|own| Some(own.region.below(here.strip_prefix(&own.point).ok()?)));
+        let below_here = |mount: &Mount| {
+            let at = mount.point.strip_prefix(here).ok()?;
+            let is_below = !at.as_os_str().is_empty() && here.is_absolute();
+            is_below.then(|| (at.to_owned(), mount.region.clone()))
+        };
+        let mut mounted: Vec<_> = self.0.iter().rev().filter_map(below_here).collect();
+        mounted.sort_by(|(one, _), (other, _)| one.cmp(other));
+        mounted.dedup_by(|(later, _), (upper, _)| later == upper);
+        (own, mounted)
     }
 }
 
@@ -229,12 +344,17 @@ mod tests {
         Region { device, path }
     }
 
-    fn extent(ino: u64, own: Region, mounted: Vec<Region>) -> Extent {
+    fn extent(ino: u64, own: Region, mounted: Option<(&str, Region)>) -> Extent {
+        let seen = Seen {
+            path: b"/srv/tree".to_vec(),
+            ids: vec![(0, ino)],
+            mount: 0,
+        };
+        let mounted = mounted.map(|(at, region)| (at.into(), region));
         Extent {
-            id: (0, ino),
-            above: Vec::new(),
+            seen,
             own: Some(own),
-            mounted,
+            mounted: mounted.into_iter().collect(),
         }
     }
 
@@ -266,29 +386,107 @@ mod tests {
     }
 
     #[test]
+    fn the_way_between_two_directories_leaves_a_file_system_or_not() {
+        let seen = |path: &str, ids: &[(u64, u64)]| Extent {
+            seen: Seen {
+                path: path.as_bytes().to_vec(),
+                ids: ids.to_vec(),
+                mount: 0,
+            },
+            own: None,
+            mounted: Vec::new(),
+        };
+        let top = seen("/srv", &[(1, 5), (1, 2)]);
+        for (path, ids, names, leaves_at) in [
+            ("/srv", vec![(1, 5), (1, 2)], Some(""), None),
+            ("/srv/a", vec![(1, 6), (1, 5), (1, 2)], Some("a"), None),
+            ("/srv/a", vec![(2, 2), (1, 5), (1, 2)], Some("a"), Some(1)),
+            (
+                "/srv/a/b",
+                vec![(2, 3), (2, 2), (1, 5)],
+                Some("a/b"),
+                Some(1),
+            ),
+            (
+                "/srv/a/b",
+                vec![(2, 2), (1, 6), (1, 5)],
+                Some("a/b"),
+                Some(2),
+            ),
+            // Back on the first file system, after another.
+            (
+                "/srv/a/b",
+                vec![(1, 7), (2, 2), (1, 5)],
+                Some("a/b"),
+                Some(1),
+            ),
+            ("", vec![(1, 6), (1, 5), (1, 2)], None, None),
+        ] {
+            let below = seen(path, &ids);
+            let bytes = names.map(|names| names.as_bytes().to_vec());
+            let paths = bytes.clone().map(|names| (names, Vec::new()));
+            assert_eq!(top.shared(&below), [Shared { paths, leaves_at }], "{path}");
+            let paths = bytes.map(|names| (Vec::new(), names));
+            let back = below.shared(&top);
+            let expected = Shared {
+                paths,
+                leaves_at: None,
+            };
+            assert_eq!(back, [expected], "{path}");
+        }
+        assert_eq!(top.shared(&seen("/x", &[(1, 9), (1, 2)])), []);
+    }
+
+    #[test]
     fn what_is_mounted_from_the_same_place_overlaps() {
-        let tree = || extent(1, region("8:1", "/srv/tree"), vec![region("0:5", "/")]);
-        for (own, mounted, overlaps) in [
-            (region("8:1", "/srv/tree"), None, true),
-            (region("8:1", "/srv/tree/sub"), None, true),
-            (region("8:1", "/srv"), None, true),
-            (region("8:1", "/"), None, true),
-            (region("8:1", "/srv/tree2"), None, false),
-            (region("8:2", "/srv/tree"), None, false),
+        let tree = extent(
+            1,
+            region("8:1", "/srv/tree"),
+            Some(("proc", region("0:5", "/"))),
+        );
+        let mounted = |at, device, path| Some((at, region(device, path)));
+        // Where each of the two has the other, or a part of it.
+        for (own, mounted, shared, overlaps) in [
+            (region("8:1", "/srv/tree"), None, &[("", "")][..], true),
+            (region("8:1", "/srv/tree/sub"), None, &[("sub", "")], true),
+            (region("8:1", "/srv"), None, &[("", "tree")], true),
+            (region("8:1", "/"), None, &[("", "srv/tree")], true),
+            (region("8:1", "/srv/tree2"), None, &[], false),
+            (region("8:2", "/srv/tree"), None, &[], false),
+            // In the tree that is hidden below what is mounted there.
+            (region("8:1", "/srv/tree/proc/x"), None, &[], true),
             // What is mounted in the tree, mounted elsewhere too.
-            (region("0:5", "/x"), None, true),
+            (region("0:5", "/x"), None, &[("proc/x", "")], true),
             // A part of the tree mounted below the other.
             (
                 region("8:2", "/"),
-                Some(region("8:1", "/srv/tree/sub")),
+                mounted("at/x", "8:1", "/srv/tree/sub"),
+                &[("sub", "at/x")],
                 true,
             ),
             // The same file system below both.
-            (region("8:2", "/"), Some(region("0:5", "/")), false),
+            (region("8:2", "/"), mounted("proc", "0:5", "/"), &[], false),
+            (
+                region("8:2", "/"),
+                mounted("old/proc", "0:5", "/"),
+                &[("proc", "old/proc")],
+                false,
+            ),
         ] {
-            let other = extent(2, own, mounted.into_iter().collect());
-            assert_eq!(tree().overlaps(&other), overlaps, "{other:?}");
-            assert_eq!(other.overlaps(&tree()), overlaps, "{other:?}");
+            let other = extent(2, own, mounted);
+            assert_eq!(tree.overlaps(&other), overlaps, "{other:?}");
+            assert_eq!(other.overlaps(&tree), overlaps, "{other:?}");
+            let found = |one: &Extent, other: &Extent| {
+                let paths = one.shared(other).into_iter().filter_map(|at| at.paths);
+                paths.collect::<Vec<_>>()
+            };
+            let bytes = |text: &str| text.as_bytes().to_vec();
+            let (there, back): (Vec<_>, Vec<_>) = shared
+                .iter()
+                .map(|(a, b)| ((bytes(a), bytes(b)), (bytes(b), bytes(a))))
+                .unzip();
+            assert_eq!(found(&tree, &other), there, "{other:?}");
+            assert_eq!(found(&other, &tree), back, "{other:?}");
         }
     }
 }

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
+use crate::fs::boot;
+
 const NS: i64 = 1_000_000_000;
 
 /// When the source had the state that the target has: the start of its scan.
@@ -80,15 +82,6 @@ fn since_boot_ns() -> i64 {
 fn read(clock: ClockId) -> i64 {
     let time = clock_gettime(clock);
     time.tv_sec.saturating_mul(NS).saturating_add(time.tv_nsec)
-}
-
-/// This boot's identity; zeros if the kernel does not tell.
-fn boot() -> [u8; 16] {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let hex: String = text.chars().filter(char::is_ascii_hexdigit).collect();
-    u128::from_str_radix(&hex, 16)
-        .unwrap_or_default()
-        .to_be_bytes()
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use crate::generation::{Sending, Tree};
 use crate::ids::groups_here;
 use crate::observer::{Note, Observer, Summary, Warning};
 use crate::options::{Compression, Options};
+use crate::overlap::Whereabouts;
 use crate::path::Shown;
 use crate::refusal::Refusal;
 use crate::source::Source;
@@ -216,9 +217,9 @@ impl Connection {
             return Err(ended());
         }
         let options = push.options;
-        let single = push.source.single;
+        let source = (push.source.single, Whereabouts::of(&push.source));
         let lineage = push.lineage.as_deref_mut();
-        let (reply, fields) = self.greet(destination, options, single, lineage)?;
+        let (reply, fields) = self.greet(destination, options, source, lineage)?;
         if reply.runs {
             self.outbox.lock().compress(options.compression)?;
         }
@@ -242,7 +243,7 @@ impl Connection {
         &self,
         destination: &[u8],
         options: &Options,
-        single: bool,
+        (single, whereabouts): (bool, Whereabouts),
         mut lineage: Option<&mut Sending>,
     ) -> Result<(Box<HelloReply>, Fields), Error> {
         let mut digest_key = [0; 32];
@@ -254,6 +255,7 @@ impl Connection {
             single,
             digest_key,
             claim: lineage.as_deref().map(Sending::claim),
+            whereabouts,
         };
         let said = {
             let mut writer = self.outbox.lock();

@@ -16,6 +16,7 @@ use super::{Connection, Duplex, serve};
 use crate::error::Error;
 use crate::observer::{Change, Note, Observer, Warning};
 use crate::options::Options;
+use crate::overlap::Whereabouts;
 use crate::policy::ServePolicy;
 use crate::wire::{
     FrameKind, FrameReader, Hello, HelloReply, ToReceiver, ToSender, decode, encode, pack_sum,
@@ -42,6 +43,7 @@ pub fn receiver(data: &[u8], dir: &Path) -> Result<(), Error> {
         single: false,
         digest_key: [0; 32],
         claim: None,
+        whereabouts: Whereabouts::default(),
     }));
     let mut said = [&preamble()[..], &message(&hello)].concat();
     said.extend(frames(script).into_iter().flat_map(|(_, frame)| frame));

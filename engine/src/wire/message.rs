@@ -11,6 +11,7 @@ use crate::ids::{IdKind, NamedGroup};
 use crate::mounted::MountedBelow;
 use crate::observer::{Action, Differences, Kind, Warning};
 use crate::options::Options;
+use crate::overlap::Whereabouts;
 use crate::policy::Powers;
 use crate::since::{Meta, Since};
 
@@ -39,6 +40,7 @@ pub(crate) struct Hello {
     pub(crate) digest_key: [u8; 32],
     /// A tree with a name, in whose root the receiver finds the target by itself.
     pub(crate) claim: Option<Claim>,
+    pub(crate) whereabouts: Whereabouts,
 }
 
 /// The receiver's answer.

@@ -64,7 +64,12 @@ impl Connection {
         if std::mem::replace(&mut self.has_ended, true) {
             return Err(ended());
         }
-        self.greet(b"", &comparing(options), false, Some(&mut sending))?;
+        self.greet(
+            b"",
+            &comparing(options),
+            Default::default(),
+            Some(&mut sending),
+        )?;
         {
             let nothing = ToReceiver::ContentDone {
                 deletable: false,

@@ -13,6 +13,7 @@ use crate::entry::{Body, Entry};
 use crate::error::{Error, Fault};
 use crate::fs::{Listed, Root, remove_tree};
 use crate::options::{Compression, Options};
+use crate::overlap::Whereabouts;
 use crate::path::PATH_LEN_MAX;
 use crate::policy::ServePolicy;
 use crate::session::serve;
@@ -187,6 +188,7 @@ fn told(target: &Path, lie: Lie) -> Result<(), Error> {
         single: false,
         digest_key: [0; 32],
         claim: None,
+        whereabouts: Whereabouts::default(),
     };
     std::thread::scope(|scope| {
         let half = scope.spawn(|| {

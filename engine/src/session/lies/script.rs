@@ -10,6 +10,7 @@ use super::{End, duplex};
 use crate::error::Error;
 use crate::observer::{Action, Differences, Observer, Summary};
 use crate::options::Options;
+use crate::overlap::Whereabouts;
 use crate::policy::ServePolicy;
 use crate::session::{Connection, serve};
 use crate::wire::{
@@ -205,6 +206,7 @@ pub(super) fn serve_from(
         single: false,
         digest_key: [0; 32],
         claim: None,
+        whereabouts: Whereabouts::default(),
     };
     std::thread::scope(|scope| {
         scope.spawn(move || {

@@ -6,6 +6,7 @@ use crate::attributes::Attributes;
 use crate::entry::{Body, Entry, Time};
 use crate::generation::GenerationId;
 use crate::ids::IdKind;
+use crate::overlap::Whereabouts;
 use crate::since::{Meta, Since};
 use crate::wire::{FrameKind, Hello, Pulse, ToReceiver, decode, encode, pack_sum};
 
@@ -174,6 +175,7 @@ fn beginnings() -> Lies {
             }
         }),
         edit!(ComparesForReal: Begins(hello) => hello.claim.as_mut().unwrap().compares = true),
+        edit!(TooManySources: Begins(hello) => hello.whereabouts = Whereabouts::of_many(1025)),
         edit!(NamedNotAtomic: Begins(hello) => hello.options.atomic = false),
     ]
 }

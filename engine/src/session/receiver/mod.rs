@@ -2,6 +2,7 @@
 //! incoming frames; answers are flushed before it waits for more.
 
 mod announced;
+mod apart;
 mod awaited;
 mod content;
 mod deltas;
@@ -63,6 +64,7 @@ use crate::wire::{
 use crate::work;
 
 use announced::NewDirs;
+use apart::refuse_shared;
 use content::Incoming;
 use dirs::DirState;
 use held::ByDir;
@@ -295,6 +297,7 @@ impl Receiver {
             single,
             digest_key,
             claim,
+            whereabouts,
         } = hello;
         let filter = Filter::from_rules(options.filters.clone())
             .map_err(|error| Error::peer(Refusal::Filter { error }))?;
@@ -318,6 +321,8 @@ impl Receiver {
         if named.is_some() && !options.atomic {
             return Err(Error::peer(Refusal::NamedNotAtomic));
         }
+        let led = (&found, single && !names_dir);
+        refuse_shared(&whereabouts, led, (&options, &filter), named.is_some())?;
         let target = found.into_target(single, names_dir, options.dry_run)?;
         let root = target.root;
         threshold.cross(root.as_deref())?;
