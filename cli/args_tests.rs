@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use hasync_engine::Compression;
+
+use super::filter_words::FilterWord;
+use super::trees::TreeArgs;
 use super::*;
 
 fn words(line: &[&str]) -> Vec<OsString> {
@@ -128,12 +132,69 @@ fn filters_keep_their_order_across_options() {
 #[test]
 fn an_unknown_option_is_named() {
     assert!(refusal(&["push", "--bogus", "a", "b:c"]).starts_with("unknown option '--bogus'"));
-    assert!(refusal(&["push", "-avX", "a", "b:c"]).starts_with("unknown option '-X'"));
-    assert!(refusal(&["push", "-avh", "a", "b:c"]).starts_with("unknown option '-h'"));
+    assert!(refusal(&["push", "-avQ", "a", "b:c"]).starts_with("unknown option '-Q'"));
     assert!(refusal(&["push", "--no-delete", "a", "b:c"]).starts_with("unknown option"));
     assert!(refusal(&["serve", "--bogus"]).starts_with("unknown option '--bogus'"));
     assert!(refusal(&["-av", "a", "b:c"]).contains("options follow the verb"));
     assert!(refusal(&["pull"]).starts_with("unknown verb 'pull'"));
+}
+
+#[test]
+fn the_nearest_sensible_option_is_offered() {
+    for (typed, near) in [
+        ("--delte", Some("--delete")),
+        ("--recurse", Some("--recursive")),
+        ("--dryrun", Some("--dry-run")),
+        ("--itemize", Some("--itemize-changes")),
+        ("--excludefrom=x", Some("--exclude-from")),
+        ("--bw-limit=3", Some("--bwlimit")),
+        ("--no-onwer", Some("--no-owner")),
+        ("--numeric-id", Some("--numeric-ids")),
+        ("--partial-dirs=x", Some("--partial-dir")),
+        ("--timeouts=9", Some("--timeout")),
+        // Nothing is like it, or only what would be refused.
+        ("--zebra", None),
+        ("--daemons", None),
+        ("--in-place", None),
+        ("--no-x-at-all-like-this", None),
+    ] {
+        let message = refusal(&["push", typed, "a", "b:c"]);
+        let hint = near.map(|near| format!("; did you mean {near}?"));
+        assert!(message.starts_with("unknown option '"), "{message}");
+        match hint {
+            Some(hint) => assert!(message.ends_with(&hint), "{message}"),
+            None => assert!(!message.contains("did you mean"), "{message}"),
+        }
+    }
+    assert!(refusal(&["serve", "--rooot", "/x"]).ends_with("did you mean --root?"));
+}
+
+#[test]
+fn help_is_two_screens_and_all_of_it_has_every_option() {
+    let help = |line: &[&str]| match parse(words(line)).unwrap() {
+        Typed::Help(text, Exit::Ok) => text,
+        other => panic!("not help: {other:?}"),
+    };
+    let short = help(&["push", "--help"]);
+    assert_eq!(help(&["push", "-h"]), short);
+    assert!(short.lines().count() <= 2 * 24, "{short}");
+    let wide = short.lines().find(|line| line.chars().count() > 80);
+    assert_eq!(wide, None);
+    let all = help(&["push", "--help=all"]);
+    let command = command();
+    let push = command.find_subcommand("push").unwrap();
+    for arg in push
+        .get_arguments()
+        .filter(|arg| !arg.get_id().as_str().starts_with("no_"))
+    {
+        for long in arg
+            .get_long()
+            .into_iter()
+            .chain(arg.get_visible_aliases().unwrap_or_default())
+        {
+            assert!(all.contains(&format!("--{long}")), "{long}");
+        }
+    }
 }
 
 #[test]

@@ -88,6 +88,7 @@ fn run(typed: Typed) -> Result<ExitCode, Failure> {
         Typed::Serve(args) => serve::run(&args),
         Typed::Demo(args) => demo::run(&args),
         Typed::Man(args) => manual::run(&args),
+        Typed::Completions(args) => manual::completions(&args),
         Typed::Notify(args) => notify::run(&args),
         Typed::Signature(args) => plumbing::signature(&args),
         Typed::Delta(args) => plumbing::delta(&args),

@@ -4,10 +4,11 @@
 
 use clap::Command;
 use clap_mangen::Man;
-use clap_mangen::roff::{Roff, roman};
+use clap_mangen::roff::{Roff, bold, roman};
 
-use crate::args::{self, ManArgs};
+use crate::args::{self, CompletionsArgs, ManArgs};
 use crate::exit::{Exit, Failure, cause};
+use crate::out;
 
 const EXAMPLE: &str = include_str!("examples/hasync.toml");
 
@@ -35,14 +36,26 @@ pub(crate) fn run(args: &ManArgs) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
+/// Prints what completes words in a shell.
+pub(crate) fn completions(args: &CompletionsArgs) -> Result<Exit, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut args::command(), "hasync", &mut script);
+    out::help(&String::from_utf8_lossy(&script), Exit::Ok)
+}
+
 /// The name of each page and what is in it.
 fn pages() -> Vec<(String, Vec<u8>)> {
     let whole = args::command();
-    let mut pages = vec![page("hasync", whole.clone())];
+    let mut pages = vec![page("hasync", whole.clone(), &[])];
     for verb in whole.get_subcommands().filter(|verb| !verb.is_hide_set()) {
         let word = verb.get_name();
         let typed = verb.clone().bin_name(format!("hasync {word}"));
-        pages.push(page(&format!("hasync-{word}"), typed));
+        let sections: &[_] = if word == "push" {
+            &args::sections()
+        } else {
+            &[]
+        };
+        pages.push(page(&format!("hasync-{word}"), typed, sections));
     }
     pages.push(("hasync.toml.5".to_owned(), configuration()));
     let written = WRITTEN.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec()));
@@ -50,11 +63,22 @@ fn pages() -> Vec<(String, Vec<u8>)> {
     pages
 }
 
-fn page(title: &str, command: Command) -> (String, Vec<u8>) {
+/// One page, with lists of options behind what the command says of itself.
+fn page(title: &str, command: Command, lists: &[args::Section]) -> (String, Vec<u8>) {
     let mut page = Vec::new();
     let man = Man::new(command.display_name(title.to_owned())).section(SECTION);
     // Writing to memory does not fail.
     let _ = man.render(&mut page);
+    for (heading, rows) in lists {
+        let mut roff = Roff::new();
+        roff.control("SH", [heading.to_uppercase().as_str()]);
+        for (names, why) in rows {
+            roff.control("TP", []);
+            roff.text([bold(*names)]);
+            roff.text([roman(why.as_str())]);
+        }
+        page.extend_from_slice(roff.render().as_bytes());
+    }
     (format!("{title}.{SECTION}"), page)
 }
 

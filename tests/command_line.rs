@@ -156,3 +156,37 @@ impl crate::support::Finished {
         );
     }
 }
+
+#[test]
+fn every_shell_gets_completions() {
+    for shell in ["bash", "zsh", "fish"] {
+        let done = Hasync::new().args(["completions", shell]).run().expect(0);
+        let words = ["push", "exclude-from", "max-delete"];
+        for word in words {
+            assert!(done.stdout_text().contains(word), "{shell}: {word}");
+        }
+    }
+}
+
+#[test]
+fn a_script_of_an_admin_is_answered_option_by_option() {
+    let trees = TempTree::new();
+    trees.write("source/a", "1");
+    let push = |options: &[&str]| {
+        let paths = [trees.contents_of("source"), trees.text("target")];
+        Hasync::push(options).args(paths).run()
+    };
+    push(&[
+        "-a",
+        "--partial-dir=.p",
+        "--delete-after",
+        "--inc-recursive",
+        "-s",
+        "-8",
+    ])
+    .expect(0);
+    assert!(trees.path("target/a").is_file());
+    let refused = push(&["-a", "--link-dest=../old"]).expect(1);
+    refused.assert_says("--link-dest is refused");
+    refused.assert_says("hasync undo");
+}

@@ -4,7 +4,7 @@
 use clap::ArgMatches;
 use hasync_engine::Compression;
 
-use super::{PushArgs, last_index};
+use super::push::{PushArgs, last_index};
 
 /// What was asked for; without any word the link decides.
 pub(super) fn wish(args: &PushArgs, matches: &ArgMatches) -> Compression {

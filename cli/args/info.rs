@@ -1,7 +1,7 @@
 //! The words of `--info` that mean something here: `progress`, `progress2` and `stats`, with
 //! rsync's levels. The others are refused rather than ignored.
 
-use super::PushArgs;
+use super::push::PushArgs;
 
 /// One word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

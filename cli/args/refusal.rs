@@ -5,7 +5,7 @@ use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use super::Typed;
+use super::{Typed, command, nearest};
 use crate::exit::{Exit, Failure};
 
 /// What clap calls an error may be a wish for help.
@@ -18,7 +18,7 @@ pub(super) fn answer(error: &clap::Error, words: &[OsString]) -> Result<Typed, F
             Ok(Typed::Help(error.to_string(), Exit::Usage))
         }
         _ => {
-            let mut failure = usage(error);
+            let mut failure = usage(error, words);
             if words
                 .get(1)
                 .is_some_and(|word| word.as_encoded_bytes().starts_with(b"-"))
@@ -32,8 +32,8 @@ pub(super) fn answer(error: &clap::Error, words: &[OsString]) -> Result<Typed, F
     }
 }
 
-/// clap's answer as one line of ours.
-pub(super) fn usage(error: &clap::Error) -> Failure {
+/// clap's answer to `words` as one line of ours.
+pub(super) fn usage(error: &clap::Error, words: &[OsString]) -> Failure {
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
         Some(ContextValue::Strings(texts)) => Some(texts.join(", ")),
@@ -42,7 +42,7 @@ pub(super) fn usage(error: &clap::Error) -> Failure {
     let word = context(ContextKind::InvalidArg).unwrap_or_default();
     let line = match error.kind() {
         ErrorKind::UnknownArgument if word.starts_with('-') => {
-            let hint = context(ContextKind::SuggestedArg)
+            let hint = near(&word, words)
                 .map_or_else(String::new, |near| format!("; did you mean {near}?"));
             format!("unknown option '{word}'{hint}")
         }
@@ -73,4 +73,11 @@ pub(super) fn usage(error: &clap::Error) -> Failure {
         }
     };
     Failure::usage(line)
+}
+
+/// The option of the verb in `words` that is nearest to one that it does not have.
+fn near(option: &str, words: &[OsString]) -> Option<String> {
+    let whole = command();
+    let verb = whole.find_subcommand(words.get(1)?)?;
+    nearest::option(verb, option)
 }

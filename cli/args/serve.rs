@@ -81,3 +81,11 @@ pub(crate) struct ManArgs {
     /// A tree of manual pages, such as /usr/local/share/man; they go to man5 and man8 in it
     pub(crate) dir: PathBuf,
 }
+
+/// The options of `hasync completions`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct CompletionsArgs {
+    /// The shell: its words go where it looks for completions
+    #[arg(value_parser = clap::value_parser!(clap_complete::Shell))]
+    pub(crate) shell: clap_complete::Shell,
+}

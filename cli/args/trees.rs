@@ -5,12 +5,13 @@ use std::path::PathBuf;
 
 use clap::{ArgMatches, Args};
 
-use super::{NAMED, last_index};
+use super::lists;
+use super::push::{NAMED, last_index};
 
 /// `--tree`, `--all` and `--config`.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct TreeArgs {
-    /// Push the tree of this name in the configuration (repeatable)
+    /// Push the tree of this name (repeatable)
     #[arg(long, value_name = "NAME", action = clap::ArgAction::Append)]
     #[arg(help_heading = NAMED)]
     pub(crate) tree: Vec<String>,
@@ -18,10 +19,10 @@ pub(crate) struct TreeArgs {
     #[arg(long, conflicts_with = "tree", help_heading = NAMED)]
     pub(crate) all: bool,
     /// Push although much would be deleted, or the source looks unmounted
-    #[arg(long, help_heading = NAMED)]
+    #[arg(long, help_heading = NAMED, hide_short_help = true)]
     pub(crate) no_brake: bool,
     /// The configuration, in place of /etc/hasync/hasync.toml
-    #[arg(long, value_name = "FILE", help_heading = NAMED)]
+    #[arg(long, value_name = "FILE", help_heading = NAMED, hide_short_help = true)]
     pub(crate) config: Option<PathBuf>,
     /// The first option typed that a named tree does not take.
     #[arg(skip)]
@@ -36,45 +37,58 @@ impl TreeArgs {
 
     /// Notes which option, if any, does not go with a named tree.
     pub(super) fn settle(&mut self, matches: &ArgMatches) {
-        let typed = DECIDED.iter().filter_map(|id| {
-            let ids = [(*id).to_owned(), format!("no_{id}")];
-            let known = |id: &String| matches.try_contains_id(id).is_ok();
-            let index = ids
-                .iter()
-                .filter(|id| known(id))
-                .find_map(|id| last_index(matches, id))?;
-            Some((index, *id))
-        });
-        let first = typed.min_by_key(|(index, _)| *index);
-        self.refused = first.map(|(_, id)| match id {
-            "devices_and_specials" => "-D".to_owned(),
-            id => format!("--{}", id.replace('_', "-")),
+        let typed = matches.ids().map(|id| id.as_str());
+        let typed = typed.filter(|id| !FREE.contains(id) && !lists::changes_nothing(id));
+        let first = typed
+            .filter_map(|id| Some((last_index(matches, id)?, id)))
+            .min();
+        self.refused = first.map(|(_, id)| {
+            let id = id
+                .strip_prefix("no_")
+                .filter(|id| *id != "fsync")
+                .unwrap_or(id);
+            match id {
+                "devices_and_specials" => "-D".to_owned(),
+                id => format!("--{}", id.replace('_', "-")),
+            }
         });
     }
 }
 
-/// What the configuration decides, or what a generation does not allow.
-const DECIDED: &[&str] = &[
-    "archive",
-    "recursive",
-    "links",
-    "perms",
-    "times",
-    "group",
-    "owner",
-    "devices_and_specials",
-    "devices",
-    "specials",
-    "hard_links",
-    "sparse",
-    "numeric_ids",
-    "delete",
-    "exclude",
-    "include",
-    "exclude_from",
-    "include_from",
-    "update",
-    "one_file_system",
-    "follow_untrusted",
-    "no_fsync",
+/// What a run with named trees may be told. Of everything else either the configuration decides,
+/// so that all runs mirror the same, or a generation does not allow it.
+const FREE: &[&str] = &[
+    "operands",
+    "tree",
+    "all",
+    "no_brake",
+    "config",
+    "max_delete",
+    "checksum",
+    "no_checksum",
+    "dry_run",
+    "verbose",
+    "no_verbose",
+    "quiet",
+    "itemize_changes",
+    "no_itemize_changes",
+    "stats",
+    "progress",
+    "no_progress",
+    "info",
+    "whole_file",
+    "no_whole_file",
+    "atomic",
+    "timeout",
+    "compress",
+    "no_compress",
+    "compress_choice",
+    "compress_level",
+    "bwlimit",
+    "port",
+    "identity",
+    "ssh_config",
+    "known_hosts",
+    "remote_bin",
+    "rsh",
 ];

@@ -1,0 +1,345 @@
+//! The options of `hasync push`: each is defined here, or in `lists` if it is one of rsync's that
+//! changes nothing or is refused. Help, manual pages, completions and the three lists are made from
+//! these definitions.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::parser::ValueSource;
+use clap::{ArgAction, ArgMatches, Args};
+use hasync_engine::Compression;
+
+use super::filter_words::{self, FilterWord};
+use super::trees::TreeArgs;
+use super::{compress, info, lists, rate};
+use crate::exit::Failure;
+
+pub(super) const NAMED: &str = "Trees of the configuration";
+const WHAT: &str = "What is mirrored and removed";
+const CHOICE: &str = "Which files are looked at";
+const REPORT: &str = "What is reported";
+const HOW: &str = "How it is done";
+const REACH: &str = "How the other host is reached";
+
+/// The options of `hasync push`.
+#[derive(Args, Clone, Debug)]
+#[command(disable_help_flag = true, args_override_self = true)]
+#[command(
+    override_usage = "hasync push [OPTIONS] SRC... [USER@]HOST:DST\n       \
+                            hasync push [OPTIONS] SRC... DST\n       \
+                            hasync push [OPTIONS] --tree NAME|--all [[USER@]HOST]"
+)]
+#[command(after_help = "\
+SRC/ means what is in it, SRC the directory itself.
+Switches combine (-aurvn); a later --no-OPTION takes one back: -a --no-o.")]
+pub(crate) struct PushArgs {
+    /// Local files and directories, then the destination
+    #[arg(value_name = "SRC... DST", hide_short_help = true, required_unless_present_any = ["tree", "all", "help"])]
+    pub(crate) operands: Vec<OsString>,
+
+    #[command(flatten)]
+    pub(crate) trees: TreeArgs,
+
+    /// Archive: -rlptgoD
+    #[arg(short = 'a', long, help_heading = WHAT)]
+    pub(crate) archive: bool,
+    /// Descend into directories
+    #[arg(short = 'r', long, help_heading = WHAT)]
+    #[arg(hide_short_help = true)]
+    pub(crate) recursive: bool,
+    /// Symlinks as symlinks
+    #[arg(short = 'l', long, help_heading = WHAT)]
+    #[arg(hide_short_help = true)]
+    pub(crate) links: bool,
+    /// Permissions, with setuid, setgid and sticky bits
+    #[arg(short = 'p', long, help_heading = WHAT)]
+    #[arg(hide_short_help = true)]
+    pub(crate) perms: bool,
+    /// Modification times, to the nanosecond
+    #[arg(short = 't', long, help_heading = WHAT)]
+    #[arg(hide_short_help = true)]
+    pub(crate) times: bool,
+    /// Group
+    #[arg(short = 'g', long, help_heading = WHAT)]
+    #[arg(hide_short_help = true)]
+    pub(crate) group: bool,
+    /// Owner (the receiving side must run as root)
+    #[arg(short = 'o', long, help_heading = WHAT)]
+    #[arg(hide_short_help = true)]
+    pub(crate) owner: bool,
+    /// Same as --devices --specials
+    #[arg(short = 'D', help_heading = WHAT)]
+    #[arg(hide_short_help = true)]
+    pub(crate) devices_and_specials: bool,
+    /// Character and block devices (the receiving side must run as root)
+    #[arg(long, help_heading = WHAT)]
+    #[arg(hide_short_help = true)]
+    pub(crate) devices: bool,
+    /// Fifos and sockets
+    #[arg(long, help_heading = WHAT)]
+    #[arg(hide_short_help = true)]
+    pub(crate) specials: bool,
+    /// Hard links between mirrored names
+    #[arg(short = 'H', long, help_heading = WHAT)]
+    pub(crate) hard_links: bool,
+    /// Long runs of zeros become holes
+    #[arg(short = 'S', long, help_heading = WHAT)]
+    #[arg(hide_short_help = true)]
+    pub(crate) sparse: bool,
+    /// Owner and group as numbers, names are not looked up
+    #[arg(long, help_heading = WHAT)]
+    #[arg(hide_short_help = true)]
+    pub(crate) numeric_ids: bool,
+
+    /// Remove from DST what SRC does not have
+    #[arg(long, help_heading = WHAT)]
+    pub(crate) delete: bool,
+    /// Remove nothing if more than N entries would go (exit 25)
+    #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = WHAT)]
+    pub(crate) max_delete: Option<i64>,
+
+    /// Leave out what matches PATTERN
+    #[arg(long, value_name = "PATTERN", action = ArgAction::Append)]
+    #[arg(allow_hyphen_values = true, help_heading = CHOICE)]
+    pub(crate) exclude: Vec<OsString>,
+    /// Keep it, whatever a later --exclude says
+    #[arg(long, value_name = "PATTERN", action = ArgAction::Append)]
+    #[arg(allow_hyphen_values = true, help_heading = CHOICE)]
+    pub(crate) include: Vec<OsString>,
+    /// Read exclude patterns from FILE, one a line; - is stdin
+    #[arg(long, value_name = "FILE", action = ArgAction::Append, help_heading = CHOICE)]
+    #[arg(hide_short_help = true)]
+    pub(crate) exclude_from: Vec<PathBuf>,
+    /// Read include patterns from FILE, one a line; - is stdin
+    #[arg(long, value_name = "FILE", action = ArgAction::Append, help_heading = CHOICE)]
+    #[arg(hide_short_help = true)]
+    pub(crate) include_from: Vec<PathBuf>,
+    /// Compare content, not size and time
+    #[arg(short = 'c', long, help_heading = CHOICE)]
+    pub(crate) checksum: bool,
+    /// Leave files alone that are newer in DST
+    #[arg(short = 'u', long, help_heading = CHOICE)]
+    pub(crate) update: bool,
+    /// Stay on the file system of each SRC
+    #[arg(short = 'x', long, help_heading = CHOICE)]
+    pub(crate) one_file_system: bool,
+    /// Follow symlinks of other users on the way to SRC
+    #[arg(long, visible_alias = "insecure-links", help_heading = CHOICE)]
+    #[arg(hide_short_help = true)]
+    pub(crate) follow_untrusted: bool,
+
+    /// Change nothing, report what would change
+    #[arg(short = 'n', long, help_heading = REPORT)]
+    pub(crate) dry_run: bool,
+    /// Name what changes, and sum up
+    #[arg(short = 'v', long, action = ArgAction::Count, help_heading = REPORT)]
+    pub(crate) verbose: u8,
+    /// Report nothing but errors
+    #[arg(short = 'q', long, help_heading = REPORT)]
+    pub(crate) quiet: bool,
+    /// One line a change, saying what differs
+    #[arg(short = 'i', long, help_heading = REPORT)]
+    pub(crate) itemize_changes: bool,
+    /// Counts of entries and bytes at the end
+    #[arg(long, help_heading = REPORT)]
+    pub(crate) stats: bool,
+    /// Show how each file gets on
+    #[arg(long, help_heading = REPORT)]
+    pub(crate) progress: bool,
+    /// progress2 shows how the whole push gets on; progress and stats are the options
+    #[arg(long, value_name = "FLAGS", value_delimiter = ',', value_parser = info::parse,
+        help_heading = REPORT)]
+    #[arg(hide_short_help = true)]
+    pub(crate) info: Vec<info::Word>,
+    /// What `--info=progress2` comes to.
+    #[arg(skip)]
+    pub(crate) total_progress: bool,
+
+    /// No deltas: changed files go whole (the default for a local DST)
+    #[arg(short = 'W', long, help_heading = HOW)]
+    #[arg(hide_short_help = true)]
+    pub(crate) whole_file: bool,
+    /// Send deltas for a local DST too
+    #[arg(long, help_heading = HOW)]
+    #[arg(hide_short_help = true)]
+    pub(crate) no_whole_file: bool,
+    /// Change everything at the end, all of it or none
+    #[arg(long, alias = "delay-updates", conflicts_with = "no_fsync", help_heading = HOW)]
+    pub(crate) atomic: bool,
+    /// Do not flush DST to its disk before success is reported
+    #[arg(long, help_heading = HOW)]
+    #[arg(hide_short_help = true)]
+    pub(crate) no_fsync: bool,
+    /// Longest silence of the other side (usually 120)
+    #[arg(long, value_name = "SECONDS", help_heading = HOW)]
+    pub(crate) timeout: Option<u32>,
+    /// Compress, even where the link is not the limit
+    #[arg(short = 'z', long, help_heading = HOW)]
+    pub(super) compress: bool,
+    /// Never compress
+    #[arg(long, alias = "no-z", help_heading = HOW)]
+    #[arg(hide_short_help = true)]
+    pub(super) no_compress: bool,
+    /// zstd is -z, none is --no-compress
+    #[arg(long, value_name = "NAME", visible_alias = "zc", help_heading = HOW)]
+    #[arg(value_parser = ["zstd", "auto", "none"])]
+    #[arg(hide_short_help = true)]
+    pub(super) compress_choice: Option<String>,
+    /// -z at this level of zstd, up to 22; below 1 is faster still (unless told, 3 to 6)
+    #[arg(long, value_name = "N", visible_alias = "zl", help_heading = HOW)]
+    #[arg(allow_negative_numbers = true)]
+    #[arg(hide_short_help = true)]
+    pub(super) compress_level: Option<i64>,
+    /// Send at most RATE KiB per second, or 1.5M, 500KB
+    #[arg(long, value_name = "RATE", value_parser = rate::parse, help_heading = HOW)]
+    pub(crate) bwlimit: Option<rate::Rate>,
+
+    /// Port of the SSH server; -e does not get it
+    #[arg(long, value_name = "PORT", help_heading = REACH)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: Option<u16>,
+    /// Private key to log in with
+    #[arg(long, value_name = "FILE", help_heading = REACH)]
+    pub(crate) identity: Option<PathBuf>,
+    /// Read this in place of the two usual files; none reads no file
+    #[arg(long, value_name = "FILE", help_heading = REACH)]
+    #[arg(hide_short_help = true)]
+    pub(crate) ssh_config: Option<PathBuf>,
+    /// Host keys to trust, in place of ~/.ssh/known_hosts
+    #[arg(long, value_name = "FILE", help_heading = REACH)]
+    #[arg(hide_short_help = true)]
+    pub(crate) known_hosts: Option<PathBuf>,
+    /// The hasync program there, if it is not found by that name
+    #[arg(long, value_name = "PATH", visible_alias = "rsync-path", help_heading = REACH)]
+    #[arg(hide_short_help = true)]
+    pub(crate) remote_bin: Option<OsString>,
+    /// Run COMMAND [-l USER] HOST ..., not built-in SSH
+    #[arg(short = 'e', long, value_name = "COMMAND", help_heading = REACH)]
+    #[arg(allow_hyphen_values = true)]
+    pub(crate) rsh: Option<OsString>,
+
+    /// Print this help; --help=all tells of all options
+    #[arg(long, value_name = "all", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "", value_parser = ["", "all"], hide_possible_values = true)]
+    #[arg(help_heading = REPORT)]
+    pub(super) help: Option<String>,
+
+    /// The filter options in the order in which they were typed.
+    #[arg(skip)]
+    pub(crate) filters: Vec<FilterWord>,
+    /// What the words about compression come to.
+    #[arg(skip)]
+    pub(crate) compression: Compression,
+}
+
+/// A switch that a later word can take back: its id, the ids that turn it on too, and the
+/// letters for which `--no-LETTER` works as well.
+const SWITCHES: &[(&str, &[&str], &[&str])] = &[
+    ("recursive", &["archive"], &["r"]),
+    ("links", &["archive"], &["l"]),
+    ("perms", &["archive"], &["p"]),
+    ("times", &["archive"], &["t"]),
+    ("group", &["archive"], &["g"]),
+    ("owner", &["archive"], &["o"]),
+    ("devices", &["archive", "devices_and_specials"], &[]),
+    ("specials", &["archive", "devices_and_specials"], &[]),
+    ("hard_links", &[], &["H"]),
+    ("sparse", &[], &["S"]),
+    ("numeric_ids", &[], &[]),
+    ("checksum", &[], &["c"]),
+    ("one_file_system", &[], &["x"]),
+    ("verbose", &[], &["v"]),
+    ("itemize_changes", &[], &["i"]),
+    ("progress", &[], &[]),
+    ("whole_file", &[], &["W"]),
+];
+
+fn negation(id: &str) -> clap::Arg {
+    clap::Arg::new(format!("no_{id}"))
+        .action(ArgAction::SetTrue)
+        .hide(true)
+}
+
+/// The command of `hasync push` with what the options above do not say: how switches are taken
+/// back, and the options of rsync that change nothing or are refused.
+pub(super) fn complete(push: clap::Command) -> clap::Command {
+    // Takes back both halves of -D.
+    let mut negations = vec![negation("devices_and_specials").long("no-D")];
+    for (id, _, letters) in SWITCHES {
+        if *id != "whole_file" {
+            let aliases = letters.iter().map(|letter| format!("no-{letter}"));
+            let arg = negation(id).long(format!("no-{}", id.replace('_', "-")));
+            negations.push(arg.aliases(aliases));
+        }
+    }
+    push.args(negations)
+        .args(lists::arguments())
+        .mut_arg("no_whole_file", |arg| arg.alias("no-W"))
+}
+
+/// Options that say when to delete, and so that it is wanted.
+const IMPLY_DELETE: &[&str] = &[
+    "delete_before",
+    "delete_duringdel",
+    "delete_delay",
+    "delete_after",
+];
+
+impl PushArgs {
+    /// Lets the last word count among those that turn a switch on and off, and puts the filters
+    /// into one row.
+    ///
+    /// # Errors
+    ///
+    /// An option was typed that is refused.
+    pub(super) fn settle(&mut self, matches: &ArgMatches) -> Result<(), Failure> {
+        lists::check(matches)?;
+        let on = |id: &str| {
+            let (_, also_on, _) =
+                SWITCHES
+                    .iter()
+                    .find(|(name, ..)| *name == id)
+                    .unwrap_or(&("", &[], &[]));
+            let latest = |id: &str| last_index(matches, id);
+            let mut off = latest(&format!("no_{id}"));
+            if also_on.contains(&"devices_and_specials") {
+                off = off.max(latest("no_devices_and_specials"));
+            }
+            also_on.iter().copied().chain([id]).filter_map(latest).max() > off
+        };
+        self.recursive = on("recursive");
+        self.links = on("links");
+        self.perms = on("perms");
+        self.times = on("times");
+        self.group = on("group");
+        self.owner = on("owner");
+        self.devices = on("devices");
+        self.specials = on("specials");
+        self.hard_links = on("hard_links");
+        self.sparse = on("sparse");
+        self.numeric_ids = on("numeric_ids");
+        self.checksum = on("checksum");
+        self.one_file_system = on("one_file_system");
+        self.itemize_changes = on("itemize_changes");
+        self.progress = on("progress");
+        info::apply(self);
+        self.whole_file = on("whole_file");
+        self.no_whole_file &= !self.whole_file;
+        self.no_fsync = last_index(matches, "no_fsync") > last_index(matches, "fsync");
+        self.verbose = if on("verbose") { self.verbose } else { 0 };
+        self.filters = filter_words::in_order(matches);
+        self.compression = compress::wish(self, matches);
+        self.delete |= IMPLY_DELETE
+            .iter()
+            .any(|id| last_index(matches, id).is_some());
+        self.trees.settle(matches);
+        Ok(())
+    }
+}
+
+/// The place of the last time that an option was typed; `None` if it was not.
+pub(super) fn last_index(matches: &ArgMatches, id: &str) -> Option<usize> {
+    (matches.value_source(id) == Some(ValueSource::CommandLine))
+        .then(|| matches.indices_of(id).and_then(Iterator::max))
+        .flatten()
+}
