@@ -13,6 +13,31 @@ use crate::escape::escape;
 /// The name, at any depth, that is never part of a mirror: hasync's own files live there.
 pub(crate) const RESERVED_NAME: &[u8] = b".hasync";
 
+/// Whether a name is reserved: `.hasync`, or what a file system may take for it that folds case,
+/// makes short names, drops what Windows has no use for at the end of a name, or ignores what is
+/// not seen. It is so everywhere: a tree may be mirrored on to where it matters.
+pub(crate) fn is_reserved(name: &[u8]) -> bool {
+    // Nearly all names end here.
+    let begins_like = matches!(name.first(), Some(b'.' | b'h' | b'H' | 0xc2..));
+    begins_like && (name == RESERVED_NAME || std::str::from_utf8(name).is_ok_and(is_like_reserved))
+}
+
+fn is_like_reserved(name: &str) -> bool {
+    let is_seen = |c: &char| {
+        !matches!(c, '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+        | '\u{206a}'..='\u{206f}' | '\u{feff}')
+    };
+    let seen = name.chars().filter(is_seen).map(|c| match c {
+        'ſ' => 's',
+        c => c.to_ascii_lowercase(),
+    });
+    let seen: String = seen.collect();
+    let stream = seen.split(':').next().unwrap_or_default();
+    let short = stream.strip_prefix("hasync~");
+    let is_number = |end: &str| !end.is_empty() && end.bytes().all(|b| b.is_ascii_digit());
+    stream.trim_end_matches(['.', ' ']) == ".hasync" || short.is_some_and(is_number)
+}
+
 /// Longest name of one entry in bytes: what FUSE lets through. Few file systems keep more than 255,
 /// but 255 letters of NTFS or exFAT can be three bytes each.
 pub(crate) const NAME_LEN_MAX: usize = 1023;
@@ -49,7 +74,7 @@ pub(crate) fn check_name(bytes: &[u8]) -> Result<(), NameError> {
     match bytes {
         b"" => Err(NameError::Empty),
         b"." | b".." => Err(NameError::DotOrDotDot),
-        RESERVED_NAME => Err(NameError::Reserved),
+        _ if is_reserved(bytes) => Err(NameError::Reserved),
         _ if bytes.len() > NAME_LEN_MAX => Err(NameError::TooLong),
         _ if bytes.iter().any(|b| matches!(b, b'/' | 0)) => Err(NameError::SlashOrNul),
         _ => Ok(()),
@@ -90,11 +115,28 @@ mod tests {
             b"a/b",
             b"a\0b",
             b".hasync",
+            b".HASYNC",
+            ".ha\u{17f}ync".as_bytes(),
+            ".ha\u{200d}sync".as_bytes(),
+            "\u{feff}.hasync".as_bytes(),
+            b".Hasync. .",
+            b"HASYNC~1",
+            b".hasync::$INDEX_ALLOCATION",
             &[b'x'; 1024],
         ] {
             assert!(check_name(bad).is_err(), "{bad:?}");
         }
-        for good in [&b"a"[..], b"...", b".hasync2", b"\xff\n", &[b'x'; 1023]] {
+        for good in [
+            &b"a"[..],
+            b"...",
+            b".hasync2",
+            b"hasync",
+            b"hasync~",
+            b"hasync~a",
+            b".hasync\xff",
+            b"\xff\n",
+            &[b'x'; 1023],
+        ] {
             assert!(check_name(good).is_ok(), "{good:?}");
         }
     }

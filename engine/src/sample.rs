@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FileType, Mode, OFlags, fstat, openat};
 
 use crate::fs::{Root, names, open_dir_below};
-use crate::path::{RESERVED_NAME, RelPath};
+use crate::path::{RelPath, is_reserved};
 
 /// Fewer bytes say nothing.
 const LEN_MIN: u64 = 1 << 20;
@@ -46,7 +46,7 @@ pub fn sample(root: &Path, max_len: u64, max_time: Duration) -> io::Result<Sampl
             continue;
         };
         for name in names(&dir).unwrap_or_default() {
-            if name == RESERVED_NAME {
+            if is_reserved(&name) {
                 continue;
             }
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;

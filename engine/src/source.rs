@@ -15,7 +15,7 @@ use crate::error::describe;
 use crate::filter::Filter;
 use crate::fs::{FileDir, Follow, Listed, Root, open_dir, stat};
 use crate::options::Options;
-use crate::path::{RESERVED_NAME, RelPath, Shown};
+use crate::path::{RelPath, Shown, is_reserved};
 use crate::since::Meta;
 
 /// How often a directory is opened that is not the one that it was.
@@ -108,7 +108,7 @@ impl Source {
             Some(at) => (&bytes[..at], &bytes[at + 1..]),
             None => (&b"."[..], bytes),
         };
-        if name == RESERVED_NAME {
+        if is_reserved(name) {
             return Err("what is in .hasync is hasync's own and never mirrored".to_owned());
         }
         let root = self.parent(Path::new(OsStr::from_bytes(parent)), options)?;

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use crate::attributes::Attributes;
 use crate::entries::{EntryList, EntrySorter};
 use crate::entry::{Body, Entry, Time};
-use crate::path::{NAME_LEN_MAX, RESERVED_NAME};
+use crate::path::{NAME_LEN_MAX, RESERVED_NAME, is_reserved};
 use crate::since::Meta;
 use crate::spill::Room;
 
@@ -70,8 +70,8 @@ pub(crate) fn list(
         let name = record.file_name();
         match name.to_bytes() {
             b"." | b".." => continue,
-            RESERVED_NAME => {
-                listing.has_reserved = true;
+            name if is_reserved(name) => {
+                listing.has_reserved |= name == RESERVED_NAME;
                 continue;
             }
             _ => {}

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::commit::{Journal, Op, Slot};
 use crate::entry::Entry;
 use crate::fs::{Attrs, Listed, Root, is_absent, names, open_dir_below};
-use crate::path::{RESERVED_NAME, RelPath};
+use crate::path::{RelPath, is_reserved};
 use crate::source::stat_name;
 
 /// An earlier state of a tree.
@@ -121,7 +121,7 @@ impl<'a> Past<'a> {
     pub(super) fn names(&mut self, dir: &Was) -> io::Result<BTreeSet<Vec<u8>>> {
         let fd = self.open(dir.space, &dir.path)?;
         let mut found: BTreeSet<Vec<u8>> = names(&fd)?.into_iter().collect();
-        found.remove(RESERVED_NAME);
+        found.retain(|name| !is_reserved(name));
         if let Some(node) = dir.node.and_then(|node| self.nodes.get(node)) {
             for (name, moved) in &node.moved {
                 match moved {

@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind};
 use crate::fs::{Attrs, Listed, Root, is_absent};
 use crate::history::UndoneChange;
 use crate::history::past::{Past, Was};
-use crate::path::{RESERVED_NAME, RelPath};
+use crate::path::{RelPath, is_reserved};
 use crate::source::stat_name;
 
 /// What has to happen, directories before what is in them.
@@ -163,7 +163,7 @@ impl Plan {
             match stays {
                 Some(now) => {
                     names.extend(crate::fs::names(&root.open_dir(&path)?)?);
-                    names.remove(RESERVED_NAME);
+                    names.retain(|name| !is_reserved(name));
                     self.stay(&path, &now, was.clone(), then);
                 }
                 None => self.add(&path, What::Make(was.clone(), then), inside),
