@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use std::time::Duration;
 
-use hasync_engine::{self as engine, Compression, Duplex, Options};
+use hasync_engine::{self as engine, Compression, Differences, Duplex, Options};
 use hasync_transport::Throttle;
 
 use crate::args::PushArgs;
@@ -160,6 +160,7 @@ fn options(args: &PushArgs, target: &Target) -> Result<Options, Failure> {
         timeout_ms: args.timeout.map_or(0, |seconds| u64::from(seconds) * 1000),
         // Who pushes by hand sees whether it gets on; the default limit is there for all else.
         stall: Duration::ZERO,
+        lossy: Differences::default(),
         compression: match (args.compression, target) {
             // There is no link to wait for.
             (Compression::Adaptive, Target::Local(_)) => Compression::Never,

@@ -239,6 +239,8 @@ fn tree_line(tree: &Tree) -> String {
         (options.one_file_system, "one file system"),
         (options.checksum, "compared by content"),
         (options.sparse, "sparse"),
+        (options.lossy.owner, "owners may be lost"),
+        (options.lossy.perms, "modes may be lost"),
     ] {
         if is_set {
             words.push(word.to_owned());

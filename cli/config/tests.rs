@@ -345,6 +345,7 @@ fn line() -> impl Strategy<Value = String> {
         "filters",
         "delete",
         "max_delete",
+        "lossy",
         "sentinel",
         "undo",
         "host",

@@ -5,10 +5,10 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use hasync_engine::Options;
 use hasync_engine::filter::{Filter, FilterRule, Sense};
 use hasync_engine::generation;
 use hasync_engine::history::UndoPolicy;
+use hasync_engine::{Differences, Options};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -119,6 +119,16 @@ impl Default for Undo {
     }
 }
 
+/// What the standby's file system need not keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Lossy {
+    /// Users and groups.
+    Owners,
+    /// Permission bits.
+    Modes,
+}
+
 /// One `[[tree]]` as written.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -134,6 +144,8 @@ pub(super) struct RawTree {
     one_file_system: Option<bool>,
     checksum: Option<bool>,
     sparse: Option<bool>,
+    #[serde(default)]
+    lossy: Vec<Lossy>,
     sentinel: Option<Spanned<Line>>,
     lock: Option<Spanned<AbsPath>>,
     #[serde(default)]
@@ -238,6 +250,12 @@ fn tree(raw: RawTree) -> Result<Tree, Fault> {
             one_file_system: raw.one_file_system.unwrap_or(false),
             checksum: raw.checksum.unwrap_or(false),
             sparse: raw.sparse.unwrap_or(false),
+            lossy: Differences {
+                perms: raw.lossy.contains(&Lossy::Modes),
+                owner: raw.lossy.contains(&Lossy::Owners),
+                group: raw.lossy.contains(&Lossy::Owners),
+                ..Differences::default()
+            },
             delete,
             max_delete: raw.max_delete.map(Spanned::into_inner),
             filters: raw.filters.map_or(Ok(Vec::new()), rules)?,

@@ -40,6 +40,7 @@ fn one(tree: &Tree, look: &Look) -> Value {
         "head": status.head.as_ref().map(generation),
         "as_of": status.as_of.as_ref().map(as_of),
         "lag_seconds": look.lag.map(|lag| lag.as_secs()),
+        "lossy": super::status::lossy_words(tree),
         "unacknowledged": status.open.map(|id| id.to_string()),
         "staged": staged
             .map(|left| json!({ "name": left.name, "is_running": left.is_running }))

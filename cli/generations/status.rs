@@ -174,6 +174,16 @@ pub(crate) fn sentence(look: &Look) -> String {
     }
 }
 
+/// What the configuration says that the standby need not keep, in its words.
+pub(super) fn lossy_words(tree: &Tree) -> Vec<&'static str> {
+    let lossy = tree.options.lossy;
+    let words = [(lossy.owner, "owners"), (lossy.perms, "modes")];
+    words
+        .into_iter()
+        .filter_map(|(is_set, word)| is_set.then_some(word))
+        .collect()
+}
+
 fn text(tree: &Tree, look: &Look) -> String {
     let status = &look.status;
     let mut text = format!("{}: {}\n", tree.name, sentence(look));
@@ -184,6 +194,13 @@ fn text(tree: &Tree, look: &Look) -> String {
         for line in &partial.lines {
             say(format!("not mirrored: {}", escape(line.as_bytes())));
         }
+    }
+    let lossy = lossy_words(tree);
+    if !lossy.is_empty() {
+        say(format!(
+            "mirrored without {}: it is lossy",
+            lossy.join(" and ")
+        ));
     }
     if let Some(id) = status.open {
         say(format!(

@@ -7,6 +7,7 @@ use crate::digest::Fields;
 use crate::entry::{Body, Entry};
 use crate::fs::{Attrs, Listed};
 use crate::ids::{IdKind, IdMap};
+use crate::keeps::Keeps;
 use crate::observer::{Action, Differences, Kind};
 use crate::options::Options;
 
@@ -99,7 +100,7 @@ impl Judge<'_> {
             };
         };
         let fields = self.fields.of(entry);
-        let stored = |time| fields.time_store.stored(time);
+        let stored = |time| fields.keeps.time_store.stored(time);
         let time_differs = stored(entry.mtime) != stored(local.entry.mtime);
         if self.options.update
             && entry.kind() == Kind::File
@@ -176,6 +177,7 @@ impl Judge<'_> {
         local: &Listed,
         differences: Differences,
     ) -> Attrs {
+        let Keeps { time_store, lost } = self.fields.of(entry).keeps;
         // A change of owner clears setuid and setgid: then the mode is set again.
         let owned = differences.owner || differences.group;
         let mode = if self.options.perms {
@@ -187,8 +189,8 @@ impl Judge<'_> {
         Attrs {
             uid: self.uid(ids, entry).filter(|_| differences.owner),
             gid: self.gid(ids, entry).filter(|_| differences.group),
-            mode,
-            mtime: differences.time.then_some(entry.mtime),
+            mode: mode.filter(|_| !lost.perms),
+            mtime: differences.time.then(|| time_store.stored(entry.mtime)),
         }
     }
 
@@ -211,11 +213,14 @@ impl Judge<'_> {
                 (entry.mode & 0o777 & !self.umask) | setgid
             }
         };
+        let Keeps { time_store, lost } = self.fields.of(entry).keeps;
         Attrs {
             uid: self.uid(ids, entry),
-            gid: self.gid(ids, entry).or(inherited_gid),
-            mode: Some(mode),
-            mtime: self.options.times.then_some(entry.mtime),
+            gid: self
+                .gid(ids, entry)
+                .or(inherited_gid.filter(|_| !lost.group)),
+            mode: Some(mode).filter(|_| !lost.perms),
+            mtime: self.options.times.then(|| time_store.stored(entry.mtime)),
         }
     }
 
@@ -227,7 +232,7 @@ impl Judge<'_> {
 
     /// The owner that the entry is to have, if owners are kept at all.
     fn uid(&self, ids: &IdMap, entry: &Entry) -> Option<u32> {
-        (self.options.owner && self.fields.powers.owners)
+        (self.options.owner && self.fields.powers.owners && !self.fields.keeps.lost.owner)
             .then(|| ids.local(IdKind::User, entry.uid))
     }
 
@@ -235,7 +240,7 @@ impl Judge<'_> {
     fn gid(&self, ids: &IdMap, entry: &Entry) -> Option<u32> {
         let gid = ids.local(IdKind::Group, entry.gid);
         let may = self.fields.powers.owners || self.own_groups.contains(&gid);
-        (self.options.group && may).then_some(gid)
+        (self.options.group && may && !self.fields.keeps.lost.group).then_some(gid)
     }
 }
 
@@ -243,7 +248,6 @@ impl Judge<'_> {
 mod tests {
     use super::*;
     use crate::attributes::Attributes;
-    use crate::digest::TimeStore;
     use crate::entry::Time;
     use crate::policy::{Powers, Rights};
 
@@ -271,7 +275,7 @@ mod tests {
         local: Option<Entry>,
     ) -> Decision {
         let powers = Powers::new(true, rights);
-        let fields = Fields::new(options, powers, Vec::new(), TimeStore::default(), [0; 32]);
+        let fields = Fields::new(options, powers, Vec::new(), Keeps::default(), [0; 32]);
         let judge = Judge {
             options,
             fields: Cow::Owned(fields),
@@ -404,7 +408,7 @@ mod tests {
                     &without_perms,
                     powers,
                     Vec::new(),
-                    TimeStore::default(),
+                    Keeps::default(),
                     [0; 32],
                 );
                 let judge = Judge {

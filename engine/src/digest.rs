@@ -3,20 +3,18 @@
 //! an unchanged directory. The key is fresh for each session: nobody can prepare a collision.
 
 use std::borrow::Cow;
+use std::iter;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use crate::entries::EntryList;
-use crate::entry::{Body, Entry, Time};
-use crate::error::Error;
+use crate::entry::{Body, Entry};
 use crate::ids::{IdKind, IdMap};
+use crate::keeps::Keeps;
 use crate::mounted::{Mounted, MountedBelow};
 use crate::observer::Differences;
 use crate::options::Options;
 use crate::path::RelPath;
 use crate::policy::Powers;
-use crate::refusal::Refusal;
 
 /// Digest of one directory: 8 bytes of keyed BLAKE3, which is most of what an unchanged directory
 /// costs on the link. Whether a change goes unnoticed, once in 2^64, is drawn again by each push.
@@ -27,70 +25,6 @@ pub(crate) type EntryPrint = u64;
 
 /// Encoded entries are hashed when there are this many bytes of them.
 const HASHED_LEN: usize = 32 * 1024;
-
-/// The coarsest step of a file system's times, that of FAT, in nanoseconds.
-const STEP_NS_MAX: u32 = 2_000_000_000;
-
-/// What the receiving file system can store as a time. Both sides compare times as it stores them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct TimeStore {
-    /// Smallest step in nanoseconds; at least 1, at most [`STEP_NS_MAX`].
-    pub(crate) granularity_ns: u32,
-    pub(crate) min_secs: i64,
-    pub(crate) max_secs: i64,
-}
-
-impl Default for TimeStore {
-    fn default() -> Self {
-        TimeStore {
-            granularity_ns: 1,
-            min_secs: i64::MIN,
-            max_secs: i64::MAX,
-        }
-    }
-}
-
-impl TimeStore {
-    /// Checks what a peer sent.
-    pub(crate) fn check(&self) -> Result<(), Error> {
-        let Self {
-            granularity_ns,
-            min_secs,
-            max_secs,
-        } = *self;
-        if (1..=STEP_NS_MAX).contains(&granularity_ns) && min_secs <= max_secs {
-            return Ok(());
-        }
-        Err(Error::peer(Refusal::TimeStore {
-            granularity_ns,
-            min_secs,
-            max_secs,
-        }))
-    }
-
-    /// `time` as the file system would give it back.
-    pub(crate) fn stored(&self, time: Time) -> Time {
-        // Of its first and its last second the kernel keeps no part.
-        let secs = time.secs.clamp(self.min_secs, self.max_secs);
-        if secs == self.min_secs || secs == self.max_secs {
-            return Time { secs, nanos: 0 };
-        }
-        match self.granularity_ns {
-            0 | 1 => time,
-            step @ 2..1_000_000_000 => Time {
-                secs: time.secs,
-                nanos: time.nanos / step * step,
-            },
-            step => {
-                let step_secs = i64::from(step / 1_000_000_000).max(1);
-                Time {
-                    secs: time.secs.div_euclid(step_secs) * step_secs,
-                    nanos: 0,
-                }
-            }
-        }
-    }
-}
 
 /// How far groups count.
 #[derive(Clone, Debug)]
@@ -105,16 +39,18 @@ pub(crate) enum GroupScope {
 /// The fields that count in this session, agreed in the hello.
 #[derive(Clone, Debug)]
 pub(crate) struct Fields {
-    pub(crate) perms: bool,
-    pub(crate) owner: bool,
-    pub(crate) group: GroupScope,
-    pub(crate) times: bool,
-    pub(crate) checksum: bool,
-    pub(crate) hard_links: bool,
-    pub(crate) time_store: TimeStore,
+    /// Whether these are asked for; what cannot be kept does not count all the same.
+    perms: bool,
+    owner: bool,
+    group: GroupScope,
+    times: bool,
+    checksum: bool,
+    hard_links: bool,
     pub(crate) powers: Powers,
     key: [u8; 32],
-    /// Where all this is otherwise.
+    /// What the file system of the target root keeps.
+    pub(crate) keeps: Keeps,
+    /// Where that is otherwise.
     mounted: Arc<MountedBelow>,
     /// Of the entries of one directory: those that are mount points.
     points: Vec<Mounted>,
@@ -125,7 +61,7 @@ impl Fields {
         options: &Options,
         powers: Powers,
         settable_groups: Vec<u32>,
-        time_store: TimeStore,
+        keeps: Keeps,
         key: [u8; 32],
     ) -> Self {
         Fields {
@@ -139,9 +75,9 @@ impl Fields {
             times: options.times,
             checksum: options.checksum,
             hard_links: options.hard_links,
-            time_store,
             powers,
             key,
+            keeps,
             mounted: Arc::default(),
             points: Vec::new(),
         }
@@ -180,27 +116,69 @@ impl Fields {
     /// Of the metadata that differs what counts.
     pub(crate) fn counted(&self, found: Differences) -> Differences {
         Differences {
-            perms: found.perms && self.perms,
-            owner: found.owner && self.owner,
-            group: found.group && !matches!(self.group, GroupScope::Ignored),
+            perms: found.perms && self.perms(),
+            owner: found.owner && self.owner(),
+            group: found.group && !matches!(self.group(), GroupScope::Ignored),
             ..found
+        }
+    }
+
+    /// The places where something is lost that is asked for and not among `accepted`, the root
+    /// first.
+    pub(crate) fn losing(
+        &self,
+        accepted: Differences,
+    ) -> impl Iterator<Item = (RelPath, Differences)> {
+        let mounted = self.mounted.iter();
+        let below = mounted.map(|mounted| (mounted.path.clone(), self.on(mounted).lost()));
+        iter::once((RelPath::root(), self.lost()))
+            .chain(below)
+            .filter_map(move |(path, lost)| {
+                let lost = Differences {
+                    perms: lost.perms && !accepted.perms,
+                    owner: lost.owner && !accepted.owner,
+                    group: lost.group && !accepted.group,
+                    ..Differences::default()
+                };
+                lost.any().then_some((path, lost))
+            })
+    }
+
+    /// What is asked for and cannot be kept.
+    pub(crate) fn lost(&self) -> Differences {
+        let Differences {
+            perms,
+            owner,
+            group,
+            ..
+        } = self.keeps.lost;
+        Differences {
+            perms: perms && self.perms,
+            owner: owner && self.owner,
+            group: group && !matches!(self.group, GroupScope::Ignored),
+            ..Differences::default()
+        }
+    }
+
+    fn perms(&self) -> bool {
+        self.perms && !self.keeps.lost.perms
+    }
+
+    fn owner(&self) -> bool {
+        self.owner && !self.keeps.lost.owner
+    }
+
+    fn group(&self) -> &GroupScope {
+        match self.keeps.lost.group {
+            true => &GroupScope::Ignored,
+            false => &self.group,
         }
     }
 
     /// The same on another file system.
     fn on(&self, mounted: &Mounted) -> Fields {
-        let Mounted {
-            time_store, lost, ..
-        } = *mounted;
-        let kept = |scope: &GroupScope| match lost.group {
-            true => GroupScope::Ignored,
-            false => scope.clone(),
-        };
         Fields {
-            perms: self.perms && !lost.perms,
-            owner: self.owner && !lost.owner,
-            group: kept(&self.group),
-            time_store,
+            keeps: mounted.keeps,
             points: Vec::new(),
             ..self.clone()
         }
@@ -254,18 +232,18 @@ impl Fields {
         };
         out.push(tag);
         put_bytes(out, &entry.name);
-        if self.perms && tag != b'l' {
+        if self.perms() && tag != b'l' {
             let mode = self.powers.mode(entry.mode, entry.kind());
             out.extend_from_slice(&mode.to_le_bytes());
         }
-        if self.owner {
+        if self.owner() {
             out.extend_from_slice(&ids.user(entry.uid).to_le_bytes());
         }
-        if let Some(gid) = ids.group(&self.group, entry.gid) {
+        if let Some(gid) = ids.group(self.group(), entry.gid) {
             out.extend_from_slice(&gid.to_le_bytes());
         }
         if timed {
-            let time = self.time_store.stored(entry.mtime);
+            let time = self.keeps.time_store.stored(entry.mtime);
             out.extend_from_slice(&time.secs.to_le_bytes());
             out.extend_from_slice(&time.nanos.to_le_bytes());
         }
@@ -330,56 +308,6 @@ impl IdView<'_> {
             } else {
                 GROUP_NOT_SETTABLE
             }),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_compared_as_they_are_kept() {
-        let store = |granularity_ns| TimeStore {
-            granularity_ns,
-            min_secs: -9,
-            max_secs: 9,
-        };
-        for (step, time, kept) in [
-            (1, (8, 999_999_999), (8, 999_999_999)),
-            (1, (9, 0), (9, 0)),
-            (1, (9, 1), (9, 0)),
-            (1, (10, 5), (9, 0)),
-            (1, (-9, 1), (-9, 0)),
-            (1, (-10, 5), (-9, 0)),
-            (1, (-8, 5), (-8, 5)),
-            (100, (8, 1_234), (8, 1_200)),
-            (100, (9, 1_234), (9, 0)),
-            (1_000_000_000, (8, 5), (8, 0)),
-            (2_000_000_000, (7, 5), (6, 0)),
-            (2_000_000_000, (9, 5), (9, 0)),
-            (2_000_000_000, (-7, 5), (-8, 0)),
-        ] {
-            let [time, kept] = [time, kept].map(|(secs, nanos)| Time { secs, nanos });
-            let stored = store(step).stored(time);
-            assert_eq!(stored, kept, "{step} {time:?}");
-            assert_eq!(store(step).stored(stored), stored, "{step} {time:?}");
-        }
-    }
-
-    #[test]
-    fn a_damaged_time_becomes_one_that_a_peer_takes() {
-        for (nanos, expected) in [
-            (0_i64, 0),
-            (999_999_999, 999_999_999),
-            (1_000_000_000, 999_999_999),
-            ((1 << 30) - 1, 999_999_999),
-            (-1, 999_999_999),
-            (i64::MAX, 999_999_999),
-        ] {
-            let time = Time::found(-1, nanos);
-            assert_eq!((time.secs, time.nanos), (-1, expected));
-            assert!(time.check().is_ok());
         }
     }
 }

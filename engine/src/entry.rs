@@ -155,3 +155,24 @@ impl Entry {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_time_becomes_one_that_a_peer_takes() {
+        for (nanos, expected) in [
+            (0_i64, 0),
+            (999_999_999, 999_999_999),
+            (1_000_000_000, 999_999_999),
+            ((1 << 30) - 1, 999_999_999),
+            (-1, 999_999_999),
+            (i64::MAX, 999_999_999),
+        ] {
+            let time = Time::found(-1, nanos);
+            assert_eq!((time.secs, time.nanos), (-1, expected));
+            assert!(time.check().is_ok());
+        }
+    }
+}

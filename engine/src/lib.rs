@@ -39,6 +39,7 @@ pub mod filter;
 mod first_names;
 mod fs;
 mod ids;
+mod keeps;
 #[cfg(test)]
 mod limits;
 mod mounted;

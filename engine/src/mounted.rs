@@ -1,17 +1,15 @@
-//! File systems mounted below the target root that do not store what the root's stores: the
+//! File systems mounted below the target root that do not keep what the root's keeps: the
 //! receiver tells them before the first digest, so that both halves compare what is there by what
 //! can be kept there.
 
 use rustix::fs::fstat;
 use serde::{Deserialize, Serialize};
 
-use crate::digest::TimeStore;
 use crate::error::Error;
-use crate::fs::{Mounts, Root};
-use crate::observer::Differences;
+use crate::fs::{Abilities, Mounts, Root};
+use crate::keeps::Keeps;
 use crate::path::{NameError, RelPath};
 use crate::refusal::Refusal;
-use crate::target::probe_times;
 
 /// Mounts that a receiver may tell.
 pub(crate) const MOUNTED_MAX: usize = 1024;
@@ -23,9 +21,14 @@ pub(crate) const MOUNTED_PATHS_LEN_MAX: usize = 256 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Mounted {
     pub(crate) path: RelPath,
-    pub(crate) time_store: TimeStore,
-    /// What it does not keep at all, of permissions, owner and group.
-    pub(crate) lost: Differences,
+    pub(crate) keeps: Keeps,
+    /// Whether others are kept out of what is made there: no matter of the sender's.
+    #[serde(skip, default = "private")]
+    is_private: bool,
+}
+
+fn private() -> bool {
+    true
 }
 
 /// All of them, each before those below it.
@@ -33,9 +36,9 @@ pub(crate) struct Mounted {
 pub(crate) struct MountedBelow(Vec<Mounted>);
 
 impl MountedBelow {
-    /// Finds those below `root` that store other times than what they are mounted in; what cannot
+    /// Finds those below `root` that keep something else than what they are mounted in; what cannot
     /// be asked counts as the rest of the tree.
-    pub(crate) fn find(root: &Root, of_root: TimeStore) -> Self {
+    pub(crate) fn find(root: &Root, of_root: Abilities) -> Self {
         let mut all: Vec<Mounted> = Vec::new();
         let mut paths = Mounts::read().below(root);
         paths.sort_unstable();
@@ -45,13 +48,13 @@ impl MountedBelow {
             let Ok(dir) = root.open_dir(&path) else {
                 continue;
             };
-            let above = over(&all, &path).map_or(of_root, |above| above.time_store);
+            let above = over(&all, &path).map_or(of_root, Mounted::abilities);
             let is_same = || Some(fstat(root).ok()?.st_dev == fstat(&dir).ok()?.st_dev);
             let known = match is_same() {
                 Some(true) => Some(of_root),
-                _ => probe_times(&dir),
+                _ => Abilities::of(&dir),
             };
-            let Some(time_store) = known.filter(|&store| store != above) else {
+            let Some(found) = known.filter(|&found| found != above) else {
                 continue;
             };
             let room = left.checked_sub(path.len());
@@ -61,8 +64,8 @@ impl MountedBelow {
             left = room;
             all.push(Mounted {
                 path,
-                time_store,
-                lost: Differences::default(),
+                keeps: found.keeps,
+                is_private: found.is_private,
             });
         }
         MountedBelow(all)
@@ -81,6 +84,16 @@ impl MountedBelow {
             return Err(Error::peer(Refusal::MountsOrder));
         }
         self.0.iter().try_for_each(Mounted::check)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Mounted> {
+        self.0.iter()
+    }
+
+    /// One where others can change what is made there.
+    pub(crate) fn not_private(&self) -> Option<&RelPath> {
+        let found = self.0.iter().find(|mounted| !mounted.is_private);
+        found.map(|mounted| &mounted.path)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -105,22 +118,19 @@ fn over<'a>(all: &'a [Mounted], dir: &RelPath) -> Option<&'a Mounted> {
 }
 
 impl Mounted {
+    fn abilities(&self) -> Abilities {
+        Abilities {
+            keeps: self.keeps,
+            is_private: self.is_private,
+        }
+    }
+
     fn check(&self) -> Result<(), Error> {
         if self.path.is_root() {
             let error = NameError::Empty;
             return Err(Error::peer(Refusal::MountPath { error }));
         }
-        let others = Differences {
-            perms: false,
-            owner: false,
-            group: false,
-            ..self.lost
-        };
-        if others.any() {
-            let lost = self.lost.into();
-            return Err(Error::peer(Refusal::MountLost { lost }));
-        }
-        self.time_store.check()
+        self.keeps.check()
     }
 }
 
@@ -131,17 +141,22 @@ mod tests {
     use crate::digest::{Fields, IdView};
     use crate::entries::EntryList;
     use crate::entry::{Body, Entry, Time};
+    use crate::keeps::TimeStore;
     use crate::options::Options;
     use crate::policy::{Powers, Rights};
 
     fn mounted(path: &str, granularity_ns: u32) -> Mounted {
+        let time_store = TimeStore {
+            granularity_ns,
+            ..TimeStore::default()
+        };
         Mounted {
             path: RelPath::parse(path.as_bytes()).unwrap(),
-            time_store: TimeStore {
-                granularity_ns,
-                ..TimeStore::default()
+            keeps: Keeps {
+                time_store,
+                ..Keeps::default()
             },
-            lost: Differences::default(),
+            is_private: true,
         }
     }
 
@@ -168,21 +183,21 @@ mod tests {
                 true,
             ),
             (below(&[mounted("a/b", 1), mounted("a-b", 1)]), true),
-            (with(|m| m.lost.owner = true), true),
+            (with(|m| m.keeps.lost.owner = true), true),
             (below(&[mounted("a/b", 1), mounted("a", 1)]), false),
             (below(&[mounted("a", 1), mounted("a", 1)]), false),
             (below(&[mounted("a-b", 1), mounted("a/b", 1)]), false),
             (below(&[mounted("", 1)]), false),
             (below(&[mounted("a", 0)]), false),
             (below(&[mounted("a", 2_000_000_001)]), false),
-            (with(|m| m.time_store.min_secs = i64::MAX), true),
-            (with(|m| m.time_store.max_secs = i64::MIN), true),
+            (with(|m| m.keeps.time_store.min_secs = i64::MAX), true),
+            (with(|m| m.keeps.time_store.max_secs = i64::MIN), true),
             (
-                with(|m| (m.time_store.min_secs, m.time_store.max_secs) = (1, 0)),
+                with(|m| (m.keeps.time_store.min_secs, m.keeps.time_store.max_secs) = (1, 0)),
                 false,
             ),
-            (with(|m| m.lost.content = true), false),
-            (with(|m| m.lost.time = true), false),
+            (with(|m| m.keeps.lost.content = true), false),
+            (with(|m| m.keeps.lost.time = true), false),
             (below(&many(MOUNTED_MAX, 0)), true),
             (below(&many(MOUNTED_MAX + 1, 0)), false),
             (below(&many(4, 60_000)), true),
@@ -213,7 +228,7 @@ mod tests {
         let fields = |all: &[Mounted]| {
             let powers = Powers::new(true, Rights::default());
             let options = Options::archive();
-            Fields::new(&options, powers, Vec::new(), TimeStore::default(), [0; 32])
+            Fields::new(&options, powers, Vec::new(), Keeps::default(), [0; 32])
                 .with_mounted(below(all))
         };
         let entry = |name: &str, body: Body, nanos: u32, uid: u32| Entry {
@@ -229,13 +244,8 @@ mod tests {
         let file = |nanos, uid| entry("f", Body::File { len: 1, sum: None }, nanos, uid);
         let sub = |nanos, uid| entry("sub", Body::Dir, nanos, uid);
         let coarse = mounted("a/sub", 1_000_000_000);
-        let lossy = Mounted {
-            lost: Differences {
-                owner: true,
-                ..Differences::default()
-            },
-            ..mounted("a/sub", 1)
-        };
+        let mut lossy = mounted("a/sub", 1);
+        lossy.keeps.lost.owner = true;
         let inner = [coarse.clone(), mounted("a/sub/x", 1)];
         let [none, coarse, lossy] = [vec![], vec![coarse], vec![lossy]];
         // What is mounted, of which directory, and whether time and owner of a file and of a
@@ -275,8 +285,8 @@ mod tests {
     fn attributes_are_part_of_a_digest() {
         use crate::attributes::Attributes;
         let powers = Powers::new(true, Rights::default());
-        let (options, store) = (Options::default(), TimeStore::default());
-        let fields = Fields::new(&options, powers, Vec::new(), store, [0; 32]);
+        let (options, keeps) = (Options::default(), Keeps::default());
+        let fields = Fields::new(&options, powers, Vec::new(), keeps, [0; 32]);
         let digest = |attributes: &[u8]| {
             let entry = Entry {
                 name: b"f".to_vec(),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::entry::{Body, Entry, Time};
 use crate::filter::FilterRule;
+use crate::observer::Differences;
 
 /// The options of one push, named after rsync's long options.
 ///
@@ -71,6 +72,10 @@ pub struct Options {
     /// What the sender may, the receiver decides by itself.
     #[serde(skip)]
     pub stall: Duration,
+    /// What the target need not keep of permissions, owner and group. That is no matter of the
+    /// receiver's.
+    #[serde(skip)]
+    pub lossy: Differences,
     /// What the sender compresses; the receiver needs not know before.
     #[serde(skip)]
     pub compression: Compression,
@@ -119,6 +124,7 @@ impl Default for Options {
             filters: Vec::new(),
             timeout_ms: 0,
             stall: Duration::ZERO,
+            lossy: Differences::default(),
             compression: Compression::Never,
         }
     }

@@ -154,7 +154,7 @@ refusals! {
         "more than {max} mounts below the target, or bytes of their paths",
     MountsOrder => "mounts below the target out of order",
     MountPath { error: NameError } => "{error} as a mount below the target",
-    MountLost { lost: u16 } => "a mount below the target that loses {lost:#x}",
+    Lost { lost: u16 } => "a file system that loses {lost:#x}",
     TargetName { error: NameError } => "{error} as the target's name",
     OtherGeneration => "the acknowledgement of another generation",
     EarlyDone => "the end before everything was sent",

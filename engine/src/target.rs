@@ -7,16 +7,12 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{FsWord, Mode, OFlags, fstat, fstatfs, mkdirat, openat};
+use rustix::fs::{Mode, OFlags, mkdirat, openat};
 
-use crate::digest::TimeStore;
-use crate::entry::Time;
 use crate::error::{Error, ErrorKind};
-use crate::fs::{
-    Attrs, Follow, Place, Root, Spot, Step, find_dir, find_dir_beneath, set_fd_attrs, stat,
-};
+use crate::fs::{Follow, Place, Root, Spot, Step, find_dir, find_dir_beneath, stat};
 use crate::generation::Tree;
-use crate::path::{RESERVED_NAME, Shown, check_name};
+use crate::path::{Shown, check_name, is_reserved};
 use crate::policy::ServePolicy;
 use crate::source::gives_contents;
 
@@ -150,7 +146,7 @@ impl Found {
 /// Nothing is pushed into what hasync keeps for itself.
 fn refuse_reserved(step: &Step<'_>) -> Result<(), String> {
     let name = step.path.file_name().map(OsStr::as_bytes);
-    if name == Some(RESERVED_NAME) {
+    if name.is_some_and(is_reserved) {
         return Err("is where hasync keeps its own files; nothing is pushed there".to_owned());
     }
     Ok(())
@@ -206,72 +202,6 @@ fn outside(path: &Path) -> Error {
     let shown = Shown(path.as_os_str().as_bytes());
     let message = format!("the target {shown} is outside the roots that this receiver serves");
     Error::new(ErrorKind::Usage, message)
-}
-
-/// Finds out what the file system of `dir` can store as a time, with an unnamed file that leaves
-/// no trace. Where there are no such files, its type tells, or it stays unknown.
-pub(crate) fn probe_times(dir: impl AsFd) -> Option<TimeStore> {
-    let dir = dir.as_fd();
-    // A file system that sets other times than it is told to says nothing about itself.
-    let is_sound = |store: &TimeStore| store.check().is_ok();
-    probe(dir)
-        .ok()
-        .filter(is_sound)
-        .or_else(|| known_times(fstatfs(dir).ok()?.f_type))
-}
-
-/// The times of file systems that have no unnamed files, by their numbers in Linux's `magic.h`.
-fn known_times(kind: FsWord) -> Option<TimeStore> {
-    const FAT: FsWord = 0x4d44;
-    const EXFAT: FsWord = 0x2011_bab0;
-    let granularity_ns = match kind {
-        FAT => 2_000_000_000,
-        EXFAT => 10_000_000,
-        _ => return None,
-    };
-    // The years 1980 to 2107, up to the last even second.
-    Some(TimeStore {
-        granularity_ns,
-        min_secs: 315_532_800,
-        max_secs: 4_354_819_198,
-    })
-}
-
-fn probe(dir: BorrowedFd<'_>) -> io::Result<TimeStore> {
-    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    let file = std::fs::File::from(openat(dir, ".", flags, Mode::RUSR | Mode::WUSR)?);
-    let store = |secs, nanos| -> io::Result<Time> {
-        let time = Time { secs, nanos };
-        set_fd_attrs(
-            &file,
-            &Attrs {
-                mtime: Some(time),
-                ..Attrs::default()
-            },
-        )?;
-        let stat = fstat(&file)?;
-        Ok(Time::found(stat.st_mtime, stat.st_mtime_nsec))
-    };
-    // An odd second with every decimal digit of the nanoseconds in use tells the step.
-    let odd = store(1_000_000_001, 123_456_789)?;
-    let granularity_ns = match (odd.secs, odd.nanos) {
-        (1_000_000_001, 0) => 1_000_000_000,
-        (1_000_000_001, nanos) => {
-            let mut step = 1;
-            while step < 1_000_000_000 && nanos / (step * 10) * (step * 10) == nanos {
-                step *= 10;
-            }
-            step
-        }
-        _ => 2_000_000_000,
-    };
-    let min_secs = store(i64::MIN, 0)?.secs;
-    let max_secs = store(i64::MAX, 0)?.secs;
-    Ok(TimeStore {
-        granularity_ns,
-        min_secs,
-        max_secs,
-    })
 }
 
 /// Metadata of the root itself.
@@ -385,37 +315,5 @@ mod tests {
         }
         assert!(open("dir/", true).unwrap().created);
         assert!(open("dir2/.", true).unwrap().created);
-    }
-
-    #[test]
-    fn what_fat_stores_comes_back() {
-        let time = |secs, nanos| Time { secs, nanos };
-        let (fat, exfat) = (
-            known_times(0x4d44).unwrap(),
-            known_times(0x2011_bab0).unwrap(),
-        );
-        for store in [fat, exfat] {
-            store.check().unwrap();
-            assert_eq!(store.stored(time(0, 5)), time(315_532_800, 0));
-            assert_eq!(store.stored(time(1 << 33, 5)), time(4_354_819_198, 0));
-        }
-        assert_eq!(fat.stored(time(1_600_000_001, 5)), time(1_600_000_000, 0));
-        let odd = time(1_600_000_001, 19_999_999);
-        assert_eq!(exfat.stored(odd), time(1_600_000_001, 10_000_000));
-        assert!(known_times(0xef53).is_none());
-    }
-
-    #[test]
-    fn the_time_probe_leaves_nothing() {
-        let temp = tempfile::tempdir().unwrap();
-        let root = Root::open(temp.path()).unwrap();
-        let before = std::fs::metadata(temp.path()).unwrap().modified().unwrap();
-        let store = probe_times(&root).unwrap();
-        assert!(store.granularity_ns >= 1 && store.min_secs < store.max_secs);
-        assert_eq!(
-            std::fs::metadata(temp.path()).unwrap().modified().unwrap(),
-            before
-        );
-        assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 0);
     }
 }

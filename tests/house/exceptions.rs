@@ -12,10 +12,6 @@ pub(super) const CIRCLES: &[(&str, &str)] = &[
         "rules of lineage, records and the change engine are one room still",
     ),
     (
-        "digest.rs mounted.rs target.rs",
-        "the times of a mount are probed by whoever finds the target",
-    ),
-    (
         "fs/deep.rs fs/root.rs",
         "a root opens what is deep through directories that it opened itself",
     ),

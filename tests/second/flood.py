@@ -22,7 +22,8 @@ link = wire.Link(sys.stdin.buffer, sys.stdout.buffer, "ToSender", "ToReceiver")
 link.greet()
 link.next()
 link.say("HelloReply", owners=True, devices=True, setuid=True, settable_groups=[],
-         time_store={"granularity_ns": 1, "min_secs": -1 << 40, "max_secs": 1 << 40}, mounted=[],
+         time_store={"granularity_ns": 1, "min_secs": -1 << 40, "max_secs": 1 << 40}, lost=0,
+         mounted=[],
          rename=None, created_root=False, ping_ms=10_000, runs=False)
 link.writer.flush()
 message = wire.encode("ToSender", wire.Message(WHAT, **SAYS[WHAT]))

@@ -62,7 +62,7 @@ class Receiver:
         coarse = {"time_store": {**store, "granularity_ns": 2 * 10**9}, "lost": PERMS}
         mounted = [{"path": path, **coarse} for path in self.coarse]
         reply = {"owners": is_root, "devices": is_root, "setuid": True, "settable_groups": groups,
-                 "time_store": store, "mounted": mounted, "len_max": 1 << 62, "rename": rename,
+                 "time_store": store, "lost": 0, "mounted": mounted, "len_max": 1 << 62, "rename": rename,
                  "created_root": self.is_made, "ping_ms": 10_000, "runs": False}
         self.link.say("HelloReply", **reply)
         self.ids = tree.Ids()

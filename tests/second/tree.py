@@ -59,7 +59,8 @@ class Fields:
         """What the file system that `path` is on stores, and what it loses."""
         on = [mount for mount in self.reply["mounted"]
               if path == mount["path"] or path.startswith(mount["path"] + b"/")]
-        return (on[-1]["time_store"], on[-1]["lost"]) if on else (self.reply["time_store"], 0)
+        keeps = on[-1] if on else self.reply
+        return keeps["time_store"], keeps["lost"]
 
     def stored(self, time, store):
         secs, nanos, step = time["secs"], time["nanos"], store["granularity_ns"]

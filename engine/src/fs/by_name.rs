@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, OnceLock};
 
-use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, chownat, utimensat};
+use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, UTIME_NOW, Uid, chownat, utimensat};
 
 use super::attrs::Attrs;
 use super::mode::set_mode;
@@ -69,11 +69,13 @@ impl ByName for OwnCalls {
     }
 }
 
-fn timestamps(mtime: Time) -> Timestamps {
+/// The time of the last access becomes now: servers of FUSE on old libraries ignore a call that
+/// leaves one of the two as it is.
+pub(super) fn timestamps(mtime: Time) -> Timestamps {
     Timestamps {
         last_access: Timespec {
             tv_sec: 0,
-            tv_nsec: UTIME_OMIT,
+            tv_nsec: UTIME_NOW,
         },
         last_modification: Timespec {
             tv_sec: mtime.secs,

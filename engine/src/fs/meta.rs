@@ -6,13 +6,13 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use filetime::FileTime;
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, fchmod, fchown, fstat, openat, statat,
+    AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, fchmod, fchown, fstat, futimens, openat,
+    statat,
 };
 
 use super::attrs::Attrs;
-use super::by_name::set_by_name;
+use super::by_name::{set_by_name, timestamps};
 
 /// Sets `attrs` on an open file or directory.
 ///
@@ -27,14 +27,12 @@ pub(crate) fn set_fd_attrs(file: &File, attrs: &Attrs) -> io::Result<()> {
     let mode = attrs
         .mode
         .map_or(Ok(()), |mode| fchmod(file, Mode::from_raw_mode(mode)));
-    let time = attrs.mtime.map_or(Ok(()), |time| {
-        // `filetime` negates the seconds, which the smallest number does not survive.
-        let mtime = FileTime::from_unix_time(time.secs.max(-i64::MAX), time.nanos);
-        filetime::set_file_handle_times(file, None, Some(mtime))
-    });
+    let time = attrs
+        .mtime
+        .map_or(Ok(()), |time| futimens(file, &timestamps(time)));
     owner?;
     mode?;
-    time
+    Ok(time?)
 }
 
 /// Sets `attrs` on a file that was just made: owner and mode only if it has not come to have them,

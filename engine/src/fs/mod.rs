@@ -1,6 +1,7 @@
 //! File-system access that cannot be led out of a tree: directories are opened below a held root
 //! without following symlinks, and every other call names one component in a held directory.
 
+mod abilities;
 mod attrs;
 mod by_name;
 mod deep;
@@ -18,6 +19,7 @@ mod root;
 mod trust;
 mod walk;
 
+pub(crate) use abilities::Abilities;
 pub use attrs::Attrs;
 pub use by_name::{ByName, OwnCalls, set_by_name_through};
 pub(crate) use deep::DeepDirs;
@@ -30,7 +32,9 @@ pub(crate) use meta::{set_attrs, set_fd_attrs, set_new_attrs, set_node_attrs};
 pub(crate) use reaper::Reaper;
 pub(crate) use regular::FileDir;
 pub(crate) use remove::{names, remove_tree};
-pub(crate) use root::{DirId, Root, dir_id, flush, is_absent, open_dir_below, open_private};
+pub(crate) use root::{
+    DirId, Root, dir_id, flush, is_absent, is_not_ours, open_dir_below, open_private,
+};
 pub(crate) use trust::Judgement;
 pub use trust::open_trusted;
 pub(crate) use walk::{Follow, Place, Spot, find_dir, find_dir_beneath, open_dir};

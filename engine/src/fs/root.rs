@@ -9,7 +9,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, Mode, OFlags, ResolveFlags, StatxFlags, fchmod, fstat, openat, openat2, statx, syncfs,
+    AtFlags, Mode, OFlags, ResolveFlags, Stat, StatxFlags, fchmod, fstat, openat, openat2, statx,
+    syncfs,
 };
 use rustix::io::Errno;
 
@@ -93,17 +94,23 @@ impl Root {
 }
 
 /// Opens a directory that only this user may have made and may change: anybody else's could be a
-/// trap. Nor may anybody else open it, who could hold a lock on it then: its mode becomes 0700.
+/// trap. Nor may anybody else open it, who could hold a lock on it then: its mode becomes 0700, as
+/// far as the file system keeps modes.
 pub(crate) fn open_private(dir: impl AsFd, name: &[u8]) -> rustix::io::Result<OwnedFd> {
     let fd = openat(dir, name, DIR_FLAGS, Mode::empty())?;
     let stat = fstat(&fd)?;
-    if stat.st_uid != rustix::process::geteuid().as_raw() || stat.st_mode & 0o022 != 0 {
+    if !is_private(&stat) {
         return Err(Errno::PERM);
     }
     if stat.st_mode & 0o777 != 0o700 {
-        fchmod(&fd, Mode::RWXU)?;
+        let _ = fchmod(&fd, Mode::RWXU);
     }
     Ok(fd)
+}
+
+/// Whether only this user can change what has this metadata.
+pub(super) fn is_private(stat: &Stat) -> bool {
+    stat.st_uid == rustix::process::geteuid().as_raw() && stat.st_mode & 0o022 == 0
 }
 
 /// Whether an error means that there is no directory of that name, but nothing or something else.
@@ -114,13 +121,19 @@ pub(crate) fn is_absent(e: &io::Error) -> bool {
     )
 }
 
+/// Whether what has the name `.hasync` is none of this user's, or nothing has it.
+pub(crate) fn is_not_ours(e: &io::Error) -> bool {
+    is_absent(e) || e.kind() == io::ErrorKind::PermissionDenied
+}
+
 /// Flushes the file systems that the directories are on, each once.
 pub(crate) fn flush<'a>(dirs: impl IntoIterator<Item = BorrowedFd<'a>>) -> io::Result<()> {
     let _flushing = work::flushing();
     let mut flushed = Vec::new();
     for dir in dirs {
-        let dev = fstat(dir)?.st_dev;
-        if !flushed.contains(&dev) {
+        // A network or FUSE file system may not know a directory any more that was removed.
+        let dev = fstat(dir).ok().map(|stat| stat.st_dev);
+        if dev.is_none() || !flushed.contains(&dev) {
             syncfs(dir)?;
             flushed.push(dev);
         }

@@ -147,6 +147,11 @@ impl Sending {
         self.peer
     }
 
+    /// What the tree is called.
+    pub(crate) fn name(&self) -> &str {
+        &self.tree.name
+    }
+
     /// What the hello says.
     pub(crate) fn claim(&self) -> Claim {
         self.claim.clone()

@@ -3,12 +3,15 @@
 //! are alive, so that silence means that the other is gone.
 
 mod compare;
+mod lossy;
 
 use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use compare::Comparison;
+
+use lossy::refuse_lossy;
 
 use super::hearing::Hearing;
 use super::inbox::Next;
@@ -285,24 +288,19 @@ impl Connection {
             Event::LinkEnd(e) => return Err(e),
             _ => return Err(Error::peer(Refusal::NotReply)),
         };
-        reply.time_store.check()?;
+        reply.keeps.check()?;
         reply.mounted.check()?;
-        if let Some(lineage) = &mut lineage {
-            lineage.accepted()?;
-        }
         if let Some(name) = &reply.rename {
             crate::path::check_name(name)
                 .map_err(|error| Error::peer(Refusal::TargetName { error }))?;
         }
         let settable = groups_here(&reply.settable_groups, options.numeric_ids);
-        let fields = Fields::new(
-            options,
-            reply.powers,
-            settable,
-            reply.time_store,
-            digest_key,
-        );
+        let fields = Fields::new(options, reply.powers, settable, reply.keeps, digest_key);
         let fields = fields.with_mounted(reply.mounted.clone());
+        if let Some(lineage) = &mut lineage {
+            refuse_lossy(&fields, options.lossy, lineage.name())?;
+            lineage.accepted()?;
+        }
         Ok((reply, fields))
     }
 

@@ -3,11 +3,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::digest::{DirDigest, TimeStore};
+use crate::digest::DirDigest;
 use crate::entry::{Entry, Sum};
 use crate::error::ErrorKind;
 use crate::generation::{Claim, Partial, Sealed, Standing};
 use crate::ids::{IdKind, NamedGroup};
+use crate::keeps::Keeps;
 use crate::mounted::MountedBelow;
 use crate::observer::{Action, Differences, Kind, Warning};
 use crate::options::Options;
@@ -48,8 +49,8 @@ pub(crate) struct Hello {
 pub(crate) struct HelloReply {
     pub(crate) powers: Powers,
     pub(crate) settable_groups: Vec<NamedGroup>,
-    pub(crate) time_store: TimeStore,
-    /// What other file systems below the target root store.
+    /// What the target's file system keeps, and what others below the target root do.
+    pub(crate) keeps: Keeps,
     pub(crate) mounted: MountedBelow,
     /// The most bytes that a file can have on the target's file system.
     pub(crate) len_max: u64,
@@ -71,7 +72,7 @@ impl HelloReply {
         HelloReply {
             powers: Powers::new(true, crate::policy::Rights::default()),
             settable_groups: Vec::new(),
-            time_store: TimeStore::default(),
+            keeps: Keeps::default(),
             mounted: MountedBelow::default(),
             len_max: u64::MAX,
             rename: None,

@@ -185,7 +185,7 @@ fn no_standing_and_no_time_are_refused() {
         for granularity_ns in [0, 2_000_000_001, 3_000_000_000, u32::MAX] {
             let result = meet(&a, &b, wish, truth, |message| {
                 if let ToSender::HelloReply(reply) = message {
-                    reply.time_store.granularity_ns = granularity_ns;
+                    reply.keeps.time_store.granularity_ns = granularity_ns;
                 }
             });
             refused("time", wish, result, "times that no file system has");

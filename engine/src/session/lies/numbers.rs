@@ -108,9 +108,9 @@ fn lie_to_sender(message: &mut ToSender, at: usize, n: u64) {
     let small = u32::try_from(n).unwrap_or(u32::MAX);
     match (message, at) {
         (ToSender::HelloReply(reply), 0) => reply.ping_ms = n,
-        (ToSender::HelloReply(reply), 1) => reply.time_store.min_secs = n as i64,
-        (ToSender::HelloReply(reply), 2) => reply.time_store.max_secs = n as i64,
-        (ToSender::HelloReply(reply), 3) => reply.time_store.granularity_ns = small,
+        (ToSender::HelloReply(reply), 1) => reply.keeps.time_store.min_secs = n as i64,
+        (ToSender::HelloReply(reply), 2) => reply.keeps.time_store.max_secs = n as i64,
+        (ToSender::HelloReply(reply), 3) => reply.keeps.time_store.granularity_ns = small,
         (ToSender::Differs { dir, .. }, 4) => *dir = n,
         (ToSender::Differs { print_len, .. }, 5) => *print_len = n as u8,
         (ToSender::Lacks { dir }, 6) => *dir = n,

@@ -2,8 +2,8 @@
 
 use super::Wish::{DryRun, Standings};
 use super::scene::{Lie, Said};
-use crate::digest::TimeStore;
 use crate::generation::{GenerationId, Sealed};
+use crate::keeps::TimeStore;
 use crate::observer::Kind;
 use crate::wire::{FrameKind, Pulse, ToSender, Verdict, Want, decode, encode};
 
@@ -110,9 +110,10 @@ fn replies() -> Lies {
                 before.push(Message(message.clone()));
             }
         }),
-        edit!(TimeStore: HelloReply(reply) => reply.time_store.granularity_ns = 0),
-        edit!(TimeStore: HelloReply(reply) => reply.time_store.granularity_ns = u32::MAX),
-        edit!(TimeStore: HelloReply(reply) => reply.time_store.min_secs = i64::MAX),
+        edit!(TimeStore: HelloReply(reply) => reply.keeps.time_store.granularity_ns = 0),
+        edit!(TimeStore: HelloReply(reply) => reply.keeps.time_store.granularity_ns = u32::MAX),
+        edit!(TimeStore: HelloReply(reply) => reply.keeps.time_store.min_secs = i64::MAX),
+        edit!(Lost: HelloReply(reply) => reply.keeps.lost.content = true),
         edit!(TargetName: HelloReply(reply) => reply.rename = Some(b"../../etc".to_vec())),
         edit!(TargetName: HelloReply(reply) => reply.rename = Some(b".hasync".to_vec())),
         before!(BasisOfNothing: Done { .. } => Frame(FrameKind::Exchange, vec![0; 13]))
@@ -142,7 +143,7 @@ fn mounts() -> Lies {
         lie("MountsOrder", &[("n", 0), ("m", 0)], 2),
         lie("MountsOrder", &[("m", 0)], 2),
         lie("MountPath", &[("", 0)], 1),
-        lie("MountLost", &[("m", 1)], 1),
+        lie("Lost", &[("m", 1)], 1),
     ]
 }
 

@@ -160,9 +160,9 @@ impl Receiver {
         if since != Since::Same {
             since.put_into(found.to_mut());
         }
-        let attrs = self
-            .judge()
-            .made_attrs(&self.ids, &found, replaced, state.inherited_gid);
+        let attrs =
+            self.judge_in(&state.path)
+                .made_attrs(&self.ids, &found, replaced, state.inherited_gid);
         let path = state.path.join(&entry.name);
         if let Err(e) = set_new_attrs(&file, attrs) {
             let what = format_args!("set the metadata of {} on the target", self.shown(&path));

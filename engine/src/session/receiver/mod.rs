@@ -14,6 +14,7 @@ mod named;
 mod new_dirs;
 mod other_dirs;
 mod pending_links;
+mod private;
 mod resume;
 mod seal;
 mod shelf;
@@ -41,7 +42,7 @@ use crate::digest::Fields;
 use crate::error::{Error, ErrorKind};
 use crate::filter::Filter;
 use crate::first_names::FirstNames;
-use crate::fs::{Listed, Root, len_max};
+use crate::fs::{Abilities, Listed, Root, len_max};
 use crate::generation::Partial;
 use crate::history::Interrupted;
 use crate::ids::{IdMap, settable_groups};
@@ -56,7 +57,7 @@ use crate::reader::Reader;
 use crate::refusal::Refusal;
 use crate::since::Meta;
 use crate::spill::{self, SpillMap};
-use crate::target::{Found, names_dir, probe_times, root_listed};
+use crate::target::{Found, names_dir, root_listed};
 use crate::wire::{
     DirIndex, ExchangePiece, FrameKind, FrameReader, Hello, HelloReply, ToReceiver, ToSender,
     check_preamble, decode, preamble,
@@ -71,6 +72,7 @@ use held::ByDir;
 use local::Held;
 use named::Named;
 use pending_links::PendingLinks;
+use private::refuse_not_private;
 use shelf::Shelf;
 use threshold::Threshold;
 use unnamed::{recover_unnamed, refuse_kept};
@@ -282,6 +284,8 @@ pub(super) struct Receiver {
     interrupted: Interrupted,
     /// A directory of the target could not be read: nothing is deleted.
     unread: bool,
+    /// It has been said that something that was asked for cannot be kept.
+    told_lost: bool,
 }
 
 impl Receiver {
@@ -330,11 +334,14 @@ impl Receiver {
             .as_ref()
             .filter(|_| named.is_none() && !options.dry_run)
         {
-            recover_unnamed(root)?;
+            recover_unnamed(root, options.atomic)?;
         }
-        let time_store = root.as_deref().and_then(probe_times).unwrap_or_default();
-        let find = |root: &Arc<Root>| MountedBelow::find(root, time_store);
+        let of_root = root.as_deref().and_then(Abilities::of).unwrap_or_default();
+        let find = |root: &Arc<Root>| MountedBelow::find(root, of_root);
         let mounted = root.as_ref().map(find).unwrap_or_default();
+        if let Some(root) = root.as_deref().filter(|_| options.atomic) {
+            refuse_not_private(root, of_root, &mounted, named.is_some())?;
+        }
         let privileged = rustix::process::geteuid().is_root();
         let powers = Powers::new(privileged, policy.rights);
         let settable = settable_groups(&*policy.accounts)?;
@@ -344,7 +351,7 @@ impl Receiver {
         let reply = HelloReply {
             powers,
             settable_groups: settable,
-            time_store,
+            keeps: of_root.keeps,
             mounted: mounted.clone(),
             len_max: root.as_deref().map_or(u64::MAX, len_max),
             rename: target.rename,
@@ -379,7 +386,7 @@ impl Receiver {
             .map(|root| Commit::new(Arc::clone(root), &options, privileged));
         Ok(Receiver {
             outbox: outbox.clone(),
-            fields: Fields::new(&options, powers, settable_ids, time_store, digest_key)
+            fields: Fields::new(&options, powers, settable_ids, of_root.keeps, digest_key)
                 .with_mounted(mounted),
             bases: root
                 .as_ref()
@@ -416,6 +423,7 @@ impl Receiver {
             incoming: None,
             interrupted,
             unread: false,
+            told_lost: false,
         })
     }
 

@@ -109,7 +109,8 @@ impl Receiver {
             .map_or_else(RelPath::root, |(parent, _)| parent);
         let staged = self.commit()?.stage_for(&parent)?;
         let inherited = self.inherited_gid(&parent)?;
-        let attrs = self.judge().made_attrs(&self.ids, entry, None, inherited);
+        let judge = self.judge_in(&parent);
+        let attrs = judge.made_attrs(&self.ids, entry, None, inherited);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = mkdirat(&*staged.stage, &*staged.name, Mode::RWXU)
             .and_then(|()| openat(&*staged.stage, &*staged.name, flags, Mode::empty()))
@@ -137,9 +138,12 @@ impl Receiver {
             }
             Body::Dir => self.new_dirs.add(&state.path, entry, true),
             _ => {
-                let attrs = self
-                    .judge()
-                    .made_attrs(&self.ids, entry, None, state.inherited_gid);
+                let attrs = self.judge_in(&state.path).made_attrs(
+                    &self.ids,
+                    entry,
+                    None,
+                    state.inherited_gid,
+                );
                 let Err(e) = create_node(fd, &entry.name, entry, &attrs) else {
                     return Ok(());
                 };

@@ -41,7 +41,8 @@ impl Receiver {
         };
         let inherited = self.inherited_gid(&parent)?;
         let entry = dir_entry(path, meta);
-        let other = self.judge().made_attrs(&self.ids, &entry, None, inherited);
+        let judge = self.judge_in(&parent);
+        let other = judge.made_attrs(&self.ids, &entry, None, inherited);
         let Some(mut state) = self.dirs.remove(dir) else {
             return Ok(());
         };

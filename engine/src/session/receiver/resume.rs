@@ -56,7 +56,7 @@ impl Receiver {
         // The same by the quick check; where that does not do, content is sent.
         let summed = matches!(entry.body, Body::File { sum: Some(_), .. });
         let fields = self.fields.at(&state.path);
-        let stored = |entry: &Entry| fields.of(entry).time_store.stored(entry.mtime);
+        let stored = |entry: &Entry| fields.of(entry).keeps.time_store.stored(entry.mtime);
         let fits = |found: &Listed| {
             !summed && found.entry.len() == entry.len() && stored(&found.entry) == stored(entry)
         };

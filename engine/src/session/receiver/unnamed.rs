@@ -1,7 +1,6 @@
 //! A push without a name: it may not touch what a tree with a name holds, by whatever path it
 //! leads there, since the tree's lineage would not know of it.
 
-use std::io;
 use std::iter;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -11,10 +10,10 @@ use std::sync::Arc;
 use rustix::fs::{FileType, fstat};
 
 use crate::error::{Error, ErrorKind};
-use crate::fs::{Extent, Mounts, Root, ancestors, hold, is_absent};
+use crate::fs::{Extent, Mounts, Root, ancestors, hold, is_not_ours};
 use crate::generation::{Tree, recover};
 use crate::history::Store;
-use crate::path::Shown;
+use crate::path::{RelPath, Shown};
 use crate::policy::ServePolicy;
 use crate::target::Found;
 
@@ -55,7 +54,7 @@ fn tree_at(found: &Found, single: bool, policy: &ServePolicy) -> Result<Option<S
             Ok(None) => {}
             Ok(Some(name)) => return Ok(Some(name)),
             // Somebody else has something of that name: this node has not written it.
-            Err(e) if is_absent(&e) || e.kind() == io::ErrorKind::PermissionDenied => {}
+            Err(e) if is_not_ours(&e) => {}
             Err(e) => return Err(read(e)),
         }
     }
@@ -96,13 +95,16 @@ fn place_of(tree: &Tree) -> Option<(OwnedFd, Option<&[u8]>)> {
     })
 }
 
-/// Brings an atomic push without a name to its end that was cut off in its commit.
-pub(super) fn recover_unnamed(root: &Arc<Root>) -> Result<(), Error> {
-    let store = Store::open(root, None).map_err(|e| {
-        Error::file(
-            format_args!("open .hasync in {}", root.path().display()),
-            &e,
-        )
-    })?;
+/// Brings an atomic push without a name to its end that was cut off in its commit. One that is not
+/// atomic needs no `.hasync` of this user's: what somebody else has put there is not believed.
+pub(super) fn recover_unnamed(root: &Arc<Root>, atomic: bool) -> Result<(), Error> {
+    let store = match Store::open(root, None) {
+        Err(e) if !atomic && is_not_ours(&e) => None,
+        Err(e) => {
+            let shown = root.shown(&RelPath::root());
+            return Err(Error::file(format_args!("read the records in {shown}"), &e));
+        }
+        Ok(store) => store,
+    };
     store.map_or(Ok(()), |store| recover(&store).map(|_| ()))
 }

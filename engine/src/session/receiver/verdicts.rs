@@ -316,7 +316,7 @@ impl Receiver {
     /// check.
     fn sum_if_asked(&self, dir: &RelPath, entry: &Entry, local: &Listed) -> Option<Listed> {
         let fields = self.fields.at(dir);
-        let stored = |entry: &Entry| fields.of(entry).time_store.stored(entry.mtime);
+        let stored = |entry: &Entry| fields.of(entry).keeps.time_store.stored(entry.mtime);
         let is_asked = matches!(entry.body, Body::File { sum: Some(_), .. })
             && !self.options.checksum
             && entry.len() == local.entry.len()
@@ -437,6 +437,7 @@ impl Receiver {
         action: Action,
         in_the_way: bool,
     ) -> Result<Want, Error> {
+        self.tell_lost(&state.path)?;
         if in_the_way {
             let path = state.path.join(&entry.name);
             let by = match action {
@@ -479,7 +480,7 @@ impl Receiver {
             _ => {
                 let inherited = state.inherited_gid;
                 let attrs = self
-                    .judge()
+                    .judge_in(&state.path)
                     .made_attrs(&self.ids, entry, replaced, inherited);
                 self.make_node(&state.path, entry, &attrs, in_the_way)?;
                 Ok(Want::Nothing)

@@ -1,0 +1,236 @@
+//! What the file system of a directory keeps, asked there and not guessed: its name says little
+//! (a FUSE file system keeps whatever its server does), and the answer decides what is compared.
+//!
+//! An unnamed file is asked, which leaves no trace. Where there are no such files, a file in
+//! `.hasync` is, and both are gone when the answer is there.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{
+    AtFlags, Gid, Mode, OFlags, Stat, Uid, fchmod, fchown, fstat, mkdirat, openat, unlinkat,
+};
+use rustix::io::Errno;
+use rustix::process::geteuid;
+
+use super::attrs::Attrs;
+use super::meta::set_fd_attrs;
+use super::root::{DIR_FLAGS, is_private};
+use crate::entry::Time;
+use crate::keeps::{Keeps, TimeStore};
+use crate::observer::Differences;
+use crate::path::RESERVED_NAME;
+
+const OWN_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
+
+/// An odd second; with every decimal digit of the nanoseconds in use it tells the step.
+const ODD: Time = Time {
+    secs: 1_000_000_001,
+    nanos: 123_456_789,
+};
+
+/// Where the times of file systems begin and end, outermost first: those that wrap instead of
+/// stopping there give other times back. 2^35; ext4; exFAT and FAT; 32 bits, without sign and with.
+const ENDS: [i64; 5] = [
+    1 << 35,
+    15_032_385_535,
+    4_354_819_198,
+    u32::MAX as i64,
+    i32::MAX as i64,
+];
+/// -2^35; NTFS; 32 bits with sign and without; FAT and exFAT.
+const BEGINNINGS: [i64; 5] = [-(1 << 35), -11_644_473_600, i32::MIN as i64, 0, 315_532_800];
+
+/// What a file system keeps, and whether others are kept out of what is made there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Abilities {
+    pub(crate) keeps: Keeps,
+    /// Nobody but this user can change what this user makes.
+    pub(crate) is_private: bool,
+}
+
+impl Default for Abilities {
+    fn default() -> Self {
+        Abilities {
+            keeps: Keeps::default(),
+            is_private: true,
+        }
+    }
+}
+
+impl Abilities {
+    /// Asks the file system of `dir`; `None` if nothing can be found out there.
+    pub(crate) fn of(dir: impl AsFd) -> Option<Self> {
+        let dir = dir.as_fd();
+        let abilities = match unnamed(dir) {
+            Ok(file) => of_unnamed(&file),
+            Err(_) => with_named(dir, of_any),
+        };
+        // A file system that sets other times than it is told to says nothing about itself.
+        abilities.ok().filter(|found| found.keeps.check().is_ok())
+    }
+}
+
+fn unnamed(dir: BorrowedFd<'_>) -> io::Result<File> {
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    Ok(File::from(openat(dir, ".", flags, OWN_FILE)?))
+}
+
+/// Local file systems have unnamed files, and keep everything. The kernel ends their times where
+/// they end.
+fn of_unnamed(file: &File) -> io::Result<Abilities> {
+    let odd = stored(file, ODD)?;
+    if !is_private(&odd) {
+        return of_any(file);
+    }
+    let time_store = TimeStore {
+        granularity_ns: step(&odd),
+        min_secs: stored(file, at(i64::MIN))?.st_mtime,
+        max_secs: stored(file, at(i64::MAX))?.st_mtime,
+    };
+    Ok(Abilities {
+        keeps: Keeps {
+            time_store,
+            ..Keeps::default()
+        },
+        is_private: true,
+    })
+}
+
+fn of_any(file: &File) -> io::Result<Abilities> {
+    let odd = stored(file, ODD)?;
+    let keeps = |secs: &&i64| stored(file, at(**secs)).is_ok_and(|s| s.st_mtime == **secs);
+    let whole = TimeStore::default();
+    let time_store = TimeStore {
+        granularity_ns: step(&odd),
+        min_secs: *BEGINNINGS.iter().find(keeps).unwrap_or(&whole.min_secs),
+        max_secs: *ENDS.iter().find(keeps).unwrap_or(&whole.max_secs),
+    };
+    Ok(Abilities {
+        keeps: Keeps {
+            time_store,
+            lost: lost(file)?,
+        },
+        is_private: is_private(&odd),
+    })
+}
+
+/// What of owner, group and permissions is not as it is set. Only root sets owners.
+fn lost(file: &File) -> io::Result<Differences> {
+    let mut lost = Differences::default();
+    for mode in [0o640, 0o604] {
+        let _ = fchmod(file, Mode::from_raw_mode(mode));
+        lost.perms |= fstat(file)?.st_mode & 0o7777 != mode;
+    }
+    if geteuid().is_root() {
+        for id in [1, 2] {
+            let _ = fchown(file, Some(Uid::from_raw(id)), Some(Gid::from_raw(id)));
+            let stat = fstat(file)?;
+            lost.owner |= stat.st_uid != id;
+            lost.group |= stat.st_gid != id;
+        }
+    }
+    Ok(lost)
+}
+
+fn at(secs: i64) -> Time {
+    Time { secs, nanos: 0 }
+}
+
+/// What a file is once it has been given a time.
+fn stored(file: &File, time: Time) -> io::Result<Stat> {
+    let mtime = Some(time);
+    set_fd_attrs(
+        file,
+        &Attrs {
+            mtime,
+            ..Attrs::default()
+        },
+    )?;
+    Ok(fstat(file)?)
+}
+
+/// The step of its times in nanoseconds, by what became of [`ODD`].
+fn step(odd: &Stat) -> u32 {
+    let odd = Time::found(odd.st_mtime, odd.st_mtime_nsec);
+    match (odd.secs, odd.nanos) {
+        (secs, 0) if secs == ODD.secs => 1_000_000_000,
+        (secs, nanos) if secs == ODD.secs => {
+            let mut step = 1;
+            while step < 1_000_000_000 && nanos / (step * 10) * (step * 10) == nanos {
+                step *= 10;
+            }
+            step
+        }
+        _ => 2_000_000_000,
+    }
+}
+
+/// Asks a file in the `.hasync` of `dir`, whose time stays as it is.
+fn with_named<T>(dir: BorrowedFd<'_>, ask: impl FnOnce(&File) -> io::Result<T>) -> io::Result<T> {
+    let before = fstat(dir)?;
+    let made = match mkdirat(dir, RESERVED_NAME, Mode::RWXU) {
+        Ok(()) => true,
+        Err(Errno::EXIST) => false,
+        Err(e) => return Err(e.into()),
+    };
+    let asked = openat(dir, RESERVED_NAME, DIR_FLAGS, Mode::empty())
+        .map_err(io::Error::from)
+        .and_then(|reserved| with_file(reserved.as_fd(), ask));
+    if made {
+        // Another session may have put something there meanwhile.
+        let _ = unlinkat(dir, RESERVED_NAME, AtFlags::REMOVEDIR);
+        let mtime = Some(Time::found(before.st_mtime, before.st_mtime_nsec));
+        let attrs = Attrs {
+            mtime,
+            ..Attrs::default()
+        };
+        let _ = set_fd_attrs(&File::from(dir.try_clone_to_owned()?), &attrs);
+    }
+    asked
+}
+
+/// Asks a new file of `dir`, and removes it.
+fn with_file<T>(dir: BorrowedFd<'_>, ask: impl FnOnce(&File) -> io::Result<T>) -> io::Result<T> {
+    let mut random = [0; 8];
+    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
+    let name = CString::new(format!("asked-{:016x}", u64::from_le_bytes(random)))?;
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file: OwnedFd = openat(dir, &name, flags, OWN_FILE)?;
+    let asked = ask(&File::from(file));
+    unlinkat(dir, &name, AtFlags::empty())?;
+    asked
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::fs::Root;
+
+    #[test]
+    fn asking_leaves_nothing() {
+        let temp = tempfile::tempdir().unwrap();
+        let root = Root::open(temp.path()).unwrap();
+        let state = || {
+            let stat = fstat(&root).unwrap();
+            (
+                stat.st_mtime,
+                stat.st_mtime_nsec,
+                std::fs::read_dir(temp.path()).unwrap().count(),
+            )
+        };
+        let before = state();
+        let found = Abilities::of(&root).unwrap();
+        assert!(found.is_private && !found.keeps.lost.any());
+        let named = with_named(root.as_fd(), of_any).unwrap();
+        let step = |found: Abilities| found.keeps.time_store.granularity_ns;
+        assert_eq!(step(named), step(found));
+        assert!(named.is_private && !named.keeps.lost.any());
+        assert_eq!(state(), before);
+        assert!(!with_file(root.as_fd(), |file| Ok(!is_private(&fstat(file)?))).unwrap());
+        assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,141 @@
+//! What a file system keeps of an entry's metadata. Both halves compare by it, so that what cannot
+//! be kept is no difference.
+
+use serde::{Deserialize, Serialize};
+
+use crate::entry::Time;
+use crate::error::Error;
+use crate::observer::Differences;
+use crate::refusal::Refusal;
+
+/// What one file system keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Keeps {
+    pub(crate) time_store: TimeStore,
+    /// What it does not keep at all, of permissions, owner and group.
+    pub(crate) lost: Differences,
+}
+
+impl Keeps {
+    /// Checks what a peer sent.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let others = Differences {
+            perms: false,
+            owner: false,
+            group: false,
+            ..self.lost
+        };
+        if others.any() {
+            let lost = self.lost.into();
+            return Err(Error::peer(Refusal::Lost { lost }));
+        }
+        self.time_store.check()
+    }
+}
+
+/// What is lost, by the words of `lossy` in the configuration.
+pub(crate) fn lost_words(lost: Differences) -> Vec<&'static str> {
+    let owners = (lost.owner || lost.group).then_some("owners");
+    owners
+        .into_iter()
+        .chain(lost.perms.then_some("modes"))
+        .collect()
+}
+
+/// The coarsest step of a file system's times, that of FAT, in nanoseconds.
+const STEP_NS_MAX: u32 = 2_000_000_000;
+
+/// What the receiving file system can store as a time. Both sides compare times as it stores them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TimeStore {
+    /// Smallest step in nanoseconds; at least 1, at most [`STEP_NS_MAX`].
+    pub(crate) granularity_ns: u32,
+    pub(crate) min_secs: i64,
+    pub(crate) max_secs: i64,
+}
+
+impl Default for TimeStore {
+    fn default() -> Self {
+        TimeStore {
+            granularity_ns: 1,
+            min_secs: i64::MIN,
+            max_secs: i64::MAX,
+        }
+    }
+}
+
+impl TimeStore {
+    /// Checks what a peer sent.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let Self {
+            granularity_ns,
+            min_secs,
+            max_secs,
+        } = *self;
+        if (1..=STEP_NS_MAX).contains(&granularity_ns) && min_secs <= max_secs {
+            return Ok(());
+        }
+        Err(Error::peer(Refusal::TimeStore {
+            granularity_ns,
+            min_secs,
+            max_secs,
+        }))
+    }
+
+    /// `time` as the file system would give it back.
+    pub(crate) fn stored(&self, time: Time) -> Time {
+        // Of its first and its last second the kernel keeps no part.
+        let secs = time.secs.clamp(self.min_secs, self.max_secs);
+        if secs == self.min_secs || secs == self.max_secs {
+            return Time { secs, nanos: 0 };
+        }
+        match self.granularity_ns {
+            0 | 1 => time,
+            step @ 2..1_000_000_000 => Time {
+                secs: time.secs,
+                nanos: time.nanos / step * step,
+            },
+            step => {
+                let step_secs = i64::from(step / 1_000_000_000).max(1);
+                Time {
+                    secs: time.secs.div_euclid(step_secs) * step_secs,
+                    nanos: 0,
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_compared_as_they_are_kept() {
+        let store = |granularity_ns| TimeStore {
+            granularity_ns,
+            min_secs: -9,
+            max_secs: 9,
+        };
+        for (step, time, kept) in [
+            (1, (8, 999_999_999), (8, 999_999_999)),
+            (1, (9, 0), (9, 0)),
+            (1, (9, 1), (9, 0)),
+            (1, (10, 5), (9, 0)),
+            (1, (-9, 1), (-9, 0)),
+            (1, (-10, 5), (-9, 0)),
+            (1, (-8, 5), (-8, 5)),
+            (100, (8, 1_234), (8, 1_200)),
+            (100, (9, 1_234), (9, 0)),
+            (1_000_000_000, (8, 5), (8, 0)),
+            (2_000_000_000, (7, 5), (6, 0)),
+            (2_000_000_000, (9, 5), (9, 0)),
+            (2_000_000_000, (-7, 5), (-8, 0)),
+        ] {
+            let [time, kept] = [time, kept].map(|(secs, nanos)| Time { secs, nanos });
+            let stored = store(step).stored(time);
+            assert_eq!(stored, kept, "{step} {time:?}");
+            assert_eq!(store(step).stored(stored), stored, "{step} {time:?}");
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! A tree with a name is not mirrored with less than was asked for, unless its configuration says
+//! so.
+
+use crate::digest::Fields;
+use crate::error::{Error, ErrorKind};
+use crate::keeps::lost_words;
+use crate::observer::Differences;
+use crate::path::Shown;
+
+/// Refuses to push the tree to where something is lost that its configuration does not name.
+pub(super) fn refuse_lossy(
+    fields: &Fields,
+    accepted: Differences,
+    tree: &str,
+) -> Result<(), Error> {
+    let Some((path, first)) = fields.losing(accepted).next() else {
+        return Ok(());
+    };
+    // All that is lost anywhere stands in one line of the configuration.
+    let all = fields
+        .losing(Differences::default())
+        .fold(accepted, |all, (_, lost)| Differences {
+            perms: all.perms || lost.perms,
+            owner: all.owner || lost.owner,
+            group: all.group || lost.group,
+            ..all
+        });
+    let quoted: Vec<String> = lost_words(all)
+        .iter()
+        .map(|word| format!("\"{word}\""))
+        .collect();
+    let (lost, line) = (lost_words(first).join(" and "), quoted.join(", "));
+    let place = match path.is_root() {
+        true => "for its root".to_owned(),
+        false => format!("in {}", Shown(&path.as_bytes())),
+    };
+    Err(Error::new(
+        ErrorKind::Config,
+        format!(
+            "the standby's file system keeps no {lost} {place}: to mirror tree {tree} without, \
+             write lossy = [{line}] into its section of hasync.toml"
+        ),
+    ))
+}

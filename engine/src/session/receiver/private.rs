@@ -1,0 +1,53 @@
+//! What a receiver says where a file system does not keep what others do: entries without owners or
+//! permissions, and a `.hasync` that others can change.
+
+use super::Receiver;
+use crate::error::{Error, ErrorKind};
+use crate::fs::{Abilities, Root};
+use crate::keeps::lost_words;
+use crate::mounted::MountedBelow;
+use crate::path::{RESERVED_NAME, RelPath};
+
+/// Refuses an atomic push to where its journal, or what it stages, could be changed by others.
+pub(super) fn refuse_not_private(
+    root: &Root,
+    of_root: Abilities,
+    mounted: &MountedBelow,
+    is_named: bool,
+) -> Result<(), Error> {
+    let top = RelPath::root();
+    let shared = (!of_root.is_private).then_some(&top);
+    let Some(dir) = shared.or_else(|| mounted.not_private()) else {
+        return Ok(());
+    };
+    let shown = root.shown(&dir.join(RESERVED_NAME));
+    let (kind, to_do) = match is_named {
+        true => (
+            ErrorKind::Config,
+            "a tree with a name cannot be kept there: choose another path",
+        ),
+        false => (ErrorKind::Usage, "push without --atomic"),
+    };
+    let message = format!(
+        "{shown} on the target cannot be private, since its file system makes up owners or \
+         permissions; {to_do}"
+    );
+    Err(Error::new(kind, message))
+}
+
+impl Receiver {
+    /// Says once that an entry made in `dir` does not get all that was asked for. For a tree with a
+    /// name its configuration has said so.
+    pub(super) fn tell_lost(&mut self, dir: &RelPath) -> Result<(), Error> {
+        let lost = self.fields.at(dir).lost();
+        if self.told_lost || self.named.is_some() || !lost.any() {
+            return Ok(());
+        }
+        self.told_lost = true;
+        let (words, shown) = (lost_words(lost).join(" and "), self.shown(dir));
+        self.warn(format!(
+            "cannot keep {words} in {shown} on the target: its file system has none of its own; \
+             content and times are mirrored"
+        ))
+    }
+}
