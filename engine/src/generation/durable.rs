@@ -18,11 +18,13 @@ use std::io;
 use std::os::fd::AsFd;
 
 use super::fail::fail_point;
+use crate::clock::AsOf;
 use crate::commit::{Journal, Roll, SessionPlace};
 use crate::error::Error;
 use crate::fs::{Root, remove_tree};
 use crate::history::kept;
 use crate::history::store::{Store, keep_time};
+use crate::lineage::generation::Generation;
 use crate::path::RelPath;
 use crate::stage::{Stage, remove_if_empty};
 
@@ -63,6 +65,29 @@ pub(crate) fn commit_staged(
         stage.forget();
     }
     result
+}
+
+/// Notes that the tree was found equal, as of then, and what it is from now on if that `is_news`.
+/// That is one record, which is on disk or is not.
+pub(crate) fn note_equal(
+    store: &Store,
+    head: &Generation,
+    is_news: bool,
+    as_of: Option<AsOf>,
+) -> Result<(), Error> {
+    let note = || -> io::Result<()> {
+        if is_news {
+            store.lock()?;
+            store.set_head(head)?;
+            fail_point("recorded");
+            store.log_once(head)
+        } else if let Some(as_of) = as_of {
+            store.set_as_of(head.id, as_of)
+        } else {
+            Ok(())
+        }
+    };
+    note().map_err(|e| Error::file("record that the tree is equal", &e))
 }
 
 /// Brings a commit to its end that was cut off. Returns `None` if there is none, else what could

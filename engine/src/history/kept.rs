@@ -16,13 +16,13 @@ use rustix::io::Errno;
 
 use super::store::{GOING, JOURNAL, MANIFEST, Store, mkdir_open};
 use super::undo::UndoPolicy;
+use crate::clock::now_ns;
 use crate::commit::{Journal, Op, SessionPlace, Waypoint};
 use crate::fs::{Root, is_absent, names, remove_tree};
-use crate::generation::clock::now_ns;
 use crate::generation::fail::fail_point;
-use crate::generation::head::{Generation, GenerationId};
-use crate::generation::ordinal::Number;
 use crate::generation::record;
+use crate::lineage::generation::{Generation, GenerationId};
+use crate::lineage::ordinal::Number;
 use crate::path::{RESERVED_NAME, RelPath};
 
 /// An empty file beside the manifest of a step that stays until somebody says otherwise.

@@ -9,12 +9,12 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::kept::{self, Step};
 use super::store::Store;
+use crate::clock::now_ns;
 use crate::commit::{Inode, Journal, Op, Waypoint, inode, reversed};
 use crate::error::{Error, ErrorKind};
 use crate::fs::Root;
-use crate::generation::clock::now_ns;
-use crate::generation::head::{Generation, GenerationCounts, GenerationId, GenerationKind};
-use crate::generation::ordinal::Number;
+use crate::lineage::generation::{Generation, GenerationCounts, GenerationId, GenerationKind};
+use crate::lineage::ordinal::Number;
 use crate::path::RelPath;
 
 /// How much of the past is kept.
