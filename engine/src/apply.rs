@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use crate::delta::Output;
 use crate::entry::{Body, Entry};
-use crate::fs::{Attrs, can_hold, set_node_attrs};
+use crate::fs::{Attrs, can_hold, set_attrs};
 
 /// Bytes of zeros worth a hole: the usual block of a file system.
 const HOLE_LEN: usize = 4096;
@@ -46,7 +46,11 @@ pub(crate) fn create_node(
         }
     }
     let c_name = std::ffi::CString::new(name).map_err(|_| io::ErrorKind::InvalidInput)?;
-    set_node_attrs(dir, &c_name, entry.symlink_target().is_some(), attrs)
+    let attrs = Attrs {
+        mode: attrs.mode.filter(|_| entry.symlink_target().is_none()),
+        ..*attrs
+    };
+    set_attrs(dir, &c_name, None, &attrs)
 }
 
 /// A file being written front to back, with holes where asked for.

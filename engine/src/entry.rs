@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+use rustix::fs::FileType;
 use serde::{Deserialize, Serialize};
 
 use crate::attributes::Attributes;
@@ -87,6 +88,22 @@ pub(crate) enum Body {
     /// The source has this name, but the options leave its type out of the mirror: the target
     /// keeps what it has under it.
     Unmirrored(Kind),
+}
+
+impl Body {
+    /// The type as the system has it.
+    pub(crate) fn file_type(&self) -> FileType {
+        match self {
+            Body::File { .. } => FileType::RegularFile,
+            Body::Dir => FileType::Directory,
+            Body::Symlink { .. } => FileType::Symlink,
+            Body::CharDevice { .. } => FileType::CharacterDevice,
+            Body::BlockDevice { .. } => FileType::BlockDevice,
+            Body::Fifo => FileType::Fifo,
+            Body::Socket => FileType::Socket,
+            Body::Unmirrored(_) => FileType::Unknown,
+        }
+    }
 }
 
 impl Entry {

@@ -2,7 +2,7 @@
 //!
 //! Data goes one way: [`scan`] reads the source, [`compare`] decides what differs, [`delta`] finds
 //! what must travel of a file (signature, then delta), [`apply`] makes it in staging, and
-//! [`commit`] is the only door through which the target changes; [`generation`] makes such a change
+//! [`change`] is the only door through which the target changes; [`generation`] makes such a change
 //! durable as a whole and keeps its lineage, [`history`] what it replaced. [`wire`] is what
 //! travels, and [`session`] holds the two halves that speak it. The engine knows no terminal, no
 //! network and no environment variable, and prints nothing: it reports to an [`Observer`].
@@ -19,24 +19,22 @@ mod digest;
 pub mod delta;
 
 mod apply;
-mod stage;
 
-mod commit;
+mod change;
 mod delete;
 
 pub mod generation;
 pub mod history;
-mod lineage;
 
 mod session;
 mod wire;
 
 mod attributes;
-mod clock;
 mod entries;
 mod entry;
 mod error;
 mod escape;
+mod fail;
 pub mod filter;
 mod first_names;
 mod fs;
@@ -46,7 +44,6 @@ mod keeps;
 mod limits;
 mod mounted;
 mod names;
-mod node_id;
 mod observer;
 mod options;
 mod overlap;
@@ -76,8 +73,8 @@ pub use error::{Error, ErrorKind};
 pub use escape::{Place, escape, harmless, harmless_json};
 pub use filter::{Filter, FilterRule};
 pub use fs::{
-    Attrs, ByName, Judge, Lock, OwnCalls, PathCause, PathError, Step, hold, open_file, open_log,
-    open_trusted, set_by_name_through,
+    Attrs, ByName, Inode, Judge, Lock, OwnCalls, PathCause, PathError, Step, hold, open_file,
+    open_log, open_trusted, set_by_name_through,
 };
 pub use ids::{Accounts, IdKind, OwnAccounts};
 pub use observer::{

@@ -318,7 +318,7 @@ fn make_dir(dir: &OwnedFd, name: &[u8], mode: Mode) -> rustix::io::Result<()> {
         mode: Some(mode.as_raw_mode()),
         ..Attrs::default()
     };
-    let set = set_attrs(dir, &name, false, &attrs);
+    let set = set_attrs(dir, &name, None, &attrs);
     set.map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))
 }
 

@@ -8,8 +8,8 @@ use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use hasync_engine::{Attrs, ByName, OwnCalls, Rights, Time};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags, openat, statat, statx};
+use hasync_engine::{Attrs, ByName, Inode, OwnCalls, Rights, Time};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags, openat, statx};
 use rustix::io::Errno;
 
 /// Levels that a directory can have above it: a path has 64 KiB, and is staged below some more.
@@ -79,11 +79,11 @@ impl Hands {
 
     /// Makes a change, if it is one that the receiver may make.
     pub(super) fn set(&self, dir: &OwnedFd, change: &[u8]) -> io::Result<()> {
-        let (name, attrs) = decode(change).ok_or(Errno::INVAL)?;
-        if !self.hold(dir)? || !self.allow(dir, &name, &attrs)? {
+        let (name, judged, attrs) = decode(change).ok_or(Errno::INVAL)?;
+        if !self.hold(dir)? || !self.allow(&judged, &attrs) {
             return Err(Errno::PERM.into());
         }
-        OwnCalls.set_attrs(dir.as_fd(), &name, &attrs)
+        OwnCalls.set_attrs(dir.as_fd(), &name, &judged, &attrs)
     }
 
     /// Whether `dir` lies in one of the places. Each level is what it is now: a path tells nothing.
@@ -109,34 +109,49 @@ impl Hands {
         Ok(false)
     }
 
-    /// Whether the peer may have that done to this entry.
-    fn allow(&self, dir: &OwnedFd, name: &CStr, attrs: &Attrs) -> io::Result<bool> {
-        let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    /// Whether the peer may have that done to such an entry: no other is changed.
+    fn allow(&self, judged: &Inode, attrs: &Attrs) -> bool {
         let lends_rights = attrs.mode.is_some_and(|mode| mode & 0o6000 != 0);
-        Ok(match FileType::from_raw_mode(stat.st_mode) {
+        match FileType::from_raw_mode(judged.mode) {
             FileType::Directory => true,
             FileType::CharacterDevice | FileType::BlockDevice if !self.rights.devices => false,
             _ => self.rights.setuid || !lends_rights,
-        })
+        }
     }
 }
 
-/// A change as the helper is told it: owner, group, mode and time, and the name to the end. What
-/// stays as it is, is a dash.
-pub(super) fn encode(name: &CStr, attrs: &Attrs) -> Vec<u8> {
+/// A change as the helper is told it: owner, group, mode and time, the entry that is to be changed,
+/// and its name to the end. What stays as it is, or is not known, is a dash.
+pub(super) fn encode(name: &CStr, judged: &Inode, attrs: &Attrs) -> Vec<u8> {
     let number = |number: Option<u32>| number.map_or("-".to_owned(), |n| n.to_string());
-    let time = attrs.mtime.map_or("-".to_owned(), |time| {
-        format!("{}.{}", time.secs, time.nanos)
-    });
+    let time = |time: Time| format!("{}.{}", time.secs, time.nanos);
     let (uid, gid, mode) = (number(attrs.uid), number(attrs.gid), number(attrs.mode));
-    let mut change = format!("{uid} {gid} {mode} {time} ").into_bytes();
+    let mtime = attrs.mtime.map_or("-".to_owned(), time);
+    let len = judged.len.map_or("-".to_owned(), |len| len.to_string());
+    let mut change = format!(
+        "{uid} {gid} {mode} {mtime} {} {} {} {len} {} {} ",
+        judged.number,
+        judged.mode,
+        judged.uid,
+        time(judged.time),
+        time(judged.ctime)
+    )
+    .into_bytes();
     change.extend_from_slice(name.to_bytes());
     change
 }
 
+fn decode_time(word: &str) -> Option<Time> {
+    let (secs, nanos) = word.split_once('.')?;
+    Some(Time {
+        secs: secs.parse().ok()?,
+        nanos: nanos.parse().ok().filter(|nanos| *nanos < 1_000_000_000)?,
+    })
+}
+
 /// `None` if it is none, or if its name leads elsewhere.
-fn decode(change: &[u8]) -> Option<(CString, Attrs)> {
-    let mut words = change.splitn(5, |byte| *byte == b' ');
+fn decode(change: &[u8]) -> Option<(CString, Inode, Attrs)> {
+    let mut words = change.splitn(11, |byte| *byte == b' ');
     let mut word = || std::str::from_utf8(words.next()?).ok();
     let number = |word: &str| match word {
         "-" => Some(None),
@@ -147,13 +162,18 @@ fn decode(change: &[u8]) -> Option<(CString, Attrs)> {
     let is_nobody = uid == Some(u32::MAX) || gid == Some(u32::MAX);
     let mtime = match word()? {
         "-" => None,
-        time => {
-            let (secs, nanos) = time.split_once('.')?;
-            Some(Time {
-                secs: secs.parse().ok()?,
-                nanos: nanos.parse().ok().filter(|nanos| *nanos < 1_000_000_000)?,
-            })
-        }
+        time => Some(decode_time(time)?),
+    };
+    let judged = Inode {
+        number: word()?.parse().ok()?,
+        mode: word()?.parse().ok()?,
+        uid: word()?.parse().ok()?,
+        len: match word()? {
+            "-" => None,
+            len => Some(len.parse().ok()?),
+        },
+        time: decode_time(word()?)?,
+        ctime: decode_time(word()?)?,
     };
     let name = words.next()?;
     let is_one = !matches!(name, b"" | b"." | b"..") && !name.contains(&b'/');
@@ -164,7 +184,7 @@ fn decode(change: &[u8]) -> Option<(CString, Attrs)> {
         mode,
         mtime,
     };
-    (is_one && is_mode && !is_nobody).then_some((CString::new(name).ok()?, attrs))
+    (is_one && is_mode && !is_nobody).then_some((CString::new(name).ok()?, judged, attrs))
 }
 
 #[cfg(test)]
@@ -198,6 +218,12 @@ mod tests {
         }
     }
 
+    /// What has the name now.
+    fn judged(dir: &Path, name: &CStr) -> Inode {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Inode::held(openat(held(dir), name, flags, Mode::empty()).unwrap()).unwrap()
+    }
+
     #[test]
     fn a_change_survives_its_telling() {
         let time = |secs, nanos| Some(Time { secs, nanos });
@@ -215,9 +241,13 @@ mod tests {
                         mode,
                         mtime,
                     };
+                    let dir = judged(Path::new("/"), c".");
+                    let file = judged(Path::new("/proc"), c"version");
                     for name in [c"x", c" - a  b", c"new\nline", c"\xff\xfe", c"..."] {
-                        let told = decode(&encode(name, &attrs));
-                        assert_eq!(told, Some((name.to_owned(), attrs)));
+                        for judged in [dir, file] {
+                            let told = decode(&encode(name, &judged, &attrs));
+                            assert_eq!(told, Some((name.to_owned(), judged, attrs)));
+                        }
                     }
                 }
             }
@@ -226,24 +256,26 @@ mod tests {
 
     #[test]
     fn what_is_no_change_of_one_entry_is_refused() {
-        for change in [
-            &b""[..],
-            b"- - - -",
-            b"- - - - ",
-            b"- - - - .",
-            b"- - - - ..",
-            b"- - - - a/b",
-            b"- - - - /etc/shadow",
-            b"- - - - ../x",
-            b"- - - - x\0/y",
-            b"4294967295 - - - x",
-            b"- 4294967295 - - x",
-            b"-1 - - - x",
-            b"- - 32768 - x",
-            b"- - - 1 x",
-            b"- - - 1.1073741823 x",
-            b"- - - 1.-1 x",
+        let of_file = b"1 2 3 4 1.0 1.0 ";
+        for [change, name] in [
+            [&b""[..], b""],
+            [b"- - - - ", b""],
+            [b"- - - - ", b"."],
+            [b"- - - - ", b".."],
+            [b"- - - - ", b"a/b"],
+            [b"- - - - ", b"/etc/shadow"],
+            [b"- - - - ", b"../x"],
+            [b"- - - - ", b"x\0/y"],
+            [b"4294967295 - - - ", b"x"],
+            [b"- 4294967295 - - ", b"x"],
+            [b"-1 - - - ", b"x"],
+            [b"- - 32768 - ", b"x"],
+            [b"- - - 1 ", b"x"],
+            [b"- - - 1.1073741823 ", b"x"],
+            [b"- - - 1.-1 ", b"x"],
+            [b"- - - - - ", b"x"],
         ] {
+            let change = &[change, of_file, name].concat();
             assert_eq!(decode(change), None, "{}", change.escape_ascii());
         }
     }
@@ -256,7 +288,6 @@ mod tests {
             create_dir_all(at(dir)).unwrap();
             File::create(at(dir).join("x")).unwrap();
         }
-        let change = encode(c"x", &mode(0o604));
         let hands = settled(&at("place"), Rights::default());
         for (dir, may) in [
             ("place", true),
@@ -269,12 +300,14 @@ mod tests {
             create_dir_all(at(dir)).unwrap();
             File::create(at(dir).join("x")).unwrap();
             let before = mode_of(&at(dir).join("x"));
+            let change = encode(c"x", &judged(&at(dir), c"x"), &mode(0o604));
             let done = hands.set(&held(&at(dir)), &change);
             assert_eq!(done.is_ok(), may, "{dir}: {done:?}");
             let mode = if may { 0o604 } else { before };
             assert_eq!(mode_of(&at(dir).join("x")), mode, "{dir}");
         }
         // It was in there, and is no more.
+        let change = encode(c"x", &judged(&at("place/a/b"), c"x"), &mode(0o604));
         let moved = held(&at("place/a/b"));
         std::fs::rename(at("place/a/b"), at("other/b")).unwrap();
         assert!(hands.set(&moved, &change).is_err());
@@ -285,7 +318,7 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         File::create(temp.path().join("x")).unwrap();
         let dir = held(temp.path());
-        let change = encode(c"x", &mode(0o604));
+        let change = encode(c"x", &judged(temp.path(), c"x"), &mode(0o604));
         let mut hands = Hands::new(Rights::default());
         hands.add(&dir).unwrap();
         assert!(hands.set(&dir, &change).is_err(), "not settled yet");
@@ -318,8 +351,12 @@ mod tests {
             ..Attrs::default()
         };
         let dir = held(temp.path());
-        hands.set(&dir, &encode(c"link", &attrs)).unwrap();
-        assert!(hands.set(&dir, &encode(c"link", &mode(0o777))).is_err());
+        let link = judged(temp.path(), c"link");
+        hands.set(&dir, &encode(c"link", &link, &attrs)).unwrap();
+        for judged in [link, judged(temp.path(), c"file")] {
+            let change = encode(c"link", &judged, &mode(0o777));
+            assert!(hands.set(&dir, &change).is_err());
+        }
         assert_eq!(before, (mode_of(&file), file.metadata().unwrap().mtime()));
         let link = temp.path().join("link").symlink_metadata().unwrap();
         assert_eq!((link.mtime(), link.mtime_nsec()), (1, 2));
@@ -343,7 +380,8 @@ mod tests {
             (c"dir", 0o3777, no_setuid, true),
         ] {
             let hands = settled(temp.path(), rights);
-            let done = hands.set(&dir, &encode(name, &mode(bits)));
+            let judged = judged(temp.path(), name);
+            let done = hands.set(&dir, &encode(name, &judged, &mode(bits)));
             assert_eq!(done.is_ok(), may, "{name:?} {bits:o}");
         }
         let no_devices = Rights {
@@ -351,8 +389,8 @@ mod tests {
             ..Rights::default()
         };
         // There is one everywhere; nothing of it changes.
-        let same = encode(c"null", &Attrs::default());
         let dev = Path::new("/dev");
+        let same = encode(c"null", &judged(dev, c"null"), &Attrs::default());
         assert!(
             settled(dev, Rights::default())
                 .set(&held(dev), &same)

@@ -18,7 +18,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use hasync_engine::{Accounts, Attrs, ByName, IdKind, Ready, Rights, ServePolicy};
+use hasync_engine::{Accounts, Attrs, ByName, IdKind, Inode, Ready, Rights, ServePolicy};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::Timespec;
 use rustix::io::Errno;
@@ -184,8 +184,14 @@ fn askable(name: &[u8]) -> Option<&str> {
 }
 
 impl ByName for Helper {
-    fn set_attrs(&self, dir: BorrowedFd<'_>, name: &CStr, attrs: &Attrs) -> io::Result<()> {
-        let question = [b"set ", &*hands::encode(name, attrs)].concat();
+    fn set_attrs(
+        &self,
+        dir: BorrowedFd<'_>,
+        name: &CStr,
+        judged: &Inode,
+        attrs: &Attrs,
+    ) -> io::Result<()> {
+        let question = [b"set ", &*hands::encode(name, judged, attrs)].concat();
         let answer = self.ask_with(&question, Some(dir), CHANGE_TIME);
         match answer.map_err(io::Error::other)?.as_deref() {
             None | Some("") => Ok(()),
@@ -291,7 +297,9 @@ mod tests {
                 "{first:?}"
             );
             assert_eq!(helper.ask("uid root", limit), first);
-            let lost = helper.set_attrs(std::io::stdin().as_fd(), c"x", &Attrs::default());
+            let inode = Inode::held(std::io::stdin()).unwrap();
+            let attrs = Attrs::default();
+            let lost = helper.set_attrs(std::io::stdin().as_fd(), c"x", &inode, &attrs);
             assert!(lost.is_err_and(|e| e.to_string().contains(reason)));
             answers.join().unwrap();
         }

@@ -15,7 +15,7 @@ use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use hasync_engine::{Attrs, ByName, Time};
+use hasync_engine::{Attrs, ByName, Inode, Time};
 use nix::unistd::{Gid, Uid, setgid, setuid};
 use rustix::fs::{
     AtFlags, CWD, Mode, OFlags, RenameFlags, Timespec, Timestamps, XattrFlags, chownat, fchmod,
@@ -206,7 +206,10 @@ fn by_the_helper<'a>(
         openat(dir, path, flags, Mode::empty())
     };
     let ask = move |dir: BorrowedFd<'_>, path: &Path, name: &CStr| {
-        helper.set_attrs(held(dir, path)?.as_fd(), name, &all)
+        let dir = held(dir, path)?;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let judged = Inode::held(openat(&dir, name, flags, Mode::empty())?)?;
+        helper.set_attrs(dir.as_fd(), name, &judged, &all)
     };
     let climbing = || {
         let path = format!("../../../../../../../..{}/file", outside.display());
@@ -219,7 +222,7 @@ fn by_the_helper<'a>(
         attempt("ask by a file", move || {
             let flags = OFlags::PATH | OFlags::CLOEXEC;
             let file = openat(CWD, outside.join("file"), flags, Mode::empty())?;
-            helper.set_attrs(file.as_fd(), c"", &all)
+            helper.set_attrs(file.as_fd(), c"", &Inode::held(&file)?, &all)
         }),
         attempt("ask for what is above", move || {
             ask(home, Path::new("."), c"..")

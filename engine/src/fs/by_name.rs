@@ -1,8 +1,9 @@
-//! Metadata of what is not opened: symlinks, sockets, devices and fifos, and what this process may
-//! not open. It is set by name, without following a symlink.
+//! Metadata of what is not opened. The entry is held, without being opened or followed, found to be
+//! the one that was judged, and changed through what is held: whatever takes its name meanwhile
+//! stays as it is.
 //!
-//! That is a call that no rule about files covers: a process that can make it can change whatever
-//! it can name. One that has given the call up has another process make it.
+//! Those are calls that no rule about files covers: a process that can make them can change
+//! whatever it can name. One that has given them up has another process make them.
 
 use std::ffi::CStr;
 use std::fmt;
@@ -10,20 +11,32 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, OnceLock};
 
-use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, UTIME_NOW, Uid, chownat, utimensat};
+use rustix::fs::{
+    AtFlags, CWD, Gid, Mode, Timespec, Timestamps, UTIME_NOW, Uid, chownat, utimensat,
+};
+use rustix::io::Errno;
 
 use super::attrs::Attrs;
+use super::held::Held;
+use super::inode::Inode;
 use super::mode::set_mode;
 use crate::entry::Time;
 
 /// Sets metadata by name for a process that has given that up.
 pub trait ByName: fmt::Debug + Send + Sync {
     /// Sets `attrs` on `name` in `dir`, on the link itself if it is a symlink, which has no mode.
+    /// No other entry than the one that was `judged` is changed.
     ///
     /// # Errors
     ///
     /// As the system calls have them, or why nobody makes them.
-    fn set_attrs(&self, dir: BorrowedFd<'_>, name: &CStr, attrs: &Attrs) -> io::Result<()>;
+    fn set_attrs(
+        &self,
+        dir: BorrowedFd<'_>,
+        name: &CStr,
+        judged: &Inode,
+        attrs: &Attrs,
+    ) -> io::Result<()>;
 }
 
 /// The calls as this process can make them itself.
@@ -39,33 +52,56 @@ pub fn set_by_name_through(stand_in: Arc<dyn ByName>) {
     let _ = STAND_IN.set(stand_in);
 }
 
-/// Sets `attrs` on `name` in `dir`, by whoever can.
-pub(super) fn set_by_name(dir: BorrowedFd<'_>, name: &CStr, attrs: &Attrs) -> io::Result<()> {
-    match STAND_IN.get() {
-        Some(stand_in) => stand_in.set_attrs(dir, name, attrs),
-        None => OwnCalls.set_attrs(dir, name, attrs),
-    }
+/// Who makes such calls in place of this process, if it has given them up.
+pub(super) fn stand_in() -> Option<&'static dyn ByName> {
+    STAND_IN.get().map(|stand_in| &**stand_in)
+}
+
+/// Sets `attrs` on what is held, which has that name in `dir`. In the order, and with the
+/// errors, of [`set_fd_attrs`](super::set_fd_attrs).
+pub(super) fn set_held(
+    held: &Held,
+    dir: BorrowedFd<'_>,
+    name: &CStr,
+    attrs: &Attrs,
+) -> io::Result<()> {
+    let owner = match (attrs.uid, attrs.gid) {
+        (None, None) => Ok(()),
+        (uid, gid) => {
+            let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
+            chownat(&held.fd, c"", uid, gid, AtFlags::EMPTY_PATH)
+        }
+    };
+    let mode = attrs.mode.map_or(Ok(()), |mode| {
+        set_mode(dir, name, held, Mode::from_raw_mode(mode))
+    });
+    let time = attrs.mtime.map_or(Ok(()), |time| set_time(held, time));
+    owner?;
+    mode?;
+    Ok(time?)
 }
 
 impl ByName for OwnCalls {
-    /// In the order, and with the errors, of [`set_fd_attrs`](super::set_fd_attrs).
-    fn set_attrs(&self, dir: BorrowedFd<'_>, name: &CStr, attrs: &Attrs) -> io::Result<()> {
-        let owner = match (attrs.uid, attrs.gid) {
-            (None, None) => Ok(()),
-            (uid, gid) => {
-                let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
-                chownat(dir, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
-            }
-        };
-        let mode = attrs.mode.map_or(Ok(()), |mode| {
-            set_mode(dir, name, Mode::from_raw_mode(mode))
-        });
-        let time = attrs.mtime.map_or(Ok(()), |time| {
-            utimensat(dir, name, &timestamps(time), AtFlags::SYMLINK_NOFOLLOW)
-        });
-        owner?;
-        mode?;
-        Ok(time?)
+    fn set_attrs(
+        &self,
+        dir: BorrowedFd<'_>,
+        name: &CStr,
+        judged: &Inode,
+        attrs: &Attrs,
+    ) -> io::Result<()> {
+        let held = Held::new(dir, name, Some(judged), attrs)?;
+        set_held(&held, dir, name, attrs)
+    }
+}
+
+fn set_time(held: &Held, mtime: Time) -> rustix::io::Result<()> {
+    let times = timestamps(mtime);
+    match utimensat(&held.fd, c"", &times, AtFlags::EMPTY_PATH) {
+        // Before Linux 5.8; the way through `/proc` leads to a symlink itself.
+        Err(Errno::INVAL | Errno::BADF) => {
+            utimensat(CWD, held.proc_path(), &times, AtFlags::empty())
+        }
+        result => result,
     }
 }
 

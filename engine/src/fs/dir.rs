@@ -11,6 +11,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::attrs::Attrs;
 use crate::attributes::Attributes;
 use crate::entries::{EntryList, EntrySorter};
 use crate::entry::{Body, Entry, Time};
@@ -172,6 +173,17 @@ impl Listed {
         self.dev = opened.dev();
         self.ino = opened.ino();
         self.nlink = u32::try_from(opened.nlink()).unwrap_or(u32::MAX);
+    }
+
+    /// All of its metadata.
+    pub(crate) fn attrs(&self) -> Attrs {
+        let entry = &self.entry;
+        Attrs {
+            uid: Some(entry.uid),
+            gid: Some(entry.gid),
+            mode: Some(entry.mode),
+            mtime: Some(entry.mtime),
+        }
     }
 
     /// Something to examine into.

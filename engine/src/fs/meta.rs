@@ -4,15 +4,14 @@
 use std::ffi::CStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 
-use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, fchmod, fchown, fstat, futimens, openat,
-    statat,
-};
+use rustix::fs::{Gid, Mode, Uid, fchmod, fchown, fstat, futimens};
 
 use super::attrs::Attrs;
-use super::by_name::{set_by_name, timestamps};
+use super::by_name::{set_held, stand_in, timestamps};
+use super::held::Held;
+use super::inode::Inode;
 
 /// Sets `attrs` on an open file or directory.
 ///
@@ -62,50 +61,28 @@ pub(crate) fn set_new_attrs(file: &File, attrs: Attrs) -> io::Result<()> {
 }
 
 /// Sets `attrs` on `name` in `dir`, on the link itself if it is a symlink (whose mode is left
-/// alone: Linux has none). In the order, and with the errors, of [`set_fd_attrs`].
+/// alone: Linux has none). If it is to be the entry that was `judged`, no other is changed. In the
+/// order, and with the errors, of [`set_fd_attrs`].
 pub(crate) fn set_attrs(
     dir: impl AsFd,
     name: &CStr,
-    is_symlink: bool,
+    judged: Option<&Inode>,
     attrs: &Attrs,
 ) -> io::Result<()> {
     let dir = dir.as_fd();
-    if is_symlink {
-        return set_node_attrs(dir, name, true, attrs);
-    }
-    match open_to_change(dir, name) {
-        Some(file) => set_fd_attrs(&file, attrs),
-        None => set_node_attrs(dir, name, false, attrs),
-    }
-}
-
-/// The same for what cannot be opened, or had better not be.
-pub(crate) fn set_node_attrs(
-    dir: impl AsFd,
-    name: &CStr,
-    is_symlink: bool,
-    attrs: &Attrs,
-) -> io::Result<()> {
+    let is_symlink = judged.is_some_and(Inode::is_symlink);
     let attrs = Attrs {
         mode: attrs.mode.filter(|_| !is_symlink),
         ..*attrs
     };
-    set_by_name(dir.as_fd(), name, &attrs)
-}
-
-/// Opens a regular file or a directory. Nothing else: a device acts, and who waits for a reader of
-/// a fifo would take this for one. Why it cannot be opened, if so, does not matter: its metadata
-/// may be changed all the same.
-fn open_to_change(dir: BorrowedFd<'_>, name: &CStr) -> Option<File> {
-    let kind = |stat: Stat| FileType::from_raw_mode(stat.st_mode);
-    let seen = kind(statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()?);
-    if !matches!(seen, FileType::RegularFile | FileType::Directory) {
-        return None;
+    let held = Held::new(dir, name, judged, &attrs)?;
+    let Some(stand_in) = stand_in() else {
+        return set_held(&held, dir, name, &attrs);
+    };
+    match held.open(dir, name) {
+        Some(file) => set_fd_attrs(&file, &attrs),
+        None => stand_in.set_attrs(dir, name, &held.inode, &attrs),
     }
-    // A fifo that takes the name now, or a file that somebody has a lease on, is not waited for.
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let opened = openat(dir, name, flags, Mode::empty()).ok()?;
-    (kind(fstat(&opened).ok()?) == seen).then(|| File::from(opened))
 }
 
 #[cfg(test)]
@@ -113,6 +90,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::entry::Time;
+    use rustix::fs::{AtFlags, statat};
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     #[test]
@@ -127,9 +105,14 @@ mod tests {
             mtime: Some(Time { secs: 1, nanos: 2 }),
             ..Attrs::default()
         };
+        let judged = |name: &CStr| {
+            let stat = statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW).unwrap();
+            Inode::of(&stat)
+        };
         // Taken for a file that turned into a symlink meanwhile: refused, not followed.
-        assert!(set_attrs(&dir, c"link", false, &attrs).is_err());
-        set_attrs(&dir, c"link", true, &attrs).unwrap();
+        assert!(set_attrs(&dir, c"link", Some(&judged(c"file")), &attrs).is_err());
+        assert!(set_attrs(&dir, c"link", None, &attrs).is_err());
+        set_attrs(&dir, c"link", Some(&judged(c"link")), &attrs).unwrap();
         let after = std::fs::metadata(temp.path().join("file")).unwrap();
         assert_eq!(before.permissions().mode(), after.permissions().mode());
         assert_eq!(before.mtime(), after.mtime());

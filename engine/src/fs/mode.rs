@@ -1,27 +1,34 @@
 //! Changing the permissions of what must not or cannot be opened, without following a symlink.
 //!
 //! `fchmodat` follows symlinks and `fchmod` refuses `O_PATH`, so the held inode is reached through
-//! `/proc/self/fd`. Where there is no `/proc`, it is named, where nobody else can put something
-//! else under that name. (A call that needs neither, `fchmodat2` on a descriptor, has no safe
-//! wrapper yet.)
+//! `/proc/self/fd`. Where there is no `/proc`, it is opened if that does no harm, or else named,
+//! where nobody else can put something else under that name. (A call that needs neither, `fchmodat2`
+//! on a descriptor, has no safe wrapper yet.)
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, chmodat, fstat, openat, statat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, Stat, chmodat, fchmod, fstat, statat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-/// Sets the permissions of `name` in `dir`. Should it have become a symlink, it is refused.
-pub(super) fn set_mode(dir: BorrowedFd<'_>, name: &CStr, mode: Mode) -> io::Result<()> {
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let held = openat(dir, name, flags, Mode::empty())?;
-    let path = format!("/proc/self/fd/{}", held.as_raw_fd());
-    match chmodat(CWD, path, mode, AtFlags::empty()) {
+use super::held::Held;
+
+/// Sets the permissions of what is held, which has that name in `dir`. A symlink has none.
+pub(super) fn set_mode(
+    dir: BorrowedFd<'_>,
+    name: &CStr,
+    held: &Held,
+    mode: Mode,
+) -> io::Result<()> {
+    match chmodat(CWD, held.proc_path(), mode, AtFlags::empty()) {
         // The way to what is held cannot fail but for `/proc`.
         Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::LOOP) => {
-            set_mode_without_proc(dir, name, &fstat(&held)?, mode)
+            match held.open(dir, name) {
+                Some(file) => Ok(fchmod(file, mode)?),
+                None => set_mode_without_proc(dir, name, &fstat(&held.fd)?, mode),
+            }
         }
         result => Ok(result?),
     }

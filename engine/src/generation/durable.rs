@@ -1,37 +1,32 @@
 //! Making an atomic commit durable, and bringing one to its end that was cut off.
 //!
-//! Order of durable effects:
-//! 1. everything is staged;
-//! 2. flush: what was staged is on disk;
-//! 3. the journal of what is to change is on disk;
-//! 4. entries change places, metadata is set;
-//! 5. flush: that is on disk;
-//! 6. the head says so: from here on this is the generation;
-//! 7. what was replaced goes to undo, or away; the journal with it.
-//!
-//! Cut off before 3, nothing has happened but staging, which the next push removes. Cut off after
-//! it, the journal is carried out from its beginning. Between 3 and 6 a mixture of old and new may
-//! be on disk, and nothing should read the tree before [`recover`] has run.
+//! The order of durable effects stands in `change/mod.rs`.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 
-use super::fail::fail_point;
-use crate::clock::AsOf;
-use crate::commit::{Journal, Roll, SessionPlace};
+use crate::change::{Failed, OnFailure, Op, Roll, SessionPlace, Stage, remove_if_empty, reversed};
 use crate::error::Error;
+use crate::fail::fail_point;
 use crate::fs::{Root, remove_tree};
-use crate::history::kept;
+use crate::history::journal::{Direction, Journal};
 use crate::history::store::{Store, keep_time};
-use crate::lineage::generation::Generation;
-use crate::path::RelPath;
-use crate::stage::{Stage, remove_if_empty};
+use crate::history::{counts, kept};
+use crate::path::{RelPath, Shown};
 
-/// Carries out a commit that is staged (1) and described by `journal`. `flushed_by` are
-/// descriptors, opened before the first staged byte, on every file system that was staged on.
-///
-/// Returns what could not be carried out, in words.
+/// What became of a commit.
+#[derive(Debug)]
+pub(crate) struct Done {
+    /// What could not be carried out, in words.
+    pub(crate) failed: Vec<String>,
+    /// Whether the generation was made: none is of which nothing could be carried out.
+    pub(crate) made: bool,
+}
+
+/// Carries out a commit that is staged and described by `journal`. `flushed_by` are descriptors,
+/// opened before the first staged byte, on every file system that was staged on.
 ///
 /// # Errors
 ///
@@ -41,13 +36,11 @@ pub(crate) fn commit(
     store: &Store,
     journal: &mut Journal,
     flushed_by: &[impl AsFd],
-) -> Result<Vec<String>, Error> {
+) -> Result<Done, Error> {
     fail_point("staged");
     flush(store.root(), flushed_by)?;
     fail_point("flushed");
-    store
-        .set_journal(journal)
-        .map_err(|e| Error::file("write the journal of the commit", &e))?;
+    write_journal(store, journal)?;
     fail_point("journal");
     carry_out(store, journal, false)
 }
@@ -57,7 +50,7 @@ pub(crate) fn commit_staged(
     store: &Store,
     journal: &mut Journal,
     stage: &mut Stage,
-) -> Result<Vec<String>, Error> {
+) -> Result<Done, Error> {
     let mounts = stage.mounts();
     let result = commit(store, journal, &mounts);
     // Whatever went wrong after the journal was on disk, recovery needs what is staged.
@@ -67,32 +60,9 @@ pub(crate) fn commit_staged(
     result
 }
 
-/// Notes that the tree was found equal, as of then, and what it is from now on if that `is_news`.
-/// That is one record, which is on disk or is not.
-pub(crate) fn note_equal(
-    store: &Store,
-    head: &Generation,
-    is_news: bool,
-    as_of: Option<AsOf>,
-) -> Result<(), Error> {
-    let note = || -> io::Result<()> {
-        if is_news {
-            store.lock()?;
-            store.set_head(head)?;
-            fail_point("recorded");
-            store.log_once(head)
-        } else if let Some(as_of) = as_of {
-            store.set_as_of(head.id, as_of)
-        } else {
-            Ok(())
-        }
-    };
-    note().map_err(|e| Error::file("record that the tree is equal", &e))
-}
-
-/// Brings a commit to its end that was cut off. Returns `None` if there is none, else what could
-/// not be carried out.
-pub(crate) fn recover(store: &Store) -> Result<Option<Vec<String>>, Error> {
+/// Brings a commit to its end that was cut off, the way that its journal says. Returns `None` if
+/// there is none.
+pub(crate) fn recover(store: &Store) -> Result<Option<Done>, Error> {
     let is_there = store
         .lock()
         .map_err(|e| Error::file("lock the records of the tree", &e))?;
@@ -108,40 +78,115 @@ pub(crate) fn recover(store: &Store) -> Result<Option<Vec<String>>, Error> {
     let head = store
         .head()
         .map_err(|e| Error::file("read the head of the tree", &e))?;
-    let is_done = head.is_some_and(|head| {
+    let is_made = head.is_some_and(|head| {
         journal
             .generation
             .as_ref()
             .is_some_and(|generation| generation.id == head.id)
     });
-    if is_done {
+    if is_made {
         settle(store, &journal)?;
-        return Ok(Some(Vec::new()));
+        let failed = Vec::new();
+        return Ok(Some(Done { failed, made: true }));
     }
     carry_out(store, &mut journal, true).map(Some)
 }
 
-/// Steps 4 to 7, `again` if they were cut off.
-fn carry_out(store: &Store, journal: &mut Journal, again: bool) -> Result<Vec<String>, Error> {
-    let privileged = rustix::process::geteuid().is_root();
-    let mut roll = Roll::open(store.root(), &journal.sessions, privileged)
-        .map_err(|e| Error::file("open what was staged", &e))?;
-    let failed = roll.forward(&journal.ops, again)?;
+/// Everything after the journal is on disk, `again` if it was cut off.
+fn carry_out(store: &Store, journal: &mut Journal, again: bool) -> Result<Done, Error> {
+    let root = store.root();
+    let mut roll =
+        Roll::open(root, &journal.sessions).map_err(|e| Error::file("open what was staged", &e))?;
+    if journal.direction == Direction::Back {
+        return lead_back(store, journal, &mut roll, Vec::new());
+    }
+    let is_whole = journal.is_all_or_nothing();
+    let on_failure = if is_whole {
+        OnFailure::Stop
+    } else {
+        OnFailure::GoOn
+    };
+    let failed = roll.forward(&journal.ops, again, on_failure)?;
+    if is_whole && !failed.is_empty() {
+        journal.direction = Direction::Back;
+        write_journal(store, journal)?;
+        fail_point("aborted");
+        return lead_back(store, journal, &mut roll, failed);
+    }
     fail_point("rolled");
-    flush(store.root(), roll.sessions())?;
+    let lines: Vec<String> = failed.iter().map(|failed| failed.line(root)).collect();
+    if !failed.is_empty() {
+        journal.strike(&failed);
+        write_journal(store, journal)?;
+    }
+    flush(root, roll.sessions())?;
     drop(roll);
+    let is_nothing = journal.ops.is_empty() && !lines.is_empty() && !journal.notes_lineage;
+    if is_nothing {
+        drop_sessions(store, journal).map_err(put_away)?;
+        return Ok(Done {
+            failed: lines,
+            made: false,
+        });
+    }
     if let Some(generation) = &mut journal.generation {
-        generation.add_failed(&failed);
+        generation.counts = counts(&journal.ops);
+        generation.add_failed(&lines);
         store
             .set_head(generation)
             .map_err(|e| Error::file("record the generation", &e))?;
     }
     fail_point("recorded");
     settle(store, journal)?;
-    Ok(failed)
+    Ok(Done {
+        failed: lines,
+        made: true,
+    })
 }
 
-/// Step 7.
+/// Brings the tree back to where it was before the commit, of which `failed` made that necessary.
+fn lead_back(
+    store: &Store,
+    journal: &Journal,
+    roll: &mut Roll,
+    failed: Vec<Failed>,
+) -> Result<Done, Error> {
+    let root = store.root();
+    let back = reversed(&journal.ops);
+    let stuck = roll.forward(&back, true, OnFailure::GoOn)?;
+    let moves = |failed: &Failed| back.get(failed.at).is_some_and(Op::moves);
+    let mut lines: Vec<String> = failed.iter().chain(&stuck).map(|f| f.line(root)).collect();
+    if let Some(stuck) = stuck.into_iter().find(moves) {
+        // What belongs there is in staging: it stays until this can be done.
+        return Err(stuck.into_error(root));
+    }
+    flush(root, roll.sessions())?;
+    fail_point("led back");
+    drop_sessions(store, journal).map_err(put_away)?;
+    if let Some(full) = failed.into_iter().find(Failed::is_no_space) {
+        return Err(full.into_error(root));
+    }
+    lines.push(format!(
+        "nothing in {} was changed: its files change together or not at all",
+        Shown(root.path().as_os_str().as_bytes())
+    ));
+    Ok(Done {
+        failed: lines,
+        made: false,
+    })
+}
+
+fn write_journal(store: &Store, journal: &Journal) -> Result<(), Error> {
+    store
+        .set_journal(journal)
+        .map_err(|e| Error::file("write the journal of the commit", &e))
+}
+
+fn put_away(e: io::Error) -> Error {
+    Error::file("put away what the commit replaced", &e)
+}
+
+/// What was replaced goes to undo, or away, and the journal with it.
 fn settle(store: &Store, journal: &Journal) -> Result<(), Error> {
     let result = match &journal.generation {
         Some(generation) if journal.keep => store
@@ -152,10 +197,11 @@ fn settle(store: &Store, journal: &Journal) -> Result<(), Error> {
             .and_then(|()| drop_sessions(store, journal)),
         None => drop_sessions(store, journal),
     };
-    result.map_err(|e| Error::file("put away what the commit replaced", &e))
+    result.map_err(put_away)
 }
 
-/// Removes the journal, then what was replaced: a session that no journal names is nobody's.
+/// Removes the journal, then what was replaced: a session that no journal names is nobody's. What
+/// an undo was to take from stays with the step that keeps it.
 fn drop_sessions(store: &Store, journal: &Journal) -> io::Result<()> {
     store.remove_journal()?;
     fail_point("settled");
@@ -166,6 +212,9 @@ fn drop_sessions(store: &Store, journal: &Journal) -> io::Result<()> {
         name,
     } in &journal.sessions
     {
+        if kept::is_kept(store, within) {
+            continue;
+        }
         match root.open_reserved(holder, within) {
             Ok(dir) => remove_tree(&dir, name)?,
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}

@@ -13,12 +13,12 @@ use rustix::fs::syncfs;
 use serde::{Deserialize, Serialize};
 
 use super::store::Store;
+use crate::change::{lock_session, open_stage, remove_session};
 use crate::entry::Body;
 use crate::fs::{Listed, Lock, Root, names, open_dir_below};
 use crate::generation::record::{self, RecordKind};
 use crate::path::RelPath;
 use crate::source::{open_file, stat_name};
-use crate::stage::{lock_session, open_stage, remove_session};
 use crate::work;
 
 const INTERRUPTED: RecordKind = RecordKind {
@@ -29,13 +29,16 @@ const INTERRUPTED: RecordKind = RecordKind {
 /// An entry in the staging of a session, a directory with all that is in it, and where in the tree
 /// it belongs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Left {
-    pub(crate) slot: RelPath,
-    pub(crate) path: RelPath,
+struct Left {
+    slot: RelPath,
+    path: RelPath,
 }
 
-/// Notes in the session's directory what is in it, once that is on disk.
-pub(crate) fn leave(session: &OwnedFd, left: &[Left]) -> io::Result<()> {
+/// Notes in the session's directory what is in it, as paths there and in the tree, once that is on
+/// disk.
+pub(crate) fn leave(session: &OwnedFd, left: Vec<(RelPath, RelPath)>) -> io::Result<()> {
+    let left = left.into_iter().map(|(slot, path)| Left { slot, path });
+    let left: Vec<Left> = left.collect();
     let _flushing = work::flushing();
     syncfs(session)?;
     record::write(session, INTERRUPTED, &left)

@@ -14,15 +14,16 @@ use std::path::PathBuf;
 use rustix::fs::{AtFlags, Mode, OFlags, fsync, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 
+use super::journal::{Journal, Waypoint};
 use super::store::{GOING, JOURNAL, MANIFEST, Store, mkdir_open};
 use super::undo::UndoPolicy;
-use crate::clock::now_ns;
-use crate::commit::{Journal, Op, SessionPlace, Waypoint};
+use crate::change::{Op, SessionPlace};
+use crate::fail::fail_point;
 use crate::fs::{Root, is_absent, names, remove_tree};
-use crate::generation::fail::fail_point;
+use crate::generation::clock::now_ns;
+use crate::generation::head::{Generation, GenerationId};
+use crate::generation::ordinal::Number;
 use crate::generation::record;
-use crate::lineage::generation::{Generation, GenerationId};
-use crate::lineage::ordinal::Number;
 use crate::path::{RESERVED_NAME, RelPath};
 
 /// An empty file beside the manifest of a step that stays until somebody says otherwise.
@@ -88,7 +89,7 @@ pub(crate) fn keep(store: &Store, journal: &Journal, generation: &Generation) ->
     let mut used: Vec<&RelPath> = journal.sessions.iter().map(|s| &s.within).collect();
     used.dedup();
     for place in used {
-        if place.is_within(&undo_dir(store)) && *place != to {
+        if is_kept(store, place) && *place != to {
             remove_used(store, place)?;
         }
     }
@@ -250,6 +251,11 @@ impl Kept {
 
 fn undo_dir(store: &Store) -> RelPath {
     store.within().join(b"undo")
+}
+
+/// Whether a session there belongs to a step.
+pub(crate) fn is_kept(store: &Store, within: &RelPath) -> bool {
+    within.is_within(&undo_dir(store))
 }
 
 fn step_dir(store: &Store, generation: &Generation) -> RelPath {

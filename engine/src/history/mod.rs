@@ -1,11 +1,12 @@
 //! What is kept of a tree beside its data, and the ways back.
 //!
-//! [`store`] is the place of it all; [`kept`] keeps what a commit replaced, [`undo`] finds the way
+//! [`store`] is the place of it all, [`journal`] what a commit changes; [`kept`] keeps what a commit replaced, [`undo`] finds the way
 //! back and [`undoing`] goes it; [`restore`] brings back single paths, out of the [`past`];
 //! [`interrupted`] is what a push had staged when its connection broke, and [`space`] is how much
 //! of that there is room for.
 
 mod interrupted;
+pub(crate) mod journal;
 pub(crate) mod kept;
 mod past;
 mod restore;
@@ -19,7 +20,8 @@ pub use space::Space;
 pub use undo::UndoPolicy;
 pub use undoing::{Undone, UndoneChange};
 
-pub(crate) use interrupted::{Interrupted, Left, leave};
+pub(crate) use interrupted::{Interrupted, leave};
+pub(crate) use journal::Journal;
 pub(crate) use kept::prune;
 pub(crate) use store::Store;
 pub(crate) use undo::counts;

@@ -6,7 +6,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use crate::commit::{Journal, Op, Slot};
+use super::journal::Journal;
+use crate::change::{Op, SessionPlace, Slot};
 use crate::entry::Entry;
 use crate::fs::{Attrs, Listed, Root, is_absent, names, open_dir_below};
 use crate::path::{RelPath, is_reserved};
@@ -49,7 +50,7 @@ struct Node {
 impl<'a> Past<'a> {
     /// The state that `way_back` leads to.
     pub(super) fn new(root: &'a Root, way_back: &Journal) -> io::Result<Self> {
-        let open = |place: &crate::commit::SessionPlace| {
+        let open = |place: &SessionPlace| {
             root.open_reserved(&place.holder, &place.within.join(&place.name))
         };
         let sessions = way_back
@@ -189,17 +190,19 @@ impl<'a> Past<'a> {
             Op::SetAttrs {
                 dir,
                 name,
-                ino,
+                inode,
                 new,
                 ..
             } => {
                 let was = self.find(&dir.join(name));
-                self.set_attrs(was, Some(*ino), new)
+                self.set_attrs(was, Some(inode.number), new)
             }
             Op::SetDirAttrs { dir, new, .. } => {
                 let was = self.find(dir);
                 self.set_attrs(was, None, new)
             }
+            // Nothing of what they replace is kept, so none leads back.
+            Op::Replace { .. } | Op::Discard { .. } => Ok(()),
         }
     }
 

@@ -13,13 +13,13 @@ use std::time::Instant;
 use rustix::fs::{AtFlags, Mode, OFlags, fchmod, fstat, fsync, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
 
-use crate::clock::AsOf;
-use crate::commit::Journal;
+use super::journal::Journal;
 use crate::entry::Time;
 use crate::fs::{Attrs, Lock, Root, open_private, set_fd_attrs};
+use crate::generation::clock::AsOf;
+use crate::generation::head::{Generation, GenerationId};
 use crate::generation::node::COMMIT_WAIT;
 use crate::generation::record::{self, RecordKind};
-use crate::lineage::generation::{Generation, GenerationId};
 use crate::path::{RESERVED_NAME, RelPath};
 
 const HEAD: RecordKind = RecordKind {

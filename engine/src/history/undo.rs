@@ -7,14 +7,15 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
+use super::journal::{Journal, Waypoint};
 use super::kept::{self, Step};
 use super::store::Store;
-use crate::clock::now_ns;
-use crate::commit::{Inode, Journal, Op, Waypoint, inode, reversed};
+use crate::change::{Changes, Op, inode, reversed};
 use crate::error::{Error, ErrorKind};
-use crate::fs::Root;
-use crate::lineage::generation::{Generation, GenerationCounts, GenerationId, GenerationKind};
-use crate::lineage::ordinal::Number;
+use crate::fs::{Inode, Root};
+use crate::generation::clock::now_ns;
+use crate::generation::head::{Generation, GenerationCounts, GenerationId, GenerationKind};
+use crate::generation::ordinal::Number;
 use crate::path::RelPath;
 
 /// How much of the past is kept.
@@ -59,14 +60,8 @@ pub(super) fn plan(
             format!("the way back to that generation is not kept; {reach}"),
         )
     })?;
-    let mut journal = Journal {
-        generation: None,
-        sessions: Vec::new(),
-        ops: Vec::new(),
-        keep: true,
-        pinned: false,
-        waypoints: Vec::new(),
-    };
+    let mut journal = Journal::new(Changes::default());
+    journal.keep = true;
     for step in route {
         let first = journal.sessions.len() as u32;
         journal.sessions.extend(step.sessions.iter().cloned());
@@ -142,8 +137,8 @@ pub(crate) fn counts(ops: &[Op]) -> GenerationCounts {
     let mut counts = GenerationCounts::default();
     for op in ops {
         match op {
-            Op::Place { .. } => counts.placed += 1,
-            Op::Remove { .. } => counts.removed += 1,
+            Op::Place { .. } | Op::Replace { .. } => counts.placed += 1,
+            Op::Remove { .. } | Op::Discard { .. } => counts.removed += 1,
             Op::SetAttrs { .. } => counts.attributes += 1,
             Op::SetDirAttrs { .. } => {}
         }
@@ -171,7 +166,7 @@ pub(super) fn first_conflict(
     let touched: HashSet<u64> = ops
         .iter()
         .filter_map(|op| match op {
-            Op::SetAttrs { ino, .. } => Some(*ino),
+            Op::SetAttrs { inode, .. } => Some(inode.number),
             _ => None,
         })
         .collect();
@@ -179,8 +174,10 @@ pub(super) fn first_conflict(
         let (dir, name, expected) = match op {
             Op::Place { dir, name, old, .. } => (dir, name, Expected::Inode(*old)),
             Op::Remove { dir, name, old, .. } => (dir, name, Expected::Inode(Some(*old))),
-            Op::SetAttrs { dir, name, ino, .. } => (dir, name, Expected::Number(*ino)),
-            Op::SetDirAttrs { .. } => continue,
+            Op::SetAttrs {
+                dir, name, inode, ..
+            } => (dir, name, Expected::Number(inode.number)),
+            Op::SetDirAttrs { .. } | Op::Replace { .. } | Op::Discard { .. } => continue,
         };
         let path = dir.join(name);
         if !concerns(&path) {

@@ -3,17 +3,16 @@
 
 use std::os::fd::OwnedFd;
 
+use super::journal::Journal;
 use super::kept;
 use super::store::Store;
 use super::undo::{first_conflict, plan};
-use crate::commit::{Journal, Op};
+use crate::change::Op;
 use crate::error::{Error, ErrorKind};
-use crate::generation::durable;
-use crate::generation::held::Held;
-use crate::generation::node::SessionLock;
-use crate::generation::tree::Tree;
-use crate::lineage::generation::{Generation, GenerationId};
-use crate::lineage::record::Spent;
+use crate::generation::durable::{self, Done};
+use crate::generation::head::{Generation, GenerationId};
+use crate::generation::node::{SessionLock, spent};
+use crate::generation::tree::{Held, Tree};
 use crate::path::RelPath;
 
 /// What an undo does, or did.
@@ -79,6 +78,8 @@ pub(super) struct Undoing<'a> {
     tree: &'a Tree,
     held: Held,
     pub(super) store: Store,
+    /// The present generation.
+    head: Generation,
     /// The one that the undo makes.
     pub(super) generation: Generation,
     _session: SessionLock,
@@ -92,18 +93,19 @@ impl<'a> Undoing<'a> {
         wanted: Option<GenerationId>,
         concerns: impl Fn(&RelPath) -> bool,
     ) -> Result<(Self, Journal), Error> {
-        let session = tree.lock_session()?;
-        let mut held = tree.hold_whole(tree.lock_files()?)?;
+        let mut held = tree.hold()?;
+        let session = held.node.lock_session()?;
+        held.lock_files(tree)?;
+        held.recover(tree)?;
         let nothing = || {
             let name = &tree.name;
             let message = format!("tree {name} has received nothing that could be undone");
             Error::new(ErrorKind::Usage, message)
         };
-        let head = held.data().cloned().ok_or_else(nothing)?;
+        let head = held.data()?.ok_or_else(nothing)?;
         let store = held.store.take().ok_or_else(nothing)?;
         let wanted = wanted.map(|id| tree.state_of(id)).transpose()?;
-        let number = held.view().number().next();
-        let number = number.ok_or_else(|| tree.spent(Spent("number")))?;
+        let number = head.number.next().ok_or_else(|| spent(tree, "number"))?;
         let mut way_back = plan(&store, &head, number, wanted)?;
         if let Some(path) = first_conflict(store.root(), &way_back.ops, concerns) {
             let (shown, head) = (store.root().shown(&path), head.shown());
@@ -117,11 +119,12 @@ impl<'a> Undoing<'a> {
         }
         let mut generation = way_back.generation.take().ok_or_else(nothing)?;
         generation.node.clone_from(&tree.node);
-        generation.epoch = held.view().epoch();
+        generation.epoch = held.node.epoch(Some(&head));
         let undoing = Undoing {
             tree,
             held,
             store,
+            head,
             generation,
             _session: session,
         };
@@ -142,11 +145,15 @@ impl<'a> Undoing<'a> {
         mut self,
         mut journal: Journal,
         changes: Vec<(UndoneChange, Vec<u8>)>,
-        commit: impl FnOnce(&Store, &mut Journal) -> Result<Vec<String>, Error>,
+        commit: impl FnOnce(&Store, &mut Journal) -> Result<Done, Error>,
     ) -> Result<Undone, Error> {
         journal.generation = Some(self.generation.clone());
-        let failed = commit(&self.store, &mut journal)?;
-        self.held.undone(&self.generation)?;
+        let Done { failed, made } = commit(&self.store, &mut journal)?;
+        if !made {
+            let message = format!("{}; nothing was undone", failed.join("; "));
+            return Err(Error::new(ErrorKind::FileIo, message));
+        }
+        self.held.node.undone(&self.head, &self.generation)?;
         // The undo has succeeded. What goes of the past can go after the next one as well.
         let _ = kept::prune(&self.store, &self.tree.undo);
         Ok(Undone {
@@ -159,8 +166,8 @@ impl<'a> Undoing<'a> {
 
 fn change(op: &Op) -> Option<(UndoneChange, Vec<u8>)> {
     let change = match op {
-        Op::Place { .. } => UndoneChange::Restored,
-        Op::Remove { .. } => UndoneChange::Removed,
+        Op::Place { .. } | Op::Replace { .. } => UndoneChange::Restored,
+        Op::Remove { .. } | Op::Discard { .. } => UndoneChange::Removed,
         Op::SetAttrs { .. } => UndoneChange::Attributes,
         Op::SetDirAttrs { .. } => return None,
     };

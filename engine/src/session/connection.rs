@@ -4,7 +4,6 @@
 
 mod compare;
 mod lossy;
-mod reconcile;
 
 use std::ffi::OsString;
 use std::sync::Arc;

@@ -15,7 +15,7 @@ use super::{Node, mirrored, pair, push, refused};
 fn diverged(temp: &Path) -> (Node, Node) {
     let (a, b) = mirrored(temp);
     b.tree.promote().unwrap();
-    a.restart();
+    a.tree.promote().unwrap();
     a.write("file", "of a alone");
     b.write("file", "of b alone, which is longer");
     (a, b)
@@ -96,6 +96,8 @@ fn data_that_is_given_up_is_replaced_kept_and_comes_back() {
         id,
     };
     let theirs = adopted(found.there.head.unwrap().id);
+    let error = a.tree.adopt(theirs.clone()).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Fenced, "{error}");
     a.tree.demote(false).unwrap();
     refused(&b, &a, ErrorKind::Diverged);
     // Of another node, or for another generation, it does not count.
@@ -111,7 +113,7 @@ fn data_that_is_given_up_is_replaced_kept_and_comes_back() {
     a.tree.adopt(theirs.clone()).unwrap();
     assert_eq!(a.tree.status().unwrap().adopted, Some(theirs));
     // Its promotion leads on from there.
-    b.restart();
+    b.tree.promote().unwrap();
     let sealed = push(&b, &a).unwrap();
     assert!(sealed.changed && sealed.pinned);
     assert_eq!(a.read("file").unwrap(), "of b alone, which is longer");
@@ -128,7 +130,7 @@ fn equal_data_that_is_given_up_gets_the_lineage_of_the_other() {
     let temp = tempfile::tempdir().unwrap();
     let (a, b) = mirrored(temp.path());
     b.tree.promote().unwrap();
-    a.restart();
+    a.tree.promote().unwrap();
     b.tree.demote(false).unwrap();
     refused(&a, &b, ErrorKind::Diverged);
     let head = a.tree.status().unwrap().head.unwrap();

@@ -5,21 +5,21 @@
 //! A hard link between two of the paths' entries comes back as one. A name outside of the paths
 //! keeps what it has, so an entry that was linked with it becomes one of its own.
 
-mod copy;
 mod plan;
 
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use super::journal::Journal;
 use super::past::Past;
 use super::undo::counts;
 use super::undoing::{Undoing, Undone};
-use crate::commit::Commit;
+use crate::change::Commit;
 use crate::error::{Error, ErrorKind};
 use crate::fs::Root;
 use crate::generation::durable::commit_staged;
+use crate::generation::head::GenerationId;
 use crate::generation::tree::{Tree, shown_path};
-use crate::lineage::generation::GenerationId;
 use crate::options::Options;
 use crate::path::RelPath;
 
@@ -62,7 +62,7 @@ impl Tree {
         }
         let mut commit = new_commit(&root);
         plan.stage(&root, &mut past, &mut commit)?;
-        let mut journal = commit.journal()?;
+        let mut journal = Journal::new(commit.seal()?);
         if let Some(warning) = commit.take_warnings().first() {
             let message = format!("{}; nothing was undone", warning.message);
             return Err(Error::new(ErrorKind::FileIo, message));

@@ -3,8 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 
-use super::copy::copy;
-use crate::commit::{Commit, Intent};
+use crate::change::{Commit, Link, Over, copy};
 use crate::error::{Error, ErrorKind};
 use crate::fs::{Attrs, Listed, Root, is_absent};
 use crate::history::UndoneChange;
@@ -31,8 +30,8 @@ struct Step {
 
 enum What {
     Remove,
-    /// With the entry as it was.
-    SetAttrs(Attrs, Was, Listed),
+    /// With the entry as it is, and as it was.
+    SetAttrs(Attrs, Listed, Was, Listed),
     Make(Was, Listed),
 }
 
@@ -184,7 +183,7 @@ impl Plan {
     fn stay(&mut self, path: &RelPath, now: &Listed, was: Was, then: Listed) {
         let attrs = attrs_to_set(now, &then);
         if !attrs.is_empty() {
-            self.add(path, What::SetAttrs(attrs, was, then), false);
+            self.add(path, What::SetAttrs(attrs, now.clone(), was, then), false);
         } else if has_names(now) {
             self.staying.insert((now.dev, now.ino), path.clone());
         }
@@ -203,7 +202,7 @@ impl Plan {
         let mut done = HashSet::new();
         let steps = std::mem::take(&mut self.steps);
         for mut step in steps {
-            if let What::SetAttrs(attrs, was, then) = step.what {
+            if let What::SetAttrs(attrs, now, was, then) = step.what {
                 let id = (then.dev, then.ino);
                 let is_whole = self.seen.get(&id).is_none_or(|seen| *seen == then.nlink);
                 if has_names(&then) && !is_whole {
@@ -214,7 +213,7 @@ impl Plan {
                     if has_names(&then) {
                         self.staying.insert(id, step.path.clone());
                     }
-                    step.what = What::SetAttrs(attrs, was, then);
+                    step.what = What::SetAttrs(attrs, now, was, then);
                 }
             }
             self.steps.push(step);
@@ -256,66 +255,59 @@ impl Plan {
             };
             let name = name.to_vec();
             match what {
-                What::Remove => removals.push(Intent::Remove { dir, name }),
-                What::SetAttrs(mut attrs, _, then) => {
-                    if then.entry.is_dir() {
-                        // What happens inside would move the time, and may need the permission.
-                        if let Some(time) = attrs.mtime.take() {
-                            commit.set_dir_time(path.clone(), time);
-                        }
-                        attrs.mode = attrs.mode.map(|mode| usable(commit, &path, mode));
-                    }
-                    if !attrs.is_empty() {
-                        commit.add(Intent::SetAttrs {
-                            dir,
-                            name,
-                            is_symlink: then.entry.symlink_target().is_some(),
-                            attrs,
-                        })?;
-                    }
-                }
+                What::Remove => removals.push((dir, name)),
+                What::SetAttrs(attrs, now, ..) => commit.set_attrs(&dir, &now, attrs)?,
                 What::Make(was, then) => {
                     let id = (then.dev, then.ino);
                     if has_names(&then)
                         && let Some(first) = made.get(&id).cloned()
                     {
-                        commit.add(Intent::Link { first, dir, name })?;
+                        commit.link(Link {
+                            first,
+                            judged: None,
+                            dir,
+                            name,
+                            over: OVER_ALL,
+                        })?;
                         continue;
                     }
                     let staged = commit.stage_for(&dir)?;
-                    let is_dir = then.entry.is_dir();
-                    let mut attrs = attrs_of(&then);
+                    let (is_dir, attrs) = (then.entry.is_dir(), then.attrs());
+                    let mut now = attrs;
                     if is_dir {
-                        commit.set_dir_time(path.clone(), then.entry.mtime);
-                        attrs.mode = attrs.mode.map(|mode| usable(commit, &path, mode));
-                        attrs.mtime = None;
+                        now.mtime = None;
+                        now.mode = now.mode.map(|mode| match commit.needs_more(mode) {
+                            true => mode | 0o700,
+                            false => mode,
+                        });
                     }
-                    let copied = past
-                        .place(&was)
-                        .and_then(|from| copy(from, &then, &attrs, &staged.stage, &staged.name));
-                    copied.map_err(|e| {
+                    let at = |e: io::Error| {
                         let shown = root.shown(&path);
                         Error::file(format_args!("bring {shown} back; nothing was undone"), &e)
-                    })?;
+                    };
+                    let from = past.place(&was).map_err(at)?;
+                    copy(from, &then, &now, &staged.stage, &staged.name).map_err(at)?;
                     if has_names(&then) {
                         made.insert(id, path.clone());
                     }
-                    commit.add(Intent::Place {
-                        staged,
-                        dir,
-                        name,
-                        is_dir,
-                        over_tree: true,
-                        old_len: 0,
-                    })?;
+                    if is_dir {
+                        let made = RelPath::root().join(&staged.name);
+                        let fd = staged.stage.open_dir(&made).map_err(at)?;
+                        commit.place_dir(staged, &fd, &path, &attrs, OVER_ALL)?;
+                    } else {
+                        commit.place(&staged, dir, name, OVER_ALL)?;
+                    }
                 }
             }
         }
         removals
             .into_iter()
-            .try_for_each(|intent| commit.add(intent))
+            .try_for_each(|(dir, name)| commit.remove(dir, name))
     }
 }
+
+/// Whatever is there gives way.
+const OVER_ALL: Over = Over { tree: true, len: 0 };
 
 /// What is at `path` now.
 fn now(root: &Root, path: &RelPath) -> io::Result<Option<Listed>> {
@@ -344,23 +336,4 @@ fn attrs_to_set(now: &Listed, then: &Listed) -> Attrs {
         mode: mode.then_some(then.mode),
         mtime: (now.mtime != then.mtime).then_some(then.mtime),
     }
-}
-
-fn attrs_of(listed: &Listed) -> Attrs {
-    let entry = &listed.entry;
-    Attrs {
-        uid: Some(entry.uid),
-        gid: Some(entry.gid),
-        mode: Some(entry.mode),
-        mtime: Some(entry.mtime),
-    }
-}
-
-/// The permissions that a directory gets at first: whoever is not root needs some to change what
-/// is in it.
-fn usable(commit: &mut Commit, dir: &RelPath, mode: u32) -> u32 {
-    if mode & 0o700 != 0o700 {
-        commit.set_dir_mode(dir.clone(), mode);
-    }
-    mode | 0o700
 }

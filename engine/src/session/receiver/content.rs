@@ -13,7 +13,7 @@ use super::verdicts::not_awaited;
 use super::wanted::Wanted;
 use super::{Receiver, ends_push};
 use crate::apply::{FileSink, create_file};
-use crate::commit::{Intent, Slot, Staged};
+use crate::change::{Over, Slot, Staged};
 use crate::delta::{OpDecoder, PatchError, Patcher};
 use crate::entry::{Body, Entry, Sum};
 use crate::error::Error;
@@ -172,21 +172,16 @@ impl Receiver {
         let Place::Alone(staged) = place else {
             return Ok(());
         };
-        let staged = staged.clone();
         if in_the_way {
-            self.replace_later(&path, staged);
+            self.replace_later(&path, staged.clone());
             return Ok(());
         }
         let (dir, name) = (state.path.clone(), entry.name.clone());
-        let place = Intent::Place {
-            staged,
-            dir,
-            name,
-            is_dir: false,
-            over_tree: false,
-            old_len,
+        let over = Over {
+            tree: false,
+            len: old_len,
         };
-        self.commit()?.add(place)
+        self.commit()?.place(staged, dir, name, over)
     }
 
     /// The content could not be written: drop what there is of it.

@@ -10,7 +10,7 @@ use super::dirs::DirState;
 use super::verdicts::not_awaited;
 use super::{Receiver, ends_push};
 use crate::apply::{FileSink, create_file};
-use crate::commit::Staged;
+use crate::change::Staged;
 use crate::delta::exchange::asks_for_tree;
 use crate::delta::{Basis, CopyPatcher, Op, PatchError, PatchSummary, Patcher};
 use crate::entry::Entry;

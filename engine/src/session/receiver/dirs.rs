@@ -6,12 +6,13 @@ use std::os::fd::OwnedFd;
 use super::Receiver;
 use super::local::Local;
 use super::wanted::WantedFiles;
-use crate::commit::Staged;
+use crate::change::{Staged, clean_leftovers};
 use crate::digest::{DirDigest, EntryPrint, IdView};
 use crate::entries::{EntryList, Revised};
 use crate::entry::Entry;
 use crate::error::{Error, describe};
 use crate::fs::{Attrs, Listed, Listing, is_absent};
+use crate::history::Store;
 use crate::observer::Kind;
 use crate::path::RelPath;
 use crate::policy::Powers;
@@ -19,7 +20,6 @@ use crate::refusal::Refusal;
 use crate::session::MESSAGE_LEN;
 use crate::session::place::Place;
 use crate::session::prints;
-use crate::stage::clean_leftovers;
 use crate::wire::{DirIndex, ToSender};
 
 /// Entries that take no more than that stay, whether they are still of use or not.
@@ -213,7 +213,7 @@ impl Receiver {
         if has_reserved && let Some(commit) = &mut self.commit {
             commit.spare_time(path)?;
             // What another user may have put there is no business of ours.
-            let _ = clean_leftovers(&root, path);
+            let _ = clean_leftovers(&root, path, || Store::sessions_needed(&root));
         }
         Ok(Some(local))
     }

@@ -1,9 +1,11 @@
 //! The end of a push: what waited for everything else, deletions, the flush, the acknowledgement.
 
+use std::collections::BTreeSet;
+
 use super::pending_links::PendingLink;
 use super::verdicts::deleted;
 use super::{Receiver, Replacement};
-use crate::commit::{Commit, Intent};
+use crate::change::{Commit, Link, Over};
 use crate::delete::Doomed;
 use crate::error::{Error, describe};
 use crate::fs::Root;
@@ -11,6 +13,27 @@ use crate::generation::Sealed;
 use crate::path::RelPath;
 use crate::spill;
 use crate::wire::ToSender;
+
+/// A directory gives way, with everything that is in it.
+const OVER_TREE: Over = Over { tree: true, len: 0 };
+
+/// Directories in the way of hard links.
+#[derive(Default)]
+struct Ways {
+    /// They give way.
+    clear: BTreeSet<RelPath>,
+    /// They had to, and could not.
+    barred: BTreeSet<RelPath>,
+}
+
+impl Ways {
+    fn barred(paths: impl Iterator<Item = RelPath>) -> Self {
+        Ways {
+            clear: BTreeSet::new(),
+            barred: paths.collect(),
+        }
+    }
+}
 
 impl Receiver {
     /// Everything asked for has been sent and settled: finish the push, which is what `true` says.
@@ -21,14 +44,14 @@ impl Receiver {
             self.make_bare_dirs()?;
             self.commit()?.run()?;
         }
-        let cleared = self.delete(deletable && !self.unread)?;
+        let ways = self.delete(deletable && !self.unread)?;
         spill::check()?;
         let Some(commit) = &self.commit else {
             self.done(false, None)?;
             return Ok(true);
         };
         let is_atomic = commit.is_atomic();
-        self.link(&cleared)?;
+        self.link(&ways)?;
         spill::check()?;
         if is_atomic {
             return self.seal();
@@ -44,13 +67,12 @@ impl Receiver {
         self.say(&ToSender::Done { durable, sealed })
     }
 
-    /// Removes what the source does not have, all or nothing as to `--max-delete`. Returns the
-    /// paths of directories that had to give way and could not.
-    fn delete(&mut self, deletable: bool) -> Result<Vec<RelPath>, Error> {
+    /// Removes what the source does not have, all or nothing as to `--max-delete`.
+    fn delete(&mut self, deletable: bool) -> Result<Ways, Error> {
         let extraneous = std::mem::take(&mut self.extraneous);
         let in_the_way = std::mem::take(&mut self.in_the_way);
         let Some(root) = self.root.clone() else {
-            return Ok(Vec::new());
+            return Ok(Ways::default());
         };
         if !deletable {
             if !in_the_way.is_empty() {
@@ -62,7 +84,7 @@ impl Receiver {
                     "did not replace the directory {shown}: not everything could be read"
                 ))?;
             }
-            return Ok(in_the_way.into_keys().collect());
+            return Ok(Ways::barred(in_the_way.into_keys()));
         }
         let mut doomed = extraneous.doom(&root, &self.filter);
         for path in in_the_way.keys() {
@@ -79,40 +101,34 @@ impl Receiver {
                     "did not replace the directory {shown}: --max-delete"
                 ))?;
             }
-            return Ok(in_the_way.into_keys().collect());
+            return Ok(Ways::barred(in_the_way.into_keys()));
         }
         self.tell_doomed(&root, &doomed)?;
         let Some(commit) = &mut self.commit else {
-            return Ok(Vec::new());
+            return Ok(Ways::default());
         };
         let mut walk = doomed.walk();
         while let Some((_, by_itself)) = walk.advance() {
             if let Some((dir, name)) = RelPath::of(walk.path()).split().filter(|_| by_itself) {
-                let name = name.to_vec();
-                commit.add(Intent::Remove { dir, name })?;
+                commit.remove(dir, name.to_vec())?;
             }
         }
         drop(doomed);
+        let mut ways = Ways::default();
         for (path, by) in in_the_way {
-            let Some((dir, name)) = path.split().map(|(dir, name)| (dir, name.to_vec())) else {
-                continue;
-            };
-            let intent = match by {
-                Replacement::Awaited => continue,
-                Replacement::Staged(staged) => Intent::Place {
-                    staged,
-                    dir,
-                    name,
-                    is_dir: false,
-                    over_tree: true,
-                    old_len: 0,
-                },
-                Replacement::Link => Intent::Remove { dir, name },
-            };
-            self.commit()?.add(intent)?;
+            match (by, path.split()) {
+                (Replacement::Staged(staged), Some((dir, name))) => {
+                    let name = name.to_vec();
+                    self.commit()?.place(&staged, dir, name, OVER_TREE)?;
+                }
+                (Replacement::Link, _) => {
+                    ways.clear.insert(path);
+                }
+                _ => {}
+            }
         }
         self.commit()?.run()?;
-        Ok(Vec::new())
+        Ok(ways)
     }
 
     fn tell_doomed(&self, root: &Root, doomed: &Doomed) -> Result<(), Error> {
@@ -141,13 +157,24 @@ impl Receiver {
     }
 
     /// Makes the hard links, now that what they point to is in place.
-    fn link(&mut self, not_cleared: &[RelPath]) -> Result<(), Error> {
+    fn link(&mut self, ways: &Ways) -> Result<(), Error> {
         let mut links = std::mem::take(&mut self.links);
         for PendingLink { first, dir, name } in links.walk() {
-            if not_cleared.contains(&dir.join(&name)) {
+            let path = dir.join(&name);
+            if ways.barred.contains(&path) {
                 continue;
             }
-            self.commit()?.add(Intent::Link { first, dir, name })?;
+            let over = match ways.clear.contains(&path) {
+                true => OVER_TREE,
+                false => Over::default(),
+            };
+            self.commit()?.link(Link {
+                first,
+                judged: None,
+                dir,
+                name,
+                over,
+            })?;
         }
         self.commit.as_mut().map_or(Ok(()), Commit::run)
     }

@@ -35,7 +35,7 @@ use super::bases::Bases;
 use super::headway::{Headway, standstill};
 use super::outbox::Outbox;
 use super::place::{Place, Trail};
-use crate::commit::{Commit, Staged};
+use crate::change::{Commit, Staged};
 use crate::compare::Judge;
 use crate::delete::Extraneous;
 use crate::digest::Fields;
@@ -234,7 +234,6 @@ pub(super) struct Receiver {
     filter: Filter,
     fields: Fields,
     ids: IdMap,
-    privileged: bool,
     rights: Rights,
     own_groups: Vec<u32>,
     umask: u32,
@@ -394,7 +393,6 @@ impl Receiver {
             options,
             filter,
             ids: IdMap::new(Arc::clone(&policy.accounts)),
-            privileged,
             rights: policy.rights,
             own_groups,
             umask: crate::umask::umask(),

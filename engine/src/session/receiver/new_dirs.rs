@@ -13,7 +13,7 @@ use super::verdicts::not_awaited;
 use super::wanted::Wanted;
 use super::{Receiver, ends_push};
 use crate::apply::create_node;
-use crate::commit::{Intent, Staged};
+use crate::change::{Link, Over, Staged};
 use crate::entry::{Body, Entry};
 use crate::error::{Error, ErrorKind};
 use crate::fs::{Attrs, set_fd_attrs};
@@ -200,8 +200,13 @@ impl Receiver {
             self.links.push_first(link);
             return Ok(());
         }
-        let dir = path;
-        self.commit()?.add(Intent::Link { first, dir, name })
+        self.commit()?.link(Link {
+            first,
+            judged: None,
+            dir: path,
+            name,
+            over: Over::default(),
+        })
     }
 
     pub(super) fn place_dir(
@@ -215,34 +220,19 @@ impl Receiver {
             mtime: None,
             ..attrs
         };
-        let privileged = self.privileged;
-        let commit = self.commit()?;
-        if let Some(time) = attrs.mtime {
-            commit.set_dir_time(path.clone(), time);
-        }
-        if let Some(mode) = attrs
-            .mode
-            .filter(|mode| !privileged && mode & 0o700 != 0o700)
+        if let Some(mode) = attrs.mode
+            && self.commit()?.needs_more(mode)
         {
             // Its own subdirectories have still to be put into it.
-            commit.set_dir_mode(path.clone(), mode);
             now.mode = Some(mode | 0o700);
         }
-        let (dir, name) = path.split().unwrap_or_default();
-        let name = name.to_vec();
-        if let Err(e) = set_fd_attrs(&File::from(fd), &now) {
+        let fd = File::from(fd);
+        if let Err(e) = set_fd_attrs(&fd, &now) {
             let what = format_args!("set the metadata of {} on the target", self.shown(path));
             self.warn(Error::file(what, &e).message)?;
         }
-        let place = Intent::Place {
-            staged,
-            dir,
-            name,
-            is_dir: true,
-            over_tree: false,
-            old_len: 0,
-        };
-        self.commit()?.add(place)
+        let commit = self.commit()?;
+        commit.place_dir(staged, &fd.into(), path, &attrs, Over::default())
     }
 
     /// Makes the directories that were announced and whose entries never came: mount points under

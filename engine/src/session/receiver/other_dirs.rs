@@ -66,7 +66,9 @@ impl Receiver {
         let attrs = judge.made_attrs(&self.ids, &entry, Some((&local).into()), None);
         // All of them: some that are not there yet may be on their way.
         let mode = attrs.mode.filter(|_| self.options.perms);
-        self.set_attrs(&parent, path, &entry, Attrs { mode, ..attrs })
+        let attrs = Attrs { mode, ..attrs };
+        let commit = self.commit.as_mut();
+        commit.map_or(Ok(()), |commit| commit.set_attrs(&parent, &local, attrs))
     }
 
     /// An entry as it is to be judged: a directory may have turned out to be another.

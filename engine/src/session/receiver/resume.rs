@@ -14,6 +14,7 @@ use crate::entries::EntryList;
 use crate::entry::{Body, Entry, Time};
 use crate::error::{Error, ErrorKind};
 use crate::fs::{Attrs, Listed, set_fd_attrs};
+use crate::history::leave;
 use crate::path::RelPath;
 use crate::session::bases::EXCHANGE_LEN_MIN;
 use crate::since::Since;
@@ -38,7 +39,7 @@ impl Receiver {
         let begun: Vec<_> = begun.chain(part).collect();
         if let Some(commit) = &mut self.commit {
             // What cannot be kept is sent again.
-            let _ = commit.leave_staged(begun.into_iter());
+            let _ = commit.leave_staged(begun.into_iter(), leave);
         }
     }
 

@@ -4,16 +4,16 @@
 
 use super::Receiver;
 use super::named::Named;
-use crate::commit::{Journal, Op};
-use crate::error::Error;
-use crate::generation::{Sealed, commit_staged, fail_point, note_equal};
-use crate::history::{Store, counts, prune};
+use crate::error::{Error, ErrorKind};
+use crate::fail::fail_point;
+use crate::generation::{Generation, Sealed, commit_staged};
+use crate::history::{Journal, Store, counts, prune};
 use crate::refusal::Refusal;
 
 impl Receiver {
     /// Commits what is staged, and tells the sender; `true`, the push is finished.
     pub(super) fn seal(&mut self) -> Result<bool, Error> {
-        let journal = self.commit()?.journal()?;
+        let journal = Journal::new(self.commit()?.seal()?);
         self.catch_up()?;
         self.forget_interrupted();
         match self.named.take() {
@@ -35,42 +35,63 @@ impl Receiver {
     }
 
     fn seal_named(&mut self, named: Named, mut journal: Journal) -> Result<(), Error> {
-        let mut held = named.hold(self.root.as_ref())?;
+        let (mut held, data) = named.hold(self.root.as_ref())?;
         let problems = self.problems.take();
-        let equal = named.equal(&held, &problems);
-        let store = match held.store.take() {
-            Some(store) => store,
-            None => self.make_store(Some(&named.tree.name))?,
+        // What a former primary's data is stands apart from it, until even an equal push notes it
+        // beside the data.
+        let own = held.node.own_head(data.as_ref());
+        let is_noted = |data: &&Generation| {
+            own.as_ref().is_some_and(|own| own.id == data.id) && named.leads_from(data.id)
         };
-        if let Some((head, is_news)) = equal.filter(|_| journal.ops.is_empty()) {
+        let noted = data.as_ref().filter(is_noted);
+        if let Some(head) = noted.filter(|_| journal.ops.is_empty()) {
             self.commit()?
                 .stage()
                 .remove()
                 .map_err(|e| Error::file("remove the staging directory", &e))?;
             let as_of = named.as_of(&problems);
-            note_equal(&store, &head, is_news, as_of)?;
-            if is_news {
-                named.received(&mut held, &head)?;
-                fail_point("acknowledged");
+            if let (Some(as_of), Some(store)) = (as_of, &held.store) {
+                store
+                    .set_as_of(head.id, as_of)
+                    .map_err(|e| Error::file("record that the tree is equal", &e))?;
             }
-            drop(named);
             let sealed = Sealed {
-                head,
+                head: head.clone(),
                 changed: false,
                 as_of,
                 pinned: false,
             };
+            drop(named);
             return self.done(true, Some(sealed));
         }
-        journal.pinned = journal.ops.iter().any(replaces) && held.view().may_be_alone();
-        journal.keep = named.tree.undo.keep > 0 || journal.pinned;
-        let generation = named.generation(&held, counts(&journal.ops), problems)?;
-        journal.generation = Some(generation);
-        self.carry_out(&store, &mut journal)?;
-        let Some(head) = journal.generation else {
-            return Ok(());
+        let store = match held.store.take() {
+            Some(store) => store,
+            None => self.make_store(Some(&named.tree.name))?,
         };
-        named.received(&mut held, &head)?;
+        journal.notes_lineage = noted.is_none();
+        journal.pinned = !journal.ops.is_empty() && held.node.may_be_alone(data.as_ref());
+        journal.keep = named.tree.undo.keep > 0 || journal.pinned;
+        let generation = named.generation(own.as_ref(), counts(&journal.ops), problems)?;
+        journal.generation = Some(generation);
+        let is_made = self.carry_out(&store, &mut journal)?;
+        let head = if is_made { journal.generation } else { data };
+        let Some(head) = head else {
+            return Err(Error::new(
+                ErrorKind::FileIo,
+                "nothing of the push could be carried out",
+            ));
+        };
+        if !is_made {
+            let sealed = Sealed {
+                head,
+                changed: false,
+                as_of: None,
+                pinned: false,
+            };
+            drop(named);
+            return self.done(true, Some(sealed));
+        }
+        held.node.received(&head)?;
         fail_point("acknowledged");
         let sealed = Sealed {
             as_of: head.as_of,
@@ -100,17 +121,12 @@ impl Receiver {
         })
     }
 
-    fn carry_out(&mut self, store: &Store, journal: &mut Journal) -> Result<(), Error> {
-        let failed = commit_staged(store, journal, self.commit()?.stage())?;
-        failed.into_iter().try_for_each(|line| self.warn(line))
-    }
-}
-
-/// Whether an op takes something away that was there.
-fn replaces(op: &Op) -> bool {
-    match op {
-        Op::Place { old, .. } => old.is_some(),
-        Op::Remove { .. } | Op::SetAttrs { .. } => true,
-        Op::SetDirAttrs { .. } => false,
+    /// Returns whether the generation was made.
+    fn carry_out(&mut self, store: &Store, journal: &mut Journal) -> Result<bool, Error> {
+        let done = commit_staged(store, journal, self.commit()?.stage())?;
+        done.failed
+            .into_iter()
+            .try_for_each(|line| self.warn(line))?;
+        Ok(done.made)
     }
 }

@@ -9,12 +9,12 @@ use super::told::Told;
 use super::wanted::Wanted;
 use super::{Receiver, Replacement, ends_push};
 use crate::apply::{create_file, create_node};
-use crate::commit::{Intent, Staged};
+use crate::change::{Over, Staged};
 use crate::compare::{Decision, LinkState, Replaced};
 use crate::delete::Doomed;
 use crate::entries::EntryList;
 use crate::entry::{Body, Entry};
-use crate::error::{Error, describe};
+use crate::error::Error;
 use crate::fs::{Attrs, Listed, can_hold};
 use crate::observer::{Action, Differences, Kind};
 use crate::path::RelPath;
@@ -75,13 +75,7 @@ impl Receiver {
         let Some(commit) = &mut self.commit else {
             return Ok(());
         };
-        if let Err(e) = commit.set_root_attrs(attrs) {
-            self.warn(format!(
-                "cannot set the metadata of the target root: {}",
-                describe(&e)
-            ))?;
-        }
-        Ok(())
+        commit.set_root_attrs(attrs)
     }
 
     /// The entries that differ in a directory both sides have.
@@ -256,7 +250,9 @@ impl Receiver {
                 verdict(Action::KeepNewer, Differences::default(), Want::Nothing)
             }
             Decision::SetAttrs { differences, attrs } => {
-                self.set_attrs(&state.path, &path, entry, attrs)?;
+                if let (Some(local), Some(commit)) = (local, &mut self.commit) {
+                    commit.set_attrs(&state.path, local, attrs)?;
+                }
                 verdict(Action::Attributes, differences, Want::Nothing)
             }
             Decision::Make {
@@ -355,43 +351,6 @@ impl Receiver {
             LinkState::SameInode
         } else {
             LinkState::Apart
-        })
-    }
-
-    pub(super) fn set_attrs(
-        &mut self,
-        dir: &RelPath,
-        path: &RelPath,
-        entry: &Entry,
-        mut attrs: Attrs,
-    ) -> Result<(), Error> {
-        let privileged = self.privileged;
-        let Some(commit) = &mut self.commit else {
-            return Ok(());
-        };
-        if entry.is_dir() {
-            // What happens inside later would move the time, and may need the permission.
-            if let Some(time) = attrs.mtime.take() {
-                commit.set_dir_time(path.clone(), time);
-            }
-            if let Some(mode) = attrs
-                .mode
-                .filter(|mode| !privileged && mode & 0o700 != 0o700)
-            {
-                commit.set_dir_mode(path.clone(), mode);
-                attrs.mode = Some(mode | 0o700);
-            }
-        }
-        if attrs.is_empty() {
-            return Ok(());
-        }
-        let is_symlink = entry.symlink_target().is_some();
-        let (dir, name) = (dir.clone(), entry.name.clone());
-        commit.add(Intent::SetAttrs {
-            dir,
-            name,
-            is_symlink,
-            attrs,
         })
     }
 
@@ -539,14 +498,7 @@ impl Receiver {
             return Ok(());
         }
         let (dir, name) = (dir.clone(), entry.name.clone());
-        self.commit()?.add(Intent::Place {
-            staged,
-            dir,
-            name,
-            is_dir: false,
-            over_tree: false,
-            old_len: 0,
-        })
+        self.commit()?.place(&staged, dir, name, Over::default())
     }
 }
 

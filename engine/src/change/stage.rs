@@ -22,9 +22,8 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use crate::commit::{SessionPlace, Slot};
+use super::op::{SessionPlace, Slot};
 use crate::fs::{DeepDirs, DirId, Lock, Root, dir_id, names, open_private, remove_tree};
-use crate::history::{Left, Store, leave};
 use crate::path::{RESERVED_NAME, RelPath};
 
 const STAGE_NAME: &[u8] = b"stage";
@@ -44,7 +43,7 @@ const CLEANING_WAIT: Duration = Duration::from_secs(10);
 /// A directory to make entries in.
 #[derive(Debug)]
 pub(crate) struct StageDir {
-    fd: OwnedFd,
+    fd: Arc<OwnedFd>,
     /// Position of its session among those of this push.
     session: u32,
     /// Where it is in its session's directory.
@@ -153,14 +152,12 @@ impl Stage {
 
     /// Where the sessions are, in the order of their numbers.
     pub(crate) fn places(&self) -> Vec<SessionPlace> {
-        let mut sessions: Vec<&Session> = self.by_mount.values().collect();
-        sessions.sort_unstable_by_key(|session| session.plain.session);
         let place = |session: &Session| SessionPlace {
             holder: session.holder_path.clone(),
             within: RelPath::root().join(STAGE_NAME),
             name: session.name.clone(),
         };
-        sessions.into_iter().map(place).collect()
+        self.in_order().into_iter().map(place).collect()
     }
 
     /// Leaves the sessions as they are: a journal answers for them now.
@@ -169,21 +166,39 @@ impl Stage {
         self.by_mount.clear();
     }
 
+    /// The directories of the sessions, in the order of their numbers.
+    pub(super) fn sessions(&self) -> Vec<Arc<OwnedFd>> {
+        let sessions = self.in_order().into_iter();
+        sessions
+            .map(|session| Arc::clone(&session.plain.fd))
+            .collect()
+    }
+
+    fn in_order(&self) -> Vec<&Session> {
+        let mut sessions: Vec<&Session> = self.by_mount.values().collect();
+        sessions.sort_unstable_by_key(|session| session.plain.session);
+        sessions
+    }
+
     /// Leaves what is staged in the target root's own session for the next push: `left` says what,
-    /// and where it belongs. All other sessions are removed.
-    pub(crate) fn leave(&mut self, left: impl Iterator<Item = (Slot, RelPath)>) -> io::Result<()> {
+    /// and where it belongs, which `note` writes down there, as paths in the session and in the
+    /// tree. All other sessions are removed.
+    pub(crate) fn leave(
+        &mut self,
+        left: impl Iterator<Item = (Slot, RelPath)>,
+        note: impl FnOnce(&OwnedFd, Vec<(RelPath, RelPath)>) -> io::Result<()>,
+    ) -> io::Result<()> {
         let is_own = |session: &Session| session.holder_path.is_root();
         let Some(mount) = self.by_mount.iter().find(|(_, session)| is_own(session)) else {
             return Ok(());
         };
         let (mount, session) = (*mount.0, mount.1);
         let of_session = |(slot, path): (Slot, RelPath)| {
-            let slot = (slot.session == session.plain.session).then_some(slot.path)?;
-            Some(Left { slot, path })
+            (slot.session == session.plain.session).then_some((slot.path, path))
         };
-        let left: Vec<Left> = left.filter_map(of_session).collect();
+        let left: Vec<_> = left.filter_map(of_session).collect();
         if !left.is_empty() {
-            leave(session.plain.fd(), &left)?;
+            note(session.plain.fd(), left)?;
             self.by_mount.remove(&mount);
         }
         self.remove()
@@ -232,7 +247,7 @@ impl Session {
         let fd = open_private(&self.plain.fd, &name)?;
         fsetxattr(&fd, DEFAULT_ACL, &acl, XattrFlags::empty())?;
         let made = Arc::new(StageDir {
-            fd,
+            fd: Arc::new(fd),
             session: self.plain.session,
             within: RelPath::root().join(&name),
             deep: DeepDirs::default(),
@@ -265,9 +280,13 @@ impl Drop for Stage {
 }
 
 /// Removes what interrupted sessions left in the `.hasync` of directory `dir` of `root`; sessions
-/// still running hold their lock and are left alone, and so are those of interrupted commits.
-/// Returns whether there was anything.
-pub(crate) fn clean_leftovers(root: &Arc<Root>, dir: &RelPath) -> io::Result<bool> {
+/// still running hold their lock and are left alone, and so are those `needed` by interrupted
+/// commits. Returns whether there was anything.
+pub(crate) fn clean_leftovers(
+    root: &Root,
+    dir: &RelPath,
+    needed: impl FnOnce() -> io::Result<Vec<Vec<u8>>>,
+) -> io::Result<bool> {
     let holder = root.open_dir(dir)?;
     let stage = match open_stage(&holder) {
         Ok(stage) => stage,
@@ -278,7 +297,7 @@ pub(crate) fn clean_leftovers(root: &Arc<Root>, dir: &RelPath) -> io::Result<boo
         Err(e) => return Err(e),
     };
     let mut any = false;
-    let needed = Store::sessions_needed(root)?;
+    let needed = needed()?;
     for session in names(&stage)? {
         if needed.contains(&session) {
             continue;
@@ -333,7 +352,7 @@ fn try_make(
     let stage = open_private(&reserved, STAGE_NAME)?;
     mkdir_if_missing(&stage, session)?;
     let made = Arc::new(StageDir {
-        fd: open_private(&stage, session)?,
+        fd: Arc::new(open_private(&stage, session)?),
         session: number,
         within: RelPath::root(),
         deep: DeepDirs::default(),
@@ -414,12 +433,12 @@ mod tests {
         let session = running.by_mount.values().next().unwrap().name.clone();
         let left = temp.path().join(".hasync/stage/dead");
         std::fs::create_dir_all(left.join("deep/er")).unwrap();
-        assert!(clean_leftovers(&root, &RelPath::root()).unwrap());
+        assert!(clean_leftovers(&root, &RelPath::root(), || Ok(Vec::new())).unwrap());
         assert!(!left.exists());
         let session = String::from_utf8(session).unwrap();
         assert!(temp.path().join(".hasync/stage").join(session).exists());
         running.remove().unwrap();
         assert!(!temp.path().join(".hasync").exists());
-        assert!(!clean_leftovers(&root, &RelPath::root()).unwrap());
+        assert!(!clean_leftovers(&root, &RelPath::root(), || Ok(Vec::new())).unwrap());
     }
 }

@@ -1,4 +1,4 @@
-//! Copies of entries that are kept, with all of their metadata.
+//! Copies of entries, made in staging, with all of their metadata.
 
 use std::fs::File;
 use std::io;
@@ -8,15 +8,14 @@ use std::sync::Arc;
 use rustix::fs::{Mode, OFlags, SeekFrom, copy_file_range, ioctl_ficlone, mkdirat, openat, seek};
 use rustix::io::Errno;
 
+use super::stage::StageDir;
 use crate::apply::{create_file, create_node};
 use crate::entry::Body;
-use crate::fs::{Attrs, Listed, set_fd_attrs};
-use crate::source::open_file;
-use crate::stage::StageDir;
+use crate::fs::{Attrs, FileDir, Listed, set_fd_attrs};
 
-/// Makes in `dir` a copy of an entry that is kept: all of a file, a directory without what is in
+/// Makes in `dir` a copy of an entry that is at `from`: all of a file, a directory without what is in
 /// it.
-pub(super) fn copy(
+pub(crate) fn copy(
     (from, from_name): (Arc<OwnedFd>, Vec<u8>),
     then: &Listed,
     attrs: &Attrs,
@@ -31,7 +30,7 @@ pub(super) fn copy(
             set_fd_attrs(&File::from(openat(dir, name, flags, Mode::empty())?), attrs)
         }
         Body::File { .. } => {
-            let basis = open_file(&from, &from_name)?;
+            let (basis, _) = FileDir::new(&*from)?.open(&from_name)?;
             let file = create_file(dir, name, 0o600)?;
             copy_content(&basis, &file)?;
             set_fd_attrs(&file, attrs)

@@ -1,0 +1,474 @@
+//! The door to the target for a push or an undo: it collects [`Op`]s, and has them carried out in
+//! the order in which they came, or hands them over as a whole.
+
+mod links;
+mod pending;
+
+use std::collections::HashSet;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, Stat, fstat, statat};
+
+pub(crate) use self::links::Link;
+use self::links::Links;
+use self::pending::Pending;
+use crate::change::dirs::{DirEnds, inode_of};
+use crate::change::failed::Failed;
+use crate::change::op::{Op, Over, Slot};
+use crate::change::rights::narrowed;
+use crate::change::roll::Roll;
+use crate::change::stage::{Stage, StageDir};
+use crate::entry::Body;
+use crate::error::Error;
+use crate::fs::{Attrs, Inode, Listed, Root, flush, replaced};
+use crate::observer::Warning;
+use crate::options::Options;
+use crate::path::RelPath;
+use crate::work;
+
+/// Ops collected before they are carried out together.
+const BATCH_LEN: usize = 256;
+
+/// An entry that was made in staging.
+#[derive(Clone, Debug)]
+pub(crate) struct Staged {
+    pub(crate) stage: Arc<StageDir>,
+    pub(crate) name: Vec<u8>,
+}
+
+impl Staged {
+    /// Where it is in its session.
+    pub(crate) fn slot(&self) -> Slot {
+        self.stage.slot(&self.name)
+    }
+}
+
+/// Collects ops and has them carried out.
+#[derive(Debug)]
+pub(crate) struct Commit {
+    root: Arc<Root>,
+    stage: Stage,
+    roll: Roll,
+    ops: Vec<Op>,
+    dirs: DirEnds,
+    links: Links,
+    /// Inodes with several names whose metadata were changed under one of them.
+    changed_links: HashSet<u64>,
+    keep_times: bool,
+    privileged: bool,
+    warnings: Vec<Warning>,
+    flush: bool,
+    /// Set if nothing may be carried out before everything is known.
+    pending: Option<Pending>,
+}
+
+impl Commit {
+    pub(crate) fn new(root: Arc<Root>, options: &Options, privileged: bool) -> Self {
+        Commit {
+            stage: Stage::new(Arc::clone(&root)),
+            roll: Roll::new(Arc::clone(&root)),
+            root,
+            ops: Vec::new(),
+            dirs: DirEnds::default(),
+            links: Links::default(),
+            changed_links: HashSet::new(),
+            keep_times: options.times,
+            privileged,
+            warnings: Vec::new(),
+            flush: options.fsync,
+            pending: options.atomic.then(Pending::default),
+        }
+    }
+
+    /// Whether nothing is carried out before everything is known.
+    pub(crate) fn is_atomic(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// The staging directory for entries of the target directory `dir`, and a free name in it.
+    pub(crate) fn stage_for(&mut self, dir: &RelPath) -> Result<Staged, Error> {
+        let mut staged = self.try_stage(dir);
+        if staged.is_err() && !self.ops.is_empty() && !self.is_atomic() {
+            // The directory itself may be among what has been collected.
+            self.run()?;
+            staged = self.try_stage(dir);
+        }
+        staged.map_err(|e| {
+            let dir = self.root.shown(dir);
+            Error::file(format_args!("make a staging directory for {dir}"), &e)
+        })
+    }
+
+    fn try_stage(&mut self, dir: &RelPath) -> io::Result<Staged> {
+        let fd = self.touch(dir)?;
+        let is_new = self.stage.is_new(&fd)?;
+        if is_new {
+            // Making `.hasync` changes the time of the directory that holds it.
+            self.touch(&RelPath::root())?;
+        }
+        let stage = self.stage.for_dir(&fd, dir)?;
+        if is_new {
+            self.roll.set_sessions(self.stage.sessions());
+        }
+        let name = self.stage.fresh_name();
+        Ok(Staged { stage, name })
+    }
+
+    /// Puts a staged entry under its name, in place of what `over` allows.
+    pub(crate) fn place(
+        &mut self,
+        staged: &Staged,
+        dir: RelPath,
+        name: Vec<u8>,
+        over: Over,
+    ) -> Result<(), Error> {
+        self.add(Op::Replace {
+            dir,
+            name,
+            slot: staged.slot(),
+            over,
+        })
+    }
+
+    /// Puts a staged directory in place, complete but for its time, what is still to come into it,
+    /// and the permissions of which an unprivileged receiver needs more until then.
+    pub(crate) fn place_dir(
+        &mut self,
+        staged: Staged,
+        fd: &OwnedFd,
+        path: &RelPath,
+        attrs: &Attrs,
+        over: Over,
+    ) -> Result<(), Error> {
+        let made = inode_of(fd).map_err(|e| {
+            let shown = self.root.shown(path);
+            Error::file(format_args!("examine what was staged for {shown}"), &e)
+        })?;
+        if let Some(time) = attrs.mtime {
+            self.dirs.set_time(path, &made, time);
+        }
+        if let Some(mode) = attrs.mode.filter(|mode| self.needs_more(*mode)) {
+            let rights = Attrs {
+                mode: Some(mode),
+                ..Attrs::default()
+            };
+            self.dirs.set_rights(path, made, rights);
+        }
+        let (dir, name) = path.split().unwrap_or_default();
+        let (dir, name) = (dir, name.to_vec());
+        match &mut self.pending {
+            Some(pending) if !pending.covers(&dir) => {
+                pending.add_dir(path.clone(), staged.clone());
+                let slot = staged.slot();
+                self.ops.push(Op::Replace {
+                    dir,
+                    name,
+                    slot,
+                    over,
+                });
+                Ok(())
+            }
+            _ => self.place(&staged, dir, name, over),
+        }
+    }
+
+    /// Whether an unprivileged receiver needs more permissions than that to change what is in a
+    /// directory.
+    pub(crate) fn needs_more(&self, mode: u32) -> bool {
+        !self.privileged && mode & 0o700 != 0o700
+    }
+
+    /// Removes an entry, a directory with everything in it.
+    pub(crate) fn remove(&mut self, dir: RelPath, name: Vec<u8>) -> Result<(), Error> {
+        self.add(Op::Discard { dir, name })
+    }
+
+    /// Sets metadata of an entry of `dir` that was `listed` so when that was decided; a directory
+    /// gets them at the end.
+    pub(crate) fn set_attrs(
+        &mut self,
+        dir: &RelPath,
+        listed: &Listed,
+        attrs: Attrs,
+    ) -> Result<(), Error> {
+        let name = &listed.entry.name;
+        match self.judged(dir, listed) {
+            Err(cause) => self.failed(Failed {
+                at: 0,
+                doing: "set the metadata of",
+                path: dir.join(name),
+                cause,
+                obstacle: None,
+            }),
+            Ok(now) if listed.entry.is_dir() => self.set_dir_attrs(dir, name, &now, attrs),
+            Ok(now) => {
+                if now.st_nlink > 1 {
+                    self.changed_links.insert(now.st_ino);
+                }
+                self.add(Op::SetAttrs {
+                    dir: dir.clone(),
+                    name: name.clone(),
+                    inode: Inode::of(&now),
+                    new: attrs,
+                    old: Attrs::default(),
+                })
+            }
+        }
+    }
+
+    /// The entry, if it is the one that was listed.
+    fn judged(&mut self, dir: &RelPath, listed: &Listed) -> io::Result<Stat> {
+        let fd = self.open(dir)?;
+        let entry = &listed.entry;
+        let now = statat(&fd, &*entry.name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let inode = Inode::of(&now);
+        let is_type = inode.file_type() == entry.body.file_type();
+        // Its time has moved, or its mode for whoever is not root, with what was changed in it.
+        let is_own = |changes: bool| changes && entry.is_dir();
+        let is_as_listed = (now.st_uid, now.st_gid) == (entry.uid, entry.gid)
+            && (is_own(!self.privileged) || now.st_mode & 0o7777 == entry.mode)
+            && (is_own(true) || inode.time == entry.mtime)
+            && (!matches!(entry.body, Body::File { .. }) || inode.len == Some(entry.len()))
+            && (listed.ino == 0 || listed.ino == now.st_ino);
+        if is_type && (is_as_listed || self.changed_links.contains(&now.st_ino)) {
+            return Ok(now);
+        }
+        Err(replaced())
+    }
+
+    fn set_dir_attrs(
+        &mut self,
+        dir: &RelPath,
+        name: &[u8],
+        now: &Stat,
+        attrs: Attrs,
+    ) -> Result<(), Error> {
+        let (path, inode) = (dir.join(name), Inode::of(now));
+        if let Some(time) = attrs.mtime {
+            self.dirs.set_time(&path, &inode, time);
+        }
+        let rights = Attrs {
+            mtime: None,
+            ..attrs
+        };
+        if rights.is_empty() {
+            return Ok(());
+        }
+        self.dirs.set_rights(&path, inode, rights);
+        if self.is_atomic() {
+            return Ok(());
+        }
+        let before = now.st_mode & 0o7777;
+        let old = Attrs {
+            gid: Some(now.st_gid),
+            mode: Some(before),
+            ..Attrs::default()
+        };
+        let more = if self.privileged { 0 } else { 0o700 };
+        let mode = narrowed(&old, &rights).unwrap_or(before) | more;
+        if mode == before {
+            return Ok(());
+        }
+        let new = Attrs {
+            mode: Some(mode),
+            ..Attrs::default()
+        };
+        self.add(Op::SetAttrs {
+            dir: dir.clone(),
+            name: name.to_vec(),
+            inode,
+            new,
+            old,
+        })
+    }
+
+    /// Metadata that the root gets at the end.
+    pub(crate) fn set_root_attrs(&mut self, attrs: Attrs) -> Result<(), Error> {
+        let root = RelPath::root();
+        let now = self.open(&root).and_then(|fd| Ok(fstat(&fd)?));
+        let now = now.map_err(|e| Error::file("examine the target root", &e))?;
+        if let Some(time) = attrs.mtime {
+            self.dirs.set_time(&root, &Inode::of(&now), time);
+        }
+        let rights = Attrs {
+            mtime: None,
+            ..attrs
+        };
+        if !rights.is_empty() {
+            self.dirs.set_rights(&root, Inode::of(&now), rights);
+        }
+        Ok(())
+    }
+
+    /// Adds an op; carries out what has been collected when that is enough.
+    fn add(&mut self, op: Op) -> Result<(), Error> {
+        work::did(1);
+        match &self.pending {
+            None => {
+                self.ops.push(op);
+                if self.ops.len() < BATCH_LEN {
+                    return Ok(());
+                }
+                self.run()
+            }
+            // Where nobody can see it yet.
+            Some(pending) if pending.covers(op.dir()) => {
+                if let Err(cause) = self.open(op.dir()) {
+                    return self.failed(Failed {
+                        at: 0,
+                        doing: op.verb(),
+                        path: op.path(),
+                        cause,
+                        obstacle: None,
+                    });
+                }
+                self.carry_out(&op)
+            }
+            Some(_) => {
+                self.ops.push(op);
+                Ok(())
+            }
+        }
+    }
+
+    /// The directory's time is about to change for hasync's own reasons: give it back at the end.
+    pub(crate) fn spare_time(&mut self, dir: &RelPath) -> io::Result<()> {
+        self.touch(dir).map(|_| ())
+    }
+
+    /// Carries out everything collected. Fails only when no further change can succeed; what went
+    /// wrong with single entries is in [`take_warnings`](Self::take_warnings).
+    ///
+    /// An atomic commit carries nothing out until it is [sealed](Self::seal).
+    pub(crate) fn run(&mut self) -> Result<(), Error> {
+        if self.is_atomic() {
+            return Ok(());
+        }
+        let ops = std::mem::take(&mut self.ops);
+        ops.iter().try_for_each(|op| self.carry_out(op))
+    }
+
+    fn carry_out(&mut self, op: &Op) -> Result<(), Error> {
+        if matches!(op, Op::Discard { .. }) {
+            // Nothing was staged for it, which notes the same. What cannot be opened says so next.
+            let _ = self.touch(op.dir());
+        }
+        let carried_out = self.roll.carry_out(op);
+        carried_out.or_else(|failed| self.failed(failed))
+    }
+
+    /// Warns of what failed, unless nothing can succeed any more.
+    fn failed(&mut self, failed: Failed) -> Result<(), Error> {
+        if failed.is_no_space() {
+            return Err(failed.into_error(&self.root));
+        }
+        self.warnings.push(Warning {
+            vanished: false,
+            message: failed.line(&self.root),
+        });
+        Ok(())
+    }
+
+    /// What went wrong with single entries since the last call.
+    pub(crate) fn take_warnings(&mut self) -> Vec<Warning> {
+        std::mem::take(&mut self.warnings)
+    }
+
+    /// Mode and group that a directory will have when everything is carried out.
+    pub(crate) fn mode_and_group(&mut self, dir: &RelPath) -> io::Result<(u32, u32)> {
+        let stat = fstat(self.open(dir)?)?;
+        Ok(self.dirs.mode_and_group(dir, &stat))
+    }
+
+    /// Leaves what is staged for the next push, which is told where it belongs; `others` are
+    /// entries that have not been added yet.
+    pub(crate) fn leave_staged(
+        &mut self,
+        others: impl Iterator<Item = (Slot, RelPath)>,
+        note: impl FnOnce(&OwnedFd, Vec<(RelPath, RelPath)>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let staged = |op: &Op| Some((op.slot()?.clone(), op.path()));
+        let placed = self.ops.iter().filter_map(staged);
+        self.stage.leave(placed.chain(others), note)
+    }
+
+    /// The staging, once a journal answers for what is in it.
+    pub(crate) fn stage(&mut self) -> &mut Stage {
+        &mut self.stage
+    }
+
+    /// Carries out the rest, sets the metadata of directories, flushes, and removes the staging.
+    /// Returns whether everything was flushed.
+    pub(crate) fn finish(&mut self) -> Result<bool, Error> {
+        self.run()?;
+        self.roll.let_go();
+        // Held until the flush: their descriptors were opened before the first staged byte.
+        let mounts = self.stage.mounts();
+        self.stage
+            .remove()
+            .map_err(|e| Error::file("remove the staging directory", &e))?;
+        self.finish_dirs()?;
+        if self.flush {
+            // The root too when nothing was staged: an interrupted push before this one may have
+            // left changes that are in place but not on disk.
+            let others = mounts.iter().map(|mount| mount.as_fd());
+            flush(others.chain([self.root.as_fd()]))
+                .map_err(|e| Error::file("flush the target to disk", &e))?;
+        }
+        Ok(self.flush)
+    }
+
+    fn finish_dirs(&mut self) -> Result<(), Error> {
+        for dir in self.dirs.paths() {
+            let Some(end) = self.dirs.get(&dir) else {
+                continue;
+            };
+            self.carry_out(&Op::SetDirAttrs {
+                dir,
+                inode: end.inode,
+                new: end.attrs,
+                old: Attrs::default(),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Opens a directory whose contents are about to change, noting what the change would spoil.
+    fn touch(&mut self, dir: &RelPath) -> io::Result<Arc<OwnedFd>> {
+        let fd = self.open(dir)?;
+        let is_noted = match &self.pending {
+            Some(pending) => self.dirs.old_times.contains_key(dir) || pending.covers(dir),
+            None => self.privileged && (!self.keep_times || self.dirs.has_time(dir)),
+        };
+        if is_noted {
+            return Ok(fd);
+        }
+        let now = inode_of(&fd)?;
+        if self.is_atomic() {
+            self.dirs.old_times.insert(dir.clone(), now.time);
+        }
+        if self.keep_times {
+            self.dirs.keep_time(dir, &now);
+        }
+        if !self.privileged && now.mode & 0o300 != 0o300 {
+            self.dirs.keep_mode(dir, now);
+            if !self.is_atomic() {
+                return self.roll.writable(dir);
+            }
+        }
+        Ok(fd)
+    }
+
+    /// Opens a directory, where it is now.
+    pub(crate) fn open(&mut self, dir: &RelPath) -> io::Result<Arc<OwnedFd>> {
+        if let Some(fd) = self.roll.held(dir) {
+            return Ok(fd);
+        }
+        match self.pending.as_ref().and_then(|pending| pending.open(dir)) {
+            Some(fd) => Ok(self.roll.hold(dir, fd?)),
+            None => self.roll.open_dir(dir),
+        }
+    }
+}

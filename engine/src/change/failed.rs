@@ -1,0 +1,100 @@
+//! A change that could not be made: it keeps its cause through every layer, so that a full disk
+//! stays a full disk, and says it in the words of who has to do something about it.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, statx};
+use rustix::io::Errno;
+
+use crate::error::{Error, describe, is_no_space};
+use crate::fs::Root;
+use crate::path::RelPath;
+
+/// One change that could not be made.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    /// Position of the op in its list.
+    pub(crate) at: usize,
+    /// What was to be done, such as `remove`.
+    pub(crate) doing: &'static str,
+    pub(crate) path: RelPath,
+    pub(crate) cause: io::Error,
+    /// The cause in other words than the system's.
+    pub(crate) obstacle: Option<Obstacle>,
+}
+
+/// What keeps an entry as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Obstacle {
+    MountPoint,
+    Immutable,
+    AppendOnly,
+    /// The directory that holds it is immutable or append-only.
+    DirImmutable,
+}
+
+impl Failed {
+    /// Nothing more can be changed.
+    pub(crate) fn is_no_space(&self) -> bool {
+        is_no_space(&self.cause)
+    }
+
+    /// One line about it.
+    pub(crate) fn line(&self, root: &Root) -> String {
+        let (doing, shown) = (self.doing, root.shown(&self.path));
+        let why = match self.obstacle {
+            None => describe(&self.cause),
+            Some(Obstacle::MountPoint) => {
+                "it is a mount point; unmount it, or exclude it".to_owned()
+            }
+            Some(Obstacle::Immutable) => format!("it is immutable; chattr -i {shown}"),
+            Some(Obstacle::AppendOnly) => format!("it is append-only; chattr -a {shown}"),
+            Some(Obstacle::DirImmutable) => {
+                "its directory is immutable or append-only (lsattr -d tells)".to_owned()
+            }
+        };
+        format!("cannot {doing} {shown} on the target: {why}")
+    }
+
+    /// The same, as what ends the push.
+    pub(crate) fn into_error(self, root: &Root) -> Error {
+        Error::file(
+            format_args!("change {}", root.shown(&self.path)),
+            &self.cause,
+        )
+    }
+}
+
+impl Obstacle {
+    /// What made a change of `name` in `dir` fail with `cause`, if that is known.
+    pub(super) fn find(dir: impl AsFd, name: &[u8], cause: &io::Error) -> Option<Self> {
+        let flags = match Errno::from_io_error(cause)? {
+            Errno::BUSY => StatxAttributes::MOUNT_ROOT,
+            Errno::PERM | Errno::ACCESS => StatxAttributes::IMMUTABLE | StatxAttributes::APPEND,
+            _ => return None,
+        };
+        let has = |name: &[u8], flags: AtFlags| {
+            let found = statx(dir.as_fd(), name, flags, StatxFlags::empty()).ok()?;
+            Some(StatxAttributes::from_bits_retain(
+                found.stx_attributes.bits(),
+            ))
+        };
+        let of_entry = has(name, AtFlags::SYMLINK_NOFOLLOW).unwrap_or(StatxAttributes::empty());
+        let found = of_entry & flags;
+        if found.contains(StatxAttributes::MOUNT_ROOT) {
+            return Some(Obstacle::MountPoint);
+        }
+        if found.contains(StatxAttributes::IMMUTABLE) {
+            return Some(Obstacle::Immutable);
+        }
+        if found.contains(StatxAttributes::APPEND) {
+            return Some(Obstacle::AppendOnly);
+        }
+        let of_dir = has(b"", AtFlags::EMPTY_PATH).unwrap_or(StatxAttributes::empty());
+        let sealed = StatxAttributes::IMMUTABLE | StatxAttributes::APPEND;
+        (of_dir & flags)
+            .intersects(sealed)
+            .then_some(Obstacle::DirImmutable)
+    }
+}

@@ -1,0 +1,342 @@
+//! The executor: whatever changes in the target is carried out here, op by op, whether a plain push
+//! feeds it as it goes, an atomic one from its journal, a recovery from what it finds, or an undo
+//! from what was kept.
+//!
+//! A list can be carried out from its beginning, however much of it had been carried out before:
+//! each op looks where the entries that it moves are now, and what has changed places already is
+//! left alone, so that doing everything twice does nothing more.
+
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use rustix::fs::{Mode, OFlags, Stat, fchmod, fstat, openat, renameat, statat};
+
+use super::failed::{Failed, Obstacle};
+use super::op::{Op, SessionPlace, Slot};
+use super::place::{change_places, ino, keep_time, replace};
+use super::rights;
+use crate::error::Error;
+use crate::fail::fail_point;
+use crate::fs::{Attrs, Inode, Reaper, Root, is_absent, remove_tree, set_attrs, set_fd_attrs};
+use crate::path::RelPath;
+use crate::work;
+
+/// Replaced files from this length on are freed beside the commit.
+const REAPED_LEN_MIN: u64 = 16 << 20;
+
+/// What an op that cannot be carried out means for those after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnFailure {
+    GoOn,
+    /// All or nothing: they are not tried.
+    Stop,
+}
+
+/// Carries out ops below one root.
+#[derive(Debug)]
+pub(crate) struct Roll {
+    root: Arc<Root>,
+    sessions: Vec<Arc<OwnedFd>>,
+    privileged: bool,
+    /// The last directory and the last one of slots; changes come directory by directory.
+    held_dir: Option<(RelPath, Arc<OwnedFd>)>,
+    held_slots: Option<(u32, RelPath, Arc<OwnedFd>)>,
+    reaper: Reaper,
+}
+
+impl Roll {
+    pub(crate) fn new(root: Arc<Root>) -> Self {
+        Roll {
+            root,
+            sessions: Vec::new(),
+            privileged: rustix::process::geteuid().is_root(),
+            held_dir: None,
+            held_slots: None,
+            reaper: Reaper::default(),
+        }
+    }
+
+    /// Opens the staging directories of what was staged by another process, or kept.
+    pub(crate) fn open(root: &Arc<Root>, places: &[SessionPlace]) -> io::Result<Self> {
+        let mut roll = Roll::new(Arc::clone(root));
+        for place in places {
+            let session = root.open_reserved(&place.holder, &place.within.join(&place.name))?;
+            roll.sessions.push(Arc::new(session));
+        }
+        Ok(roll)
+    }
+
+    /// The staging directories: one at least on every file system that changes.
+    pub(crate) fn sessions(&self) -> &[Arc<OwnedFd>] {
+        &self.sessions
+    }
+
+    /// The staging directories from now on: those that there were, and more.
+    pub(super) fn set_sessions(&mut self, sessions: Vec<Arc<OwnedFd>>) {
+        self.sessions = sessions;
+    }
+
+    /// Carries out `ops` in order, `again` if that was cut off. Returns what could not be.
+    ///
+    /// # Errors
+    ///
+    /// A full disk: the rest is left, to be carried out when there is space.
+    pub(crate) fn forward(
+        &mut self,
+        ops: &[Op],
+        again: bool,
+        on_failure: OnFailure,
+    ) -> Result<Vec<Failed>, Error> {
+        self.narrow(ops);
+        let mut failed = Vec::new();
+        let mut lasts = None;
+        for (at, op) in ops.iter().enumerate() {
+            let result = self.carry_out(op);
+            work::did(1);
+            fail_point("op");
+            let Err(failure) = result else {
+                continue;
+            };
+            if again
+                && lasts
+                    .get_or_insert_with(|| Lasts::of(ops))
+                    .is_passed(op, at)
+            {
+                continue;
+            }
+            if failure.is_no_space() && on_failure == OnFailure::GoOn {
+                return Err(failure.into_error(&self.root));
+            }
+            failed.push(Failed { at, ..failure });
+            if on_failure == OnFailure::Stop {
+                break;
+            }
+        }
+        Ok(failed)
+    }
+
+    /// Directories that some are to lose their rights to lose them before anything else changes:
+    /// what is about to be put into them is not for those. They gain theirs at the end.
+    fn narrow(&mut self, ops: &[Op]) {
+        // Parents before children.
+        for op in ops.iter().rev() {
+            if let Op::SetDirAttrs {
+                dir,
+                inode,
+                new,
+                old,
+            } = op
+                && let Some(mode) = rights::narrowed(old, new)
+            {
+                // One that is none of those any more, or not yet there, has no such rights to lose.
+                let _ = self.root.open_dir(dir).and_then(|fd| {
+                    let now = fstat(&fd)?;
+                    inode.check(&Inode::of(&now), new.uid)?;
+                    let mode = now.st_mode & mode & 0o7777;
+                    Ok(fchmod(&fd, Mode::from_raw_mode(mode))?)
+                });
+            }
+        }
+    }
+
+    /// Carries out one op.
+    pub(crate) fn carry_out(&mut self, op: &Op) -> Result<(), Failed> {
+        self.try_op(op).map_err(|cause| {
+            let path = op.path();
+            let dir = path.split().and_then(|(dir, _)| self.open_dir(&dir).ok());
+            let obstacle = dir.and_then(|dir| Obstacle::find(&*dir, path.name(), &cause));
+            Failed {
+                at: 0,
+                doing: op.verb(),
+                path,
+                cause,
+                obstacle,
+            }
+        })
+    }
+
+    fn try_op(&mut self, op: &Op) -> io::Result<()> {
+        if op.moves() {
+            self.root.moves(&op.path());
+        }
+        match op {
+            Op::Place {
+                dir,
+                name,
+                slot,
+                new,
+                old,
+            } => {
+                let (dir, (slots, slot)) = (self.writable(dir)?, self.slot(slot)?);
+                change_places(&slots, &slot, &dir, name, new.number)?;
+                keep_time(&dir, name, Some(new))?;
+                keep_time(&slots, &slot, old.as_ref())
+            }
+            Op::Remove {
+                dir,
+                name,
+                slot,
+                old,
+            } => {
+                let (dir, (slots, slot)) = (self.writable(dir)?, self.slot(slot)?);
+                if ino(&dir, name)? != Some(old.number) {
+                    // Removed before; somebody else's new entry of that name is not ours to remove.
+                    return Ok(());
+                }
+                renameat(&dir, &**name, &slots, &*slot)?;
+                keep_time(&slots, &slot, Some(old))
+            }
+            Op::Replace {
+                dir,
+                name,
+                slot,
+                over,
+            } => {
+                let (dir, (slots, slot)) = (self.writable(dir)?, self.slot(slot)?);
+                let old = (over.len >= REAPED_LEN_MIN).then(|| {
+                    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                    openat(&*dir, &**name, flags, Mode::empty())
+                });
+                replace(&slots, &slot, &dir, name, over.tree)?;
+                if let Some(Ok(old)) = old {
+                    self.reaper.reap(old);
+                }
+                Ok(())
+            }
+            Op::Discard { dir, name } => remove_tree(&*self.writable(dir)?, name),
+            Op::SetAttrs {
+                dir,
+                name,
+                inode,
+                new,
+                ..
+            } => {
+                let dir = self.open_dir(dir)?;
+                let c_name = CString::new(&**name).map_err(|_| io::ErrorKind::InvalidInput)?;
+                let result = set_attrs(&*dir, &c_name, Some(inode), new);
+                result.or_else(|e| {
+                    // Led back, or carried out again: what has not been changed needs no change.
+                    let now = statat(&*dir, &c_name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?;
+                    let is_it = inode.check(&Inode::of(&now), new.uid).is_ok();
+                    (is_it && has(&now, new)).then_some(()).ok_or(e)
+                })
+            }
+            Op::SetDirAttrs {
+                dir, inode, new, ..
+            } => self.set_dir_attrs(dir, inode, new),
+        }
+    }
+
+    fn set_dir_attrs(&self, dir: &RelPath, judged: &Inode, attrs: &Attrs) -> io::Result<()> {
+        match self.root.open_dir(dir) {
+            Ok(fd) => {
+                judged.check(&Inode::of(&fstat(&fd)?), attrs.uid)?;
+                set_fd_attrs(&File::from(fd), attrs)
+            }
+            // Among what was removed.
+            Err(e) if is_absent(&e) => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Opens a directory, where it is now.
+    pub(super) fn open_dir(&mut self, dir: &RelPath) -> io::Result<Arc<OwnedFd>> {
+        match &self.held_dir {
+            Some((held, fd)) if held == dir => Ok(Arc::clone(fd)),
+            _ => {
+                let fd = self.root.open_dir(dir)?;
+                Ok(self.hold(dir, fd))
+            }
+        }
+    }
+
+    /// Counts an open directory as the one at `dir`: it may not be in place yet.
+    pub(super) fn hold(&mut self, dir: &RelPath, fd: OwnedFd) -> Arc<OwnedFd> {
+        let fd = Arc::new(fd);
+        self.held_dir = Some((dir.clone(), Arc::clone(&fd)));
+        fd
+    }
+
+    /// The directory that was opened last, if it is that one.
+    pub(super) fn held(&self, dir: &RelPath) -> Option<Arc<OwnedFd>> {
+        let (held, fd) = self.held_dir.as_ref()?;
+        (held == dir).then(|| Arc::clone(fd))
+    }
+
+    pub(super) fn let_go(&mut self) {
+        (self.held_dir, self.held_slots) = (None, None);
+    }
+
+    /// Opens a directory whose entries are to change.
+    pub(super) fn writable(&mut self, dir: &RelPath) -> io::Result<Arc<OwnedFd>> {
+        let fd = self.open_dir(dir)?;
+        if !self.privileged {
+            let mode = fstat(&fd)?.st_mode & 0o7777;
+            if mode & 0o300 != 0o300 {
+                // Its own permissions are among what is set at the end. If it is somebody else's,
+                // the change itself will say so.
+                let _ = fchmod(&fd, Mode::from_raw_mode(mode | 0o700));
+            }
+        }
+        Ok(fd)
+    }
+
+    /// The directory of a slot, and its name there.
+    pub(super) fn slot(&mut self, slot: &Slot) -> io::Result<(Arc<OwnedFd>, Vec<u8>)> {
+        let (dir, name) = slot.path.split().ok_or(io::ErrorKind::InvalidData)?;
+        let name = name.to_vec();
+        if let Some((session, held, fd)) = &self.held_slots
+            && *session == slot.session
+            && *held == dir
+        {
+            return Ok((Arc::clone(fd), name));
+        }
+        let session = self
+            .sessions
+            .get(slot.session as usize)
+            .ok_or(io::ErrorKind::InvalidData)?;
+        let fd = Arc::new(crate::fs::open_dir_below(session, &dir)?);
+        self.held_slots = Some((slot.session, dir, Arc::clone(&fd)));
+        Ok((fd, name))
+    }
+}
+
+/// Whether an entry has those metadata.
+fn has(now: &Stat, attrs: &Attrs) -> bool {
+    let is_symlink = Inode::of(now).is_symlink();
+    attrs.uid.is_none_or(|uid| uid == now.st_uid)
+        && attrs.gid.is_none_or(|gid| gid == now.st_gid)
+        && attrs
+            .mode
+            .is_none_or(|mode| is_symlink || mode == now.st_mode & 0o7777)
+        && attrs.mtime.is_none_or(|time| time == Inode::of(now).time)
+}
+
+/// The last op that moves each path. A journal over several commits may move it more than once:
+/// when that is carried out again, an op before the last finds what a later one has made.
+struct Lasts(HashMap<RelPath, usize>);
+
+impl Lasts {
+    fn of(ops: &[Op]) -> Self {
+        let ops = ops.iter().enumerate().filter(|(_, op)| op.moves());
+        Lasts(ops.map(|(at, op)| (op.path(), at)).collect())
+    }
+
+    /// Whether an op after this one moves its path, or a directory above.
+    fn is_passed(&self, op: &Op, at: usize) -> bool {
+        let mut path = op.path();
+        loop {
+            if self.0.get(&path).is_some_and(|last| *last > at) {
+                return true;
+            }
+            match path.split() {
+                Some((above, _)) => path = above,
+                None => return false,
+            }
+        }
+    }
+}

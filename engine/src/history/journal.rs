@@ -1,0 +1,117 @@
+//! The journal of an atomic commit: everything that it will change, written down and on disk
+//! before the first change, so that a commit which was cut off can be brought to its end. Kept
+//! after the commit, the same list, read backwards, is what undo needs.
+
+use std::collections::HashSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::change::{Changes, Failed, Op, SessionPlace};
+use crate::fs::Attrs;
+use crate::generation::{Generation, GenerationId};
+use crate::path::RelPath;
+
+/// All of an atomic commit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Journal {
+    /// What the tree becomes; `None` if nobody keeps its lineage.
+    pub(crate) generation: Option<Generation>,
+    pub(crate) sessions: Vec<SessionPlace>,
+    pub(crate) ops: Vec<Op>,
+    pub(crate) direction: Direction,
+    /// The generation is made even if nothing can be carried out: it notes where the tree stands.
+    pub(crate) notes_lineage: bool,
+    /// What becomes of the replaced entries: whether they are kept, for undo.
+    pub(crate) keep: bool,
+    /// They are all that is left of what a former primary had: kept until somebody says otherwise.
+    pub(crate) pinned: bool,
+    /// States of the tree that the ops pass through, if there are any before the last.
+    pub(crate) waypoints: Vec<Waypoint>,
+}
+
+/// Where a journal leads that is carried out again after a crash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Direction {
+    Forward,
+    /// It was all or nothing, and something failed: back to where it began.
+    Back,
+}
+
+/// A state of the tree between the ops of one journal, which leads over several commits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Waypoint {
+    /// The state of the tree after so many ops, which use so many of the sessions.
+    pub(crate) ops_len: u64,
+    pub(crate) sessions_len: u32,
+    pub(crate) state: GenerationId,
+}
+
+impl Journal {
+    /// A journal that makes those changes, and keeps nothing of what they replace.
+    pub(crate) fn new(changes: Changes) -> Self {
+        Journal {
+            generation: None,
+            sessions: changes.sessions,
+            ops: changes.ops,
+            direction: Direction::Forward,
+            notes_lineage: false,
+            keep: false,
+            pinned: false,
+            waypoints: Vec::new(),
+        }
+    }
+
+    /// Whether its files change together, or not at all.
+    pub(crate) fn is_all_or_nothing(&self) -> bool {
+        let generation = self.generation.as_ref();
+        generation.is_some_and(|generation| generation.is_group)
+    }
+
+    /// Strikes off what could not be carried out: it is nothing that an undo could take back. With
+    /// it goes the time of a directory in which nothing has changed.
+    pub(crate) fn strike(&mut self, failed: &[Failed]) {
+        let failed: HashSet<usize> = failed.iter().map(|failed| failed.at).collect();
+        self.retain(|at, _| !failed.contains(&at));
+        let moving = self.ops.iter().filter(|op| op.moves());
+        let changed: HashSet<RelPath> = moving.map(|op| op.dir().clone()).collect();
+        self.retain(|_, op| match op {
+            Op::SetDirAttrs { dir, new, old, .. } => changed.contains(dir) || differ(new, old),
+            _ => true,
+        });
+    }
+
+    fn retain(&mut self, keeps: impl Fn(usize, &Op) -> bool) {
+        let mut kept = Vec::with_capacity(self.ops.len());
+        let mut waypoints = self.waypoints.iter_mut().peekable();
+        for (at, op) in std::mem::take(&mut self.ops).into_iter().enumerate() {
+            while let Some(end) = waypoints.next_if(|end| end.ops_len <= at as u64) {
+                end.ops_len = kept.len() as u64;
+            }
+            if keeps(at, &op) {
+                kept.push(op);
+            }
+        }
+        waypoints.for_each(|end| end.ops_len = kept.len() as u64);
+        self.ops = kept;
+    }
+
+    /// Whether one of the steps that it leads over moves nothing: such a step is not used up by
+    /// being taken back.
+    pub(crate) fn has_step_without_session(&self) -> bool {
+        let total = self.sessions.len() as u32;
+        let mut ends: Vec<u32> = self.waypoints.iter().map(|end| end.sessions_len).collect();
+        if ends.last() != Some(&total) {
+            ends.push(total);
+        }
+        let begins = [0].into_iter().chain(ends.iter().copied());
+        begins.zip(&ends).any(|(begin, end)| begin == *end)
+    }
+}
+
+/// Whether metadata that were `old` have become others.
+fn differ(new: &Attrs, old: &Attrs) -> bool {
+    new.uid.is_some() && new.uid != old.uid
+        || new.gid.is_some() && new.gid != old.gid
+        || new.mode.is_some() && new.mode != old.mode
+        || new.mtime.is_some() && new.mtime != old.mtime
+}
