@@ -72,7 +72,7 @@ fn sources() -> Vec<Source> {
         for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_stem().unwrap().to_str().unwrap();
-            if ["tests", "lies"].contains(&name) {
+            if ["tests", "lies", "simulation"].contains(&name) {
                 continue;
             }
             if path.is_dir() {

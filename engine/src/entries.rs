@@ -162,6 +162,7 @@ impl EntryList {
     }
 
     /// All entries, each by itself.
+    #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = Entry> {
         self.iter_listed().map(|listed| listed.entry)
     }

@@ -4,7 +4,6 @@
 //!
 //! It is the process's, not a session's: one process serves one session at a time.
 
-use std::io::{self, Read};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 static DONE: AtomicU64 = AtomicU64::new(0);
@@ -13,17 +12,6 @@ static FLUSHES: AtomicUsize = AtomicUsize::new(0);
 /// Takes note of work. The unit does not matter.
 pub(crate) fn did(count: u64) {
     DONE.fetch_add(count, Ordering::Relaxed);
-}
-
-/// A reader whose bytes are work.
-pub(crate) struct Counted<R>(pub(crate) R);
-
-impl<R: Read> Read for Counted<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let len = self.0.read(buffer)?;
-        did(len as u64);
-        Ok(len)
-    }
 }
 
 /// The work done so far.

@@ -1,9 +1,8 @@
 //! From matches and new bytes to ops: merges copies, splits literals and zero runs, and counts.
 
-use std::io::{self, Read};
+use std::io;
 
 use super::ops::{MAX_LITERAL_LEN, MERGED_COPY_LEN, Op};
-use super::window::read_full;
 use super::zero::split_zero_runs;
 
 /// What a search found out about the source.
@@ -25,15 +24,17 @@ pub struct DiffSummary {
     pub false_alarms: u64,
 }
 
+/// Takes ops, in order.
+pub(crate) type Sink<'s> = dyn FnMut(Op<'_>) -> io::Result<()> + 's;
+
 /// Merges copies, splits what is new into literals and zero runs, and counts.
-pub(super) struct Emitter<'s> {
-    sink: &'s mut dyn FnMut(Op<'_>) -> io::Result<()>,
+pub(super) struct Emitter {
     pending: Option<(u64, u64)>,
     pub(super) summary: DiffSummary,
 }
 
-impl<'s> Emitter<'s> {
-    pub(super) fn new(sink: &'s mut dyn FnMut(Op<'_>) -> io::Result<()>) -> Self {
+impl Default for Emitter {
+    fn default() -> Self {
         let summary = DiffSummary {
             source_len: 0,
             sum: blake3::Hash::from_bytes([0; 32]),
@@ -43,34 +44,33 @@ impl<'s> Emitter<'s> {
             hash_hits: 0,
             false_alarms: 0,
         };
-        Self {
-            sink,
-            pending: None,
-            summary,
-        }
+        let pending = None;
+        Self { pending, summary }
     }
+}
 
-    pub(super) fn copy(&mut self, offset: u64, len: u64) -> io::Result<()> {
+impl Emitter {
+    pub(super) fn copy(&mut self, offset: u64, len: u64, sink: &mut Sink<'_>) -> io::Result<()> {
         self.summary.matched_bytes += len;
         match &mut self.pending {
             Some((start, pending_len)) if *start + *pending_len == offset => *pending_len += len,
             _ => {
-                self.flush_copy()?;
+                self.flush_copy(sink)?;
                 self.pending = Some((offset, len));
             }
         }
         match self.pending {
-            Some((_, len)) if len >= MERGED_COPY_LEN => self.flush_copy(),
+            Some((_, len)) if len >= MERGED_COPY_LEN => self.flush_copy(sink),
             _ => Ok(()),
         }
     }
 
-    pub(super) fn new_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(super) fn new_bytes(&mut self, bytes: &[u8], sink: &mut Sink<'_>) -> io::Result<()> {
         if bytes.is_empty() {
             return Ok(());
         }
-        self.flush_copy()?;
-        let (sink, summary) = (&mut self.sink, &mut self.summary);
+        self.flush_copy(sink)?;
+        let summary = &mut self.summary;
         split_zero_runs(bytes, |range, is_zero| {
             let run = bytes.get(range).unwrap_or_default();
             let len = run.len() as u64;
@@ -84,21 +84,10 @@ impl<'s> Emitter<'s> {
         })
     }
 
-    pub(super) fn hole(&mut self, len: u64) -> io::Result<()> {
-        self.flush_copy()?;
+    pub(super) fn hole(&mut self, len: u64, sink: &mut Sink<'_>) -> io::Result<()> {
+        self.flush_copy(sink)?;
         self.summary.zero_bytes += len;
-        (self.sink)(Op::Hole { len })
-    }
-
-    /// As [`Emitter::new_bytes`], with all that `reader` yields; `buffer` is room to read into.
-    pub(super) fn new_from(&mut self, mut reader: impl Read, buffer: &mut [u8]) -> io::Result<()> {
-        loop {
-            let filled = read_full(&mut reader, buffer)?;
-            self.new_bytes(buffer.get(..filled).unwrap_or_default())?;
-            if filled < buffer.len() {
-                return Ok(());
-            }
-        }
+        sink(Op::Hole { len })
     }
 
     /// Bytes of the source that ops were made of.
@@ -112,15 +101,20 @@ impl<'s> Emitter<'s> {
         literal_bytes + matched_bytes + zero_bytes
     }
 
-    fn flush_copy(&mut self) -> io::Result<()> {
+    fn flush_copy(&mut self, sink: &mut Sink<'_>) -> io::Result<()> {
         match self.pending.take() {
-            Some((offset, len)) => (self.sink)(Op::Copy { offset, len }),
+            Some((offset, len)) => sink(Op::Copy { offset, len }),
             None => Ok(()),
         }
     }
 
-    pub(super) fn finish(mut self, sum: blake3::Hash) -> io::Result<DiffSummary> {
-        self.flush_copy()?;
+    /// To be called once, when nothing follows.
+    pub(super) fn finish(
+        &mut self,
+        sum: blake3::Hash,
+        sink: &mut Sink<'_>,
+    ) -> io::Result<DiffSummary> {
+        self.flush_copy(sink)?;
         let source_len = self.source_len();
         Ok(DiffSummary {
             source_len,

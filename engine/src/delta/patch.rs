@@ -5,6 +5,7 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use super::ops::{MERGED_COPY_LEN, Op};
 use super::sparse::HoleSummer;
@@ -202,6 +203,12 @@ impl Basis for [u8] {
 }
 
 impl<B: Basis + ?Sized> Basis for &B {
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        (**self).read_exact_at(buffer, offset)
+    }
+}
+
+impl<B: Basis + ?Sized> Basis for Arc<B> {
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         (**self).read_exact_at(buffer, offset)
     }

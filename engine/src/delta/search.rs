@@ -7,9 +7,9 @@
 //! hashed once and never rolled over. Wasted hashing is bounded: see [`FALSE_ALARM_ALLOWANCE`].
 
 use std::io::{self, Read};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Deref};
 
-use super::emit::{DiffSummary, Emitter};
+use super::emit::{DiffSummary, Emitter, Sink};
 use super::index::IndexedSignature;
 use super::ops::Op;
 use super::roll::{SPARSE_STRIDE, Stretch, scan};
@@ -33,45 +33,54 @@ pub fn diff<R: Read>(
     signature: &IndexedSignature,
     sink: &mut dyn FnMut(Op<'_>) -> io::Result<()>,
 ) -> io::Result<DiffSummary> {
-    let search = Search::new(source, u64::MAX, signature, Emitter::new(sink));
-    let (emitter, tree) = search.run()?;
-    emitter.finish(tree.finish())
+    let mut search = Search::new(source, u64::MAX, signature, Emitter::default());
+    while search.step(sink)? {}
+    search.finish(sink)
 }
 
 /// As [`diff`] without a basis: literals and zero runs only.
 pub fn whole<R: Read>(
-    mut source: R,
+    source: R,
     sink: &mut dyn FnMut(Op<'_>) -> io::Result<()>,
 ) -> io::Result<DiffSummary> {
-    let mut emitter = Emitter::new(sink);
-    let mut hasher = blake3::Hasher::new();
-    let mut buffer = PageBuf::with_len(MIN_WHOLE_BUFFER_LEN);
-    loop {
-        let filled = read_full(&mut source, &mut buffer)?;
-        let read = buffer.get(..filled).unwrap_or_default();
-        hasher.update(read);
-        emitter.new_bytes(read)?;
-        if filled < buffer.len() {
-            return emitter.finish(hasher.finalize());
-        }
-        if buffer.len() < WINDOW_LEN {
-            buffer.resize(WINDOW_LEN);
-        }
-    }
+    let mut whole = Whole::new(source);
+    while whole.step(sink)? {}
+    whole.finish(sink)
 }
 
-/// Searches `len` bytes of a source that `reader` yields, none of which are in place in the basis,
-/// and emits them.
-pub(super) fn search_gap<'s, R: Read>(
-    reader: R,
-    len: u64,
-    signature: &'s IndexedSignature,
-    emitter: Emitter<'s>,
-) -> io::Result<Emitter<'s>> {
-    let mut search = Search::new(reader, len, signature, emitter);
-    search.may_be_in_place = false;
-    search.expected = NO_BLOCK;
-    Ok(search.run()?.0)
+/// Makes the ops of [`whole`] piece by piece.
+pub(super) struct Whole<R> {
+    source: R,
+    emitter: Emitter,
+    hasher: blake3::Hasher,
+    buffer: PageBuf,
+}
+
+impl<R: Read> Whole<R> {
+    pub(super) fn new(source: R) -> Self {
+        Whole {
+            source,
+            emitter: Emitter::default(),
+            hasher: blake3::Hasher::new(),
+            buffer: PageBuf::with_len(MIN_WHOLE_BUFFER_LEN),
+        }
+    }
+
+    /// Reads once; `false` at the end.
+    pub(super) fn step(&mut self, sink: &mut Sink<'_>) -> io::Result<bool> {
+        if self.hasher.count() > 0 {
+            self.buffer.resize(WINDOW_LEN);
+        }
+        let filled = read_full(&mut self.source, &mut self.buffer)?;
+        let read = self.buffer.get(..filled).unwrap_or_default();
+        self.hasher.update(read);
+        self.emitter.new_bytes(read, sink)?;
+        Ok(filled == self.buffer.len())
+    }
+
+    pub(super) fn finish(&mut self, sink: &mut Sink<'_>) -> io::Result<DiffSummary> {
+        self.emitter.finish(self.hasher.finalize(), sink)
+    }
 }
 
 /// True if any window of `bytes` is a block of the basis.
@@ -94,9 +103,10 @@ pub(super) fn has_match(bytes: &[u8], signature: &IndexedSignature) -> bool {
     matches!(found, ControlFlow::Break(()))
 }
 
-struct Search<'s, R> {
-    signature: &'s IndexedSignature,
-    emitter: Emitter<'s>,
+/// Makes the ops of [`diff`] piece by piece.
+pub(super) struct Search<S, R> {
+    signature: S,
+    emitter: Emitter,
     window: Window<R>,
     tree: TreeHasher,
     block_len: u64,
@@ -127,13 +137,9 @@ struct Search<'s, R> {
     held_back: u64,
 }
 
-impl<'s, R: Read> Search<'s, R> {
-    fn new(
-        source: R,
-        source_len: u64,
-        signature: &'s IndexedSignature,
-        emitter: Emitter<'s>,
-    ) -> Self {
+impl<S: Deref<Target = IndexedSignature>, R: Read> Search<S, R> {
+    /// For a source of at most `source_len` bytes, whose ops follow those that `emitter` has had.
+    pub(super) fn new(source: R, source_len: u64, signature: S, emitter: Emitter) -> Self {
         let block_len = signature.block_len().as_usize();
         let sparse_len = 4 * SPARSE_STRIDE * block_len;
         let capacity = sparse_len
@@ -173,33 +179,52 @@ impl<'s, R: Read> Search<'s, R> {
         }
     }
 
-    fn run(mut self) -> io::Result<(Emitter<'s>, TreeHasher)> {
-        self.refill()?;
+    /// The same for a source none of whose bytes are in place in the basis.
+    pub(super) fn new_gap(source: R, source_len: u64, signature: S, emitter: Emitter) -> Self {
+        Self {
+            may_be_in_place: false,
+            expected: NO_BLOCK,
+            ..Self::new(source, source_len, signature, emitter)
+        }
+    }
+
+    /// Reads on, and searches until more has to be read; `false` at the end.
+    pub(super) fn step(&mut self, sink: &mut Sink<'_>) -> io::Result<bool> {
+        self.refill(sink)?;
         loop {
             let held = self.window.end() - self.position;
             // Windows side by side need two block lengths.
             if held < 2 * self.block_len && !self.window.ended() {
-                self.refill()?;
+                return Ok(true);
             } else if held == 0 {
-                break;
+                self.flush_new(self.position, sink)?;
+                return Ok(false);
             } else if let Some((block, len)) = self.match_here() {
-                self.take_match(self.position, block, len)?;
+                self.take_match(self.position, block, len, sink)?;
             } else {
-                self.search_gap()?;
+                self.search_gap(sink)?;
             }
         }
-        self.flush_new(self.position)?;
-        Ok((self.emitter, self.tree))
+    }
+
+    pub(super) fn finish(&mut self, sink: &mut Sink<'_>) -> io::Result<DiffSummary> {
+        let tree = std::mem::take(&mut self.tree);
+        self.emitter.finish(tree.finish(), sink)
+    }
+
+    /// For what follows the source.
+    pub(super) fn into_emitter(self) -> Emitter {
+        self.emitter
     }
 
     /// Reads on, dropping what is done with, and hashes the blocks that became complete.
-    fn refill(&mut self) -> io::Result<()> {
+    fn refill(&mut self, sink: &mut Sink<'_>) -> io::Result<()> {
         let settled = if self.position > self.dense_until {
             self.position - self.held_back.min(self.position)
         } else {
             self.position
         };
-        self.flush_new(settled)?;
+        self.flush_new(settled, sink)?;
         let keep_from = self.done.min(self.hashed) / self.block_len;
         let dropped = usize::try_from(keep_from - self.first_block).unwrap_or(usize::MAX);
         self.in_place.drain(..dropped.min(self.in_place.len()));
@@ -275,7 +300,7 @@ impl<'s, R: Read> Search<'s, R> {
     /// many blocks as have matched in a row, so that they are hashed side by side and little is
     /// hashed in vain.
     fn verified_end(&self) -> u64 {
-        let (signature, block_len) = (self.signature, self.block_len);
+        let (signature, block_len) = (&*self.signature, self.block_len);
         let ahead = self.run.min((MAX_AHEAD_LEN / block_len).max(1)) * block_len;
         let bytes = self.window.bytes(self.position, self.position + ahead);
         let len = signature.block_len().as_usize();
@@ -312,19 +337,19 @@ impl<'s, R: Read> Search<'s, R> {
 
     /// Searches from the position, where nothing matches, up to the next block that is in place, or
     /// as far as the bytes at hand go.
-    fn search_gap(&mut self) -> io::Result<()> {
+    fn search_gap(&mut self, sink: &mut Sink<'_>) -> io::Result<()> {
         let next_in_place = self.next_in_place();
         let gap_end = next_in_place.unwrap_or(self.window.end());
         let goes_on = next_in_place.is_none() && !self.window.ended();
         let reached = match self.look_up(gap_end, goes_on) {
-            ControlFlow::Break((position, block)) => return self.take_run(position, block),
+            ControlFlow::Break((position, block)) => return self.take_run(position, block, sink),
             ControlFlow::Continue(reached) => reached,
         };
         if next_in_place.is_none()
             && self.window.ended()
             && let Some((position, block, len)) = self.short_block_at_end()
         {
-            return self.take_match(position, block, len);
+            return self.take_match(position, block, len, sink);
         }
         // If the source goes on, windows that start later need bytes that are not read yet.
         self.position = if goes_on { reached } else { gap_end };
@@ -343,7 +368,7 @@ impl<'s, R: Read> Search<'s, R> {
     /// The first window between the search position and `gap_end` that a block of the basis
     /// matches, or else how far the search got.
     fn look_up(&mut self, gap_end: u64, goes_on: bool) -> ControlFlow<(u64, u64), u64> {
-        let (signature, start, block_len) = (self.signature, self.position, self.block_len);
+        let (signature, start, block_len) = (&*self.signature, self.position, self.block_len);
         let (before, counts) = (self.emitted_before, &mut self.emitter.summary);
         let last = start.max((gap_end + 1).saturating_sub(block_len));
         if !signature.has_full_blocks()
@@ -391,7 +416,7 @@ impl<'s, R: Read> Search<'s, R> {
 
     /// Takes the match of a full block that a look-up found, with the blocks before it that match
     /// too: the look-up may have passed them by.
-    fn take_run(&mut self, position: u64, block: u64) -> io::Result<()> {
+    fn take_run(&mut self, position: u64, block: u64, sink: &mut Sink<'_>) -> io::Result<()> {
         let block_len = self.block_len;
         let mut count = 1;
         while let Some(before) = block.checked_sub(count)
@@ -402,20 +427,26 @@ impl<'s, R: Read> Search<'s, R> {
             count += 1;
         }
         let more = count - 1;
-        self.take_match(position - more * block_len, block - more, block_len)?;
+        self.take_match(position - more * block_len, block - more, block_len, sink)?;
         for block in block - more + 1..=block {
-            self.take_match(self.position, block, block_len)?;
+            self.take_match(self.position, block, block_len, sink)?;
         }
         Ok(())
     }
 
-    fn take_match(&mut self, position: u64, block: u64, len: u64) -> io::Result<()> {
-        self.flush_new(position)?;
+    fn take_match(
+        &mut self,
+        position: u64,
+        block: u64,
+        len: u64,
+        sink: &mut Sink<'_>,
+    ) -> io::Result<()> {
+        self.flush_new(position, sink)?;
         if block != self.expected || position != self.position {
             (self.run, self.verified) = (0, 0);
         }
         self.run += 1;
-        self.emitter.copy(block * self.block_len, len)?;
+        self.emitter.copy(block * self.block_len, len, sink)?;
         self.position = position + len;
         self.done = self.position;
         self.expected = block + 1;
@@ -426,9 +457,10 @@ impl<'s, R: Read> Search<'s, R> {
     }
 
     /// Emits what is not emitted yet before source offset `end`: nothing there matches.
-    fn flush_new(&mut self, end: u64) -> io::Result<()> {
+    fn flush_new(&mut self, end: u64, sink: &mut Sink<'_>) -> io::Result<()> {
         if end > self.done {
-            self.emitter.new_bytes(self.window.bytes(self.done, end))?;
+            let new = self.window.bytes(self.done, end);
+            self.emitter.new_bytes(new, sink)?;
             self.done = end;
         }
         Ok(())

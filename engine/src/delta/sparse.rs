@@ -9,12 +9,12 @@ use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::Arc;
 
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 
-use super::emit::{DiffSummary, Emitter};
-use super::ops::Op;
+use super::emit::{DiffSummary, Emitter, Sink};
 use crate::page_buf::PageBuf;
 use crate::work;
 
@@ -51,45 +51,75 @@ impl HoleSummer {
     }
 }
 
-/// As [`whole`](super::whole) for the first `len` bytes of a file, of which holes are not read.
-pub(crate) fn whole_file(
-    file: &File,
+/// Makes ops as [`whole`](super::whole) does, piece by piece, of the first `len` bytes of a file, of
+/// which holes are not read.
+pub(super) struct WholeFile {
+    file: Arc<File>,
+    at: u64,
+    /// Up to where there is data.
+    data_end: u64,
     len: u64,
-    sink: &mut dyn FnMut(Op<'_>) -> io::Result<()>,
-) -> io::Result<DiffSummary> {
-    let mut emitter = Emitter::new(sink);
-    let (mut hasher, mut holes) = (blake3::Hasher::new(), HoleSummer::default());
-    let mut buffer = PageBuf::with_len(usize::try_from(len).unwrap_or(READ_LEN).min(READ_LEN));
-    let may_have_holes = holes_len(&file.metadata()?) >= HOLE_LEN_MIN;
-    let mut at = 0;
-    'file: while at < len {
-        let mut data = at..len;
-        if may_have_holes {
-            data = next_data(file, at, len);
-            let hole_len = data.start - at;
+    may_have_holes: bool,
+    buffer: PageBuf,
+    hasher: blake3::Hasher,
+    holes: HoleSummer,
+    emitter: Emitter,
+}
+
+impl WholeFile {
+    pub(super) fn new(file: Arc<File>, len: u64) -> io::Result<Self> {
+        let may_have_holes = holes_len(&file.metadata()?) >= HOLE_LEN_MIN;
+        let read_len = usize::try_from(len).unwrap_or(READ_LEN).min(READ_LEN);
+        Ok(WholeFile {
+            file,
+            at: 0,
+            data_end: if may_have_holes { 0 } else { len },
+            len,
+            may_have_holes,
+            buffer: PageBuf::with_len(read_len),
+            hasher: blake3::Hasher::new(),
+            holes: HoleSummer::default(),
+            emitter: Emitter::default(),
+        })
+    }
+
+    /// Passes a hole by, or reads once; `false` at the end.
+    pub(super) fn step(&mut self, sink: &mut Sink<'_>) -> io::Result<bool> {
+        if self.at == self.data_end && self.at < self.len && self.may_have_holes {
+            let data = next_data(&self.file, self.at, self.len);
+            self.data_end = data.end;
+            let hole_len = data.start - self.at;
             if hole_len >= HOLE_LEN_MIN {
-                holes.hole(at, hole_len);
-                emitter.hole(hole_len)?;
-                at = data.start;
+                self.holes.hole(self.at, hole_len);
+                self.emitter.hole(hole_len, sink)?;
+                self.at = data.start;
             }
         }
-        while at < data.end {
-            let room = usize::try_from(data.end - at).unwrap_or(usize::MAX);
-            let room = buffer.get_mut(..room.min(READ_LEN)).unwrap_or_default();
-            let read = match file.read_at(room, at) {
-                Ok(0) => break 'file,
-                Ok(read) => read,
-                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
-                Err(e) => return Err(e),
-            };
-            work::did(read as u64);
-            let bytes = room.get(..read).unwrap_or_default();
-            hasher.update(bytes);
-            emitter.new_bytes(bytes)?;
-            at += read as u64;
+        if self.at == self.len {
+            return Ok(false);
         }
+        let room = usize::try_from(self.data_end - self.at).unwrap_or(usize::MAX);
+        let room = self.buffer.get_mut(..room.min(READ_LEN));
+        let room = room.unwrap_or_default();
+        let read = match self.file.read_at(room, self.at) {
+            Ok(read) => read,
+            Err(e) if e.kind() == ErrorKind::Interrupted => return Ok(true),
+            Err(e) => return Err(e),
+        };
+        work::did(read as u64);
+        let bytes = room.get(..read).unwrap_or_default();
+        self.hasher.update(bytes);
+        self.emitter.new_bytes(bytes, sink)?;
+        self.at += read as u64;
+        // What should be there and is not has been cut off meanwhile.
+        Ok(read > 0 && self.at < self.len)
     }
-    emitter.finish(holes.finish(hasher.finalize()))
+
+    pub(super) fn finish(&mut self, sink: &mut Sink<'_>) -> io::Result<DiffSummary> {
+        let holes = std::mem::take(&mut self.holes);
+        self.emitter
+            .finish(holes.finish(self.hasher.finalize()), sink)
+    }
 }
 
 /// The next data from `at` on. A file system that does not tell has no holes.
@@ -123,7 +153,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::os::unix::fs::FileExt;
 
-    use super::super::{OpDecoder, OpEncoder, Patcher, whole};
+    use super::super::{Op, OpDecoder, OpEncoder, Patcher, whole};
     use super::*;
 
     /// A file of that length with this at these places.
@@ -138,11 +168,15 @@ mod tests {
 
     fn encoded(file: &File, len: u64) -> (Vec<u8>, DiffSummary) {
         let (mut encoder, mut ops) = (OpEncoder::default(), Vec::new());
-        let summary = whole_file(file, len, &mut |op| {
+        let mut sink = |op: Op<'_>| {
             encoder.encode(op, &mut ops);
             Ok(())
-        });
-        (ops, summary.unwrap())
+        };
+        let file = Arc::new(file.try_clone().unwrap());
+        let mut whole = WholeFile::new(file, len).unwrap();
+        while whole.step(&mut sink).unwrap() {}
+        let summary = whole.finish(&mut sink).unwrap();
+        (ops, summary)
     }
 
     #[test]

@@ -13,10 +13,11 @@ pub use compare::Comparison;
 
 use lossy::refuse_lossy;
 
-use super::hearing::Hearing;
+use super::drive::{Pool, drive};
+use super::hearing::{Heard, Hearing, gone};
 use super::inbox::Next;
 use super::outbox::Outbox;
-use super::sender::{self, Event, Push};
+use super::sender::{Event, Push, Sender, not_opened};
 use super::writer::WhenFull;
 use super::{Duplex, PING_MS, ping_ms};
 use crate::digest::Fields;
@@ -24,13 +25,16 @@ use crate::error::{Error, ErrorKind, Fault};
 use crate::filter::Filter;
 use crate::generation::{Sending, Tree};
 use crate::ids::groups_here;
-use crate::observer::{Note, Observer, Summary, Warning};
+use crate::observer::{Note, Observer, Summary};
 use crate::options::{Compression, Options};
 use crate::overlap::Whereabouts;
-use crate::path::Shown;
 use crate::refusal::Refusal;
 use crate::source::Source;
+use crate::spill;
 use crate::wire::{FrameReader, Hello, HelloReply, ToReceiver, ToSender, message_frame, preamble};
+
+/// Threads for jobs: the scan takes one for most of a push.
+const WORKERS_MAX: usize = 3;
 
 /// How long to wait, after the link broke while writing, for the reason that the peer gave.
 const REASON_WAIT: Duration = Duration::from_secs(2);
@@ -200,7 +204,7 @@ impl Connection {
         }
         let error = match self.hearing.inbox.take() {
             Next::Nothing => return Ok(()),
-            Next::Ended => sender::gone(),
+            Next::Ended => gone(),
             Next::Event(Event::LinkEnd(e) | Event::LinkBroken(e)) => e,
             Next::Event(Event::Message(ToSender::Fatal { kind, message })) => {
                 Error::told(kind, message)
@@ -231,7 +235,7 @@ impl Connection {
         if let Some(name) = reply.rename.clone() {
             push.source.rename_single(name);
         }
-        match push.run(&self.outbox, &self.hearing, &reply, fields) {
+        match self.drive(push, &reply, fields) {
             Ok(summary) => {
                 self.has_ended = false;
                 Ok(summary)
@@ -239,6 +243,21 @@ impl Connection {
             Err(e) if matches!(e.fault, Fault::Link(_)) => Err(self.reason(false).unwrap_or(e)),
             Err(e) => Err(e),
         }
+    }
+
+    /// Runs the push, from the answer to the hello to `Done`. After it has gone well nothing that
+    /// belongs to it is in the queue any more.
+    fn drive(&self, push: Push<'_>, reply: &HelloReply, fields: Fields) -> Result<Summary, Error> {
+        let (outbox, inbox) = (&self.outbox, &self.hearing.inbox);
+        let jobs = Pool::new(inbox, WORKERS_MAX);
+        let mut sender = Sender::start(push, outbox, jobs, reply, fields, Instant::now())?;
+        let hearing = &*self.hearing;
+        let result = drive(&mut sender, &mut Heard { hearing, outbox }, outbox);
+        // With the sender its jobs end.
+        let summary = sender.into_summary();
+        inbox.retain(|event| !matches!(event, Event::Job(_)));
+        // What follows from bytes that could not be kept is nobody else's fault.
+        spill::check().and(result).map(|()| summary)
     }
 
     /// Hello and its answer.
@@ -294,9 +313,7 @@ impl Connection {
             crate::path::check_name(name)
                 .map_err(|error| Error::peer(Refusal::TargetName { error }))?;
         }
-        let settable = groups_here(&reply.settable_groups, options.numeric_ids);
-        let fields = Fields::new(options, reply.powers, settable, reply.keeps, digest_key);
-        let fields = fields.with_mounted(reply.mounted.clone());
+        let fields = agreed(&reply, options, digest_key);
         if let Some(lineage) = &mut lineage {
             refuse_lossy(&fields, options.lossy, lineage.name())?;
             lineage.accepted()?;
@@ -309,7 +326,7 @@ impl Connection {
         let seen = || self.outbox.state().taken_bytes();
         match self.hearing.wait(None, seen, || true)? {
             Some(Event::LinkBroken(e)) => Err(self.reason(true).unwrap_or(e)),
-            event => event.ok_or_else(sender::gone),
+            event => event.ok_or_else(gone),
         }
     }
 
@@ -353,17 +370,14 @@ impl Drop for Connection {
     }
 }
 
+/// What both halves compare, after the answer to the hello.
+pub(super) fn agreed(reply: &HelloReply, options: &Options, digest_key: [u8; 32]) -> Fields {
+    let settable = groups_here(&reply.settable_groups, options.numeric_ids);
+    let fields = Fields::new(options, reply.powers, settable, reply.keeps, digest_key);
+    fields.with_mounted(reply.mounted.clone())
+}
+
 fn ended() -> Error {
     let message = "this connection has ended; open another one";
     Error::new(ErrorKind::Stream, message)
-}
-
-/// A missing argument is an error, not a file that vanished.
-pub(super) fn not_opened(argument: &OsString, why: &str) -> Warning {
-    let shown = Shown(argument.as_encoded_bytes());
-    let message = format!("cannot open the source {shown}: {why}");
-    Warning {
-        vanished: false,
-        message,
-    }
 }

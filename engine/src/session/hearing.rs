@@ -1,24 +1,26 @@
 //! What a sender hears of the receiver: a thread reads it and puts it into the inbox, where the
-//! main thread finds it together with what the scan has found. Pings go no further than here.
+//! main thread finds it together with what its jobs have found. Pings go no further than here.
 
 use std::mem::size_of;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::drive::{Events, Machine, Waiting};
 use super::headway::Headway;
 use super::inbox::{Inbox, Next};
-use super::sender::{self, Event};
+use super::outbox::Outbox;
+use super::sender::Event;
 use crate::error::Error;
 use crate::observer::Warning;
 use crate::refusal::Refusal;
 use crate::wire::{
-    ExchangePiece, FrameKind, FrameReader, ToSender, Verdict, check_preamble, decode,
+    ExchangePiece, Frame, FrameKind, FrameReader, ToSender, Verdict, check_preamble, decode,
 };
 
 /// Shared by the threads of a sender.
 pub(super) struct Hearing {
-    pub(super) inbox: Inbox<Event>,
+    pub(super) inbox: Arc<Inbox<Event>>,
     headway: Mutex<Headway>,
     read_bytes: AtomicU64,
 }
@@ -27,7 +29,7 @@ impl Hearing {
     /// Starts the reading thread.
     pub(super) fn start(reader: FrameReader) -> Arc<Self> {
         let hearing = Arc::new(Hearing {
-            inbox: Inbox::default(),
+            inbox: Arc::default(),
             headway: Mutex::new(Headway::new(Duration::ZERO, Instant::now())),
             read_bytes: AtomicU64::new(0),
         });
@@ -88,7 +90,7 @@ impl Hearing {
             let until_any = until.into_iter().chain(until_stall).min();
             match self.inbox.wait_while(until_any, &waits) {
                 Next::Event(event) => return Ok(Some(event)),
-                Next::Ended => return Err(sender::gone()),
+                Next::Ended => return Err(gone()),
                 Next::Nothing => {}
             }
             if !waits() || until.is_some_and(|until| until <= Instant::now()) {
@@ -104,6 +106,40 @@ impl Hearing {
 
     fn headway(&self) -> MutexGuard<'_, Headway> {
         self.headway.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The peer is gone, and nobody said why.
+pub(super) fn gone() -> Error {
+    Error::stream(&std::io::ErrorKind::UnexpectedEof.into())
+}
+
+/// The events of a push, which has this to be written.
+pub(super) struct Heard<'a> {
+    pub(super) hearing: &'a Hearing,
+    pub(super) outbox: &'a Outbox,
+}
+
+impl<M: for<'e> Machine<Event<'e> = Event>> Events<M> for Heard<'_> {
+    fn take(&mut self) -> Result<Option<Event>, Error> {
+        match self.hearing.inbox.take() {
+            Next::Event(event) => Ok(Some(event)),
+            Next::Nothing => Ok(None),
+            Next::Ended => Err(gone()),
+        }
+    }
+
+    fn wait(&mut self, waiting: Waiting, seen: u64) -> Result<Option<Event>, Error> {
+        let state = self.outbox.state();
+        // The receiver takes bytes meanwhile.
+        let seen = || state.taken_bytes().wrapping_add(seen);
+        match waiting {
+            Waiting::For(until) => self.hearing.wait(until, seen, || true),
+            Waiting::ForRoom => self.hearing.wait(None, seen, || {
+                state.want_room();
+                !state.has_room()
+            }),
+        }
     }
 }
 
@@ -133,35 +169,36 @@ impl Reading {
         }
         loop {
             let Some(frame) = self.reader.next()? else {
-                return Err(sender::gone());
+                return Err(gone());
             };
-            let event = match frame.kind {
-                FrameKind::Message => match decode(frame.payload)? {
-                    // It has done its work: however long a connection idles, none pile up.
-                    ToSender::Ping(pulse) => {
-                        self.hearing.headway().pinged(pulse, Instant::now());
-                        continue;
-                    }
-                    message => Event::Message(message),
-                },
-                FrameKind::Exchange => {
-                    let piece = ExchangePiece::parse(frame.payload)?;
-                    Event::Exchange {
-                        dir: piece.dir,
-                        entry: piece.entry,
-                        last: piece.last,
-                        bytes: piece.bytes.to_vec(),
-                    }
-                }
-                FrameKind::Pack | FrameKind::Data => {
-                    return Err(Error::peer(Refusal::ContentFromReceiver));
-                }
-            };
+            let event = event_of(&frame)?;
+            if let Event::Message(ToSender::Ping(pulse)) = event {
+                // It has done its work: however long a connection idles, none pile up.
+                self.hearing.headway().pinged(pulse, Instant::now());
+                continue;
+            }
             self.hearing.headway().spoke(Instant::now());
             let read_bytes = self.reader.read_bytes();
             self.hearing.read_bytes.store(read_bytes, Ordering::Relaxed);
             return Ok(event);
         }
+    }
+}
+
+/// What a frame of the receiver's says.
+pub(super) fn event_of(frame: &Frame<'_>) -> Result<Event, Error> {
+    match frame.kind {
+        FrameKind::Message => Ok(Event::Message(decode(frame.payload)?)),
+        FrameKind::Exchange => {
+            let piece = ExchangePiece::parse(frame.payload)?;
+            Ok(Event::Exchange {
+                dir: piece.dir,
+                entry: piece.entry,
+                last: piece.last,
+                bytes: piece.bytes.to_vec(),
+            })
+        }
+        FrameKind::Pack | FrameKind::Data => Err(Error::peer(Refusal::ContentFromReceiver)),
     }
 }
 

@@ -151,6 +151,13 @@ impl<E> Inbox<E> {
         self.wake_main(state);
     }
 
+    /// Forgets the events of which this does not hold.
+    pub(super) fn retain(&self, keeps: impl Fn(&E) -> bool) {
+        let mut state = self.lock();
+        state.events.retain(|(event, _)| keeps(event));
+        state.len = state.events.iter().map(|(_, len)| len).sum();
+    }
+
     /// Ends every wait of the reading thread: nothing is handled any more.
     pub(super) fn close(&self) {
         self.lock().closed = true;

@@ -3,6 +3,7 @@
 
 mod bases;
 mod connection;
+mod drive;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod headway;
@@ -16,6 +17,8 @@ mod prefix;
 mod prints;
 mod receiver;
 mod sender;
+#[cfg(test)]
+mod simulation;
 mod window;
 mod writer;
 

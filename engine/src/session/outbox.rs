@@ -39,10 +39,23 @@ impl Outbox {
         self.state.ping_every(ping_ms);
         let link_bytes = Arc::clone(&self.link_bytes);
         self.lock().write_by(|link| {
-            let (feeder, thread) = writer::start(link, &self.state, link_bytes, ping, when_full);
-            *self.lock_thread() = Some(thread);
+            let (feeder, writer) = writer::pair(link, &self.state, link_bytes, ping, when_full);
+            *self.lock_thread() = Some(writer.start());
             Box::new(feeder)
         });
+    }
+
+    /// The same for somebody who writes one batch after another by hand.
+    #[cfg(test)]
+    pub(super) fn start_by_hand(&self, ping: Ping, when_full: WhenFull) -> writer::Writer {
+        let link_bytes = Arc::clone(&self.link_bytes);
+        let mut by_hand = None;
+        self.lock().write_by(|link| {
+            let (feeder, writer) = writer::pair(link, &self.state, link_bytes, ping, when_full);
+            by_hand = Some(writer);
+            Box::new(feeder)
+        });
+        by_hand.unwrap()
     }
 
     /// Bytes passed on to be written so far. Does not wait for whoever puts some.

@@ -1,63 +1,61 @@
 //! How far the scan may run ahead of the link: a count of entries that have been read and are not
 //! yet dealt with. Credits go back when the directory that holds them is dropped.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Entries that may be on their way. A directory with more is let through alone.
+use crate::scan::ScannedDir;
+
+/// Entries that may be on their way, and those of one directory more.
 const ENTRIES_MAX: usize = 65_536;
 
-#[derive(Debug, Default)]
-struct State {
-    entries: usize,
-    closed: bool,
-}
-
-/// Shared between the scanning thread and the sender.
-#[derive(Debug, Default)]
-pub(super) struct Window {
-    state: Mutex<State>,
-    changed: Condvar,
-}
+/// Shared between the scan and the sender.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Window(Arc<AtomicUsize>);
 
 impl Window {
-    /// Waits until `entries` more are allowed; `None` once the window is closed.
-    pub(super) fn take(self: &Arc<Self>, entries: usize) -> Option<Credit> {
-        // An empty directory costs memory too.
-        let entries = entries + 1;
-        let full = |s: &mut State| !s.closed && s.entries > 0 && s.entries + entries > ENTRIES_MAX;
-        let waited = self.changed.wait_while(self.lock(), full);
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
-        if state.closed {
-            return None;
-        }
-        state.entries += entries;
-        Some(Credit {
-            window: Arc::clone(self),
-            entries,
-        })
+    /// Notes the entries of a directory; an empty one costs memory too.
+    pub(super) fn hold(&self, dir: ScannedDir) -> HeldDir {
+        let entries = dir.entries.len() + 1;
+        self.0.fetch_add(entries, Ordering::Relaxed);
+        let window = self.clone();
+        let credit = Some(Credit { window, entries });
+        HeldDir { dir, credit }
     }
 
-    /// Ends every wait: the sender is gone.
-    pub(super) fn close(&self) {
-        self.lock().closed = true;
-        self.changed.notify_all();
+    pub(super) fn is_full(&self) -> bool {
+        self.0.load(Ordering::Relaxed) >= ENTRIES_MAX
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether a scan that has been paused is to go on.
+    pub(super) fn is_half_empty(&self) -> bool {
+        self.0.load(Ordering::Relaxed) <= ENTRIES_MAX / 2
+    }
+}
+
+/// A scanned directory together with its place in the window, if it has one.
+pub(super) struct HeldDir {
+    pub(super) dir: ScannedDir,
+    #[expect(dead_code, reason = "it is given back when this is dropped")]
+    credit: Option<Credit>,
+}
+
+impl HeldDir {
+    /// One that is not counted.
+    pub(super) fn uncounted(dir: ScannedDir) -> Self {
+        HeldDir { dir, credit: None }
     }
 }
 
 /// Entries taken from the window, given back on drop.
 #[derive(Debug)]
-pub(super) struct Credit {
-    window: Arc<Window>,
+struct Credit {
+    window: Window,
     entries: usize,
 }
 
 impl Drop for Credit {
     fn drop(&mut self) {
-        self.window.lock().entries -= self.entries;
-        self.window.changed.notify_all();
+        self.window.0.fetch_sub(self.entries, Ordering::Relaxed);
     }
 }

@@ -49,6 +49,12 @@ impl State {
         self.waiting_len.load(Ordering::SeqCst) < WAITING_LEN_MAX
     }
 
+    /// Bytes that wait for the link.
+    #[cfg(test)]
+    pub(super) fn waiting_len(&self) -> usize {
+        self.waiting_len.load(Ordering::SeqCst)
+    }
+
     /// Asks to be told of room. To be called before it is looked for once more.
     pub(super) fn want_room(&self) {
         self.is_room_wanted.store(true, Ordering::SeqCst);
@@ -123,7 +129,7 @@ impl Feeder {
 }
 
 /// The thread.
-struct Writer {
+pub(super) struct Writer {
     link: Box<dyn Write + Send>,
     batches: Receiver<Batch>,
     give_back: Sender<Vec<u8>>,
@@ -134,14 +140,15 @@ struct Writer {
     when_full: WhenFull,
 }
 
-/// Starts the thread. `link_bytes` have been written already; pings begin once something has.
-pub(super) fn start(
+/// A thread that has not started, and what feeds it. `link_bytes` have been written already; pings
+/// begin once something has.
+pub(super) fn pair(
     link: Box<dyn Write + Send>,
     state: &Arc<State>,
     link_bytes: Arc<AtomicU64>,
     ping: Ping,
     when_full: WhenFull,
-) -> (Feeder, JoinHandle<()>) {
+) -> (Feeder, Writer) {
     let (sender, batches) = channel();
     let (give_back, written) = channel();
     let feeder = Feeder {
@@ -151,7 +158,7 @@ pub(super) fn start(
         waits: matches!(when_full, WhenFull::Wait),
         state: Arc::clone(state),
     };
-    let mut writer = Writer {
+    let writer = Writer {
         link,
         batches,
         give_back,
@@ -160,18 +167,29 @@ pub(super) fn start(
         ping,
         when_full,
     };
-    let thread = std::thread::spawn(move || {
-        if let Err(error) = writer.run() {
-            writer.state.set_broken(&error);
-            if let WhenFull::Tell(tell) = &writer.when_full {
-                tell(Some(error));
-            }
-        }
-    });
-    (feeder, thread)
+    (feeder, writer)
 }
 
 impl Writer {
+    pub(super) fn start(mut self) -> JoinHandle<()> {
+        std::thread::spawn(move || {
+            if let Err(error) = self.run() {
+                self.state.set_broken(&error);
+                if let WhenFull::Tell(tell) = &self.when_full {
+                    tell(Some(error));
+                }
+            }
+        })
+    }
+
+    /// Writes one batch, if there is one.
+    #[cfg(test)]
+    pub(super) fn write_one(&mut self) -> Result<(), Error> {
+        self.batches
+            .try_recv()
+            .map_or(Ok(()), |batch| self.write(batch))
+    }
+
     fn run(&mut self) -> Result<(), Error> {
         loop {
             let silence = Duration::from_millis(self.state.ping_ms.load(Ordering::Relaxed));

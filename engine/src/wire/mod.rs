@@ -13,7 +13,7 @@ mod preamble;
 mod run;
 
 pub(crate) use codec::{decode, decode_record, encode};
-pub(crate) use frame::{FRAME_LEN_MAX, FrameKind, FrameReader};
+pub(crate) use frame::{FRAME_LEN_MAX, Frame, FrameKind, FrameReader};
 pub(crate) use frame_writer::{FrameWriter, Sink, message_frame, new_batch};
 pub(crate) use message::{DirIndex, Hello, HelloReply, Pulse, ToReceiver, ToSender, Verdict, Want};
 pub(crate) use pack::{

@@ -41,6 +41,7 @@ pub use basis::{AskError, BasisSums};
 pub use compare::{Comparison, ComparisonError, Step};
 pub use message::{MAX_ANSWER_LEN, MAX_ASK_LEN, MessageError, asks_for_tree};
 pub use plan::Plan;
+pub(super) use plan::Planned;
 pub use sample::is_sample;
 pub use sum_tree::SumTree;
 

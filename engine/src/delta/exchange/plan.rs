@@ -2,22 +2,25 @@
 //! and from these the ops.
 
 use std::io::{self, Read};
-use std::ops::Range;
+use std::ops::{Deref, Range};
+use std::sync::Arc;
 
-use super::super::emit::{DiffSummary, Emitter};
+use super::super::emit::{DiffSummary, Emitter, Sink};
 use super::super::index::IndexedSignature;
 use super::super::ops::Op;
 use super::super::patch::Basis;
-use super::super::search::{diff, has_match, search_gap, whole};
+use super::super::search::{Search, Whole, has_match};
+use super::super::window::read_full;
 use super::ranges::{gaps, total_len};
 use crate::page_buf::PageBuf;
+use crate::work;
 
 /// How the source follows from the basis. It holds sums and ranges, no content.
 #[derive(Debug)]
 pub struct Plan {
     /// Joined ranges at which both files have the same bytes.
     equal: Vec<Range<u64>>,
-    rolling: Option<IndexedSignature>,
+    rolling: Option<Arc<IndexedSignature>>,
     source_len: u64,
     /// The BLAKE3 of the source, if the trees were compared.
     sum: Option<blake3::Hash>,
@@ -32,7 +35,7 @@ impl Plan {
     ) -> Self {
         Self {
             equal,
-            rolling,
+            rolling: rolling.map(Arc::new),
             source_len,
             sum,
         }
@@ -61,48 +64,9 @@ impl Plan {
         source: &F,
         sink: &mut dyn FnMut(Op<'_>) -> io::Result<()>,
     ) -> io::Result<DiffSummary> {
-        let Some(sum) = self.sum else {
-            let reader = RangeReader {
-                file: source,
-                range: 0..self.source_len,
-            };
-            return match &self.rolling {
-                Some(index) => diff(reader, index, sink),
-                None => whole(reader, sink),
-            };
-        };
-        let rolling = match &self.rolling {
-            Some(index) if !self.is_hopeless(source, index)? => Some(index),
-            _ => None,
-        };
-        let mut emitter = Emitter::new(sink);
-        let mut buffer = PageBuf::with_len(READ_LEN);
-        let mut equal = self.equal.iter();
-        let mut position = 0;
-        for gap in gaps(&self.equal, self.source_len) {
-            while position < gap.start
-                && let Some(range) = equal.next()
-            {
-                emitter.copy(range.start, range.end - range.start)?;
-                position = range.end;
-            }
-            position = gap.end;
-            let len = gap.end - gap.start;
-            let reader = RangeReader {
-                file: source,
-                range: gap,
-            };
-            match rolling {
-                Some(index) if len >= u64::from(index.block_len().get()) => {
-                    emitter = search_gap(reader, len, index, emitter)?;
-                }
-                _ => emitter.new_from(reader, &mut buffer)?,
-            }
-        }
-        for range in equal {
-            emitter.copy(range.start, range.end - range.start)?;
-        }
-        emitter.finish(sum)
+        let mut planned = Planned::new(self, source)?;
+        while planned.step(sink)? {}
+        planned.finish(sink)
     }
 
     /// True if short stretches from all over the gaps match nothing.
@@ -140,18 +104,152 @@ impl Plan {
     }
 }
 
+/// Makes the ops of a plan piece by piece.
+pub(in super::super) struct Planned<P, F> {
+    plan: P,
+    file: F,
+    /// With what to roll over gaps.
+    rolling: Option<Arc<IndexedSignature>>,
+    emitter: Emitter,
+    buffer: PageBuf,
+    /// How many of the equal ranges have been emitted, and up to where the source has.
+    equal_count: usize,
+    position: u64,
+    stage: Stage<F>,
+}
+
+/// What is being emitted.
+enum Stage<F> {
+    /// All of the source, which is to be summed.
+    Whole(Whole<RangeReader<F>>),
+    Searched(Search<Arc<IndexedSignature>, RangeReader<F>>),
+    /// What comes next: an equal range or a gap.
+    Next,
+    Gap(RangeReader<F>),
+    SearchedGap(Search<Arc<IndexedSignature>, RangeReader<F>>),
+}
+
+impl<P, F> Planned<P, F>
+where
+    P: Deref<Target = Plan>,
+    F: Deref<Target: Basis + Sized> + Clone,
+{
+    pub(in super::super) fn new(plan: P, file: F) -> io::Result<Self> {
+        let range = 0..plan.source_len;
+        let reader = RangeReader {
+            file: file.clone(),
+            range,
+        };
+        let mut rolling = plan.rolling.clone();
+        let stage = match (&plan.sum, &rolling) {
+            (Some(_), _) => Stage::Next,
+            (None, None) => Stage::Whole(Whole::new(reader)),
+            (None, Some(index)) => {
+                let (index, emitter) = (Arc::clone(index), Emitter::default());
+                Stage::Searched(Search::new(reader, u64::MAX, index, emitter))
+            }
+        };
+        if let (Stage::Next, Some(index)) = (&stage, &rolling)
+            && plan.is_hopeless(&*file, index)?
+        {
+            rolling = None;
+        }
+        Ok(Planned {
+            plan,
+            file,
+            rolling,
+            emitter: Emitter::default(),
+            buffer: PageBuf::default(),
+            equal_count: 0,
+            position: 0,
+            stage,
+        })
+    }
+
+    /// Emits up to the next gap, or reads once; `false` at the end.
+    pub(in super::super) fn step(&mut self, sink: &mut Sink<'_>) -> io::Result<bool> {
+        match &mut self.stage {
+            Stage::Whole(whole) => return whole.step(sink),
+            Stage::Searched(search) => return search.step(sink),
+            Stage::Next => return self.go_on(sink),
+            Stage::Gap(reader) => {
+                self.buffer.resize(READ_LEN);
+                let filled = read_full(reader, &mut self.buffer)?;
+                let new = self.buffer.get(..filled).unwrap_or_default();
+                self.emitter.new_bytes(new, sink)?;
+                if filled == READ_LEN {
+                    return Ok(true);
+                }
+            }
+            Stage::SearchedGap(search) => {
+                if search.step(sink)? {
+                    return Ok(true);
+                }
+            }
+        }
+        if let Stage::SearchedGap(search) = std::mem::replace(&mut self.stage, Stage::Next) {
+            self.emitter = search.into_emitter();
+        }
+        Ok(true)
+    }
+
+    /// Emits equal ranges, and begins the gap that follows them.
+    fn go_on(&mut self, sink: &mut Sink<'_>) -> io::Result<bool> {
+        let equal = self.plan.equal.get(self.equal_count..).unwrap_or_default();
+        for range in equal {
+            if range.start > self.position {
+                break;
+            }
+            self.emitter
+                .copy(range.start, range.end - range.start, sink)?;
+            (self.position, self.equal_count) = (range.end, self.equal_count + 1);
+        }
+        let next = self.plan.equal.get(self.equal_count);
+        let gap = self.position..next.map_or(self.plan.source_len, |range| range.start);
+        if gap.is_empty() {
+            return Ok(false);
+        }
+        let gap_len = gap.end - gap.start;
+        self.position = gap.end;
+        let reader = RangeReader {
+            file: self.file.clone(),
+            range: gap,
+        };
+        self.stage = match &self.rolling {
+            Some(index) if gap_len >= u64::from(index.block_len().get()) => {
+                let (index, emitter) = (Arc::clone(index), std::mem::take(&mut self.emitter));
+                Stage::SearchedGap(Search::new_gap(reader, gap_len, index, emitter))
+            }
+            _ => Stage::Gap(reader),
+        };
+        Ok(true)
+    }
+
+    pub(in super::super) fn finish(&mut self, sink: &mut Sink<'_>) -> io::Result<DiffSummary> {
+        match (&mut self.stage, self.plan.sum) {
+            (Stage::Whole(whole), _) => whole.finish(sink),
+            (Stage::Searched(search), _) => search.finish(sink),
+            (_, sum) => {
+                let sum = sum.unwrap_or_else(|| blake3::hash(b""));
+                self.emitter.finish(sum, sink)
+            }
+        }
+    }
+}
+
 /// Reads one range of a file from front to back.
-struct RangeReader<'a, F> {
-    file: &'a F,
+struct RangeReader<F> {
+    file: F,
     range: Range<u64>,
 }
 
-impl<F: Basis> Read for RangeReader<'_, F> {
+impl<F: Deref<Target: Basis>> Read for RangeReader<F> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = usize::try_from(self.range.end - self.range.start).unwrap_or(usize::MAX);
         let len = left.min(buffer.len());
-        self.file
-            .read_exact_at(buffer.get_mut(..len).unwrap_or_default(), self.range.start)?;
+        let room = buffer.get_mut(..len).unwrap_or_default();
+        self.file.read_exact_at(room, self.range.start)?;
+        work::did(len as u64);
         self.range.start += len as u64;
         Ok(len)
     }

@@ -588,3 +588,9 @@ impl Receiver {
 fn ends_push(error: &Error) -> bool {
     error.kind != ErrorKind::FileIo
 }
+
+#[cfg(test)]
+mod alone;
+
+#[cfg(test)]
+pub(super) use alone::Alone;

@@ -4,9 +4,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::HeldDir;
 use super::reading::FileSource;
 use crate::error::Error;
+use crate::session::window::HeldDir;
 use crate::spill::{SpillList, put_number, take_number};
 use crate::wire::{Verdict, decode_record, encode};
 
@@ -56,10 +56,6 @@ struct AskedDir {
 }
 
 impl AskedFiles {
-    pub(super) fn is_empty(&self) -> bool {
-        self.dirs.is_empty()
-    }
-
     pub(super) fn push_back(&mut self, file: &FileSource) {
         let (held, at) = file.place();
         let last = self.dirs.back();

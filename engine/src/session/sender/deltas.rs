@@ -1,9 +1,10 @@
 //! Deltas: from what the receiver tells about its basis to the means by which a file is sent.
 
-use std::fs::{File, Metadata};
+use std::collections::{HashMap, VecDeque};
+use std::fs::File;
+use std::sync::Arc;
 
-use super::Sender;
-use super::reading::{DirCache, FileSource};
+use super::reading::{DirCache, FileSource, Key, Opened};
 use crate::delta::exchange::{Comparison, ComparisonError, MAX_ANSWER_LEN, Plan, Step, is_sample};
 use crate::delta::{BlockLen, IndexedSignature, Signature, is_mostly_hole};
 use crate::error::Error;
@@ -11,7 +12,7 @@ use crate::refusal::Refusal;
 use crate::session::SIGNATURE_LEN_MIN;
 use crate::session::bases::thread_count;
 use crate::session::prefix::{self, ASK_SIGNATURE, Prefix};
-use crate::wire::{EXCHANGES_MAX, ExchangePiece};
+use crate::wire::{DirIndex, EXCHANGES_MAX, ExchangePiece};
 
 /// Blocks that a signature may claim: a gigabyte in its smallest blocks.
 const SIGNATURE_BLOCKS_MAX: u64 = 1 << 20;
@@ -20,54 +21,51 @@ const SIGNATURE_BLOCKS_MAX: u64 = 1 << 20;
 /// files are sent whole.
 const RECEIVED_BYTES_MAX: usize = 64 << 20;
 
+/// Files that are being prepared to be sent, or are: each may hold the index of a signature.
+const PREPARED_MAX: usize = 2;
+
 /// How the content of a file is sent.
-pub(super) enum Means {
+pub(in crate::session) enum Means {
     /// Whole; holes are told by their length.
     Whole,
     /// Whole, when it has been opened already: it was under a lease.
-    Opened(File, Metadata),
+    Opened(Opened),
     /// Whole, though the receiver may have begun to make it from a copy of its basis, in which no
     /// holes are told.
     Dense,
     /// By searching it for the blocks of a signature.
-    Signature(Box<IndexedSignature>),
+    Signature(Arc<IndexedSignature>),
     /// By what an exchange found out.
-    Plan(Box<Plan>, Box<Compared>),
+    Plan(Box<Plan>, Opened),
 }
 
 impl Means {
     /// How it is sent once more when it changed meanwhile: what was found out about it, or opened,
     /// is for one state.
-    pub(super) fn once_more(&self) -> &Means {
+    pub(super) fn once_more(&self) -> Means {
         match self {
-            Means::Plan(..) => &Means::Dense,
-            Means::Opened(..) => &Means::Whole,
-            Means::Whole | Means::Dense | Means::Signature(_) => self,
+            Means::Plan(..) | Means::Dense => Means::Dense,
+            Means::Opened(..) | Means::Whole => Means::Whole,
+            Means::Signature(index) => Means::Signature(Arc::clone(index)),
         }
-    }
-
-    /// How a file is sent that is mostly a hole: rolling over zeros would take time.
-    pub(super) fn for_holes(&self) -> &Means {
-        match self {
-            Means::Signature(_) => &Means::Whole,
-            _ => self,
-        }
-    }
-
-    pub(super) fn tells_holes(&self) -> bool {
-        matches!(self, Means::Whole | Means::Opened(..))
     }
 }
 
 /// A source that is, or has been, compared with a basis.
-pub(super) struct Compared {
-    pub(super) comparison: Comparison<File>,
-    /// What the file was when it was opened.
-    pub(super) before: Metadata,
+pub(in crate::session) struct Compared {
+    comparison: Comparison<Arc<File>>,
+    opened: Opened,
+}
+
+impl Compared {
+    pub(super) fn sum_ahead(&mut self) {
+        // An error will come again with the answer, and then the file goes over whole.
+        let _ = self.comparison.sum_ahead();
+    }
 }
 
 /// A file whose basis the receiver describes.
-pub(super) struct DeltaTask {
+pub(in crate::session) struct DeltaTask {
     file: FileSource,
     /// What has come of the present message, unless it was forgotten.
     received: Option<Vec<u8>>,
@@ -81,34 +79,94 @@ enum Stage {
     /// The signature is due.
     SignatureAsked,
     Compared(Box<Compared>),
-}
-
-impl DeltaTask {
-    pub(super) fn new(file: FileSource) -> Self {
-        DeltaTask::at(Stage::Described, file)
-    }
-
-    fn at(stage: Stage, file: FileSource) -> Self {
-        DeltaTask {
-            file,
-            received: Some(Vec::new()),
-            stage,
-        }
-    }
+    /// The source is being summed; the answer may have come meanwhile.
+    Summing {
+        is_answered: bool,
+    },
 }
 
 /// What a message about a basis leads to.
-enum Next {
+pub(in crate::session) enum Next {
     Ask(Vec<u8>, Box<Compared>),
     AskSignature,
     Send(Means),
 }
 
-impl Sender<'_> {
+/// The files of which the receiver has a basis.
+#[derive(Default)]
+pub(super) struct Deltas {
+    /// About whose basis something is awaited.
+    awaited: HashMap<Key, DeltaTask>,
+    /// About whose basis something has been said.
+    ready: VecDeque<DeltaTask>,
+    /// How many are being prepared, and those that can be sent.
+    preparing: usize,
+    prepared: VecDeque<(FileSource, Means)>,
+    /// Those sent, or about to be, and not settled: the receiver may ask for the whole.
+    sources: HashMap<Key, FileSource>,
+    /// Bytes about bases that wait to be used.
+    received_bytes: usize,
+    /// Comparisons that have asked something, each with an open file.
+    open_exchanges: usize,
+}
+
+impl Deltas {
+    /// The receiver wants a file, and is going to describe its basis.
+    pub(super) fn expect(&mut self, file: FileSource) {
+        self.wait_for(file, Stage::Described);
+    }
+
+    fn wait_for(&mut self, file: FileSource, stage: Stage) {
+        let key = file.key();
+        let task = DeltaTask {
+            file,
+            received: Some(Vec::new()),
+            stage,
+        };
+        self.awaited.insert(key, task);
+    }
+
+    /// All of them have been sent.
+    pub(super) fn are_sent(&self) -> bool {
+        let waiting = self.awaited.len() + self.ready.len() + self.prepared.len();
+        waiting + self.preparing == 0
+    }
+
+    /// The receiver has them as they should be, too, or asked for more.
+    pub(super) fn are_settled(&self) -> bool {
+        self.are_sent() && self.sources.is_empty()
+    }
+
+    /// The receiver knows how a delta came out, or has nothing to do with it any more.
+    pub(super) fn settle(&mut self, dir: DirIndex, entry: u32) -> Option<FileSource> {
+        self.sources.remove(&(dir, entry))
+    }
+
+    /// Takes a file that can be sent.
+    pub(super) fn pop_prepared(&mut self) -> Option<(FileSource, Means)> {
+        self.prepared.pop_front()
+    }
+
+    /// What has been said last about some basis, to be made something of.
+    pub(super) fn pop_ready(&mut self) -> Option<Box<DeltaTask>> {
+        if self.preparing + self.prepared.len() >= PREPARED_MAX {
+            return None;
+        }
+        let task = self.ready.pop_front()?;
+        self.preparing += 1;
+        self.received_bytes -= task.received.as_ref().map_or(0, Vec::len);
+        self.open_exchanges -= usize::from(matches!(task.stage, Stage::Compared(_)));
+        Some(Box::new(task))
+    }
+
     /// A piece of what the receiver says about a basis.
     pub(super) fn told(&mut self, piece: &ExchangePiece<'_>) -> Result<(), Error> {
         let key = (piece.dir, piece.entry);
-        let task = self.deltas.get_mut(&key);
+        let is_awaited = |task: &&mut DeltaTask| {
+            let is_answered = true;
+            !matches!(task.stage, Stage::Summing { is_answered: told } if told == is_answered)
+        };
+        let task = self.awaited.get_mut(&key).filter(is_awaited);
         let task = task.ok_or_else(|| Error::peer(Refusal::BasisUnannounced))?;
         if let Some(received) = &mut task.received {
             received.extend_from_slice(piece.bytes);
@@ -122,105 +180,120 @@ impl Sender<'_> {
                 task.received = None;
             }
         }
-        if piece.last
-            && let Some(task) = self.deltas.remove(&key)
-        {
-            self.deltas_ready.push_back(task);
+        if !piece.last {
+            return Ok(());
+        }
+        if let Stage::Summing { is_answered } = &mut task.stage {
+            *is_answered = true;
+        } else {
+            self.ready.extend(self.awaited.remove(&key));
         }
         Ok(())
     }
 
-    /// Takes in what has been said about one basis: asks on, or sends the file.
-    pub(super) fn go_on(&mut self, task: DeltaTask) -> Result<(), Error> {
-        let DeltaTask {
-            file,
-            received,
-            stage,
-        } = task;
-        let received = received.unwrap_or_default();
-        self.received_bytes -= received.len();
-        self.open_exchanges -= usize::from(matches!(stage, Stage::Compared(_)));
-        let key = (file.dir(), file.number());
-        match self.next_step(&file, stage, &received)? {
-            Next::Ask(ask, mut compared) => {
+    /// A source has been summed.
+    pub(super) fn summed(&mut self, key: Key, compared: Box<Compared>) {
+        let Some(task) = self.awaited.get_mut(&key) else {
+            return;
+        };
+        let before = std::mem::replace(&mut task.stage, Stage::Compared(compared));
+        if matches!(before, Stage::Summing { is_answered: true }) {
+            self.ready.extend(self.awaited.remove(&key));
+        }
+    }
+
+    /// It is known what follows from what was said about the basis of a file: what is to be asked,
+    /// and the source if it is to be summed meanwhile.
+    pub(super) fn prepared(
+        &mut self,
+        file: FileSource,
+        next: Next,
+    ) -> Result<Option<(Vec<u8>, Option<Box<Compared>>)>, Error> {
+        self.preparing -= 1;
+        match next {
+            Next::Ask(ask, compared) => {
                 self.open_exchanges += 1;
                 if self.open_exchanges > EXCHANGES_MAX {
                     let max = EXCHANGES_MAX;
                     return Err(Error::peer(Refusal::TooManyExchanges { max }));
                 }
-                self.outbox.put_exchange(key, &ask)?;
-                self.outbox.lock().flush()?;
-                // An error will come again with the answer, and then the file goes over whole.
-                let _ = compared.comparison.sum_ahead();
-                let task = DeltaTask::at(Stage::Compared(compared), file);
-                self.deltas.insert(key, task);
-                Ok(())
+                self.wait_for(file, Stage::Summing { is_answered: false });
+                Ok(Some((ask, Some(compared))))
             }
             Next::AskSignature => {
-                self.outbox.put_exchange(key, &ASK_SIGNATURE)?;
-                let task = DeltaTask::at(Stage::SignatureAsked, file);
-                self.deltas.insert(key, task);
-                Ok(())
+                self.wait_for(file, Stage::SignatureAsked);
+                Ok(Some((ASK_SIGNATURE.to_vec(), None)))
             }
             Next::Send(means) => {
-                self.delta_sources.insert(key, file.clone());
-                self.send_large(&mut DirCache::default(), &file, &means)
+                self.sources.insert(file.key(), file.clone());
+                self.prepared.push_back((file, means));
+                Ok(None)
             }
         }
     }
+}
 
+impl DeltaTask {
     /// What follows from a message: a signature, a sample, an answer, or nothing, which means that
     /// the basis cannot be used.
-    fn next_step(&self, file: &FileSource, stage: Stage, received: &[u8]) -> Result<Next, Error> {
-        let step = match (stage, received) {
-            (Stage::Compared(_), []) => return Ok(Next::Send(Means::Dense)),
-            (_, []) => return Ok(Next::Send(Means::Whole)),
-            (Stage::Compared(mut compared), answer) => {
-                let step = compared.comparison.answer(answer);
-                step.map(|step| (step, compared))
-            }
-            (Stage::Described, sample) if is_sample(sample) => {
-                let opened = DirCache::default().open(file).ok();
-                let opened = opened.filter(|(_, before)| !is_mostly_hole(before));
-                let Some((source, before)) = opened else {
-                    // The same error comes again when it is sent, and is reported.
-                    return Ok(Next::Send(Means::Whole));
-                };
-                let started = Comparison::start(source, before.len(), thread_count(), received);
-                started.map(|(comparison, step)| (step, Box::new(Compared { comparison, before })))
-            }
-            (Stage::Described, [prefix::FORMAT, ..]) => {
-                let basis =
-                    Prefix::decode(received).ok_or_else(|| Error::peer(Refusal::PrefixSum))?;
-                return Ok(after_prefix(file, &basis));
-            }
-            (Stage::Described | Stage::SignatureAsked, signature) => {
-                let decoded = Signature::decode(signature, SIGNATURE_BLOCKS_MAX);
-                let decoded = decoded.map_err(|error| Error::peer(Refusal::Signature { error }));
-                let index = decoded?.index();
-                return Ok(Next::Send(Means::Signature(Box::new(index))));
-            }
-        };
-        match step {
-            Ok((Step::Ask(ask), compared)) => Ok(Next::Ask(ask, compared)),
-            Ok((Step::Ready(plan), compared)) => Ok(Next::Send(Means::Plan(plan, compared))),
-            Err(ComparisonError::Source(_)) => Ok(Next::Send(Means::Dense)),
-            Err(ComparisonError::Peer(error)) => Err(Error::peer(Refusal::Exchange { error })),
+    pub(super) fn next(self) -> (FileSource, Result<Next, Error>) {
+        let DeltaTask {
+            file,
+            received,
+            stage,
+        } = self;
+        let next = next(&file, stage, &received.unwrap_or_default());
+        (file, next)
+    }
+}
+
+fn next(file: &FileSource, stage: Stage, received: &[u8]) -> Result<Next, Error> {
+    let step = match (stage, received) {
+        (Stage::Compared(_), []) => return Ok(Next::Send(Means::Dense)),
+        (_, []) => return Ok(Next::Send(Means::Whole)),
+        (Stage::Compared(mut compared), answer) => {
+            let step = compared.comparison.answer(answer);
+            step.map(|step| (step, compared))
         }
+        (Stage::Described, sample) if is_sample(sample) => {
+            let opened = DirCache::default().open(file).ok();
+            let Some(opened) = opened.filter(|opened| !is_mostly_hole(&opened.before)) else {
+                // The same error comes again when it is sent, and is reported.
+                return Ok(Next::Send(Means::Whole));
+            };
+            let (source, len) = (Arc::clone(&opened.file), opened.before.len());
+            let started = Comparison::start(source, len, thread_count(), received);
+            started.map(|(comparison, step)| (step, Box::new(Compared { comparison, opened })))
+        }
+        (Stage::Described, [prefix::FORMAT, ..]) => {
+            let basis = Prefix::decode(received).ok_or_else(|| Error::peer(Refusal::PrefixSum))?;
+            return Ok(after_prefix(file, &basis));
+        }
+        (_, signature) => {
+            let decoded = Signature::decode(signature, SIGNATURE_BLOCKS_MAX);
+            let decoded = decoded.map_err(|error| Error::peer(Refusal::Signature { error }));
+            return Ok(Next::Send(Means::Signature(Arc::new(decoded?.index()))));
+        }
+    };
+    match step {
+        Ok((Step::Ask(ask), compared)) => Ok(Next::Ask(ask, compared)),
+        Ok((Step::Ready(plan), compared)) => Ok(Next::Send(Means::Plan(plan, compared.opened))),
+        Err(ComparisonError::Source(_)) => Ok(Next::Send(Means::Dense)),
+        Err(ComparisonError::Peer(error)) => Err(Error::peer(Refusal::Exchange { error })),
     }
 }
 
 /// What to do about a basis of which the sum is known. If the source begins with it, they have that
 /// part of a signature in common.
 fn after_prefix(file: &FileSource, basis: &Prefix) -> Next {
-    let Ok((source, before)) = DirCache::default().open(file) else {
+    let Ok(Opened { file, before }) = DirCache::default().open(file) else {
         return Next::Send(Means::Whole);
     };
-    if basis.len <= before.len() && basis.begins(&source) {
+    if basis.len <= before.len() && basis.begins(&file) {
         let block_len = BlockLen::for_file_len(basis.len);
-        let signature = Signature::of_file(&source, basis.len, block_len, 1);
+        let signature = Signature::of_file(&file, basis.len, block_len, 1);
         return Next::Send(signature.map_or(Means::Whole, |signature| {
-            Means::Signature(Box::new(signature.index()))
+            Means::Signature(Arc::new(signature.index()))
         }));
     }
     if basis.len < SIGNATURE_LEN_MIN {

@@ -1,12 +1,12 @@
 //! Announcing directories and answering what the receiver says about them.
 
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::answer::{Answer, take_part};
+use super::Sender;
+use super::answer::Answer;
 use super::asked::Verdicts;
-use super::deltas::DeltaTask;
 use super::reading::FileSource;
-use super::{HeldDir, Sender};
 use crate::digest::EntryPrint;
 use crate::error::Error;
 use crate::ids::{IdKind, name_of};
@@ -15,6 +15,7 @@ use crate::refusal::Refusal;
 use crate::scan::ScannedDir;
 use crate::session::place::Place;
 use crate::session::prints;
+use crate::session::window::HeldDir;
 use crate::wire::{DirIndex, ToReceiver, Verdict, Want};
 
 /// Prints that are held at once: of a directory with ten million names, and more.
@@ -66,30 +67,67 @@ pub(super) struct Lacking {
     parent: DirIndex,
 }
 
+/// The directories on their way.
+#[derive(Default)]
+pub(super) struct Dirs {
+    /// The verdict on the root itself is due.
+    pub(super) root_verdict_due: bool,
+    /// The directory announced last.
+    announced: Option<(DirIndex, RelPath)>,
+    /// Directories announced or scanned, in order, whose outcome is not reported yet.
+    pub(super) pending: VecDeque<PendingDir>,
+    /// The last directory that the receiver lacks: everything below goes unasked.
+    lacking: Option<Lacking>,
+    /// Directories about which the receiver has said what it has, and waits for the rest.
+    pub(super) answers: VecDeque<DirIndex>,
+    /// What is held of the receiver's prints for these and for others.
+    held_prints: usize,
+    /// Directories to be sent whole.
+    pub(super) pushes: VecDeque<Arc<HeldDir>>,
+    /// The same, as long as they have to wait for the directory above all that is lacking there.
+    waiting: HashMap<DirIndex, Vec<Arc<HeldDir>>>,
+}
+
+impl Dirs {
+    /// Whether the outcome of everything announced is known.
+    pub(super) fn are_compared(&self) -> bool {
+        self.pending.is_empty() && !self.root_verdict_due
+    }
+
+    /// Takes a directory at the front whose outcome is known.
+    pub(super) fn next_resolved(&mut self) -> Option<PendingDir> {
+        if self.root_verdict_due || !self.pending.front()?.stage.is_resolved() {
+            return None;
+        }
+        self.pending.pop_front()
+    }
+}
+
 impl Sender<'_> {
     /// A directory was scanned: announce it, or queue it if the receiver lacks it anyway.
     pub(super) fn scanned(&mut self, mut held: HeldDir) -> Result<(), Error> {
         let dir = &mut held.dir;
-        self.count(dir);
+        self.telling.count(dir);
         for (kind, id, name) in std::mem::take(&mut dir.new_ids) {
             self.say(&ToReceiver::Id { kind, id, name })?;
         }
-        let lacking = self.lacking.as_ref();
+        let lacking = self.dirs.lacking.as_ref();
         let lacking = lacking.filter(|lacking| dir.path.is_within(&lacking.root));
         let above = lacking.map(|lacking| lacking.parent);
         let held = Arc::new(held);
         let dir = &held.dir;
         if let Some(above) = above {
             self.queue_push(&held, above);
-            self.window.push_back(PendingDir {
+            self.dirs.pending.push_back(PendingDir {
                 held,
                 stage: Stage::New,
             });
-            return self.report();
+            self.report();
+            return Ok(());
         }
-        self.summary.dirs_compared += 1;
+        self.telling.summary.dirs_compared += 1;
         self.announce(dir)?;
-        self.window.push_back(PendingDir {
+        self.dirs.pending.push_back(PendingDir {
             held,
             stage: Stage::Waiting,
         });
@@ -97,7 +135,7 @@ impl Sender<'_> {
     }
 
     fn announce(&mut self, dir: &ScannedDir) -> Result<(), Error> {
-        let place = Place::after(self.announced.as_ref(), dir.index, &dir.path);
+        let place = Place::after(self.dirs.announced.as_ref(), dir.index, &dir.path);
         self.say(&ToReceiver::Dir {
             skipped: place.skipped,
             up: place.up,
@@ -106,12 +144,12 @@ impl Sender<'_> {
             digest: dir.digest,
             complete: dir.complete,
         })?;
-        self.announced = Some((dir.index, dir.path.clone()));
+        self.dirs.announced = Some((dir.index, dir.path.clone()));
         self.say_other(dir)
     }
 
     /// Says with which metadata the directory was read, if those are not the listed ones.
-    fn say_other(&self, dir: &ScannedDir) -> Result<(), Error> {
+    pub(super) fn say_other(&self, dir: &ScannedDir) -> Result<(), Error> {
         let (dir, other) = (dir.index, dir.other);
         other.map_or(Ok(()), |meta| self.say(&ToReceiver::OtherDir { dir, meta }))
     }
@@ -121,9 +159,9 @@ impl Sender<'_> {
         if self.options.dry_run {
             return;
         }
-        match self.waiting.get_mut(&above) {
+        match self.dirs.waiting.get_mut(&above) {
             Some(waiting) => waiting.push(Arc::clone(held)),
-            None => self.pushes.push_back(Arc::clone(held)),
+            None => self.dirs.pushes.push_back(Arc::clone(held)),
         }
     }
 
@@ -132,7 +170,7 @@ impl Sender<'_> {
     /// yet what is to be there.
     fn wait_for(&mut self, above: DirIndex) {
         let at = self.find(above).ok();
-        let pending = at.and_then(|at| self.window.get(at));
+        let pending = at.and_then(|at| self.dirs.pending.get(at));
         let is_open = pending.is_some_and(|pending| {
             matches!(
                 pending.stage,
@@ -140,14 +178,15 @@ impl Sender<'_> {
             )
         });
         if is_open {
-            self.waiting.entry(above).or_default();
+            self.dirs.waiting.entry(above).or_default();
         }
     }
 
     /// The entries of `above` have been accepted.
     fn go_on_below(&mut self, above: DirIndex) {
-        self.pushes
-            .extend(self.waiting.remove(&above).unwrap_or_default());
+        self.dirs
+            .pushes
+            .extend(self.dirs.waiting.remove(&above).unwrap_or_default());
     }
 
     /// Announces ids that are used before, or after, the directories announce theirs.
@@ -165,7 +204,7 @@ impl Sender<'_> {
 
     /// Every directory below `below` that has had no other answer is equal.
     pub(super) fn compared(&mut self, below: DirIndex) -> Result<(), Error> {
-        for pending in &mut self.window {
+        for pending in &mut self.dirs.pending {
             if pending.held.dir.index >= below {
                 break;
             }
@@ -173,12 +212,13 @@ impl Sender<'_> {
                 pending.stage = Stage::Same;
             }
         }
-        self.report()
+        self.report();
+        Ok(())
     }
 
     pub(super) fn lacks(&mut self, dir: DirIndex) -> Result<(), Error> {
         let at = self.find(dir)?;
-        let lacking = match self.window.get(at) {
+        let lacking = match self.dirs.pending.get(at) {
             Some(PendingDir { held, stage })
                 if matches!(stage, Stage::Waiting) && dir != 0 || self.options.dry_run =>
             {
@@ -190,7 +230,7 @@ impl Sender<'_> {
             _ => return Err(unasked(dir)),
         };
         let mut found = Vec::new();
-        for pending in self.window.iter_mut().skip(at) {
+        for pending in self.dirs.pending.iter_mut().skip(at) {
             if !pending.held.dir.path.is_within(&lacking.root) {
                 break;
             }
@@ -200,8 +240,9 @@ impl Sender<'_> {
         let above = lacking.parent;
         self.wait_for(above);
         found.iter().for_each(|held| self.queue_push(held, above));
-        self.lacking = Some(lacking);
-        self.report()
+        self.dirs.lacking = Some(lacking);
+        self.report();
+        Ok(())
     }
 
     pub(super) fn differs(
@@ -214,12 +255,12 @@ impl Sender<'_> {
         let at = self.find(dir)?;
         let more = prints::decode(more, print_len)?;
         let more_count = more.len();
-        let Some(pending) = self.window.get_mut(at) else {
+        let Some(pending) = self.dirs.pending.get_mut(at) else {
             return Err(unasked(dir));
         };
         let prints = match std::mem::replace(&mut pending.stage, Stage::Waiting) {
             Stage::Waiting => {
-                self.summary.dirs_exchanged += 1;
+                self.telling.summary.dirs_exchanged += 1;
                 more
             }
             Stage::Differs {
@@ -236,8 +277,8 @@ impl Sender<'_> {
             } if before < print_len && verdicts.is_empty() => more,
             _ => return Err(unasked(dir)),
         };
-        self.held_prints += more_count;
-        if self.held_prints > PRINTS_MAX {
+        self.dirs.held_prints += more_count;
+        if self.dirs.held_prints > PRINTS_MAX {
             let max = PRINTS_MAX;
             return Err(Error::peer(Refusal::TooManyPrints { max }));
         }
@@ -245,23 +286,24 @@ impl Sender<'_> {
             pending.stage = Stage::Differs { print_len, prints };
             return Ok(());
         }
-        self.held_prints -= prints.len();
+        self.dirs.held_prints -= prints.len();
         let answer = Answer::to(&pending.held.dir, &self.fields, print_len, &prints);
-        self.held_prints += answer.held_prints();
+        self.dirs.held_prints += answer.held_prints();
         pending.stage = Stage::Answering { print_len, answer };
-        self.answers.push_back(dir);
-        while let Some(&first) = self.answers.front()
-            && self.outbox.state().has_room()
-        {
-            self.answer(first)?;
-        }
+        self.dirs.answers.push_back(dir);
+        while self.outbox.state().has_room() && self.answer_first()? {}
         Ok(())
     }
 
-    /// Sends a part of the answer about the first directory that waits for one.
-    pub(super) fn answer(&mut self, dir: DirIndex) -> Result<(), Error> {
+    /// Sends a part of the answer about the first directory that waits for one, if any does.
+    pub(super) fn answer_first(&mut self) -> Result<bool, Error> {
+        let first = self.dirs.answers.front().copied();
+        first.map_or(Ok(false), |dir| self.answer(dir).map(|()| true))
+    }
+
+    fn answer(&mut self, dir: DirIndex) -> Result<(), Error> {
         let at = self.find(dir)?;
-        let Some(PendingDir { held, stage }) = self.window.get_mut(at) else {
+        let Some(PendingDir { held, stage }) = self.dirs.pending.get_mut(at) else {
             return Err(unasked(dir));
         };
         let Stage::Answering { print_len, answer } = stage else {
@@ -269,8 +311,8 @@ impl Sender<'_> {
         };
         let message = answer.next_part(dir, &held.dir.entries);
         if matches!(message, ToReceiver::Entries { last: true, .. }) {
-            self.answers.pop_front();
-            self.held_prints -= answer.held_prints();
+            self.dirs.answers.pop_front();
+            self.dirs.held_prints -= answer.held_prints();
             *stage = Stage::Sent {
                 print_len: *print_len,
                 positions: std::mem::take(&mut answer.positions),
@@ -286,12 +328,13 @@ impl Sender<'_> {
         more: &[Verdict],
         last: bool,
     ) -> Result<(), Error> {
-        if dir == 0 && self.root_verdict_due {
-            self.root_verdict_due = false;
-            return self.report_root(more);
+        if dir == 0 && self.dirs.root_verdict_due {
+            self.dirs.root_verdict_due = false;
+            self.report_root(more);
+            return Ok(());
         }
         let at = self.find(dir)?;
-        let Some(pending) = self.window.get_mut(at) else {
+        let Some(pending) = self.dirs.pending.get_mut(at) else {
             return Err(unasked(dir));
         };
         let Stage::Sent {
@@ -320,7 +363,7 @@ impl Sender<'_> {
             };
             let position = position as usize;
             if verdict.want == Want::Nothing {
-                self.note_present(&held, position, &verdict);
+                self.links.note_present(&held, position, &verdict);
                 continue;
             }
             let entry = verdict.entry;
@@ -330,79 +373,31 @@ impl Sender<'_> {
                 continue;
             }
             if verdict.want == Want::Delta {
-                self.deltas
-                    .insert((dir, verdict.entry), DeltaTask::new(file));
-            } else if verdict.differences.new && self.hold_back(&held, position, verdict.entry) {
+                self.deltas.expect(file);
+            } else if verdict.differences.new
+                && self.links.hold_back(&held, position, verdict.entry)
+            {
                 later.push(verdict.entry);
             } else {
-                self.files.push_back(&file);
+                self.content.asked.push_back(&file);
             }
         }
         self.say_later(dir, &later)?;
-        pending_set(
-            self,
-            at,
-            Stage::Judged {
+        if let Some(pending) = self.dirs.pending.get_mut(at) {
+            pending.stage = Stage::Judged {
                 positions,
                 verdicts,
-            },
-        );
-        self.report()
-    }
-
-    /// Sends a directory that the receiver lacks: its entries, then the content.
-    pub(super) fn push_dir(&mut self, held: &Arc<HeldDir>) -> Result<(), Error> {
-        let dir = &held.dir;
-        let mut rest = dir.entries.iter().peekable();
-        loop {
-            self.make_room()?;
-            let entries = take_part(&mut rest);
-            let last = rest.peek().is_none();
-            let (index, parent, name) = (dir.index, dir.parent, dir.name().to_vec());
-            self.say(&ToReceiver::NewDir {
-                dir: index,
-                parent,
-                name,
-                entries,
-                last,
-            })?;
-            if last {
-                break;
-            }
+            };
         }
-        self.say_other(dir)?;
-        for &at in &dir.firsts {
-            self.hold_back(held, at as usize, at);
-        }
-        let is_first = |at: usize| dir.firsts.binary_search(&(at as u32)).is_ok();
-        let files = (0..dir.entries.len()).filter(|&at| !is_first(at));
-        let files = files.filter_map(|at| FileSource::new(held, at, at as u32));
-        let leased = self.leased.count();
-        self.send_files(&mut files.filter(|file| !file.is_linked()))?;
-        let later = self.put_aside(leased, &dir.firsts);
-        self.say_later(dir.index, &later)?;
-        let dir = dir.index;
-        self.say(&ToReceiver::NewDirDone { dir })
+        self.report();
+        Ok(())
     }
 
     fn find(&self, dir: DirIndex) -> Result<usize, Error> {
-        self.window
+        self.dirs
+            .pending
             .binary_search_by_key(&dir, |pending| pending.held.dir.index)
             .map_err(|_| unasked(dir))
-    }
-
-    /// Takes the directories at the front whose outcome is known out of the window.
-    pub(super) fn next_resolved(&mut self) -> Option<PendingDir> {
-        if self.root_verdict_due || !self.window.front()?.stage.is_resolved() {
-            return None;
-        }
-        self.window.pop_front()
-    }
-}
-
-fn pending_set(sender: &mut Sender<'_>, at: usize, stage: Stage) {
-    if let Some(pending) = sender.window.get_mut(at) {
-        pending.stage = stage;
     }
 }
 

@@ -2,17 +2,17 @@
 //! to be given up, within a time that the system sets: such files come last, when most are free,
 //! and the rest is waited for, once for all of them together.
 
-use std::fs::{File, Metadata};
+use std::collections::VecDeque;
 use std::io;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 use super::Sender;
-use super::content::NotSent;
 use super::deltas::Means;
-use super::reading::{DirCache, FileSource};
+use super::jobs::Job;
+use super::long_file::LongFile;
+use super::not_sent::NotSent;
+use super::reading::{FileSource, Opened};
 use crate::error::Error;
-use crate::observer::Warning;
 
 /// Where the system says after how many seconds it takes a lease away.
 const BREAK_TIME: &str = "/proc/sys/fs/lease-break-time";
@@ -27,18 +27,38 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Files that are put off.
 #[derive(Default)]
 pub(super) struct Leased {
-    files: Vec<FileSource>,
+    files: VecDeque<FileSource>,
     /// How much longer they are waited for, once that has begun.
     left: Option<Duration>,
+    wait: Wait,
+}
+
+/// What is being done about the last of them.
+#[derive(Default)]
+enum Wait {
+    #[default]
+    Nothing,
+    Opening {
+        since: Instant,
+        until: Instant,
+    },
+    /// The wait for an earlier one has taken all the time there was, and goes on.
+    Over,
 }
 
 impl Leased {
     pub(super) fn count(&self) -> usize {
         self.files.len()
     }
-}
 
-type Opened = io::Result<(File, Metadata)>;
+    /// Until when one is waited for.
+    pub(super) fn until(&self) -> Option<Instant> {
+        match self.wait {
+            Wait::Opening { until, .. } => Some(until),
+            Wait::Nothing | Wait::Over => None,
+        }
+    }
+}
 
 impl Sender<'_> {
     /// Puts a file off until everything else has been sent.
@@ -59,59 +79,63 @@ impl Sender<'_> {
         later
     }
 
-    /// Sends the files that were put off since then, as far as they can be had in time.
-    pub(super) fn send_leased(&mut self, since: usize) -> Result<(), Error> {
-        let files = self.leased.files.split_off(since);
-        if files.is_empty() {
+    /// Everything else has been sent: sends the files that were put off, as far as they can be had
+    /// in time. `false` if there is nothing to be done, or nothing but to wait.
+    pub(super) fn send_leased(&mut self, now: Instant) -> Result<bool, Error> {
+        match self.leased.wait {
+            _ if self.leased.files.is_empty() => return Ok(false),
+            Wait::Opening { until, .. } if now < until => return Ok(false),
+            Wait::Nothing => {
+                let left = *self.leased.left.get_or_insert_with(|| break_time() + GRACE);
+                let until = now.checked_add(left).unwrap_or(now);
+                self.leased.wait = Wait::Opening { since: now, until };
+                let first = self.leased.files.front().cloned();
+                first
+                    .into_iter()
+                    .for_each(|file| self.jobs.start(Job::Open(file)));
+            }
+            Wait::Opening { .. } | Wait::Over => {
+                self.leased.wait = Wait::Over;
+                if let Some(file) = self.leased.files.pop_front() {
+                    self.sent(&file, Err(NotSent::not_given_up(&file)))?;
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// The first of them has been opened, or cannot be.
+    pub(super) fn opened(&mut self, opened: io::Result<Opened>, now: Instant) -> Result<(), Error> {
+        let Wait::Opening { since, .. } = self.leased.wait else {
             return Ok(());
+        };
+        let left = self.leased.left.unwrap_or_default();
+        let waited = now.saturating_duration_since(since);
+        self.leased.left = Some(left.saturating_sub(waited));
+        self.leased.wait = Wait::Nothing;
+        let Some(file) = self.leased.files.pop_front() else {
+            return Ok(());
+        };
+        match opened {
+            Ok(opened) => {
+                self.content.opened = Some(LongFile::new(file, Means::Opened(opened)));
+                Ok(())
+            }
+            Err(e) => {
+                let unreadable = NotSent::Source(file.unreadable(&e));
+                self.sent(&file, Err(unreadable))
+            }
         }
-        self.outbox.lock().flush()?;
-        let opened = open_all(files.clone());
-        for file in files {
-            let left = self.leased.left.unwrap_or_else(|| break_time() + GRACE);
-            let began = Instant::now();
-            let next = opened.recv_timeout(left);
-            self.leased.left = Some(left.saturating_sub(began.elapsed()));
-            let result = match next {
-                Ok(Ok((source, before))) => {
-                    let means = Means::Opened(source, before);
-                    self.try_send(&mut DirCache::default(), &file, &means)
-                }
-                Ok(Err(e)) => Err(NotSent::Source(file.unreadable(&e))),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    Err(NotSent::Leased)
-                }
-            };
-            // Who takes a lease again and again is not waited for again and again.
-            let result = result.map_err(|not_sent| match not_sent {
-                NotSent::Leased => NotSent::Source(not_given_up(&file)),
-                not_sent => not_sent,
-            });
-            self.sent(&file, result)?;
-        }
-        Ok(())
     }
 }
 
-fn not_given_up(file: &FileSource) -> Warning {
-    file.warning(format_args!(
-        "is under a lease that another program does not give up; the target keeps what it has, \
-         push again later"
-    ))
-}
-
-/// Opens all of them in a thread of its own, each when the one before has been taken.
-fn open_all(files: Vec<FileSource>) -> Receiver<Opened> {
-    let (opened, results) = sync_channel(0);
-    std::thread::spawn(move || {
-        let mut cache = DirCache::default();
-        for file in &files {
-            if opened.send(cache.open_waiting(file)).is_err() {
-                return;
-            }
-        }
-    });
-    results
+impl NotSent {
+    pub(super) fn not_given_up(file: &FileSource) -> Self {
+        NotSent::Source(file.warning(format_args!(
+            "is under a lease that another program does not give up; the target keeps what it \
+             has, push again later"
+        )))
+    }
 }
 
 fn break_time() -> Duration {

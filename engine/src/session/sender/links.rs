@@ -4,8 +4,9 @@
 
 use std::sync::Arc;
 
-use super::reading::FileSource;
-use super::{HeldDir, Sender};
+use super::Sender;
+use super::files::{Files, Rest};
+use super::reading::{DirCache, FileSource};
 use crate::entries::EntryList;
 use crate::entry::Time;
 use crate::error::Error;
@@ -13,16 +14,17 @@ use crate::observer::Action;
 use crate::path::RelPath;
 use crate::scan::ScannedDir;
 use crate::session::MESSAGE_LEN;
+use crate::session::window::HeldDir;
 use crate::since::Meta;
 use crate::source::Layer;
-use crate::spill::{ListWalk, SpillList, SpillMap, put_number, take_number};
+use crate::spill::{SpillList, SpillMap, put_number, take_number};
 use crate::wire::{DirIndex, ToReceiver, Verdict};
 
 /// Bytes of the number of an entry on the wire at most.
 const NUMBER_LEN_MAX: usize = 5;
 
 /// Files that are taken up again at once.
-const TAKEN_MAX: usize = 4096;
+const TAKEN_MAX: usize = 512;
 
 /// First files of link groups that the receiver lacks, and what it has of their groups.
 #[derive(Default)]
@@ -96,59 +98,44 @@ impl HeldBack {
 }
 
 /// A way through what is held back, directory by directory.
-struct HeldWalk<'a> {
-    layers: &'a [Layer],
-    records: ListWalk<'a>,
+pub(super) struct HeldWalk {
+    links: LinkGroups,
+    /// How many of the records have been taken.
+    taken: usize,
     dir: Option<(DirIndex, RelPath, Layer)>,
-    /// The first record that has not been used.
-    next: Vec<u8>,
+    /// Those under way.
+    files: Option<Files>,
 }
 
-impl<'a> HeldWalk<'a> {
-    fn new(held_back: &'a HeldBack) -> Self {
-        let mut walk = HeldWalk {
-            layers: &held_back.layers,
-            records: held_back.records.walk_from(0),
-            dir: None,
-            next: Vec::new(),
-        };
-        walk.advance();
-        walk
-    }
-
-    fn advance(&mut self) {
-        self.next.clear();
-        self.next
-            .extend_from_slice(self.records.next().unwrap_or_default());
-    }
-
+impl HeldWalk {
     /// The next files of one directory.
     fn take(&mut self) -> Option<Vec<FileSource>> {
         let (mut entries, mut numbers) = (EntryList::default(), Vec::new());
-        loop {
-            let mut record = &*self.next;
-            if record.is_empty() || numbers.len() >= TAKEN_MAX {
-                break;
-            }
+        let mut records = self.links.held_back.records.walk_from(self.taken);
+        while numbers.len() < TAKEN_MAX
+            && let Some(mut record) = records.next()
+        {
             if take_number(&mut record) == FILE {
                 numbers.push(take_number(&mut record) as u32);
                 entries.push_packed(record);
             } else if numbers.is_empty() {
-                self.dir = self.parse_dir(record);
+                self.dir = self.links.held_back.parse_dir(record);
             } else {
                 break;
             }
-            self.advance();
+            self.taken += 1;
         }
         let (index, path, layer) = self.dir.clone()?;
         let dir = ScannedDir::part(index, path, layer, entries);
-        let held = Arc::new(HeldDir { dir, _credit: None });
+        let held = Arc::new(HeldDir::uncounted(dir));
         let files = numbers.iter().enumerate();
         let files = files.filter_map(|(at, &number)| FileSource::new(&held, at, number));
         let files: Vec<_> = files.collect();
         (!files.is_empty()).then_some(files)
     }
+}
 
+impl HeldBack {
     fn parse_dir(&self, mut record: &[u8]) -> Option<(DirIndex, RelPath, Layer)> {
         let index = take_number(&mut record);
         let layer = self.layers.get(take_number(&mut record) as usize)?;
@@ -170,25 +157,16 @@ impl<'a> HeldWalk<'a> {
     }
 }
 
-impl Sender<'_> {
+impl LinkGroups {
     /// Holds a file back. Returns whether it is the first of a link group at all.
     pub(super) fn hold_back(&mut self, held: &HeldDir, at: usize, number: u32) -> bool {
         let dir = &held.dir;
         dir.firsts.binary_search(&(at as u32)).is_ok()
-            && self.links.held_back.push(dir, at, number).is_some()
-    }
-
-    /// Tells the receiver that the content of these entries comes in the end.
-    pub(super) fn say_later(&self, dir: DirIndex, entries: &[u32]) -> Result<(), Error> {
-        for part in entries.chunks(MESSAGE_LEN / NUMBER_LEN_MAX) {
-            let entries = part.to_vec();
-            self.say(&ToReceiver::Later { dir, entries })?;
-        }
-        Ok(())
+            && self.held_back.push(dir, at, number).is_some()
     }
 
     /// Notes an entry that is to be linked to the first of its group and needs nothing else.
-    pub(super) fn note_present(&mut self, held: &Arc<HeldDir>, at: usize, verdict: &Verdict) {
+    pub(super) fn note_present(&mut self, held: &HeldDir, at: usize, verdict: &Verdict) {
         if verdict.action != Action::HardLink || verdict.differences.any() {
             return;
         }
@@ -198,34 +176,55 @@ impl Sender<'_> {
             && let Some(first) = &entry.link_to
         {
             let path = dir.path.join(&entry.name);
-            self.links.present.insert(first, &path.as_bytes());
+            self.present.insert(first, &path.as_bytes());
         }
     }
 
-    /// Everything has been compared: links what can be linked, and sends the rest.
-    pub(super) fn release_links(&mut self) -> Result<(), Error> {
-        let links = std::mem::take(&mut self.links);
-        let mut walk = HeldWalk::new(&links.held_back);
-        let leased = self.leased.count();
-        while let Some(files) = walk.take() {
-            self.make_room()?;
-            for file in files {
-                match links.present.get(&file.path().as_bytes()) {
-                    Some(to) => self.say(&ToReceiver::LinkFirst {
-                        dir: file.dir(),
-                        entry: file.number(),
-                        to,
-                    })?,
-                    None => self.files.push_back(&file),
-                }
-            }
-            // Before files of the same directory come from another layer.
-            while self.has_work() {
-                self.make_room()?;
-                self.work()?;
-            }
-            self.send_leased(leased)?;
+    /// What is held back, to be released.
+    pub(super) fn take(&mut self) -> HeldWalk {
+        HeldWalk {
+            links: std::mem::take(self),
+            taken: 0,
+            dir: None,
+            files: None,
+        }
+    }
+}
+
+impl Sender<'_> {
+    /// Tells the receiver that the content of these entries comes in the end.
+    pub(super) fn say_later(&self, dir: DirIndex, entries: &[u32]) -> Result<(), Error> {
+        for part in entries.chunks(MESSAGE_LEN / NUMBER_LEN_MAX) {
+            let entries = part.to_vec();
+            self.say(&ToReceiver::Later { dir, entries })?;
         }
         Ok(())
+    }
+
+    /// Everything has been compared: links what can be linked of the next directory, and sends the
+    /// rest, piece by piece.
+    pub(super) fn release(&mut self, mut walk: HeldWalk) -> Result<Option<HeldWalk>, Error> {
+        if let Some(files) = walk.files.take() {
+            walk.files = self.send_files(files)?;
+            return Ok(Some(walk));
+        }
+        let Some(files) = walk.take() else {
+            return Ok(None);
+        };
+        // Files of one directory may come from several layers.
+        self.content.cache = DirCache::default();
+        let mut rest = Vec::new();
+        for file in files {
+            match walk.links.present.get(&file.path().as_bytes()) {
+                Some(to) => self.say(&ToReceiver::LinkFirst {
+                    dir: file.dir(),
+                    entry: file.number(),
+                    to,
+                })?,
+                None => rest.push(file),
+            }
+        }
+        walk.files = Some(Files::new(Rest::Asked(rest.into_iter())));
+        Ok(Some(walk))
     }
 }

@@ -1,54 +1,59 @@
-//! The sender: scans the source ahead, announces directories, answers what the receiver asks, and
-//! reports. A scanning thread and a reading thread feed one inbox. The main thread handles what is
-//! in there before anything else, and never waits for the link: what handling makes it say is put
-//! at once, since it is little; entries and content are put when there is room for them.
+//! The sender: announces the directories that a scan finds, answers what the receiver asks, and
+//! reports. What handling makes it say is put at once, since it is little; entries and content are
+//! put piece by piece, when there is room for them.
 
 mod answer;
 mod asked;
 mod content;
 mod deltas;
 mod dirs;
+mod event;
+mod files;
+mod jobs;
 mod leases;
 mod links;
+mod long_file;
+mod new_dir;
+mod not_sent;
+mod packs;
 mod patience;
 mod reading;
 mod report;
+mod scanning;
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::ffi::OsString;
 use std::time::Instant;
 
-use super::connection::not_opened;
-use super::hearing::Hearing;
-use super::inbox::Next;
+pub(super) use event::Event;
+pub(super) use jobs::Job;
+
+use super::drive::{Machine, Poll, Pool};
 use super::outbox::Outbox;
-use super::window::{Credit, Window};
+use super::window::Window;
 use crate::digest::Fields;
 use crate::entry::Entry;
 use crate::error::Error;
 use crate::filter::Filter;
-use crate::generation::{Partial, Sending};
-use crate::observer::{Note, Observer, Summary};
+use crate::generation::Sending;
+use crate::observer::{Note, Observer, Summary, Warning};
 use crate::options::Options;
-use crate::path::RelPath;
-use crate::policy::Powers;
+use crate::path::Shown;
 use crate::refusal::Refusal;
-use crate::scan::{LeftOut, ScannedDir, Scanner};
+use crate::scan::Scanner;
 use crate::source::Source;
 use crate::spill;
-use crate::wire::{DirIndex, ExchangePiece, HelloReply, ToReceiver, ToSender, Want};
+use crate::wire::{DirIndex, ExchangePiece, HelloReply, ToReceiver, ToSender};
 
-use asked::AskedFiles;
-use deltas::DeltaTask;
-use dirs::{Lacking, PendingDir};
+use content::{Content, Work};
+use deltas::{Deltas, Next};
+use dirs::Dirs;
+use event::JobEvent;
 use leases::Leased;
 use links::LinkGroups;
 use patience::Patience;
 use reading::FileSource;
-
-/// Events that are handled before a piece of work is done, if there are that many: whoever says
-/// more without end does not keep the push from its end.
-const HANDLED_MAX: u32 = 4096;
+use report::{Listing, Telling};
+use scanning::Scan;
 
 /// One push, ready to run.
 pub(super) struct Push<'a> {
@@ -60,217 +65,119 @@ pub(super) struct Push<'a> {
     pub(super) lineage: Option<&'a mut Sending>,
 }
 
-impl Push<'_> {
-    /// Runs the push, from the answer to the hello to `Done`. After it has gone well nothing that
-    /// belongs to it is in the queue any more.
-    pub(super) fn run(
-        self,
+/// State of the sender half.
+pub(super) struct Sender<'a> {
+    outbox: Outbox,
+    jobs: Pool<Job>,
+    options: &'a Options,
+    lineage: Option<&'a mut Sending>,
+    fields: Fields,
+    source: Source,
+    /// The most bytes that a file can have on the target.
+    len_max: u64,
+    telling: Telling<'a>,
+    stage: Stage,
+    scan: Scanning,
+    patience: Patience,
+    dirs: Dirs,
+    content: Content,
+    deltas: Deltas,
+    links: LinkGroups,
+    /// Files that somebody has a lease on.
+    leased: Leased,
+}
+
+/// How far a push is.
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    /// The source is being scanned, compared with the target, and sent as far as it differs.
+    Comparing,
+    /// The receiver says how deltas came out.
+    Settling,
+    /// What was held back for the sake of links is sent.
+    Linking,
+    /// The receiver has everything, and finishes.
+    Ending,
+    Over,
+}
+
+/// How far the scan is.
+enum Scanning {
+    Running,
+    /// Too much of what it has found is not dealt with.
+    Paused(Box<Scan>),
+    Ended,
+}
+
+impl<'a> Sender<'a> {
+    /// Begins a push with the answer to its hello.
+    pub(super) fn start(
+        push: Push<'a>,
         outbox: &Outbox,
-        hearing: &Arc<Hearing>,
+        jobs: Pool<Job>,
         reply: &HelloReply,
         fields: Fields,
-    ) -> Result<Summary, Error> {
+        now: Instant,
+    ) -> Result<Self, Error> {
         let Push {
             options,
             filter,
             source,
             observer,
             lineage,
-        } = self;
-        let window = Arc::new(Window::default());
-        start_scan(
-            &source,
-            options,
-            filter,
-            fields.clone(),
-            reply.powers,
-            &window,
-            hearing,
-        );
+        } = push;
+        let powers = reply.powers;
+        jobs.start(Job::Scan(Box::new(Scan {
+            scanner: Scanner::new(&source, options.clone(), filter, fields.clone(), powers),
+            window: Window::default(),
+        })));
+        let renamed_from = source.renamed_from().map(<[u8]>::to_vec);
+        let written_before = outbox.written_bytes();
         let mut sender = Sender {
-            written_before: outbox.written_bytes(),
             outbox: outbox.clone(),
-            hearing: Arc::clone(hearing),
+            jobs,
             options,
-            observer,
             lineage,
-            problems: Partial::default(),
             fields,
-            summary: Summary::default(),
             source,
-            root_verdict_due: false,
-            announced: None,
-            patience: Patience::new(Instant::now()),
-            window: VecDeque::new(),
-            lacking: None,
-            answers: VecDeque::new(),
-            held_prints: 0,
-            pushes: VecDeque::new(),
-            waiting: HashMap::new(),
-            links: LinkGroups::default(),
-            files: AskedFiles::default(),
-            deltas: HashMap::new(),
-            deltas_ready: VecDeque::new(),
-            delta_sources: HashMap::new(),
-            received_bytes: 0,
-            open_exchanges: 0,
-            scanning: true,
-            leased: Leased::default(),
             len_max: reply.len_max,
-            listing: Listing::Complete,
-            left_out: LeftOut::default(),
-            replacements: Vec::new(),
-            replacements_stopped: false,
-            content_done_sent: false,
-            seen: 0,
-            checked: 0,
-            moved_bytes: 0,
-            moved_files: 0,
+            telling: Telling::new(observer, options.delete, renamed_from, written_before),
+            stage: Stage::Comparing,
+            scan: Scanning::Running,
+            patience: Patience::new(now),
+            dirs: Dirs::default(),
+            content: Content::default(),
+            deltas: Deltas::default(),
+            links: LinkGroups::default(),
+            leased: Leased::default(),
         };
-        let result = sender.begin(reply).and_then(|()| sender.run());
-        window.close();
-        // What follows from bytes that could not be kept is nobody else's fault.
-        spill::check().and(result).map(|()| sender.summary)
+        sender.begin(reply)?;
+        Ok(sender)
     }
-}
 
-/// What the main thread waits for.
-pub(super) enum Event {
-    Scanned(Box<HeldDir>),
-    ScanDone,
-    Message(ToSender),
-    /// A piece of what the receiver says about a basis.
-    Exchange {
-        dir: DirIndex,
-        entry: u32,
-        last: bool,
-        bytes: Vec<u8>,
-    },
-    /// Nothing more can be read, and why.
-    LinkEnd(Error),
-    /// Nothing more can be written. What the receiver said before may still be read.
-    LinkBroken(Error),
-}
+    #[cfg(test)]
+    pub(super) fn jobs(&self) -> &Pool<Job> {
+        &self.jobs
+    }
 
-/// A scanned directory together with its place in the window.
-pub(super) struct HeldDir {
-    dir: ScannedDir,
-    _credit: Option<Credit>,
-}
+    /// What has come of the push.
+    pub(super) fn into_summary(self) -> Summary {
+        self.telling.summary
+    }
 
-fn start_scan(
-    source: &Source,
-    options: &Options,
-    filter: Filter,
-    fields: Fields,
-    powers: Powers,
-    window: &Arc<Window>,
-    hearing: &Arc<Hearing>,
-) {
-    let options = options.clone();
-    let (window, hearing) = (Arc::clone(window), Arc::clone(hearing));
-    let mut scanner = Scanner::new(source, options, filter, fields, powers);
-    std::thread::spawn(move || {
-        while let Some(dir) = scanner.next() {
-            let Some(credit) = window.take(dir.entries.len()) else {
-                return;
-            };
-            let held = HeldDir {
-                dir,
-                _credit: Some(credit),
-            };
-            if !hearing.inbox.put_own(Event::Scanned(Box::new(held))) {
-                return;
-            }
-        }
-        // If nobody listens any more, nobody needs to know.
-        let _ = hearing.inbox.put_own(Event::ScanDone);
-    });
-}
-
-/// How much of the source is listed.
-enum Listing {
-    Complete,
-    /// Something could not be read: what is missing may be there, and nothing is deleted.
-    Incomplete,
-}
-
-/// State of the sender half.
-struct Sender<'a> {
-    outbox: Outbox,
-    hearing: Arc<Hearing>,
-    /// Bytes that had been written to the link before this push.
-    written_before: u64,
-    options: &'a Options,
-    observer: &'a mut dyn Observer,
-    lineage: Option<&'a mut Sending>,
-    /// What keeps the target from becoming equal to the source, as far as it is known here.
-    problems: Partial,
-    fields: Fields,
-    summary: Summary,
-    source: Source,
-    root_verdict_due: bool,
-    /// The directory announced last.
-    announced: Option<(DirIndex, RelPath)>,
-    patience: Patience,
-    /// Directories announced or scanned, in order, whose outcome is not reported yet.
-    window: VecDeque<PendingDir>,
-    /// The last directory that the receiver lacks: everything below goes unasked.
-    lacking: Option<Lacking>,
-    /// Directories about which the receiver has said what it has, and waits for the rest.
-    answers: VecDeque<DirIndex>,
-    /// What is held of the receiver's prints for these and for others.
-    held_prints: usize,
-    /// Directories to be sent whole.
-    pushes: VecDeque<Arc<HeldDir>>,
-    /// The same, as long as they have to wait for the directory above all that is lacking there.
-    waiting: HashMap<DirIndex, Vec<Arc<HeldDir>>>,
-    links: LinkGroups,
-    /// Files to be sent whole.
-    files: AskedFiles,
-    /// Files about whose basis something is awaited, with what has come of it.
-    deltas: HashMap<(DirIndex, u32), DeltaTask>,
-    deltas_ready: VecDeque<DeltaTask>,
-    /// Files sent as deltas and not settled: the receiver may ask for the whole.
-    delta_sources: HashMap<(DirIndex, u32), FileSource>,
-    /// Bytes about bases that wait to be used.
-    received_bytes: usize,
-    /// Comparisons that have asked something, each with an open file.
-    open_exchanges: usize,
-    scanning: bool,
-    /// Files that somebody has a lease on.
-    leased: Leased,
-    /// The most bytes that a file can have on the target.
-    len_max: u64,
-    listing: Listing,
-    /// Entries that take the place of full directories, if the deletions are not stopped.
-    replacements: Vec<(RelPath, Entry, Want)>,
-    replacements_stopped: bool,
-    /// What the observer has been told that the receiver takes from nobody with these rights.
-    left_out: LeftOut,
-    content_done_sent: bool,
-    /// Entries scanned, and of those the ones whose outcome is known.
-    seen: u64,
-    checked: u64,
-    /// Content bytes and files sent, for progress.
-    moved_bytes: u64,
-    moved_files: u64,
-}
-
-impl Sender<'_> {
     fn begin(&mut self, reply: &HelloReply) -> Result<(), Error> {
         for (argument, why) in std::mem::take(&mut self.source.failed) {
-            self.warn_not_listed(&not_opened(&argument, &why));
+            self.telling.warn_not_listed(&not_opened(&argument, &why));
         }
         if reply.created_root {
-            self.observer.created_root();
+            self.telling.observer.created_root();
         }
         if self.options.owner && !reply.powers.owners {
-            self.observer.note(&Note::OwnersNotKept);
+            self.telling.observer.note(&Note::OwnersNotKept);
         }
         if let Some(entry) = self.source.root_entry.clone() {
-            self.root_verdict_due = true;
-            self.summary.entries.add(entry.kind());
+            self.dirs.root_verdict_due = true;
+            self.telling.summary.entries.add(entry.kind());
             self.announce_ids(entry.uid, entry.gid)?;
             self.say(&ToReceiver::RootEntry(Entry {
                 name: b"root".to_vec(),
@@ -279,160 +186,140 @@ impl Sender<'_> {
         }
         Ok(())
     }
+}
 
-    fn run(&mut self) -> Result<(), Error> {
-        let mut handled = 0;
-        loop {
-            let event = if self.has_work() {
-                handled += 1;
-                let next = match handled {
-                    0..=HANDLED_MAX => self.hearing.inbox.take(),
-                    _ => Next::Nothing,
-                };
-                match next {
-                    Next::Event(event) => event,
-                    Next::Nothing => {
-                        handled = 0;
-                        self.make_room()?;
-                        self.work()?;
-                        continue;
-                    }
-                    Next::Ended => return Err(gone()),
-                }
-            } else {
-                self.finish_if_done()?;
-                self.wait()?
-            };
-            if self.handle(event)? {
-                return Ok(());
-            }
-        }
-    }
+impl Machine for Sender<'_> {
+    type Event<'e> = Event;
 
-    /// The next event. What has been put for the receiver is on its way before anything is waited
-    /// for, but while there is more to come it may gather for a little.
-    fn wait(&mut self) -> Result<Event, Error> {
-        if self.scanning
-            && let Some(left) = self.patience.left(Instant::now())
-            && let Some(event) = self.wait_until(Some(Instant::now() + left))?
-        {
-            return Ok(event);
-        }
-        self.patience.flushed();
-        self.outbox.lock().flush()?;
-        self.wait_until(None)?.ok_or_else(gone)
-    }
-
-    fn wait_until(&self, until: Option<Instant>) -> Result<Option<Event>, Error> {
-        self.hearing.wait(until, || self.seen_done(), || true)
-    }
-
-    /// Handles what there is until the link takes more: to be called before anything long is put.
-    /// So each half always gets rid of what it has to say, whatever the other does.
-    pub(super) fn make_room(&mut self) -> Result<(), Error> {
-        if self.outbox.state().has_room() {
-            return Ok(());
-        }
-        let start = Instant::now();
-        let (outbox, hearing) = (self.outbox.clone(), Arc::clone(&self.hearing));
-        let is_full = || {
-            outbox.state().want_room();
-            !outbox.state().has_room()
-        };
-        while is_full() {
-            if let Some(event) = hearing.wait(None, || self.seen_done(), is_full)?
-                && self.handle(event)?
-            {
-                return Err(Error::peer(Refusal::EarlyDone));
-            }
-        }
-        outbox.lock().waited(start);
-        Ok(())
-    }
-
-    /// What this side itself sees the receiver do, as a number that grows: it takes bytes, and
-    /// answers for entries.
-    fn seen_done(&self) -> u64 {
-        let taken_bytes = self.outbox.state().taken_bytes();
-        taken_bytes.wrapping_add(self.checked)
-    }
-
-    /// Handles one event; `true` when the push is finished.
-    fn handle(&mut self, event: Event) -> Result<bool, Error> {
+    fn handle(&mut self, event: Event, now: Instant) -> Result<(), Error> {
         match event {
-            Event::Scanned(held) => self.scanned(*held)?,
-            Event::ScanDone => self.scanning = false,
-            Event::Message(message) => return self.message(message),
+            Event::Message(message) => self.message(message),
             Event::Exchange {
                 dir,
                 entry,
                 last,
                 bytes,
-            } => {
-                self.told(&ExchangePiece {
-                    dir,
-                    entry,
-                    last,
-                    bytes: &bytes,
-                })?;
-            }
-            Event::LinkEnd(e) | Event::LinkBroken(e) => return Err(e),
+            } => self.deltas.told(&ExchangePiece {
+                dir,
+                entry,
+                last,
+                bytes: &bytes,
+            }),
+            Event::LinkEnd(e) | Event::LinkBroken(e) => Err(e),
+            Event::Job(event) => self.done(event, now),
         }
-        Ok(false)
     }
 
-    fn has_work(&self) -> bool {
-        !self.answers.is_empty()
-            || !self.pushes.is_empty()
-            || !self.files.is_empty()
-            || !self.deltas_ready.is_empty()
+    fn poll(&mut self, now: Instant) -> Result<Poll, Error> {
+        self.go_on_scanning();
+        while let Some(task) = self.deltas.pop_ready() {
+            self.jobs.start(Job::Prepare(task));
+        }
+        if self.answer_first()? || self.send_content()? || self.advance(now)? {
+            return Ok(Poll::Again);
+        }
+        if !matches!(self.scan, Scanning::Ended)
+            && let Some(left) = self.patience.left(now)
+        {
+            let until = now + left;
+            return Ok(Poll::Gather { until });
+        }
+        self.patience.flushed();
+        let until = self.leased.until();
+        Ok(Poll::Wait { until })
     }
 
-    /// Sends one directory or one file, or a part of an answer.
-    fn work(&mut self) -> Result<(), Error> {
-        if let Some(&dir) = self.answers.front() {
-            return self.answer(dir);
-        }
-        if let Some(held) = self.pushes.pop_front() {
-            return self.push_dir(&held);
-        }
-        if let Some(task) = self.deltas_ready.pop_front() {
-            return self.go_on(task);
-        }
-        self.send_asked()
+    fn is_over(&self) -> bool {
+        matches!(self.stage, Stage::Over)
     }
 
-    fn finish_if_done(&mut self) -> Result<(), Error> {
-        let compared = !self.scanning && self.window.is_empty() && !self.root_verdict_due;
-        if compared && self.deltas.is_empty() {
-            self.send_leased(0)?;
-        }
-        let settled = self.deltas.is_empty() && self.delta_sources.is_empty();
-        if compared && settled && !self.links.is_empty() {
-            self.release_links()?;
-            while self.has_work() {
-                self.make_room()?;
-                self.work()?;
+    fn seen(&self) -> u64 {
+        self.telling.checked
+    }
+}
+
+impl Sender<'_> {
+    /// A job has got on.
+    fn done(&mut self, event: JobEvent, now: Instant) -> Result<(), Error> {
+        match event {
+            JobEvent::Scanned(held) => self.scanned(*held)?,
+            JobEvent::ScanPaused(scan) => self.scan = Scanning::Paused(scan),
+            JobEvent::ScanDone => {
+                self.scan = Scanning::Ended;
+                self.telling.scanned();
             }
-        }
-        let settled = self.deltas.is_empty() && self.delta_sources.is_empty();
-        if compared && settled && !self.content_done_sent {
-            self.content_done_sent = true;
-            if let Some(lineage) = &mut self.lineage {
-                // Should the acknowledgement get lost, this node must know what it asked for.
-                lineage.intend()?;
+            JobEvent::Opened(opened) => self.opened(opened, now)?,
+            JobEvent::Prepared(prepared) => {
+                let (file, next) = *prepared;
+                self.prepared(file, next?)?;
             }
-            let problems = std::mem::take(&mut self.problems);
-            self.say(&ToReceiver::ContentDone {
-                deletable: matches!(self.listing, Listing::Complete),
-                problems,
-            })?;
+            JobEvent::Summed(file, compared) => self.deltas.summed(file, compared),
         }
         Ok(())
     }
 
-    /// Handles one message; `true` when the push is finished.
-    fn message(&mut self, message: ToSender) -> Result<bool, Error> {
+    /// It is known what follows from what was said about the basis of a file.
+    fn prepared(&mut self, file: FileSource, next: Next) -> Result<(), Error> {
+        let key = file.key();
+        if let Some((ask, compared)) = self.deltas.prepared(file, next)? {
+            self.outbox.put_exchange(key, &ask)?;
+            if let Some(compared) = compared {
+                self.outbox.lock().flush()?;
+                self.jobs.start(Job::Sum(key, compared));
+            }
+        }
+        Ok(())
+    }
+
+    fn go_on_scanning(&mut self) {
+        if let Scanning::Paused(scan) = &self.scan
+            && scan.window.is_half_empty()
+            && let Scanning::Paused(scan) = std::mem::replace(&mut self.scan, Scanning::Running)
+        {
+            self.jobs.start(Job::Scan(scan));
+        }
+    }
+
+    /// What was under way has been sent: goes on to what is due then. `false` if it is not known
+    /// yet what that is.
+    fn advance(&mut self, now: Instant) -> Result<bool, Error> {
+        self.stage = match self.stage {
+            Stage::Comparing
+                if matches!(self.scan, Scanning::Ended) && self.dirs.are_compared() =>
+            {
+                Stage::Settling
+            }
+            Stage::Comparing | Stage::Ending | Stage::Over => return Ok(false),
+            Stage::Settling | Stage::Linking if !self.deltas.are_sent() => return Ok(false),
+            Stage::Settling | Stage::Linking if self.leased.count() > 0 => {
+                return self.send_leased(now);
+            }
+            Stage::Settling | Stage::Linking if !self.deltas.are_settled() => return Ok(false),
+            Stage::Settling | Stage::Linking if !self.links.is_empty() => {
+                self.content.under_way = Some(Work::Held(self.links.take()));
+                Stage::Linking
+            }
+            Stage::Settling | Stage::Linking => {
+                self.say_content_done()?;
+                Stage::Ending
+            }
+        };
+        Ok(true)
+    }
+
+    fn say_content_done(&mut self) -> Result<(), Error> {
+        if let Some(lineage) = &mut self.lineage {
+            // Should the acknowledgement get lost, this node must know what it asked for.
+            lineage.intend()?;
+        }
+        let problems = std::mem::take(&mut self.telling.problems);
+        self.say(&ToReceiver::ContentDone {
+            deletable: self.telling.listing == Listing::Complete,
+            problems,
+        })
+    }
+
+    fn message(&mut self, message: ToSender) -> Result<(), Error> {
         match message {
             ToSender::HelloReply(_) => return Err(Error::peer(Refusal::SecondReply)),
             ToSender::Differs {
@@ -450,39 +337,42 @@ impl Sender<'_> {
             } => self.verdicts(dir, &verdicts, last)?,
             ToSender::Again { dir, entry } => {
                 let file = self.settled(dir, entry)?;
-                self.summary.resent_files += 1;
-                self.files.push_back(&file);
+                self.telling.summary.resent_files += 1;
+                self.content.asked.push_back(&file);
             }
             ToSender::Settled { dir, entry } => {
                 self.settled(dir, entry)?;
             }
-            ToSender::Deleted { path, kind } => self.deleted(&path, kind)?,
-            ToSender::DeletionsStopped { count } => {
-                let stopped = &mut self.summary.deletions_stopped;
-                *stopped = stopped.saturating_add(count);
-                self.replacements_stopped = true;
+            ToSender::Deleted { path, kind } => {
+                if !matches!(self.stage, Stage::Ending) || !self.options.delete {
+                    return Err(Error::peer(Refusal::DeletedUnasked));
+                }
+                self.telling.deleted(&path, kind)?;
             }
-            ToSender::Warning(warning) => self.pass_on(&warning),
-            ToSender::NotEmpty { path } => self.observer.note(&Note::NotEmpty(&path)),
+            ToSender::DeletionsStopped { count } => self.telling.deletions_stopped(count),
+            ToSender::Warning(warning) => self.telling.pass_on(&warning),
+            ToSender::NotEmpty { path } => {
+                self.telling.observer.note(&Note::NotEmpty(&path));
+            }
             ToSender::Fatal { kind, message } => return Err(Error::told(kind, message)),
             ToSender::Standing(_) => {
                 return Err(Error::peer(Refusal::LateStanding));
             }
             ToSender::Done { durable, sealed } => {
                 self.check_done(durable, sealed.is_some())?;
-                self.report_replacements();
-                self.summary.durable = durable;
-                self.summary.sealed = sealed;
-                return Ok(true);
+                self.telling.report_replacements();
+                self.telling.summary.durable = durable;
+                self.telling.summary.sealed = sealed;
+                self.stage = Stage::Over;
             }
             ToSender::Ping(_) => {}
         }
-        Ok(false)
+        Ok(())
     }
 
     /// The receiver knows how a delta came out.
     fn settled(&mut self, dir: DirIndex, entry: u32) -> Result<FileSource, Error> {
-        let file = self.delta_sources.remove(&(dir, entry));
+        let file = self.deltas.settle(dir, entry);
         file.ok_or_else(|| Error::peer(Refusal::NoDelta { dir, entry }))
     }
 
@@ -490,7 +380,7 @@ impl Sender<'_> {
     fn check_done(&self, durable: bool, sealed: bool) -> Result<(), Error> {
         let is_real = !self.options.dry_run;
         let refusal = match is_real && self.lineage.is_some() {
-            _ if !self.content_done_sent => Refusal::EarlyDone,
+            _ if !matches!(self.stage, Stage::Ending) => Refusal::EarlyDone,
             true if !sealed => Refusal::NotSealed,
             false if sealed => Refusal::SealedUnasked,
             _ if is_real && self.options.fsync && !durable => Refusal::NotDurable,
@@ -505,7 +395,12 @@ impl Sender<'_> {
     }
 }
 
-/// The peer is gone, and nobody said why.
-pub(super) fn gone() -> Error {
-    Error::stream(&std::io::ErrorKind::UnexpectedEof.into())
+/// A missing argument is an error, not a file that vanished.
+pub(super) fn not_opened(argument: &OsString, why: &str) -> Warning {
+    let shown = Shown(argument.as_encoded_bytes());
+    let message = format!("cannot open the source {shown}: {why}");
+    Warning {
+        vanished: false,
+        message,
+    }
 }

@@ -8,20 +8,23 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 
-use super::HeldDir;
 use crate::entries::EntryList;
 use crate::fs::FileDir;
 use crate::observer::{Kind, Warning};
 use crate::path::RelPath;
 use crate::policy::Powers;
 use crate::scan::{ScannedDir, unreadable};
+use crate::session::window::HeldDir;
 use crate::since::{Meta, Since};
 use crate::source::Layer;
 use crate::wire::DirIndex;
 
+/// A file, as the receiver names it.
+pub(in crate::session) type Key = (DirIndex, u32);
+
 /// A file whose content the receiver needs.
 #[derive(Clone)]
-pub(super) struct FileSource {
+pub(in crate::session) struct FileSource {
     held: Arc<HeldDir>,
     at: usize,
     /// The number by which the receiver knows it.
@@ -46,7 +49,7 @@ impl FileSource {
         entries.push_packed(&dir.entries.packed(self.at)?);
         let layer = self.layer()?.clone();
         let dir = ScannedDir::part(dir.index, dir.path.clone(), layer, entries);
-        let held = Arc::new(HeldDir { dir, _credit: None });
+        let held = Arc::new(HeldDir::uncounted(dir));
         FileSource::new(&held, 0, self.number)
     }
 
@@ -65,6 +68,10 @@ impl FileSource {
 
     pub(super) fn number(&self) -> u32 {
         self.number
+    }
+
+    pub(super) fn key(&self) -> Key {
+        (self.dir(), self.number)
     }
 
     /// Whether it is another name of a file before it.
@@ -137,6 +144,13 @@ impl FileSource {
     }
 }
 
+/// A file that has been opened, and what it was then.
+#[derive(Clone)]
+pub(in crate::session) struct Opened {
+    pub(super) file: Arc<File>,
+    pub(super) before: Metadata,
+}
+
 /// Keeps the directory of the last file open: files come directory by directory.
 #[derive(Default)]
 pub(super) struct DirCache(Option<(DirIndex, usize, FileDir<OwnedFd>)>);
@@ -154,13 +168,21 @@ impl DirCache {
     }
 
     /// Opens a regular file, and tells what it is.
-    pub(super) fn open(&mut self, file: &FileSource) -> io::Result<(File, Metadata)> {
-        self.dir(file)?.open(&file.on_disk())
+    pub(super) fn open(&mut self, file: &FileSource) -> io::Result<Opened> {
+        self.dir(file)?.open(&file.on_disk()).map(Opened::new)
     }
 
     /// The same for one that somebody has a lease on.
-    pub(super) fn open_waiting(&mut self, file: &FileSource) -> io::Result<(File, Metadata)> {
-        self.dir(file)?.open_waiting(&file.on_disk())
+    pub(super) fn open_waiting(&mut self, file: &FileSource) -> io::Result<Opened> {
+        let opened = self.dir(file)?.open_waiting(&file.on_disk());
+        opened.map(Opened::new)
+    }
+}
+
+impl Opened {
+    fn new((file, before): (File, Metadata)) -> Self {
+        let file = Arc::new(file);
+        Opened { file, before }
     }
 }
 
@@ -177,43 +199,76 @@ pub(super) enum Reading {
     OtherLength,
 }
 
-impl Reading {
-    /// Judges a reading of a file that was `before` when it began: of `read_len` bytes, more than
-    /// it has if it goes on after its end. `same_again` reads once more, and says whether that
-    /// gives the same bytes.
-    pub(super) fn of(
-        source: &File,
-        before: &Metadata,
-        read_len: u64,
-        mut same_again: impl FnMut() -> bool,
-    ) -> Reading {
-        let Ok(after) = source.metadata() else {
-            return Reading::Changing;
+/// What can be said about a reading.
+pub(super) enum Judged {
+    Known(Reading),
+    Doubtful(Doubt),
+}
+
+/// The file changed meanwhile: whether another reading gives the same bytes has to be known.
+pub(super) struct Doubt {
+    after: Stamp,
+    is_last: bool,
+}
+
+impl Judged {
+    /// Judges a reading of a file: of `read_len` bytes, more than it had when it was opened if it
+    /// goes on after its end.
+    pub(super) fn of(opened: &Opened, read_len: u64) -> Judged {
+        let Ok(after) = opened.file.metadata().map(|after| stamp(&after)) else {
+            return Judged::Known(Reading::Changing);
         };
-        if stamp(&after) == stamp(before) {
-            return if read_len == before.len() {
+        let len = opened.before.len();
+        if after == stamp(&opened.before) {
+            return Judged::Known(if read_len == len {
                 Reading::Steady
             } else {
                 Reading::OtherLength
-            };
+            });
         }
+        let is_last = read_len < len;
+        let doubt = Doubt { after, is_last };
+        if is_last {
+            return doubt.if_still(opened);
+        }
+        Judged::Doubtful(doubt)
+    }
+}
+
+impl Doubt {
+    /// Another reading has given the same bytes, or others.
+    pub(super) fn read_again(mut self, opened: &Opened, is_same: bool) -> Judged {
         // If a second reading gives the same, the file had exactly this content at the moment
         // between the two: appending to a log does not disturb what was there.
-        if read_len >= before.len() && same_again() {
-            return Reading::Steady;
+        if is_same && !self.is_last {
+            return Judged::Known(Reading::Steady);
         }
-        let is_still = || {
-            let now = source.metadata();
-            now.is_ok_and(|now| stamp(&now) == stamp(&after))
-        };
-        // To send it in vain costs far more than to read it once more.
-        if is_still() && !same_again() && is_still() {
-            Reading::Quiet
+        if std::mem::replace(&mut self.is_last, true) {
+            return Judged::Known(if !is_same && self.is_still(opened) {
+                Reading::Quiet
+            } else {
+                Reading::Changing
+            });
+        }
+        self.if_still(opened)
+    }
+
+    /// To send it in vain costs far more than to read it once more.
+    fn if_still(self, opened: &Opened) -> Judged {
+        if self.is_still(opened) {
+            Judged::Doubtful(self)
         } else {
-            Reading::Changing
+            Judged::Known(Reading::Changing)
         }
     }
 
+    fn is_still(&self, opened: &Opened) -> bool {
+        let now = opened.file.metadata();
+        now.is_ok_and(|now| stamp(&now) == self.after)
+    }
+}
+
+impl Reading {
     /// The line about a file of which this is the last reading.
     pub(super) fn warning(self, file: &FileSource) -> Warning {
         if self == Reading::OtherLength {
@@ -234,7 +289,9 @@ pub(super) fn read_past(source: &File, len: u64) -> u64 {
 }
 
 /// What changes when somebody writes to the file.
-fn stamp(m: &Metadata) -> (u64, i64, i64, i64, i64) {
+type Stamp = (u64, i64, i64, i64, i64);
+
+fn stamp(m: &Metadata) -> Stamp {
     (
         m.len(),
         m.mtime(),

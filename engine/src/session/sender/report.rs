@@ -1,10 +1,14 @@
 //! Telling the observer what happens, in canonical order and the same in a dry run, and counting.
 
+use super::Sender;
 use super::dirs::{PendingDir, Stage};
-use super::{Listing, Sender};
+use super::reading::FileSource;
 use crate::entry::{Body, Entry};
 use crate::error::Error;
-use crate::observer::{Action, Change, Differences, Kind, Note, Warning};
+use crate::generation::Partial;
+use crate::observer::{
+    Action, Change, Differences, Kind, Note, Observer, Progress, Summary, Warning,
+};
 use crate::path::RelPath;
 use crate::refusal::Refusal;
 use crate::scan::{LeftOut, ScannedDir};
@@ -13,7 +17,64 @@ use crate::wire::{Verdict, Want};
 /// Lines that may wait for the deletions to be decided; any more are said too early.
 const REPLACEMENTS_MAX: usize = 1 << 16;
 
-impl Sender<'_> {
+/// Everything, or not everything, that is there has been listed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Listing {
+    Complete,
+    /// Something could not be read: what is missing may be there, and nothing is deleted.
+    Incomplete,
+}
+
+/// What has been told, and counted.
+pub(super) struct Telling<'a> {
+    pub(super) observer: &'a mut dyn Observer,
+    pub(super) summary: Summary,
+    /// What keeps the target from becoming equal to the source, as far as it is known here.
+    pub(super) problems: Partial,
+    pub(super) listing: Listing,
+    deletes: bool,
+    /// The name of a single entry that gets another one.
+    renamed_from: Option<Vec<u8>>,
+    /// Entries that take the place of full directories, if the deletions are not stopped.
+    replacements: Vec<(RelPath, Entry, Want)>,
+    /// What the observer has been told that the receiver takes from nobody with these rights.
+    left_out: LeftOut,
+    is_scanning: bool,
+    /// Entries scanned, and of those the ones whose outcome is known.
+    seen: u64,
+    pub(super) checked: u64,
+    /// Bytes that had been written to the link before this push.
+    written_before: u64,
+    /// Content bytes and files sent, for progress.
+    moved_bytes: u64,
+    pub(super) moved_files: u64,
+}
+
+impl<'a> Telling<'a> {
+    pub(super) fn new(
+        observer: &'a mut dyn Observer,
+        deletes: bool,
+        renamed_from: Option<Vec<u8>>,
+        written_before: u64,
+    ) -> Self {
+        Telling {
+            observer,
+            summary: Summary::default(),
+            problems: Partial::default(),
+            listing: Listing::Complete,
+            deletes,
+            renamed_from,
+            replacements: Vec::new(),
+            left_out: LeftOut::default(),
+            is_scanning: true,
+            seen: 0,
+            checked: 0,
+            written_before,
+            moved_bytes: 0,
+            moved_files: 0,
+        }
+    }
+
     /// Counts a directory's entries as seen.
     pub(super) fn count(&mut self, dir: &ScannedDir) {
         for (kind, len) in (0..dir.entries.len()).filter_map(|at| dir.entries.kind_and_len(at)) {
@@ -23,46 +84,48 @@ impl Sender<'_> {
         self.seen += dir.entries.len() as u64;
     }
 
-    /// Reports the directories at the front of the window whose outcome is known.
-    pub(super) fn report(&mut self) -> Result<(), Error> {
-        while let Some(PendingDir { held, stage }) = self.next_resolved() {
-            let dir = &held.dir;
-            self.checked += dir.entries.len() as u64;
-            self.observer.compared(self.seen, self.seen - self.checked);
-            for warning in &dir.warnings {
-                if dir.not_listed.as_ref() == Some(&warning.message) {
-                    self.warn_not_listed(warning);
-                } else {
-                    self.warn(warning);
-                }
-            }
-            for path in &dir.skipped {
-                self.observer
-                    .note(&Note::SkippedNonRegular(&path.as_bytes()));
-            }
-            self.tell_left_out(dir.left_out);
-            match stage {
-                Stage::New => self.report_new(dir),
-                Stage::Judged {
-                    positions,
-                    verdicts,
-                } => {
-                    for verdict in verdicts.iter() {
-                        let at = positions.get(verdict.entry as usize).copied();
-                        if let Some(entry) = at.and_then(|at| dir.entries.get(at as usize)) {
-                            let path = dir.path.join(&entry.name);
-                            self.judged(path, &entry, &verdict);
-                        }
-                    }
-                }
-                Stage::Same
-                | Stage::Waiting
-                | Stage::Differs { .. }
-                | Stage::Answering { .. }
-                | Stage::Sent { .. } => {}
+    /// Everything has been scanned.
+    pub(super) fn scanned(&mut self) {
+        self.is_scanning = false;
+    }
+
+    /// The outcome of a directory is known.
+    fn resolved(&mut self, PendingDir { held, stage }: PendingDir) {
+        let dir = &held.dir;
+        self.checked += dir.entries.len() as u64;
+        self.observer.compared(self.seen, self.seen - self.checked);
+        for warning in &dir.warnings {
+            if dir.not_listed.as_ref() == Some(&warning.message) {
+                self.warn_not_listed(warning);
+            } else {
+                self.warn(warning);
             }
         }
-        Ok(())
+        for path in &dir.skipped {
+            self.observer
+                .note(&Note::SkippedNonRegular(&path.as_bytes()));
+        }
+        self.tell_left_out(dir.left_out);
+        match stage {
+            Stage::New => self.report_new(dir),
+            Stage::Judged {
+                positions,
+                verdicts,
+            } => {
+                for verdict in verdicts.iter() {
+                    let at = positions.get(verdict.entry as usize).copied();
+                    if let Some(entry) = at.and_then(|at| dir.entries.get(at as usize)) {
+                        let path = dir.path.join(&entry.name);
+                        self.judged(path, &entry, &verdict);
+                    }
+                }
+            }
+            Stage::Same
+            | Stage::Waiting
+            | Stage::Differs { .. }
+            | Stage::Answering { .. }
+            | Stage::Sent { .. } => {}
+        }
     }
 
     /// Says once for the push that the rights do not reach so far.
@@ -91,7 +154,7 @@ impl Sender<'_> {
     }
 
     /// What is to happen to an entry: said at once, unless a full directory has to go first.
-    fn judged(&mut self, path: RelPath, entry: &Entry, verdict: &Verdict) {
+    pub(super) fn judged(&mut self, path: RelPath, entry: &Entry, verdict: &Verdict) {
         let waits = verdict.action == Action::Delete;
         if waits && self.replacements.len() < REPLACEMENTS_MAX {
             self.replacements.push((path, entry.clone(), verdict.want));
@@ -105,10 +168,15 @@ impl Sender<'_> {
     /// The deletions have been decided: says what takes the place of full directories.
     pub(super) fn report_replacements(&mut self) {
         for (path, entry, want) in std::mem::take(&mut self.replacements) {
-            if !self.replacements_stopped {
-                self.replaced(&path, &entry, want);
-            }
+            self.replaced(&path, &entry, want);
         }
+    }
+
+    /// The receiver does not delete so many entries, nor anything that is in the way.
+    pub(super) fn deletions_stopped(&mut self, count: u64) {
+        let stopped = &mut self.summary.deletions_stopped;
+        *stopped = stopped.saturating_add(count);
+        self.replacements.clear();
     }
 
     fn replaced(&mut self, path: &RelPath, entry: &Entry, want: Want) {
@@ -122,20 +190,6 @@ impl Sender<'_> {
             Want::Whole | Want::Delta => Action::Transfer,
         };
         self.change(path, entry, action, differences);
-    }
-
-    /// The verdict on the root itself.
-    pub(super) fn report_root(&mut self, verdicts: &[Verdict]) -> Result<(), Error> {
-        let entry = self.source.root_entry.clone();
-        if let (Some(entry), Some(verdict)) = (entry, verdicts.first()) {
-            self.change(
-                &RelPath::root(),
-                &entry,
-                verdict.action,
-                verdict.differences,
-            );
-        }
-        self.report()
     }
 
     fn change(&mut self, path: &RelPath, entry: &Entry, action: Action, differences: Differences) {
@@ -156,7 +210,7 @@ impl Sender<'_> {
         };
         // A single entry that gets another name is reported by the one it has, as rsync does.
         let path = path.shown();
-        let path = self.source.renamed_from().unwrap_or(&path);
+        let path = self.renamed_from.as_deref().unwrap_or(&path);
         let len = entry.len();
         self.observer.change(&Change {
             path,
@@ -170,9 +224,6 @@ impl Sender<'_> {
 
     /// The receiver removed, or would remove, an entry.
     pub(super) fn deleted(&mut self, path: &[u8], kind: Kind) -> Result<(), Error> {
-        if !self.content_done_sent || !self.options.delete {
-            return Err(Error::peer(Refusal::DeletedUnasked));
-        }
         RelPath::parse(path).map_err(|error| Error::peer(Refusal::DeletedPath { error }))?;
         self.summary.deleted.add(kind);
         let differences = Differences::default();
@@ -191,7 +242,7 @@ impl Sender<'_> {
     /// Something could not be listed that may be there: the first time it is said what follows.
     pub(super) fn warn_not_listed(&mut self, warning: &Warning) {
         let before = std::mem::replace(&mut self.listing, Listing::Incomplete);
-        let says_so = self.options.delete && matches!(before, Listing::Complete);
+        let says_so = self.deletes && matches!(before, Listing::Complete);
         let end = if says_so {
             "; so nothing is deleted"
         } else {
@@ -221,6 +272,49 @@ impl Sender<'_> {
     fn take_in(&mut self, warning: &Warning) {
         self.summary.vanished |= warning.vanished;
         self.summary.partial |= !warning.vanished;
+    }
+
+    pub(super) fn progress(
+        &mut self,
+        file: &FileSource,
+        file_offset: u64,
+        more: u64,
+        written: u64,
+    ) {
+        self.moved_bytes = self.moved_bytes.saturating_add(more);
+        let path = file.path();
+        self.observer.progress(&Progress {
+            path: &path.shown(),
+            file_offset,
+            file_len: file.len(),
+            total_bytes: self.moved_bytes,
+            total_len: self.summary.total_len,
+            wanted_len: self.summary.transferred_len,
+            link_bytes: written - self.written_before,
+            file_count: self.moved_files,
+            to_check: self.seen - self.checked,
+            seen: self.seen,
+            scanning: self.is_scanning,
+        });
+    }
+}
+
+impl Sender<'_> {
+    /// Reports the directories at the front of the window whose outcome is known.
+    pub(super) fn report(&mut self) {
+        while let Some(resolved) = self.dirs.next_resolved() {
+            self.telling.resolved(resolved);
+        }
+    }
+
+    /// The verdict on the root itself.
+    pub(super) fn report_root(&mut self, verdicts: &[Verdict]) {
+        if let (Some(entry), Some(verdict)) = (&self.source.root_entry, verdicts.first()) {
+            let (root, differences) = (RelPath::root(), verdict.differences);
+            self.telling
+                .change(&root, entry, verdict.action, differences);
+        }
+        self.report();
     }
 }
 
