@@ -25,11 +25,13 @@ mod delete;
 
 pub mod generation;
 pub mod history;
+mod lineage;
 
 mod session;
 mod wire;
 
 mod attributes;
+mod clock;
 mod entries;
 mod entry;
 mod error;
@@ -44,6 +46,7 @@ mod keeps;
 mod limits;
 mod mounted;
 mod names;
+mod node_id;
 mod observer;
 mod options;
 mod overlap;

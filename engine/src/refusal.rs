@@ -67,7 +67,7 @@ refusals! {
     ClaimWithoutHead => "a push without a head or an epoch",
     NodeName { len: usize } => "a node whose name is {len} bytes long, not 1 to 255",
     TooManyAncestors { heads: usize, ancestors: usize } =>
-        "{heads} heads and {ancestors} ancestors, more than a tree has",
+        "{heads} heads and {ancestors} ids that led to them, more than a tree has",
     TooFar {
         peer: String,
         what: &'static str,

@@ -8,12 +8,14 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 
 use crate::change::{Failed, OnFailure, Op, Roll, SessionPlace, Stage, remove_if_empty, reversed};
+use crate::clock::AsOf;
 use crate::error::Error;
 use crate::fail::fail_point;
 use crate::fs::{Root, remove_tree};
 use crate::history::journal::{Direction, Journal};
 use crate::history::store::{Store, keep_time};
 use crate::history::{counts, kept};
+use crate::lineage::generation::Generation;
 use crate::path::{RelPath, Shown};
 
 /// What became of a commit.
@@ -58,6 +60,29 @@ pub(crate) fn commit_staged(
         stage.forget();
     }
     result
+}
+
+/// Notes that the tree was found equal, as of then, and what it is from now on if that `is_news`.
+/// That is one record, which is on disk or is not.
+pub(crate) fn note_equal(
+    store: &Store,
+    head: &Generation,
+    is_news: bool,
+    as_of: Option<AsOf>,
+) -> Result<(), Error> {
+    let note = || -> io::Result<()> {
+        if is_news {
+            store.lock()?;
+            store.set_head(head)?;
+            fail_point("recorded");
+            store.log_once(head)
+        } else if let Some(as_of) = as_of {
+            store.set_as_of(head.id, as_of)
+        } else {
+            Ok(())
+        }
+    };
+    note().map_err(|e| Error::file("record that the tree is equal", &e))
 }
 
 /// Brings a commit to its end that was cut off, the way that its journal says. Returns `None` if

@@ -1,39 +1,40 @@
-//! Generations of a tree: durable, made as a whole or not at all, each with its lineage.
+//! Generations of a tree on disk: durable, made as a whole or not at all. What they come from and
+//! who may make them, `lineage/` decides.
 //!
-//! [`head`] says what a generation is, [`ordinal`] how it is counted and [`clock`] as of when;
-//! [`node_id`] says who a node is; [`record`] is how anything about a generation is kept on disk,
-//! [`node`] what is kept apart from the data; [`lineage`] decides whether a push may follow,
-//! [`sending`] is its primary's side; [`durable`] makes a commit durable or brings one to its end
-//! that was cut off. What is kept beside the data, and the ways back, are in [`crate::history`].
+//! [`record`] is how anything about a generation is kept on disk, [`node`] what is kept apart from
+//! the data, with the order of all locks; [`held`] is that and what is beside the data while they
+//! are locked, [`place`] where that is; [`sending`] is a push on its primary's side; [`durable`]
+//! makes a commit durable or brings one to its end that was cut off. What is kept beside the data,
+//! and the ways back, are in [`crate::history`].
 //! [`tree`] is all of that for a tree with a name, as the command line uses it.
 
-pub(crate) mod clock;
 pub(crate) mod durable;
-pub(crate) mod head;
-mod lineage;
+pub(crate) mod held;
 mod lock_file;
 pub(crate) mod node;
-mod node_id;
-pub(crate) mod ordinal;
+mod place;
 pub(crate) mod record;
 mod sending;
 pub(crate) mod tree;
 
+pub use crate::clock::AsOf;
+#[cfg(debug_assertions)]
+pub use crate::clock::offset_clock;
 #[cfg(debug_assertions)]
 pub use crate::fail::end_at;
-pub use clock::AsOf;
-#[cfg(debug_assertions)]
-pub use clock::offset_clock;
-pub use head::{
+pub use crate::lineage::claim::{Adopted, Standing};
+pub use crate::lineage::generation::{
     Generation, GenerationCounts, GenerationId, GenerationKind, PARTIAL_LINES_MAX, Partial, Sealed,
 };
-pub use node::{Adopted, Standing};
-pub use ordinal::{Epoch, Number};
-pub use tree::{LeftOver, NodeRole, Recovered, Tree, TreeStatus};
+pub use crate::lineage::ordinal::{Epoch, Number};
+pub use crate::lineage::rules::{Data, Rejoin, Serves};
+pub use crate::lineage::view::NodeRole;
+pub use crate::lineage::ways_out::{Command, WayOut, ways_out};
+pub use sending::Reconciled;
+pub use tree::{LeftOver, Recovered, Tree, TreeStatus};
 
-pub(crate) use durable::{commit_staged, recover};
-pub(crate) use lineage::Claim;
+pub(crate) use crate::lineage::rules::Reconcile;
+pub(crate) use durable::{commit_staged, note_equal, recover};
+pub(crate) use held::Held;
 pub(crate) use node::SessionLock;
-pub(crate) use node_id::NodeId;
-pub(crate) use sending::Sending;
-pub(crate) use tree::Held;
+pub(crate) use sending::{Sending, note_differing, reconcile, to_reconcile};

@@ -1,29 +1,29 @@
-//! A push of a named tree on the node that sends: whether it may, and what it notes at which
-//! moment. What the receiver says is believed as far as it fits, and never written down as it is:
-//! epoch, number and times are this node's own.
+//! A push of a named tree on the node that sends. It keeps no copy of the node's record: each thing
+//! that is noted is a step of its own, which looks first whether the node still is what the push
+//! began with. What the receiver says is believed as far as it fits, and never written down as it
+//! is: epoch, number and times are this node's own.
 //!
 //! Order of durable effects: the id of the generation is noted as asked for before the receiver is
 //! asked to commit; when the acknowledgement is there, it is noted as this node's head. A push that
 //! breaks off between the two leaves both the old head and the new id as possible ones.
 
-use super::clock::{AsOf, now_ns};
-use super::head::{Generation, GenerationId, Partial, Sealed};
-use super::lineage::Claim;
+use super::held::Held;
 use super::lock_file::LockFile;
-use super::node::{Node, SessionLock, Standing};
-use super::node_id::NodeId;
-use super::ordinal::{Epoch, Number};
+use super::node::SessionLock;
 use super::tree::Tree;
+use crate::clock::{AsOf, boot, now_ns};
 use crate::error::{Error, ErrorKind};
+use crate::lineage::claim::{Claim, Made, Standing};
+use crate::lineage::generation::{Generation, GenerationId, Partial, Sealed};
+use crate::lineage::record::{Overtaken, Promotion, Spent};
+use crate::lineage::rules::Reconcile;
+use crate::lineage::view::NodeRole;
 use crate::refusal::Refusal;
 
 /// A push of a named tree, as far as lineage goes.
 pub(crate) struct Sending {
     tree: Tree,
-    node: Node,
     claim: Claim,
-    /// The highest number that this node knows of.
-    number: Number,
     as_of: AsOf,
     recheck: Option<(i64, i64)>,
     /// This node becomes primary by its first push, once that is accepted.
@@ -35,6 +35,20 @@ pub(crate) struct Sending {
     _lock_file: Option<LockFile>,
 }
 
+/// What became of a push that the peer refused because of the lineage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reconciled {
+    /// The refusal stands.
+    No,
+    /// The tree here is empty, and is not what a peer is to become.
+    Empty,
+    /// The data of both nodes was compared by content, and is equal: this node's lineage goes on
+    /// from both.
+    Equal(Generation),
+    /// The peer has nothing that could be lost, and this node's epoch is above its now.
+    Risen(Generation),
+}
+
 impl Sending {
     /// Makes sure that this node may push the tree.
     ///
@@ -42,19 +56,18 @@ impl Sending {
     ///
     /// Fenced, if it is a standby; locked, if another push of the tree is running here.
     pub(crate) fn begin(tree: &Tree, dry_run: bool) -> Result<Self, Error> {
-        let mut held = tree.hold()?;
-        let session = held.node.lock_session()?;
-        if dry_run {
+        let session = tree.lock_session()?;
+        let mut held = if dry_run {
+            let held = tree.hold()?;
             held.refuse_interrupted(tree)?;
+            held
         } else {
-            held.recover(tree)?;
-        }
-        let data = held.data()?;
-        let is_first =
-            !held.node.record().is_primary && held.node.own_heads(data.as_ref()).is_empty();
-        if !held.node.record().is_primary && !is_first {
-            let own = held.node.own_head(data.as_ref());
-            let own = own.map_or_else(|| "none".to_owned(), |own| own.shown());
+            tree.hold_whole(None)?
+        };
+        let role = held.view().role();
+        if role == NodeRole::Standby {
+            let own = held.view().head();
+            let own = own.map_or_else(|| "none".to_owned(), Generation::shown);
             let name = &tree.name;
             return Err(Error::new(
                 ErrorKind::Fenced,
@@ -64,34 +77,18 @@ impl Sending {
                 ),
             ));
         }
-        let random = || GenerationId::random().map_err(|e| Error::file("get random numbers", &e));
-        let (mut heads, ancestors) = held.node.claim();
-        if is_first {
-            heads = vec![random()?];
+        if !dry_run {
+            held.step(|record, _| record.serves(boot()))?;
         }
-        let own = held.node.own_head(data.as_ref());
-        let recheck = held.node.recheck(held.received()?);
         let now_ns = now_ns();
-        let claim = Claim {
-            tree: tree.name.clone(),
-            node: tree.node.clone(),
-            node_id: NodeId::of(&tree.state_dir)?,
-            epoch: held.node.epoch(data.as_ref()).max(Epoch::FIRST),
-            heads,
-            ancestors,
-            number: own.map(|own| own.number).unwrap_or_default(),
-            intended: random()?,
-            now_ns,
-            compares: false,
-        };
-        let number = held.node.number(data.as_ref());
+        let claim = held.view().claim(tree.me()?, random()?, random()?, now_ns);
+        let recheck = held.view().recheck(held.received_as_of()?, now_ns);
+        drop(held);
         Ok(Sending {
-            node: held.into_node(),
-            number,
             claim,
             as_of: AsOf::seen(now_ns, now_ns),
             recheck,
-            is_first,
+            is_first: role == NodeRole::New,
             dry_run,
             peer: None,
             _session: Some(session),
@@ -109,26 +106,18 @@ impl Sending {
     pub(crate) fn compare(tree: &Tree) -> Result<(Self, Standing), Error> {
         let held = tree.hold()?;
         held.refuse_interrupted(tree)?;
-        let data = held.data()?;
-        let node_id = NodeId::of(&tree.state_dir)?;
-        let own = held.node.standing(tree, node_id, data.as_ref());
         let now_ns = now_ns();
+        let own = held.standing(tree, tree.me()?);
         let claim = Claim {
-            tree: tree.name.clone(),
-            node: tree.node.clone(),
-            node_id,
             epoch: own.epoch,
-            heads: Vec::new(),
-            ancestors: Vec::new(),
-            number: own.head.as_ref().map(|own| own.number).unwrap_or_default(),
-            intended: GenerationId::random().map_err(|e| Error::file("get random numbers", &e))?,
-            now_ns,
+            head: None,
+            open: Vec::new(),
+            line: Vec::new(),
             compares: true,
+            ..held.view().claim(tree.me()?, random()?, random()?, now_ns)
         };
-        let number = held.node.number(data.as_ref());
+        drop(held);
         let sending = Sending {
-            node: held.into_node(),
-            number,
             claim,
             as_of: AsOf::seen(now_ns, now_ns),
             recheck: None,
@@ -164,9 +153,11 @@ impl Sending {
 
     /// How the receiver's node stands; it may refuse next.
     pub(crate) fn heard(&mut self, standing: &Standing) -> Result<(), Error> {
-        let own = self.claim.node_id;
-        own.refuse_own(standing.node_id, &self.tree.state_dir)?;
-        standing.believe(&self.tree.name, self.claim.epoch, self.number)?;
+        let claim = &self.claim;
+        claim
+            .node_id
+            .refuse_own(standing.node_id, &self.tree.state_dir)?;
+        standing.believe(&self.tree.name, claim.epoch, claim.number)?;
         self.peer = Some(standing.clone());
         Ok(())
     }
@@ -177,13 +168,93 @@ impl Sending {
         if !self.claim.compares && (peer.is_primary || peer.epoch > self.claim.epoch) {
             return Err(Error::peer(Refusal::LetIn));
         }
-        if self.is_first && !self.dry_run {
-            let _lock = self.node.lock_commit()?;
-            let id = self.claim.heads.first().copied();
-            let id = id.ok_or_else(|| Error::new(ErrorKind::Usage, "a claim without a head"))?;
-            self.node.promote(&self.tree, id, None, Epoch::default())?;
+        if self.dry_run {
+            return Ok(());
         }
-        Ok(())
+        let mut held = self.tree.hold()?;
+        if let Some(head) = self.claim.head.filter(|_| self.is_first)
+            && held.view().role() == NodeRole::New
+        {
+            let promotion = Promotion {
+                by_push: true,
+                ..held.promotion(&self.tree, head.id)?
+            };
+            held.promote(&self.tree, promotion)?;
+        }
+        let settled = held.step(|record, data| record.accepted(&self.claim, data, peer))?;
+        settled.map_err(|why| self.overtaken(why))
+    }
+
+    /// The receiver is about to be asked for the generation.
+    pub(crate) fn intend(&mut self) -> Result<(), Error> {
+        if self.dry_run {
+            return Ok(());
+        }
+        let peer = self.peer()?;
+        let mut held = self.tree.hold()?;
+        let intended = held.step(|record, data| record.intend(&self.claim, data, peer))?;
+        intended.map_err(|why| self.overtaken(why))
+    }
+
+    /// The receiver has it, or has been equal all along. What it says of its head gives way to what
+    /// this node knows. Equal is what neither side had a problem with.
+    pub(crate) fn acknowledged(&mut self, sealed: &mut Sealed, partial: bool) -> Result<(), Error> {
+        let is_partial = partial || sealed.changed && sealed.head.partial.is_some();
+        let as_of = sealed.as_of.map(|_| self.as_of).filter(|_| !is_partial);
+        sealed.as_of = as_of;
+        let peer = self.peer()?;
+        let mut held = self.tree.hold()?;
+        sealed.head = self.head(sealed, &held, peer)?;
+        if sealed.changed {
+            held.log_once(&sealed.head)?;
+        }
+        held.step(|record, data| {
+            let made = (peer.node.as_str(), &sealed.head);
+            record.acknowledged(&self.claim, data, made, as_of, now_ns());
+        })
+    }
+
+    /// The generation that the receiver has by its acknowledgement, as this node sees it.
+    fn head(&self, sealed: &Sealed, held: &Held, peer: &Standing) -> Result<Generation, Error> {
+        let (id, theirs) = (sealed.head.id, peer.head.as_ref());
+        let other = || Error::peer(Refusal::OtherGeneration);
+        let made = Made {
+            is_group: self.tree.is_group,
+            as_of: sealed.as_of,
+            now_ns: now_ns(),
+        };
+        if sealed.changed {
+            if id != self.claim.intended {
+                return Err(other());
+            }
+            let partial = sealed.head.partial.as_ref().map(|theirs| {
+                let mut partial = Partial::default();
+                partial.add(theirs);
+                partial
+            });
+            let made = self
+                .claim
+                .generation(theirs, made, sealed.head.counts, partial);
+            return made.ok_or_else(|| self.tree.spent(Spent("number")));
+        }
+        if let Some(own) = held.view().head().filter(|own| own.id == id) {
+            return Ok(own.clone());
+        }
+        match (&self.claim.head, theirs) {
+            // This node was promoted meanwhile; what it handed on is in its log.
+            (Some(head), Some(theirs)) if head.id == id => {
+                Ok(self.claim.handed_on(head, theirs, made))
+            }
+            // Its acknowledgement was lost.
+            (_, Some(theirs)) if theirs.id == id && self.claim.open.contains(&id) => {
+                Ok(Generation {
+                    made_ns: made.now_ns,
+                    as_of: sealed.as_of,
+                    ..theirs.clone()
+                })
+            }
+            _ => Err(other()),
+        }
     }
 
     fn peer(&self) -> Result<&Standing, Error> {
@@ -193,53 +264,69 @@ impl Sending {
             .ok_or_else(|| Error::peer(Refusal::NoStanding { tree: tree.clone() }))
     }
 
-    /// The receiver is about to be asked for the generation.
-    pub(crate) fn intend(&mut self) -> Result<(), Error> {
-        if self.dry_run {
-            return Ok(());
-        }
-        self.node.intend(self.claim.intended)
+    /// Something was decided about this node while it pushed.
+    fn overtaken(&self, why: Overtaken) -> Error {
+        let name = &self.tree.name;
+        Error::new(
+            ErrorKind::Locked,
+            match why {
+                Overtaken::Demoted => format!(
+                    "this node was made a standby of tree {name} while it pushed; nothing was \
+                     changed, and the other node pushes now"
+                ),
+                Overtaken::Moved => format!(
+                    "this node was promoted, or its tree was undone, while it pushed tree {name}; \
+                     nothing was changed, push again"
+                ),
+            },
+        )
     }
+}
 
-    /// The receiver has it, or has been equal all along. What it says of its head gives way to what
-    /// this node knows. Equal is what neither side had a problem with.
-    pub(crate) fn acknowledged(&mut self, sealed: &mut Sealed, partial: bool) -> Result<(), Error> {
-        let is_partial = partial || sealed.changed && sealed.head.partial.is_some();
-        let as_of = sealed.as_of.map(|_| self.as_of).filter(|_| !is_partial);
-        sealed.as_of = as_of;
-        sealed.head = self.head(sealed)?;
-        let id = sealed.head.id;
-        // An equal standby that a promotion came from stays where it is; so does the promotion.
-        let is_own = sealed.changed || self.claim.heads.contains(&id);
-        self.node
-            .acknowledged(is_own.then_some(&sealed.head), as_of)
+/// What this node does about the refusal of a peer that stands like this.
+pub(crate) fn to_reconcile(tree: &Tree, peer: &Standing) -> Result<Reconcile, Error> {
+    let held = tree.hold()?;
+    if held.view().role() == NodeRole::Standby {
+        return Ok(Reconcile::No);
     }
+    Ok(held.view().reconciles(peer, held.is_empty()))
+}
 
-    /// The generation that the receiver has by its acknowledgement, as this node sees it.
-    fn head(&self, sealed: &Sealed) -> Result<Generation, Error> {
-        let (id, theirs) = (sealed.head.id, self.peer()?.head.as_ref());
-        if sealed.changed && id == self.claim.intended {
-            let partial = sealed.head.partial.as_ref().map(|theirs| {
-                let mut partial = Partial::default();
-                partial.add(theirs);
-                partial
-            });
-            let counts = sealed.head.counts;
-            return self
-                .claim
-                .generation(&self.tree, theirs, sealed.as_of, counts, partial);
-        }
-        let own = self.node.record().head.as_ref();
-        if let Some(own) = own.filter(|own| !sealed.changed && own.id == id) {
-            return Ok(own.clone());
-        }
-        let fits = !sealed.changed && self.claim.leads_from(id);
-        let theirs = theirs.filter(|theirs| fits && theirs.id == id);
-        let theirs = theirs.ok_or_else(|| Error::peer(Refusal::OtherGeneration))?;
-        Ok(Generation {
-            made_ns: now_ns(),
-            as_of: sealed.as_of,
-            ..theirs.clone()
-        })
+/// Takes this node above a peer that has nothing to lose by its push, or whose data was found to
+/// be what is here. Nothing of that kind is sent before this is on disk.
+pub(crate) fn reconcile(
+    tree: &Tree,
+    peer: &Standing,
+    decided: Reconcile,
+) -> Result<Option<Generation>, Error> {
+    let mut held = tree.hold_whole(None)?;
+    let is_still_so = held.view().role() != NodeRole::Standby
+        && held.view().reconciles(peer, held.is_empty()) == decided;
+    if !is_still_so {
+        return Ok(None);
     }
+    let number = peer.head.as_ref().map(|head| head.number);
+    let promotion = Promotion {
+        above: (peer.epoch, number.unwrap_or_default()),
+        equal_to: match decided {
+            Reconcile::Compare(..) => &peer.heads,
+            _ => &[],
+        },
+        ..held.promotion(tree, random()?)?
+    };
+    held.promote(tree, promotion).map(Some)
+}
+
+/// Notes that the data of the two was compared and differs.
+pub(crate) fn note_differing(
+    tree: &Tree,
+    peer: &Standing,
+    heads: (GenerationId, GenerationId),
+) -> Result<(), Error> {
+    let mut held = tree.hold()?;
+    held.step(|record, _| record.differs(&peer.node, heads))
+}
+
+fn random() -> Result<GenerationId, Error> {
+    GenerationId::random().map_err(|e| Error::file("get random numbers", &e))
 }

@@ -4,18 +4,24 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::clock::AsOf;
-use super::durable::{Done, recover};
-use super::head::{Generation, GenerationId};
+use super::held::Held;
 use super::lock_file::LockFile;
-use super::node::{Adopted, CommitLock, Node};
-use super::ordinal::Epoch;
+use super::node::{Node, SessionLock};
+use super::place;
+use crate::clock::{AsOf, Boot, boot};
 use crate::error::{Error, ErrorKind};
 use crate::fs::{Lock, Root, names};
 use crate::history::kept::{self, Pinned};
 use crate::history::store::Store;
 use crate::history::undo::UndoPolicy;
-use crate::path::RelPath;
+use crate::lineage::claim::{Adopted, Me, Standing};
+use crate::lineage::generation::{Generation, GenerationId};
+use crate::lineage::ordinal::{Epoch, Number};
+use crate::lineage::record::{NodeRecord, Promotion, Spent};
+use crate::lineage::rules::{Data, Rejoin, Serves};
+use crate::lineage::view::{NodeRole, View};
+use crate::node_id::NodeId;
+use crate::path::{RelPath, Shown};
 
 /// A tree with a name: where its data and its records are on this node, and who this node is.
 #[derive(Clone, Debug)]
@@ -35,17 +41,6 @@ pub struct Tree {
     /// A file to hold a POSIX record lock on, as `lckpwdf` does on `/etc/.pwd.lock`, while the
     /// files are read here, or changed here.
     pub lock_file: Option<PathBuf>,
-}
-
-/// What a node is to a tree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NodeRole {
-    /// It has neither sent nor received the tree.
-    New,
-    /// It was promoted, or made the first push.
-    Primary,
-    /// It receives.
-    Standby,
 }
 
 /// What `status` tells.
@@ -97,7 +92,7 @@ pub struct Recovered {
 
 impl Tree {
     /// Makes this node the primary of the tree, in a new epoch. An interrupted commit is brought
-    /// to its end first.
+    /// to its end first. On a node that is primary already nothing changes.
     ///
     /// # Errors
     ///
@@ -113,10 +108,8 @@ impl Tree {
     ///
     /// Besides, if that epoch is out of reach.
     pub fn promote_above(&self, above: Epoch) -> Result<Generation, Error> {
-        let mut held = self.hold()?;
-        held.recover(self)?;
-        let data = held.data()?;
-        let known = held.node.epoch(data.as_ref());
+        let mut held = self.hold_whole(None)?;
+        let known = held.view().epoch();
         if !above.next().is_some_and(|epoch| epoch.is_near(known)) {
             return Err(Error::new(
                 ErrorKind::Usage,
@@ -128,7 +121,11 @@ impl Tree {
             ));
         }
         let id = GenerationId::random().map_err(|e| self.cannot("promote", &e))?;
-        held.node.promote(self, id, data.as_ref(), above)
+        let promotion = Promotion {
+            above: (above, Number::default()),
+            ..held.promotion(self, id)?
+        };
+        held.promote(self, promotion)
     }
 
     /// Makes this node a standby of the tree: it pushes no more, and receives from whoever its
@@ -141,33 +138,21 @@ impl Tree {
     ///
     /// If the records cannot be read or written.
     pub fn demote(&self, handed_over: bool) -> Result<Option<Generation>, Error> {
-        let mut held = self.hold()?;
-        held.recover(self)?;
-        held.node.demote(handed_over)?;
-        let data = held.data()?;
-        Ok(held.node.own_head(data.as_ref()))
+        let mut held = self.hold_whole(None)?;
+        held.step(|record, _| record.demote(handed_over))?;
+        Ok(held.view().head().cloned())
     }
 
     /// Gives the data here up for a generation of the peer's: its next push is received although
-    /// the nodes have diverged. What that replaces can be undone.
+    /// the nodes have diverged. What that replaces can be undone. A primary is a standby then.
     ///
     /// # Errors
     ///
-    /// If this node is primary of the tree, or has nothing to give up.
+    /// If this node has nothing to give up.
     pub fn adopt(&self, adopted: Adopted) -> Result<(), Error> {
-        let mut held = self.hold()?;
+        let mut held = self.hold_whole(None)?;
         let name = &self.name;
-        if held.node.record().is_primary {
-            return Err(Error::new(
-                ErrorKind::Fenced,
-                format!(
-                    "this node is primary of tree {name} and receives nothing: run `hasync demote \
-                     {name}` here first"
-                ),
-            ));
-        }
-        let data = held.data()?;
-        if held.node.own_heads(data.as_ref()).is_empty() {
+        if held.view().heads().is_empty() {
             return Err(Error::new(
                 ErrorKind::Usage,
                 format!(
@@ -176,7 +161,58 @@ impl Tree {
                 ),
             ));
         }
-        held.node.adopt(adopted, data.as_ref())
+        held.step(|record, data| record.give_up(adopted, data))
+    }
+
+    /// Notes that this node, if it is primary of the tree, acts as one now: should its peer be
+    /// promoted, what is here has to be looked at before it follows.
+    ///
+    /// # Errors
+    ///
+    /// If the record cannot be read or written.
+    pub fn serves(&self) -> Result<(), Error> {
+        let is_known = |record: &NodeRecord| !record.clone().serves(boot());
+        if is_known(&Node::look(&self.state_dir, &self.name)?.read()?) {
+            return Ok(());
+        }
+        let mut node = Node::open(&self.state_dir, &self.name)?.lock()?;
+        node.step(|record| record.serves(boot())).map(|_| ())
+    }
+
+    /// Makes this node, which is recorded as primary, a standby of a peer that was promoted since,
+    /// if it can be known that it has not served meanwhile. What it alone has is pinned by the
+    /// first push that it receives.
+    ///
+    /// # Errors
+    ///
+    /// If the records cannot be read or written.
+    pub fn rejoin(&self, peer: &Standing, serves: Serves) -> Result<Rejoin, Error> {
+        self.rejoin_in(peer, serves, boot())
+    }
+
+    fn rejoin_in(&self, peer: &Standing, serves: Serves, boot: Boot) -> Result<Rejoin, Error> {
+        let mut held = self.hold_whole(None)?;
+        let rejoin = held.view().rejoins(peer, serves, boot);
+        if rejoin == Rejoin::Follows {
+            held.step(|record, _| record.demote(false))?;
+        }
+        Ok(rejoin)
+    }
+
+    /// Whether the data that this node has of the tree can be seen: whoever is about to serve it
+    /// has to know.
+    ///
+    /// # Errors
+    ///
+    /// If the records or the root cannot be read.
+    pub fn data(&self) -> Result<Data, Error> {
+        let record = Node::look(&self.state_dir, &self.name)?.read()?;
+        let root = self.open_root()?;
+        let store = self.store(root.as_ref())?;
+        let read = |e: std::io::Error| self.cannot("read the records of", &e);
+        let data = store.as_ref().map_or(Ok(None), Store::head).map_err(read)?;
+        let found = place::find(root.as_deref(), self.is_group).map_err(read)?;
+        Ok(View::new(&record, data.as_ref()).finds(found.is_mount, found.is_empty))
     }
 
     /// Brings a commit to its end that was cut off; `None` if there is none.
@@ -185,7 +221,7 @@ impl Tree {
     ///
     /// If the file system refuses; what has been done stays done, and it can be tried again.
     pub fn recover(&self) -> Result<Option<Recovered>, Error> {
-        self.hold()?.recover(self)
+        Ok(self.hold_whole(None)?.into_recovered())
     }
 
     /// What there is to tell about the tree. Changes nothing.
@@ -194,12 +230,11 @@ impl Tree {
     ///
     /// If the records cannot be read.
     pub fn status(&self) -> Result<TreeStatus, Error> {
-        let node = Node::look(&self.state_dir, &self.name)?;
+        let record = Node::look(&self.state_dir, &self.name)?.read()?;
         let root = self.open_root()?;
         let store = self.store(root.as_ref())?;
         let read = |e: std::io::Error| self.cannot("read the records of", &e);
         let mut data = store.as_ref().map_or(Ok(None), Store::head).map_err(read)?;
-        let record = node.record();
         // What a partial push left out has come with a later one that found nothing to change.
         if let (Some(store), Some(head)) = (&store, &mut data)
             && head.partial.is_some()
@@ -207,13 +242,9 @@ impl Tree {
         {
             head.partial = None;
         }
-        let role = match (&data, record.is_primary) {
-            (_, true) => NodeRole::Primary,
-            (None, false) if node.own_heads(None).is_empty() => NodeRole::New,
-            _ => NodeRole::Standby,
-        };
-        let was_primary = node.was_primary(data.as_ref());
-        let sends = record.is_primary || was_primary.is_some();
+        let view = View::new(&record, data.as_ref());
+        let was_primary = view.was_primary();
+        let sends = view.is_primary() || was_primary.is_some();
         let received = match &store {
             Some(store) if !sends => store.as_of().map_err(read)?,
             _ => None,
@@ -223,13 +254,13 @@ impl Tree {
                 Some(store) => kept::pinned(store).map_err(read)?,
                 None => Vec::new(),
             },
-            role,
+            role: view.role(),
             was_primary,
-            epoch: node.epoch(data.as_ref()),
-            head: node.own_head(data.as_ref()),
-            as_of: received.or_else(|| record.as_of.filter(|_| sends)),
-            open: node.open_head(data.as_ref()),
-            adopted: node.adopted(data.as_ref()).cloned(),
+            epoch: view.epoch(),
+            head: view.head().cloned(),
+            as_of: received.or_else(|| view.sent_as_of().filter(|_| sends)),
+            open: view.open().next(),
+            adopted: view.adopted().cloned(),
             is_interrupted: match &store {
                 Some(store) => store.is_interrupted().map_err(read)?,
                 None => false,
@@ -293,29 +324,55 @@ impl Tree {
         self.lock_file.as_deref().map_or(Ok(()), LockFile::make)
     }
 
+    /// Takes the session lock, if nobody has it.
+    pub(crate) fn lock_session(&self) -> Result<SessionLock, Error> {
+        Node::open(&self.state_dir, &self.name)?.lock_session()
+    }
+
     /// Takes the locks under which the tree's records may change.
     pub(crate) fn hold(&self) -> Result<Held, Error> {
-        self.hold_with(|| self.open_root())
+        self.hold_at(self.open_root()?.as_ref(), None)
+    }
+
+    /// The same, and brings to its end what was cut off. The lock on the files is taken before if
+    /// that needs it. Whoever changes records alone does without: other programs may hold it, and
+    /// a failover does not wait.
+    pub(crate) fn hold_whole(&self, files: Option<LockFile>) -> Result<Held, Error> {
+        self.hold_whole_at(self.open_root()?.as_ref(), files)
     }
 
     /// The same for a tree whose root, if it is there, is open already.
-    pub(crate) fn hold_at(&self, root: Option<&Arc<Root>>) -> Result<Held, Error> {
-        self.hold_with(|| Ok(root.cloned()))
+    pub(crate) fn hold_whole_at(
+        &self,
+        root: Option<&Arc<Root>>,
+        files: Option<LockFile>,
+    ) -> Result<Held, Error> {
+        let mut held = self.hold_at(root, files)?;
+        if self.lock_file.is_some() && !held.has_files() && held.is_interrupted(self)? {
+            drop(held);
+            held = self.hold_at(root, self.lock_files()?)?;
+        }
+        held.recover(self)?;
+        Ok(held)
     }
 
-    fn hold_with(
+    pub(crate) fn hold_at(
         &self,
-        root: impl FnOnce() -> Result<Option<Arc<Root>>, Error>,
+        root: Option<&Arc<Root>>,
+        files: Option<LockFile>,
     ) -> Result<Held, Error> {
-        let mut node = Node::open(&self.state_dir, &self.name)?;
-        let commit_lock = node.lock_commit()?;
-        node.refresh()?;
-        let store = self.store(root()?.as_ref())?;
-        Ok(Held {
-            node,
-            store,
-            lock_file: None,
-            _commit_lock: commit_lock,
+        let node = Node::open(&self.state_dir, &self.name)?.lock()?;
+        let found = place::find(root.map(|root| &**root), self.is_group)
+            .map_err(|e| self.cannot("look at", &e))?;
+        Held::new(node, self.store(root)?, found, files)
+    }
+
+    /// This node, as it speaks of the tree.
+    pub(crate) fn me(&self) -> Result<Me, Error> {
+        Ok(Me {
+            tree: self.name.clone(),
+            node: self.node.clone(),
+            node_id: NodeId::of(&self.state_dir)?,
         })
     }
 
@@ -348,100 +405,22 @@ impl Tree {
         self.open_root().map(|_| ())
     }
 
-    fn cannot(&self, verb: &str, e: &std::io::Error) -> Error {
+    /// There is nothing above the last epoch and the last number.
+    pub(crate) fn spent(&self, Spent(what): Spent) -> Error {
+        let (name, state_dir) = (&self.name, shown_path(&self.state_dir));
+        let root = shown_path(&self.root);
+        Error::new(
+            ErrorKind::Fenced,
+            format!(
+                "tree {name} has come to the last {what} that there is: begin its lineage anew, \
+                 by removing trees/{name} in {state_dir} and in .hasync of {root} on both nodes"
+            ),
+        )
+    }
+
+    pub(super) fn cannot(&self, verb: &str, e: &std::io::Error) -> Error {
         let root = shown_path(&self.root);
         Error::file(format_args!("{verb} tree {} in {root}", self.name), e)
-    }
-}
-
-/// A tree whose records this process may change.
-pub(crate) struct Held {
-    pub(crate) node: Node,
-    pub(crate) store: Option<Store>,
-    lock_file: Option<LockFile>,
-    _commit_lock: CommitLock,
-}
-
-impl Held {
-    /// Gives up the locks and what is beside the data.
-    pub(crate) fn into_node(self) -> Node {
-        self.node
-    }
-
-    /// Refuses to go on while a commit is cut off, for who must not bring it to its end.
-    pub(crate) fn refuse_interrupted(&self, tree: &Tree) -> Result<(), Error> {
-        let interrupted = self.store.as_ref().map_or(Ok(false), Store::is_interrupted);
-        let interrupted = interrupted.map_err(|e| tree.cannot("read the records of", &e))?;
-        if interrupted {
-            let Tree { name, node, .. } = tree;
-            return Err(Error::new(
-                ErrorKind::FileIo,
-                format!(
-                    "a commit to tree {name} was cut off on {node}: run `hasync recover {name}` \
-                     there first"
-                ),
-            ));
-        }
-        Ok(())
-    }
-
-    /// Takes the lock on the files themselves, for who is going to change them. Whoever changes
-    /// records alone does without: other programs may hold it, and a failover does not wait.
-    pub(crate) fn lock_files(&mut self, tree: &Tree) -> Result<(), Error> {
-        if self.lock_file.is_none() {
-            self.lock_file = tree.lock_files()?;
-        }
-        Ok(())
-    }
-
-    /// Brings a commit to its end that was cut off.
-    pub(crate) fn recover(&mut self, tree: &Tree) -> Result<Option<Recovered>, Error> {
-        let interrupted = self.store.as_ref().map_or(Ok(false), Store::is_interrupted);
-        if interrupted.map_err(|e| tree.cannot("read the records of", &e))? {
-            self.lock_files(tree)?;
-        }
-        let Some(store) = &self.store else {
-            return Ok(None);
-        };
-        let Some(Done { failed, made }) = recover(store)? else {
-            return Ok(None);
-        };
-        let head = self.data()?;
-        if let Some(head) = head.as_ref().filter(|_| made) {
-            self.node.received(head)?;
-        }
-        Ok(Some(Recovered { head, failed }))
-    }
-
-    /// Whether that is the identity of a generation, or of something that stands for one, that
-    /// this node has, had, or may still go back to.
-    pub(crate) fn knows(&self, id: GenerationId, data: Option<&Generation>) -> Result<bool, Error> {
-        if self.node.knows(id, data)? {
-            return Ok(true);
-        }
-        let Some(store) = &self.store else {
-            return Ok(false);
-        };
-        let knows = || -> std::io::Result<bool> {
-            Ok(kept::has_like(store, id)? || store.log()?.iter().any(|old| old.names(id)))
-        };
-        knows().map_err(|e| Error::file("read the generations of the tree", &e))
-    }
-
-    /// As of when what was received here was equal to its source.
-    pub(crate) fn received(&self) -> Result<Option<AsOf>, Error> {
-        let as_of = self.store.as_ref().map_or(Ok(None), Store::as_of);
-        as_of.map_err(|e| Error::file("read as of when the tree was received", &e))
-    }
-
-    /// The head beside the data.
-    pub(crate) fn data(&self) -> Result<Option<Generation>, Error> {
-        let Some(store) = &self.store else {
-            return Ok(None);
-        };
-        store
-            .head()
-            .map_err(|e| Error::file("read the head of the tree", &e))
     }
 }
 
@@ -466,5 +445,5 @@ fn left_over(root: &Root) -> Vec<LeftOver> {
 
 pub(crate) fn shown_path(path: &Path) -> String {
     use std::os::unix::ffi::OsStrExt;
-    crate::path::Shown(path.as_os_str().as_bytes()).to_string()
+    Shown(path.as_os_str().as_bytes()).to_string()
 }

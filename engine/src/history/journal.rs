@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::change::{Changes, Failed, Op, SessionPlace};
 use crate::fs::Attrs;
-use crate::generation::{Generation, GenerationId};
+use crate::lineage::generation::{Generation, GenerationId};
 use crate::path::RelPath;
 
 /// All of an atomic commit.

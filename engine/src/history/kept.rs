@@ -18,12 +18,12 @@ use super::journal::{Journal, Waypoint};
 use super::store::{GOING, JOURNAL, MANIFEST, Store, mkdir_open};
 use super::undo::UndoPolicy;
 use crate::change::{Op, SessionPlace};
+use crate::clock::now_ns;
 use crate::fail::fail_point;
 use crate::fs::{Root, is_absent, names, remove_tree};
-use crate::generation::clock::now_ns;
-use crate::generation::head::{Generation, GenerationId};
-use crate::generation::ordinal::Number;
 use crate::generation::record;
+use crate::lineage::generation::{Generation, GenerationId};
+use crate::lineage::ordinal::Number;
 use crate::path::{RESERVED_NAME, RelPath};
 
 /// An empty file beside the manifest of a step that stays until somebody says otherwise.

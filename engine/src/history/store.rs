@@ -14,12 +14,12 @@ use rustix::fs::{AtFlags, Mode, OFlags, fchmod, fstat, fsync, mkdirat, openat, u
 use rustix::io::Errno;
 
 use super::journal::Journal;
+use crate::clock::AsOf;
 use crate::entry::Time;
 use crate::fs::{Attrs, Lock, Root, open_private, set_fd_attrs};
-use crate::generation::clock::AsOf;
-use crate::generation::head::{Generation, GenerationId};
 use crate::generation::node::COMMIT_WAIT;
 use crate::generation::record::{self, RecordKind};
+use crate::lineage::generation::{Generation, GenerationId};
 use crate::path::{RESERVED_NAME, RelPath};
 
 const HEAD: RecordKind = RecordKind {

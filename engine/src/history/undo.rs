@@ -11,11 +11,11 @@ use super::journal::{Journal, Waypoint};
 use super::kept::{self, Step};
 use super::store::Store;
 use crate::change::{Changes, Op, inode, reversed};
+use crate::clock::now_ns;
 use crate::error::{Error, ErrorKind};
 use crate::fs::{Inode, Root};
-use crate::generation::clock::now_ns;
-use crate::generation::head::{Generation, GenerationCounts, GenerationId, GenerationKind};
-use crate::generation::ordinal::Number;
+use crate::lineage::generation::{Generation, GenerationCounts, GenerationId, GenerationKind};
+use crate::lineage::ordinal::Number;
 use crate::path::RelPath;
 
 /// How much of the past is kept.

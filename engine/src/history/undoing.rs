@@ -10,9 +10,11 @@ use super::undo::{first_conflict, plan};
 use crate::change::Op;
 use crate::error::{Error, ErrorKind};
 use crate::generation::durable::{self, Done};
-use crate::generation::head::{Generation, GenerationId};
-use crate::generation::node::{SessionLock, spent};
-use crate::generation::tree::{Held, Tree};
+use crate::generation::held::Held;
+use crate::generation::node::SessionLock;
+use crate::generation::tree::Tree;
+use crate::lineage::generation::{Generation, GenerationId};
+use crate::lineage::record::Spent;
 use crate::path::RelPath;
 
 /// What an undo does, or did.
@@ -78,8 +80,6 @@ pub(super) struct Undoing<'a> {
     tree: &'a Tree,
     held: Held,
     pub(super) store: Store,
-    /// The present generation.
-    head: Generation,
     /// The one that the undo makes.
     pub(super) generation: Generation,
     _session: SessionLock,
@@ -93,19 +93,18 @@ impl<'a> Undoing<'a> {
         wanted: Option<GenerationId>,
         concerns: impl Fn(&RelPath) -> bool,
     ) -> Result<(Self, Journal), Error> {
-        let mut held = tree.hold()?;
-        let session = held.node.lock_session()?;
-        held.lock_files(tree)?;
-        held.recover(tree)?;
+        let session = tree.lock_session()?;
+        let mut held = tree.hold_whole(tree.lock_files()?)?;
         let nothing = || {
             let name = &tree.name;
             let message = format!("tree {name} has received nothing that could be undone");
             Error::new(ErrorKind::Usage, message)
         };
-        let head = held.data()?.ok_or_else(nothing)?;
+        let head = held.data().cloned().ok_or_else(nothing)?;
         let store = held.store.take().ok_or_else(nothing)?;
         let wanted = wanted.map(|id| tree.state_of(id)).transpose()?;
-        let number = head.number.next().ok_or_else(|| spent(tree, "number"))?;
+        let number = held.view().number().next();
+        let number = number.ok_or_else(|| tree.spent(Spent("number")))?;
         let mut way_back = plan(&store, &head, number, wanted)?;
         if let Some(path) = first_conflict(store.root(), &way_back.ops, concerns) {
             let (shown, head) = (store.root().shown(&path), head.shown());
@@ -119,12 +118,11 @@ impl<'a> Undoing<'a> {
         }
         let mut generation = way_back.generation.take().ok_or_else(nothing)?;
         generation.node.clone_from(&tree.node);
-        generation.epoch = held.node.epoch(Some(&head));
+        generation.epoch = held.view().epoch();
         let undoing = Undoing {
             tree,
             held,
             store,
-            head,
             generation,
             _session: session,
         };
@@ -153,7 +151,7 @@ impl<'a> Undoing<'a> {
             let message = format!("{}; nothing was undone", failed.join("; "));
             return Err(Error::new(ErrorKind::FileIo, message));
         }
-        self.held.node.undone(&self.head, &self.generation)?;
+        self.held.undone(&self.generation)?;
         // The undo has succeeded. What goes of the past can go after the next one as well.
         let _ = kept::prune(&self.store, &self.tree.undo);
         Ok(Undone {

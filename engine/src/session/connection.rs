@@ -4,6 +4,7 @@
 
 mod compare;
 mod lossy;
+mod reconcile;
 
 use std::ffi::OsString;
 use std::sync::Arc;

@@ -18,8 +18,8 @@ use crate::change::Commit;
 use crate::error::{Error, ErrorKind};
 use crate::fs::Root;
 use crate::generation::durable::commit_staged;
-use crate::generation::head::GenerationId;
 use crate::generation::tree::{Tree, shown_path};
+use crate::lineage::generation::GenerationId;
 use crate::options::Options;
 use crate::path::RelPath;
 

@@ -4,7 +4,9 @@
 use super::Wish::{Compare, DryRun, Push, Standings};
 use super::{ALL, Wish, bytes, meet, mirrored, truth, write};
 use crate::error::{Error, ErrorKind};
-use crate::generation::{Claim, GenerationId, NodeId, NodeRole, Sealed, Standing, Tree};
+use crate::generation::{GenerationId, NodeRole, Sealed, Standing, Tree};
+use crate::lineage::claim::Claim;
+use crate::node_id::NodeId;
 use crate::wire::{Pulse, ToSender};
 
 const FAR: u64 = 1 << 32;
@@ -17,6 +19,7 @@ fn unmoved(node: &Tree, before: &Tree) {
         .unwrap()
         .epoch
         .max(node.status().unwrap().epoch);
+    node.demote(false).unwrap();
     assert_eq!(Some(node.promote().unwrap().epoch), known.next());
 }
 
@@ -73,13 +76,16 @@ fn a_sender_that_lies_is_refused_and_leaves_no_trace() {
         ("no identity", Box::new(taken(none)), "not a new one"),
         (
             "its own head",
-            Box::new(|claim| claim.intended = *claim.heads.first().unwrap_or(&GenerationId::NONE)),
+            Box::new(|claim| {
+                let head = claim.head.map(|head| head.id);
+                claim.intended = head.unwrap_or(GenerationId::NONE);
+            }),
             "not a new one",
         ),
         ("no name", Box::new(|claim| claim.node.clear()), "name"),
         (
-            "three heads",
-            Box::new(move |claim| claim.heads = vec![none; 3]),
+            "many heads",
+            Box::new(move |claim| claim.open = vec![none; 18]),
             "heads",
         ),
     ];
@@ -326,6 +332,7 @@ fn the_last_epoch_and_number_are_an_end_and_no_way_round() {
     let own = a.status().unwrap().epoch;
     assert!(a.promote_above(u64::MAX.into()).is_err());
     assert_eq!(bytes(temp.path()), before);
+    a.demote(false).unwrap();
     assert_eq!(Some(a.promote().unwrap().epoch), own.next());
     assert_eq!(b.status().unwrap().role, NodeRole::Standby);
 }

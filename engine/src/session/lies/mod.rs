@@ -24,8 +24,9 @@ use std::time::Duration;
 
 use super::{Connection, Duplex, serve};
 use crate::error::Error;
-use crate::generation::{Claim, Sealed, Tree};
+use crate::generation::{Sealed, Tree};
 use crate::history::UndoPolicy;
+use crate::lineage::claim::Claim;
 use crate::observer::{Change, Note, Observer, Warning};
 use crate::options::{Compression, Options};
 use crate::policy::ServePolicy;

@@ -194,12 +194,13 @@ fn claims() -> Lies {
     vec![
         claim!(ClaimWithoutTree: claim => claim.tree.clear()),
         claim!(ClaimWithoutTree: claim => claim.tree = "t".repeat(65)),
-        claim!(ClaimWithoutHead: claim => claim.heads.clear()),
+        claim!(ClaimWithoutHead: claim => claim.head = None),
         claim!(ClaimWithoutHead: claim => claim.epoch = 0.into()),
         claim!(NodeName: claim => claim.node.clear()),
         claim!(NodeName: claim => claim.node = "n".repeat(256)),
-        claim!(TooManyAncestors: claim => claim.heads = vec![GenerationId::NONE; 3]),
-        claim!(TooManyAncestors: claim => claim.ancestors = vec![GenerationId::NONE; 1025]),
+        claim!(TooManyAncestors: claim => claim.open = vec![GenerationId::NONE; 18]),
+        claim!(TooManyAncestors: claim => claim.line = vec![GenerationId::NONE; 65]),
+        claim!(NotNew: claim => claim.head.as_mut().unwrap().number = 1000.into()),
         claim!(TooFar: claim => claim.epoch = u64::MAX.into()),
         claim!(TooFar: claim => claim.number = (1 << 40).into()).of(DryRun),
         Lie::tell("NotNew", move |message, _| {

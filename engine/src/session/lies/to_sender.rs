@@ -97,7 +97,7 @@ fn standings() -> Lies {
 
 fn standing() -> ToSender {
     // The node of nobody, as the encoding has it: all of it empty or zero.
-    let empty = [&[0, 0][..], &[0; 16], &[0; 6]].concat();
+    let empty = [&[0, 0][..], &[0; 16], &[0; 8]].concat();
     crate::wire::decode(&empty).unwrap()
 }
 

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use crate::clock::{AsOf, now_ns};
 use crate::error::{Error, ErrorKind};
 use crate::fs::Root;
-use crate::generation::{
-    AsOf, Claim, Generation, GenerationCounts, GenerationId, Held, NodeId, Partial, SessionLock,
-    Tree,
-};
+use crate::generation::{Held, SessionLock, Tree};
+use crate::lineage::claim::{Claim, Made};
+use crate::lineage::generation::{Generation, GenerationCounts, Partial};
+use crate::lineage::record::Spent;
+use crate::lineage::rules::{Data, Equal};
+use crate::node_id::NodeId;
 use crate::path::Shown;
 use crate::policy::ServePolicy;
 use crate::session::outbox::Outbox;
@@ -20,6 +23,8 @@ pub(super) struct Named {
     claim: Claim,
     /// As of when the source is being scanned.
     as_of: AsOf,
+    /// Nothing was in it when the push began.
+    is_empty: bool,
     _session: SessionLock,
 }
 
@@ -52,42 +57,35 @@ impl Named {
         }
         // Where the tree is, is settled here for the whole push.
         let found = Found::tree(&tree, policy)?;
-        let mut held = tree.hold_at(found.root())?;
-        let session = held.node.lock_session()?;
-        if dry_run {
+        let session = tree.lock_session()?;
+        let held = if dry_run {
+            let held = tree.hold_at(found.root(), None)?;
             held.refuse_interrupted(&tree)?;
+            held
         } else {
-            held.recover(&tree)?;
+            tree.hold_whole_at(found.root(), None)?
+        };
+        claim.believe(held.view())?;
+        if held.has_had(claim.intended)? {
+            return Err(claim.not_new());
         }
-        let data = held.data()?;
-        claim.believe(&held, data.as_ref())?;
-        let root = Shown(tree.root.as_os_str().as_encoded_bytes());
-        if data.is_none()
-            && let Some(received) = held.node.record().received
+        refuse_unseen(&tree, &held)?;
         {
-            let state_dir = tree.state_dir.display();
-            return Err(Error::new(
-                ErrorKind::FileIo,
-                format!(
-                    "tree {name} received generation {received} before, but {root} on the standby \
-                     holds no record of any: is its file system mounted? if it was replaced on \
-                     purpose, remove {state_dir}/trees/{name} there"
-                ),
-            ));
-        }
-        {
-            let standing = held.node.standing(&tree, node_id, data.as_ref());
+            let standing = held.standing(&tree, tree.me()?);
             let mut writer = outbox.lock();
             writer.put_to_sender(&ToSender::Standing(Box::new(standing)))?;
         }
+        let is_empty = held.is_empty();
         if !claim.compares {
-            claim.allow(&held.node, data.as_ref())?;
+            let received = held.view().receives(&claim, is_empty);
+            received.map_err(|why| why.told(&claim, held.view()))?;
         }
         drop(held);
         let named = Named {
             tree,
             claim,
             as_of,
+            is_empty,
             _session: session,
         };
         Ok((named, found))
@@ -95,20 +93,31 @@ impl Named {
 
     /// Takes the locks for the commit to the tree in `root`, and makes sure that the push may still
     /// be received: this node may have been promoted meanwhile.
-    pub(super) fn hold(
-        &self,
-        root: Option<&Arc<Root>>,
-    ) -> Result<(Held, Option<Generation>), Error> {
-        let mut held = self.tree.hold_at(root)?;
-        held.lock_files(&self.tree)?;
-        let data = held.data()?;
-        self.claim.allow(&held.node, data.as_ref())?;
-        Ok((held, data))
+    pub(super) fn hold(&self, root: Option<&Arc<Root>>) -> Result<Held, Error> {
+        let held = self.tree.hold_at(root, self.tree.lock_files()?)?;
+        let received = held.view().receives(&self.claim, self.is_empty);
+        received.map_err(|why| why.told(&self.claim, held.view()))?;
+        Ok(held)
     }
 
-    /// Whether that generation led to the sender's: one that was given up did not.
-    pub(super) fn leads_from(&self, id: GenerationId) -> bool {
-        self.claim.leads_from(id)
+    /// What the push leaves of the head if it found nothing to change: what that is then, and
+    /// whether it has to be noted. `None` if a generation has to be made all the same.
+    pub(super) fn equal(&self, held: &Held, problems: &Partial) -> Option<(Generation, bool)> {
+        let made = Made {
+            is_group: self.tree.is_group,
+            as_of: self.as_of(problems),
+            now_ns: now_ns(),
+        };
+        match held.view().equal_to(&self.claim) {
+            Equal::Stays => held.data().map(|head| (head.clone(), false)),
+            Equal::HandedOn(head, own) => Some((self.claim.handed_on(head, own, made), true)),
+            Equal::Made => None,
+        }
+    }
+
+    /// That generation is beside the data now.
+    pub(super) fn received(&self, held: &mut Held, head: &Generation) -> Result<(), Error> {
+        held.received(head, self.claim.led())
     }
 
     /// As of when the source was like this; nobody can tell if there were problems.
@@ -116,16 +125,40 @@ impl Named {
         (problems.count == 0).then_some(self.as_of)
     }
 
-    /// The generation that the push makes of the tree, which was `own` before.
+    /// The generation that the push makes of the tree.
     pub(super) fn generation(
         &self,
-        own: Option<&Generation>,
+        held: &Held,
         counts: GenerationCounts,
         problems: Partial,
     ) -> Result<Generation, Error> {
-        let as_of = self.as_of(&problems);
+        let made = Made {
+            is_group: self.tree.is_group,
+            as_of: self.as_of(&problems),
+            now_ns: now_ns(),
+        };
         let partial = (problems.count > 0).then_some(problems);
-        self.claim
-            .generation(&self.tree, own, as_of, counts, partial)
+        let own = held.view().head();
+        let made = self.claim.generation(own, made, counts, partial);
+        made.ok_or_else(|| self.tree.spent(Spent("number")))
     }
+}
+
+/// Refuses a tree whose data this node has received and cannot see. One that was emptied, where it
+/// was, has nothing to lose.
+fn refuse_unseen(tree: &Tree, held: &Held) -> Result<(), Error> {
+    let what = match held.finds() {
+        Data::Here | Data::Emptied => return Ok(()),
+        Data::NotMounted => "is not a file system of its own any more",
+        Data::NoHead => "holds no record of any",
+    };
+    let (name, state_dir) = (&tree.name, tree.state_dir.display());
+    let root = Shown(tree.root.as_os_str().as_encoded_bytes());
+    Err(Error::new(
+        ErrorKind::FileIo,
+        format!(
+            "tree {name} was received before, but {root} on the standby {what}: is its file system \
+             mounted? if it was replaced on purpose, remove {state_dir}/trees/{name} there"
+        ),
+    ))
 }

@@ -4,9 +4,10 @@
 
 use super::Receiver;
 use super::named::Named;
+use crate::change::Op;
 use crate::error::{Error, ErrorKind};
 use crate::fail::fail_point;
-use crate::generation::{Generation, Sealed, commit_staged};
+use crate::generation::{Sealed, commit_staged, note_equal};
 use crate::history::{Journal, Store, counts, prune};
 use crate::refusal::Refusal;
 
@@ -35,46 +36,46 @@ impl Receiver {
     }
 
     fn seal_named(&mut self, named: Named, mut journal: Journal) -> Result<(), Error> {
-        let (mut held, data) = named.hold(self.root.as_ref())?;
+        let mut held = named.hold(self.root.as_ref())?;
         let problems = self.problems.take();
-        // What a former primary's data is stands apart from it, until even an equal push notes it
-        // beside the data.
-        let own = held.node.own_head(data.as_ref());
-        let is_noted = |data: &&Generation| {
-            own.as_ref().is_some_and(|own| own.id == data.id) && named.leads_from(data.id)
+        let equal = named.equal(&held, &problems);
+        let unchanged = equal.as_ref().filter(|(_, is_news)| !is_news);
+        let unchanged = unchanged.map(|(head, _)| head.clone());
+        let store = match held.store.take() {
+            Some(store) => store,
+            None => self.make_store(Some(&named.tree.name))?,
         };
-        let noted = data.as_ref().filter(is_noted);
-        if let Some(head) = noted.filter(|_| journal.ops.is_empty()) {
+        if let Some((head, is_news)) = equal.filter(|_| journal.ops.is_empty()) {
             self.commit()?
                 .stage()
                 .remove()
                 .map_err(|e| Error::file("remove the staging directory", &e))?;
             let as_of = named.as_of(&problems);
-            if let (Some(as_of), Some(store)) = (as_of, &held.store) {
-                store
-                    .set_as_of(head.id, as_of)
-                    .map_err(|e| Error::file("record that the tree is equal", &e))?;
+            note_equal(&store, &head, is_news, as_of)?;
+            if is_news {
+                named.received(&mut held, &head)?;
+                fail_point("acknowledged");
             }
+            drop(named);
             let sealed = Sealed {
-                head: head.clone(),
+                head,
                 changed: false,
                 as_of,
                 pinned: false,
             };
-            drop(named);
             return self.done(true, Some(sealed));
         }
-        let store = match held.store.take() {
-            Some(store) => store,
-            None => self.make_store(Some(&named.tree.name))?,
-        };
-        journal.notes_lineage = noted.is_none();
-        journal.pinned = !journal.ops.is_empty() && held.node.may_be_alone(data.as_ref());
+        journal.notes_lineage = unchanged.is_none();
+        journal.pinned = journal.ops.iter().any(replaces) && held.view().may_be_alone();
         journal.keep = named.tree.undo.keep > 0 || journal.pinned;
-        let generation = named.generation(own.as_ref(), counts(&journal.ops), problems)?;
+        let generation = named.generation(&held, counts(&journal.ops), problems)?;
         journal.generation = Some(generation);
         let is_made = self.carry_out(&store, &mut journal)?;
-        let head = if is_made { journal.generation } else { data };
+        let head = if is_made {
+            journal.generation
+        } else {
+            unchanged
+        };
         let Some(head) = head else {
             return Err(Error::new(
                 ErrorKind::FileIo,
@@ -91,7 +92,7 @@ impl Receiver {
             drop(named);
             return self.done(true, Some(sealed));
         }
-        held.node.received(&head)?;
+        named.received(&mut held, &head)?;
         fail_point("acknowledged");
         let sealed = Sealed {
             as_of: head.as_of,
@@ -128,5 +129,14 @@ impl Receiver {
             .into_iter()
             .try_for_each(|line| self.warn(line))?;
         Ok(done.made)
+    }
+}
+
+/// Whether an op takes something away that was there.
+fn replaces(op: &Op) -> bool {
+    match op {
+        Op::Place { old, .. } => old.is_some(),
+        Op::Remove { .. } | Op::Replace { .. } | Op::Discard { .. } | Op::SetAttrs { .. } => true,
+        Op::SetDirAttrs { .. } => false,
     }
 }

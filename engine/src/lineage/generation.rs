@@ -6,11 +6,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::clock::AsOf;
 use super::ordinal::{Epoch, Number};
+use crate::clock::AsOf;
 
 /// The random 128-bit identity of a generation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct GenerationId([u8; 16]);
 
 impl GenerationId {
@@ -24,12 +24,23 @@ impl GenerationId {
         Ok(GenerationId(bytes))
     }
 
+    #[cfg(test)]
+    pub(crate) const fn of_bytes(bytes: [u8; 16]) -> Self {
+        GenerationId(bytes)
+    }
+
     /// Reads what `Display` wrote, in full.
     pub fn parse(hex: &str) -> Option<Self> {
         (hex.len() == 32 && hex.is_ascii())
             .then(|| u128::from_str_radix(hex, 16).ok())
             .flatten()
             .map(|number| GenerationId(number.to_be_bytes()))
+    }
+}
+
+impl fmt::Debug for GenerationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -13,8 +13,8 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 
-use super::tree::shown_path;
 use crate::error::{Error, ErrorKind};
+use crate::path::Shown;
 use crate::state::StateDir;
 
 const FILE: &str = "node-id";
@@ -29,7 +29,7 @@ pub(crate) struct NodeId([u8; 16]);
 impl NodeId {
     /// The identity of the node that keeps its state in `state_dir`, made if there is none.
     pub(crate) fn of(state_dir: &Path) -> Result<Self, Error> {
-        let file = || shown_path(&state_dir.join(FILE));
+        let file = || shown(state_dir);
         let dir = StateDir::open(state_dir)?;
         let open = || -> io::Result<Option<Self>> {
             match read(dir.as_fd()) {
@@ -57,12 +57,17 @@ impl NodeId {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) const fn of_bytes(bytes: [u8; 16]) -> Self {
+        NodeId(bytes)
+    }
+
     /// Refuses to go on with a peer that has the identity `other`, if that is this one.
     pub(crate) fn refuse_own(self, other: NodeId, state_dir: &Path) -> Result<(), Error> {
         if self != other {
             return Ok(());
         }
-        let file = shown_path(&state_dir.join(FILE));
+        let file = shown(state_dir);
         Err(Error::new(
             ErrorKind::OwnNode,
             format!(
@@ -86,6 +91,10 @@ impl fmt::Display for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", u128::from_be_bytes(self.0))
     }
+}
+
+fn shown(state_dir: &Path) -> String {
+    Shown(state_dir.join(FILE).as_os_str().as_encoded_bytes()).to_string()
 }
 
 /// What the file holds; `None` if that is no identity.

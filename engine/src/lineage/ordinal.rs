@@ -23,9 +23,6 @@ macro_rules! ordinal {
         pub struct $name(u64);
 
         impl $name {
-            /// The first that anything has.
-            pub(crate) const FIRST: Self = Self(1);
-
             /// The one after; `None` after the last.
             #[must_use]
             pub fn next(self) -> Option<Self> {
@@ -72,9 +69,28 @@ ordinal! {
     Epoch, "epoch"
 }
 
+impl Epoch {
+    /// That of the first primary.
+    pub(crate) const FIRST: Self = Self(1);
+}
+
 ordinal! {
     /// How many generations led to one, itself included; zero before the first.
     Number, "number"
+}
+
+/// The highest of its kind that a node has come to. There is no way down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Mark<T>(T);
+
+impl<T: Copy + Ord> Mark<T> {
+    pub(crate) fn get(self) -> T {
+        self.0
+    }
+
+    pub(crate) fn raise(&mut self, to: T) {
+        self.0 = self.0.max(to);
+    }
 }
 
 #[cfg(test)]

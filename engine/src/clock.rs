@@ -8,9 +8,12 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
-use crate::fs::boot;
+pub(crate) use crate::fs::boot;
 
 const NS: i64 = 1_000_000_000;
+
+/// A boot of this machine; zeros if the kernel does not tell.
+pub(crate) type Boot = [u8; 16];
 
 /// When the source had the state that the target has: the start of its scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,7 +25,7 @@ pub struct AsOf {
     /// The same moment in nanoseconds since that node's boot, suspension included.
     pub since_boot_ns: i64,
     /// Which boot that was.
-    pub boot: [u8; 16],
+    pub boot: Boot,
 }
 
 impl AsOf {
@@ -42,7 +45,7 @@ impl AsOf {
     /// Within one boot the time since boot is not moved by setting the clock. Across a reboot only
     /// the clock is left, and a lag below zero shows that it was set back.
     pub fn lag_ns(&self) -> Option<i64> {
-        let lag = if boot() == self.boot && self.boot != [0; 16] {
+        let lag = if boot() == self.boot && self.boot != Boot::default() {
             since_boot_ns().saturating_sub(self.since_boot_ns)
         } else {
             now_ns().saturating_sub(self.here_ns)
