@@ -1,5 +1,5 @@
 //! What this node remembers of its pushes from one run to the next, beside the records of the
-//! engine: how large each tree was, how the last cycles went, and since when a first push is held
+//! engine: how large each tree was, how the last cycles went, and since when first pushes are held
 //! back. Losing it costs nothing but a brake that knows less.
 
 use std::collections::BTreeMap;
@@ -29,8 +29,11 @@ pub(crate) struct Memory {
     pub(crate) trees: BTreeMap<String, Known>,
     /// The last ones, oldest first.
     pub(crate) cycles: Vec<Course>,
-    /// When this node was promoted, in seconds since 1970, while its first push is held back.
-    pub(crate) held_since: Option<u64>,
+    /// By tree, when this node was promoted, in seconds since 1970, until its first push is
+    /// through.
+    pub(crate) held: BTreeMap<String, u64>,
+    /// When the peer last had its wish for this node's last push, in seconds since 1970.
+    pub(crate) last_push_wished: Option<u64>,
 }
 
 /// What the last good push of a tree saw.

@@ -12,14 +12,16 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::args::{Action, MirrorArgs};
-use crate::config::{Config, Event};
-use crate::cycle::CycleLock;
+use crate::config::{Config, Event, Tree};
+use crate::cycle::{self, CycleLock};
 use crate::exit::{self, Exit, Failure};
-use crate::generations::{demote_one, look, promote_one, sentence};
+use crate::freshness;
+use crate::generations::{demote_one, look, must_be_seen, promote_one, sentence};
 use crate::itself;
-use crate::memory::{self, Memory};
 use crate::notify::{self, Notice};
 use crate::out::{self, Out};
+use crate::rejoin::{self, Back};
+use crate::role::{self, Role};
 use crate::times::long;
 
 /// What the last push gets to leave by itself after its time is up.
@@ -36,10 +38,11 @@ const UNKNOWN: u8 = 4;
 pub(crate) fn run(args: &MirrorArgs) -> ExitCode {
     let out = Out::stdout();
     let done = Config::load(args.config.as_deref()).and_then(|config| match args.action {
-        Action::Start => start(&config, &out).map(|()| 0),
+        Action::Start => start(&config, args.force, &out).map(|()| 0),
+        Action::Stop if args.unless_serving && serves(&config) => Ok(0),
         Action::Stop => stop(&config, &out).map(|()| 0),
         Action::Restart => stop(&config, &out)
-            .and_then(|()| start(&config, &out))
+            .and_then(|()| start(&config, args.force, &out))
             .map(|()| 0),
         Action::Status => status(&config, &out),
     });
@@ -77,57 +80,117 @@ fn status(config: &Config, out: &Out) -> Result<u8, Failure> {
     Ok(if is_running { 0 } else { NOT_RUNNING })
 }
 
-fn start(config: &Config, out: &Out) -> Result<(), Failure> {
-    let (mut said, mut failed) = (Vec::new(), None);
-    for tree in config.in_push_order() {
-        let named = tree.on(&config.node);
-        let promoted = named.status().map_err(Failure::from).and_then(|status| {
-            if status.role == NodeRole::Primary && !status.is_interrupted {
-                return Ok(None);
-            }
-            if status.is_interrupted
-                && let Some(recovered) = named.recover()?
-            {
-                out.say(&format!("{}: an interrupted commit is complete", tree.name));
-                for line in &recovered.failed {
-                    out::error(line);
-                }
-            }
-            if status.role == NodeRole::Primary {
-                return Ok(None);
-            }
-            promote_one(&named, None).map(Some)
-        });
-        match promoted {
-            Ok(Some(line)) => said.push(line),
-            Ok(None) => {}
-            Err(failure) => {
-                out::error(&format!("tree {}: {}", tree.name, failure.message));
-                failed = Some(failure);
-            }
+/// Whether this node has the service, or may have it.
+fn serves(config: &Config) -> bool {
+    role::find(config).is_ok_and(|found| found.role == Role::Primary)
+}
+
+fn start(config: &Config, force: bool, out: &Out) -> Result<(), Failure> {
+    let mut failed = Failed::default();
+    let mut trees = config.in_push_order();
+    trees.retain(|tree| failed.note(tree, recover(config, tree, out)).is_some());
+    for back in rejoin::rejoin(config, &trees)? {
+        if let Back::Follows(tree, peer) = back {
+            out.say(&rejoin::follows(tree, &peer));
         }
     }
-    if !said.is_empty() {
-        // The other node may not know yet: the first push waits until it is seen as standby.
-        let held = Memory::change(&config.node.state, |memory| {
-            memory.held_since = Some(memory::now());
-        });
-        if let Err(failure) = held {
+    if !force {
+        let seen = |tree: &&Tree| must_be_seen(&tree.on(&config.node));
+        trees.retain(|tree| failed.note(tree, seen(tree)).is_some());
+        // Of a tree that this node is primary of already, too: it may have crashed as that.
+        for (stale, why) in freshness::stale(config, &trees, out)? {
+            trees.retain(|tree| tree.name != stale.name);
+            failed.note::<()>(stale, Err(why));
+        }
+    }
+    let (mut promoted, mut lines) = (Vec::new(), Vec::new());
+    for tree in trees {
+        if let Some(Some(line)) = failed.note(tree, promote(config, tree)) {
+            promoted.push(tree);
+            lines.push(line);
+        }
+    }
+    if !promoted.is_empty() {
+        // The other node may not know yet: the first push of each waits until it is standby.
+        if let Err(failure) = cycle::hold(config, &promoted) {
             out::error(&failure.message);
         }
-        let line = said.join("; ");
-        said.iter().for_each(|line| out.say(line));
+        lines.iter().for_each(|line| out.say(line));
         let next = "nothing needs to be done if this was a switchover; after a crash see hasync \
                     status, and what the other node had not sent yet is there alone";
-        tell(config, Event::Promotion, &line, next);
+        tell(config, Event::Promotion, &lines.join("; "), next);
     }
-    match failed {
-        Some(failure) => Err(Failure::new(
-            failure.exit,
-            "this node is not primary of all trees, see above; mend that and start again",
-        )),
-        None => Ok(()),
+    failed.end(&config.in_push_order())
+}
+
+/// What could not be done, tree by tree.
+#[derive(Default)]
+struct Failed(Vec<(String, Exit)>);
+
+impl Failed {
+    /// Says why something failed; one tree does not keep the others from it.
+    fn note<T>(&mut self, tree: &Tree, result: Result<T, Failure>) -> Option<T> {
+        let failure = match result {
+            Ok(done) => return Some(done),
+            Err(failure) => failure,
+        };
+        out::error(&format!(
+            "tree {}: {} (exit {})",
+            tree.name, failure.message, failure.exit
+        ));
+        self.0.push((tree.name.clone(), failure.exit));
+        None
     }
+
+    /// How a start ends.
+    fn end(self, trees: &[&Tree]) -> Result<(), Failure> {
+        let Some(exit) = self.0.iter().map(|(_, exit)| *exit).reduce(exit::worse) else {
+            return Ok(());
+        };
+        let is_primary = |tree: &&&Tree| self.0.iter().all(|(name, _)| *name != tree.name);
+        let primary: Vec<_> = trees
+            .iter()
+            .filter(is_primary)
+            .map(|tree| &*tree.name)
+            .collect();
+        let others: Vec<_> = self.0.iter().map(|(name, _)| name.as_str()).collect();
+        let primary = match &*primary.join(", ") {
+            "" => "nothing".to_owned(),
+            names => names.to_owned(),
+        };
+        Err(Failure::new(
+            exit,
+            format!(
+                "this node is primary of {primary} and was not promoted of {}, see above; mend \
+                 that and start again",
+                others.join(", ")
+            ),
+        ))
+    }
+}
+
+/// Brings a commit to its end that was cut off.
+fn recover(config: &Config, tree: &Tree, out: &Out) -> Result<(), Failure> {
+    let named = tree.on(&config.node);
+    if named.status()?.is_interrupted
+        && let Some(recovered) = named.recover()?
+    {
+        out.say(&format!("{}: an interrupted commit is complete", tree.name));
+        for line in &recovered.failed {
+            out::error(line);
+        }
+    }
+    Ok(())
+}
+
+/// Makes this node primary, unless it is.
+fn promote(config: &Config, tree: &Tree) -> Result<Option<String>, Failure> {
+    let named = tree.on(&config.node);
+    if named.status()?.role == NodeRole::Primary {
+        named.serves()?;
+        return Ok(None);
+    }
+    promote_one(&named, None).map(Some)
 }
 
 fn stop(config: &Config, out: &Out) -> Result<(), Failure> {

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use hasync_engine::Wish;
 use hasync_engine::history::Space;
 
 use crate::args::PlanArgs;
@@ -46,7 +47,8 @@ pub(crate) fn run(args: &PlanArgs) -> Result<Exit, Failure> {
             hashing(tree, summary.total_len)
         );
         out.say(&line);
-        let (_, there) = push_trees::standings(tree, &plan, &mut link)?;
+        let named = tree.on(&config.node);
+        let (_, there, _) = link.push(|connection| connection.ask(&named, Wish::Nothing))?;
         if let Some(space) = there.space {
             sites.push(Site {
                 space,

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use hasync_engine::generation::Standing;
+use hasync_engine::generation::Reconciled;
 use hasync_engine::{
     Action, Change, Comparison, Compression, Connection, Note, Observer, Options, Progress,
     Summary, Warning,
@@ -157,8 +157,7 @@ impl Plan {
             },
             dry_run: true,
             checksum,
-            brake: None,
-            ..self
+                ..self
         }
     }
 
@@ -182,7 +181,7 @@ pub(crate) struct Pushed {
     /// What was said about it if it did not end well.
     pub(crate) line: Option<String>,
     pub(crate) sent_bytes: u64,
-    /// The peer had data as a former primary, which it keeps apart now; in a line.
+    /// The peer had data that may be nowhere else, which it keeps apart now; in a line.
     pub(crate) kept: Option<String>,
 }
 
@@ -205,8 +204,15 @@ pub(crate) fn push(
     };
     let mut course = Course::begin(tree, plan, link.host(), out);
     let (sources, named) = (tree.sources(), tree.on(&plan.node));
-    let summary =
-        link.push(|connection| connection.push_tree(&sources, &named, &options, &mut course))?;
+    let pushed =
+        link.push(|connection| connection.push_tree(&sources, &named, &options, &mut course));
+    let summary = match pushed {
+        Err(refused) if matches!(refused.exit, Exit::Fenced | Exit::Diverged) && !plan.dry_run => {
+            reconcile(tree, plan, &options, link, out, refused)?;
+            link.push(|connection| connection.push_tree(&sources, &named, &options, &mut course))?
+        }
+        pushed => pushed?,
+    };
     course.report.end(&summary);
     let (exit, mut line) = exit::of_summary(&summary);
     if let (Exit::DeleteLimit, None, Some(brake)) = (exit, plan.max_delete, &plan.brake) {
@@ -220,8 +226,8 @@ pub(crate) fn push(
     let sealed = summary.sealed.as_deref();
     let kept = sealed.filter(|sealed| sealed.pinned).map(|sealed| {
         format!(
-            "generation {} replaced what the peer had as former primary; the peer keeps that until \
-             `hasync undo {} --forget {}` there",
+            "generation {} replaced what only the peer had; the peer keeps that until `hasync undo \
+             {} --forget {}` there",
             sealed.head.shown(),
             tree.name,
             sealed.head.number
@@ -250,15 +256,39 @@ pub(crate) fn push(
     })
 }
 
-/// How this node and the peer stand to the tree.
-pub(crate) fn standings(
+/// Finds out whether a refusal has to stand: not where the peer has nothing to lose.
+fn reconcile(
     tree: &Tree,
     plan: &Plan,
+    options: &Options,
     link: &mut PeerLink,
-) -> Result<(Standing, Standing), Failure> {
-    let options = plan.options(tree);
-    let named = tree.on(&plan.node);
-    link.push(|connection| connection.standings(&named, &options))
+    out: &Out,
+    refused: Failure,
+) -> Result<(), Failure> {
+    let (sources, named) = (tree.sources(), tree.on(&plan.node));
+    let name = &tree.name;
+    let line = match link.push(|connection| connection.reconcile(&sources, &named, options)) {
+        Ok(Reconciled::Equal(head)) => format!(
+            "{name}: both nodes have the same data, compared by content, and go on as generation {}",
+            head.shown()
+        ),
+        Ok(Reconciled::Risen(head)) => format!(
+            "{name}: the peer has nothing to lose, this node goes on as generation {}, epoch {}",
+            head.shown(),
+            head.epoch
+        ),
+        Ok(Reconciled::Empty) => {
+            let message = format!("{}; {} is empty", refused.message, tree.dir().display());
+            return Err(Failure::new(Exit::DeleteLimit, message));
+        }
+        // Why it could not be found out matters less than the refusal.
+        Ok(Reconciled::No) | Err(_) => return Err(refused),
+    };
+    if !plan.style.quiet {
+        out.say(&line);
+        out.flush();
+    }
+    Ok(())
 }
 
 /// Compares the tree with the peer's, which has to be ready to receive it, and changes nothing.

@@ -64,6 +64,12 @@ pub(crate) struct MirrorArgs {
     /// What to do
     #[arg(value_name = "ACTION")]
     pub(crate) action: Action,
+    /// Start although the peer has the service or newer data
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Do not stop while this node has the service, by its [role]
+    #[arg(long)]
+    pub(crate) unless_serving: bool,
     /// The configuration, in place of /etc/hasync/hasync.toml
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,

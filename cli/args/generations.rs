@@ -28,6 +28,9 @@ pub(crate) struct PromoteArgs {
     /// Above this epoch of the peer's, as hasync diverged prints it
     #[arg(long, value_name = "EPOCH")]
     pub(crate) above: Option<u64>,
+    /// Although the peer has the service or newer data
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 /// The same for verbs that harm nothing: without a name they are about all.
@@ -77,14 +80,17 @@ pub(crate) struct DivergedArgs {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct AdoptArgs {
     /// A tree of the configuration; need not be named if it is the only one
-    #[arg(value_name = "TREE")]
+    #[arg(value_name = "TREE", conflicts_with = "all")]
     pub(crate) tree: Option<String>,
+    /// All trees, for the generations that the peer has now, where the nodes have diverged
+    #[arg(long, conflicts_with = "generation")]
+    pub(crate) all: bool,
     /// The name of the node whose data is kept
     #[arg(long, value_name = "PEER")]
     pub(crate) from: String,
     /// The identity of the generation that it has, as hasync diverged prints it
-    #[arg(long, value_name = "ID")]
-    pub(crate) generation: String,
+    #[arg(long, value_name = "ID", required_unless_present = "all")]
+    pub(crate) generation: Option<String>,
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
 }

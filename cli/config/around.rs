@@ -314,6 +314,38 @@ pub(crate) enum Overlap {
     QueueOne,
 }
 
+/// `[lineage]`: what a node does where its records leave a choice.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Lineage {
+    /// Whether a node is promoted although its peer has the service or newer data.
+    pub(crate) stale: Stale,
+    /// Whether a node that was primary before its peer was promoted follows by itself.
+    pub(crate) rejoin: AfterCrash,
+}
+
+/// `rejoin` of `[lineage]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum AfterCrash {
+    /// It does, where it is known not to have served since.
+    #[default]
+    Auto,
+    /// Somebody says so.
+    Ask,
+}
+
+/// `stale` of `[lineage]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Stale {
+    /// It is not, unless by `--force`.
+    #[default]
+    Refuse,
+    /// It is, and says so.
+    Warn,
+}
+
 /// `[brake]`: a push that would delete more than both of these stops before it deletes anything.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]

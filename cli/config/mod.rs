@@ -25,7 +25,10 @@ use toml::Spanned;
 
 use crate::exit::{self, Exit, Failure};
 
-pub(crate) use around::{Brake, Cycle, Event, Hooks, Mail, MailAddress, Notify, Overlap, RoleTest};
+pub(crate) use around::{
+    AfterCrash, Brake, Cycle, Event, Hooks, Lineage, Mail, MailAddress, Notify, Overlap, RoleTest,
+    Stale,
+};
 pub(crate) use sections::{Compress, Node, Peer};
 pub(crate) use show::check_config;
 pub(crate) use tree::{Content, Tree};
@@ -54,6 +57,8 @@ pub(crate) struct Config {
     pub(crate) hooks: Hooks,
     /// How often, and what when it takes longer.
     pub(crate) cycle: Cycle,
+    /// What happens where the records leave a choice.
+    pub(crate) lineage: Lineage,
     /// What stops a push that would delete too much.
     pub(crate) brake: Brake,
     /// In the order of the file.
@@ -107,6 +112,7 @@ impl Config {
             notify: raw.notify,
             hooks: raw.hooks,
             cycle: raw.cycle,
+            lineage: raw.lineage,
             brake: raw.brake,
             trees,
         })
@@ -166,6 +172,8 @@ struct RawFile {
     hooks: Hooks,
     #[serde(default)]
     cycle: Cycle,
+    #[serde(default)]
+    lineage: Lineage,
     #[serde(default)]
     brake: Brake,
     #[serde(default)]

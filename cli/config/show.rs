@@ -8,7 +8,9 @@ use hasync_engine::filter::Sense;
 use hasync_engine::overlaps;
 
 use super::units::{Size, Time, shown};
-use super::{Compress, Config, Content, Event, Notify, Overlap, Peer, RoleTest, Tree};
+use super::{
+    AfterCrash, Compress, Config, Content, Event, Notify, Overlap, Peer, RoleTest, Stale, Tree,
+};
 use crate::args::CheckConfigArgs;
 use crate::exit::{Exit, Failure};
 use crate::notify::{self, Notice};
@@ -96,6 +98,16 @@ pub(super) fn understood(config: &Config) -> String {
             cycle.interval, cycle.last_push
         ),
     );
+    let stale = match config.lineage.stale {
+        Stale::Refuse => "is not promoted without --force",
+        Stale::Warn => "is promoted, and says so",
+    };
+    let rejoin = match config.lineage.rejoin {
+        AfterCrash::Auto => "follows by itself",
+        AfterCrash::Ask => "waits for hasync demote",
+    };
+    let line = format!("who is behind its peer {stale}; who comes back after a crash {rejoin}");
+    say("lineage", line);
     let brake = &config.brake;
     say(
         "brake",

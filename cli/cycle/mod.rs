@@ -1,6 +1,7 @@
 //! `hasync cycle`: what cron or a timer starts on both nodes. The primary pushes all its groups and
 //! trees, the standby does nothing. Never two at once; who has to be told is told.
 
+mod hold;
 mod lock;
 
 use std::thread;
@@ -15,11 +16,13 @@ use crate::notify::{Notice, Teller};
 use crate::out::{self, Out};
 use crate::peer_link::PeerLink;
 use crate::push_trees::{self, Plan};
+use crate::rejoin::{self, Back};
 use crate::role::{self, Role};
 use crate::shell;
 use crate::signals;
 use crate::times::long;
 
+pub(crate) use hold::hold;
 pub(crate) use lock::CycleLock;
 
 /// Runs one cycle, or one each interval until it is ended.
@@ -80,6 +83,19 @@ struct Pushed {
     sent_bytes: u64,
     /// What was said about the worst that happened.
     line: Option<String>,
+    /// A tree was held back, so that not everything was pushed.
+    is_held: bool,
+}
+
+impl Pushed {
+    /// What came of one part of it.
+    fn note(&mut self, exit: Exit, line: String) {
+        let worst = exit::worse(self.exit, exit);
+        if self.exit != worst {
+            self.line = Some(line);
+        }
+        self.exit = worst;
+    }
 }
 
 struct Cycle<'a> {
@@ -108,25 +124,27 @@ impl Cycle<'_> {
                 let line = format!("nothing to do, this node is standby: {}", found.why);
                 self.out.say(&line);
             }
+            self.come_back()?;
             return Ok(Exit::Ok);
+        }
+        for tree in &self.config.trees {
+            tree.on(&self.config.node).serves()?;
         }
         let Some(_lock) = self.lock()? else {
             return Ok(Exit::Locked);
         };
-        if let Some(why) = self.held_back() {
-            if !self.args.quiet {
-                self.out.say(&why);
-            }
-            return Ok(Exit::Ok);
-        }
         let (began, began_at) = (Instant::now(), memory::now());
         let Pushed {
             exit,
             sent_bytes,
             line,
+            is_held,
         } = self.push_all();
         let took = began.elapsed();
         self.tell_lag();
+        if is_held && exit == Exit::Ok {
+            return Ok(exit);
+        }
         self.remember(Course {
             began: began_at,
             took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
@@ -145,6 +163,31 @@ impl Cycle<'_> {
             self.out.say(&line);
         }
         Ok(exit)
+    }
+
+    /// This node does not serve: of a tree that it is recorded as primary of, it follows a peer
+    /// that was promoted since, or tells why it does not.
+    fn come_back(&self) -> Result<(), Failure> {
+        for back in rejoin::rejoin(self.config, &self.config.in_push_order())? {
+            match back {
+                Back::Follows(tree, peer) => {
+                    let line = rejoin::follows(tree, &peer);
+                    if !self.args.quiet {
+                        self.out.say(&line);
+                    }
+                    let next = "nothing needs to be done; hasync status tells what is kept";
+                    self.notice(Event::Demotion, Some(tree), &line, next);
+                }
+                Back::Asks(tree, line) => {
+                    if !self.args.quiet {
+                        self.out.say(&format!("{}: {line}", tree.name));
+                    }
+                    let next = format!("type one of the ways out of hasync diverged {}", tree.name);
+                    self.notice(Event::Diverged, Some(tree), &line, &next);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The right to run; `None` if this cycle gives way.
@@ -185,31 +228,6 @@ impl Cycle<'_> {
         let _ = self.hook("on_overrun", hook, Exit::Locked);
     }
 
-    /// Why the first push after a promotion has to wait: the other node may not know yet that it
-    /// is not the primary any more.
-    fn held_back(&mut self) -> Option<String> {
-        let state = &self.config.node.state;
-        let since = Memory::recall(state).held_since?;
-        let age = Duration::from_secs(memory::now().saturating_sub(since));
-        let why = if age >= self.interval {
-            None
-        } else {
-            let tree = self.config.in_push_order().first().copied()?;
-            let seen = push_trees::compare(tree, &self.plan, &mut self.link);
-            seen.err()
-        };
-        let Some(failure) = why else {
-            self.try_to(Memory::change(state, |memory| memory.held_since = None));
-            return None;
-        };
-        let left = long(self.interval.saturating_sub(age));
-        Some(format!(
-            "the first push after the promotion is held back, at most {left} more, until the peer \
-             is seen as standby: {}",
-            failure.message
-        ))
-    }
-
     /// Pushes everything, and tells about each tree that did not go well.
     fn push_all(&mut self) -> Pushed {
         let hooks = &self.config.hooks;
@@ -222,57 +240,72 @@ impl Cycle<'_> {
                 exit: Exit::FileIo,
                 sent_bytes: 0,
                 line: Some("the hook before failed, nothing was pushed".to_owned()),
+                is_held: false,
             };
         }
-        let (mut worst, mut sent_bytes, mut worst_line) = (Exit::Ok, 0, None);
-        let mut note = |worst: &mut Exit, exit: Exit, line: String| {
-            if *worst != exit::worse(*worst, exit) {
-                worst_line = Some(line);
-            }
-            *worst = exit::worse(*worst, exit);
+        let mut all = Pushed {
+            exit: Exit::Ok,
+            sent_bytes: 0,
+            line: None,
+            is_held: false,
         };
         for tree in self.config.in_push_order() {
             let pushed = push_trees::push(tree, &self.plan, &mut self.link, self.out);
-            let (exit, line) = match pushed {
+            let failure = match pushed {
                 Ok(pushed) => {
-                    sent_bytes += pushed.sent_bytes;
-                    if let Some(kept) = &pushed.kept {
-                        let next = "see hasync status there; what is not needed of it can go";
-                        self.notice(Event::Promotion, Some(tree), kept, next);
-                    }
+                    all.sent_bytes += pushed.sent_bytes;
+                    self.pushed(tree, &pushed);
                     let line = pushed.line.unwrap_or_default();
-                    self.tell(tree, pushed.exit, &line);
-                    (pushed.exit, line)
+                    all.note(pushed.exit, format!("tree {}: {line}", tree.name));
+                    continue;
                 }
-                Err(failure) => {
-                    self.out.flush();
-                    let line = format!("{} (exit {})", failure.message, failure.exit);
-                    out::error(&format!("tree {}: {line}", tree.name));
-                    if exit::is_about_the_way(failure.exit) {
-                        // The others would fail in the same way: one notice for all.
-                        let next = "the next cycle tries again; see whether the peer is up";
-                        self.notice(Event::Failure, None, &line, next);
-                        note(&mut worst, failure.exit, line);
-                        break;
-                    }
-                    self.tell(tree, failure.exit, &line);
-                    (failure.exit, line)
-                }
+                Err(failure) => failure,
             };
-            note(&mut worst, exit, format!("tree {}: {line}", tree.name));
+            self.out.flush();
+            let is_about_the_way = exit::is_about_the_way(failure.exit);
+            if let Some(left) = hold::left(self.config, self.interval, tree, failure.exit) {
+                all.is_held = true;
+                if !self.args.quiet {
+                    self.out.say(&hold::line(tree, left, &failure));
+                }
+            } else {
+                let line = format!("{} (exit {})", failure.message, failure.exit);
+                out::error(&format!("tree {}: {line}", tree.name));
+                if is_about_the_way {
+                    // The others would fail in the same way: one notice for all.
+                    let next = "the next cycle tries again; see whether the peer is up";
+                    self.notice(Event::Failure, None, &line, next);
+                } else {
+                    self.tell(tree, failure.exit, &line);
+                }
+                all.note(failure.exit, format!("tree {}: {line}", tree.name));
+            }
+            if is_about_the_way {
+                break;
+            }
         }
-        let (name, hook) = match worst {
+        let (name, hook) = match all.exit {
             Exit::Ok | Exit::Vanished => ("after", &hooks.after),
             _ => ("on_failure", &hooks.on_failure),
         };
-        if self.hook(name, hook.as_ref(), worst).is_err() {
-            note(&mut worst, Exit::FileIo, format!("the hook {name} failed"));
+        if self.hook(name, hook.as_ref(), all.exit).is_err() {
+            all.note(Exit::FileIo, format!("the hook {name} failed"));
         }
-        Pushed {
-            exit: worst,
-            sent_bytes,
-            line: worst_line,
+        all
+    }
+
+    /// A tree was pushed: it is held back no longer.
+    fn pushed(&self, tree: &Tree, pushed: &push_trees::Pushed) {
+        self.try_to(hold::release(self.config, tree));
+        if let Some(kept) = &pushed.kept {
+            let next = "see hasync status there; what is not needed of it can go";
+            self.notice(Event::Promotion, Some(tree), kept, next);
         }
+        self.tell(
+            tree,
+            pushed.exit,
+            pushed.line.as_deref().unwrap_or_default(),
+        );
     }
 
     /// Who is told what about the push of one tree.

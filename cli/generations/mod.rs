@@ -8,12 +8,15 @@ mod log;
 mod status;
 mod undo;
 
-use hasync_engine::generation::{self, Standing};
+use hasync_engine::escape;
+use hasync_engine::generation::{self, Data};
 
 use crate::args::{AnyTrees, PromoteArgs, SomeTrees};
 use crate::config::{Config, Tree};
 use crate::exit::{self, Exit, Failure};
+use crate::freshness;
 use crate::out::{self, Out};
+use crate::rejoin::{self, Back};
 
 pub(crate) use adopt::run as adopt;
 pub(crate) use diverged::run as diverged;
@@ -25,11 +28,49 @@ pub(crate) use undo::run as undo;
 pub(crate) fn promote(args: &PromoteArgs) -> Result<Exit, Failure> {
     let config = Config::load(args.which.config.config.as_deref())?;
     let above = args.above.map(generation::Epoch::from);
-    each(&config, &some(&config, &args.which)?, |tree, out| {
+    let trees = some(&config, &args.which)?;
+    // Whoever names the peer's epoch has seen how it stands.
+    let stale = match args.force || above.is_some() {
+        true => Vec::new(),
+        false => {
+            let out = Out::stdout();
+            let stale = freshness::stale(&config, &trees, &out)?;
+            out.flush();
+            stale
+        }
+    };
+    each(&config, &trees, |tree, out| {
+        if !args.force {
+            must_be_seen(tree)?;
+        }
+        let why = stale.iter().find(|(stale, _)| stale.name == tree.name);
+        if let Some((_, why)) = why {
+            return Err(why.clone());
+        }
         let line = promote_one(tree, above)?;
         out.say(&line);
         Ok(Exit::Ok)
     })
+}
+
+/// Refuses a tree whose data this node has had and cannot see.
+pub(crate) fn must_be_seen(tree: &generation::Tree) -> Result<(), Failure> {
+    unseen(tree)?.map_or(Ok(()), |why| Err(Failure::new(Exit::FileIo, why)))
+}
+
+/// Why the data that this node has had of a tree cannot be seen, if it cannot.
+pub(crate) fn unseen(tree: &generation::Tree) -> Result<Option<String>, Failure> {
+    let (root, name) = (escape(tree.root.as_os_str().as_encoded_bytes()), &tree.name);
+    let what = match tree.data()? {
+        Data::Here => return Ok(None),
+        Data::NotMounted => "is not a file system of its own any more",
+        Data::NoHead => "has no record of it beside it",
+        Data::Emptied => "is empty",
+    };
+    Ok(Some(format!(
+        "this node has had data of tree {name}, and {root} {what}: is its disk mounted? `hasync \
+         promote {name} --force` goes on with what is there"
+    )))
 }
 
 /// Makes this node primary of one tree, above that epoch of the peer's if it is known, and says
@@ -43,16 +84,6 @@ pub(crate) fn promote_one(
     Ok(format!(
         "{name}: primary, epoch {epoch}, generation {shown}"
     ))
-}
-
-/// The command that makes a node push towards the other, if it needs one: it is no primary, or in a
-/// lower epoch.
-fn promotion(tree: &str, kept: &Standing, other: &Standing) -> Option<String> {
-    if kept.epoch < other.epoch {
-        Some(format!("hasync promote {tree} --above {}", other.epoch))
-    } else {
-        (!kept.is_primary).then(|| format!("hasync promote {tree}"))
-    }
 }
 
 /// `hasync demote`: this node pushes the trees no more, and receives them.
@@ -76,10 +107,12 @@ pub(crate) fn demote_one(tree: &generation::Tree, handed_over: bool) -> Result<S
     Ok(format!("{}: standby, {head}", tree.name))
 }
 
-/// `hasync recover`: brings commits to their end that were cut off.
+/// `hasync recover`: brings commits to their end that were cut off, and lets a node that was primary
+/// before its peer was promoted follow.
 pub(crate) fn recover(args: &AnyTrees) -> Result<Exit, Failure> {
     let config = Config::load(args.config.config.as_deref())?;
-    each(&config, &any(&config, args)?, |tree, out| {
+    let trees = any(&config, args)?;
+    let recovered = each(&config, &trees, |tree, out| {
         let name = &tree.name;
         let Some(recovered) = tree.recover()? else {
             out.say(&format!("{name}: nothing to recover"));
@@ -91,7 +124,16 @@ pub(crate) fn recover(args: &AnyTrees) -> Result<Exit, Failure> {
             "{name}: an interrupted commit is complete, generation {head}"
         ));
         Ok(told_failed(&recovered.failed))
-    })
+    })?;
+    let out = Out::stdout();
+    for back in rejoin::rejoin(&config, &trees)? {
+        match back {
+            Back::Follows(tree, peer) => out.say(&rejoin::follows(tree, &peer)),
+            Back::Asks(tree, line) => out.say(&format!("{}: {line}", tree.name)),
+        }
+    }
+    out.finish()?;
+    Ok(recovered)
 }
 
 /// Says what of a commit could not be carried out, and how that leaves.

@@ -7,12 +7,13 @@ use std::time::Duration;
 use hasync_engine::escape;
 use hasync_engine::generation::{Generation, NodeRole, TreeStatus};
 
-use super::{any, json};
+use super::{any, json, unseen};
 use crate::args::StatusArgs;
 use crate::config::{Config, Tree};
 use crate::exit::{Exit, Failure};
 use crate::memory::{self, Course, Memory};
 use crate::out::Out;
+use crate::role;
 use crate::times::{long, rfc3339_of_ns};
 
 /// The records of a tree, read, and what they come to.
@@ -55,9 +56,15 @@ pub(crate) fn run(args: &StatusArgs) -> Result<Exit, Failure> {
     } else {
         for (tree, look) in &looks {
             out.say_all(&text(tree, look));
+            if let Some(why) = unseen(&tree.on(&config.node))? {
+                out.say(&format!("  {why}"));
+            }
         }
         if let Some((_, line)) = failed {
             out.say(&line);
+        }
+        for line in role::notes(&config) {
+            out.say(&format!("note: {line}"));
         }
     }
     out.finish()?;

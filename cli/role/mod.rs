@@ -77,6 +77,15 @@ pub(crate) fn run(args: &RoleArgs) -> Result<Exit, Failure> {
     })
 }
 
+/// The same of whatever role this node has now, if a test of its configuration tells.
+pub(crate) fn notes(config: &Config) -> Vec<String> {
+    if config.role == RoleTest::Recorded {
+        return Vec::new();
+    }
+    let found = find(config).and_then(|found| contradictions(config, found.role));
+    found.unwrap_or_default()
+}
+
 /// Where what is recorded of the trees does not fit the role: then pushes are refused, here or
 /// there.
 fn contradictions(config: &Config, role: Role) -> Result<Vec<String>, Failure> {
@@ -85,12 +94,13 @@ fn contradictions(config: &Config, role: Role) -> Result<Vec<String>, Failure> {
         let name = &tree.name;
         match (role, tree.on(&config.node).status()?.role) {
             (Role::Primary, NodeRole::Standby) => lines.push(format!(
-                "{name} is recorded as standby's here and is not pushed; hasync mirror start \
+                "{name} is recorded as standby's here and is not pushed; `hasync mirror start` \
                  promotes this node"
             )),
             (Role::Standby, NodeRole::Primary) => lines.push(format!(
                 "{name} is recorded as primary's here and receives nothing; if the other node has \
-                 the data to keep, run hasync demote {name}"
+                 the data to keep, run `hasync demote {name}` here; `hasync diverged {name}` \
+                 lists what differs and the ways out"
             )),
             _ => {}
         }

@@ -115,7 +115,7 @@ impl Service {
         let config = self.load()?;
         let mut policy = self.policy(config.as_ref());
         if !self.is_local {
-            let helper = Arc::new(Helper::start(check_of(config.as_ref()), policy.rights));
+            let helper = Arc::new(Helper::start(config.as_ref(), policy.rights));
             helper.answer_for(&mut policy);
             engine::open_spill();
             sandbox::enter(&mut policy, helper)?;

@@ -35,6 +35,8 @@ pub struct ServePolicy {
     pub only_trees: Option<Vec<String>>,
     /// Asked before a tree is received by its name.
     pub ready: Option<Ready>,
+    /// Asked whether this node has the service.
+    pub service: Option<Service>,
     /// Called when the peer has said for the first time what it wants: until then it has less
     /// time.
     pub greeted: Option<Greeted>,
@@ -59,6 +61,7 @@ impl Default for ServePolicy {
             home: None,
             trees: Vec::new(),
             ready: None,
+            service: None,
             greeted: None,
             stall: Duration::ZERO,
             held_entries: HELD_ENTRIES,
@@ -248,6 +251,28 @@ pub struct Ready(pub Arc<dyn Fn() -> Result<(), String> + Send + Sync>);
 impl fmt::Debug for Ready {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Ready")
+    }
+}
+
+/// How much about the service is asked together with a standing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Wish {
+    /// Nothing.
+    Nothing,
+    /// Whether the node has it.
+    Service,
+    /// And if it has not, though it is recorded as primary, would it push a last time?
+    LastPush,
+}
+
+/// Says whether this node has the service; `None` if nobody knows. Where it has not, the peer's
+/// wish for a last push may be granted.
+#[derive(Clone)]
+pub struct Service(pub Arc<dyn Fn(Wish) -> Option<bool> + Send + Sync>);
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Service")
     }
 }
 

@@ -162,7 +162,6 @@ refusals! {
     NotSealed => "an end without a word of what the tree is now",
     SealedUnasked => "a generation of a tree without a name",
     IdleMessage => "a message while no push is running",
-    BasisOfNothing => "a basis where nothing was compared",
 
     // Answers.
     ContentFromReceiver => "file content from the receiver",

@@ -3,27 +3,30 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
 use std::process::ExitCode;
 
 use hasync_engine::{Accounts, IdKind, OwnAccounts, Rights};
 
 use super::hands::Hands;
 use super::message::{receive, send};
-use super::{VERB, askable};
+use super::{HAS_SERVICE, VERB, askable, last_push};
+use crate::config::{Config, RoleTest};
+use crate::role::{self, Role};
 use crate::serve::check::run_check;
 
-/// Words that take a right away, before the command of the check.
+/// Words that take a right away, before the file of the configuration.
 const NO_DEVICES: &str = "--no-devices";
 const NO_SETUID: &str = "--no-setuid";
 const END: &str = "--";
 
 /// The words after the verb.
-pub(super) fn words(rights: Rights, check: Option<&str>) -> Vec<&str> {
+pub(super) fn words(rights: Rights, config: Option<&Config>) -> Vec<OsString> {
     let refused = [(rights.devices, NO_DEVICES), (rights.setuid, NO_SETUID)];
     let refused = refused.iter().filter(|(is_allowed, _)| !is_allowed);
-    let refused = refused.map(|(_, word)| *word);
-    refused.chain([END]).chain(check).collect()
+    let words = refused.map(|(_, word)| *word).chain([END]);
+    let file = config.map(|config| config.file.clone().into_os_string());
+    words.map(OsString::from).chain(file).collect()
 }
 
 /// Is the helper, if that is what this process was started for: answers until it is asked no more.
@@ -40,10 +43,10 @@ pub(crate) fn run_if_asked(words: impl IntoIterator<Item = OsString>) -> Option<
             _ => return Some(ExitCode::FAILURE),
         }
     }
-    let check = words.next().map(OsString::into_vec);
-    let check = check.map(|check| String::from_utf8_lossy(&check).into_owned());
     let mut node = Node {
-        check,
+        config: words
+            .next()
+            .and_then(|file| Config::load(Some(Path::new(&file))).ok()),
         hands: Hands::new(rights),
     };
     let end = io::stdin();
@@ -64,8 +67,8 @@ pub(crate) fn run_if_asked(words: impl IntoIterator<Item = OsString>) -> Option<
 
 /// What is asked.
 struct Node {
-    /// The command of `[peer] check`.
-    check: Option<String>,
+    /// The configuration, read when the receiver read it.
+    config: Option<Config>,
     hands: Hands,
 }
 
@@ -94,13 +97,38 @@ impl Node {
         })
     }
 
+    /// Whether this node has the service; nobody knows by what is recorded alone. Without it, the
+    /// last push may be `wanted`, and a process that this one does not wait for looks after that.
+    fn service(&self, wanted: bool) -> Result<Option<String>, String> {
+        let Some(config) = &self.config else {
+            return Ok(None);
+        };
+        if config.role == RoleTest::Recorded {
+            return Ok(None);
+        }
+        let found = role::find(config).map_err(|failure| failure.message)?;
+        if found.role == Role::Primary {
+            return Ok(Some(HAS_SERVICE.to_owned()));
+        }
+        if wanted {
+            last_push::grant(config).map_err(|failure| failure.message)?;
+        }
+        Ok(Some("no".to_owned()))
+    }
+
     fn found(&mut self, question: &str) -> Result<Option<String>, String> {
         let (verb, who) = question.split_once(' ').unwrap_or((question, ""));
         match verb {
             "check" if who.is_empty() => {
-                let check = self.check.as_deref().map_or(Ok(()), run_check);
+                let check = self
+                    .config
+                    .as_ref()
+                    .and_then(|config| config.peer.check.as_ref());
+                let check = check.map_or(Ok(()), |check| run_check(&check.0));
                 check.map(|()| Some(String::new()))
             }
+            "service" if who.is_empty() => self.service(false),
+            "last-push" if who.is_empty() => self.service(true),
             "uid" => id(IdKind::User, who),
             "gid" => id(IdKind::Group, who),
             "user" => name(IdKind::User, who),
@@ -143,9 +171,10 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn answer(question: &str, check: Option<&str>) -> String {
+    fn answer(question: &str, lines: &str) -> String {
+        let file = Path::new("/hasync.toml");
         let mut node = Node {
-            check: check.map(str::to_owned),
+            config: Some(Config::parse(file, lines).unwrap()),
             hands: Hands::new(Rights::default()),
         };
         node.answer(question.as_bytes(), None).unwrap()
@@ -162,13 +191,17 @@ mod tests {
             ("uid ", "-"),
             ("uid a\tb", "-"),
             ("check", "="),
+            ("service", "-"),
+            ("last-push", "-"),
         ] {
-            assert_eq!(answer(question, None), expected, "{question:?}");
+            assert_eq!(answer(question, ""), expected, "{question:?}");
         }
         for question in [
             "",
             "sh -c id",
             "check /bin/sh",
+            "service now",
+            "last-push --force",
             "user root",
             "user -1",
             "user 4294967296",
@@ -179,15 +212,35 @@ mod tests {
             "settle now",
             "set - - 511 - x",
         ] {
-            let answer = answer(question, None);
+            let answer = answer(question, "");
             assert!(answer.starts_with('!'), "{question:?}: {answer}");
         }
     }
 
     #[test]
+    fn the_service_is_where_the_role_says() {
+        for (role, expected) in [
+            ("command = \"true\"", "=yes"),
+            ("command = \"false\"", "=no"),
+            ("command = \"true\"\nexpect = \"primary\"", "=no"),
+        ] {
+            assert_eq!(
+                answer("service", &format!("[role]\n{role}")),
+                expected,
+                "{role}"
+            );
+        }
+        let broken = answer(
+            "service",
+            "[role]\ncommand = \"exit 1\"\nexpect = \"primary\"",
+        );
+        assert!(broken.starts_with('!'), "{broken}");
+    }
+
+    #[test]
     fn the_check_is_the_one_that_it_was_started_with() {
-        assert_eq!(answer("check", Some("true")), "=");
-        let refusal = answer("check", Some("echo is full >&2; exit 3"));
+        assert_eq!(answer("check", "[peer]\ncheck = \"true\""), "=");
+        let refusal = answer("check", "[peer]\ncheck = \"echo is full >&2; exit 3\"");
         assert!(
             refusal.starts_with('!') && refusal.contains("is full"),
             "{refusal}"

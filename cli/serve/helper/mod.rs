@@ -1,13 +1,14 @@
-//! What a confined receiver asks of its node: whether it is ready, who bears a name, and that the
-//! metadata of a symlink or device be set. The first two may take programs, sockets and libraries
-//! that the receiver cannot reach, the last a call that it has given up, so a process of its own
-//! answers, started before: this very binary. It knows a few fixed questions, and takes no path
-//! from anybody. It ends when the receiver does.
+//! What a confined receiver asks of its node: whether it is ready, whether it has the service, who
+//! bears a name, and that the metadata of a symlink or device be set. The first three may take
+//! programs, sockets and libraries that the receiver cannot reach, the last a call that it has
+//! given up, so a process of its own answers, started before: this very binary. It knows a few
+//! fixed questions, and takes no path from anybody. It ends when the receiver does.
 //!
 //! This file is the receiver's end.
 
 mod answers;
 mod hands;
+mod last_push;
 mod message;
 
 use std::ffi::CStr;
@@ -18,13 +19,16 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use hasync_engine::{Accounts, Attrs, ByName, IdKind, Inode, Ready, Rights, ServePolicy};
+use hasync_engine::{
+    Accounts, Attrs, ByName, IdKind, Inode, Ready, Rights, ServePolicy, Service, Wish,
+};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::Timespec;
 use rustix::io::Errno;
 
 use self::message::{ends, receive, send};
 use super::check::CHECK_TIME;
+use crate::config::Config;
 use crate::{exit, itself};
 
 pub(crate) use self::answers::run_if_asked;
@@ -39,6 +43,10 @@ const NAME_LEN_MAX: usize = 256;
 const LOOK_UP_TIME: Duration = Duration::from_secs(60);
 /// How long a change may take: its file system may be on another host.
 const CHANGE_TIME: Duration = Duration::from_secs(60);
+/// How long the test of the role may take: whoever asks does not wait that long.
+const SERVICE_TIME: Duration = Duration::from_secs(60);
+/// The answer of a node that has the service.
+const HAS_SERVICE: &str = "yes";
 /// What the check may take besides its own time: it is ended in two steps.
 const CHECK_GRACE: Duration = Duration::from_secs(5);
 
@@ -57,12 +65,12 @@ enum Way {
 }
 
 impl Helper {
-    /// Starts it, and waits for nothing. `check` is the command of `[peer] check`; no peer has more
-    /// than these rights.
-    pub(super) fn start(check: Option<&str>, rights: Rights) -> Self {
+    /// Starts it, and waits for nothing. It goes by this configuration; no peer has more than these
+    /// rights.
+    pub(super) fn start(config: Option<&Config>, rights: Rights) -> Self {
         let way = itself::command()
             .map_err(|failure| failure.message)
-            .and_then(|command| launch(command, check, rights))
+            .and_then(|command| launch(command, config, rights))
             .unwrap_or_else(|why| {
                 Way::Lost(format!("the helper process cannot be started: {why}"))
             });
@@ -78,6 +86,8 @@ impl Helper {
             .ready
             .take()
             .map(|_| Ready(Arc::new(move || asked.check())));
+        let asked = Arc::clone(self);
+        policy.service = Some(Service(Arc::new(move |wish| asked.service(wish))));
         policy.accounts = Arc::clone(self) as Arc<dyn Accounts>;
     }
 
@@ -105,6 +115,17 @@ impl Helper {
     /// Whether the check of `[peer]` lets this node receive.
     pub(super) fn check(&self) -> Result<(), String> {
         self.ask("check", CHECK_TIME + CHECK_GRACE).map(|_| ())
+    }
+
+    /// Whether this node has the service, by `[role]`; `None` if that does not tell.
+    fn service(&self, wish: Wish) -> Option<bool> {
+        let question = match wish {
+            Wish::Nothing => return None,
+            Wish::Service => "service",
+            Wish::LastPush => "last-push",
+        };
+        let answer = self.ask(question, SERVICE_TIME).ok().flatten()?;
+        Some(answer == HAS_SERVICE)
     }
 
     /// The answer to one question; `None` for nobody.
@@ -138,12 +159,12 @@ impl Helper {
     }
 }
 
-fn launch(mut command: Command, check: Option<&str>, rights: Rights) -> Result<Way, String> {
+fn launch(mut command: Command, config: Option<&Config>, rights: Rights) -> Result<Way, String> {
     let (own, its) = ends().map_err(|e| exit::cause(&e.into()))?;
     let child = command
         .arg0("hasync")
         .arg(VERB)
-        .args(answers::words(rights, check))
+        .args(answers::words(rights, config))
         .stdin(its)
         // What the receiver was given is held open by nobody else.
         .stdout(Stdio::null())

@@ -23,6 +23,7 @@ pub use crate::clock::offset_clock;
 #[cfg(debug_assertions)]
 pub use crate::fail::end_at;
 pub use crate::lineage::claim::{Adopted, Standing};
+pub use crate::lineage::freshness::Freshness;
 pub use crate::lineage::generation::{
     Generation, GenerationCounts, GenerationId, GenerationKind, PARTIAL_LINES_MAX, Partial, Sealed,
 };

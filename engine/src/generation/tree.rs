@@ -12,6 +12,7 @@ use crate::clock::{AsOf, Boot, boot};
 use crate::error::{Error, ErrorKind};
 use crate::fs::{Lock, Root, names};
 use crate::history::kept::{self, Pinned};
+use crate::history::space::Space;
 use crate::history::store::Store;
 use crate::history::undo::UndoPolicy;
 use crate::lineage::claim::{Adopted, Me, Standing};
@@ -270,6 +271,30 @@ impl Tree {
                 Some(store) => kept::generations(store).map_err(read)?,
                 None => Vec::new(),
             },
+        })
+    }
+
+    /// How this node stands to the tree. Changes and locks nothing.
+    ///
+    /// # Errors
+    ///
+    /// If the records cannot be read.
+    pub fn standing(&self) -> Result<Standing, Error> {
+        self.standing_at(self.open_root()?.as_ref())
+    }
+
+    /// The same for a tree whose root, if it is there, is open already.
+    pub(crate) fn standing_at(&self, root: Option<&Arc<Root>>) -> Result<Standing, Error> {
+        let record = Node::look(&self.state_dir, &self.name)?.read()?;
+        let read = |e: std::io::Error| self.cannot("read the records of", &e);
+        let data = self.store(root)?.as_ref().map_or(Ok(None), Store::head);
+        let data = data.map_err(read)?;
+        let found = place::find(root.map(|root| &**root), self.is_group).map_err(read)?;
+        let view = View::new(&record, data.as_ref());
+        let is_seen = view.finds(found.is_mount, found.is_empty) != Data::NotMounted;
+        Ok(Standing {
+            space: Space::at(&self.root),
+            ..view.standing(self.me()?, found.is_empty && is_seen)
         })
     }
 

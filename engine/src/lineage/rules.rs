@@ -82,11 +82,13 @@ impl View<'_> {
     /// where the tree is.
     pub(crate) fn finds(&self, is_mount: bool, is_empty: bool) -> Data {
         let has_had = self.record.received.is_some() || self.own().is_some();
+        // Whoever was only promoted may have had nothing from the start.
+        let was_equal = self.own().is_some_and(|own| own.head.as_of.is_some());
         if self.data.is_some() || !has_had {
             Data::Here
         } else if self.record.is_mount && !is_mount {
             Data::NotMounted
-        } else if is_empty {
+        } else if is_empty && (self.record.received.is_some() || was_equal) {
             Data::Emptied
         } else if self.record.received.is_some() {
             Data::NoHead
@@ -193,8 +195,8 @@ impl Refused {
                 ErrorKind::Fenced,
                 format!(
                     "the standby is primary of tree {tree} itself, since epoch {own_epoch} \
-                     (generation {own}); {sender} claims epoch {epoch}. Decide which node has the \
-                     data to keep, and run `hasync demote {tree}` on the other"
+                     (generation {own}); {sender} claims epoch {epoch}. `hasync diverged {tree}` on \
+                     either lists what differs and the two ways out"
                 ),
             ),
             Refused::Epoch => Error::new(

@@ -11,10 +11,11 @@ use crate::keeps::Keeps;
 use crate::lineage::claim::{Claim, Standing};
 use crate::lineage::generation::{Partial, Sealed};
 use crate::mounted::MountedBelow;
+use crate::node_id::NodeId;
 use crate::observer::{Action, Differences, Kind, Warning};
 use crate::options::Options;
 use crate::overlap::Whereabouts;
-use crate::policy::Powers;
+use crate::policy::{Powers, Wish};
 use crate::since::{Meta, Since};
 
 /// Number of a directory: its position in the sender's canonical order. 0 is the root.
@@ -27,6 +28,16 @@ pub(crate) struct Pulse {
     pub(crate) done: u64,
     /// It waits for a file system to write what it holds.
     pub(crate) flushing: bool,
+}
+
+/// A question about a tree with a name, for which no push begins.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Ask {
+    pub(crate) tree: String,
+    /// Who asks.
+    pub(crate) node_id: NodeId,
+    /// Whether this node has the service is asked too, or more.
+    pub(crate) service: Wish,
 }
 
 /// The first message of the sender.
@@ -185,6 +196,8 @@ pub(crate) enum ToReceiver {
         dir: DirIndex,
         meta: Meta,
     },
+    /// In place of a hello: how does this node stand to that tree? The answer is `Told`.
+    Ask(Ask),
 }
 
 /// What the receiver is to do about one entry of an `Entries` list.
@@ -275,4 +288,10 @@ pub(crate) enum ToSender {
     },
     /// The receiver is alive.
     Ping(Pulse),
+    /// The answer to `Ask`: `None` for a tree that this peer cannot push, and for a service whose
+    /// whereabouts nobody knows, or which was not asked for.
+    Told {
+        standing: Option<Box<Standing>>,
+        serves: Option<bool>,
+    },
 }

@@ -15,7 +15,9 @@ mod run;
 pub(crate) use codec::{decode, decode_record, encode};
 pub(crate) use frame::{FRAME_LEN_MAX, Frame, FrameKind, FrameReader};
 pub(crate) use frame_writer::{FrameWriter, Sink, message_frame, new_batch};
-pub(crate) use message::{DirIndex, Hello, HelloReply, Pulse, ToReceiver, ToSender, Verdict, Want};
+pub(crate) use message::{
+    Ask, DirIndex, Hello, HelloReply, Pulse, ToReceiver, ToSender, Verdict, Want,
+};
 pub(crate) use pack::{
     EXCHANGES_MAX, ExchangePiece, PACK_HEADER_LEN_MAX, PackedFile, pack_sum, parse_pack,
     patch_packed, put_packed_header,

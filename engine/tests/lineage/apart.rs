@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hasync_engine::generation::Adopted;
-use hasync_engine::{Comparison, Connection, ErrorKind, Ready, ServePolicy, serve};
+use hasync_engine::{Comparison, Connection, ErrorKind, Ready, ServePolicy, Wish, serve};
 
 use super::halves::{Log, options};
 use super::{Node, mirrored, pair, push, refused};
@@ -32,7 +32,7 @@ fn compared(from: &Node, to: &Node) -> (Comparison, Vec<String>) {
     let source = OsString::from(format!("{}/", from.tree.root.display()));
     let mut connection = Connection::open(ours);
     let mut log = Log::default();
-    let asked = connection.standings(&from.tree, &options()).unwrap();
+    let asked = connection.ask(&from.tree, Wish::Nothing).unwrap();
     let found = connection
         .compare_tree(&[source], &from.tree, &options(), &mut log)
         .unwrap();

@@ -3,14 +3,18 @@
 //! anything on either node.
 
 use std::ffi::OsString;
+use std::time::Duration;
 
 use super::{Connection, Event, ended};
-use crate::error::Error;
-use crate::generation::{Partial, Sending, Standing, Tree};
+use crate::error::{Error, ErrorKind};
+use crate::generation::{Sending, Tree};
+use crate::lineage::claim::Standing;
+use crate::node_id::NodeId;
 use crate::observer::{Observer, Summary};
-use crate::options::Options;
+use crate::options::{Compression, Options};
+use crate::policy::Wish;
 use crate::refusal::Refusal;
-use crate::wire::{ToReceiver, ToSender};
+use crate::wire::{Ask, ToReceiver, ToSender};
 
 /// How two nodes stand to a tree, and what differs between their data.
 #[derive(Clone, Debug)]
@@ -49,50 +53,58 @@ impl Connection {
         })
     }
 
-    /// How this node and the peer stand to a named tree.
+    /// Asks how the peer stands to a named tree and, by `service`, whether it has the service, if
+    /// it knows. However the nodes stand, and whatever else runs there, it answers.
     ///
     /// # Errors
     ///
-    /// As [`compare_tree`](Self::compare_tree).
-    pub fn standings(
+    /// Config, if the tree has no such name there or is not for this key; else as
+    /// [`push_tree`](Self::push_tree).
+    pub fn ask(
         &mut self,
         tree: &Tree,
-        options: &Options,
-    ) -> Result<(Standing, Standing), Error> {
-        let (mut sending, here) = Sending::compare(tree)?;
+        service: Wish,
+    ) -> Result<(Standing, Standing, Option<bool>), Error> {
+        let (here, node_id) = (tree.standing()?, NodeId::of(&tree.state_dir)?);
         self.check()?;
         if std::mem::replace(&mut self.has_ended, true) {
             return Err(ended());
         }
-        self.greet(
-            b"",
-            &comparing(options),
-            Default::default(),
-            Some(&mut sending),
-        )?;
-        {
-            let nothing = ToReceiver::ContentDone {
-                deletable: false,
-                problems: Partial::default(),
-            };
+        let ask = Ask {
+            tree: tree.name.clone(),
+            node_id,
+            service,
+        };
+        let said = {
             let mut writer = self.outbox.lock();
-            writer.put_to_receiver(&nothing)?;
-            writer.flush()?;
+            writer.compress(Compression::Never)?;
+            writer
+                .put_to_receiver(&ToReceiver::Ask(ask))
+                .and_then(|()| writer.flush())
+        };
+        if let Err(e) = said {
+            return Err(self.reason(true).unwrap_or(e));
         }
-        loop {
-            match self.next_event()? {
-                Event::Message(ToSender::Fatal { kind, message }) => {
-                    return Err(Error::told(kind, message));
-                }
-                Event::Message(ToSender::Done { .. }) => break,
-                Event::Message(_) => {}
-                Event::LinkEnd(e) => return Err(e),
-                _ => return Err(Error::peer(Refusal::BasisOfNothing)),
+        self.hearing.begin(Duration::ZERO);
+        let (there, serves) = match self.next_event()? {
+            Event::Message(ToSender::Told { standing, serves }) => (standing, serves),
+            Event::Message(ToSender::Fatal { kind, message }) => {
+                return Err(Error::told(kind, message));
             }
-        }
+            Event::LinkEnd(e) => return Err(e),
+            _ => return Err(Error::peer(Refusal::NotReply)),
+        };
+        let there = there.ok_or_else(|| {
+            let name = &tree.name;
+            let message = format!("the peer has no tree named {name} for this key");
+            Error::new(ErrorKind::Config, message)
+        })?;
+        node_id.refuse_own(there.node_id, &tree.state_dir)?;
+        let number = here.head.as_ref().map(|head| head.number);
+        there.believe(&tree.name, here.epoch, number.unwrap_or_default())?;
         self.has_ended = false;
         self.is_new = false;
-        Ok((here, peer(sending, tree)?))
+        Ok((here, *there, serves))
     }
 }
 

@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::generation::{Reconcile, Reconciled, Tree, note_differing, reconcile, to_reconcile};
 use crate::observer::{Change, Note, Observer, Warning};
 use crate::options::Options;
+use crate::policy::Wish;
 
 impl Connection {
     /// Finds out whether the refusal of a push from here has to stand, which has just happened over
@@ -22,7 +23,7 @@ impl Connection {
         tree: &Tree,
         options: &Options,
     ) -> Result<Reconciled, Error> {
-        let (_, peer) = self.standings(tree, options)?;
+        let (_, peer, _) = self.ask(tree, Wish::Nothing)?;
         let decided = to_reconcile(tree, &peer)?;
         let heads = match decided {
             Reconcile::No => return Ok(Reconciled::No),

@@ -1,13 +1,13 @@
 //! Lies about how far a node is, which generation it makes, when that was, and who it is. A lie is
 //! refused, and whatever was said leaves no trace in the records of a node that only compared.
 
-use super::Wish::{Compare, DryRun, Push, Standings};
-use super::{ALL, Wish, bytes, meet, mirrored, truth, write};
+use super::Wish::{Ask, Compare, DryRun, Push};
+use super::{ALL, CLAIMED, Wish, bytes, meet, mirrored, standing, through, truth, write};
 use crate::error::{Error, ErrorKind};
 use crate::generation::{GenerationId, NodeRole, Sealed, Standing, Tree};
 use crate::lineage::claim::Claim;
 use crate::node_id::NodeId;
-use crate::wire::{Pulse, ToSender};
+use crate::wire::{Pulse, ToReceiver, ToSender};
 
 const FAR: u64 = 1 << 32;
 
@@ -90,7 +90,7 @@ fn a_sender_that_lies_is_refused_and_leaves_no_trace() {
         ),
     ];
     for (name, lie, words) in &lies {
-        for wish in ALL {
+        for wish in CLAIMED {
             let before = bytes(&temp.path().join("b"));
             let result = meet(&a, &b, wish, lie, truth);
             refused(name, wish, result, words);
@@ -144,9 +144,7 @@ fn a_receiver_that_lies_is_refused_and_leaves_no_trace() {
         for wish in ALL {
             let before = bytes(&temp.path().join("a"));
             let result = meet(&a, &b, wish, truth, |message| {
-                if let ToSender::Standing(standing) = message {
-                    lie(standing);
-                }
+                standing(message).into_iter().for_each(lie);
             });
             refused(name, wish, result, words);
             assert_eq!(bytes(&temp.path().join("a")), before, "{name} {wish:?}");
@@ -180,7 +178,7 @@ fn a_receiver_that_lets_in_whom_it_has_to_fence_is_not_believed() {
 fn no_standing_and_no_time_are_refused() {
     let temp = tempfile::tempdir().unwrap();
     let (a, b) = mirrored(temp.path());
-    for wish in ALL {
+    for wish in CLAIMED {
         let before = bytes(&temp.path().join("a"));
         let result = meet(&a, &b, wish, truth, |message| {
             if let ToSender::Standing(_) = message {
@@ -305,7 +303,7 @@ fn a_step_that_is_just_believed_can_be_followed_and_no_panic_comes_of_counts() {
         claim.epoch = (FAR + 1).into();
         claim.number = (FAR + 2).into();
     };
-    for wish in [DryRun, Compare, Standings] {
+    for wish in [DryRun, Compare] {
         let before = bytes(temp.path());
         meet(&a, &b, wish, ahead, truth).unwrap();
         assert_eq!(bytes(temp.path()), before, "{wish:?}");
@@ -343,7 +341,7 @@ fn looking_changes_no_byte_on_either_node() {
     let (a, b) = mirrored(temp.path());
     let quiet = |what: &str| {
         for (from, to) in [(&a, &b), (&b, &a)] {
-            for wish in [DryRun, Compare, Standings, Push] {
+            for wish in [DryRun, Compare, Ask, Push] {
                 let is_refused = matches!(wish, DryRun | Push);
                 if is_refused && from.status().unwrap().role != NodeRole::Primary {
                     continue;
@@ -384,9 +382,14 @@ fn each_half_knows_itself_by_its_identity() {
     assert_ne!(own, other);
     for wish in ALL {
         let before = bytes(temp.path());
-        let by_receiver = meet(&a, &b, wish, |claim| claim.node_id = other, truth);
+        let tell = |message: &mut ToReceiver| match message {
+            ToReceiver::Hello(hello) => hello.claim.as_mut().unwrap().node_id = other,
+            ToReceiver::Ask(ask) => ask.node_id = other,
+            _ => {}
+        };
+        let by_receiver = through(&a, &b, wish, tell, truth, None);
         let by_sender = meet(&a, &b, wish, truth, |message| {
-            if let ToSender::Standing(standing) = message {
+            if let Some(standing) = standing(message) {
                 standing.node_id = own;
             }
         });

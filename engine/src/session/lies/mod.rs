@@ -24,12 +24,13 @@ use std::time::Duration;
 
 use super::{Connection, Duplex, serve};
 use crate::error::Error;
-use crate::generation::{Sealed, Tree};
+use crate::generation::{Sealed, Standing, Tree};
 use crate::history::UndoPolicy;
 use crate::lineage::claim::Claim;
 use crate::observer::{Change, Note, Observer, Warning};
 use crate::options::{Compression, Options};
 use crate::policy::ServePolicy;
+use crate::policy::Wish::Service;
 use crate::wire::{FrameKind, FrameReader, FrameWriter, ToReceiver, ToSender, decode};
 
 struct Unheard;
@@ -46,12 +47,24 @@ enum Wish {
     Push,
     DryRun,
     Compare,
-    Standings,
+    Ask,
 }
 
-use Wish::{Compare, DryRun, Push, Standings};
+use Wish::{Ask, Compare, DryRun, Push};
 
-const ALL: [Wish; 4] = [Push, DryRun, Compare, Standings];
+const ALL: [Wish; 4] = [Push, DryRun, Compare, Ask];
+
+/// Those that begin with a claim.
+const CLAIMED: [Wish; 3] = [Push, DryRun, Compare];
+
+/// How the receiver stands, in whatever message says it.
+fn standing(message: &mut ToSender) -> Option<&mut Standing> {
+    match message {
+        ToSender::Standing(standing) => Some(standing),
+        ToSender::Told { standing, .. } => standing.as_deref_mut(),
+        _ => None,
+    }
+}
 
 fn tree(temp: &Path, node: &str) -> Tree {
     let root = temp.join(node).join("html");
@@ -181,7 +194,7 @@ fn through(
             Compare => connection
                 .compare_tree(&sources, from, &options, &mut Unheard)
                 .map(|_| None),
-            Standings => connection.standings(from, &options).map(|_| None),
+            Ask => connection.ask(from, Service).map(|_| None),
         };
         drop(connection);
         result

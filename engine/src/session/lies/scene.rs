@@ -242,7 +242,9 @@ pub(super) fn play(
                 Wish::Compare => connection
                     .compare_tree(&sources, from, &options, &mut Unheard)
                     .map(|_| ()),
-                Wish::Standings => connection.standings(from, &options).map(|_| ()),
+                Wish::Ask => connection
+                    .ask(from, crate::policy::Wish::Service)
+                    .map(|_| ()),
             };
             result.and_then(|()| {
                 if !listens {

@@ -1,6 +1,6 @@
 //! What a receiver could say that is not so: to each lie the refusal that the sender owes it.
 
-use super::Wish::{DryRun, Standings};
+use super::Wish::{Ask, DryRun};
 use super::scene::{Lie, Said};
 use crate::generation::{GenerationId, Sealed};
 use crate::keeps::TimeStore;
@@ -33,7 +33,7 @@ macro_rules! before {
 
 use Said::{Bytes, Frame, Message};
 use ToSender::{
-    Again, Compared, Deleted, Differs, Done, HelloReply, Lacks, Settled, Standing, Verdicts,
+    Again, Compared, Deleted, Differs, Done, HelloReply, Lacks, Settled, Standing, Told, Verdicts,
 };
 
 pub(super) fn all() -> Lies {
@@ -85,7 +85,11 @@ fn standings() -> Lies {
             standing.head.as_mut().unwrap().epoch = 7.into();
         }),
         edit!(NoStanding: message @ Standing(_) => *message = ping()),
-        edit!(NoStanding: message @ Standing(_) => *message = ping()).of(Standings),
+        edit!(TooFar: Told { standing, .. } => {
+            standing.as_mut().unwrap().epoch = u64::MAX.into();
+        })
+        .of(Ask),
+        edit!(NotReply: message @ Told { .. } => *message = Compared { below: 0 }).of(Ask),
         edit!(LetIn: Standing(standing) => standing.is_primary = true),
         edit!(LetIn: Standing(standing) => standing.epoch = 2.into()),
         before!(LateStanding: message @ Done { .. } => {
@@ -116,8 +120,7 @@ fn replies() -> Lies {
         edit!(Lost: HelloReply(reply) => reply.keeps.lost.content = true),
         edit!(TargetName: HelloReply(reply) => reply.rename = Some(b"../../etc".to_vec())),
         edit!(TargetName: HelloReply(reply) => reply.rename = Some(b".hasync".to_vec())),
-        before!(BasisOfNothing: Done { .. } => Frame(FrameKind::Exchange, vec![0; 13]))
-            .of(Standings),
+        before!(NotReply: Told { .. } => Frame(FrameKind::Exchange, vec![0; 13])).of(Ask),
     ]
 }
 

@@ -15,9 +15,11 @@ mod new_dirs;
 mod other_dirs;
 mod pending_links;
 mod private;
+mod request;
 mod resume;
 mod seal;
 mod shelf;
+mod standing;
 mod threshold;
 mod told;
 mod unnamed;
@@ -73,6 +75,7 @@ use local::Held;
 use named::Named;
 use pending_links::PendingLinks;
 use private::refuse_not_private;
+use request::{Request, next_request, no_hello};
 use shelf::Shelf;
 use threshold::Threshold;
 use unnamed::{recover_unnamed, refuse_kept};
@@ -117,44 +120,27 @@ fn serve_pushes(
     reader.expect_by(Instant::now().checked_add(HELLO_TIME), no_hello);
     check_preamble(reader.preamble()?)?;
     let mut threshold = Threshold::new(outbox, policy);
-    while let Some(hello) = next_hello(reader)? {
+    while let Some(request) = next_request(reader)? {
         reader.expect_by(None, no_hello);
         if let Some(Greeted(greeted)) = &policy.greeted {
             greeted();
         }
-        threshold.approach(&hello)?;
-        let receiver = Receiver::start(hello, outbox, policy, &mut threshold)?;
-        run(reader, outbox, receiver, policy.stall)?;
+        match request {
+            Request::Push(hello) => {
+                threshold.approach(&hello)?;
+                let receiver = Receiver::start(*hello, outbox, policy, &mut threshold)?;
+                run(reader, outbox, receiver, policy.stall)?;
+            }
+            Request::Ask(ask) => {
+                threshold.approach_names()?;
+                standing::tell(&ask, policy, outbox)?;
+            }
+        }
     }
     if !threshold.is_crossed() {
         return Err(Error::peer(Refusal::NoHello));
     }
     Ok(())
-}
-
-/// What begins the next push; `None` at the end of the stream.
-fn next_hello(reader: &mut FrameReader) -> Result<Option<Hello>, Error> {
-    loop {
-        let message = match reader.next()? {
-            None => return Ok(None),
-            Some(frame) if frame.kind == FrameKind::Message => decode(frame.payload)?,
-            Some(_) => return Err(Error::peer(Refusal::ContentBeforeHello)),
-        };
-        match message {
-            ToReceiver::Hello(hello) => {
-                reader.expect_new_stream()?;
-                return Ok(Some(*hello));
-            }
-            ToReceiver::Ping(_) => {}
-            _ => return Err(Error::peer(Refusal::MessageBeforeHello)),
-        }
-    }
-}
-
-fn no_hello() -> Error {
-    let limit_s = HELLO_TIME.as_secs();
-    let message = format!("the peer has not said within {limit_s} s what it wants");
-    Error::new(ErrorKind::Timeout, message)
 }
 
 /// Runs one push to its end.
@@ -428,7 +414,9 @@ impl Receiver {
     /// Handles one message; `true` when the push is finished.
     fn message(&mut self, message: ToReceiver) -> Result<bool, Error> {
         match message {
-            ToReceiver::Hello(_) => return Err(Error::peer(Refusal::SecondHello)),
+            ToReceiver::Hello(_) | ToReceiver::Ask(_) => {
+                return Err(Error::peer(Refusal::SecondHello));
+            }
             ToReceiver::Id { kind, id, name } => self.ids.announce(kind, id, &name)?,
             ToReceiver::RootEntry(entry) => self.root_entry(&entry)?,
             ToReceiver::Dir {

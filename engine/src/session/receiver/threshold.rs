@@ -74,6 +74,23 @@ impl Threshold {
         Ok(())
     }
 
+    /// A question about a named tree has been read: what is served by name is all there is to
+    /// reach, and it is answered sooner than anybody wonders whether this half is alive.
+    pub(super) fn approach_names(&mut self) -> Result<(), Error> {
+        match &self.state {
+            State::Pending(confinement) => {
+                let confined = confinement.about_to_open();
+                let confined = confined.and_then(|()| confinement.confine(None));
+                confined.map_err(|why| not_confined(&why))?;
+                self.state = State::Confined(Bound::ToNames);
+            }
+            State::Confined(Bound::ToDestination(_)) => return Err(elsewhere()),
+            State::Open | State::Opening(..) | State::Confined(Bound::ToNames) => {}
+        }
+        self.is_crossed = true;
+        Ok(())
+    }
+
     /// What the hello names is at hand: `target`, or what is served by name.
     pub(super) fn cross(&mut self, target: Option<&Root>) -> Result<(), Error> {
         self.state = match std::mem::replace(&mut self.state, State::Open) {

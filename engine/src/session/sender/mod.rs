@@ -355,7 +355,7 @@ impl Sender<'_> {
                 self.telling.observer.note(&Note::NotEmpty(&path));
             }
             ToSender::Fatal { kind, message } => return Err(Error::told(kind, message)),
-            ToSender::Standing(_) => {
+            ToSender::Standing(_) | ToSender::Told { .. } => {
                 return Err(Error::peer(Refusal::LateStanding));
             }
             ToSender::Done { durable, sealed } => {

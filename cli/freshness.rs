@@ -1,0 +1,214 @@
+//! Before this node is promoted, its peer is asked whether it has the service, or data that is
+//! newer than what is here. Whoever fails over does not wait for a peer that is down: one
+//! connection for all trees has two seconds, from looking up the name to the last word. A peer that
+//! has lost the service and has not pushed a last time yet is asked to, and waited for; no lock is
+//! held meanwhile.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use hasync_engine::generation::{self, Freshness, Standing};
+use hasync_engine::{Wish, escape};
+
+use crate::config::{Config, Stale, Tree};
+use crate::exit::{Exit, Failure};
+use crate::generations::look;
+use crate::out::Out;
+use crate::peer_link::PeerLink;
+use crate::role::{self, Role};
+use crate::times::{long, rfc3339_of_ns};
+
+/// How long the peer may take to answer.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+/// How often it is asked again while its last push is awaited.
+const POLL: Duration = Duration::from_millis(100);
+
+/// The trees that this node should not be promoted of, each with the reason. What is no reason to
+/// stop is said.
+///
+/// # Errors
+///
+/// The service went from this node while the peer's last push was awaited.
+pub(crate) fn stale<'a>(
+    config: &Config,
+    trees: &[&'a Tree],
+    out: &Out,
+) -> Result<Vec<(&'a Tree, Failure)>, Failure> {
+    let asker = Asker::start(config, trees);
+    let told = match asker.ask(Wish::Service, PATIENCE) {
+        Ok(told) if is_awaited(&told) => await_last_push(config, &asker, out)?,
+        told => told,
+    };
+    let told = match told {
+        Ok(told) => told,
+        Err(failure) => {
+            out.say(&format!("the peer cannot be asked: {}", failure.message));
+            trees.iter().for_each(|tree| say_age(config, tree, out));
+            return Ok(Vec::new());
+        }
+    };
+    let mut stale = Vec::new();
+    for (tree, answer) in trees.iter().zip(told) {
+        let Some(why) = reason(tree, &answer) else {
+            continue;
+        };
+        match config.lineage.stale {
+            Stale::Refuse => stale.push((*tree, Failure::new(Exit::Fenced, why))),
+            Stale::Warn => out.say(&format!("{}: warning: {why}", tree.name)),
+        }
+    }
+    Ok(stale)
+}
+
+fn is_awaited(told: &[Answer]) -> bool {
+    told.iter()
+        .any(|answer| answer.freshness() == Freshness::Awaited)
+}
+
+/// Waits for the last push of a peer that is primary and has not the service any more.
+fn await_last_push(config: &Config, asker: &Asker, out: &Out) -> Result<Told, Failure> {
+    let has_service = || role::find(config).is_ok_and(|found| found.role == Role::Primary);
+    let (had_service, began, limit) = (has_service(), Instant::now(), config.cycle.last_push.0);
+    let mut told = asker.ask(Wish::LastPush, PATIENCE);
+    while let Ok(answers) = &told
+        && is_awaited(answers)
+    {
+        if began.elapsed() >= limit {
+            out.say(&format!(
+                "the last push of the peer did not come within {}: what changed there since the \
+                 last good push is there alone",
+                long(limit)
+            ));
+            break;
+        }
+        if had_service && !has_service() {
+            return Err(Failure::new(
+                Exit::Locked,
+                "the service has gone from this node while the last push of the peer was awaited; \
+                 nothing was promoted",
+            ));
+        }
+        thread::sleep(POLL);
+        // Whether it has the service it has said; that it would have it again shows here.
+        told = asker.ask(Wish::Nothing, PATIENCE);
+    }
+    Ok(told)
+}
+
+/// From when the data is that this node goes on with.
+fn say_age(config: &Config, tree: &Tree, out: &Out) {
+    let name = &tree.name;
+    let as_of = look(config, tree).ok().and_then(|look| look.status.as_of);
+    out.say(&as_of.map_or_else(
+        || format!("{name}: as of when the data here is, is unknown"),
+        |as_of| {
+            let when = rfc3339_of_ns(as_of.source_ns);
+            format!("{name}: the data here is as of {when} by the primary's clock")
+        },
+    ));
+}
+
+/// Why this node should not be promoted of a tree.
+fn reason(tree: &Tree, answer: &Answer) -> Option<String> {
+    let (name, peer) = (&tree.name, escape(answer.there.node.as_bytes()));
+    let shown = |standing: &Standing| {
+        let head = standing.head.as_ref();
+        head.map_or_else(|| "none".to_owned(), generation::Generation::shown)
+    };
+    let (here, there) = (shown(&answer.here), shown(&answer.there));
+    match answer.freshness() {
+        Freshness::Served => Some(format!(
+            "{peer} is primary of tree {name} (generation {there}) and has the service, by its \
+             [role]: stop the service there first; `hasync promote {name} --force` here makes both \
+             primary"
+        )),
+        Freshness::Behind => Some(format!(
+            "{peer} is standby of tree {name} and ahead, with generation {there}; here is \
+             generation {here}: start the service there, and push from there; `hasync promote \
+             {name} --force` here goes on with what is here"
+        )),
+        Freshness::Fresh | Freshness::Unknown | Freshness::Awaited => None,
+    }
+}
+
+/// How both nodes stand to a tree.
+pub(crate) struct Answer {
+    here: Standing,
+    pub(crate) there: Standing,
+    /// Whether the peer has the service, as far as it is known.
+    serves: Option<bool>,
+}
+
+impl Answer {
+    fn freshness(&self) -> Freshness {
+        Freshness::of(&self.here, &self.there, self.serves)
+    }
+}
+
+pub(crate) type Told = Result<Vec<Answer>, Failure>;
+
+/// A thread that asks, so that nothing it may hang in holds up more than that thread.
+pub(crate) struct Asker {
+    wishes: Sender<Wish>,
+    told: Receiver<Told>,
+}
+
+impl Asker {
+    pub(crate) fn start(config: &Config, trees: &[&Tree]) -> Self {
+        let (wishes, wish) = channel();
+        let (tell, told) = channel();
+        let config = config.clone();
+        let trees: Vec<_> = trees.iter().map(|tree| tree.on(&config.node)).collect();
+        thread::spawn(move || {
+            let mut link = PeerLink::configured(&config);
+            let mut serves = None;
+            while let Ok(wish) = wish.recv() {
+                let answers = match &mut link {
+                    Ok(link) => ask_all(link, &trees, wish, &mut serves),
+                    Err(failure) => Err(failure.clone()),
+                };
+                if tell.send(answers).is_err() {
+                    return;
+                }
+            }
+            if let Ok(link) = &mut link {
+                link.close();
+            }
+        });
+        Asker { wishes, told }
+    }
+
+    pub(crate) fn ask(&self, wish: Wish, patience: Duration) -> Told {
+        let late = || {
+            let message = format!("it has not answered within {}", long(patience));
+            Failure::new(Exit::Timeout, message)
+        };
+        self.wishes.send(wish).map_err(|_| late())?;
+        self.told.recv_timeout(patience).map_err(|_| late())?
+    }
+}
+
+/// Asks about each tree; about the service, which is one for all, with the first.
+fn ask_all(
+    link: &mut PeerLink,
+    trees: &[generation::Tree],
+    wish: Wish,
+    serves: &mut Option<bool>,
+) -> Told {
+    let mut wish = wish;
+    let mut answers = Vec::new();
+    for tree in trees {
+        let (here, there, told) = link.push(|connection| connection.ask(tree, wish))?;
+        if wish != Wish::Nothing {
+            *serves = told;
+        }
+        wish = Wish::Nothing;
+        answers.push(Answer {
+            here,
+            there,
+            serves: *serves,
+        });
+    }
+    Ok(answers)
+}
