@@ -1,5 +1,6 @@
 //! The delete brake of named trees: what must be seen on the source before anything is deleted on
-//! the standby. A source that was not mounted looks like one whose files were all deleted.
+//! the standby. A source that was not mounted looks like one whose files were all deleted. How much
+//! would be deleted of how much, the receiver counts.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -12,25 +13,28 @@ use crate::exit::{Exit, Failure};
 use crate::memory::Known;
 use crate::numbers::commas;
 
-/// Stops a push whose source does not look as it should, and gives the limit on deletions.
-/// `known` is what the last push saw.
-pub(crate) fn limit(
-    tree: &Tree,
-    brake: &Brake,
-    known: Option<&Known>,
-) -> Result<Option<u64>, Failure> {
-    if tree.is_group() || !tree.options.delete {
-        return Ok(None);
+/// Stops a push whose source does not look as it should. `known` is what the last push saw.
+pub(crate) fn look(tree: &Tree, known: Option<&Known>) -> Result<(), Failure> {
+    if tree.is_group() {
+        return look_at_group(tree);
     }
-    look_at_root(tree, known)?;
-    let share = known.map(|known| {
-        let percent = u64::from(brake.percent.0);
-        (known.entries.saturating_mul(percent) / 100).max(brake.entries)
-    });
-    Ok(match (share, tree.options.max_delete) {
-        (Some(share), Some(limit)) => Some(share.min(limit)),
-        (share, limit) => share.or(limit),
-    })
+    if !tree.options.delete {
+        return Ok(());
+    }
+    look_at_root(tree, known)
+}
+
+/// A group without a single file is not one that is mirrored.
+fn look_at_group(tree: &Tree) -> Result<(), Failure> {
+    let is_missing = |file: &std::ffi::OsString| {
+        let found = fs::symlink_metadata(file);
+        found.is_err_and(|cause| cause.kind() == std::io::ErrorKind::NotFound)
+    };
+    if tree.sources().iter().all(is_missing) {
+        let what = format!("none of the files of the group is in {}", shown(tree.dir()));
+        return Err(stop(tree, &what));
+    }
+    Ok(())
 }
 
 /// What a push saw, for the next one.

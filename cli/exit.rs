@@ -110,6 +110,7 @@ impl From<engine::Error> for Failure {
             ErrorKind::Fenced => Exit::Fenced,
             ErrorKind::Diverged => Exit::Diverged,
             ErrorKind::NotEqual => Exit::NotEqual,
+            ErrorKind::Braked => Exit::DeleteLimit,
         };
         Failure::new(exit, error.message)
     }

@@ -145,6 +145,7 @@ fn options(args: &PushArgs, target: &Target) -> Result<Options, Failure> {
         max_delete: args
             .max_delete
             .map(|limit| u64::try_from(limit).unwrap_or(0)),
+        brake: None,
         follow_untrusted: args.follow_untrusted,
         dry_run: args.dry_run,
         checksum: args.checksum,

@@ -157,7 +157,8 @@ impl Plan {
             },
             dry_run: true,
             checksum,
-                ..self
+            brake: None,
+            ..self
         }
     }
 
@@ -165,7 +166,12 @@ impl Plan {
     fn options(&self, tree: &Tree) -> Options {
         Options {
             dry_run: self.dry_run,
-            checksum: self.checksum || tree.options.checksum,
+            // The few files of a group that were made apart are equal all the same.
+            checksum: self.checksum || tree.options.checksum || tree.is_group(),
+            brake: self.brake.map(|brake| hasync_engine::Brake {
+                percent: brake.percent.0,
+                entries: brake.entries,
+            }),
             whole_file: self.whole_file,
             compression: self.compression,
             timeout_ms: u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX),
@@ -194,12 +200,11 @@ pub(crate) fn push(
 ) -> Result<Pushed, Failure> {
     let began = Instant::now();
     let known = Memory::recall(&plan.node.state).trees.remove(&tree.name);
-    let braked = match &plan.brake {
-        Some(brake) => brake::limit(tree, brake, known.as_ref())?,
-        None => None,
-    };
+    if plan.brake.is_some() {
+        brake::look(tree, known.as_ref())?;
+    }
     let options = Options {
-        max_delete: plan.max_delete.or(braked),
+        max_delete: plan.max_delete.or(tree.options.max_delete),
         ..plan.options(tree)
     };
     let mut course = Course::begin(tree, plan, link.host(), out);
@@ -266,8 +271,12 @@ fn reconcile(
     refused: Failure,
 ) -> Result<(), Failure> {
     let (sources, named) = (tree.sources(), tree.on(&plan.node));
+    let options = Options {
+        brake: None,
+        ..options.clone()
+    };
     let name = &tree.name;
-    let line = match link.push(|connection| connection.reconcile(&sources, &named, options)) {
+    let line = match link.push(|connection| connection.reconcile(&sources, &named, &options)) {
         Ok(Reconciled::Equal(head)) => format!(
             "{name}: both nodes have the same data, compared by content, and go on as generation {}",
             head.shown()
@@ -295,6 +304,7 @@ fn reconcile(
 pub(crate) fn compare(tree: &Tree, plan: &Plan, link: &mut PeerLink) -> Result<Summary, Failure> {
     let options = Options {
         dry_run: true,
+        brake: None,
         ..plan.options(tree)
     };
     let (sources, named) = (tree.sources(), tree.on(&plan.node));

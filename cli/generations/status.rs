@@ -226,7 +226,7 @@ fn text(tree: &Tree, look: &Look) -> String {
     for pinned in &status.pinned {
         let (generation, number) = (&pinned.generation, pinned.generation.number);
         say(format!(
-            "kept: generation {} of {} replaced what this node had as primary; that is in {} until \
+            "kept: generation {} of {} replaced what only this node had; that is in {} until \
              `hasync undo {} --forget {number}`",
             generation.shown(),
             escape(generation.node.as_bytes()),

@@ -202,6 +202,11 @@ impl Doomed {
         self.others + self.below.len()
     }
 
+    /// How many of these are in directories that go.
+    pub(crate) fn below_len(&self) -> u64 {
+        self.below.len()
+    }
+
     /// All entries that are to be removed, in the order in which that is told.
     pub(crate) fn walk(&self) -> DoomedWalk<'_> {
         DoomedWalk {

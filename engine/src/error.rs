@@ -35,6 +35,8 @@ pub enum ErrorKind {
     NotEqual,
     /// The peer is this node itself.
     OwnNode,
+    /// More would be taken from the target than anybody has said is right.
+    Braked,
 }
 
 /// An error that ends a session: kind and one lower-case line.

@@ -83,7 +83,7 @@ pub use ids::{Accounts, IdKind, OwnAccounts};
 pub use observer::{
     Action, Change, Differences, Kind, KindCounts, Note, Observer, Progress, Summary, Warning,
 };
-pub use options::{Compression, Options};
+pub use options::{Brake, Compression, Options};
 pub use overlap::overlaps;
 pub use path::Shown;
 pub use policy::{Confinement, Greeted, Ready, Rights, ServePolicy, Service, Wish};

@@ -39,6 +39,8 @@ pub struct Options {
     pub delete: bool,
     /// `--max-delete=N`: when more than N entries would go, none does.
     pub max_delete: Option<u64>,
+    /// What stops the deletions of a named tree, or the whole of its first push.
+    pub brake: Option<Brake>,
     /// `--follow-untrusted`: a symlink on the way to a source is followed whoever owns it. That is
     /// no matter of the receiver's.
     #[serde(skip)]
@@ -81,6 +83,15 @@ pub struct Options {
     pub compression: Compression,
 }
 
+/// A push is stopped that would take more than both of these from its target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Brake {
+    /// Share of the entries that the target has.
+    pub percent: u8,
+    /// Entries.
+    pub entries: u64,
+}
+
 /// When what the sender says is compressed. Data that does not get shorter never is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Compression {
@@ -111,6 +122,7 @@ impl Default for Options {
             sparse: false,
             delete: false,
             max_delete: None,
+            brake: None,
             follow_untrusted: false,
             dry_run: false,
             checksum: false,

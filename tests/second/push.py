@@ -24,7 +24,7 @@ OPTIONS = {
                                "specials", "delete", "numeric_ids", "fsync")},
     **{name: False for name in ("hard_links", "sparse", "dry_run", "checksum", "update",
                                 "whole_file", "one_file_system", "atomic")},
-    "max_delete": None, "filters": [], "timeout_ms": 0,
+    "max_delete": None, "brake": None, "filters": [], "timeout_ms": 0,
 }
 
 

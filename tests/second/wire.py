@@ -20,10 +20,11 @@ STRUCTS = {
     "SourceDir": "path:bytes ids:[Id] mount:uint part:Part",
     "Id": "device:uint inode:uint",
     "Name": "name:bytes is_dir:bool",
+    "Brake": "percent:u8 entries:uint",
     "FilterRule": "sense:Sense pattern:bytes",
     "Options": "recursive:bool links:bool perms:bool times:bool owner:bool group:bool "
                "devices:bool specials:bool hard_links:bool sparse:bool delete:bool "
-               "max_delete:uint? dry_run:bool checksum:bool update:bool whole_file:bool "
+               "max_delete:uint? brake:Brake? dry_run:bool checksum:bool update:bool whole_file:bool "
                "one_file_system:bool numeric_ids:bool fsync:bool atomic:bool "
                "filters:[FilterRule] timeout_ms:uint",
 }
@@ -42,7 +43,7 @@ CHOICES = {
     "Named": [],
     "Part": ["All", "Only names:[Name]", "Some"],
     "ErrorKind": ["Usage", "Incompatible", "FileIo", "Stream", "Timeout", "NoSpace", "Locked",
-                  "Config", "Fenced", "Diverged", "NotEqual", "OwnNode"],
+                  "Config", "Fenced", "Diverged", "NotEqual", "OwnNode", "Braked"],
     "ToReceiver": [
         "Hello options:Options destination:bytes single:bool digest_key:32 claim:Named? "
         "whereabouts:Whereabouts",

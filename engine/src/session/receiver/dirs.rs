@@ -107,6 +107,7 @@ impl Receiver {
                 return Ok(());
             }
         };
+        self.toll.has(local.len());
         let view = IdView::Receiver(&self.ids);
         if self.fields.at(&path).dir_digest(&local, &view) == digest {
             return Ok(());

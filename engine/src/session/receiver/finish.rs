@@ -75,6 +75,7 @@ impl Receiver {
             return Ok(Ways::default());
         };
         if !deletable {
+            self.brake_first(0, 0)?;
             if !in_the_way.is_empty() {
                 self.say(&ToSender::DeletionsStopped { count: 0 })?;
             }
@@ -90,8 +91,9 @@ impl Receiver {
         for path in in_the_way.keys() {
             doomed.add_contents(&root, path, &self.filter);
         }
-        let count = doomed.len();
-        if self.options.max_delete.is_some_and(|max| count > max) {
+        let (count, below) = (doomed.len(), doomed.below_len());
+        self.brake_first(count, below)?;
+        if self.brakes(count, below) {
             let line = format!("--max-delete stopped the removal of {count} entries");
             self.problems.borrow_mut().add_line(&line);
             self.say(&ToSender::DeletionsStopped { count })?;

@@ -4,6 +4,7 @@
 mod announced;
 mod apart;
 mod awaited;
+mod brake;
 mod content;
 mod deltas;
 mod dirs;
@@ -68,6 +69,7 @@ use crate::work;
 
 use announced::NewDirs;
 use apart::refuse_shared;
+use brake::Toll;
 use content::Incoming;
 use dirs::DirState;
 use held::ByDir;
@@ -229,6 +231,8 @@ pub(super) struct Receiver {
     commit: Option<Commit>,
     /// The tree's name and lineage, if it has one.
     named: Option<Named>,
+    /// What the push takes from the target.
+    toll: Toll,
     /// What keeps the target from being equal to the source, as far as the receiver knows.
     problems: RefCell<Partial>,
     bases: Option<Bases>,
@@ -376,6 +380,7 @@ impl Receiver {
             bases: root
                 .as_ref()
                 .map(|root| Bases::start(Arc::clone(root), outbox.clone())),
+            toll: Toll::new(&options, named.as_ref()),
             options,
             filter,
             ids: IdMap::new(Arc::clone(&policy.accounts)),

@@ -20,6 +20,8 @@ use crate::wire::ToSender;
 /// The named tree that is being received.
 pub(super) struct Named {
     pub(super) tree: Tree,
+    /// Nothing was known of the tree here before.
+    pub(super) is_first: bool,
     claim: Claim,
     /// As of when the source is being scanned.
     as_of: AsOf,
@@ -80,9 +82,11 @@ impl Named {
             let received = held.view().receives(&claim, is_empty);
             received.map_err(|why| why.told(&claim, held.view()))?;
         }
+        let is_first = held.view().heads().is_empty();
         drop(held);
         let named = Named {
             tree,
+            is_first,
             claim,
             as_of,
             is_empty,
@@ -98,6 +102,16 @@ impl Named {
         let received = held.view().receives(&self.claim, self.is_empty);
         received.map_err(|why| why.told(&self.claim, held.view()))?;
         Ok(held)
+    }
+
+    /// The name of the sending node.
+    pub(super) fn sender(&self) -> &str {
+        &self.claim.node
+    }
+
+    /// What its clock showed when it began, in seconds since 1970.
+    pub(super) fn source_now_s(&self) -> i64 {
+        self.claim.now_ns.div_euclid(1_000_000_000)
     }
 
     /// What the push leaves of the head if it found nothing to change: what that is then, and

@@ -47,6 +47,7 @@ impl Receiver {
                 self.begin_new_dir(path)?
             }
         };
+        self.toll.announced(&entries);
         let first = state.announce(dir, entries, last, self.fields.powers)?;
         let announced = std::mem::take(&mut state.entries);
         let mut fresh = announced.walk_from(first);

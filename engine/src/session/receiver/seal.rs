@@ -7,7 +7,7 @@ use super::named::Named;
 use crate::change::Op;
 use crate::error::{Error, ErrorKind};
 use crate::fail::fail_point;
-use crate::generation::{Sealed, commit_staged, note_equal};
+use crate::generation::{GenerationId, Sealed, commit_staged, note_equal};
 use crate::history::{Journal, Store, counts, prune};
 use crate::refusal::Refusal;
 
@@ -66,9 +66,16 @@ impl Receiver {
             return self.done(true, Some(sealed));
         }
         journal.notes_lineage = unchanged.is_none();
-        journal.pinned = journal.ops.iter().any(replaces) && held.view().may_be_alone();
+        let takes = journal.ops.iter().any(replaces);
+        journal.pinned = takes && (named.is_first || held.view().may_be_alone());
         journal.keep = named.tree.undo.keep > 0 || journal.pinned;
-        let generation = named.generation(&held, counts(&journal.ops), problems)?;
+        let mut generation = named.generation(&held, counts(&journal.ops), problems)?;
+        if takes && named.is_first {
+            // What was there is no generation, and yet a state that can be gone back to.
+            let unknown = GenerationId::random();
+            generation.parent_state =
+                Some(unknown.map_err(|e| Error::file("get random numbers", &e))?);
+        }
         journal.generation = Some(generation);
         let is_made = self.carry_out(&store, &mut journal)?;
         let head = if is_made {

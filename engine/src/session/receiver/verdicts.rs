@@ -88,6 +88,7 @@ impl Receiver {
         matched: [u8; 8],
     ) -> Result<(), Error> {
         let mut state = self.dirs.remove(dir).ok_or_else(|| not_awaited(dir))?;
+        self.toll.announced(&entries);
         state.announce(dir, entries, last, self.fields.powers)?;
         state.unmatched.extend(unmatched);
         if !last {
@@ -270,6 +271,9 @@ impl Receiver {
                 }
                 if self.is_too_long(&state.path, entry)? {
                     return Ok(None);
+                }
+                if let Some(local) = local {
+                    self.toll.replaces(&local.entry);
                 }
                 let replaced = local.map(Replaced::from);
                 let want = self.make(state, number, entry, replaced, action, in_the_way)?;
