@@ -14,7 +14,8 @@ fn apart() -> Pair {
     pair.write(Foo0, "etc/b", "1");
     pair.run(Foo0, &["push", "--all"]).expect(0);
     pair.run(Foo1, &["promote", "html"]).expect(0);
-    pair.run(Foo0, &["promote", "html"]).expect(0);
+    pair.run(Foo0, &["demote", "html"]).expect(0);
+    pair.run(Foo0, &["promote", "html", "--force"]).expect(0);
     pair.write(Foo0, "html/index.html", "of foo0");
     pair.write(Foo0, "html/only-foo0", "x");
     pair.write(Foo1, "html/only-foo1", "y");
@@ -100,9 +101,8 @@ fn what_differs_is_listed_from_either_node_and_stays_so() {
 #[test]
 fn looking_and_being_refused_change_no_byte_of_either_nodes_records() {
     let pair = apart();
-    let looks: [&[&str]; 7] = [
+    let looks: [&[&str]; 6] = [
         &["push", "--tree", "html", "-n"],
-        &["push", "--tree", "html"],
         &["diverged", "html"],
         &["plan"],
         &["check"],
@@ -135,14 +135,15 @@ fn looking_and_being_refused_change_no_byte_of_either_nodes_records() {
         }
     };
     look("both are primary");
-    pair.run(Foo1, &["promote", "html"]).expect(0);
-    look("one is two epochs above");
+    pair.run(Foo1, &["demote", "html"]).expect(0);
+    pair.run(Foo1, &["promote", "html", "--force"]).expect(0);
+    look("one is an epoch above");
     pair.run(Foo1, &["demote", "html"]).expect(0);
     look("one is a standby");
-    // The epoch of the other is carried over by who keeps what this node has.
+    // What differs was read once, and is remembered.
+    pair.run(Foo0, &["push", "--tree", "html"]).expect(80);
+    look("a push was refused");
     let steps = way_out(&pair.run(Foo0, &["diverged", "html"]), "foo0");
-    let above = |(_, words): &(Node, Vec<String>)| words.contains(&"--above".to_owned());
-    assert!(steps.iter().any(above), "{steps:?}");
     follow(&pair, &steps);
     pair.assert_equal();
 }
@@ -166,7 +167,7 @@ fn either_way_out_leads_out_and_can_be_undone() {
         let status = pair.run(given_up, &["status", "html"]).expect(0);
         let text = status.stdout_text();
         let said = format!(
-            ") of {} replaced what this node had as primary; that is in ",
+            ") of {} replaced what only this node had; that is in ",
             kept.name()
         );
         assert!(
@@ -179,32 +180,58 @@ fn either_way_out_leads_out_and_can_be_undone() {
 }
 
 #[test]
-fn a_former_primary_needs_no_more_than_a_demotion() {
-    let pair = apart();
-    let pair = {
+fn a_primary_that_could_not_push_is_offered_both_ways() {
+    for kept in [Foo0, Foo1] {
+        let pair = apart();
         let steps = way_out(&pair.run(Foo0, &["diverged", "html"]), "foo0");
         follow(&pair, &steps);
-        pair
-    };
-    pair.run(Foo1, &["promote", "html"]).expect(0);
-    pair.write(Foo1, "html/after", "z");
-    let list = pair.run(Foo0, &["diverged", "html"]).expect(3);
-    assert!(!list.stdout_text().contains("did not come from"), "{list}");
-    assert!(
-        !list.stdout_text().contains("to keep what foo0 has"),
-        "{list}"
-    );
-    let steps = way_out(&list, "foo1");
-    assert_eq!(steps.len(), 2, "demote and push: {steps:?}");
-    follow(&pair, &steps);
-    pair.assert_equal();
+        // foo1 comes from what foo0 has, and foo0 has written since.
+        pair.run(Foo1, &["promote", "html"]).expect(0);
+        pair.write(Foo1, "html/after", "z");
+        pair.write(Foo0, "html/unsent", "x");
+        let list = pair.run(Foo0, &["diverged", "html"]).expect(3);
+        let text = list.stdout_text();
+        assert!(!text.contains("did not come from"), "{list}");
+        assert!(text.contains("both are primary"), "{list}");
+        let steps = way_out(&list, kept.name());
+        assert_eq!(
+            steps,
+            way_out(&pair.run(Foo1, &["diverged", "html"]), kept.name())
+        );
+        follow(&pair, &steps);
+        pair.assert_equal();
+        let (has, lacks) = match kept {
+            Foo0 => ("html/unsent", "html/after"),
+            Foo1 => ("html/after", "html/unsent"),
+        };
+        assert!(pair.path(kept.other(), has).exists());
+        assert!(!pair.path(kept, lacks).exists());
+        pair.run(kept.other(), &["undo", "html"]).expect(0);
+        assert!(pair.path(kept.other(), lacks).exists());
+    }
+}
+
+#[test]
+fn all_that_has_diverged_is_given_up_at_once() {
+    let pair = apart();
+    pair.run(Foo0, &["demote", "--all"]).expect(0);
+    pair.run(Foo0, &["adopt", "--all", "--from", "foo7"])
+        .expect_error(1, &["the peer of this node is foo1, not foo7"]);
+    let done = pair
+        .run(Foo0, &["adopt", "--all", "--from", "foo1"])
+        .expect(0);
+    for words in ["conf: nothing to give up", "html: generation 2 "] {
+        assert!(done.stdout_text().contains(words), "{done}");
+    }
+    pair.run(Foo1, &["push", "--tree", "html"]).expect(0);
+    assert_eq!(pair.html(Foo0).diff(&pair.html(Foo1)), "");
 }
 
 #[test]
 fn only_what_the_peer_has_can_be_adopted() {
     let pair = apart();
     let steps = way_out(&pair.run(Foo0, &["diverged", "html"]), "foo1");
-    let [_, (_, adopt), ..] = &steps[..] else {
+    let [(_, adopt), ..] = &steps[..] else {
         panic!("{steps:?}")
     };
     let adopt: Vec<&str> = adopt.iter().map(String::as_str).collect();
@@ -218,7 +245,6 @@ fn only_what_the_peer_has_can_be_adopted() {
     let refused = |words: &[&str], code: i32, said: &str| {
         pair.run(Foo0, words).expect_error(code, &[said]);
     };
-    refused(&adopt, 80, "run `hasync demote html` here first");
     pair.run(Foo0, &["demote", "html"]).expect(0);
     let wrong = with(["--generation", "0123456789"], "--generation");
     let wrong: Vec<&str> = wrong.iter().map(String::as_str).collect();
@@ -246,8 +272,9 @@ fn only_what_the_peer_has_can_be_adopted() {
     // Whoever is promoted has thought better of it.
     pair.run(Foo0, &["promote", "html"]).expect(0);
     pair.run(Foo0, &["demote", "html"]).expect(0);
-    pair.run(Foo1, &["promote", "html"]).expect(0);
-    pair.run(Foo1, &["push", "--tree", "html"]).expect(81);
+    pair.run(Foo1, &["promote", "html"]).expect(80);
+    pair.run(Foo1, &["promote", "html", "--force"]).expect(0);
+    pair.run(Foo1, &["push", "--tree", "html"]).expect(80);
     assert!(pair.path(Foo0, "html/only-foo0").exists());
 }
 
@@ -289,7 +316,7 @@ fn a_peer_that_is_away_can_be_accepted_unseen() {
     let port = reachable.lines().find(|line| line.starts_with("port = "));
     let away = reachable.replace(port.unwrap(), "port = 1");
     pair.write(Foo0, "hasync.toml", away);
-    let words: Vec<&str> = steps[1].1.iter().map(String::as_str).collect();
+    let words: Vec<&str> = steps[0].1.iter().map(String::as_str).collect();
     let short: Vec<&str> = words
         .iter()
         .map(|word| word.get(..32).map_or(*word, |id| &id[..8]))

@@ -32,12 +32,14 @@ mod destinations;
 mod disk_trouble;
 /// Two nodes that were promoted apart, and the ways out.
 mod diverged;
+/// Hand-overs, crashes, partitions and losses, played to the repaired pair.
+mod drills;
 /// The example files for admins: configuration, crontab, haresources, systemd units.
 mod examples;
 /// A local user exchanges directories and symlinks under a push.
 mod flippers;
-/// heartbeat v1 moves the mirror between two nodes.
-mod heartbeat;
+/// Before a promotion the peer is asked for the service, newer data and its last push.
+mod freshness;
 /// What `~` means, under init and cron too.
 mod home;
 /// Who may know whom in the engine, and how large a file, a function and a struct may be.

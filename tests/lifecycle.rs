@@ -6,13 +6,9 @@ use std::time::Duration;
 use crate::support::pair::Node::{self, Foo0, Foo1};
 use crate::support::pair::Pair;
 use crate::support::process::run_ok;
+use crate::support::service::BY_ADDRESS;
 use crate::support::smtp::Smtp;
 use crate::support::{Finished, Rng, await_that, rounds};
-
-const SERVICE: &str = "10.99.0.100";
-
-/// Who holds the service address pushes.
-const BY_ADDRESS: &str = "[role]\naddress = \"10.99.0.100\"\n";
 
 impl Pair {
     fn recipe(lines: &str) -> Self {
@@ -21,30 +17,6 @@ impl Pair {
         pair.write(Foo0, "etc/a", "1");
         pair.write(Foo0, "etc/b", "1");
         pair
-    }
-
-    fn address(&self, node: Node, verb: &str) {
-        let net = self.net.as_ref().unwrap();
-        let launcher = match node {
-            Foo0 => net.on_primary(),
-            Foo1 => net.on_standby(),
-        };
-        let words = ["ip", "addr", verb, &format!("{SERVICE}/32"), "dev", "link0"];
-        let words = [&launcher[..], &words].concat();
-        run_ok(words[0], &words[1..]);
-    }
-
-    /// As heartbeat starts a group of resources: the address, then the mirror.
-    fn take_over(&self, node: Node) -> Finished {
-        self.address(node, "add");
-        self.run(node, &["mirror", "start"])
-    }
-
-    /// As heartbeat stops it: the mirror, then the address.
-    fn give_up(&self, node: Node) -> Finished {
-        let done = self.run(node, &["mirror", "stop"]);
-        self.address(node, "del");
-        done
     }
 
     fn log(&self, node: Node) -> String {
@@ -158,11 +130,14 @@ fn after_a_crash_the_old_primary_is_refused_until_it_gives_in() {
     pair.run(Foo0, &["cycle"]).expect(0);
     // Not pushed any more when foo0 dies: lost with it, as its lag said.
     pair.write(Foo0, "html/late", "x");
-    pair.address(Foo0, "del");
+    pair.serve(Foo0, false);
+    let net = pair.net.as_ref().unwrap();
+    net.cut();
     pair.take_over(Foo1)
         .expect(0)
-        .tells(&["html: primary, epoch 2"]);
+        .tells(&["the peer cannot be asked: ", "html: primary, epoch 2"]);
     pair.await_log(Foo1, "promotion: ");
+    net.mend();
     pair.write(Foo1, "html/after", "y");
 
     // foo0 is back, and was never told. Its own pushes are refused ...
@@ -191,7 +166,7 @@ fn after_a_crash_the_old_primary_is_refused_until_it_gives_in() {
     pair.run(Foo0, &["demote", "--all"]).expect(0);
     pair.run(Foo1, &["cycle"])
         .expect(0)
-        .tells(&["replaced what the peer had as former primary; the peer keeps that"]);
+        .tells(&["replaced what only the peer had; the peer keeps that"]);
     let log = pair.log(Foo1);
     assert!(log.contains("promotion: tree html: generation "), "{log}");
     pair.assert_equal();
@@ -199,7 +174,7 @@ fn after_a_crash_the_old_primary_is_refused_until_it_gives_in() {
     // What foo0 had alone can still be had.
     pair.run(Foo0, &["status", "html"]).expect(0).tells(&[
         "kept: generation ",
-        " of foo1 replaced what this node had as primary",
+        " of foo1 replaced what only this node had",
     ]);
     pair.run(Foo0, &["undo", "html", "-nv"])
         .expect(0)

@@ -23,7 +23,8 @@ needs='sshd:openssh-server ssh:openssh-client ssh-agent:openssh-client rsync:rsy
 getfacl:acl attr:attr ip:iproute2 tc:iproute2 nft:nftables mkfs.xfs:xfsprogs
 mkfs.btrfs:btrfs-progs mkfs.ext4:e2fsprogs setpriv:util-linux
 man:man-db unshare:util-linux prlimit:util-linux script:bsdutils strace:strace time:time ps:procps cc:gcc
-aiosmtpd:python3-aiosmtpd python3:python3 /usr/libexec/heartbeat/heartbeat:heartbeat'
+aiosmtpd:python3-aiosmtpd python3:python3 /usr/libexec/heartbeat/heartbeat:heartbeat
+keepalived:keepalived corosync:corosync pacemakerd:pacemaker cibadmin:pacemaker-cli-utils'
 
 # Not a pipe into `grep -q`: that ends rsync by SIGPIPE, which pipefail takes for a failure.
 is_oracle() {

@@ -1,11 +1,12 @@
 //! Fixtures of the integration tests: trees on disk, the program under test, a real sshd and
 //! hasync's own server, an SMTP server, two network namespaces, mount namespaces without `/proc`,
-//! small loop-mounted file systems, a kernel that lacks a call, a pair of configured nodes, tree
+//! small loop-mounted file systems, a kernel that lacks a call, a pair of configured nodes with a
+//! service that moves by hand or by a cluster manager, tree
 //! snapshots and the rsync oracle. Each file holds one fixture and cleans up after itself on drop.
 
+pub(crate) mod cluster;
 pub(crate) mod flood;
 pub(crate) mod hasync;
-pub(crate) mod heartbeat;
 pub(crate) mod local_user;
 pub(crate) mod loopfs;
 pub(crate) mod mounted;
@@ -17,6 +18,7 @@ pub(crate) mod process;
 pub(crate) mod refused_call;
 pub(crate) mod rng;
 pub(crate) mod rsync;
+pub(crate) mod service;
 pub(crate) mod smtp;
 pub(crate) mod snapshot;
 pub(crate) mod sshd;

@@ -76,6 +76,26 @@ impl NetNs {
 
     pub(crate) fn mend(&self) {
         run_ok("ip", &["-n", &self.standby, "link", "set", "link0", "up"]);
+        for ns in [&self.primary, &self.standby] {
+            // That nobody was there to answer is remembered for a while.
+            run_ok("ip", &["-n", ns, "neigh", "flush", "dev", "link0"]);
+        }
+    }
+
+    /// Parts the nodes: packets vanish on the way, and either node sees its link up.
+    pub(crate) fn part(&self) {
+        let rules = "add table inet parted; add chain inet parted in { type filter hook input \
+                     priority 0; policy drop; }; add rule inet parted in iif lo accept";
+        let inside = ["ip", "netns", "exec", &self.standby, "nft", rules];
+        run_ok(inside[0], &inside[1..]);
+    }
+
+    pub(crate) fn join(&self) {
+        let inside = ["ip", "netns", "exec", &self.standby, "nft"];
+        run_ok(
+            inside[0],
+            &[&inside[1..], &["delete table inet parted"]].concat(),
+        );
     }
 
     /// Slows the primary's sending side, so that a push lasts long enough to be cut.

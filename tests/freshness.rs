@@ -1,0 +1,215 @@
+//! Before a promotion the peer is asked: it may have the service, newer data, or a last push on its
+//! way. Whatever keeps it from answering holds nothing up.
+
+use crate::support::pair::Node::{Foo0, Foo1};
+use crate::support::pair::Pair;
+use crate::support::process::run_ok;
+use crate::support::service::BY_ADDRESS;
+use crate::support::{Finished, await_that};
+
+const CYCLE: &str = "[cycle]\ninterval = \"1h\"\nlast_push = \"20s\"\n";
+
+/// foo0 has the service, and foo1 is equal.
+fn mirrored() -> Pair {
+    let pair = Pair::in_namespaces(&format!("{BY_ADDRESS}{CYCLE}"));
+    pair.write(Foo0, "html/index.html", "one");
+    pair.write(Foo0, "etc/a", "1");
+    pair.write(Foo0, "etc/b", "1");
+    pair.take_over(Foo0).expect(0);
+    pair.run(Foo0, &["cycle"]).expect(0);
+    pair
+}
+
+#[track_caller]
+fn tells(done: &Finished, words: &[&str]) {
+    let text = format!("{}{}", done.stdout_text(), done.stderr);
+    for word in words {
+        assert!(text.contains(word), "{word:?} is not said\n{done}");
+    }
+}
+
+/// A peer that cannot be asked, for whatever reason, is no reason to wait.
+#[test]
+fn a_peer_that_does_not_answer_holds_nothing_up() {
+    type Trouble = fn(&Pair);
+    let troubles: [(&str, Trouble, &str); 6] = [
+        (
+            "cut off",
+            |pair| pair.net.as_ref().unwrap().part(),
+            "has not answered within 2 s",
+        ),
+        (
+            "silent",
+            |pair| {
+                let sshd = pair.sshd_of(Foo0).id().to_string();
+                drop(run_ok("kill", &["-STOP", &sshd]));
+            },
+            "has not answered within 2 s",
+        ),
+        (
+            "nobody listens",
+            |pair| pair.set(Foo1, "port = ", "port = 1"),
+            "refused",
+        ),
+        (
+            "an unknown name",
+            |pair| pair.set(Foo1, "host = ", "host = \"nobody.invalid\""),
+            "",
+        ),
+        (
+            "another host key",
+            |pair| pair.set(Foo1, "known_hosts = ", "known_hosts = \"/dev/null\""),
+            "host key",
+        ),
+        (
+            "a key that it does not take",
+            |pair| {
+                let config = pair.read(Foo1, "hasync.toml");
+                let key = config
+                    .lines()
+                    .find(|line| line.starts_with("identity = "))
+                    .unwrap();
+                pair.set(Foo1, "identity = ", &key.replace("user_key", "other_key"));
+            },
+            "",
+        ),
+    ];
+    for (name, trouble, why) in troubles {
+        let pair = mirrored();
+        pair.serve(Foo0, false);
+        trouble(&pair);
+        let done = pair.take_over(Foo1).expect(0);
+        let sshd = pair.sshd_of(Foo0).id().to_string();
+        run_ok("kill", &["-CONT", &sshd]);
+        let said = [
+            "the peer cannot be asked: ",
+            why,
+            "html: the data here is as of ",
+            "epoch 2",
+        ];
+        tells(&done, &said);
+        assert!(pair.run(Foo1, &["mirror", "status"]).code == 0, "{name}");
+    }
+}
+
+#[test]
+fn a_peer_that_has_the_service_is_not_joined() {
+    let pair = mirrored();
+    let done = pair.take_over(Foo1).expect(1);
+    tells(
+        &done,
+        &[
+            "tree html: foo0 is primary of tree html",
+            "has the service, by its [role]",
+            "this node is primary of nothing and was not promoted of conf, html",
+        ],
+    );
+    let refused = pair.run(Foo1, &["promote", "html"]).expect(80);
+    tells(
+        &refused,
+        &["has the service", "`hasync promote html --force`"],
+    );
+    pair.run(Foo1, &["mirror", "status"]).expect(3);
+    pair.run(Foo1, &["promote", "html", "--force"]).expect(0);
+    // Of the trees that are left, the other is promoted, and this one is as it was.
+    tells(
+        &pair.run(Foo1, &["mirror", "start", "--force"]).expect(0),
+        &["conf: primary"],
+    );
+}
+
+#[test]
+fn a_node_that_is_behind_is_not_promoted_unless_it_is_said_or_configured() {
+    for configured in [false, true] {
+        let pair = mirrored();
+        // foo1 takes over unseen, gets on, and stops; foo0 still believes itself primary.
+        let net = pair.net.as_ref().unwrap();
+        net.cut();
+        pair.serve(Foo0, false);
+        pair.take_over(Foo1).expect(0);
+        pair.write(Foo1, "html/after", "x");
+        net.mend();
+        pair.give_up(Foo1).expect(0);
+        if configured {
+            let warns = format!("{BY_ADDRESS}{CYCLE}[lineage]\nstale = \"warn\"\n");
+            pair.configure_one(Foo0, &warns);
+            let done = pair.take_over(Foo0).expect(0);
+            tells(
+                &done,
+                &["html: warning: foo1 is standby of tree html and ahead"],
+            );
+            continue;
+        }
+        let done = pair.take_over(Foo0).expect(1);
+        tells(
+            &done,
+            &["foo1 is standby of tree html and ahead, with generation "],
+        );
+        pair.run(Foo0, &["mirror", "start", "--force"]).expect(0);
+    }
+}
+
+/// Under keepalived the address is gone before anybody stops the mirror.
+#[test]
+fn a_last_push_that_is_due_is_asked_for_and_awaited() {
+    let pair = mirrored();
+    pair.write(Foo0, "html/late", "written while the service ran");
+    pair.serve(Foo0, false);
+    let done = pair.take_over(Foo1).expect(0);
+    tells(&done, &["html: primary, epoch 2"]);
+    assert_eq!(
+        pair.read(Foo1, "html/late"),
+        "written while the service ran"
+    );
+    pair.run(Foo0, &["mirror", "status"]).expect(3);
+    pair.run(Foo1, &["cycle"]).expect(0);
+    pair.assert_equal();
+}
+
+#[test]
+fn who_waits_for_a_last_push_stops_when_the_service_goes() {
+    let pair = mirrored();
+    let go = pair.dir.text("go");
+    let hook = format!(
+        "[hooks]\nbefore = \"touch {go}.waits; while [ ! -e {go} ]; do sleep 0.05; done\"\n\
+         timeout = \"60s\"\n"
+    );
+    pair.configure_one(Foo0, &format!("{BY_ADDRESS}{CYCLE}{hook}"));
+    let running = pair.on(Foo0, &["cycle"]).start();
+    await_that("a cycle runs", || pair.dir.path("go.waits").exists());
+    pair.serve(Foo0, false);
+    pair.serve(Foo1, true);
+    let starting = pair.on(Foo1, &["mirror", "start"]).start();
+    let wished = || {
+        pair.read(Foo0, "state/memory.json")
+            .contains("\"last_push_wished\": 1")
+    };
+    await_that("foo1 waits", wished);
+    pair.serve(Foo1, false);
+    let done = starting.finish().expect(1);
+    tells(
+        &done,
+        &[
+            "the service has gone from this node",
+            "nothing was promoted",
+        ],
+    );
+    pair.run(Foo1, &["mirror", "status"]).expect(3);
+    pair.dir.write("go", "");
+    running.finish().expect(0);
+}
+
+/// A wish never takes the service's data from a node that has it.
+#[test]
+fn a_node_that_serves_is_not_demoted_by_a_wish() {
+    let pair = mirrored();
+    pair.run(Foo0, &["mirror", "stop", "--unless-serving"])
+        .expect(0);
+    pair.run(Foo0, &["mirror", "status"]).expect(0);
+    pair.take_over(Foo1).expect(1);
+    pair.run(Foo0, &["mirror", "status"]).expect(0);
+    pair.serve(Foo0, false);
+    pair.run(Foo0, &["mirror", "stop", "--unless-serving"])
+        .expect(0);
+    pair.run(Foo0, &["mirror", "status"]).expect(3);
+}
