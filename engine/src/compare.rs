@@ -42,7 +42,7 @@ pub(crate) enum LinkState {
 }
 
 /// What the target has under a name.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Replaced {
     pub(crate) kind: Kind,
     /// Permission bits.

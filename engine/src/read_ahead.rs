@@ -100,6 +100,13 @@ struct Task {
 impl ReadAhead {
     pub(crate) fn new(reader: Reader) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let mut ahead = ReadAhead::without_threads(reader);
+        ahead.threads_max = cores.min(THREADS_MAX);
+        ahead
+    }
+
+    /// Everything is read by whoever asks.
+    pub(crate) fn without_threads(reader: Reader) -> Self {
         ReadAhead {
             shared: Arc::new(Shared {
                 reader,
@@ -108,7 +115,7 @@ impl ReadAhead {
                 news: Condvar::new(),
             }),
             threads: Vec::new(),
-            threads_max: cores.min(THREADS_MAX),
+            threads_max: 0,
         }
     }
 

@@ -63,7 +63,7 @@ class Receiver:
         mounted = [{"path": path, **coarse} for path in self.coarse]
         reply = {"owners": is_root, "devices": is_root, "setuid": True, "settable_groups": groups,
                  "time_store": store, "lost": 0, "mounted": mounted, "len_max": 1 << 62, "rename": rename,
-                 "created_root": self.is_made, "ping_ms": 10_000, "runs": False}
+                 "created_root": self.is_made, "runs": False}
         self.link.say("HelloReply", **reply)
         self.ids = tree.Ids()
         self.fields = tree.Fields(options, reply, hello["digest_key"], self.ids.sender)

@@ -66,7 +66,7 @@ CHOICES = {
         "Standing standing:Named",
         "HelloReply owners:bool devices:bool setuid:bool settable_groups:[Group] "
         "time_store:TimeStore lost:uint mounted:[Mounted] len_max:uint rename:bytes? created_root:bool "
-        "ping_ms:uint runs:bool",
+        "runs:bool",
         "Differs dir:uint print_len:u8 prints:bytes last:bool",
         "Lacks dir:uint",
         "Compared below:uint",

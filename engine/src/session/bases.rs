@@ -5,7 +5,7 @@
 //! by a sample, and then answers what the sender asks. If the sender wants its tree, much of it is
 //! likely to stay: then the staged copy is made in the same reading.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,7 +21,7 @@ use crate::fs::Root;
 use crate::path::RelPath;
 use crate::refusal::Refusal;
 use crate::source::open_file;
-use crate::wire::{DirIndex, EXCHANGES_MAX, ToSender};
+use crate::wire::{DirIndex, ToSender};
 
 /// Bases from this length on are compared by exchange: below, a signature costs no more.
 pub(super) const EXCHANGE_LEN_MIN: u64 = 1 << 20;
@@ -81,16 +81,23 @@ enum Event {
     Used(FileKey),
 }
 
-/// The describing thread. It ends when this is dropped and its jobs are done.
+/// Whoever describes bases.
 pub(super) struct Bases {
-    events: Sender<Event>,
+    worker: Worker,
     queued_bytes: Arc<AtomicUsize>,
     refused: Arc<OnceLock<Error>>,
 }
 
+enum Worker {
+    /// A thread. It ends when this is dropped and its jobs are done.
+    Thread(Sender<Event>),
+    /// Whoever calls.
+    Inline(Box<Describer>),
+}
+
 impl Bases {
-    pub(super) fn start(root: Arc<Root>, outbox: Outbox) -> Self {
-        let (events, queue) = channel();
+    /// With a thread of its own, if `threaded`.
+    pub(super) fn start(root: Arc<Root>, outbox: Outbox, threaded: bool) -> Self {
         let queued_bytes = Arc::new(AtomicUsize::new(0));
         let refused = Arc::new(OnceLock::new());
         let mut describer = Describer {
@@ -98,12 +105,17 @@ impl Bases {
             root,
             outbox,
             queued_bytes: Arc::clone(&queued_bytes),
-            waiting: VecDeque::new(),
             open: HashMap::new(),
         };
-        std::thread::spawn(move || describer.run(&queue));
+        let worker = if threaded {
+            let (events, queue) = channel();
+            std::thread::spawn(move || describer.run(&queue));
+            Worker::Thread(events)
+        } else {
+            Worker::Inline(Box::new(describer))
+        };
         Bases {
-            events,
+            worker,
             queued_bytes,
             refused,
         }
@@ -114,14 +126,14 @@ impl Bases {
         self.refused.get().cloned().map_or(Ok(()), Err)
     }
 
-    /// Queues a basis. Its verdict must have been put into the outbox before.
-    pub(super) fn describe(&self, job: Job) -> Result<(), Error> {
+    /// Describes a basis. Its verdict must have been put into the outbox before.
+    pub(super) fn describe(&mut self, job: Job) -> Result<(), Error> {
         self.send(Event::Describe(job))
     }
 
     /// Passes on a piece of what the sender asks; `copy` if this is the time to stage a copy.
     pub(super) fn ask(
-        &self,
+        &mut self,
         file: FileKey,
         last: bool,
         bytes: &[u8],
@@ -142,13 +154,16 @@ impl Bases {
     }
 
     /// The sender has all it needs of this basis, or wants none of it.
-    pub(super) fn used(&self, file: FileKey) {
+    pub(super) fn used(&mut self, file: FileKey) {
         // If the thread is gone, so is what it held.
-        let _ = self.events.send(Event::Used(file));
+        let _ = self.send(Event::Used(file));
     }
 
-    fn send(&self, event: Event) -> Result<(), Error> {
-        let sent = self.events.send(event);
+    fn send(&mut self, event: Event) -> Result<(), Error> {
+        let sent = match &mut self.worker {
+            Worker::Inline(describer) => return describer.handle(event),
+            Worker::Thread(events) => events.send(event),
+        };
         sent.map_err(|_| {
             let broken = || Error::stream(&io::ErrorKind::BrokenPipe.into());
             self.refused.get().cloned().unwrap_or_else(broken)
@@ -181,7 +196,6 @@ struct Describer {
     root: Arc<Root>,
     outbox: Outbox,
     queued_bytes: Arc<AtomicUsize>,
-    waiting: VecDeque<Job>,
     open: HashMap<FileKey, Open>,
 }
 
@@ -196,47 +210,41 @@ impl Describer {
             let Some(event) = event else {
                 return;
             };
-            let handled = match event {
-                Event::Describe(job) => {
-                    self.waiting.push_back(job);
-                    Ok(())
-                }
-                Event::Ask {
-                    file,
-                    last,
-                    bytes,
-                    copy,
-                } => {
-                    self.queued_bytes.fetch_sub(bytes.len(), Ordering::Relaxed);
-                    self.asked(file, last, &bytes, copy)
-                }
-                Event::Used(file) => {
-                    self.open.remove(&file);
-                    Ok(())
-                }
-            };
-            if handled.and_then(|()| self.describe_waiting()).is_err() {
+            if self.handle(event).is_err() {
                 // The link is broken, as the main thread will see.
                 return;
             }
         }
     }
 
-    fn describe_waiting(&mut self) -> Result<(), Error> {
-        while self.open.len() < EXCHANGES_MAX
-            && let Some(job) = self.waiting.pop_front()
-        {
-            // Without a description the sender sends the whole file.
-            let (askable, bytes) = self.describe(&job).unwrap_or_default();
-            self.outbox.put_exchange(job.file, &bytes)?;
-            let open = Open {
-                askable,
-                result_len: job.result_len,
-                ask: Vec::new(),
-            };
-            self.open.insert(job.file, open);
+    fn handle(&mut self, event: Event) -> Result<(), Error> {
+        match event {
+            Event::Describe(job) => {
+                // Without a description the sender sends the whole file.
+                let (askable, bytes) = self.describe(&job).unwrap_or_default();
+                self.outbox.put_exchange(job.file, &bytes)?;
+                let open = Open {
+                    askable,
+                    result_len: job.result_len,
+                    ask: Vec::new(),
+                };
+                self.open.insert(job.file, open);
+                Ok(())
+            }
+            Event::Ask {
+                file,
+                last,
+                bytes,
+                copy,
+            } => {
+                self.queued_bytes.fetch_sub(bytes.len(), Ordering::Relaxed);
+                self.asked(file, last, &bytes, copy)
+            }
+            Event::Used(file) => {
+                self.open.remove(&file);
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     fn describe(&self, job: &Job) -> io::Result<(Askable, Vec<u8>)> {
@@ -372,7 +380,7 @@ mod tests {
             temp.path().to_owned(),
         ));
         let outbox = Outbox::new(Box::new(io::sink()));
-        let bases = Bases::start(root, outbox.clone());
+        let mut bases = Bases::start(root, outbox.clone(), true);
         // The thread that answers waits for the link.
         let _busy = outbox.lock();
         let piece = vec![0; 1 << 20];

@@ -1,9 +1,8 @@
 //! Where an announced directory is, told by what sets it apart from the one announced before:
 //! directories come in canonical order, so that is little.
 
-use super::receiver::Receiver;
 use crate::error::Error;
-use crate::path::RelPath;
+use crate::path::{PATH_LEN_MAX, RelPath, check_name};
 use crate::refusal::Refusal;
 use crate::wire::DirIndex;
 
@@ -94,10 +93,33 @@ impl Trail {
         let Some(&(parent, _)) = self.dirs.last() else {
             return Err(Error::peer(Refusal::DirAboveRoot { dir }));
         };
-        let path = Receiver::path_below(&mut self.dirs, index, parent, &name)?;
+        let path = path_below(&mut self.dirs, index, parent, &name)?;
         self.next = index + 1;
         Ok((index, path))
     }
+}
+
+/// The path of the directory `name` in `parent`, which must be among `ancestors`.
+pub(super) fn path_below(
+    ancestors: &mut Vec<(DirIndex, RelPath)>,
+    dir: DirIndex,
+    parent: DirIndex,
+    name: &[u8],
+) -> Result<RelPath, Error> {
+    check_name(name).map_err(|error| Error::peer(Refusal::DirName { dir, error }))?;
+    while ancestors.last().is_some_and(|&(index, _)| index != parent) {
+        ancestors.pop();
+    }
+    let Some((_, above)) = ancestors.last() else {
+        return Err(Error::peer(Refusal::DirParent { dir, parent }));
+    };
+    let path = above.join(name);
+    if path.len() > PATH_LEN_MAX {
+        let max = PATH_LEN_MAX;
+        return Err(Error::peer(Refusal::PathLen { max }));
+    }
+    ancestors.push((dir, path.clone()));
+    Ok(path)
 }
 
 #[cfg(test)]

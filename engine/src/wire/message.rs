@@ -71,8 +71,6 @@ pub(crate) struct HelloReply {
     pub(crate) rename: Option<Vec<u8>>,
     /// The target root was missing, and was made or in a dry run would be.
     pub(crate) created_root: bool,
-    /// The receiver will be silent for at most this long.
-    pub(crate) ping_ms: u64,
     /// The receiver understands runs.
     pub(crate) runs: bool,
 }
@@ -89,7 +87,6 @@ impl HelloReply {
             len_max: u64::MAX,
             rename: None,
             created_root: false,
-            ping_ms: 10_000,
             runs,
         }
     }

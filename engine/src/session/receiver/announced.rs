@@ -11,7 +11,7 @@ use crate::path::RelPath;
 
 /// New directories, by the directory that they are in.
 #[derive(Debug, Default)]
-pub(super) struct NewDirs {
+pub(super) struct AnnouncedDirs {
     all: BTreeMap<RelPath, Siblings>,
     memory_len: usize,
 }
@@ -28,7 +28,7 @@ struct Siblings {
     next: usize,
 }
 
-impl NewDirs {
+impl AnnouncedDirs {
     /// Adds a directory after those before it in the same one.
     pub(super) fn add(&mut self, dir: &RelPath, entry: &Entry, in_new: bool) -> Result<(), Error> {
         let siblings = self.all.entry(dir.clone()).or_insert_with(|| {
@@ -54,14 +54,20 @@ impl NewDirs {
         entry
     }
 
-    /// Takes any one.
-    pub(super) fn pop(&mut self) -> Option<(RelPath, Entry)> {
-        let (dir, siblings) = self.all.iter_mut().next()?;
-        let dir = dir.clone();
-        let at = siblings.taken.iter().position(|taken| !taken)?;
-        let entry = siblings.take(at)?;
-        self.drop_if_spent(&dir);
-        Some((dir.join(&entry.name), entry))
+    /// Shows all that are left, each directory before those in it.
+    pub(super) fn drain(
+        self,
+        mut see: impl FnMut(&RelPath, &Entry) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        for (dir, siblings) in self.all {
+            let mut walk = siblings.entries.walk();
+            for taken in siblings.taken {
+                if let Some(entry) = walk.next().filter(|_| !taken) {
+                    see(&dir.join(&entry.name), entry)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// How many there are in directories that are new, and the path of the first.
@@ -146,7 +152,7 @@ mod tests {
 
     #[test]
     fn what_is_announced_is_taken_once() {
-        let mut dirs = NewDirs::default();
+        let mut dirs = AnnouncedDirs::default();
         for (dir, name, in_new) in [
             ("", "a", false),
             ("", "b", false),
@@ -162,10 +168,12 @@ mod tests {
         }
         assert!(dirs.take(&path("a/x")).is_some() && dirs.take(&path("b/x")).is_none());
         assert_eq!(dirs.in_new(), Some((1, path("a/y"))));
-        let rest: Vec<RelPath> = std::iter::from_fn(|| dirs.pop())
-            .map(|(path, _)| path)
-            .collect();
+        let mut rest = Vec::new();
+        dirs.drain(|path, _| {
+            rest.push(path.clone());
+            Ok(())
+        })
+        .unwrap();
         assert_eq!(rest, [path("b"), path("a/y")]);
-        assert_eq!((dirs.memory_len, dirs.in_new()), (0, None));
     }
 }

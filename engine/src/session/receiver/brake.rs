@@ -3,7 +3,6 @@
 //! replaces counts like what it deletes, a group is not changed at all, and nothing is done unless
 //! somebody says that it is right.
 
-use super::Receiver;
 use super::named::Named;
 use crate::entry::Entry;
 use crate::error::{Error, ErrorKind};
@@ -66,28 +65,29 @@ impl Toll {
     }
 }
 
-impl Receiver {
+impl Toll {
     /// Whether so many deletions are more than this push may do. `below` of them are in directories
     /// that the source does not have.
-    pub(super) fn brakes(&self, count: u64, below: u64) -> bool {
-        let braked = self
-            .options
-            .brake
-            .map(|brake| self.toll.limit(brake, below));
-        let limits = [self.options.max_delete, braked];
+    pub(super) fn brakes(&self, options: &Options, count: u64, below: u64) -> bool {
+        let braked = options.brake.map(|brake| self.limit(brake, below));
+        let limits = [options.max_delete, braked];
         limits.into_iter().flatten().any(|limit| count > limit)
     }
 
     /// Stops a first push that would take much from a target of which nothing is known.
-    pub(super) fn brake_first(&self, deleted: u64, below: u64) -> Result<(), Error> {
-        let (Some(brake), Some(first), Some(named)) =
-            (self.options.brake, &self.toll.first, &self.named)
-        else {
+    pub(super) fn brake_first(
+        &self,
+        options: &Options,
+        named: Option<&Named>,
+        deleted: u64,
+        below: u64,
+    ) -> Result<(), Error> {
+        let (Some(brake), Some(first), Some(named)) = (options.brake, &self.first, named) else {
             return Ok(());
         };
         let limit = match named.tree.is_group {
             true => 0,
-            false => self.toll.limit(brake, below),
+            false => self.limit(brake, below),
         };
         if deleted.saturating_add(first.replaced) <= limit {
             return Ok(());
@@ -105,7 +105,7 @@ impl Receiver {
                 },
             )
         };
-        let had = self.toll.had.saturating_add(below);
+        let had = self.had.saturating_add(below);
         Err(Error::new(
             ErrorKind::Braked,
             format!(

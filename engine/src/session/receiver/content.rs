@@ -1,25 +1,27 @@
 //! Content arriving: packs of small files and ops of large ones. Each file is staged and its sum
 //! checked before it is handed to the commit.
 
-use std::borrow::Cow;
 use std::fs::File;
 
 use rustix::fs::{AtFlags, unlinkat};
 use rustix::io::Errno;
 
-use super::deltas::{Making, MaybeBasis};
-use super::dirs::{DirState, Phase};
-use super::verdicts::not_awaited;
-use super::wanted::Wanted;
-use super::{Receiver, ends_push};
+use super::arrived::{Arrived, Place};
+use super::deltas::{Exchanges, Making, MaybeBasis, open_basis};
+use super::dir::{Dir, Goes, New, not_awaited};
+use super::dirs::Dirs;
+use super::door;
+use super::removals::Removals;
+use super::site::Site;
 use crate::apply::{FileSink, create_file};
-use crate::change::{Over, Slot, Staged};
+use crate::change::Slot;
 use crate::delta::{OpDecoder, PatchError, Patcher};
-use crate::entry::{Body, Entry, Sum};
+use crate::entry::{Entry, Sum};
 use crate::error::Error;
-use crate::fs::set_new_attrs;
+use crate::history::Interrupted;
 use crate::path::RelPath;
 use crate::refusal::Refusal;
+use crate::session::bases::{Bases, FileKey};
 use crate::since::Since;
 use crate::source::open_file;
 use crate::wire::{DirIndex, PackedFile, ToSender, parse_pack};
@@ -28,10 +30,22 @@ use crate::work;
 /// Bytes of the result that are made at once, by ops that say much in few bytes.
 const SLICE_LEN: u64 = 64 << 20;
 
+/// Content on its way, and the bases that it may be made from.
+pub(super) struct Content {
+    pub(super) exchanges: Exchanges,
+    incoming: Option<Incoming>,
+}
+
+/// A large file that begins.
+pub(super) struct Begin {
+    pub(super) file: FileKey,
+    pub(super) len: u64,
+    pub(super) since: Since,
+}
+
 /// A large file on its way.
 pub(super) struct Incoming {
-    dir: DirIndex,
-    entry: u32,
+    file: FileKey,
     since: Since,
     /// It is being made from a basis: the sender waits to hear how it ended.
     delta: bool,
@@ -46,441 +60,402 @@ enum FileState {
         making: Making,
         place: Place,
     },
-    /// It cannot become right any more; its ops are dropped. With `retry`, the whole is asked for.
-    Spoiled {
-        retry: bool,
-    },
+    /// It cannot be made here; its ops are dropped.
+    Dropped,
+    /// Its basis is not what it was; its ops are dropped, and the whole is asked for.
+    Astray,
 }
 
-/// Where a file is being made.
-pub(super) enum Place {
-    /// In staging, to be put under its name by itself.
-    Alone(Staged),
-    /// In a staged directory, under its own name already.
-    InNewDir,
+/// How a file ended.
+enum Outcome {
+    /// Nothing more is to be said of it.
+    Settled,
+    /// Its content came out wrong.
+    Wrong,
 }
 
-impl Receiver {
-    /// Whole small files of one directory.
-    pub(super) fn pack(&mut self, payload: &[u8]) -> Result<(), Error> {
-        let (dir, files) = parse_pack(payload)?;
-        let mut state = self.take_dir(dir)?;
-        for file in files {
-            self.packed_file(dir, &mut state, &file?)?;
-        }
-        self.keep_if_awaited(dir, state)
-    }
-
-    fn packed_file(
-        &mut self,
-        dir: DirIndex,
-        state: &mut DirState,
-        file: &PackedFile<'_>,
-    ) -> Result<(), Error> {
-        let entry = file_entry(state, dir, file.entry)?;
-        let path = state.path.join(&entry.name);
-        let opened = self.open_sink(dir, state, file.entry, &entry)?;
-        let wanted = state.wanted.remove(file.entry);
-        let Some((mut sink, place)) = opened else {
-            return Ok(());
-        };
-        let written = sink
-            .write_content(file.content)
-            .and_then(|()| sink.finish());
-        match written {
-            Ok(made) => {
-                let since = file.mtime.map_or(Since::Same, Since::Touched);
-                self.complete(state, &entry, made, since, &place, wanted)
-            }
-            Err(e) => self.failed(state, &entry, &place, &path, &e),
-        }
-    }
-
-    /// Makes the file that content goes to. `None` if that fails for this entry alone.
-    fn open_sink(
-        &mut self,
-        dir: DirIndex,
-        state: &DirState,
-        number: u32,
-        entry: &Entry,
-    ) -> Result<Option<(FileSink, Place)>, Error> {
-        let sparse = self.options.sparse;
-        let made = match &state.phase {
-            Phase::Failed => return Ok(None),
-            _ if !state.wanted.contains(number) => return Err(not_awaited(dir)),
-            Phase::Dropped => return Ok(None),
-            Phase::Differs { .. } | Phase::Resumed => return Err(not_awaited(dir)),
-            Phase::New { fd, .. } => create_file(fd, &entry.name, entry.mode)
-                .map(|file| (file, Place::InNewDir))
-                .map_err(|e| (e, "make")),
-            Phase::Judged => {
-                let staged = match self.commit()?.stage_for(&state.path) {
-                    Err(e) if ends_push(&e) => return Err(e),
-                    Err(e) => {
-                        self.warn(e.message)?;
-                        return Ok(None);
-                    }
-                    Ok(staged) => staged,
-                };
-                create_file(&*staged.stage, &staged.name, entry.mode)
-                    .map(|file| (file, Place::Alone(staged)))
-                    .map_err(|e| (e, "stage"))
-            }
-        };
-        match made {
-            Ok((file, place)) => Ok(Some((FileSink::new(file, sparse), place))),
-            Err((e, what)) => {
-                let path = state.path.join(&entry.name);
-                let e = Error::file(
-                    format_args!("{what} {} on the target", self.shown(&path)),
-                    &e,
-                );
-                if ends_push(&e) {
-                    return Err(e);
-                }
-                self.warn(e.message)?;
-                Ok(None)
-            }
-        }
-    }
-
-    /// The content is right: set the metadata that it came with, and hand the file to the commit.
-    pub(super) fn complete(
-        &mut self,
-        state: &DirState,
-        entry: &Entry,
-        file: File,
-        since: Since,
-        place: &Place,
-        wanted: Option<Wanted>,
-    ) -> Result<(), Error> {
-        let (replaced, in_the_way) = wanted.map_or((None, false), |w| (w.replaced, w.in_the_way));
-        let old_len = replaced.map_or(0, |replaced| replaced.len);
-        let mut found = Cow::Borrowed(entry);
-        if since != Since::Same {
-            since.put_into(found.to_mut());
-        }
-        let attrs =
-            self.judge_in(&state.path)
-                .made_attrs(&self.ids, &found, replaced, state.inherited_gid);
-        let path = state.path.join(&entry.name);
-        if let Err(e) = set_new_attrs(&file, attrs) {
-            let what = format_args!("set the metadata of {} on the target", self.shown(&path));
-            self.warn(Error::file(what, &e).message)?;
-        }
-        drop(file);
-        let Place::Alone(staged) = place else {
-            return Ok(());
-        };
-        if in_the_way {
-            self.replace_later(&path, staged.clone());
-            return Ok(());
-        }
-        let (dir, name) = (state.path.clone(), entry.name.clone());
-        let over = Over {
-            tree: false,
-            len: old_len,
-        };
-        self.commit()?.place(staged, dir, name, over)
-    }
-
-    /// The content could not be written: drop what there is of it.
-    fn failed(
-        &mut self,
-        state: &DirState,
-        entry: &Entry,
-        place: &Place,
-        path: &RelPath,
-        e: &std::io::Error,
-    ) -> Result<(), Error> {
-        discard(state, entry, place);
-        let e = Error::file(format_args!("write {} on the target", self.shown(path)), e);
-        if ends_push(&e) {
-            Err(e)
-        } else {
-            self.warn(e.message)
+impl Content {
+    pub(super) fn new(bases: Option<Bases>) -> Self {
+        Content {
+            exchanges: Exchanges::new(bases),
+            incoming: None,
         }
     }
 
     /// A large file begins.
-    pub(super) fn file_begin(
+    pub(super) fn begin(
         &mut self,
-        dir: DirIndex,
-        entry: u32,
-        len: u64,
-        since: Since,
+        site: &mut Site,
+        dirs: &mut Dirs,
+        left: &Interrupted,
+        Begin { file, len, since }: Begin,
     ) -> Result<(), Error> {
         if self.incoming.is_some() {
             return Err(Error::peer(Refusal::FileInFile));
         }
-        since.check(self.fields.powers).map_err(Error::peer)?;
-        let mut state = self.take_dir(dir)?;
-        let announced = file_entry(&state, dir, entry)?;
-        let delta = state.wanted.known(entry).is_some_and(|wanted| wanted.delta);
-        if delta && let Some(bases) = &self.bases {
-            bases.used((dir, entry));
-        }
-        let file_state =
-            if let Some((making, staged)) = self.take_copy((dir, entry), &mut state, len)? {
+        since.check(site.rules.fields.powers).map_err(Error::peer)?;
+        let (dir, number) = file;
+        let state = dirs.take_for_content(dir)?;
+        let entry = state.list().file(dir, number)?;
+        let wanted = state.list().wanted.get(number);
+        let wanted = wanted.filter(|wanted| wanted.delta);
+        let basis = wanted.and_then(|wanted| {
+            self.exchanges.used(file);
+            open_basis(&site.door, left, state.list(), &entry, &wanted)
+        });
+        let writing = match self.exchanges.take_copy(file, basis.as_ref(), len) {
+            Some((making, staged)) => {
                 let place = Place::Alone(staged);
                 FileState::Writing { making, place }
-            } else {
-                let basis = delta.then(|| self.open_basis(&state, entry, &announced));
-                let basis = basis.flatten();
-                match self.open_sink(dir, &state, entry, &announced)? {
-                    None => FileState::Spoiled { retry: false },
-                    Some((sink, place)) if !sink.can_hold(len) => {
-                        let path = state.path.join(&announced.name);
-                        let e = Errno::FBIG.into();
-                        self.failed(&state, &announced, &place, &path, &e)?;
-                        FileState::Spoiled { retry: false }
-                    }
-                    Some((sink, place)) => {
-                        let basis_len = basis
-                            .as_ref()
-                            .and_then(|file| file.metadata().ok())
-                            .map_or(0, |metadata| metadata.len());
-                        let patcher = Patcher::new(MaybeBasis(basis), basis_len, sink, len);
-                        let making = Making::Streamed(Box::new(patcher));
-                        FileState::Writing { making, place }
-                    }
-                }
-            };
-        self.dirs.insert(dir, state)?;
-        let decoder = OpDecoder::default();
+            }
+            None => begin_anew(site, &state, file, &entry, basis, len)?,
+        };
+        dirs.put(dir, state)?;
         self.incoming = Some(Incoming {
-            dir,
-            entry,
+            file,
             since,
-            delta,
-            decoder,
+            delta: wanted.is_some(),
+            decoder: OpDecoder::default(),
             unheard_len: 0,
-            state: file_state,
+            state: writing,
         });
         Ok(())
     }
 
     /// Ops of the file that has begun.
-    pub(super) fn data(&mut self, mut payload: &[u8]) -> Result<(), Error> {
-        let incoming = self
-            .incoming
-            .as_mut()
-            .ok_or_else(|| Error::peer(Refusal::OpsWithoutFile))?;
+    pub(super) fn data(
+        &mut self,
+        site: &mut Site,
+        dirs: &Dirs,
+        mut payload: &[u8],
+    ) -> Result<(), Error> {
+        let incoming = self.incoming.as_mut();
+        let incoming = incoming.ok_or_else(|| Error::peer(Refusal::OpsWithoutFile))?;
         let FileState::Writing { making, .. } = &mut incoming.state else {
             return Ok(());
         };
         let failure = 'ops: loop {
             let op = incoming.decoder.next(&mut payload);
-            match op.map_err(|error| Error::peer(Refusal::Ops { error }))? {
-                None => return Ok(()),
-                Some(op) => {
-                    if let Err(failure) = making.check(op) {
-                        break failure;
-                    }
-                    for slice in op.slices(SLICE_LEN) {
-                        if let Err(failure) = making.apply(slice) {
-                            break 'ops failure;
-                        }
-                        incoming.unheard_len += slice.output_len();
-                        if incoming.unheard_len >= SLICE_LEN {
-                            incoming.unheard_len = 0;
-                            work::did(SLICE_LEN);
-                            // Nothing is read meanwhile, but pings reach a sender that is there.
-                            self.outbox.state().check()?;
-                        }
-                    }
+            let Some(op) = op.map_err(|error| Error::peer(Refusal::Ops { error }))? else {
+                return Ok(());
+            };
+            if let Err(failure) = making.check(op) {
+                break failure;
+            }
+            for slice in op.slices(SLICE_LEN) {
+                if let Err(failure) = making.apply(slice) {
+                    break 'ops failure;
+                }
+                incoming.unheard_len += slice.output_len();
+                if incoming.unheard_len >= SLICE_LEN {
+                    incoming.unheard_len = 0;
+                    work::did(SLICE_LEN);
+                    // Nothing is read meanwhile, but pings reach a sender that is there.
+                    site.voice.outbox.state().check()?;
                 }
             }
         };
-        self.spoil(failure)
-    }
-
-    fn spoil(&mut self, failure: PatchError) -> Result<(), Error> {
-        let Some(incoming) = &mut self.incoming else {
-            return Ok(());
-        };
-        // A basis that was truncated or replaced after it was signed: not the sender's fault.
-        let retry = matches!(
-            failure,
-            PatchError::Basis { .. } | PatchError::CopyOutOfBasis { .. }
-        );
-        let spoiled = FileState::Spoiled { retry };
-        let FileState::Writing { place, .. } = std::mem::replace(&mut incoming.state, spoiled)
-        else {
-            return Ok(());
-        };
-        let (dir, number) = (incoming.dir, incoming.entry);
-        let state = self.take_dir(dir)?;
-        let entry = file_entry(&state, dir, number)?;
-        let result = match failure {
-            PatchError::Output(e) => {
-                let path = state.path.join(&entry.name);
-                self.failed(&state, &entry, &place, &path, &e)
-            }
-            PatchError::OutputTooLong { len, more, max } => {
-                Err(Error::peer(Refusal::FileLen { len, more, max }))
-            }
-            PatchError::HoleInCopy => Err(Error::peer(Refusal::HoleInCopy)),
-            PatchError::Basis { .. } | PatchError::CopyOutOfBasis { .. } => {
-                discard(&state, &entry, &place);
-                Ok(())
-            }
-        };
-        self.dirs.insert(dir, state)?;
-        result
+        incoming.spoil(site, dirs, failure)
     }
 
     /// The file is complete, or was given up by the sender.
-    pub(super) fn file_end(&mut self, sum: Option<Sum>) -> Result<(), Error> {
-        let incoming = self
-            .incoming
-            .take()
-            .ok_or_else(|| Error::peer(Refusal::EndWithoutFile))?;
-        let (dir, number, delta) = (incoming.dir, incoming.entry, incoming.delta);
-        let mut state = self.take_dir(dir)?;
-        let right = self.end_file(&mut state, incoming, sum)?;
-        if let Some(sum) = sum {
-            if !right && !delta {
-                let name = file_entry(&state, dir, number)?.name;
-                let path = self.shown(&state.path.join(&name));
+    pub(super) fn end(
+        &mut self,
+        site: &mut Site,
+        dirs: &mut Dirs,
+        removals: &mut Removals,
+        sum: Option<Sum>,
+    ) -> Result<(), Error> {
+        let incoming = self.incoming.take();
+        let incoming = incoming.ok_or_else(|| Error::peer(Refusal::EndWithoutFile))?;
+        let ((dir, entry), delta) = (incoming.file, incoming.delta);
+        let mut state = dirs.take_for_content(dir)?;
+        let Some(sum) = sum else {
+            incoming.give_up(&state)?;
+            return dirs.put(dir, state);
+        };
+        match incoming.end(site, &mut state, removals, sum)? {
+            Outcome::Settled if delta => site.say(&ToSender::Settled { dir, entry })?,
+            Outcome::Settled => {}
+            Outcome::Wrong if delta => {
+                // The basis changed meanwhile, or sums collided: now it is sent whole.
+                state.list_mut().wanted.ask_for_whole(entry);
+                site.say(&ToSender::Again { dir, entry })?;
+            }
+            Outcome::Wrong => {
+                let list = state.list();
+                let name = list.file(dir, entry)?.name;
+                let path = site.door.shown(&list.path.join(&name));
                 let sum = blake3::Hash::from(sum).to_string();
                 return Err(Error::peer(Refusal::FileSum { path, sum }));
             }
-            if delta {
-                let (entry, settled) = (number, right);
-                self.say(&if settled {
-                    ToSender::Settled { dir, entry }
-                } else {
-                    // The basis changed meanwhile, or sums collided: now it is sent whole.
-                    if let Some(wanted) = state.wanted.known_mut(entry) {
-                        wanted.delta = false;
-                    }
-                    ToSender::Again { dir, entry }
-                })?;
-            }
         }
-        self.keep_if_awaited(dir, state)
+        dirs.put(dir, state)
     }
 
-    /// Completes or drops the file. `false` if its content came out wrong.
-    fn end_file(
-        &mut self,
-        state: &mut DirState,
-        incoming: Incoming,
-        sum: Option<Sum>,
-    ) -> Result<bool, Error> {
-        let Incoming {
-            dir,
-            entry: number,
-            since,
-            state: file_state,
-            ..
-        } = incoming;
-        let entry = file_entry(state, dir, number)?;
-        let path = state.path.join(&entry.name);
-        let (making, place) = match file_state {
-            FileState::Writing { making, place } => (making, place),
-            FileState::Spoiled { retry } => {
-                if !retry && sum.is_some() {
-                    state.wanted.remove(number);
+    /// The sender cannot read this file: whatever the target has stays.
+    pub(super) fn skipped(&mut self, dirs: &mut Dirs, file: FileKey) -> Result<(), Error> {
+        let (dir, number) = file;
+        let mut state = dirs.take_for_content(dir)?;
+        match state.list_mut().wanted.remove(number) {
+            None if matches!(&state, Dir::New(New { begun: None, .. })) => {}
+            None => return Err(not_awaited(dir)),
+            Some(wanted) => {
+                if wanted.delta {
+                    self.exchanges.used(file);
                 }
-                return Ok(!retry);
-            }
-        };
-        let Some(sum) = sum else {
-            // The sender has given it up, or begins it again.
-            discard(state, &entry, &place);
-            return Ok(true);
-        };
-        match making.finish() {
-            Ok((made, file)) if *made.sum.as_bytes() == sum => {
-                let wanted = state.wanted.remove(number);
-                self.complete(state, &entry, file, since, &place, wanted)?;
-                Ok(true)
-            }
-            Err(PatchError::Output(e)) => {
-                state.wanted.remove(number);
-                self.failed(state, &entry, &place, &path, &e)?;
-                Ok(true)
-            }
-            Ok(_) | Err(_) => {
-                discard(state, &entry, &place);
-                Ok(false)
+                self.exchanges.drop_copy(file);
             }
         }
+        dirs.put(dir, state)
     }
 
     /// Ends the file that is arriving, which will not become whole. Where it is, and where it
     /// belongs, if that is not in a new directory and `keeps` lets it stay.
-    pub(super) fn end_incoming(
+    pub(super) fn break_off(
         &mut self,
+        dirs: &Dirs,
         keeps: impl Fn(&File, &Entry) -> bool,
     ) -> Option<(Slot, RelPath)> {
         let Incoming {
-            dir, entry, state, ..
-        } = self.incoming.take()?;
-        let FileState::Writing { place, making } = state else {
+            file: (dir, number),
+            state: FileState::Writing { place, making },
+            ..
+        } = self.incoming.take()?
+        else {
             return None;
         };
         // What it holds back is written, or lost.
         drop(making);
-        let state = self.dirs.get(dir)?;
-        let entry = file_entry(state, dir, entry).ok()?;
-        let file = match (&place, &state.phase) {
+        let state = dirs.get(dir)?;
+        let entry = state.list().file(dir, number).ok()?;
+        let file = match (&place, state) {
             (Place::Alone(staged), _) => open_file(staged.stage.fd(), &staged.name),
-            (Place::InNewDir, Phase::New { fd, .. }) => open_file(fd, &entry.name),
-            (Place::InNewDir, _) => return None,
+            (
+                Place::Within,
+                Dir::New(New {
+                    begun: Some(begun), ..
+                }),
+            ) => open_file(&begun.fd, &entry.name),
+            (Place::Within, _) => return None,
         };
         if !file.is_ok_and(|file| keeps(&file, &entry)) {
             discard(state, &entry, &place);
             return None;
         }
         match place {
-            Place::Alone(staged) => Some((staged.slot(), state.path.join(&entry.name))),
-            Place::InNewDir => None,
+            Place::Alone(staged) => Some((staged.slot(), state.list().path.join(&entry.name))),
+            Place::Within => None,
+        }
+    }
+}
+
+impl Incoming {
+    /// It cannot become right any more.
+    fn spoil(&mut self, site: &mut Site, dirs: &Dirs, failure: PatchError) -> Result<(), Error> {
+        let spoiled = match failure {
+            // A basis that was truncated or replaced after it was signed: not the sender's fault.
+            PatchError::Basis { .. } | PatchError::CopyOutOfBasis { .. } => FileState::Astray,
+            _ => FileState::Dropped,
+        };
+        let (dir, number) = self.file;
+        let state = dirs.get(dir).ok_or_else(|| not_awaited(dir))?;
+        let entry = state.list().file(dir, number)?;
+        if let FileState::Writing { place, .. } = std::mem::replace(&mut self.state, spoiled) {
+            discard(state, &entry, &place);
+        }
+        match failure {
+            PatchError::Output(e) => {
+                let path = state.list().path.join(&entry.name);
+                site.failed("write", &path, &e)
+            }
+            PatchError::OutputTooLong { len, more, max } => {
+                Err(Error::peer(Refusal::FileLen { len, more, max }))
+            }
+            PatchError::HoleInCopy => Err(Error::peer(Refusal::HoleInCopy)),
+            PatchError::Basis { .. } | PatchError::CopyOutOfBasis { .. } => Ok(()),
         }
     }
 
-    /// The sender cannot read this file: whatever the target has stays.
-    pub(super) fn file_skipped(&mut self, dir: DirIndex, entry: u32) -> Result<(), Error> {
-        let mut state = self.take_dir(dir)?;
-        let wanted = state.wanted.remove(entry);
-        if wanted.is_none() && !matches!(state.phase, Phase::Failed) {
-            return Err(not_awaited(dir));
-        }
-        if wanted.as_ref().is_some_and(|wanted| wanted.delta)
-            && let Some(bases) = &self.bases
-        {
-            bases.used((dir, entry));
-        }
-        if let Some(copy) = wanted.and_then(|wanted| wanted.copy) {
-            copy.discard();
-        }
-        self.keep_if_awaited(dir, state)
-    }
-
-    pub(super) fn keep_if_awaited(&mut self, dir: DirIndex, state: DirState) -> Result<(), Error> {
-        let is_judged = matches!(state.phase, Phase::Judged | Phase::Dropped);
-        if !is_judged || !state.wanted.is_empty() {
-            self.dirs.insert(dir, state)?;
+    /// The sender has given it up, or begins it again.
+    fn give_up(self, state: &Dir) -> Result<(), Error> {
+        let (dir, number) = self.file;
+        let entry = state.list().file(dir, number)?;
+        if let FileState::Writing { place, .. } = self.state {
+            discard(state, &entry, &place);
         }
         Ok(())
     }
+
+    /// All its ops have come.
+    fn end(
+        self,
+        site: &mut Site,
+        state: &mut Dir,
+        removals: &mut Removals,
+        sum: Sum,
+    ) -> Result<Outcome, Error> {
+        let (dir, number) = self.file;
+        let entry = state.list().file(dir, number)?;
+        let (making, place) = match self.state {
+            FileState::Writing { making, place } => (making, place),
+            FileState::Dropped => {
+                state.list_mut().wanted.remove(number);
+                return Ok(Outcome::Settled);
+            }
+            FileState::Astray => return Ok(Outcome::Wrong),
+        };
+        match making.finish() {
+            Ok((made, file)) if *made.sum.as_bytes() == sum => {
+                let list = state.list_mut();
+                let arrived = Arrived {
+                    wanted: list.wanted.remove(number).unwrap_or_default(),
+                    dir: &list.path,
+                    inherited_gid: list.inherited_gid,
+                    entry: &entry,
+                    file,
+                    since: self.since,
+                    place,
+                };
+                arrived.settle(site, removals)?;
+            }
+            Err(PatchError::Output(e)) => {
+                state.list_mut().wanted.remove(number);
+                discard(state, &entry, &place);
+                site.failed("write", &state.list().path.join(&entry.name), &e)?;
+            }
+            Ok(_) | Err(_) => {
+                discard(state, &entry, &place);
+                return Ok(Outcome::Wrong);
+            }
+        }
+        Ok(Outcome::Settled)
+    }
 }
 
-/// The announced entry of that position, which must be a regular file.
-pub(super) fn file_entry(state: &DirState, dir: DirIndex, number: u32) -> Result<Entry, Error> {
-    let entry = state.position(number).and_then(|at| state.entries.get(at));
-    entry
-        .filter(|entry| matches!(entry.body, Body::File { .. }))
-        .ok_or_else(|| not_awaited(dir))
+/// Whole small files of one directory.
+pub(super) fn pack(
+    site: &mut Site,
+    dirs: &mut Dirs,
+    removals: &mut Removals,
+    payload: &[u8],
+) -> Result<(), Error> {
+    let (dir, files) = parse_pack(payload)?;
+    let mut state = dirs.take_for_content(dir)?;
+    for file in files {
+        packed_file(site, removals, dir, &mut state, &file?)?;
+    }
+    dirs.put(dir, state)
+}
+
+fn packed_file(
+    site: &mut Site,
+    removals: &mut Removals,
+    dir: DirIndex,
+    state: &mut Dir,
+    file: &PackedFile<'_>,
+) -> Result<(), Error> {
+    let entry = state.list().file(dir, file.entry)?;
+    let opened = open_sink(site, state, (dir, file.entry), &entry)?;
+    let wanted = state.list_mut().wanted.remove(file.entry);
+    let Some((mut sink, place)) = opened else {
+        return Ok(());
+    };
+    let written = sink.write_content(file.content);
+    match written.and_then(|()| sink.finish()) {
+        Ok(made) => {
+            let list = state.list();
+            let arrived = Arrived {
+                dir: &list.path,
+                inherited_gid: list.inherited_gid,
+                entry: &entry,
+                file: made,
+                since: file.mtime.map_or(Since::Same, Since::Touched),
+                place,
+                wanted: wanted.unwrap_or_default(),
+            };
+            arrived.settle(site, removals)
+        }
+        Err(e) => {
+            discard(state, &entry, &place);
+            site.failed("write", &state.list().path.join(&entry.name), &e)
+        }
+    }
+}
+
+/// Begins to make a file front to back.
+fn begin_anew(
+    site: &mut Site,
+    state: &Dir,
+    file: FileKey,
+    entry: &Entry,
+    basis: Option<File>,
+    len: u64,
+) -> Result<FileState, Error> {
+    match open_sink(site, state, file, entry)? {
+        None => Ok(FileState::Dropped),
+        Some((sink, place)) if !sink.can_hold(len) => {
+            discard(state, entry, &place);
+            let path = state.list().path.join(&entry.name);
+            site.failed("write", &path, &Errno::FBIG.into())?;
+            Ok(FileState::Dropped)
+        }
+        Some((sink, place)) => {
+            let metadata = basis.as_ref().and_then(|file| file.metadata().ok());
+            let basis_len = metadata.map_or(0, |metadata| metadata.len());
+            let patcher = Patcher::new(MaybeBasis(basis), basis_len, sink, len);
+            let making = Making::Streamed(Box::new(patcher));
+            Ok(FileState::Writing { making, place })
+        }
+    }
+}
+
+/// Makes the file that content goes to. `None` if that fails for this entry alone.
+fn open_sink(
+    site: &mut Site,
+    state: &Dir,
+    (dir, number): FileKey,
+    entry: &Entry,
+) -> Result<Option<(FileSink, Place)>, Error> {
+    let (made, doing) = match state.goes(dir, number)? {
+        Goes::Dropped => return Ok(None),
+        Goes::Within(fd) => {
+            let file = create_file(fd, &entry.name, entry.mode);
+            (file.map(|file| (file, Place::Within)), "make")
+        }
+        Goes::Alone => {
+            let staged = site.door.real()?.commit.stage_for(&state.list().path);
+            let Some(staged) = site.unless_fatal(staged)? else {
+                return Ok(None);
+            };
+            let file = create_file(&*staged.stage, &staged.name, entry.mode);
+            (file.map(|file| (file, Place::Alone(staged))), "stage")
+        }
+    };
+    match made {
+        Ok((file, place)) => {
+            let sink = FileSink::new(file, site.rules.options.sparse);
+            Ok(Some((sink, place)))
+        }
+        Err(e) => {
+            site.failed(doing, &state.list().path.join(&entry.name), &e)?;
+            Ok(None)
+        }
+    }
 }
 
 /// Removes what was written of a file; staging is cleaned at the end anyway.
-fn discard(state: &DirState, entry: &Entry, place: &Place) {
-    let _ = match (place, &state.phase) {
-        (Place::Alone(staged), _) => unlinkat(&*staged.stage, &*staged.name, AtFlags::empty()),
-        (Place::InNewDir, Phase::New { fd, .. }) => unlinkat(fd, &*entry.name, AtFlags::empty()),
-        (Place::InNewDir, _) => Ok(()),
-    };
+fn discard(state: &Dir, entry: &Entry, place: &Place) {
+    match (place, state) {
+        (Place::Alone(staged), _) => door::remove(staged),
+        (
+            Place::Within,
+            Dir::New(New {
+                begun: Some(begun), ..
+            }),
+        ) => {
+            let _ = unlinkat(&begun.fd, &*entry.name, AtFlags::empty());
+        }
+        (Place::Within, _) => {}
+    }
 }

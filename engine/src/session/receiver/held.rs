@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 
-use super::dirs::DirState;
 use crate::error::Error;
 use crate::path::RelPath;
 use crate::refusal::Refusal;
@@ -74,22 +73,5 @@ pub(super) fn check_len(len: usize) -> Result<(), Error> {
 impl InMemory for RelPath {
     fn memory_len(&self) -> usize {
         RelPath::memory_len(self)
-    }
-}
-
-impl InMemory for DirState {
-    fn memory_len(&self) -> usize {
-        let lists = self.entries.memory_len() + size_of_val(&*self.unmatched);
-        let numbers = self
-            .numbers
-            .as_ref()
-            .map_or(0, |numbers| size_of_val(&**numbers));
-        let stuck = self.stuck.iter().map(|(path, _)| path.memory_len());
-        size_of::<DirState>()
-            + self.path.memory_len()
-            + lists
-            + numbers
-            + self.wanted.memory_len()
-            + stuck.sum::<usize>()
     }
 }

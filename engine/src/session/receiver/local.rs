@@ -1,30 +1,30 @@
-//! What the target has in a directory that differs, from when its prints are sent until the sender
-//! has said what differs. The sender may have announced thousands of directories by then, and they
-//! may hold more here than there: when much is held already, the directory is read again instead.
+//! What the target has, directory by directory: read as the sender announces them. What is in one
+//! that differs is held from when its prints are sent until the sender has said what differs. The
+//! sender may have announced thousands of directories by then, and they may hold more here than
+//! there: when much is held already, the directory is read again instead.
 
 use std::io;
 
-use super::Receiver;
-use crate::entries::EntryList;
-use crate::error::Error;
+use super::site::Site;
+use crate::entries::{EntryList, Revised};
+use crate::first_names::FirstNames;
+use crate::fs::{Listed, Listing, is_absent};
+use crate::names::Names;
 use crate::path::RelPath;
+use crate::read_ahead::ReadAhead;
 
-/// Entries held of all directories, and how many are enough.
-pub(super) struct Held {
-    len: usize,
-    max: usize,
-}
-
-impl Held {
-    /// With `max` entries held, no further directory is.
-    pub(super) fn new(max: usize) -> Self {
-        Held { len: 0, max }
-    }
+/// The reading of the target.
+pub(super) struct Locals {
+    ahead: ReadAhead,
+    first_names: FirstNames,
+    /// Entries held of all directories, and how many are enough.
+    held: usize,
+    held_max: usize,
 }
 
 /// The entries of a directory, whose prints have been sent.
 pub(super) enum Local {
-    Held(EntryList),
+    Held(Box<EntryList>),
     /// How many there were.
     Forgotten(usize),
 }
@@ -37,10 +37,79 @@ pub(super) struct Recalled {
     pub(super) changed: bool,
 }
 
-impl Receiver {
-    pub(super) fn hold_or_forget(&mut self, entries: EntryList) -> Local {
+impl Locals {
+    /// With `held_max` entries held, no further directory is.
+    pub(super) fn new(site: &Site, mut ahead: ReadAhead, held_max: usize) -> Self {
+        if let Some(root) = site.door.root() {
+            let (top, only_root) = (RelPath::root(), Names::from_iter([&b""[..]]));
+            ahead.expect(root, &top, &top, only_root);
+        }
+        Locals {
+            ahead,
+            first_names: FirstNames::default(),
+            held: 0,
+            held_max,
+        }
+    }
+
+    /// The target's entries in canonical order; `None` if there is no such directory.
+    pub(super) fn read(
+        &mut self,
+        site: &mut Site,
+        path: &RelPath,
+    ) -> io::Result<Option<EntryList>> {
+        let Some(root) = site.door.root().cloned() else {
+            return Ok(None);
+        };
+        let listing = match self.ahead.read(&root, path, path) {
+            Ok(listing) => listing,
+            Err(e) if is_absent(&e) => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let has_reserved = listing.has_reserved;
+        let local = self.entries_of(site, path, listing)?;
+        let below = local.dir_names().collect();
+        self.ahead.expect(&root, path, path, below);
+        if has_reserved {
+            site.door.clean(path)?;
+        }
+        Ok(Some(local))
+    }
+
+    /// The entries of a directory, with the first names of their inodes.
+    fn entries_of(
+        &mut self,
+        site: &Site,
+        path: &RelPath,
+        listing: Listing,
+    ) -> io::Result<EntryList> {
+        if let Some((_, e)) = listing.failed.into_iter().next() {
+            return Err(e);
+        }
+        let mut local = listing.entries;
+        if site.rules.options.hard_links {
+            local.revise(|listed| self.find_first_link(path, listed));
+        }
+        Ok(local)
+    }
+
+    /// Finds out the first name of an entry's inode.
+    fn find_first_link(&mut self, dir: &RelPath, listed: &mut Listed) -> Revised {
+        if listed.nlink < 2 || listed.entry.is_dir() {
+            return Revised::Kept;
+        }
+        let path = dir.join(&listed.entry.name);
+        let first = self.first_names.other_than(&path, listed.dev, listed.ino);
+        listed.entry.link_to = first;
+        match &listed.entry.link_to {
+            Some(_) => Revised::Changed,
+            None => Revised::Kept,
+        }
+    }
+
+    pub(super) fn hold_or_forget(&mut self, site: &Site, entries: EntryList) -> Local {
         // To find out sums takes longer than anything else.
-        if self.held.len >= self.held.max && !self.options.checksum {
+        if self.held >= self.held_max && !site.rules.options.checksum {
             Local::Forgotten(entries.len())
         } else {
             self.hold(entries)
@@ -48,39 +117,31 @@ impl Receiver {
     }
 
     pub(super) fn hold(&mut self, mut entries: EntryList) -> Local {
-        self.held.len += entries.len();
+        self.held += entries.len();
         entries.shrink();
-        Local::Held(entries)
+        Local::Held(Box::new(entries))
     }
 
-    /// The entries of the directory at `path`. `None` if they had to be read again and cannot be;
-    /// then nothing is deleted.
+    /// The entries of the directory at `path`, if need be read again.
     pub(super) fn recall(
         &mut self,
+        site: &Site,
         path: &RelPath,
         local: Local,
-    ) -> Result<Option<Recalled>, Error> {
+    ) -> io::Result<Recalled> {
         let len = match local {
             Local::Held(local) => {
-                self.held.len = self.held.len.saturating_sub(local.len());
-                let changed = false;
-                return Ok(Some(Recalled { local, changed }));
+                self.held = self.held.saturating_sub(local.len());
+                let (local, changed) = (*local, false);
+                return Ok(Recalled { local, changed });
             }
             Local::Forgotten(len) => len,
         };
-        match self.read_again(path) {
-            Ok(local) => {
-                let changed = local.len() != len;
-                Ok(Some(Recalled { local, changed }))
-            }
-            Err(e) => self.not_read(path, &e).map(|()| None),
-        }
-    }
-
-    fn read_again(&mut self, path: &RelPath) -> io::Result<EntryList> {
-        let root = self.root.clone().ok_or(io::ErrorKind::NotFound)?;
-        let listing = self.ahead.read_again(&root, path)?;
-        self.entries_of(path, listing)
+        let root = site.door.root().ok_or(io::ErrorKind::NotFound)?;
+        let listing = self.ahead.read_again(root, path)?;
+        let local = self.entries_of(site, path, listing)?;
+        let changed = local.len() != len;
+        Ok(Recalled { local, changed })
     }
 }
 

@@ -1,255 +1,188 @@
-//! Directories that the target lacks: made in staging with everything directly in them, and put in
-//! place when complete. Their subdirectories follow the same way, into the directory then in place.
+//! Directories that the target lacks: announced as entries, then with their own entries, made in
+//! staging and put in place one by one.
 
-use std::fs::File;
-use std::os::fd::OwnedFd;
-
-use rustix::fs::{Mode, OFlags, mkdirat, openat};
-
-use super::content::file_entry;
-use super::dirs::{DirState, Phase};
-use super::pending_links::PendingLink;
-use super::verdicts::not_awaited;
+use super::announced::AnnouncedDirs;
+use super::awaited::Outstanding;
+use super::begun::Begun;
+use super::dir::{Announced, New};
+use super::held::ByDir;
+use super::links::Links;
+use super::site::Site;
 use super::wanted::Wanted;
-use super::{Receiver, ends_push};
 use crate::apply::create_node;
-use crate::change::{Link, Over, Staged};
 use crate::entry::{Body, Entry};
-use crate::error::{Error, ErrorKind};
-use crate::fs::{Attrs, set_fd_attrs};
+use crate::error::Error;
 use crate::path::RelPath;
 use crate::refusal::Refusal;
-use crate::wire::DirIndex;
+use crate::session::place::path_below;
+use crate::wire::{DirIndex, ToSender};
 
-impl Receiver {
-    /// A directory that the target lacks, or another part of its entries.
-    pub(super) fn new_dir(
+#[derive(Default)]
+pub(super) struct NewDirs {
+    /// Those that have been announced as entries and not been begun.
+    announced: AnnouncedDirs,
+    /// Those that the target lacks and the sender has not begun to send.
+    lacking: ByDir<RelPath>,
+    /// The last of these; nothing below it needs an answer.
+    lacking_root: Option<RelPath>,
+    /// The directories from a lacking one down to the one sent last.
+    ancestors: Vec<(DirIndex, RelPath)>,
+    /// The one whose content is coming.
+    open: Option<DirIndex>,
+}
+
+impl NewDirs {
+    /// Whether a directory is in one that the target lacks, of which nothing more is said.
+    pub(super) fn is_within_lacking(&self, path: &RelPath) -> bool {
+        let root = self.lacking_root.as_ref();
+        root.is_some_and(|root| path.is_within(root))
+    }
+
+    /// The target has no such directory.
+    pub(super) fn lacks(&mut self, site: &Site, dir: DirIndex, path: RelPath) -> Result<(), Error> {
+        if site.door.is_real() {
+            self.lacking.insert(dir, path.clone())?;
+        }
+        self.lacking_root = Some(path);
+        site.say(&ToSender::Lacks { dir })
+    }
+
+    /// A directory is to be made in `dir`, which may be new itself.
+    pub(super) fn add(&mut self, dir: &RelPath, entry: &Entry, in_new: bool) -> Result<(), Error> {
+        self.announced.add(dir, entry, in_new)
+    }
+
+    /// The sender begins to send a directory.
+    pub(super) fn open(
         &mut self,
+        site: &mut Site,
         dir: DirIndex,
         parent: DirIndex,
         name: &[u8],
-        entries: Vec<Entry>,
-        last: bool,
-    ) -> Result<(), Error> {
-        let mut state = match self.dirs.remove(dir) {
-            Some(state) => state,
-            None => {
-                if self.open_new_dir.replace(dir).is_some() {
-                    return Err(Error::peer(Refusal::NewDirInNewDir { dir }));
-                }
-                let path = match self.lacking.remove(dir) {
-                    Some(path) => {
-                        self.new_ancestors = vec![(dir, path.clone())];
-                        path
-                    }
-                    None => Self::path_below(&mut self.new_ancestors, dir, parent, name)?,
-                };
-                self.begin_new_dir(path)?
+    ) -> Result<New, Error> {
+        if self.open.replace(dir).is_some() {
+            return Err(Error::peer(Refusal::NewDirInNewDir { dir }));
+        }
+        let path = match self.lacking.remove(dir) {
+            Some(path) => {
+                self.ancestors = vec![(dir, path.clone())];
+                path
             }
+            None => path_below(&mut self.ancestors, dir, parent, name)?,
         };
-        self.toll.announced(&entries);
-        let first = state.announce(dir, entries, last, self.fields.powers)?;
-        let announced = std::mem::take(&mut state.entries);
-        let mut fresh = announced.walk_from(first);
-        let mut numbers = u32::try_from(first).unwrap_or(u32::MAX)..;
-        while let Some((entry, number)) = fresh.next().zip(numbers.next()) {
-            self.new_entry(&mut state, entry, number)?;
-        }
-        state.entries = announced;
-        self.dirs.insert(dir, state)?;
-        Ok(())
-    }
-
-    fn begin_new_dir(&mut self, path: RelPath) -> Result<DirState, Error> {
-        let Some((staged, fd, attrs)) = self.stage_announced(&path)? else {
-            return Ok(DirState::new(path, Phase::Failed));
-        };
-        let mut state = DirState::new(path, Phase::New { staged, fd, attrs });
-        let setgid = attrs.mode.is_some_and(|mode| mode & 0o2000 != 0);
-        if setgid {
-            state.inherited_gid = attrs
-                .gid
-                .or_else(|| Some(rustix::process::getegid().as_raw()));
-        }
-        Ok(state)
-    }
-
-    /// Stages the directory at `path` as it was announced. `None` if that fails for it alone.
-    pub(super) fn stage_announced(
-        &mut self,
-        path: &RelPath,
-    ) -> Result<Option<(Staged, OwnedFd, Attrs)>, Error> {
-        let Some(entry) = self.new_dirs.take(path) else {
-            return self.dir_vanished(path).map(|()| None);
-        };
-        match self.stage_dir(path, &entry) {
-            Err(e) if ends_push(&e) => Err(e),
-            Err(e) => {
-                self.warn(e.message)?;
-                Ok(None)
-            }
-            Ok(staged) => Ok(Some(staged)),
-        }
-    }
-
-    fn dir_vanished(&self, path: &RelPath) -> Result<(), Error> {
-        let shown = self.shown(path);
-        self.warn(format!(
-            "directory {shown} vanished on the target while it was compared; push again"
-        ))
-    }
-
-    /// Makes an empty directory in staging, private for now, and says what metadata it is to get.
-    fn stage_dir(
-        &mut self,
-        path: &RelPath,
-        entry: &Entry,
-    ) -> Result<(Staged, OwnedFd, Attrs), Error> {
-        let parent = path
-            .split()
-            .map_or_else(RelPath::root, |(parent, _)| parent);
-        let staged = self.commit()?.stage_for(&parent)?;
-        let inherited = self.inherited_gid(&parent)?;
-        let judge = self.judge_in(&parent);
-        let attrs = judge.made_attrs(&self.ids, entry, None, inherited);
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = mkdirat(&*staged.stage, &*staged.name, Mode::RWXU)
-            .and_then(|()| openat(&*staged.stage, &*staged.name, flags, Mode::empty()))
-            .map_err(|e| {
-                let what = format_args!("make directory {} on the target", self.shown(path));
-                Error::file(what, &e.into())
-            })?;
-        Ok((staged, fd, attrs))
-    }
-
-    /// An entry of a new directory: what has no content is made at once.
-    fn new_entry(&mut self, state: &mut DirState, entry: &Entry, number: u32) -> Result<(), Error> {
-        let Phase::New { fd, .. } = &state.phase else {
-            return Ok(());
-        };
-        if entry.link_to.is_some() {
-            self.pend_link(&state.path, entry);
-            return Ok(());
-        }
-        match entry.body {
-            Body::Unmirrored(_) => Ok(()),
-            Body::File { .. } => {
-                state.wanted.insert(number, Wanted::default());
-                Ok(())
-            }
-            Body::Dir => self.new_dirs.add(&state.path, entry, true),
-            _ => {
-                let attrs = self.judge_in(&state.path).made_attrs(
-                    &self.ids,
-                    entry,
-                    None,
-                    state.inherited_gid,
-                );
-                let Err(e) = create_node(fd, &entry.name, entry, &attrs) else {
-                    return Ok(());
-                };
-                let path = state.path.join(&entry.name);
-                let e = Error::file(format_args!("make {} on the target", self.shown(&path)), &e);
-                if ends_push(&e) {
-                    Err(e)
-                } else {
-                    self.warn(e.message)
-                }
-            }
-        }
-    }
-
-    /// All content of a new directory has arrived, apart from what comes later: it can be seen.
-    pub(super) fn new_dir_done(&mut self, dir: DirIndex) -> Result<(), Error> {
-        let state = self.dirs.remove(dir).ok_or_else(|| not_awaited(dir))?;
-        let is_complete = state.all_announced;
-        self.open_new_dir.take_if(|open| *open == dir);
-        match state.phase {
-            Phase::New { .. } if is_complete && !state.wanted.is_empty() => {
-                let count = state.wanted.len();
-                let first = format!("content of directory {}", self.shown(&state.path));
-                Err(Error::peer(Refusal::Outstanding { count, first }))
-            }
-            Phase::New { staged, fd, attrs } if is_complete => {
-                self.place_dir(&state.path, staged, fd, attrs)
-            }
-            Phase::Failed if is_complete => Ok(()),
-            _ => Err(not_awaited(dir)),
-        }
-    }
-
-    /// The target has the content of this file under another name.
-    pub(super) fn link_first(&mut self, dir: DirIndex, entry: u32, to: &[u8]) -> Result<(), Error> {
-        let mut state = self.take_dir(dir)?;
-        let name = file_entry(&state, dir, entry)?.name;
-        let wanted = state.wanted.remove(entry).ok_or_else(|| not_awaited(dir))?;
-        let first = RelPath::parse(to).map_err(|error| Error::peer(Refusal::LinkTo { error }))?;
-        let path = state.path.clone();
-        let failed = matches!(state.phase, Phase::Failed | Phase::Dropped);
-        self.keep_if_awaited(dir, state)?;
-        if failed {
-            return Ok(());
-        }
-        if wanted.in_the_way {
-            // Made with the other links, once the directory is gone; those lead to this one.
-            self.link_later(&path.join(&name));
-            let link = PendingLink {
-                first,
-                dir: path,
-                name,
-            };
-            self.links.push_first(link);
-            return Ok(());
-        }
-        self.commit()?.link(Link {
-            first,
-            judged: None,
-            dir: path,
-            name,
-            over: Over::default(),
+        let begun = self.begin(site, &path)?;
+        let mut list = Announced::new(path);
+        list.inherited_gid = begun.as_ref().and_then(Begun::passes_on);
+        let all_announced = false;
+        Ok(New {
+            list,
+            all_announced,
+            begun,
         })
     }
 
-    pub(super) fn place_dir(
+    /// The sender has sent all of it but for what comes later: it can be seen.
+    pub(super) fn close(&mut self, site: &mut Site, dir: DirIndex, new: New) -> Result<(), Error> {
+        self.open.take_if(|open| *open == dir);
+        let New {
+            list,
+            all_announced,
+            begun,
+        } = new;
+        if !all_announced {
+            return Err(Error::peer(Refusal::NotAwaited { dir }));
+        }
+        let count = list.wanted.len();
+        match begun {
+            Some(_) if count > 0 => {
+                let first = format!("content of directory {}", site.door.shown(&list.path));
+                Err(Error::peer(Refusal::Outstanding { count, first }))
+            }
+            Some(begun) => begun.place(site, &list.path),
+            None => Ok(()),
+        }
+    }
+
+    /// Begins the directory at `path` as it was announced. `None` if that fails for it alone.
+    pub(super) fn begin(
         &mut self,
+        site: &mut Site,
         path: &RelPath,
-        staged: Staged,
-        fd: OwnedFd,
-        attrs: Attrs,
+    ) -> Result<Option<Begun>, Error> {
+        match self.announced.take(path) {
+            Some(entry) => Begun::make(site, path, &entry),
+            None => vanished(site, path).map(|()| None),
+        }
+    }
+
+    /// Another part of the entries of a directory: what has no content is made at once.
+    pub(super) fn fill(
+        &mut self,
+        site: &mut Site,
+        links: &mut Links,
+        new: &mut New,
+        first: usize,
     ) -> Result<(), Error> {
-        let mut now = Attrs {
-            mtime: None,
-            ..attrs
+        let Some(begun) = &new.begun else {
+            return Ok(());
         };
-        if let Some(mode) = attrs.mode
-            && self.commit()?.needs_more(mode)
-        {
-            // Its own subdirectories have still to be put into it.
-            now.mode = Some(mode | 0o700);
+        let list = &mut new.list;
+        let mut fresh = list.entries.walk_from(first);
+        let mut numbers = u32::try_from(first).unwrap_or(u32::MAX)..;
+        while let Some((entry, number)) = fresh.next().zip(numbers.next()) {
+            if entry.link_to.is_some() {
+                links.pend(&list.path, entry)?;
+                continue;
+            }
+            match entry.body {
+                Body::Unmirrored(_) => {}
+                Body::File { .. } => list.wanted.insert(number, Wanted::default()),
+                Body::Dir => self.announced.add(&list.path, entry, true)?,
+                _ => {
+                    let attrs = site
+                        .rules
+                        .made_attrs(&list.path, entry, None, list.inherited_gid);
+                    if let Err(e) = create_node(&begun.fd, &entry.name, entry, &attrs) {
+                        site.failed("make", &list.path.join(&entry.name), &e)?;
+                    }
+                }
+            }
         }
-        let fd = File::from(fd);
-        if let Err(e) = set_fd_attrs(&fd, &now) {
-            let what = format_args!("set the metadata of {} on the target", self.shown(path));
-            self.warn(Error::file(what, &e).message)?;
-        }
-        let commit = self.commit()?;
-        commit.place_dir(staged, &fd.into(), path, &attrs, Over::default())
+        Ok(())
     }
 
     /// Makes the directories that were announced and whose entries never came: mount points under
     /// `-x`, and those that were here when they were compared.
-    pub(super) fn make_bare_dirs(&mut self) -> Result<(), Error> {
-        while let Some((path, entry)) = self.new_dirs.pop() {
-            if !self.options.one_file_system {
-                self.dir_vanished(&path)?;
+    pub(super) fn make_bare(self, site: &mut Site) -> Result<(), Error> {
+        self.announced.drain(|path, entry| {
+            if !site.rules.options.one_file_system {
+                vanished(site, path)?;
             }
-            self.commit()?.run()?;
-            match self.stage_dir(&path, &entry) {
-                Ok((staged, fd, attrs)) => self.place_dir(&path, staged, fd, attrs)?,
-                Err(e) if e.kind == ErrorKind::FileIo => self.warn(e.message)?,
-                Err(e) => return Err(e),
+            site.door.run()?;
+            match Begun::make(site, path, entry)? {
+                Some(begun) => begun.place(site, path),
+                None => Ok(()),
             }
-        }
-        Ok(())
+        })
     }
+
+    /// New directories whose entries never came. Under `-x` those in other new ones may be mount
+    /// points, which are made empty.
+    pub(super) fn outstanding(&self, site: &Site) -> Option<Outstanding> {
+        let may_be_bare = site.rules.options.one_file_system;
+        let below = self.announced.in_new().filter(|_| !may_be_bare);
+        let lacking = self.lacking.iter().min_by_key(|&(dir, _)| dir);
+        let first = lacking.map(|(_, path)| path);
+        let first = first.or(below.as_ref().map(|(_, path)| path))?;
+        let first = format!("the new directory {}", site.door.shown(first));
+        let count = self.lacking.len() + below.map_or(0, |(count, _)| count);
+        Some(Outstanding { count, first })
+    }
+}
+
+fn vanished(site: &mut Site, path: &RelPath) -> Result<(), Error> {
+    let shown = site.door.shown(path);
+    site.warn(format!(
+        "directory {shown} vanished on the target while it was compared; push again"
+    ))
 }

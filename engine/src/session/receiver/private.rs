@@ -1,7 +1,7 @@
 //! What a receiver says where a file system does not keep what others do: entries without owners or
 //! permissions, and a `.hasync` that others can change.
 
-use super::Receiver;
+use super::site::Site;
 use crate::error::{Error, ErrorKind};
 use crate::fs::{Abilities, Root};
 use crate::keeps::lost_words;
@@ -35,16 +35,16 @@ pub(super) fn refuse_not_private(
     Err(Error::new(kind, message))
 }
 
-impl Receiver {
+impl Site {
     /// Says once that an entry made in `dir` does not get all that was asked for. For a tree with a
     /// name its configuration has said so.
     pub(super) fn tell_lost(&mut self, dir: &RelPath) -> Result<(), Error> {
-        let lost = self.fields.at(dir).lost();
-        if self.told_lost || self.named.is_some() || !lost.any() {
+        let lost = self.rules.fields.at(dir).lost();
+        if self.voice.lost_is_known || !lost.any() {
             return Ok(());
         }
-        self.told_lost = true;
-        let (words, shown) = (lost_words(lost).join(" and "), self.shown(dir));
+        self.voice.lost_is_known = true;
+        let (words, shown) = (lost_words(lost).join(" and "), self.door.shown(dir));
         self.warn(format!(
             "cannot keep {words} in {shown} on the target: its file system has none of its own; \
              content and times are mirrored"

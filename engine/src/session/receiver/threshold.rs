@@ -107,11 +107,6 @@ impl Threshold {
         Ok(())
     }
 
-    /// How often the sender hears of this half.
-    pub(super) fn ping_ms(&self) -> u64 {
-        self.ping_ms
-    }
-
     /// Whether a push has begun.
     pub(super) fn is_crossed(&self) -> bool {
         self.is_crossed

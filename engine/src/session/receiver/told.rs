@@ -1,6 +1,6 @@
 //! Verdicts on the entries of a directory, told in parts while it is judged: there may be millions.
 
-use super::Receiver;
+use super::voice::Voice;
 use crate::error::Error;
 use crate::session::MESSAGE_LEN;
 use crate::wire::{DirIndex, ToSender, Verdict, Want};
@@ -25,30 +25,33 @@ impl Told {
             deltas: Vec::new(),
         }
     }
-}
 
-impl Receiver {
+    /// The directory that they are about.
+    pub(super) fn dir(&self) -> DirIndex {
+        self.dir
+    }
+
     /// Tells a verdict, sooner or later.
-    pub(super) fn tell(&self, told: &mut Told, verdict: Verdict) -> Result<(), Error> {
-        if told.part.len() >= MESSAGE_LEN / VERDICT_LEN_MAX {
-            self.tell_part(told, false)?;
+    pub(super) fn tell(&mut self, voice: &Voice, verdict: Verdict) -> Result<(), Error> {
+        if self.part.len() >= MESSAGE_LEN / VERDICT_LEN_MAX {
+            self.tell_part(voice, false)?;
         }
         if verdict.want == Want::Delta {
-            told.deltas.push(verdict.entry);
+            self.deltas.push(verdict.entry);
         }
-        told.part.push(verdict);
+        self.part.push(verdict);
         Ok(())
     }
 
     /// Tells the rest. Returns the entries for which deltas are wanted.
-    pub(super) fn end_of_verdicts(&self, mut told: Told) -> Result<Vec<u32>, Error> {
-        self.tell_part(&mut told, true)?;
-        Ok(told.deltas)
+    pub(super) fn end(mut self, voice: &Voice) -> Result<Vec<u32>, Error> {
+        self.tell_part(voice, true)?;
+        Ok(self.deltas)
     }
 
-    fn tell_part(&self, told: &mut Told, last: bool) -> Result<(), Error> {
-        let (dir, verdicts) = (told.dir, std::mem::take(&mut told.part));
-        self.say(&ToSender::Verdicts {
+    fn tell_part(&mut self, voice: &Voice, last: bool) -> Result<(), Error> {
+        let (dir, verdicts) = (self.dir, std::mem::take(&mut self.part));
+        voice.say(&ToSender::Verdicts {
             dir,
             verdicts,
             last,

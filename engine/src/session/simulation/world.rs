@@ -20,7 +20,7 @@ use crate::session::drive::{Machine, Poll, Pool};
 use crate::session::hearing::event_of;
 use crate::session::inbox::Inbox;
 use crate::session::outbox::Outbox;
-use crate::session::receiver::Alone;
+use crate::session::receiver::{self, Said};
 use crate::session::sender::{Event, Push, Sender};
 use crate::session::writer::{WhenFull, Writer};
 use crate::source::Source;
@@ -83,10 +83,11 @@ pub(super) struct World<'a> {
     hears: FrameReader,
     /// The sender waits for an event, or for this moment.
     waits: Option<Option<Instant>>,
-    receiver: Alone,
+    receiver: receiver::Push,
+    answers: Outbox,
+    receives: FrameReader,
     /// The receiver has heard something since it last said everything.
     heard: bool,
-    is_over: bool,
     up: Way,
     down: Way,
 }
@@ -124,8 +125,7 @@ impl<'a> World<'a> {
             whereabouts: Whereabouts::default(),
         };
         let said = Outbox::new(Box::new(down.written.clone()));
-        let heard = Box::new(up.arrived.clone());
-        let receiver = Alone::start(hello, heard, said, &ServePolicy::default()).unwrap();
+        let receiver = receiver::Push::by_hand(hello, &said, &ServePolicy::default()).unwrap();
         // The answer to the hello arrives in any case.
         let mut hears = FrameReader::new(Box::new(down.written.clone()));
         let reply = event_of(&hears.next().unwrap().unwrap()).unwrap();
@@ -150,8 +150,9 @@ impl<'a> World<'a> {
             hears: FrameReader::new(Box::new(down.arrived.clone())),
             waits: None,
             receiver,
+            answers: said,
+            receives: FrameReader::with_runs(Box::new(up.arrived.clone())),
             heard: false,
-            is_over: false,
             up,
             down,
         }
@@ -192,10 +193,13 @@ impl<'a> World<'a> {
                 self.outbox.state().waiting_len() > 0 && self.up.carried_len() < LINK_LEN,
             ),
             (Step::ToSender, is_due(self.down.next())),
-            (Step::ToReceiver, is_due(self.up.next()) && !self.is_over),
+            (
+                Step::ToReceiver,
+                is_due(self.up.next()) && !self.receiver.is_over(),
+            ),
             (
                 Step::Receiver,
-                self.heard && !self.is_over && !is_due(self.up.next()),
+                self.heard && !self.receiver.is_over() && !is_due(self.up.next()),
             ),
         ];
         let can = can.into_iter().filter(|(_, can)| *can);
@@ -233,14 +237,28 @@ impl<'a> World<'a> {
                     return Ok(Some(false));
                 }
                 self.heard = true;
-                self.is_over = self.receiver.hear()?;
+                self.receiver_hears()?;
             }
             Step::Receiver => {
                 self.heard = false;
-                self.receiver.catch_up()?;
+                self.receiver.poll(self.now)?;
+                self.answers.lock().flush()?;
             }
         }
         Ok(None)
+    }
+
+    /// The receiver takes in the frame that has arrived, and those in it.
+    fn receiver_hears(&mut self) -> Result<(), Error> {
+        loop {
+            let Some(frame) = self.receives.next()? else {
+                return Ok(());
+            };
+            self.receiver.handle(Said::by(Some(frame))?, self.now)?;
+            if !self.receives.has_frame() {
+                return Ok(());
+            }
+        }
     }
 
     fn sender_goes_on(&mut self) -> Result<Option<bool>, Error> {
@@ -265,7 +283,7 @@ impl<'a> World<'a> {
         let cut = Error::stream(&std::io::ErrorKind::ConnectionReset.into());
         let ended = self.sender.handle(Event::LinkEnd(cut.clone()), self.now);
         assert!(ended.is_err());
-        self.receiver.end(&cut);
+        self.receiver.fail(&cut);
         Ended::Cut
     }
 }

@@ -1,0 +1,69 @@
+//! A file whose content has arrived: it gets the metadata that came with it, and is handed to the
+//! commit.
+
+use std::borrow::Cow;
+use std::fs::File;
+
+use super::removals::{Removals, Replacement};
+use super::site::Site;
+use super::wanted::Wanted;
+use crate::change::{Over, Staged};
+use crate::entry::Entry;
+use crate::error::Error;
+use crate::fs::set_new_attrs;
+use crate::path::RelPath;
+use crate::since::Since;
+
+/// Where a file is being made.
+pub(super) enum Place {
+    /// In staging, to be put under its name by itself.
+    Alone(Staged),
+    /// In a staged directory, under its own name already.
+    Within,
+}
+
+/// A file whose content is right.
+pub(super) struct Arrived<'a> {
+    pub(super) dir: &'a RelPath,
+    pub(super) inherited_gid: Option<u32>,
+    pub(super) entry: &'a Entry,
+    pub(super) file: File,
+    pub(super) since: Since,
+    pub(super) place: Place,
+    pub(super) wanted: Wanted,
+}
+
+impl Arrived<'_> {
+    pub(super) fn settle(self, site: &mut Site, removals: &mut Removals) -> Result<(), Error> {
+        let Wanted {
+            replaced,
+            in_the_way,
+            ..
+        } = self.wanted;
+        let mut found = Cow::Borrowed(self.entry);
+        if self.since != Since::Same {
+            self.since.put_into(found.to_mut());
+        }
+        let attrs = site
+            .rules
+            .made_attrs(self.dir, &found, replaced, self.inherited_gid);
+        let path = self.dir.join(&self.entry.name);
+        if let Err(e) = set_new_attrs(&self.file, attrs) {
+            site.warn_of("set the metadata of", &path, &e)?;
+        }
+        drop(self.file);
+        let staged = match self.place {
+            Place::Within => return Ok(()),
+            Place::Alone(staged) => staged,
+        };
+        if in_the_way {
+            removals.replace(path, Replacement::Staged(staged));
+            return Ok(());
+        }
+        let over = Over {
+            tree: false,
+            len: replaced.map_or(0, |replaced| replaced.len),
+        };
+        site.door.place(&staged, self.dir, &self.entry.name, over)
+    }
+}

@@ -1,0 +1,224 @@
+//! The target, behind a door of one of two kinds: through the real one entries are staged and
+//! changed, through that of a dry run they are only looked at.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, fstat, unlinkat};
+
+use crate::apply::{create_file, create_node};
+use crate::change::{Commit, Link, Over, Slot, Staged, clean_leftovers};
+use crate::entry::Entry;
+use crate::error::Error;
+use crate::fs::{Attrs, Listed, Root, can_hold};
+use crate::history::{Store, leave};
+use crate::observer::Warning;
+use crate::path::{RelPath, Shown};
+use crate::refusal::Refusal;
+use crate::source::stat_name;
+use crate::target::root_listed;
+
+/// A file that may be too long for where it belongs has more bytes than this.
+const LEN_ASKED_MIN: u64 = i32::MAX as u64;
+
+/// The target of a push.
+pub(super) enum Door {
+    Real(Box<Real>),
+    /// The root is missing if the target does not exist.
+    Dry(Option<Arc<Root>>),
+}
+
+/// A target that changes.
+pub(super) struct Real {
+    pub(super) root: Arc<Root>,
+    pub(super) commit: Commit,
+    /// The root was made for this push.
+    pub(super) is_new: bool,
+}
+
+impl Door {
+    pub(super) fn root(&self) -> Option<&Arc<Root>> {
+        match self {
+            Door::Real(real) => Some(&real.root),
+            Door::Dry(root) => root.as_ref(),
+        }
+    }
+
+    /// Whether what is announced is made, so that content is asked for and awaited.
+    pub(super) fn is_real(&self) -> bool {
+        matches!(self, Door::Real(_))
+    }
+
+    /// The real door; content has no business at the other one.
+    pub(super) fn real(&mut self) -> Result<&mut Real, Error> {
+        match self {
+            Door::Real(real) => Ok(real),
+            Door::Dry(_) => Err(Error::peer(Refusal::DryContent)),
+        }
+    }
+
+    /// The full path of what is at `rel` in the target, quoted for a message.
+    pub(super) fn shown(&self, rel: &RelPath) -> String {
+        let root = self.root();
+        root.map_or_else(|| Shown(&rel.shown()).to_string(), |root| root.shown(rel))
+    }
+
+    pub(super) fn open_dir(&self, dir: &RelPath) -> io::Result<OwnedFd> {
+        self.root().ok_or(io::ErrorKind::NotFound)?.open_dir(dir)
+    }
+
+    /// What the target has at `name` in `dir`.
+    pub(super) fn look(&self, dir: &RelPath, name: &[u8]) -> io::Result<Listed> {
+        stat_name(self.open_dir(dir)?, name)
+    }
+
+    /// The target root's own metadata, if it was there before.
+    pub(super) fn root_listed(&self) -> Option<Listed> {
+        match self {
+            Door::Real(real) if real.is_new => None,
+            _ => root_listed(self.root()?).ok(),
+        }
+    }
+
+    /// The group that a setgid directory passes on, as the kernel does to what is made in it;
+    /// staging would lose that.
+    pub(super) fn inherited_gid(&mut self, dir: &RelPath) -> Option<u32> {
+        // The directory may be about to become setgid, or to be so no longer.
+        let found = match self {
+            Door::Real(real) => real.commit.mode_and_group(dir),
+            Door::Dry(_) => self.open_dir(dir).and_then(|dir| {
+                let stat = fstat(dir)?;
+                Ok((stat.st_mode, stat.st_gid))
+            }),
+        };
+        let (mode, gid) = found.ok()?;
+        (mode & 0o2000 != 0).then_some(gid)
+    }
+
+    /// What hasync itself has left in `dir` goes, and leaves no trace.
+    pub(super) fn clean(&mut self, dir: &RelPath) -> io::Result<()> {
+        let Door::Real(real) = self else {
+            return Ok(());
+        };
+        real.commit.spare_time(dir)?;
+        // What another user may have put there is no business of ours.
+        let root = &real.root;
+        let _ = clean_leftovers(root, dir, || Store::sessions_needed(root));
+        Ok(())
+    }
+
+    /// Puts a staged entry under its name in `dir`.
+    pub(super) fn place(
+        &mut self,
+        staged: &Staged,
+        dir: &RelPath,
+        name: &[u8],
+        over: Over,
+    ) -> Result<(), Error> {
+        match self {
+            Door::Real(real) => real.commit.place(staged, dir.clone(), name.to_vec(), over),
+            Door::Dry(_) => Ok(()),
+        }
+    }
+
+    /// Makes a hard link.
+    pub(super) fn link(&mut self, link: Link) -> Result<(), Error> {
+        match self {
+            Door::Real(real) => real.commit.link(link),
+            Door::Dry(_) => Ok(()),
+        }
+    }
+
+    /// Removes an entry, a directory with everything in it.
+    pub(super) fn remove(&mut self, dir: RelPath, name: &[u8]) -> Result<(), Error> {
+        match self {
+            Door::Real(real) => real.commit.remove(dir, name.to_vec()),
+            Door::Dry(_) => Ok(()),
+        }
+    }
+
+    /// Whether a file of that length can be in `dir`, as far as that can be told. What the file
+    /// system of the root can hold, the sender knows.
+    pub(super) fn holds(&mut self, dir: &RelPath, len: u64) -> bool {
+        let Door::Real(real) = self else {
+            return true;
+        };
+        if len <= LEN_ASKED_MIN {
+            return true;
+        }
+        // What goes wrong here does so again when the file is staged.
+        let Ok(staged) = real.commit.stage_for(dir) else {
+            return true;
+        };
+        let Ok(file) = create_file(&*staged.stage, &staged.name, 0o600) else {
+            return true;
+        };
+        remove(&staged);
+        can_hold(&file, len)
+    }
+
+    /// Stages an entry without content. `None` in a dry run.
+    pub(super) fn stage_node(
+        &mut self,
+        dir: &RelPath,
+        entry: &Entry,
+        attrs: &Attrs,
+    ) -> Result<Option<(Staged, io::Result<()>)>, Error> {
+        let Door::Real(real) = self else {
+            return Ok(None);
+        };
+        let staged = real.commit.stage_for(dir)?;
+        let made = create_node(&*staged.stage, &staged.name, entry, attrs);
+        Ok(Some((staged, made)))
+    }
+
+    pub(super) fn set_root_attrs(&mut self, attrs: Attrs) -> Result<(), Error> {
+        match self {
+            Door::Real(real) => real.commit.set_root_attrs(attrs),
+            Door::Dry(_) => Ok(()),
+        }
+    }
+
+    /// Sets metadata of an entry that was `listed` so.
+    pub(super) fn set_attrs(
+        &mut self,
+        dir: &RelPath,
+        listed: &Listed,
+        attrs: Attrs,
+    ) -> Result<(), Error> {
+        match self {
+            Door::Real(real) => real.commit.set_attrs(dir, listed, attrs),
+            Door::Dry(_) => Ok(()),
+        }
+    }
+
+    /// Carries out what has been collected.
+    pub(super) fn run(&mut self) -> Result<(), Error> {
+        match self {
+            Door::Real(real) => real.commit.run(),
+            Door::Dry(_) => Ok(()),
+        }
+    }
+
+    /// What went wrong with single changes since the last call.
+    pub(super) fn take_warnings(&mut self) -> Vec<Warning> {
+        match self {
+            Door::Real(real) => real.commit.take_warnings(),
+            Door::Dry(_) => Vec::new(),
+        }
+    }
+
+    /// Leaves what is staged for the next push; `begun` has not been added yet.
+    pub(super) fn leave_staged(&mut self, begun: Vec<(Slot, RelPath)>) {
+        if let Door::Real(real) = self {
+            // What cannot be kept is sent again.
+            let _ = real.commit.leave_staged(begun.into_iter(), leave);
+        }
+    }
+}
+
+/// Removes what was staged; staging is cleaned at the end anyway.
+pub(super) fn remove(staged: &Staged) {
+    let _ = unlinkat(&*staged.stage, &*staged.name, AtFlags::empty());
+}

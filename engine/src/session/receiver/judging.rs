@@ -1,0 +1,343 @@
+//! Judging entries that differ, and making at once what needs no content.
+
+use rustix::fs::renameat;
+
+use super::arrived::{Arrived, Place};
+use super::deltas::left_of;
+use super::dir::Announced;
+use super::links::Links;
+use super::new_dirs::NewDirs;
+use super::removals::{GivesWay, Removals, Replacement};
+use super::site::Site;
+use super::told::Told;
+use super::wanted::{Wanted, WantedFiles};
+use crate::change::Over;
+use crate::compare::{Decision, Replaced};
+use crate::entries::EntryList;
+use crate::entry::{Body, Entry};
+use crate::error::Error;
+use crate::fs::Listed;
+use crate::history::Interrupted;
+use crate::observer::{Action, Differences, Kind};
+use crate::path::RelPath;
+use crate::session::{SIGNATURE_LEN_MIN, prefix};
+use crate::since::Since;
+use crate::source::{open_file, sum_file};
+use crate::wire::{Verdict, Want};
+
+/// What takes part in it.
+pub(super) struct Judging<'a> {
+    pub(super) site: &'a mut Site,
+    pub(super) new_dirs: &'a mut NewDirs,
+    pub(super) links: &'a mut Links,
+    pub(super) removals: &'a mut Removals,
+    /// What interrupted pushes have left.
+    pub(super) left: &'a Interrupted,
+}
+
+/// The directory that is being judged.
+struct Within<'a> {
+    path: &'a RelPath,
+    inherited_gid: Option<u32>,
+    wanted: &'a mut WantedFiles,
+    /// Directories of the target that could not give way to what the source has in their place.
+    stuck: Vec<(RelPath, Kind)>,
+}
+
+impl Judging<'_> {
+    /// Judges what was announced of a directory, of which the target has `local` that differs.
+    pub(super) fn dir(
+        &mut self,
+        told: &mut Told,
+        list: &mut Announced,
+        mut local: EntryList,
+        complete: bool,
+    ) -> Result<(), Error> {
+        list.inherited_gid = self.site.inherited_gid(&list.path);
+        let mut within = Within {
+            path: &list.path,
+            inherited_gid: list.inherited_gid,
+            wanted: &mut list.wanted,
+            stuck: Vec::new(),
+        };
+        let mut counterparts = vec![false; local.len()];
+        let (mut walk, mut numbers) = (list.entries.walk(), 0_u32..);
+        let mut finder = local.finder();
+        while let Some((entry, number)) = walk.next().zip(numbers.next()) {
+            let at = finder.find(entry);
+            if let Some(found) = at.and_then(|at| counterparts.get_mut(at)) {
+                *found = true;
+            }
+            let local = at
+                .and_then(|at| local.get_listed(at))
+                .or_else(|| self.hidden(&within, entry));
+            if let Some(verdict) = self.entry(&mut within, number, entry, local.as_ref())? {
+                told.tell(&self.site.voice, verdict)?;
+            }
+        }
+        drop(finder);
+        let stuck = within.stuck;
+        let deletes = self.site.rules.options.delete && complete && self.may_delete_in(&list.path);
+        local.retain(|at| deletes && counterparts.get(at) == Some(&false));
+        self.removals.add((told.dir(), &list.path), &stuck, &local);
+        Ok(())
+    }
+
+    /// Under `-x`, deletions stay on the file system of the target root.
+    fn may_delete_in(&self, dir: &RelPath) -> bool {
+        let dev = |dir: &RelPath| {
+            let fd = self.site.door.open_dir(dir).ok()?;
+            Some(rustix::fs::fstat(fd).ok()?.st_dev)
+        };
+        !self.site.rules.options.one_file_system || dev(dir) == dev(&RelPath::root())
+    }
+
+    /// What stands in the way of an entry although the filters leave it out of the mirror: they
+    /// may exclude directories alone, as `name/` does.
+    fn hidden(&self, within: &Within<'_>, entry: &Entry) -> Option<Listed> {
+        let filter = &self.site.rules.filter;
+        if filter.is_empty() {
+            return None;
+        }
+        let path = within.path.join(&entry.name);
+        if !filter.is_excluded(&path.as_bytes(), !entry.is_dir()) {
+            return None;
+        }
+        let found = self.site.door.look(within.path, &entry.name).ok()?;
+        (found.entry.is_dir() != entry.is_dir()).then_some(found)
+    }
+
+    fn entry(
+        &mut self,
+        within: &mut Within<'_>,
+        number: u32,
+        entry: &Entry,
+        local: Option<&Listed>,
+    ) -> Result<Option<Verdict>, Error> {
+        let path = within.path.join(&entry.name);
+        let found = self.site.rules.as_found(&path, entry);
+        let entry = found.as_ref().unwrap_or(entry);
+        let summed = local.and_then(|local| self.sum_if_asked(within.path, entry, local));
+        let local = summed.as_ref().or(local);
+        let link = self.links.state(&self.site.door, entry, local)?;
+        let rules = &self.site.rules;
+        let decision = rules
+            .judge_in(within.path)
+            .decide(&rules.ids, entry, local, link);
+        let (action, differences, want) = match decision {
+            Decision::Keep => return Ok(None),
+            Decision::KeepNewer => {
+                if rules.options.hard_links {
+                    self.links.refuse(&path);
+                }
+                (Action::KeepNewer, Differences::default(), Want::Nothing)
+            }
+            Decision::SetAttrs { differences, attrs } => {
+                if let Some(local) = local {
+                    self.site.door.set_attrs(within.path, local, attrs)?;
+                }
+                (Action::Attributes, differences, Want::Nothing)
+            }
+            Decision::Make {
+                action,
+                differences,
+            } => {
+                let gives_way = match local {
+                    Some(local) if local.entry.is_dir() && !entry.is_dir() => {
+                        let stuck = &mut within.stuck;
+                        self.removals.may_replace(self.site, &path, stuck)?
+                    }
+                    _ => GivesWay::AtOnce,
+                };
+                if gives_way == GivesWay::No || !self.holds(within.path, entry)? {
+                    return Ok(None);
+                }
+                if let Some(local) = local {
+                    self.removals.toll.replaces(&local.entry);
+                }
+                let wanted = Wanted {
+                    replaced: local.map(Replaced::from),
+                    in_the_way: gives_way == GivesWay::WithDeletions,
+                    ..Wanted::default()
+                };
+                // Whether the directory can go is known when everything has been compared.
+                let told = match gives_way {
+                    GivesWay::WithDeletions => Action::Delete,
+                    _ => action,
+                };
+                (
+                    told,
+                    differences,
+                    self.make(within, number, entry, wanted, action)?,
+                )
+            }
+        };
+        Ok(Some(Verdict {
+            entry: number,
+            action,
+            differences,
+            want,
+        }))
+    }
+
+    /// Whether a file can be as long as that where it belongs, if not it is said: then its content
+    /// need not be read.
+    fn holds(&mut self, dir: &RelPath, entry: &Entry) -> Result<bool, Error> {
+        let len = entry.len();
+        let holds = self.site.door.holds(dir, len);
+        if !holds {
+            let shown = self.site.door.shown(&dir.join(&entry.name));
+            self.site.warn(format!(
+                "cannot make {shown} on the target: it has {len} bytes, more than a file can have \
+                 there; it stays as it is"
+            ))?;
+        }
+        Ok(holds)
+    }
+
+    /// A file with the sum of its content, if the sender asks for that and it passes the quick
+    /// check.
+    fn sum_if_asked(&self, dir: &RelPath, entry: &Entry, local: &Listed) -> Option<Listed> {
+        let rules = &self.site.rules;
+        let is_asked = matches!(entry.body, Body::File { sum: Some(_), .. })
+            && !rules.options.checksum
+            && rules.are_alike(dir, entry, &local.entry);
+        let mut summed = is_asked.then(|| local.clone())?;
+        if let Body::File { sum, .. } = &mut summed.entry.body {
+            // Unreadable counts as different: it is replaced.
+            let opened = self.site.door.open_dir(dir);
+            let opened = opened.and_then(|dir| open_file(&dir, &entry.name));
+            *sum = opened.and_then(|file| sum_file(&file)).ok();
+        }
+        Some(summed)
+    }
+
+    /// Makes an entry, or arranges for it; returns the content it needs from the sender.
+    fn make(
+        &mut self,
+        within: &mut Within<'_>,
+        number: u32,
+        entry: &Entry,
+        mut wanted: Wanted,
+        action: Action,
+    ) -> Result<Want, Error> {
+        self.site.tell_lost(within.path)?;
+        let is_link = action == Action::HardLink;
+        if wanted.in_the_way {
+            let by = if is_link {
+                Replacement::Link
+            } else {
+                Replacement::Awaited
+            };
+            self.removals.replace(within.path.join(&entry.name), by);
+        }
+        if is_link {
+            self.links.pend(within.path, entry)?;
+            return Ok(Want::Nothing);
+        }
+        let is_real = self.site.door.is_real();
+        match &entry.body {
+            Body::File { len, .. } => {
+                let basis_len = wanted.replaced.map_or(0, |replaced| replaced.len);
+                let is_long = basis_len.min(*len) >= SIGNATURE_LEN_MIN;
+                let may_be_prefix = basis_len < *len && basis_len >= prefix::LEN_MIN;
+                wanted.delta =
+                    !self.site.rules.options.whole_file && (is_long || may_be_prefix) && is_real;
+                let Some(wanted) = self.resume_file(within, entry, wanted)? else {
+                    return Ok(Want::Nothing);
+                };
+                let want = if wanted.delta {
+                    Want::Delta
+                } else {
+                    Want::Whole
+                };
+                if is_real {
+                    within.wanted.insert(number, wanted);
+                }
+                return Ok(want);
+            }
+            Body::Dir if is_real => self.new_dirs.add(within.path, entry, false)?,
+            Body::Dir => {}
+            _ => self.make_node(within, entry, &wanted)?,
+        }
+        Ok(Want::Nothing)
+    }
+
+    fn make_node(
+        &mut self,
+        within: &Within<'_>,
+        entry: &Entry,
+        wanted: &Wanted,
+    ) -> Result<(), Error> {
+        let dir = within.path;
+        let attrs = self
+            .site
+            .rules
+            .made_attrs(dir, entry, wanted.replaced, within.inherited_gid);
+        let staged = self.site.door.stage_node(dir, entry, &attrs);
+        let Some(Some((staged, made))) = self.site.unless_fatal(staged)? else {
+            return Ok(());
+        };
+        if let Err(e) = made {
+            return self.site.failed("make", &dir.join(&entry.name), &e);
+        }
+        let path = dir.join(&entry.name);
+        if wanted.in_the_way {
+            self.removals.replace(path, Replacement::Staged(staged));
+            return Ok(());
+        }
+        let name = &entry.name;
+        self.site.door.place(&staged, dir, name, Over::default())
+    }
+
+    /// Takes the content of a wanted file from an interrupted push. If there is none, it is still
+    /// wanted.
+    fn resume_file(
+        &mut self,
+        within: &Within<'_>,
+        entry: &Entry,
+        wanted: Wanted,
+    ) -> Result<Option<Wanted>, Error> {
+        if self.left.is_empty() || wanted.in_the_way {
+            return Ok(Some(wanted));
+        }
+        // The same by the quick check; where that does not do, content is sent.
+        let summed = matches!(entry.body, Body::File { sum: Some(_), .. });
+        let rules = &self.site.rules;
+        let fits = |found: &Listed| !summed && rules.are_alike(within.path, &found.entry, entry);
+        let path = within.path.join(&entry.name);
+        let Some(found) = self.left.find(&path, fits) else {
+            return Ok(Some(self.resume_from_part(&path, wanted)));
+        };
+        let staged = self.site.door.real()?.commit.stage_for(within.path)?;
+        // Another default ACL than where it was made would have been applied here.
+        let moved = staged.stage.is_plain()
+            && renameat(&found.dir, &*found.name, &*staged.stage, &*staged.name).is_ok();
+        if !moved {
+            return Ok(Some(wanted));
+        }
+        let arrived = Arrived {
+            dir: within.path,
+            inherited_gid: within.inherited_gid,
+            entry,
+            file: found.file,
+            since: Since::Same,
+            place: Place::Alone(staged),
+            wanted,
+        };
+        arrived.settle(self.site, self.removals)?;
+        Ok(None)
+    }
+
+    /// Lets a large file be made from what an interrupted push has left of it, if that is more than
+    /// there is anyway.
+    fn resume_from_part(&self, path: &RelPath, wanted: Wanted) -> Wanted {
+        let is_left =
+            !self.site.rules.options.whole_file && left_of(self.left, path, &wanted).is_some();
+        Wanted {
+            is_left,
+            delta: wanted.delta || is_left,
+            ..wanted
+        }
+    }
+}

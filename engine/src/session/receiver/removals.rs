@@ -1,0 +1,257 @@
+//! What goes: entries that the source does not have, and full directories in the way of something
+//! else. Nothing of it goes before everything has been compared.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+
+use super::brake::Toll;
+use super::named::Named;
+use super::site::Site;
+use crate::change::{Over, Staged};
+use crate::delete::{Doomed, Extraneous};
+use crate::entries::EntryList;
+use crate::error::{Error, describe};
+use crate::fs::Root;
+use crate::observer::Kind;
+use crate::options::Options;
+use crate::path::RelPath;
+use crate::wire::{DirIndex, ToSender};
+
+/// Directories with entries that one push replaces by something else.
+const IN_THE_WAY_MAX: usize = 1 << 16;
+
+/// A directory gives way, with everything that is in it.
+const OVER_TREE: Over = Over { tree: true, len: 0 };
+
+/// Entries of the target on their way out.
+#[derive(Default)]
+pub(super) struct Removals {
+    /// Entries of the target that the source does not have.
+    extraneous: Extraneous,
+    /// Non-empty directories in the way of something else, which give way with the deletions.
+    in_the_way: BTreeMap<RelPath, Replacement>,
+    /// A directory of the target could not be read: nothing is deleted.
+    unread: bool,
+    /// What the push takes from the target.
+    pub(super) toll: Toll,
+}
+
+/// What comes in place of a directory.
+pub(super) enum Replacement {
+    /// Content that has not arrived. If it never does, the directory stays.
+    Awaited,
+    Staged(Staged),
+    /// A hard link, made once the directory is gone.
+    Link,
+}
+
+/// Directories in the way of hard links.
+#[derive(Default)]
+pub(super) struct Ways {
+    /// They give way.
+    clear: BTreeSet<RelPath>,
+    /// They had to, and could not.
+    barred: BTreeSet<RelPath>,
+}
+
+impl Ways {
+    /// What a link at this path may replace; `None` if it is not made.
+    pub(super) fn over(&self, path: &RelPath) -> Option<Over> {
+        let over = match self.clear.contains(path) {
+            true => OVER_TREE,
+            false => Over::default(),
+        };
+        (!self.barred.contains(path)).then_some(over)
+    }
+}
+
+/// Whether a directory gives way to something else.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum GivesWay {
+    No,
+    AtOnce,
+    WithDeletions,
+}
+
+impl Removals {
+    pub(super) fn new(options: &Options, named: Option<&Named>) -> Self {
+        Removals {
+            toll: Toll::new(options, named),
+            ..Removals::default()
+        }
+    }
+
+    /// A directory of the target cannot be read: nothing is deleted.
+    pub(super) fn not_read(
+        &mut self,
+        site: &mut Site,
+        path: &RelPath,
+        e: &io::Error,
+    ) -> Result<(), Error> {
+        let shown = site.door.shown(path);
+        let is_first = !std::mem::replace(&mut self.unread, true);
+        let end = if site.rules.options.delete && is_first {
+            "; so nothing is deleted"
+        } else {
+            ""
+        };
+        site.warn(format!(
+            "cannot read directory {shown} on the target: {}{end}",
+            describe(e)
+        ))
+    }
+
+    /// Adds what a directory holds on top: `stuck`, and the entries of `local`.
+    pub(super) fn add(
+        &mut self,
+        dir: (DirIndex, &RelPath),
+        stuck: &[(RelPath, Kind)],
+        local: &EntryList,
+    ) {
+        self.extraneous.add(dir, stuck, local);
+    }
+
+    /// Whether the directory at `path` may give way. If not, it is said why, and if it goes all the
+    /// same, it is `stuck`.
+    pub(super) fn may_replace(
+        &self,
+        site: &mut Site,
+        path: &RelPath,
+        stuck: &mut Vec<(RelPath, Kind)>,
+    ) -> Result<GivesWay, Error> {
+        let Some(root) = site.door.root() else {
+            return Ok(GivesWay::AtOnce);
+        };
+        let mut doomed = Doomed::default();
+        let all = doomed.add_contents(root, path, &site.rules.filter);
+        if all && doomed.len() == 0 {
+            return Ok(GivesWay::AtOnce);
+        }
+        let deletes = site.rules.options.delete;
+        let is_room = self.in_the_way.len() < IN_THE_WAY_MAX;
+        if all && deletes && is_room {
+            return Ok(GivesWay::WithDeletions);
+        }
+        let why = if !is_room {
+            "too many directories would be replaced by one push; push again"
+        } else if deletes {
+            // It has no counterpart: what is not excluded in it goes all the same.
+            stuck.push((path.clone(), Kind::Dir));
+            "parts of it are excluded"
+        } else if site.rules.rights.deletes {
+            "give --delete"
+        } else {
+            "nothing may be deleted with this key"
+        };
+        let shown = site.door.shown(path);
+        site.warn(format!(
+            "cannot replace the non-empty directory {shown} on the target: {why}"
+        ))?;
+        Ok(GivesWay::No)
+    }
+
+    /// This comes in place of a directory in the way.
+    pub(super) fn replace(&mut self, path: RelPath, by: Replacement) {
+        self.in_the_way.insert(path, by);
+    }
+
+    /// Removes what goes, all or nothing as to `--max-delete`.
+    pub(super) fn carry_out(
+        self,
+        site: &mut Site,
+        named: Option<&Named>,
+        deletable: bool,
+    ) -> Result<Ways, Error> {
+        let Some(root) = site.door.root().map(Arc::clone) else {
+            return Ok(Ways::default());
+        };
+        let options = &site.rules.options;
+        if !deletable || self.unread {
+            self.toll.brake_first(options, named, 0, 0)?;
+            if !self.in_the_way.is_empty() {
+                site.say(&ToSender::DeletionsStopped { count: 0 })?;
+            }
+            return stay(site, self.in_the_way, "not everything could be read");
+        }
+        let mut doomed = self.extraneous.doom(&root, &site.rules.filter);
+        for path in self.in_the_way.keys() {
+            doomed.add_contents(&root, path, &site.rules.filter);
+        }
+        let (count, below) = (doomed.len(), doomed.below_len());
+        self.toll.brake_first(options, named, count, below)?;
+        if self.toll.brakes(options, count, below) {
+            let line = format!("--max-delete stopped the removal of {count} entries");
+            site.voice.problems.add_line(&line);
+            site.say(&ToSender::DeletionsStopped { count })?;
+            return stay(site, self.in_the_way, "--max-delete");
+        }
+        tell(site, &root, &doomed)?;
+        let mut walk = doomed.walk();
+        while let Some((_, by_itself)) = walk.advance() {
+            if let Some((dir, name)) = RelPath::of(walk.path()).split().filter(|_| by_itself) {
+                site.door.remove(dir, name)?;
+            }
+        }
+        drop(doomed);
+        let ways = replace(site, self.in_the_way)?;
+        site.door.run()?;
+        Ok(ways)
+    }
+}
+
+/// Nothing is removed: says of each directory in the way why it stays.
+fn stay(
+    site: &mut Site,
+    in_the_way: BTreeMap<RelPath, Replacement>,
+    why: &str,
+) -> Result<Ways, Error> {
+    for path in in_the_way.keys() {
+        let shown = site.door.shown(path);
+        site.warn(format!("did not replace the directory {shown}: {why}"))?;
+    }
+    Ok(Ways {
+        clear: BTreeSet::new(),
+        barred: in_the_way.into_keys().collect(),
+    })
+}
+
+/// Tells what goes, and what of it stays.
+fn tell(site: &mut Site, root: &Root, doomed: &Doomed) -> Result<(), Error> {
+    let mut walk = doomed.walk();
+    while let Some((kind, _)) = walk.advance() {
+        let path = walk.path().to_vec();
+        site.say(&ToSender::Deleted { path, kind })?;
+    }
+    for path in &doomed.pinned {
+        let path = path.as_bytes().into_owned();
+        site.say(&ToSender::NotEmpty { path })?;
+    }
+    for path in &doomed.mounts {
+        let shown = root.shown(path);
+        site.warn(format!(
+            "did not delete {shown} on the target: it is a mount point"
+        ))?;
+    }
+    for (path, e) in &doomed.failed {
+        site.warn_of("delete directory", path, e)?;
+    }
+    Ok(())
+}
+
+/// Puts what was staged for it in place of each directory.
+fn replace(site: &mut Site, in_the_way: BTreeMap<RelPath, Replacement>) -> Result<Ways, Error> {
+    let mut ways = Ways::default();
+    for (path, by) in in_the_way {
+        match (by, path.split()) {
+            (Replacement::Staged(staged), Some((dir, name))) => {
+                site.door.place(&staged, &dir, name, OVER_TREE)?;
+            }
+            (Replacement::Link, _) => {
+                ways.clear.insert(path);
+            }
+            _ => {}
+        }
+    }
+    Ok(ways)
+}

@@ -1,0 +1,263 @@
+//! The beginning of a push: what the hello asks for is checked and opened, and answered.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::Receiver;
+use super::apart::refuse_shared;
+use super::content::Content;
+use super::dirs::Dirs;
+use super::door::{Door, Real};
+use super::links::Links;
+use super::local::Locals;
+use super::named::Named;
+use super::new_dirs::NewDirs;
+use super::private::refuse_not_private;
+use super::removals::Removals;
+use super::rules::Rules;
+use super::site::Site;
+use super::threshold::Threshold;
+use super::unnamed::{recover_unnamed, refuse_kept};
+use super::voice::Voice;
+use crate::change::Commit;
+use crate::compare::{Decision, LinkState};
+use crate::digest::Fields;
+use crate::entry::Entry;
+use crate::error::Error;
+use crate::filter::Filter;
+use crate::fs::{Abilities, Root, len_max};
+use crate::history::Interrupted;
+use crate::ids::{IdMap, settable_groups};
+use crate::lineage::claim::Claim;
+use crate::mounted::MountedBelow;
+use crate::observer::Action;
+use crate::options::Options;
+use crate::policy::{Powers, ServePolicy};
+use crate::read_ahead::ReadAhead;
+use crate::reader::Reader;
+use crate::refusal::Refusal;
+use crate::session::bases::Bases;
+use crate::session::outbox::Outbox;
+use crate::session::place::Trail;
+use crate::target::{Found, Target, names_dir};
+use crate::wire::{Hello, HelloReply, ToSender, Verdict, Want};
+
+impl Receiver {
+    /// Begins what the hello asks for.
+    pub(super) fn start(
+        mut hello: Hello,
+        outbox: &Outbox,
+        policy: &ServePolicy,
+        threshold: &mut Threshold,
+        threaded: bool,
+    ) -> Result<Self, Error> {
+        let filter = Filter::from_rules(hello.options.filters.clone())
+            .map_err(|error| Error::peer(Refusal::Filter { error }))?;
+        let claim = hello.claim.take();
+        check(&hello.options, claim.as_ref(), policy)?;
+        let (named, target) = find((&hello, &filter), claim, policy, outbox, threshold)?;
+        let Hello {
+            options,
+            digest_key,
+            ..
+        } = hello;
+        let root = target.root;
+        let of_root = root.as_deref().and_then(Abilities::of).unwrap_or_default();
+        let find_mounted = |root: &Arc<Root>| MountedBelow::find(root, of_root);
+        let mounted = root.as_ref().map(find_mounted).unwrap_or_default();
+        if let Some(root) = root.as_deref().filter(|_| options.atomic) {
+            refuse_not_private(root, of_root, &mounted, named.is_some())?;
+        }
+        let privileged = rustix::process::geteuid().is_root();
+        let powers = Powers::new(privileged, policy.rights);
+        let settable = settable_groups(&*policy.accounts)?;
+        let settable_ids: Vec<u32> = settable.iter().map(|&(id, _)| id).collect();
+        let mut own_groups = settable_ids.clone();
+        own_groups.push(rustix::process::getegid().as_raw());
+        let reply = HelloReply {
+            powers,
+            settable_groups: settable,
+            keeps: of_root.keeps,
+            mounted: mounted.clone(),
+            len_max: root.as_deref().map_or(u64::MAX, len_max),
+            rename: target.rename,
+            created_root: target.created,
+            runs: true,
+        };
+        let voice = Voice::new(outbox, named.is_some());
+        voice.say(&ToSender::HelloReply(Box::new(reply)))?;
+        outbox.lock().flush()?;
+        let left = match &root {
+            // If it cannot be found, it is sent again.
+            Some(root) if options.atomic && !options.dry_run => {
+                Interrupted::claim(root).unwrap_or_default()
+            }
+            _ => Interrupted::default(),
+        };
+        let reader = Reader {
+            filter: filter.clone(),
+            with_inodes: options.hard_links,
+            summed: options.summed(),
+        };
+        let ahead = match threaded {
+            true => ReadAhead::new(reader),
+            false => ReadAhead::without_threads(reader),
+        };
+        let bases = root
+            .as_ref()
+            .map(|root| Bases::start(Arc::clone(root), outbox.clone(), threaded));
+        let door = match root {
+            Some(root) if !options.dry_run => Door::Real(Box::new(Real {
+                commit: Commit::new(Arc::clone(&root), &options, privileged),
+                root,
+                is_new: target.created,
+            })),
+            root => Door::Dry(root),
+        };
+        let fields = Fields::new(&options, powers, settable_ids, of_root.keeps, digest_key);
+        let rules = Rules {
+            fields: fields.with_mounted(mounted),
+            options,
+            filter,
+            ids: IdMap::new(Arc::clone(&policy.accounts)),
+            rights: policy.rights,
+            own_groups,
+            umask: crate::umask::umask(),
+            others: HashMap::new(),
+        };
+        let removals = Removals::new(&rules.options, named.as_ref());
+        let site = Site { rules, door, voice };
+        Ok(Receiver {
+            locals: Locals::new(&site, ahead, policy.held_entries),
+            site,
+            named,
+            trail: Trail::default(),
+            dirs: Dirs::default(),
+            new_dirs: NewDirs::default(),
+            links: Links::default(),
+            removals,
+            content: Content::new(bases),
+            left,
+        })
+    }
+
+    /// Judges the root itself; the answer is a verdict on entry 0 of directory 0.
+    pub(super) fn root_entry(&mut self, entry: &Entry) -> Result<(), Error> {
+        if self.trail.next() > 0 {
+            return Err(Error::peer(Refusal::LateRootEntry));
+        }
+        entry.check().map_err(Error::peer)?;
+        let (rules, local) = (&self.site.rules, self.site.door.root_listed());
+        let judge = rules.judge();
+        let decision = judge.decide(&rules.ids, entry, local.as_ref(), LinkState::NotLinked);
+        let changed = match decision {
+            Decision::SetAttrs { differences, attrs } => {
+                Some((Action::Attributes, differences, attrs))
+            }
+            Decision::Make {
+                action,
+                differences,
+            } => Some((
+                action,
+                differences,
+                judge.made_attrs(&rules.ids, entry, None, None),
+            )),
+            Decision::Keep | Decision::KeepNewer => None,
+        };
+        let mut verdicts = Vec::new();
+        if let Some((action, differences, attrs)) = changed {
+            self.site.door.set_root_attrs(attrs)?;
+            verdicts.push(Verdict {
+                entry: 0,
+                action,
+                differences,
+                want: Want::Nothing,
+            });
+        }
+        self.site.say(&ToSender::Verdicts {
+            dir: 0,
+            verdicts,
+            last: true,
+        })
+    }
+}
+
+/// Refuses what makes no sense, or more than the peer may have.
+fn check(options: &Options, claim: Option<&Claim>, policy: &ServePolicy) -> Result<(), Error> {
+    if !options.dry_run && claim.is_some_and(|claim| claim.compares) {
+        return Err(Error::peer(Refusal::ComparesForReal));
+    }
+    policy.allow(options, claim.map(|claim| claim.tree.as_str()))
+}
+
+/// Finds the target, and brings a commit to its end there that was cut off.
+fn find(
+    (hello, filter): (&Hello, &Filter),
+    claim: Option<Claim>,
+    policy: &ServePolicy,
+    outbox: &Outbox,
+    threshold: &mut Threshold,
+) -> Result<(Option<Named>, Target), Error> {
+    let dry_run = hello.options.dry_run;
+    let (named, found, names_dir) = match claim {
+        Some(claim) => {
+            threshold.cross(None)?;
+            let (named, found) = Named::begin(claim, dry_run, policy, outbox)?;
+            (Some(named), found, true)
+        }
+        None => {
+            let found = Found::destination(&hello.destination, policy)?;
+            refuse_kept(&found, hello.single, policy)?;
+            (None, found, names_dir(&hello.destination))
+        }
+    };
+    if named.is_some() && !hello.options.atomic {
+        return Err(Error::peer(Refusal::NamedNotAtomic));
+    }
+    let led = (&found, hello.single && !names_dir);
+    let rules = (&hello.options, filter);
+    refuse_shared(&hello.whereabouts, led, rules, named.is_some())?;
+    let target = found.into_target(hello.single, names_dir, dry_run)?;
+    threshold.cross(target.root.as_deref())?;
+    if let Some(root) = &target.root
+        && named.is_none()
+        && !dry_run
+    {
+        recover_unnamed(root, hello.options.atomic)?;
+    }
+    Ok((named, target))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::filter::{FilterRule, MAX_FILTER_LEN, MAX_RULES};
+    use crate::overlap::Whereabouts;
+    use crate::path::PATH_LEN_MAX;
+    use crate::wire::{FRAME_LEN_MAX, ToReceiver, encode};
+
+    #[test]
+    fn the_longest_hello_is_one_frame() {
+        // Claims are far shorter than that.
+        let claim_len = 32 << 10;
+        let pattern = vec![b'p'; MAX_FILTER_LEN / MAX_RULES];
+        let rule = FilterRule::exclude(&pattern).unwrap();
+        let filters = vec![rule; MAX_RULES];
+        assert!(Filter::from_rules(filters.clone()).is_ok());
+        let hello = Hello {
+            options: Options {
+                filters,
+                ..Options::archive()
+            },
+            destination: vec![b'd'; PATH_LEN_MAX],
+            single: false,
+            digest_key: [0; 32],
+            claim: None,
+            whereabouts: Whereabouts::default(),
+        };
+        let mut bytes = Vec::new();
+        encode(&ToReceiver::Hello(Box::new(hello)), &mut bytes).unwrap();
+        assert!(bytes.len() + claim_len < FRAME_LEN_MAX, "{}", bytes.len());
+    }
+}
