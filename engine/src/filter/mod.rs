@@ -17,8 +17,9 @@ use rule::Matcher;
 /// The most rules a filter holds.
 pub const MAX_RULES: usize = 65_536;
 
-/// The most bytes that the patterns of a filter hold together.
-pub const MAX_FILTER_LEN: usize = 4 << 20;
+/// The most bytes that the patterns of a filter hold together: with as many rules as there may be,
+/// and all else that a push begins with, they fit into one frame.
+pub const MAX_FILTER_LEN: usize = 768 << 10;
 
 /// An ordered list of rules, ready to match; empty by default, and then nothing is excluded.
 #[derive(Clone, Debug, Default)]

@@ -275,6 +275,15 @@ fn directories() -> Lies {
             }
         }),
         edit!(NotAwaited: Entries { dir, .. } => *dir = 77),
+        // None is said of the root, whose metadata nothing lists.
+        Lie::tell("NotAwaited", |message, before| {
+            if let Dir { rest, .. } = message
+                && named(rest)
+            {
+                let meta = Meta::default();
+                before.push(Message(ToReceiver::OtherDir { dir: 0, meta }));
+            }
+        }),
         before!(NotAwaited: Entries { dir, .. } => Message(NewDirDone { dir: *dir })),
         before!(EntriesAfterLast: NewDirDone { dir, .. } => Message(NewDir {
             dir: *dir,
