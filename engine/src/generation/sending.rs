@@ -10,13 +10,13 @@
 use super::held::Held;
 use super::lock_file::LockFile;
 use super::node::SessionLock;
-use super::tree::Tree;
+use super::tree::{Tree, shown_path};
 use crate::clock::{AsOf, boot, now_ns};
 use crate::error::{Error, ErrorKind};
 use crate::lineage::claim::{Claim, Made, Standing};
 use crate::lineage::generation::{Generation, GenerationId, Partial, Sealed};
 use crate::lineage::record::{Overtaken, Promotion, Spent};
-use crate::lineage::rules::Reconcile;
+use crate::lineage::rules::{Data, Reconcile};
 use crate::lineage::view::NodeRole;
 use crate::refusal::Refusal;
 
@@ -74,6 +74,19 @@ impl Sending {
                 format!(
                     "this node is a standby of tree {name} (generation {own}) and does not push \
                      it; if it is to be the primary, run `hasync promote {name}` here"
+                ),
+            ));
+        }
+        // A source that never received anything has a brake of its own.
+        if held.finds() != Data::Here && held.view().has_received() {
+            let (name, root) = (&tree.name, shown_path(&tree.root));
+            return Err(Error::new(
+                ErrorKind::FileIo,
+                format!(
+                    "the generation that tree {name} had here is not in {root}: is its file system \
+                     mounted? if it was replaced on purpose, run `hasync demote {name}` here and \
+                     let the other node push, or begin anew by removing trees/{name} in {}",
+                    shown_path(&tree.state_dir)
                 ),
             ));
         }

@@ -35,6 +35,8 @@ pub(crate) struct NodeRecord {
     pub(super) own: Option<Own>,
     /// The generation received last.
     pub(super) received: Option<GenerationId>,
+    /// It was begun beside data that had a head: what the node was before is not known.
+    pub(super) is_new: bool,
     /// The data was on a file system of its own when this node last received or was promoted.
     pub(super) is_mount: bool,
     pub(super) given_up: Option<GivenUp>,
@@ -183,7 +185,9 @@ impl NodeRecord {
         self.role = Role::Primary { boot: by.boot };
         self.epoch.raise(promotion.epoch);
         self.number.raise(promotion.number);
+        self.received = data.map(|data| data.id);
         self.is_mount = by.is_mount;
+        self.is_new = false;
         self.given_up = None;
         self.own = Some(Own {
             head: promotion.clone(),
@@ -243,6 +247,7 @@ impl NodeRecord {
         self.number.raise(generation.number);
         self.received = Some(generation.id);
         self.is_mount = is_mount;
+        self.is_new = false;
         self.own = None;
         self.given_up = None;
         self.peers.clear();
@@ -254,12 +259,14 @@ impl NodeRecord {
         let Some(data) = data.filter(|data| self.received != Some(data.id)) else {
             return false;
         };
+        let is_new = *self == Self::default();
         let before = self.own.as_ref().map(|own| own.base);
         match before {
             Some(base) if base == Some(data.id) => return false,
             Some(base) if self.is_primary() || data.parent == base => self.moved(data),
             _ => self.received(data, None, is_mount),
         }
+        self.is_new |= is_new;
         true
     }
 

@@ -81,16 +81,16 @@ impl View<'_> {
     /// Whether what the record speaks of is there. `is_mount` and `is_empty` say what is found
     /// where the tree is.
     pub(crate) fn finds(&self, is_mount: bool, is_empty: bool) -> Data {
-        let has_had = self.record.received.is_some() || self.own().is_some();
+        let has_received = self.record.received.is_some();
         // Whoever was only promoted may have had nothing from the start.
         let was_equal = self.own().is_some_and(|own| own.head.as_of.is_some());
-        if self.data.is_some() || !has_had {
+        if self.data.is_some() || !has_received && self.own().is_none() {
             Data::Here
         } else if self.record.is_mount && !is_mount {
             Data::NotMounted
-        } else if is_empty && (self.record.received.is_some() || was_equal) {
+        } else if is_empty && (has_received || was_equal) {
             Data::Emptied
-        } else if self.record.received.is_some() {
+        } else if has_received {
             Data::NoHead
         } else {
             Data::Here

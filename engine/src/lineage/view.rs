@@ -43,11 +43,15 @@ impl<'a> View<'a> {
     }
 
     pub(crate) fn role(&self) -> NodeRole {
-        match self.head() {
+        match (self.head(), self.record.received) {
             _ if self.is_primary() => NodeRole::Primary,
-            None => NodeRole::New,
-            Some(_) => NodeRole::Standby,
+            (None, None) => NodeRole::New,
+            _ => NodeRole::Standby,
         }
+    }
+
+    pub(crate) fn has_received(&self) -> bool {
+        self.record.received.is_some()
     }
 
     /// The generation that its data is, as far as it knows.
@@ -124,11 +128,11 @@ impl<'a> View<'a> {
     }
 
     /// Whether it may have data that nobody else has: it was primary until it broke off, its data
-    /// was given up by hand, or nothing is known of what is there. The next push that it receives
+    /// was given up by hand, or nothing is known of what it was. The next push that it receives
     /// keeps that.
     pub(crate) fn may_be_alone(&self) -> bool {
         let broke_off = self.own().is_some_and(|own| !own.handed_over);
-        broke_off || self.adopted().is_some() || self.head().is_none()
+        broke_off || self.record.is_new || self.adopted().is_some() || self.head().is_none()
     }
 
     /// What the data here is given up for.
