@@ -3,7 +3,7 @@
 //! Everything in there had arrived whole and with the right sum, and was flushed before it was
 //! noted where it belongs: a session without that note, as a crash leaves it, is of no use.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -51,6 +51,8 @@ pub(crate) struct Interrupted {
     sessions: Vec<Session>,
     /// Where to look for a path and what is below it.
     places: BTreeMap<RelPath, Vec<Slot>>,
+    /// The lengths of these paths: nothing else needs to be looked for.
+    lens: HashSet<usize>,
 }
 
 #[derive(Debug)]
@@ -95,6 +97,7 @@ impl Interrupted {
             };
             let session = claimed.sessions.len();
             for Left { slot, path } in left {
+                claimed.lens.insert(path.len());
                 let slots = claimed.places.entry(path).or_default();
                 slots.push(Slot {
                     session,
@@ -137,12 +140,13 @@ impl Interrupted {
     /// Where `path` may be: in its own place, or in that of a directory above it.
     fn slots_of(&self, path: &RelPath) -> impl Iterator<Item = (&OwnedFd, RelPath)> {
         let split = |at: &RelPath| at.split().map(|(above, _)| above);
-        std::iter::successors(Some(path.clone()), split).flat_map(move |at| {
-            let rest = path.below(&at);
+        let ways = std::iter::successors(Some(path.clone()), split);
+        let ways = ways.filter(|at| self.lens.contains(&at.len()));
+        ways.flat_map(move |at| {
             let slots = self.places.get(&at).into_iter().flatten().rev();
             slots.filter_map(move |slot| {
                 let session = self.sessions.get(slot.session)?;
-                Some((&*session.fd, slot.path.join_path(&rest)))
+                Some((&*session.fd, slot.path.join_path(&path.below(&at))))
             })
         })
     }
