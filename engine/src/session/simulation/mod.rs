@@ -110,7 +110,7 @@ fn options(chance: &mut Chance) -> Options {
         checksum: chance.one_in(8),
         sparse: chance.one_in(4),
         atomic: chance.one_in(4),
-        whole_file: true,
+        whole_file: chance.one_in(2),
         compression: chance.of(&[Compression::Never, Compression::Always { level: Some(1) }]),
         ..Options::archive()
     }
