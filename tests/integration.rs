@@ -78,6 +78,8 @@ mod oracle;
 mod others_words;
 /// A node that is its own peer, and a machine that was cloned with its state.
 mod own_node;
+/// What is kept of the past, and what goes of it.
+mod past;
 /// Deltas carried as files: `hasync signature`, `delta` and `patch`.
 mod plumbing;
 /// Every kind of entry and attribute arrives as it was.

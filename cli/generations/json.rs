@@ -49,6 +49,7 @@ fn one(tree: &Tree, look: &Look) -> Value {
             "node": adopted.node,
             "id": adopted.id.to_string(),
         })),
+        "rubbish": status.rubbish.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>(),
         "pinned": status.pinned.iter().map(|pinned| json!({
             "id": pinned.generation.id.to_string(),
             "number": pinned.generation.number,

@@ -234,6 +234,14 @@ fn text(tree: &Tree, look: &Look) -> String {
             tree.name,
         ));
     }
+    if let Some(first) = status.rubbish.first() {
+        say(format!(
+            "{} of what undo kept once could not be removed, first {}: the next push tries again; \
+             if it stays, see what holds it (lsattr, fuser) and remove it",
+            status.rubbish.len(),
+            escape(first.as_os_str().as_encoded_bytes()),
+        ));
+    }
     if let (Some(last), Some(first)) = (status.undo.last(), status.undo.first()) {
         say(format!(
             "{} can be undone, back to before generation {} (the last is {})",

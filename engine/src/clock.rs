@@ -78,7 +78,7 @@ fn offset_ns() -> i64 {
     0
 }
 
-fn since_boot_ns() -> i64 {
+pub(crate) fn since_boot_ns() -> i64 {
     read(ClockId::Boottime)
 }
 

@@ -7,9 +7,20 @@ pub(super) const CIRCLES: &[(&str, &str)] = &[
         "a directory is listed into what packs its entries",
     ),
     (
-        "generation/durable.rs generation/lineage.rs generation/node.rs generation/node_id.rs \
-         generation/tree.rs history/kept.rs history/store.rs history/undo.rs",
-        "rules of lineage and records are one room still",
+        "generation/durable.rs history/kept.rs history/prune.rs history/undo.rs",
+        "a commit is carried out by what keeps its past",
+    ),
+    (
+        "generation/held.rs generation/tree.rs",
+        "what is held of a tree says where that is",
+    ),
+    (
+        "generation/node.rs history/store.rs",
+        "both keep a log, and wait alike for a lock",
+    ),
+    (
+        "lineage/claim.rs lineage/record.rs lineage/view.rs",
+        "a record is viewed, and claimed by, what it is changed by",
     ),
     (
         "fs/deep.rs fs/root.rs",

@@ -1,10 +1,11 @@
 //! Removing a whole tree that is not mirrored any more, by descriptors: symlinks are removed, not
-//! followed, no path longer than one component is used, and depth costs no descriptors.
+//! followed, no path longer than one component is used, and depth costs no descriptors. What cannot
+//! be removed stays, with the directories above it, and keeps nothing else.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Mode, OFlags, RawDir, openat, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, RawDir, fchmod, fstat, openat, unlinkat};
 use rustix::io::Errno;
 
 use super::root::{DirId, dir_id};
@@ -16,45 +17,102 @@ struct Level {
     name: Vec<u8>,
     id: DirId,
     names: Names,
+    /// Something below has to stay.
+    is_stuck: bool,
 }
 
 /// Removes `name` in `dir`, and everything below it when it is a directory. What is already gone
-/// is fine.
+/// is fine; of what has to stay, besides the directories above it, the first reason is returned.
 ///
 /// Only one directory is held open at a time. The way back up is `..`, checked against the
 /// directory that the way down came from, so that a directory moved meanwhile cannot lead the
 /// removal elsewhere.
 pub(crate) fn remove_tree(dir: impl AsFd, name: &[u8]) -> io::Result<()> {
-    let dir = dir.as_fd();
-    if remove_one(&dir, name)? {
-        return Ok(());
-    }
-    let top = dir_id(dir)?;
-    let mut held = open_dir(&dir, name)?;
-    let mut levels = vec![level(name.to_vec(), &held)?];
-    while let Some(current) = levels.last_mut() {
-        if let Some(next) = current.names.pop() {
-            if !remove_one(&held, &next)? {
-                held = open_dir(&held, &next)?;
-                levels.push(level(next, &held)?);
+    let mut removal = Removal::default();
+    let result = removal.run(dir, name);
+    removal.stuck.map_or(result, Err)
+}
+
+/// A removal on its way.
+#[derive(Default)]
+struct Removal {
+    levels: Vec<Level>,
+    /// Why the first of what has to stay does.
+    stuck: Option<io::Error>,
+}
+
+impl Removal {
+    /// Fails if the way is lost; what could not be removed is in `stuck`.
+    fn run(&mut self, dir: impl AsFd, name: &[u8]) -> io::Result<()> {
+        let dir = dir.as_fd();
+        let top = dir_id(dir)?;
+        let Some(mut held) = self.go_down(&dir, top, name)? else {
+            return Ok(());
+        };
+        while let Some(current) = self.levels.last_mut() {
+            if let Some(next) = current.names.pop() {
+                let here = current.id;
+                match self.go_down(&held, here, &next) {
+                    Ok(Some(below)) => held = below,
+                    Ok(None) => {}
+                    Err(e) => self.stay(e),
+                }
+                continue;
             }
-            continue;
+            let Some(done) = self.levels.pop() else {
+                break;
+            };
+            held = open_dir(&held, b"..")?;
+            if dir_id(&held)? != self.levels.last().map_or(top, |parent| parent.id) {
+                return Err(io::Error::other(
+                    "a directory was moved while it was being removed",
+                ));
+            }
+            if done.is_stuck {
+                self.levels
+                    .iter_mut()
+                    .for_each(|level| level.is_stuck = true);
+                continue;
+            }
+            match unlinkat(&held, &*done.name, AtFlags::REMOVEDIR) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(e) => self.stay(e.into()),
+            }
         }
-        let done = std::mem::take(&mut current.name);
-        levels.pop();
-        let expected = levels.last().map_or(top, |parent| parent.id);
-        held = open_dir(&held, b"..")?;
-        if dir_id(&held)? != expected {
-            return Err(io::Error::other(
-                "a directory was moved while it was being removed",
-            ));
-        }
-        match unlinkat(&held, &*done, AtFlags::REMOVEDIR) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(e) => return Err(e.into()),
-        }
+        Ok(())
     }
-    Ok(())
+
+    /// Removes the name, or opens the directory that has it.
+    fn go_down(
+        &mut self,
+        dir: &impl AsFd,
+        here: DirId,
+        name: &[u8],
+    ) -> io::Result<Option<OwnedFd>> {
+        let below = match remove_one(dir, name) {
+            Ok(true) => return Ok(None),
+            Ok(false) => open_dir(dir, name)?,
+            // It may be the directory above that lets nothing go; what is in this one still can.
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+                open_dir(dir, name).map_err(|_| e)?
+            }
+            Err(e) => return Err(e),
+        };
+        let level = level(name.to_vec(), &below)?;
+        if level.id.mount != here.mount {
+            return Err(Errno::BUSY.into());
+        }
+        self.levels.push(level);
+        Ok(Some(below))
+    }
+
+    /// Something in the directory that the removal is in has to stay.
+    fn stay(&mut self, cause: io::Error) {
+        self.levels
+            .iter_mut()
+            .for_each(|level| level.is_stuck = true);
+        self.stuck.get_or_insert(cause);
+    }
 }
 
 /// Removes a name that is not a directory with entries; `false` if it is one.
@@ -78,10 +136,16 @@ fn remove_one(dir: &impl AsFd, name: &[u8]) -> io::Result<bool> {
 fn level(name: Vec<u8>, dir: &OwnedFd) -> io::Result<Level> {
     let mut names = Names::default();
     for_each_name(dir, |name| names.push(name))?;
+    // Whoever is not root needs permissions to change what is in it. If it is somebody else's, the
+    // change itself says so.
+    if !rustix::process::geteuid().is_root() && fstat(dir)?.st_mode & 0o300 != 0o300 {
+        let _ = fchmod(dir, Mode::RWXU);
+    }
     Ok(Level {
         name,
         id: dir_id(dir)?,
         names,
+        is_stuck: false,
     })
 }
 
@@ -108,4 +172,74 @@ fn for_each_name(dir: &OwnedFd, mut take: impl FnMut(&[u8])) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::path::Path;
+    use std::process::Command;
+
+    /// What is left in a directory, by its paths.
+    fn left(dir: &Path) -> Vec<String> {
+        let entries = walkdir::WalkDir::new(dir).min_depth(1).sort_by_file_name();
+        let path = |entry: walkdir::Result<walkdir::DirEntry>| {
+            let entry = entry.unwrap();
+            entry
+                .path()
+                .strip_prefix(dir)
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .to_owned()
+        };
+        entries.into_iter().map(path).collect()
+    }
+
+    #[test]
+    fn what_cannot_be_removed_keeps_nothing_else() {
+        let files = ["t/a/1", "t/a/2", "t/a/b/3", "t/c/4", "t/d/5", "t/e"];
+        for (immutable, append_only, expected) in [
+            (&[][..], &[][..], &[][..]),
+            (&["t/a/1"], &[], &["t", "t/a", "t/a/1"]),
+            (
+                &["t/a/b/3", "t/e"],
+                &[],
+                &["t", "t/a", "t/a/b", "t/a/b/3", "t/e"],
+            ),
+            (&["t/c"], &[], &["t", "t/c", "t/c/4"]),
+            (&[], &["t/c"], &["t", "t/c", "t/c/4"]),
+            (
+                &["t/a/2"],
+                &["t/d/5"],
+                &["t", "t/a", "t/a/2", "t/d", "t/d/5"],
+            ),
+            (&["t"], &[], &["t", "t/a", "t/c", "t/d", "t/e"]),
+        ] {
+            // Where the flags are known, which is not everywhere.
+            let temp = tempfile::tempdir_in("/tmp").unwrap();
+            for file in files {
+                let path = temp.path().join(file);
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(path, "").unwrap();
+            }
+            let set = |how: &str, names: &[&str]| {
+                names.iter().for_each(|name| {
+                    let mut chattr = Command::new("chattr");
+                    let status = chattr.arg(how).arg(temp.path().join(name)).status();
+                    assert!(status.unwrap().success(), "{how} {name}");
+                });
+            };
+            set("+i", immutable);
+            set("+a", append_only);
+            let result = remove_tree(std::fs::File::open(temp.path()).unwrap(), b"t");
+            set("-i", immutable);
+            set("-a", append_only);
+            assert_eq!(left(temp.path()), expected, "{immutable:?} {append_only:?}");
+            let cause = result.err().and_then(|e| Errno::from_io_error(&e));
+            let expected = (!expected.is_empty()).then_some(Errno::PERM);
+            assert_eq!(cause, expected, "{immutable:?} {append_only:?}");
+        }
+    }
 }

@@ -70,6 +70,14 @@ impl Root {
         path
     }
 
+    /// The same of what is at `within` the `.hasync` of the directory `holder`.
+    pub(crate) fn path_of_reserved(&self, holder: &RelPath, within: &RelPath) -> PathBuf {
+        let mut path = self.path_of(holder);
+        path.push(OsStr::from_bytes(RESERVED_NAME));
+        path.push(OsStr::from_bytes(&within.as_bytes()));
+        path
+    }
+
     /// Opens the directory at `rel` for reading. A symlink anywhere on the way is `ELOOP` or
     /// `ENOTDIR`, never followed.
     pub(crate) fn open_dir(&self, rel: &RelPath) -> io::Result<OwnedFd> {

@@ -12,6 +12,7 @@ use crate::clock::{AsOf, Boot, boot};
 use crate::error::{Error, ErrorKind};
 use crate::fs::{Lock, Root, names};
 use crate::history::kept::{self, Pinned};
+use crate::history::prune::rubbish;
 use crate::history::space::Space;
 use crate::history::store::Store;
 use crate::history::undo::UndoPolicy;
@@ -70,6 +71,8 @@ pub struct TreeStatus {
     pub undo: Vec<Generation>,
     /// Those of them that are kept until they are [forgotten](Tree::forget).
     pub pinned: Vec<Pinned>,
+    /// Directories of what was kept once and could not be removed: the next push tries again.
+    pub rubbish: Vec<PathBuf>,
 }
 
 /// A directory with staged entries.
@@ -256,6 +259,10 @@ impl Tree {
                 None => Vec::new(),
             },
             role: view.role(),
+            rubbish: match &store {
+                Some(store) => rubbish(store).map_err(read)?,
+                None => Vec::new(),
+            },
             was_primary,
             epoch: view.epoch(),
             head: view.head().cloned(),

@@ -2,32 +2,28 @@
 //! with the entries that the commit replaced or removed, as its sessions, and its journal as the
 //! manifest. On other mounts a directory of the same name holds the sessions of that mount.
 //!
-//! A directory without a manifest is no step. To remove a step its manifest is renamed first, so
-//! that a removal that was cut off can be told, and finished by the next prune.
+//! A directory without a manifest is no step.
 
-use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use rustix::fs::{AtFlags, Mode, OFlags, fsync, openat, renameat, statat, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, fsync, openat, renameat, statat};
 use rustix::io::Errno;
 
 use super::journal::{Journal, Waypoint};
-use super::store::{GOING, JOURNAL, MANIFEST, Store, mkdir_open};
-use super::undo::UndoPolicy;
+use super::prune::{discard, remove_used};
+use super::store::{JOURNAL, MANIFEST, Store, mkdir_open};
 use crate::change::{Op, SessionPlace};
-use crate::clock::now_ns;
 use crate::fail::fail_point;
-use crate::fs::{Root, is_absent, names, remove_tree};
+use crate::fs::{Root, names};
 use crate::generation::record;
 use crate::lineage::generation::{Generation, GenerationId};
 use crate::lineage::ordinal::Number;
 use crate::path::{RESERVED_NAME, RelPath};
 
 /// An empty file beside the manifest of a step that stays until somebody says otherwise.
-const PINNED: &str = "pinned";
+pub(super) const PINNED: &str = "pinned";
 
 /// A generation that replaced what this node had as primary, or what was given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,11 +35,11 @@ pub struct Pinned {
 }
 
 /// A commit that is kept.
-struct Kept {
+pub(super) struct Kept {
     /// Where it is, below `.hasync`.
-    place: RelPath,
-    journal: Journal,
-    generation: Generation,
+    pub(super) place: RelPath,
+    pub(super) journal: Journal,
+    pub(super) generation: Generation,
 }
 
 /// A step from one state of the tree to another, which can be taken back. A commit is one, and an
@@ -123,8 +119,7 @@ pub(crate) fn pinned(store: &Store) -> io::Result<Vec<Pinned>> {
         if !exists(open_step(store, &place)?, PINNED)? {
             continue;
         }
-        let path = store.root().path().join(OsStr::from_bytes(RESERVED_NAME));
-        let path = path.join(OsStr::from_bytes(&place.as_bytes()));
+        let path = store.path_of(&place);
         pinned.extend(read(store, place)?.map(|kept| Pinned {
             generation: kept.generation,
             path,
@@ -157,53 +152,6 @@ pub(super) fn steps(store: &Store) -> io::Result<Vec<Step>> {
         }
     }
     Ok(steps)
-}
-
-/// Removes what the policy does not keep, and what a crash left of steps; what is pinned stays and
-/// does not count. To be called with the commit lock.
-pub(crate) fn prune(store: &Store, policy: &UndoPolicy) -> io::Result<()> {
-    let is_committing = exists(store.dir(), JOURNAL.name)?;
-    let mut places = step_places(store)?;
-    let mut result = Ok(());
-    places.retain(|(_, place)| {
-        let dir = open_step(store, place);
-        let is_pinned = matches!(dir.as_ref().map(|dir| exists(dir, PINNED)), Ok(Ok(true)));
-        let is_step = dir.and_then(|dir| exists(&dir, MANIFEST.name));
-        // A commit that is to be carried on puts its entries there before its journal.
-        if matches!(is_step, Ok(false)) && !is_committing {
-            let swept = sweep(store, place);
-            result = std::mem::replace(&mut result, Ok(())).and(swept);
-        }
-        matches!(is_step, Ok(true)) && !is_pinned
-    });
-    let keep = policy.keep as usize;
-    let is_limited = policy.max_age_s.is_some() || policy.max_bytes.is_some();
-    let oldest_ns = policy.max_age_s.map(|age_s| {
-        let age_ns = i64::try_from(age_s)
-            .unwrap_or(i64::MAX)
-            .saturating_mul(1_000_000_000);
-        now_ns().saturating_sub(age_ns)
-    });
-    let mut bytes = 0;
-    for (at, (_, place)) in places.into_iter().enumerate() {
-        if at < keep && !is_limited {
-            // Its manifest has a line for every changed entry, and need not be read.
-            continue;
-        }
-        let Some(step) = read(store, place)? else {
-            continue;
-        };
-        let mut goes =
-            at >= keep || oldest_ns.is_some_and(|oldest_ns| step.generation.made_ns < oldest_ns);
-        if let Some(max_bytes) = policy.max_bytes.filter(|_| !goes) {
-            bytes += step_bytes(store.root(), &step)?;
-            goes = at > 0 && bytes > max_bytes;
-        }
-        if goes {
-            discard(store, &step.place, &step.journal)?;
-        }
-    }
-    result
 }
 
 impl Kept {
@@ -249,7 +197,7 @@ impl Kept {
     }
 }
 
-fn undo_dir(store: &Store) -> RelPath {
+pub(super) fn undo_dir(store: &Store) -> RelPath {
     store.within().join(b"undo")
 }
 
@@ -276,7 +224,7 @@ pub(crate) fn has_like(store: &Store, id: GenerationId) -> io::Result<bool> {
 }
 
 /// The directories of steps with the numbers of their generations, the last one first.
-fn step_places(store: &Store) -> io::Result<Vec<(u64, RelPath)>> {
+pub(super) fn step_places(store: &Store) -> io::Result<Vec<(u64, RelPath)>> {
     let dir = undo_dir(store);
     let names = match store.root().open_reserved(&RelPath::root(), &dir) {
         Ok(fd) => names(&fd)?,
@@ -295,12 +243,12 @@ fn step_places(store: &Store) -> io::Result<Vec<(u64, RelPath)>> {
     Ok(places)
 }
 
-fn open_step(store: &Store, place: &RelPath) -> io::Result<OwnedFd> {
+pub(super) fn open_step(store: &Store, place: &RelPath) -> io::Result<OwnedFd> {
     store.root().open_reserved(&RelPath::root(), place)
 }
 
 /// What is kept at `place`; `None` if that is no step.
-fn read(store: &Store, place: RelPath) -> io::Result<Option<Kept>> {
+pub(super) fn read(store: &Store, place: RelPath) -> io::Result<Option<Kept>> {
     let journal = record::read::<Journal>(&open_step(store, &place)?, MANIFEST)?;
     let Some(mut journal) = journal else {
         return Ok(None);
@@ -316,115 +264,12 @@ fn read(store: &Store, place: RelPath) -> io::Result<Option<Kept>> {
     }))
 }
 
-fn is_there(root: &Root, session: &SessionPlace) -> bool {
+pub(super) fn is_there(root: &Root, session: &SessionPlace) -> bool {
     let place = session.within.join(&session.name);
     root.open_reserved(&session.holder, &place).is_ok()
 }
 
-/// Removes the step if all of it has been used.
-fn remove_used(store: &Store, place: &RelPath) -> io::Result<()> {
-    let kept = match read(store, place.clone()) {
-        Ok(kept) => kept,
-        Err(e) if is_absent(&e) => None,
-        Err(e) => return Err(e),
-    };
-    let Some(Kept { journal, .. }) = kept else {
-        return Ok(());
-    };
-    let is_left = |session| is_there(store.root(), session);
-    if journal.has_step_without_session() || journal.sessions.iter().any(is_left) {
-        return Ok(());
-    }
-    discard(store, place, &journal)
-}
-
-/// Removes a step. From the first moment on it is none any more, whatever is left of it.
-fn discard(store: &Store, place: &RelPath, journal: &Journal) -> io::Result<()> {
-    let own = open_step(store, place)?;
-    renameat(&own, MANIFEST.name, &own, GOING.name)?;
-    fsync(&own)?;
-    fail_point("pruning");
-    remove_step(store, place, journal)
-}
-
-/// Removes what a crash left of a step.
-fn sweep(store: &Store, place: &RelPath) -> io::Result<()> {
-    let going = record::read::<Journal>(&open_step(store, place)?, GOING);
-    match going {
-        Ok(Some(journal)) => remove_step(store, place, &journal),
-        // Nothing tells of other mounts; what is here is nobody's all the same.
-        Ok(None) | Err(_) => remove_own(store, place),
-    }
-}
-
-fn remove_step(store: &Store, place: &RelPath, journal: &Journal) -> io::Result<()> {
-    for session in &journal.sessions {
-        let dir = match store.root().open_reserved(&session.holder, place) {
-            Ok(dir) => dir,
-            // The directory has gone since, or what was mounted on it.
-            Err(e) if is_absent(&e) => continue,
-            Err(e) => return Err(e),
-        };
-        remove_tree(&dir, &session.name)?;
-        if !session.holder.is_root() {
-            remove_empty(store.root(), &session.holder, place)?;
-        }
-    }
-    remove_own(store, place)
-}
-
-fn remove_own(store: &Store, place: &RelPath) -> io::Result<()> {
-    let above = store
-        .root()
-        .open_reserved(&RelPath::root(), &undo_dir(store))?;
-    remove_tree(&above, place.name())
-}
-
-/// Removes the directory of a step on another mount, if no session is left in it.
-fn remove_empty(root: &Root, holder: &RelPath, place: &RelPath) -> io::Result<()> {
-    let Some((above, name)) = place.split() else {
-        return Ok(());
-    };
-    let above = root.open_reserved(holder, &above)?;
-    match unlinkat(&above, name, AtFlags::REMOVEDIR) {
-        Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST) => Ok(()),
-        Err(e) => Err(e.into()),
-    }
-}
-
-/// Bytes that a step takes on disk.
-fn step_bytes(root: &Root, step: &Kept) -> io::Result<u64> {
-    use std::os::unix::fs::MetadataExt;
-    let mut bytes = 0;
-    for session in &step.journal.sessions {
-        let place = step.place.join(&session.name);
-        // It may have been taken back.
-        let Ok(dir) = root.open_reserved(&session.holder, &place) else {
-            continue;
-        };
-        let held = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&dir));
-        let path = match std::fs::exists(&held) {
-            Ok(true) => PathBuf::from(held),
-            // No `/proc`: by its name, which leads at worst to a wrong sum.
-            _ => root
-                .path_of(&session.holder)
-                .join(OsStr::from_bytes(RESERVED_NAME))
-                .join(OsStr::from_bytes(&place.as_bytes())),
-        };
-        for entry in walkdir::WalkDir::new(path).min_depth(1) {
-            // Only this user can change anything there: what cannot be read is not counted.
-            if let Ok(metadata) = entry
-                .map_err(io::Error::from)
-                .and_then(|e| Ok(e.metadata()?))
-            {
-                bytes += metadata.blocks() * 512;
-            }
-        }
-    }
-    Ok(bytes)
-}
-
-fn exists(dir: impl AsFd, name: &str) -> io::Result<bool> {
+pub(super) fn exists(dir: impl AsFd, name: &str) -> io::Result<bool> {
     match statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(_) => Ok(true),
         Err(Errno::NOENT) => Ok(false),

@@ -1,14 +1,17 @@
 //! What is kept of a tree beside its data, and the ways back.
 //!
-//! [`store`] is the place of it all, [`journal`] what a commit changes; [`kept`] keeps what a commit replaced, [`undo`] finds the way
-//! back and [`undoing`] goes it; [`restore`] brings back single paths, out of the [`past`];
+//! [`store`] is the place of it all, [`journal`] what a commit changes; [`kept`] keeps what that
+//! replaced, as long as [`clocks`] and the policy say; [`undo`] finds the way back and [`undoing`]
+//! goes it; [`restore`] brings back single paths, out of the [`past`];
 //! [`interrupted`] is what a push had staged when its connection broke, and [`space`] is how much
 //! of that there is room for.
 
+mod clocks;
 mod interrupted;
 pub(crate) mod journal;
 pub(crate) mod kept;
 mod past;
+pub(crate) mod prune;
 mod restore;
 pub(crate) mod space;
 pub(crate) mod store;
@@ -22,6 +25,6 @@ pub use undoing::{Undone, UndoneChange};
 
 pub(crate) use interrupted::{Interrupted, leave};
 pub(crate) use journal::Journal;
-pub(crate) use kept::prune;
+pub(crate) use prune::prune;
 pub(crate) use store::Store;
 pub(crate) use undo::counts;

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -192,6 +193,11 @@ impl Store {
     /// Where that is, below `.hasync`.
     pub(super) fn within(&self) -> &RelPath {
         &self.within
+    }
+
+    /// The absolute path of what is below `.hasync`, for people.
+    pub(super) fn path_of(&self, place: &RelPath) -> PathBuf {
+        self.root.path_of_reserved(&RelPath::root(), place)
     }
 
     /// The last durable generation.

@@ -4,7 +4,7 @@
 use std::os::fd::OwnedFd;
 
 use super::journal::Journal;
-use super::kept;
+use super::prune::prune;
 use super::store::Store;
 use super::undo::{first_conflict, plan};
 use crate::change::Op;
@@ -152,8 +152,9 @@ impl<'a> Undoing<'a> {
             return Err(Error::new(ErrorKind::FileIo, message));
         }
         self.held.undone(&self.generation)?;
-        // The undo has succeeded. What goes of the past can go after the next one as well.
-        let _ = kept::prune(&self.store, &self.tree.undo);
+        // The undo has succeeded. What goes of the past can go after the next one as well, and what
+        // cannot go is told by the status.
+        let _ = prune(&self.store, &self.tree.undo, None);
         Ok(Undone {
             generation: journal.generation.unwrap_or(self.generation),
             changes,

@@ -139,6 +139,11 @@ impl Named {
         (problems.count == 0).then_some(self.as_of)
     }
 
+    /// How far the primary's clock is ahead of this node's.
+    pub(super) fn peer_ahead_ns(&self) -> i64 {
+        self.as_of.source_ns.saturating_sub(self.as_of.here_ns)
+    }
+
     /// The generation that the push makes of the tree.
     pub(super) fn generation(
         &self,

@@ -110,14 +110,15 @@ fn seal_named(site: &mut Site, named: Named, mut journal: Journal) -> Result<(),
         pinned: journal.pinned,
         head,
     };
-    let policy = named.tree.undo;
+    let (policy, peer_ahead_ns) = (named.tree.undo, named.peer_ahead_ns());
     // Whoever hears that the push is over may push or undo at once: that waits for the commit
     // lock at most.
     drop(named);
     site.done(true, Some(sealed))?;
     site.voice.outbox.lock().flush()?;
-    // The push has succeeded. What goes of the past can go after the next one as well.
-    let _ = prune(&store, &policy);
+    // The push has succeeded. What goes of the past can go after the next one as well, and what
+    // cannot go is told by the status.
+    let _ = prune(&store, &policy, Some(peer_ahead_ns));
     Ok(())
 }
 
