@@ -110,6 +110,8 @@ fn a_command_decides_and_its_failure_is_no_role() {
     says("command = \"echo none\"\nexpect = \"all\"", "standby: ");
     role("command = \"echo broken >&2; exit 1\"\nexpect = \"all\"")
         .expect_error(11, &["cannot tell the role", "broken"]);
+    role("command = \"/nowhere/is-primary\"").expect_error(11, &["cannot tell the role"]);
+    role("command = \"kill -TERM $$\"").expect_error(11, &["cannot tell the role"]);
     role("command = \"sleep 60\"\ntimeout = \"200ms\"")
         .expect_error(11, &["was ended after 0.2 s"]);
 }

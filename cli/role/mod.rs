@@ -213,6 +213,8 @@ fn by_command(
     };
     let ended = shell::run(command, &[], b"", timeout).map_err(cannot)?;
     Ok(match expect {
+        // A command that cannot be found or run, or was ended by a signal, has said nothing.
+        None if ended.code > 125 => return Err(cannot(ended.shown())),
         None => Found::new(ended.code == 0, format!("\"{shown}\": {}", ended.shown())),
         // Silence and an error are not the same as another role.
         Some(_) if ended.code != 0 => return Err(cannot(ended.shown())),

@@ -6,6 +6,8 @@
 #[path = "lineage/apart.rs"]
 mod apart;
 mod halves;
+#[path = "lineage/together.rs"]
+mod together;
 
 use std::ffi::OsString;
 use std::os::unix::net::UnixStream;

@@ -12,6 +12,9 @@ use std::ops::ControlFlow;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 
+use super::claim::Standing;
+use super::rules::{Rejoin, Serves};
+use crate::clock::Boot;
 use search::{ACTIONS, Action, Broken, Search, act, check};
 use world::{End, Fault, World};
 
@@ -130,4 +133,48 @@ fn a_fault_that_is_put_back_is_found() {
         };
         assert_eq!(found.broken, promise, "{found}");
     }
+}
+
+#[test]
+fn a_former_primary_follows_only_where_all_of_it_is_known() {
+    const OLD: Boot = [1; 16];
+    const NEW: Boot = [2; 16];
+    const UNKNOWN: Boot = [0; 16];
+    let mut world = mirrored(Fault::None);
+    let before = world.standing(1);
+    world.promote(1, Default::default());
+    let promoted = world.standing(1);
+    let mut apart = mirrored(Fault::None);
+    apart.lose_state(1);
+    apart.lose_data(1);
+    apart.promote(1, 7.into());
+    let apart = apart.standing(1);
+    let demoted = Standing {
+        is_primary: false,
+        ..promoted.clone()
+    };
+    let (yes, no, unknown) = (Serves::Yes, Serves::No, Serves::Unknown);
+    for (what, peer, serves, boot, follows) in [
+        ("a crash", &promoted, no, NEW, Some(true)),
+        ("it serves", &promoted, yes, NEW, Some(false)),
+        ("no test of the role", &promoted, unknown, NEW, Some(false)),
+        ("the same boot", &promoted, no, OLD, Some(false)),
+        ("no boot is told", &promoted, no, UNKNOWN, Some(false)),
+        ("it came from elsewhere", &apart, no, NEW, Some(false)),
+        ("nobody was promoted", &before, no, NEW, None),
+        ("nobody is primary", &demoted, no, NEW, None),
+    ] {
+        let found = world.view(0).rejoins(peer, serves, boot);
+        let expected = matches!(
+            (found, follows),
+            (Rejoin::Follows, Some(true)) | (Rejoin::Asks(_), Some(false)) | (Rejoin::Stays, None)
+        );
+        assert!(expected, "{what}: {found:?}");
+    }
+    // Whatever acted as primary in this boot has to be looked at.
+    assert!(world.nodes[0].record.serves(NEW));
+    let found = world.view(0).rejoins(&promoted, no, NEW);
+    assert!(matches!(found, Rejoin::Asks(_)), "{found:?}");
+    assert!(!world.nodes[0].record.serves(NEW), "it is known");
+    assert!(!World::new(Fault::None).nodes[0].record.clone().serves(NEW));
 }
