@@ -7,7 +7,6 @@ use crate::digest::Fields;
 use crate::entry::{Body, Entry};
 use crate::fs::{Attrs, Listed};
 use crate::ids::{IdKind, IdMap};
-use crate::keeps::Keeps;
 use crate::observer::{Action, Differences, Kind};
 use crate::options::Options;
 
@@ -108,11 +107,12 @@ impl Judge<'_> {
         {
             return Decision::KeepNewer;
         }
-        let mut differences = fields.counted(self.metadata_differences(ids, entry, local));
+        let mut differences = self.metadata_differences(ids, entry, local);
         let (content_differs, shown_as_content) = self.content_differs(entry, local, time_differs);
         differences.size = entry.kind() == Kind::File && entry.len() != local.entry.len();
         differences.content = shown_as_content;
-        differences.time = self.options.times && time_differs;
+        differences.time = time_differs;
+        differences = fields.counted(entry.kind(), differences);
         if content_differs || link == LinkState::Apart {
             differences.time_now = content_differs && !self.options.times;
             return Decision::Make {
@@ -177,7 +177,8 @@ impl Judge<'_> {
         local: &Listed,
         differences: Differences,
     ) -> Attrs {
-        let Keeps { time_store, lost } = self.fields.of(entry).keeps;
+        let keeps = self.fields.of(entry).keeps;
+        let lost = keeps.lost_of(entry.kind());
         // A change of owner clears setuid and setgid: then the mode is set again.
         let owned = differences.owner || differences.group;
         let mode = if self.options.perms {
@@ -190,7 +191,9 @@ impl Judge<'_> {
             uid: self.uid(ids, entry).filter(|_| differences.owner),
             gid: self.gid(ids, entry).filter(|_| differences.group),
             mode: mode.filter(|_| !lost.perms),
-            mtime: differences.time.then(|| time_store.stored(entry.mtime)),
+            mtime: differences
+                .time
+                .then(|| keeps.time_store.stored(entry.mtime)),
         }
     }
 
@@ -213,14 +216,15 @@ impl Judge<'_> {
                 (entry.mode & 0o777 & !self.umask) | setgid
             }
         };
-        let Keeps { time_store, lost } = self.fields.of(entry).keeps;
+        let keeps = self.fields.of(entry).keeps;
+        let lost = keeps.lost_of(entry.kind());
         Attrs {
             uid: self.uid(ids, entry),
             gid: self
                 .gid(ids, entry)
                 .or(inherited_gid.filter(|_| !lost.group)),
             mode: Some(mode).filter(|_| !lost.perms),
-            mtime: self.options.times.then(|| time_store.stored(entry.mtime)),
+            mtime: (self.options.times && !lost.time).then(|| keeps.time_store.stored(entry.mtime)),
         }
     }
 
@@ -230,9 +234,14 @@ impl Judge<'_> {
         self.fields.powers.mode(there.mode, there.kind)
     }
 
+    /// What cannot be kept of the entry.
+    fn lost(&self, entry: &Entry) -> Differences {
+        self.fields.of(entry).keeps.lost_of(entry.kind())
+    }
+
     /// The owner that the entry is to have, if owners are kept at all.
     fn uid(&self, ids: &IdMap, entry: &Entry) -> Option<u32> {
-        (self.options.owner && self.fields.powers.owners && !self.fields.keeps.lost.owner)
+        (self.options.owner && self.fields.powers.owners && !self.lost(entry).owner)
             .then(|| ids.local(IdKind::User, entry.uid))
     }
 
@@ -240,7 +249,7 @@ impl Judge<'_> {
     fn gid(&self, ids: &IdMap, entry: &Entry) -> Option<u32> {
         let gid = ids.local(IdKind::Group, entry.gid);
         let may = self.fields.powers.owners || self.own_groups.contains(&gid);
-        (self.options.group && may && !self.fields.keeps.lost.group).then_some(gid)
+        (self.options.group && may && !self.lost(entry).group).then_some(gid)
     }
 }
 
@@ -249,6 +258,7 @@ mod tests {
     use super::*;
     use crate::attributes::Attributes;
     use crate::entry::Time;
+    use crate::keeps::Keeps;
     use crate::policy::{Powers, Rights};
 
     fn file(len: u64, secs: i64, mode: u32) -> Entry {

@@ -11,7 +11,7 @@ use crate::entry::{Body, Entry};
 use crate::ids::{IdKind, IdMap};
 use crate::keeps::Keeps;
 use crate::mounted::{Mounted, MountedBelow};
-use crate::observer::Differences;
+use crate::observer::{Differences, Kind};
 use crate::options::Options;
 use crate::path::RelPath;
 use crate::policy::Powers;
@@ -34,6 +34,14 @@ pub(crate) enum GroupScope {
     /// An unprivileged receiver: only the groups that it may set count, in this side's numbers.
     /// The group that new files get anyway is not among them: it stands for all that it cannot set.
     Among(Vec<u32>),
+}
+
+/// What counts of one entry.
+struct Counts<'a> {
+    perms: bool,
+    owner: bool,
+    group: &'a GroupScope,
+    times: bool,
 }
 
 /// The fields that count in this session, agreed in the hello.
@@ -113,13 +121,29 @@ impl Fields {
         }
     }
 
-    /// Of the metadata that differs what counts.
-    pub(crate) fn counted(&self, found: Differences) -> Differences {
+    /// Of the metadata that differs in an entry of this kind what counts.
+    pub(crate) fn counted(&self, kind: Kind, found: Differences) -> Differences {
+        let counts = self.counts(kind);
         Differences {
-            perms: found.perms && self.perms(),
-            owner: found.owner && self.owner(),
-            group: found.group && !matches!(self.group(), GroupScope::Ignored),
+            perms: found.perms && counts.perms,
+            owner: found.owner && counts.owner,
+            group: found.group && !matches!(counts.group, GroupScope::Ignored),
+            time: found.time && counts.times,
             ..found
+        }
+    }
+
+    /// What counts of an entry of this kind.
+    fn counts(&self, kind: Kind) -> Counts<'_> {
+        let lost = self.keeps.lost_of(kind);
+        Counts {
+            perms: self.perms && !lost.perms && kind != Kind::Symlink,
+            owner: self.owner && !lost.owner,
+            group: match lost.group {
+                true => &GroupScope::Ignored,
+                false => &self.group,
+            },
+            times: self.times && !lost.time,
         }
     }
 
@@ -130,8 +154,9 @@ impl Fields {
         accepted: Differences,
     ) -> impl Iterator<Item = (RelPath, Differences)> {
         let mounted = self.mounted.iter();
-        let below = mounted.map(|mounted| (mounted.path.clone(), self.on(mounted).lost()));
-        iter::once((RelPath::root(), self.lost()))
+        let below =
+            mounted.map(|mounted| (mounted.path.clone(), self.on(mounted).lost(Kind::File)));
+        iter::once((RelPath::root(), self.lost(Kind::File)))
             .chain(below)
             .filter_map(move |(path, lost)| {
                 let lost = Differences {
@@ -144,34 +169,15 @@ impl Fields {
             })
     }
 
-    /// What is asked for and cannot be kept.
-    pub(crate) fn lost(&self) -> Differences {
-        let Differences {
-            perms,
-            owner,
-            group,
-            ..
-        } = self.keeps.lost;
+    /// What is asked for and cannot be kept of an entry of this kind.
+    pub(crate) fn lost(&self, kind: Kind) -> Differences {
+        let lost = self.keeps.lost_of(kind);
         Differences {
-            perms: perms && self.perms,
-            owner: owner && self.owner,
-            group: group && !matches!(self.group, GroupScope::Ignored),
+            perms: lost.perms && self.perms && kind != Kind::Symlink,
+            owner: lost.owner && self.owner,
+            group: lost.group && !matches!(self.group, GroupScope::Ignored),
+            time: lost.time && self.times,
             ..Differences::default()
-        }
-    }
-
-    fn perms(&self) -> bool {
-        self.perms && !self.keeps.lost.perms
-    }
-
-    fn owner(&self) -> bool {
-        self.owner && !self.keeps.lost.owner
-    }
-
-    fn group(&self) -> &GroupScope {
-        match self.keeps.lost.group {
-            true => &GroupScope::Ignored,
-            false => &self.group,
         }
     }
 
@@ -220,26 +226,27 @@ impl Fields {
     }
 
     fn encode_here(&self, entry: &Entry, ids: &IdView<'_>, out: &mut Vec<u8>) {
+        let counts = self.counts(entry.kind());
         let (tag, timed) = match &entry.body {
-            Body::File { .. } => (b'f', self.times || !self.checksum),
-            Body::Dir => (b'd', self.times),
-            Body::Symlink { .. } => (b'l', self.times),
-            Body::CharDevice { .. } => (b'c', self.times),
-            Body::BlockDevice { .. } => (b'b', self.times),
-            Body::Fifo => (b'p', self.times),
-            Body::Socket => (b's', self.times),
+            Body::File { .. } => (b'f', counts.times || !self.checksum),
+            Body::Dir => (b'd', counts.times),
+            Body::Symlink { .. } => (b'l', counts.times),
+            Body::CharDevice { .. } => (b'c', counts.times),
+            Body::BlockDevice { .. } => (b'b', counts.times),
+            Body::Fifo => (b'p', counts.times),
+            Body::Socket => (b's', counts.times),
             Body::Unmirrored(_) => return,
         };
         out.push(tag);
         put_bytes(out, &entry.name);
-        if self.perms() && tag != b'l' {
+        if counts.perms {
             let mode = self.powers.mode(entry.mode, entry.kind());
             out.extend_from_slice(&mode.to_le_bytes());
         }
-        if self.owner() {
+        if counts.owner {
             out.extend_from_slice(&ids.user(entry.uid).to_le_bytes());
         }
-        if let Some(gid) = ids.group(self.group(), entry.gid) {
+        if let Some(gid) = ids.group(counts.group, entry.gid) {
             out.extend_from_slice(&gid.to_le_bytes());
         }
         if timed {

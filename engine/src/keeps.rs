@@ -5,14 +5,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::entry::Time;
 use crate::error::Error;
-use crate::observer::Differences;
+use crate::observer::{Differences, Kind};
 use crate::refusal::Refusal;
 
 /// What one file system keeps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Keeps {
     pub(crate) time_store: TimeStore,
-    /// What it does not keep at all, of permissions, owner and group.
+    /// What it does not keep at all, of permissions, owner and group. `time` is that of symlinks:
+    /// those have no metadata of their own then.
     pub(crate) lost: Differences,
 }
 
@@ -23,6 +24,7 @@ impl Keeps {
             perms: false,
             owner: false,
             group: false,
+            time: false,
             ..self.lost
         };
         if others.any() {
@@ -30,6 +32,25 @@ impl Keeps {
             return Err(Error::peer(Refusal::Lost { lost }));
         }
         self.time_store.check()
+    }
+
+    /// What it does not keep of an entry of this kind.
+    pub(crate) fn lost_of(&self, kind: Kind) -> Differences {
+        let Differences {
+            perms,
+            owner,
+            group,
+            time,
+            ..
+        } = self.lost;
+        let bare = time && kind == Kind::Symlink;
+        Differences {
+            perms: perms || bare,
+            owner: owner || bare,
+            group: group || bare,
+            time: bare,
+            ..Differences::default()
+        }
     }
 }
 

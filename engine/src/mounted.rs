@@ -197,7 +197,7 @@ mod tests {
                 false,
             ),
             (with(|m| m.keeps.lost.content = true), false),
-            (with(|m| m.keeps.lost.time = true), false),
+            (with(|m| m.keeps.lost.time = true), true),
             (below(&many(MOUNTED_MAX, 0)), true),
             (below(&many(MOUNTED_MAX + 1, 0)), false),
             (below(&many(4, 60_000)), true),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustix::fs::{Mode, OFlags, SeekFrom, copy_file_range, ioctl_ficlone, mkdirat, openat, seek};
 use rustix::io::Errno;
 
-use super::stage::StageDir;
+use super::session::StageDir;
 use crate::apply::{create_file, create_node};
 use crate::entry::Body;
 use crate::fs::{Attrs, FileDir, Listed, set_fd_attrs};

@@ -7,7 +7,7 @@
 //! it for a push: a plain one as it goes, an atomic one as a whole, which its `pending` lays over
 //! the tree until then; its `links` makes hard links, and [`dirs`] is what directories get at the
 //! end.
-//! [`stage`] is where entries are made. Recovery and undo feed the same executor with the lists
+//! [`stage`] is where entries are made, and [`session`] one place for that. Recovery and undo feed the same executor with the lists
 //! that were written down.
 //!
 //! The order of durable effects:
@@ -38,6 +38,7 @@ mod op;
 mod place;
 mod rights;
 mod roll;
+mod session;
 mod stage;
 
 pub(crate) use commit::{Commit, Link, Staged};
@@ -46,6 +47,5 @@ pub(crate) use failed::Failed;
 pub(crate) use op::{Changes, Op, Over, SessionPlace, Slot, reversed};
 pub(crate) use place::inode;
 pub(crate) use roll::{OnFailure, Roll};
-pub(crate) use stage::{
-    Stage, clean_leftovers, lock_session, open_stage, remove_if_empty, remove_session,
-};
+pub(crate) use session::{lock_session, not_ours, open_stage, remove_if_empty, remove_session};
+pub(crate) use stage::{Stage, clean_leftovers};

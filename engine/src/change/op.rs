@@ -117,7 +117,13 @@ impl Op {
                 old: Some(old),
                 ..
             } => std::mem::swap(new, old),
-            Op::SetAttrs { new, old, .. } | Op::SetDirAttrs { new, old, .. } => {
+            Op::SetAttrs {
+                inode, new, old, ..
+            }
+            | Op::SetDirAttrs {
+                inode, new, old, ..
+            } => {
+                *inode = inode.changed(new);
                 std::mem::swap(new, old);
             }
             _ => {}

@@ -2,14 +2,18 @@
 //! the file system has no call for it.
 
 use std::ffi::CString;
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{AtFlags, RenameFlags, linkat, renameat, renameat_with, statat, unlinkat};
+use rustix::fs::{
+    AtFlags, Mode, OFlags, RenameFlags, Stat, fstat, linkat, mkdirat, openat, renameat,
+    renameat_with, statat, unlinkat,
+};
 use rustix::io::Errno;
 
 use crate::fail::fail_point;
-use crate::fs::{Attrs, Inode, remove_tree, set_attrs};
+use crate::fs::{Attrs, Inode, names, numbers_hold, remove_tree, set_attrs, set_fd_attrs};
 
 /// Gives the slot's entry the name, and removes what had it. The name is never absent: a rename
 /// replaces like by like, an exchange swaps a directory with anything else.
@@ -25,24 +29,24 @@ pub(super) fn replace(
         Err(Errno::ISDIR | Errno::NOTDIR | Errno::EXIST | Errno::NOTEMPTY) => {}
         result => return Ok(result?),
     }
-    exchange(slots, slot, dir, name)?;
+    match exchange(slots, slot, dir, name) {
+        Err(Errno::XDEV) => return clear_and_place(slots, slot, dir, name, over_tree),
+        result => result?,
+    }
     if over_tree {
         return remove_tree(slots, slot);
     }
-    let removed = match unlinkat(slots, slot, AtFlags::empty()) {
-        // Linux says EISDIR for a directory, other file systems may follow POSIX and say EPERM.
-        Err(Errno::ISDIR | Errno::PERM) => unlinkat(slots, slot, AtFlags::REMOVEDIR),
-        result => result,
-    };
-    if let Err(e @ (Errno::NOTEMPTY | Errno::EXIST)) = removed {
+    if let Err(e) = remove_one(slots, slot) {
         // Somebody put entries there since it was found empty: they go back where they were.
-        exchange(slots, slot, dir, name)?;
+        if matches!(e, Errno::NOTEMPTY | Errno::EXIST) {
+            exchange(slots, slot, dir, name)?;
+        }
         return Err(e.into());
     }
-    Ok(removed?)
+    Ok(())
 }
 
-fn exchange(slots: &OwnedFd, slot: &[u8], dir: &OwnedFd, name: &[u8]) -> io::Result<()> {
+fn exchange(slots: &OwnedFd, slot: &[u8], dir: &OwnedFd, name: &[u8]) -> rustix::io::Result<()> {
     match renameat_with(slots, slot, dir, name, RenameFlags::EXCHANGE) {
         Err(Errno::INVAL | Errno::NOSYS) => {
             // A file system that cannot exchange: the name is absent between these two calls,
@@ -50,9 +54,34 @@ fn exchange(slots: &OwnedFd, slot: &[u8], dir: &OwnedFd, name: &[u8]) -> io::Res
             let aside = [slot, b".old"].concat();
             renameat(dir, name, slots, &*aside)?;
             renameat(slots, slot, dir, name)?;
-            Ok(renameat(slots, &*aside, slots, slot)?)
+            renameat(slots, &*aside, slots, slot)
         }
-        result => Ok(result?),
+        result => result,
+    }
+}
+
+/// The same where a directory has the name that cannot be renamed, as those of a lower layer: it
+/// is removed where it is, and the name is absent for as long as that takes.
+fn clear_and_place(
+    slots: &OwnedFd,
+    slot: &[u8],
+    dir: &OwnedFd,
+    name: &[u8],
+    over_tree: bool,
+) -> io::Result<()> {
+    match over_tree {
+        true => remove_tree(dir, name)?,
+        false => remove_one(dir, name)?,
+    }
+    Ok(renameat(slots, slot, dir, name)?)
+}
+
+/// Removes what is not a directory with entries.
+fn remove_one(dir: &OwnedFd, name: &[u8]) -> rustix::io::Result<()> {
+    match unlinkat(dir, name, AtFlags::empty()) {
+        // Linux says EISDIR for a directory, other file systems may follow POSIX and say EPERM.
+        Err(Errno::ISDIR | Errno::PERM) => unlinkat(dir, name, AtFlags::REMOVEDIR),
+        result => result,
     }
 }
 
@@ -62,11 +91,11 @@ pub(super) fn change_places(
     slot: &[u8],
     dir: &OwnedFd,
     name: &[u8],
-    new_ino: u64,
+    new: &Inode,
 ) -> io::Result<()> {
     let aside = [slot, b".old"].concat();
-    if ino(slots, slot)? != Some(new_ino) {
-        if ino(dir, name)? != Some(new_ino) {
+    if !is_at(slots, slot, new)? {
+        if !is_at(dir, name, new)? {
             return Err(io::Error::other("what was staged for it is gone"));
         }
         // Done before, at least as far as the name goes.
@@ -76,20 +105,26 @@ pub(super) fn change_places(
         };
     }
     match renameat_with(slots, slot, dir, name, RenameFlags::EXCHANGE) {
-        Err(Errno::NOENT) => Ok(renameat_with(
-            slots,
-            slot,
-            dir,
-            name,
-            RenameFlags::NOREPLACE,
-        )?),
-        Err(Errno::INVAL | Errno::NOSYS) => replace_keeping(slots, slot, &aside, dir, name),
+        Err(Errno::NOENT) => place_new(slots, slot, dir, name),
+        Err(Errno::INVAL | Errno::NOSYS | Errno::XDEV) => {
+            replace_keeping(slots, slot, &aside, dir, name)
+        }
+        result => Ok(result?),
+    }
+}
+
+/// Gives the slot's entry a name that nothing has.
+fn place_new(slots: &OwnedFd, slot: &[u8], dir: &OwnedFd, name: &[u8]) -> io::Result<()> {
+    match renameat_with(slots, slot, dir, name, RenameFlags::NOREPLACE) {
+        // The kernel has looked whether there is anything before it asks a file system that knows
+        // no such call.
+        Err(Errno::INVAL | Errno::NOSYS) => Ok(renameat(slots, slot, dir, name)?),
         result => Ok(result?),
     }
 }
 
 /// The same on a file system that cannot exchange names. What is replaced is kept under a second
-/// name first; only a directory, which can have one name alone, is absent between two renames.
+/// name first; only what can have one name alone, as a directory, is absent between two renames.
 fn replace_keeping(
     slots: &OwnedFd,
     slot: &[u8],
@@ -101,12 +136,12 @@ fn replace_keeping(
     match linkat(dir, name, slots, aside, AtFlags::empty()) {
         Ok(()) | Err(Errno::EXIST) => {}
         // Nothing was there, or it was moved before this was cut off.
-        Err(Errno::NOENT) => kept = ino(slots, aside)?.is_some(),
-        Err(_) => renameat(dir, name, slots, aside)?,
+        Err(Errno::NOENT) => kept = inode(slots, aside)?.is_some(),
+        Err(_) => take_away(dir, name, slots, aside)?,
     }
     fail_point("aside");
     let is_dir = inode(slots, slot)?.is_some_and(|inode| inode.is_dir());
-    if is_dir && kept && ino(dir, name)? == ino(slots, aside)? {
+    if is_dir && kept && inode(dir, name)?.is_some_and(|old| !old.is_dir()) {
         // A directory does not replace a file.
         unlinkat(dir, name, AtFlags::empty())?;
         fail_point("absent");
@@ -119,13 +154,82 @@ fn replace_keeping(
     Ok(())
 }
 
+/// Moves what has the name to the slot; can be repeated. A directory that cannot be renamed, as
+/// those of a lower layer, is emptied into a new one, entry by entry.
+pub(super) fn take_away(
+    dir: &OwnedFd,
+    name: &[u8],
+    slots: &OwnedFd,
+    slot: &[u8],
+) -> io::Result<()> {
+    match renameat(dir, name, slots, slot) {
+        // Both are there if this was cut off before.
+        Err(Errno::XDEV | Errno::NOTEMPTY | Errno::EXIST) => {}
+        result => return Ok(result?),
+    }
+    // Those that are emptied, the names in each that are left, and where they go.
+    let mut levels = vec![Level::enter(dir, name, slots, slot)?];
+    while let Some(level) = levels.last_mut() {
+        if let Some(next) = level.names.pop() {
+            match renameat(&level.from, &*next, &level.to, &*next) {
+                Err(Errno::XDEV | Errno::NOTEMPTY | Errno::EXIST) => {
+                    let below = Level::enter(&level.from, &next, &level.to, &next)?;
+                    levels.push(below);
+                }
+                result => result?,
+            }
+            continue;
+        }
+        let Some(done) = levels.pop() else {
+            break;
+        };
+        let attrs = Attrs {
+            uid: Some(done.was.st_uid),
+            gid: Some(done.was.st_gid),
+            mode: Some(done.was.st_mode & 0o7777),
+            mtime: Some(Inode::of(&done.was).time),
+        };
+        set_fd_attrs(&File::from(done.to), &attrs)?;
+        let above = levels.last().map_or(dir, |above| &above.from);
+        unlinkat(above, &*done.name, AtFlags::REMOVEDIR)?;
+    }
+    Ok(())
+}
+
+/// A directory that is being emptied.
+struct Level {
+    name: Vec<u8>,
+    was: Stat,
+    from: OwnedFd,
+    to: OwnedFd,
+    names: Vec<Vec<u8>>,
+}
+
+impl Level {
+    fn enter(from: &OwnedFd, name: &[u8], to: &OwnedFd, new: &[u8]) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let from = openat(from, name, flags, Mode::empty())?;
+        match mkdirat(to, new, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(e) => return Err(e.into()),
+        }
+        Ok(Level {
+            name: name.to_vec(),
+            was: fstat(&from)?,
+            names: names(&from)?,
+            from,
+            to: openat(to, new, flags, Mode::empty())?,
+        })
+    }
+}
+
 /// Gives a directory that changed its place the time that it had: XFS counts the change of its
 /// parent as one of its own.
 pub(super) fn keep_time(dir: &OwnedFd, name: &[u8], moved: Option<&Inode>) -> io::Result<()> {
     let Some(moved) = moved.filter(|moved| moved.is_dir()) else {
         return Ok(());
     };
-    let Some(now) = inode(dir, name)?.filter(|now| now.number == moved.number) else {
+    let Some(now) = inode(dir, name)?.filter(Inode::is_dir) else {
         return Ok(());
     };
     let attrs = Attrs {
@@ -136,9 +240,12 @@ pub(super) fn keep_time(dir: &OwnedFd, name: &[u8], moved: Option<&Inode>) -> io
     set_attrs(dir, &name, Some(&now), &attrs)
 }
 
-/// The inode number of a name; `None` if there is nothing of that name.
-pub(super) fn ino(dir: &OwnedFd, name: &[u8]) -> io::Result<Option<u64>> {
-    Ok(inode(dir, name)?.map(|inode| inode.number))
+/// Whether a name stands for that entry, wherever it was when it was noted.
+pub(super) fn is_at(dir: &OwnedFd, name: &[u8], wanted: &Inode) -> io::Result<bool> {
+    let Some(found) = inode(dir, name)? else {
+        return Ok(false);
+    };
+    Ok(found.number == wanted.number || !numbers_hold(dir) && found.looks_like(wanted))
 }
 
 /// What has a name; `None` if nothing has.

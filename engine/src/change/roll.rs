@@ -13,11 +13,11 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use rustix::fs::{Mode, OFlags, Stat, fchmod, fstat, openat, renameat, statat};
+use rustix::fs::{Mode, OFlags, Stat, fchmod, fstat, openat, statat};
 
 use super::failed::{Failed, Obstacle};
 use super::op::{Op, SessionPlace, Slot};
-use super::place::{change_places, ino, keep_time, replace};
+use super::place::{change_places, is_at, keep_time, replace, take_away};
 use super::rights;
 use crate::error::Error;
 use crate::fail::fail_point;
@@ -134,9 +134,8 @@ impl Roll {
             {
                 // One that is none of those any more, or not yet there, has no such rights to lose.
                 let _ = self.root.open_dir(dir).and_then(|fd| {
-                    let now = fstat(&fd)?;
-                    inode.check(&Inode::of(&now), new.uid)?;
-                    let mode = now.st_mode & mode & 0o7777;
+                    inode.check_dir(&fd, new.uid)?;
+                    let mode = fstat(&fd)?.st_mode & mode & 0o7777;
                     Ok(fchmod(&fd, Mode::from_raw_mode(mode))?)
                 });
             }
@@ -172,7 +171,7 @@ impl Roll {
                 old,
             } => {
                 let (dir, (slots, slot)) = (self.writable(dir)?, self.slot(slot)?);
-                change_places(&slots, &slot, &dir, name, new.number)?;
+                change_places(&slots, &slot, &dir, name, new)?;
                 keep_time(&dir, name, Some(new))?;
                 keep_time(&slots, &slot, old.as_ref())
             }
@@ -183,11 +182,11 @@ impl Roll {
                 old,
             } => {
                 let (dir, (slots, slot)) = (self.writable(dir)?, self.slot(slot)?);
-                if ino(&dir, name)? != Some(old.number) {
+                if !is_at(&dir, name, old)? {
                     // Removed before; somebody else's new entry of that name is not ours to remove.
                     return Ok(());
                 }
-                renameat(&dir, &**name, &slots, &*slot)?;
+                take_away(&dir, name, &slots, &slot)?;
                 keep_time(&slots, &slot, Some(old))
             }
             Op::Replace {
@@ -234,7 +233,7 @@ impl Roll {
     fn set_dir_attrs(&self, dir: &RelPath, judged: &Inode, attrs: &Attrs) -> io::Result<()> {
         match self.root.open_dir(dir) {
             Ok(fd) => {
-                judged.check(&Inode::of(&fstat(&fd)?), attrs.uid)?;
+                judged.check_dir(&fd, attrs.uid)?;
                 set_fd_attrs(&File::from(fd), attrs)
             }
             // Among what was removed.

@@ -10,14 +10,15 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, Gid, Mode, OFlags, Stat, Uid, fchmod, fchown, fstat, mkdirat, openat, unlinkat,
+    AtFlags, FileType, Mode, OFlags, Stat, fstat, mkdirat, mknodat, openat, statat, symlinkat,
+    unlinkat,
 };
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use super::attrs::Attrs;
-use super::meta::set_fd_attrs;
-use super::root::{DIR_FLAGS, is_private};
+use super::meta::{set_attrs, set_fd_attrs};
+use super::root::{DIR_FLAGS, is_private, open_private};
 use crate::entry::Time;
 use crate::keeps::{Keeps, TimeStore};
 use crate::observer::Differences;
@@ -65,12 +66,45 @@ impl Abilities {
     pub(crate) fn of(dir: impl AsFd) -> Option<Self> {
         let dir = dir.as_fd();
         let abilities = match unnamed(dir) {
-            Ok(file) => of_unnamed(&file),
-            Err(_) => with_named(dir, of_any),
+            Ok(file) => of_unnamed(&Asked::Unnamed(file)),
+            Err(_) => with_named(dir),
         };
         // A file system that sets other times than it is told to says nothing about itself.
         abilities.ok().filter(|found| found.keeps.check().is_ok())
     }
+}
+
+/// Opens a directory as [`open_private`] does that needs not be private, but may not be a trap:
+/// where a file system makes owners or modes up, what it says about them counts for nothing.
+pub(crate) fn open_own(dir: impl AsFd, name: &[u8]) -> rustix::io::Result<OwnedFd> {
+    match open_private(&dir, name) {
+        Err(Errno::PERM) => {
+            let fd = openat(dir, name, DIR_FLAGS, Mode::empty())?;
+            let made_up = makes_up_owners(&fd).is_ok_and(|made_up| made_up);
+            made_up.then_some(fd).ok_or(Errno::PERM)
+        }
+        result => result,
+    }
+}
+
+/// Whether the file system of a directory says of what this user makes that it is another's, or
+/// that others may change it.
+///
+/// The file that is asked has its name for a moment at most, and is asked by what is held: nobody
+/// can put another in its place.
+fn makes_up_owners(dir: impl AsFd) -> io::Result<bool> {
+    let dir = dir.as_fd();
+    let stat = match unnamed(dir) {
+        Ok(file) => fstat(&file)?,
+        Err(_) => {
+            let name = random_name()?;
+            let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+            let stat = openat(dir, &name, flags | OFlags::CLOEXEC, OWN_FILE).and_then(fstat);
+            unlinkat(dir, &name, AtFlags::empty())?;
+            stat?
+        }
+    };
+    Ok(!is_private(&stat))
 }
 
 fn unnamed(dir: BorrowedFd<'_>) -> io::Result<File> {
@@ -80,15 +114,15 @@ fn unnamed(dir: BorrowedFd<'_>) -> io::Result<File> {
 
 /// Local file systems have unnamed files, and keep everything. The kernel ends their times where
 /// they end.
-fn of_unnamed(file: &File) -> io::Result<Abilities> {
-    let odd = stored(file, ODD)?;
+fn of_unnamed(file: &Asked<'_>) -> io::Result<Abilities> {
+    let odd = file.stored(ODD)?;
     if !is_private(&odd) {
         return of_any(file);
     }
     let time_store = TimeStore {
         granularity_ns: step(&odd),
-        min_secs: stored(file, at(i64::MIN))?.st_mtime,
-        max_secs: stored(file, at(i64::MAX))?.st_mtime,
+        min_secs: file.stored(at(i64::MIN))?.st_mtime,
+        max_secs: file.stored(at(i64::MAX))?.st_mtime,
     };
     Ok(Abilities {
         keeps: Keeps {
@@ -99,9 +133,9 @@ fn of_unnamed(file: &File) -> io::Result<Abilities> {
     })
 }
 
-fn of_any(file: &File) -> io::Result<Abilities> {
-    let odd = stored(file, ODD)?;
-    let keeps = |secs: &&i64| stored(file, at(**secs)).is_ok_and(|s| s.st_mtime == **secs);
+fn of_any(file: &Asked<'_>) -> io::Result<Abilities> {
+    let odd = file.stored(ODD)?;
+    let keeps = |secs: &&i64| file.stored(at(**secs)).is_ok_and(|s| s.st_mtime == **secs);
     let whole = TimeStore::default();
     let time_store = TimeStore {
         granularity_ns: step(&odd),
@@ -117,17 +151,43 @@ fn of_any(file: &File) -> io::Result<Abilities> {
     })
 }
 
+/// Whether symlinks have no metadata of their own: it is set on what they lead to.
+fn has_bare_symlinks(dir: BorrowedFd<'_>) -> io::Result<bool> {
+    let name = random_name()?;
+    // Where there are none at all, that is told when one is to be made.
+    if symlinkat(c"none", dir, &name).is_err() {
+        return Ok(false);
+    }
+    let attrs = Attrs {
+        mtime: Some(ODD),
+        ..Attrs::default()
+    };
+    let set = set_attrs(dir, &name, None, &attrs);
+    let stat = statat(dir, &name, AtFlags::SYMLINK_NOFOLLOW);
+    unlinkat(dir, &name, AtFlags::empty())?;
+    Ok(set.is_err() || (stat?.st_mtime - ODD.secs).abs() > 1)
+}
+
 /// What of owner, group and permissions is not as it is set. Only root sets owners.
-fn lost(file: &File) -> io::Result<Differences> {
+fn lost(file: &Asked<'_>) -> io::Result<Differences> {
     let mut lost = Differences::default();
     for mode in [0o640, 0o604] {
-        let _ = fchmod(file, Mode::from_raw_mode(mode));
-        lost.perms |= fstat(file)?.st_mode & 0o7777 != mode;
+        let mode_alone = Attrs {
+            mode: Some(mode),
+            ..Attrs::default()
+        };
+        let _ = file.set(&mode_alone);
+        lost.perms |= file.stat()?.st_mode & 0o7777 != mode;
     }
     if geteuid().is_root() {
         for id in [1, 2] {
-            let _ = fchown(file, Some(Uid::from_raw(id)), Some(Gid::from_raw(id)));
-            let stat = fstat(file)?;
+            let owner_alone = Attrs {
+                uid: Some(id),
+                gid: Some(id),
+                ..Attrs::default()
+            };
+            let _ = file.set(&owner_alone);
+            let stat = file.stat()?;
             lost.owner |= stat.st_uid != id;
             lost.group |= stat.st_gid != id;
         }
@@ -139,17 +199,37 @@ fn at(secs: i64) -> Time {
     Time { secs, nanos: 0 }
 }
 
-/// What a file is once it has been given a time.
-fn stored(file: &File, time: Time) -> io::Result<Stat> {
-    let mtime = Some(time);
-    set_fd_attrs(
-        file,
-        &Attrs {
+/// The file that is asked.
+enum Asked<'a> {
+    Unnamed(File),
+    /// Not opened: a FUSE file system removes what is open under another name.
+    Named(BorrowedFd<'a>, CString),
+}
+
+impl Asked<'_> {
+    fn set(&self, attrs: &Attrs) -> io::Result<()> {
+        match self {
+            Asked::Unnamed(file) => set_fd_attrs(file, attrs),
+            Asked::Named(dir, name) => set_attrs(dir, name, None, attrs),
+        }
+    }
+
+    fn stat(&self) -> io::Result<Stat> {
+        Ok(match self {
+            Asked::Unnamed(file) => fstat(file)?,
+            Asked::Named(dir, name) => statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?,
+        })
+    }
+
+    /// What it is once it has been given a time.
+    fn stored(&self, time: Time) -> io::Result<Stat> {
+        let mtime = Some(time);
+        self.set(&Attrs {
             mtime,
             ..Attrs::default()
-        },
-    )?;
-    Ok(fstat(file)?)
+        })?;
+        self.stat()
+    }
 }
 
 /// The step of its times in nanoseconds, by what became of [`ODD`].
@@ -169,16 +249,16 @@ fn step(odd: &Stat) -> u32 {
 }
 
 /// Asks a file in the `.hasync` of `dir`, whose time stays as it is.
-fn with_named<T>(dir: BorrowedFd<'_>, ask: impl FnOnce(&File) -> io::Result<T>) -> io::Result<T> {
+fn with_named(dir: BorrowedFd<'_>) -> io::Result<Abilities> {
     let before = fstat(dir)?;
     let made = match mkdirat(dir, RESERVED_NAME, Mode::RWXU) {
         Ok(()) => true,
         Err(Errno::EXIST) => false,
         Err(e) => return Err(e.into()),
     };
-    let asked = openat(dir, RESERVED_NAME, DIR_FLAGS, Mode::empty())
+    let asked = open_own(dir, RESERVED_NAME)
         .map_err(io::Error::from)
-        .and_then(|reserved| with_file(reserved.as_fd(), ask));
+        .and_then(|reserved| ask_in(reserved.as_fd()));
     if made {
         // Another session may have put something there meanwhile.
         let _ = unlinkat(dir, RESERVED_NAME, AtFlags::REMOVEDIR);
@@ -192,16 +272,24 @@ fn with_named<T>(dir: BorrowedFd<'_>, ask: impl FnOnce(&File) -> io::Result<T>) 
     asked
 }
 
-/// Asks a new file of `dir`, and removes it.
-fn with_file<T>(dir: BorrowedFd<'_>, ask: impl FnOnce(&File) -> io::Result<T>) -> io::Result<T> {
+/// Asks a new file and a new symlink of a directory of this user's, and removes them.
+fn ask_in(reserved: BorrowedFd<'_>) -> io::Result<Abilities> {
+    let name = random_name()?;
+    mknodat(reserved, &name, FileType::RegularFile, OWN_FILE, 0)?;
+    let asked = of_any(&Asked::Named(reserved, name.clone()));
+    unlinkat(reserved, &name, AtFlags::empty())?;
+    let mut abilities = asked?;
+    abilities.keeps.lost.time = has_bare_symlinks(reserved)?;
+    Ok(abilities)
+}
+
+fn random_name() -> io::Result<CString> {
     let mut random = [0; 8];
     rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
-    let name = CString::new(format!("asked-{:016x}", u64::from_le_bytes(random)))?;
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file: OwnedFd = openat(dir, &name, flags, OWN_FILE)?;
-    let asked = ask(&File::from(file));
-    unlinkat(dir, &name, AtFlags::empty())?;
-    asked
+    Ok(CString::new(format!(
+        "asked-{:016x}",
+        u64::from_le_bytes(random)
+    ))?)
 }
 
 #[cfg(test)]
@@ -225,12 +313,13 @@ mod tests {
         let before = state();
         let found = Abilities::of(&root).unwrap();
         assert!(found.is_private && !found.keeps.lost.any());
-        let named = with_named(root.as_fd(), of_any).unwrap();
+        let named = with_named(root.as_fd()).unwrap();
         let step = |found: Abilities| found.keeps.time_store.granularity_ns;
         assert_eq!(step(named), step(found));
         assert!(named.is_private && !named.keeps.lost.any());
         assert_eq!(state(), before);
-        assert!(!with_file(root.as_fd(), |file| Ok(!is_private(&fstat(file)?))).unwrap());
+        assert!(!makes_up_owners(&root).unwrap());
+        assert!(open_own(&root, b"none").is_err());
         assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 0);
     }
 }

@@ -28,7 +28,11 @@ impl Held {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = openat(dir, name, flags, Mode::empty())?;
         let inode = Inode::held(&fd)?;
-        judged.map_or(Ok(()), |judged| judged.check(&inode, attrs.uid))?;
+        match judged {
+            Some(judged) if judged.is_dir() => judged.check_dir(&fd, attrs.uid)?,
+            Some(judged) => judged.check(&inode, attrs.uid)?,
+            None => {}
+        }
         Ok(Held { fd, inode })
     }
 

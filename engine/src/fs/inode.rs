@@ -4,9 +4,10 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use rustix::fs::{FileType, Stat, fstat};
+use rustix::fs::{FileType, FsWord, Stat, fstat, fstatfs};
 use serde::{Deserialize, Serialize};
 
+use super::attrs::Attrs;
 use crate::entry::Time;
 
 /// An entry as it was when it was examined.
@@ -67,6 +68,33 @@ impl Inode {
             && (self.is_dir() || self.time == other.time)
     }
 
+    /// The same of an open directory, whose times and permissions may have changed with what was done
+    /// in it: where numbers do not hold, type and owner tell.
+    pub(crate) fn check_dir(&self, dir: impl AsFd, new_uid: Option<u32>) -> io::Result<()> {
+        let now = Inode::of(&fstat(&dir)?);
+        let holds = now.number == self.number || numbers_hold(&dir);
+        let number = if holds { self.number } else { now.number };
+        Inode { number, ..*self }.check(&now, new_uid)
+    }
+
+    /// What it is once it has been given those metadata: when, nobody knows.
+    pub(crate) fn changed(&self, attrs: &Attrs) -> Inode {
+        let mode = attrs.mode.filter(|_| !self.is_symlink());
+        Inode {
+            mode: mode.map_or(self.mode, |mode| self.mode & !0o7777 | mode),
+            uid: attrs.uid.unwrap_or(self.uid),
+            time: attrs.mtime.unwrap_or(self.time),
+            ctime: Time::default(),
+            ..*self
+        }
+    }
+
+    /// Whether it can be that entry, where numbers say nothing and names have changed since.
+    pub(crate) fn looks_like(&self, other: &Inode) -> bool {
+        let facts = |inode: &Inode| (inode.mode, inode.uid, inode.len);
+        facts(self) == facts(other) && (self.is_dir() || self.time == other.time)
+    }
+
     /// Checks that `now` is the entry that was judged, whose owner may have become `new_uid`
     /// since, by an earlier attempt.
     ///
@@ -77,7 +105,12 @@ impl Inode {
     ///
     /// If it is another one.
     pub fn check(&self, now: &Inode, new_uid: Option<u32>) -> io::Result<()> {
-        let facts = |inode: &Inode| (inode.mode, inode.len, inode.time, inode.ctime);
+        // Of a change that was made, nobody knows when; a directory's time moves with what is in it.
+        let timed = self.ctime != Time::default();
+        let facts = |inode: &Inode| {
+            let time = (timed || !inode.is_dir()).then_some(inode.time);
+            (inode.mode, inode.len, time, timed.then_some(inode.ctime))
+        };
         let is_owned = now.uid == self.uid || Some(now.uid) == new_uid;
         let is_it = now.number == self.number || facts(now) == facts(self);
         if is_owned && is_it && now.file_type() == self.file_type() {
@@ -85,6 +118,15 @@ impl Inode {
         }
         Err(replaced())
     }
+}
+
+/// Whether an inode keeps its number in the file system of `dir` until it is removed. A FUSE file
+/// system may forget it when nobody uses the inode, an overlay when it is mounted again or copies
+/// the inode up.
+pub(crate) fn numbers_hold(dir: impl AsFd) -> bool {
+    const FUSE: FsWord = 0x6573_5546;
+    const OVERLAY: FsWord = 0x794c_7630;
+    fstatfs(dir).is_ok_and(|fs| !matches!(fs.f_type, FUSE | OVERLAY))
 }
 
 pub(crate) fn replaced() -> io::Error {

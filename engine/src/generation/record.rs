@@ -43,8 +43,8 @@ pub(crate) fn write<T: Serialize>(dir: impl AsFd, kind: RecordKind, value: &T) -
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mode = Mode::RUSR | Mode::WUSR;
     let fd = openat(dir, &*fresh, flags, mode)?;
-    // Whatever the umask takes away.
-    fchmod(&fd, mode)?;
+    // Whatever the umask takes away. Not every file system has modes of its own.
+    let _ = fchmod(&fd, mode);
     let mut file = File::from(fd);
     file.write_all(&seal(kind, value)?)?;
     fsync(&file)?;

@@ -326,7 +326,8 @@ pub(crate) fn log_once(dir: BorrowedFd<'_>, generation: &Generation) -> io::Resu
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mode = Mode::RUSR | Mode::WUSR;
     let file = File::from(openat(dir, LOG_ENTRY.name, flags, mode)?);
-    fchmod(&file, mode)?;
+    // Not every file system has modes of its own.
+    let _ = fchmod(&file, mode);
     // Over the entry that a crash cut off, if there is one.
     file.set_len(at)?;
     file.write_all_at(&more, at)?;

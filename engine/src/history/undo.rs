@@ -6,6 +6,7 @@
 //! the present state back to the wanted one.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::io;
 
 use super::journal::{Journal, Waypoint};
 use super::kept::{self, Step};
@@ -13,7 +14,7 @@ use super::store::Store;
 use crate::change::{Changes, Op, inode, reversed};
 use crate::clock::now_ns;
 use crate::error::{Error, ErrorKind};
-use crate::fs::{Inode, Root};
+use crate::fs::{Inode, Root, numbers_hold};
 use crate::lineage::generation::{Generation, GenerationCounts, GenerationId, GenerationKind};
 use crate::lineage::ordinal::Number;
 use crate::path::RelPath;
@@ -150,7 +151,7 @@ pub(crate) fn counts(ops: &[Op]) -> GenerationCounts {
 enum Expected {
     Inode(Option<Inode>),
     /// Whatever its time is now.
-    Number(u64),
+    AnyTime(Inode),
 }
 
 /// The first path that is not what the journal's ops expect to find, if there is one: somebody
@@ -176,7 +177,7 @@ pub(super) fn first_conflict(
             Op::Remove { dir, name, old, .. } => (dir, name, Expected::Inode(Some(*old))),
             Op::SetAttrs {
                 dir, name, inode, ..
-            } => (dir, name, Expected::Number(inode.number)),
+            } => (dir, name, Expected::AnyTime(*inode)),
             Op::SetDirAttrs { .. } | Op::Replace { .. } | Op::Discard { .. } => continue,
         };
         let path = dir.join(name);
@@ -192,16 +193,29 @@ pub(super) fn first_conflict(
         })
         .any(|path| moved.contains(&path));
         if !is_moved {
-            let found = root.open_dir(dir).and_then(|dir| inode(&dir, name));
-            let fits = found.is_ok_and(|found| match expected {
-                Expected::Inode(Some(inode)) if touched.contains(&inode.number) => {
-                    found.is_some_and(|found| found.number == inode.number)
-                }
-                Expected::Inode(Some(inode)) => found.is_some_and(|found| found.is_same(&inode)),
-                Expected::Inode(None) => found.is_none(),
-                Expected::Number(number) => found.is_some_and(|found| found.number == number),
-            });
-            if !fits {
+            let fits = || -> io::Result<bool> {
+                let dir = root.open_dir(dir)?;
+                let found = inode(&dir, name)?;
+                // Where numbers do not hold, what they would tell is told by all else.
+                let is_it = |found: Inode, wanted: Inode| {
+                    found.number == wanted.number
+                        || !numbers_hold(&dir) && found.file_type() == wanted.file_type()
+                };
+                Ok(match (expected, found) {
+                    (Expected::Inode(None), found) => found.is_none(),
+                    (_, None) => false,
+                    (Expected::AnyTime(wanted), Some(found)) => is_it(found, wanted),
+                    (Expected::Inode(Some(wanted)), Some(found)) => {
+                        let same = Inode {
+                            number: wanted.number,
+                            ..found
+                        };
+                        let is_touched = touched.contains(&wanted.number);
+                        is_it(found, wanted) && (is_touched || same.is_same(&wanted))
+                    }
+                })
+            };
+            if !fits().is_ok_and(|fits| fits) {
                 return Some(path);
             }
         }

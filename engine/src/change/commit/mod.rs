@@ -19,10 +19,11 @@ use crate::change::failed::Failed;
 use crate::change::op::{Op, Over, Slot};
 use crate::change::rights::narrowed;
 use crate::change::roll::Roll;
-use crate::change::stage::{Stage, StageDir};
+use crate::change::session::StageDir;
+use crate::change::stage::Stage;
 use crate::entry::Body;
 use crate::error::Error;
-use crate::fs::{Attrs, Inode, Listed, Root, flush, replaced};
+use crate::fs::{Attrs, Inode, Listed, Root, flush, numbers_hold, replaced};
 use crate::observer::Warning;
 use crate::options::Options;
 use crate::path::RelPath;
@@ -103,13 +104,9 @@ impl Commit {
 
     fn try_stage(&mut self, dir: &RelPath) -> io::Result<Staged> {
         let fd = self.touch(dir)?;
-        let is_new = self.stage.is_new(&fd)?;
-        if is_new {
-            // Making `.hasync` changes the time of the directory that holds it.
-            self.touch(&RelPath::root())?;
-        }
+        let before = self.stage.session_count();
         let stage = self.stage.for_dir(&fd, dir)?;
-        if is_new {
+        if self.stage.session_count() > before {
             self.roll.set_sessions(self.stage.sessions());
         }
         let name = self.stage.fresh_name();
@@ -231,7 +228,7 @@ impl Commit {
             && (is_own(!self.privileged) || now.st_mode & 0o7777 == entry.mode)
             && (is_own(true) || inode.time == entry.mtime)
             && (!matches!(entry.body, Body::File { .. }) || inode.len == Some(entry.len()))
-            && (listed.ino == 0 || listed.ino == now.st_ino);
+            && (listed.ino == 0 || listed.ino == now.st_ino || !numbers_hold(&fd));
         if is_type && (is_as_listed || self.changed_links.contains(&now.st_ino)) {
             return Ok(now);
         }

@@ -155,13 +155,17 @@ impl Commit {
                 continue;
             }
             // One that was removed or replaced after its time was noted is left alone.
-            let Ok(now) = self.root.open_dir(&dir).and_then(|fd| Ok(fstat(&fd)?)) else {
+            let Ok((now, fd)) = self
+                .root
+                .open_dir(&dir)
+                .and_then(|fd| Ok((fstat(&fd)?, fd)))
+            else {
                 continue;
             };
             let inode = Inode::of(&now);
             let end = self.dirs.get(&dir);
             let new = match &end {
-                Some(end) if end.inode.check(&inode, end.attrs.uid).is_err() => continue,
+                Some(end) if end.inode.check_dir(&fd, end.attrs.uid).is_err() => continue,
                 Some(end) => end.attrs,
                 None => Attrs::default(),
             };

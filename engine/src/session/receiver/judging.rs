@@ -221,7 +221,7 @@ impl Judging<'_> {
         mut wanted: Wanted,
         action: Action,
     ) -> Result<Want, Error> {
-        self.site.tell_lost(within.path)?;
+        self.site.tell_lost(within.path, entry.kind())?;
         let is_link = action == Action::HardLink;
         if wanted.in_the_way {
             let by = if is_link {

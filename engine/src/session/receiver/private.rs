@@ -6,6 +6,7 @@ use crate::error::{Error, ErrorKind};
 use crate::fs::{Abilities, Root};
 use crate::keeps::lost_words;
 use crate::mounted::MountedBelow;
+use crate::observer::Kind;
 use crate::path::{RESERVED_NAME, RelPath};
 
 /// Refuses an atomic push to where its journal, or what it stages, could be changed by others.
@@ -36,18 +37,29 @@ pub(super) fn refuse_not_private(
 }
 
 impl Site {
-    /// Says once that an entry made in `dir` does not get all that was asked for. For a tree with a
-    /// name its configuration has said so.
-    pub(super) fn tell_lost(&mut self, dir: &RelPath) -> Result<(), Error> {
-        let lost = self.rules.fields.at(dir).lost();
-        if self.voice.lost_is_known || !lost.any() {
+    /// Says once that an entry of this kind made in `dir` does not get all that was asked for. For a
+    /// tree with a name its configuration has said so, but for symlinks, which few trees have there.
+    pub(super) fn tell_lost(&mut self, dir: &RelPath, kind: Kind) -> Result<(), Error> {
+        let lost = self.rules.fields.at(dir).lost(kind);
+        let is_known = match lost.time {
+            true => &mut self.voice.bare_links_are_known,
+            false => &mut self.voice.lost_is_known,
+        };
+        if !lost.any() || std::mem::replace(is_known, true) {
             return Ok(());
         }
-        self.voice.lost_is_known = true;
-        let (words, shown) = (lost_words(lost).join(" and "), self.door.shown(dir));
-        self.warn(format!(
-            "cannot keep {words} in {shown} on the target: its file system has none of its own; \
-             content and times are mirrored"
-        ))
+        let shown = self.door.shown(dir);
+        self.warn(if lost.time {
+            format!(
+                "cannot keep owners and times of symlinks in {shown} on the target: its file \
+                 system has none of their own"
+            )
+        } else {
+            format!(
+                "cannot keep {} in {shown} on the target: its file system has none of its own; \
+                 content and times are mirrored",
+                lost_words(lost).join(" and ")
+            )
+        })
     }
 }

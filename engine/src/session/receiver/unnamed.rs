@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use rustix::fs::{FileType, fstat};
 
+use crate::change::not_ours;
 use crate::error::{Error, ErrorKind};
 use crate::fs::{Extent, Mounts, Root, ancestors, hold, is_not_ours};
 use crate::generation::{Tree, recover};
@@ -101,6 +102,7 @@ pub(super) fn recover_unnamed(root: &Arc<Root>, atomic: bool) -> Result<(), Erro
     let store = match Store::open(root, None) {
         Err(e) if !atomic && is_not_ours(&e) => None,
         Err(e) => {
+            let e = not_ours(root, &RelPath::root(), e);
             let shown = root.shown(&RelPath::root());
             return Err(Error::file(format_args!("read the records in {shown}"), &e));
         }

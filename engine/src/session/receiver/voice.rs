@@ -14,6 +14,8 @@ pub(super) struct Voice {
     pub(super) problems: Partial,
     /// Nobody needs to be told any more that something that was asked for cannot be kept.
     pub(super) lost_is_known: bool,
+    /// The same of owners and times of symlinks.
+    pub(super) bare_links_are_known: bool,
     /// Directories below this index have been answered, as far as the sender knows.
     told_below: DirIndex,
 }
@@ -24,6 +26,7 @@ impl Voice {
             outbox: outbox.clone(),
             problems: Partial::default(),
             lost_is_known,
+            bare_links_are_known: false,
             told_below: 0,
         }
     }
