@@ -90,6 +90,8 @@ mod private_state;
 mod role;
 /// A second implementation of the protocol on either end.
 mod second;
+/// File systems of every kind as targets, by every way of pushing.
+mod situations;
 /// First copy, update and delete over a real sshd, on loopback and between two nodes.
 mod ssh;
 /// Fixtures.

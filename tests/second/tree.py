@@ -76,6 +76,9 @@ class Fields:
         store, lost = self.place(os.path.join(above, entry["name"]))
         if body.of == "Unmirrored":
             return b""
+        is_bare = body.of == "Symlink" and lost & TIME
+        if is_bare:
+            lost |= OWNER | GROUP
         mode = entry["mode"]
         if not is_dir(entry) and not self.reply["setuid"]:
             mode &= ~0o6000
@@ -88,7 +91,7 @@ class Fields:
             can_set = self.reply["owners"] or entry["gid"] in self.settable
             group = self.ids("Group", entry["gid"]) if can_set else (1 << 64) - 1
             out.append(struct.pack("<Q", group))
-        if options["times"] or body.of == "File" and not options["checksum"]:
+        if options["times"] and not is_bare or body.of == "File" and not options["checksum"]:
             out.append(struct.pack("<qI", *self.stored(entry["mtime"], store)))
         if body.of == "File":
             out.append(struct.pack("<Q", body["len"]))
