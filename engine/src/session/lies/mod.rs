@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod depth;
+mod dry_runs;
 mod floods;
 mod idle;
 mod leaves;

@@ -1,6 +1,7 @@
 //! What a sender could say that is not so: to each lie the refusal that the receiver owes it.
 
 use super::Wish::DryRun;
+use super::dry_runs;
 use super::scene::{Lie, Said};
 use crate::attributes::Attributes;
 use crate::entry::{Body, Entry, Time};
@@ -50,6 +51,7 @@ pub(super) fn all() -> Lies {
         directories(),
         entries(),
         unasked(),
+        dry_runs::all(),
         content(),
         ends(),
     ];
@@ -377,19 +379,32 @@ fn entries() -> Lies {
     ]
 }
 
+pub(super) type SaidBy = Box<dyn Fn() -> Said<ToReceiver> + Send>;
+
+/// Something said when everything has been.
+pub(super) fn at_end(refused: &'static str, said: SaidBy) -> Lie<ToReceiver> {
+    Lie::tell(refused, move |message, before| {
+        if let ContentDone { .. } = message {
+            before.push(said());
+        }
+    })
+}
+
+/// A pack of one empty file.
+pub(super) fn pack(dir: u64, entry: u32) -> Said<ToReceiver> {
+    let header = [&dir.to_le_bytes()[..], &entry.to_le_bytes(), &[0; 5]].concat();
+    let sum = pack_sum(&[&header]);
+    Frame(FrameKind::Pack, [&header[..], &sum].concat())
+}
+
 fn unasked() -> Lies {
-    let pack = |dir: u64, entry: u32| {
-        let header = [&dir.to_le_bytes()[..], &entry.to_le_bytes(), &[0; 5]].concat();
-        let sum = pack_sum(&[&header]);
-        Frame(FrameKind::Pack, [&header[..], &sum].concat())
-    };
     let begin = |dir, entry| FileBegin {
         dir,
         entry,
         len: 9,
         since: Since::Same,
     };
-    let cases: [Box<dyn Fn() -> Said<ToReceiver> + Send>; 8] = [
+    let cases: [SaidBy; 8] = [
         Box::new(move || pack(999, 0)),
         Box::new(move || Message(begin(999, 0))),
         Box::new(move || Message(begin(0, u32::MAX))),
@@ -416,14 +431,7 @@ fn unasked() -> Lies {
             )
         }),
     ];
-    let at_end = |said: Box<dyn Fn() -> Said<ToReceiver> + Send>| {
-        Lie::tell("NotAwaited", move |message, before| {
-            if let ContentDone { .. } = message {
-                before.push(said());
-            }
-        })
-    };
-    let mut lies: Lies = cases.into_iter().map(at_end).collect();
+    let mut lies: Lies = cases.map(|said| at_end("NotAwaited", said)).into();
     lies.extend([
         edit!(NotAwaited: Later { entries, .. } => *entries = vec![u32::MAX]),
         edit!(NotAwaited: Later { entries, .. } => *entries = vec![entries[0]; 2]),
@@ -455,13 +463,6 @@ fn content() -> Lies {
         }
     };
     vec![
-        before!(DryContent: ContentDone { .. } => Message(FileBegin {
-            dir: 0,
-            entry: 0,
-            len: 9,
-            since: Since::Same,
-        }))
-        .of(DryRun),
         Lie::tell("FileInFile", again),
         edit!(Nanos: FileBegin { since, .. } => *since = Since::Touched(NANOS)),
         before!(OpsWithoutFile: Dir { .. } => Frame(FrameKind::Data, vec![5, b'x'])),
@@ -565,6 +566,8 @@ fn ends() -> Lies {
         early!(FileEnd { .. }),
         early!(LinkFirst { .. } | FileBegin { .. }),
         early!(Entries { .. }).of(DryRun),
+        // After the end, while it is carried out or thereafter.
+        at_end("MessageBeforeHello", Box::new(end)),
         edit!(NotAwaited: NewDir { last, .. } => *last = false),
         without_pack,
         edit!(NewDirInNewDir: message @ NewDirDone { .. } => *message = ping()),
