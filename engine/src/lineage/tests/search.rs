@@ -76,6 +76,8 @@ const WRITES_MAX: u32 = 4;
 pub(super) enum Broken {
     /// A node's epoch is lower than before.
     EpochFell,
+    /// A node that was demoted has asked its peer for a generation.
+    StandbyAsked,
     /// A write is neither in a tree nor kept.
     WriteVanished,
     /// Pushes from both nodes would be received.
@@ -229,6 +231,11 @@ pub(super) fn check(before: &World, action: Action, after: &World) -> Option<Bro
     };
     if (0..2).any(|at| fell(at) && !is_loss(at)) {
         return Some(Broken::EpochFell);
+    }
+    if let (Some(from), None) = (after.asked(), before.asked())
+        && !after.view(from).is_primary()
+    {
+        return Some(Broken::StandbyAsked);
     }
     let [a, b] = &after.nodes;
     let there = a.writes | b.writes | a.kept | b.kept | after.gone;

@@ -137,6 +137,12 @@ impl World {
         self.view(at).standing(me(at), is_empty)
     }
 
+    /// Who has asked its peer for a generation, and has not heard of that.
+    pub(super) fn asked(&self) -> Option<usize> {
+        let flight = self.flight.as_ref().filter(|flight| flight.was_asked());
+        flight.map(|flight| flight.from)
+    }
+
     fn finds(&self, at: usize) -> Data {
         let node = &self.nodes[at];
         self.view(at).finds(node.is_mounted, node.found_empty())
