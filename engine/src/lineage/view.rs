@@ -1,7 +1,7 @@
 //! What a node has: its record, together with the head beside its data.
 
 use super::claim::{Adopted, Claim, Head, Me, Standing};
-use super::generation::{Generation, GenerationId};
+use super::generation::{Generation, GenerationId, GenerationKind};
 use super::ordinal::{Epoch, Number};
 use super::record::{LINE_MAX, NodeRecord, Own, Peer};
 use crate::clock::AsOf;
@@ -154,7 +154,8 @@ impl<'a> View<'a> {
 
     /// The modification times, in nanoseconds since 1970, at which a file may have changed once
     /// more after it was last compared, given as of when the data here was received: within one
-    /// tick of a clock a second change shows in neither time nor length.
+    /// tick of a clock a second change shows in neither time nor length. After a promotion the
+    /// other node may have written, too, at any time since.
     pub(crate) fn recheck(&self, received: Option<AsOf>, now_ns: i64) -> Option<(i64, i64)> {
         let sent = self
             .sent()
@@ -164,7 +165,11 @@ impl<'a> View<'a> {
         let (as_of, until) = both.max_by_key(|(as_of, _)| as_of.here_ns)?;
         // Times of what was received are the other node's.
         let from = as_of.source_ns.min(as_of.here_ns);
-        let until = until.min(now_ns);
+        let is_promotion = |head: &Generation| head.kind == GenerationKind::Promotion;
+        let until = match self.head().is_some_and(is_promotion) {
+            true => now_ns,
+            false => until.min(now_ns),
+        };
         Some((from.saturating_sub(TICK_NS), until.saturating_add(TICK_NS)))
     }
 
