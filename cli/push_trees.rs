@@ -278,7 +278,8 @@ fn reconcile(
     let name = &tree.name;
     let line = match link.push(|connection| connection.reconcile(&sources, &named, &options)) {
         Ok(Reconciled::Equal(head)) => format!(
-            "{name}: both nodes have the same data, compared by content, and go on as generation {}",
+            "{name}: both nodes have the same data, compared by content, and go on as generation \
+             {}",
             head.shown()
         ),
         Ok(Reconciled::Risen(head)) => format!(

@@ -107,8 +107,8 @@ pub(crate) fn demote_one(tree: &generation::Tree, handed_over: bool) -> Result<S
     Ok(format!("{}: standby, {head}", tree.name))
 }
 
-/// `hasync recover`: brings commits to their end that were cut off, and lets a node that was primary
-/// before its peer was promoted follow.
+/// `hasync recover`: brings commits to their end that were cut off, and lets a node that was
+/// primary before its peer was promoted follow.
 pub(crate) fn recover(args: &AnyTrees) -> Result<Exit, Failure> {
     let config = Config::load(args.config.config.as_deref())?;
     let trees = any(&config, args)?;

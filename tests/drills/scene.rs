@@ -16,11 +16,11 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
+use crate::support::Finished;
 use crate::support::mounted::Mounted;
 use crate::support::pair::Node::{self, Foo0, Foo1};
 use crate::support::pair::Pair;
 use crate::support::service::{BY_ADDRESS, BY_FILE};
-use crate::support::{Finished, Hasync};
 
 /// Where a drill is played.
 #[derive(Clone, Copy)]
@@ -167,25 +167,7 @@ impl Scene {
     fn hasync(&self, node: Node, words: &[&str]) -> Finished {
         let is_down = self.down.borrow().contains(node.name());
         assert!(!is_down, "{}: {} is down", self.at.borrow(), node.name());
-        self.on(node, words).run()
-    }
-
-    /// A command on a node, which sees the identity of the boot that the node is in.
-    fn on(&self, node: Node, words: &[&str]) -> Hasync {
-        let (config, boot) = (
-            self.pair.path(node, "hasync.toml"),
-            self.pair.path(node, "boot_id"),
-        );
-        let mut launcher: Vec<String> = match (&self.pair.net, node) {
-            (None, _) => vec!["unshare".into(), "-m".into()],
-            (Some(net), Foo0) => net.on_primary().map(str::to_owned).to_vec(),
-            (Some(net), Foo1) => net.on_standby().map(str::to_owned).to_vec(),
-        };
-        let mount = "mount --bind $0 /proc/sys/kernel/random/boot_id && exec \"$@\"";
-        launcher.extend(["sh", "-c", mount].map(str::to_owned));
-        launcher.push(boot.display().to_string());
-        let hasync = Hasync::new().args(words).arg("--config").arg(config);
-        hasync.under(&launcher)
+        self.pair.in_its_boot(node, words).run()
     }
 
     fn crash(&self, node: Node) {
@@ -263,7 +245,7 @@ impl Scene {
             text.push_str(&last.to_string());
         }
         for node in [Foo0, Foo1] {
-            let status = self.on(node, &["status"]).run();
+            let status = self.pair.in_its_boot(node, &["status"]).run();
             text.push_str(&format!("{}:\n{}", node.name(), status.stdout_text()));
         }
         text

@@ -4,13 +4,14 @@
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::netns::{PRIMARY, STANDBY};
 use super::pair::Node::{self, Foo0, Foo1};
 use super::pair::Pair;
 use super::process::run_ok;
 use super::service::SERVICE;
-use super::{Hasync, TempTree};
+use super::{Finished, Hasync, TempTree};
 
 /// Which one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +40,7 @@ impl Member {
             Keepalived { fails_back } => keepalived(&dir, node, fails_back),
             Pacemaker => pacemaker(&dir, node),
         };
-        let boot = format!("{:08x}-0000-4000-8000-000000000000\n", rand_word());
-        pair.write(node, "boot_id", boot);
+        new_boot(pair, node);
         // The process that a drill waits for is the last one to go.
         let script = format!(
             "set -e\nhostname {}\nmount --bind {} /proc/sys/kernel/random/boot_id\n\
@@ -102,9 +102,18 @@ impl Drop for Member {
     }
 }
 
-fn rand_word() -> u32 {
-    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(1);
-    NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+/// The node is in another boot from now on.
+fn new_boot(pair: &Pair, node: Node) {
+    static LAST: AtomicU32 = AtomicU32::new(1);
+    let serial = LAST.fetch_add(1, Ordering::Relaxed);
+    let boot = format!("{serial:08x}-0000-4000-8000-000000000000\n");
+    pair.write(node, "boot_id", boot);
+}
+
+/// Runs hasync in a new boot of a node.
+pub(crate) fn in_boot(pair: &Pair, node: Node, words: &[&str]) -> Finished {
+    new_boot(pair, node);
+    pair.in_its_boot(node, words).run().expect(0)
 }
 
 fn needed(program: &str, package: &str) {
@@ -209,8 +218,11 @@ fn pacemaker(dir: &TempTree, node: Node) -> Lines {
         include_str!("pacemaker.xml").replace("SERVICE", SERVICE),
     );
     let mounts = format!(
-        "for d in /dev/shm /var/lib/corosync /var/lib/pacemaker /var/log; do \
+        "mkdir /run/shm\nmount --rbind /dev/shm /run/shm\n\
+         for d in /dev/shm /var/lib/corosync /var/lib/pacemaker /var/log; do \
          mount -t tmpfs -o mode=755 none $d; done\n\
+         for d in /run/shm/hasync-test-*; do own=/dev/shm/${{d##*/}}; mkdir -p $own; \
+         mount --rbind $d $own; done\n\
          mkdir -p /var/log/cluster /var/log/pacemaker /var/lib/pacemaker/cib \
          /var/lib/pacemaker/pengine /var/lib/pacemaker/blackbox /var/lib/pacemaker/cores\n\
          chown -R hacluster:haclient /var/lib/pacemaker /var/log/pacemaker\nchmod 1777 /dev/shm\n\

@@ -1,10 +1,10 @@
 //! The service of a pair: one address that moves between the nodes, as whatever manages the cluster
 //! moves it. On a pair side by side, where both nodes have all addresses, a file stands for it.
 
-use super::Finished;
 use super::pair::Node::{self, Foo0, Foo1};
 use super::pair::Pair;
 use super::process::run_ok;
+use super::{Finished, Hasync};
 
 /// The address that moves.
 pub(crate) const SERVICE: &str = "10.99.0.100";
@@ -62,5 +62,20 @@ impl Pair {
         let done = self.run(node, &["mirror", "stop"]);
         self.serve(node, false);
         done
+    }
+
+    /// A command on a node, which sees the identity in `boot_id` as that of the boot.
+    pub(crate) fn in_its_boot(&self, node: Node, words: &[&str]) -> Hasync {
+        let (config, boot) = (self.path(node, "hasync.toml"), self.path(node, "boot_id"));
+        let mut launcher: Vec<String> = match (&self.net, node) {
+            (None, _) => vec!["unshare".into(), "-m".into()],
+            (Some(net), Foo0) => net.on_primary().map(str::to_owned).to_vec(),
+            (Some(net), Foo1) => net.on_standby().map(str::to_owned).to_vec(),
+        };
+        let mount = "mount --bind $0 /proc/sys/kernel/random/boot_id && exec \"$@\"";
+        launcher.extend(["sh", "-c", mount].map(str::to_owned));
+        launcher.push(boot.display().to_string());
+        let hasync = Hasync::new().args(words).arg("--config").arg(config);
+        hasync.under(&launcher)
     }
 }
