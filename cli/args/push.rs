@@ -34,7 +34,11 @@ SRC/ means what is in it, SRC the directory itself.
 Switches combine (-aurvn); a later --no-OPTION takes one back: -a --no-o.")]
 pub(crate) struct PushArgs {
     /// Local files and directories, then the destination
-    #[arg(value_name = "SRC... DST", hide_short_help = true, required_unless_present_any = ["tree", "all", "help"])]
+    #[arg(
+        value_name = "SRC... DST",
+        hide_short_help = true,
+        required_unless_present_any = ["tree", "all", "help"]
+    )]
     pub(crate) operands: Vec<OsString>,
 
     #[command(flatten)]
