@@ -144,7 +144,7 @@ def senders():
         return to_sender("Differs", dir=dir_index, print_len=2, prints=prints, last=True)
 
     root = verdicts(0, (0, "Attributes", "Nothing"))
-    done = late(to_sender("Done", durable=True, sealed=None), "ContentDone")
+    done = late(to_sender("Done", durable=True, sealed=None, starved=0), "ContentDone")
     compared = to_sender("Compared", below=3)
     signature = b"\1\x0a" + bytes(16) + struct.pack("<Q", 5000) + bytes(5 * 20)
     wants = differs(0), verdicts(0, (0, "Transfer", "Whole"), (1, "Create", "Nothing"))

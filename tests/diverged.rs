@@ -28,7 +28,7 @@ fn snapshots(pair: &Pair) -> (Snapshot, Snapshot) {
 }
 
 /// What is printed behind the words that begin the way out, command by command: node and words.
-fn way_out(list: &Finished, kept: &str) -> Vec<(Node, Vec<String>)> {
+pub(crate) fn way_out(list: &Finished, kept: &str) -> Vec<(Node, Vec<String>)> {
     let text = list.stdout_text();
     let start = format!("  to keep what {kept} has: ");
     let line = text.lines().find_map(|line| line.strip_prefix(&start));
@@ -47,7 +47,7 @@ fn way_out(list: &Finished, kept: &str) -> Vec<(Node, Vec<String>)> {
         .collect()
 }
 
-fn follow(pair: &Pair, steps: &[(Node, Vec<String>)]) {
+pub(crate) fn follow(pair: &Pair, steps: &[(Node, Vec<String>)]) {
     for (node, words) in steps {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         pair.run(*node, &words).expect(0);

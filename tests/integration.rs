@@ -40,6 +40,8 @@ mod examples;
 mod flippers;
 /// Before a promotion the peer is asked for the service, newer data and its last push.
 mod freshness;
+/// Disks without room, for bytes, names or owners.
+mod full_disks;
 /// What `~` means, under init and cron too.
 mod home;
 /// Who may know whom in the engine, and how large a file, a function and a struct may be.

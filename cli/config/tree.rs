@@ -75,6 +75,7 @@ impl Tree {
                 keep: self.undo.keep,
                 max_age_s: self.undo.max_age.map(|age| age.0.as_secs()),
                 max_bytes: self.undo.max_bytes.map(|size| size.0),
+                floor: self.undo.floor,
             },
             lock_file: self.lock.clone(),
         }
@@ -107,6 +108,8 @@ pub(crate) struct Undo {
     pub(crate) max_age: Option<Time>,
     /// The oldest go until the rest takes no more than this.
     pub(crate) max_bytes: Option<Size>,
+    /// So many stay, even if a push finds no room.
+    pub(crate) floor: u32,
 }
 
 impl Default for Undo {
@@ -115,6 +118,7 @@ impl Default for Undo {
             keep: 3,
             max_age: None,
             max_bytes: None,
+            floor: 1,
         }
     }
 }

@@ -4,12 +4,14 @@
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use rustix::fs::{FileType, Mode, OFlags, mknodat, openat, symlinkat};
 use rustix::io::Errno;
 
 use crate::delta::Output;
 use crate::entry::{Body, Entry};
+use crate::error::is_no_space;
 use crate::fs::{Attrs, can_hold, set_attrs};
 
 /// Bytes of zeros worth a hole: the usual block of a file system.
@@ -53,10 +55,17 @@ pub(crate) fn create_node(
     set_attrs(dir, &c_name, None, &attrs)
 }
 
+/// Has something give way on a full disk.
+pub(crate) trait MakeRoom: std::fmt::Debug + Send + Sync {
+    /// Returns whether something did.
+    fn make(&self) -> bool;
+}
+
 /// A file being written front to back, with holes where asked for.
 #[derive(Debug)]
 pub(crate) struct FileSink {
     file: File,
+    room: Arc<dyn MakeRoom>,
     sparse: bool,
     len: u64,
     /// The file ends with a hole that nothing has been written after yet.
@@ -64,9 +73,10 @@ pub(crate) struct FileSink {
 }
 
 impl FileSink {
-    pub(crate) fn new(file: File, sparse: bool) -> Self {
+    pub(crate) fn new(file: File, sparse: bool, room: Arc<dyn MakeRoom>) -> Self {
         FileSink {
             file,
+            room,
             sparse,
             len: 0,
             ends_with_hole: false,
@@ -104,7 +114,16 @@ impl FileSink {
 
 impl Output for FileSink {
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all(bytes)?;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            match self.file.write(rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(len) => rest = rest.get(len..).unwrap_or_default(),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if is_no_space(&e) && self.room.make() => {}
+                Err(e) => return Err(e),
+            }
+        }
         self.len += bytes.len() as u64;
         self.ends_with_hole = false;
         Ok(())

@@ -48,6 +48,9 @@ pub enum Note<'a> {
     DevicesNotMade,
     /// Files of the source are setuid or setgid, and may not be on the receiver. Said once.
     SetuidNotKept,
+    /// So many entries had no room on the target: the deletions went first, and what is left to do
+    /// is done now.
+    DeletedFirst(u64),
 }
 
 /// How far the push is.
@@ -283,4 +286,6 @@ pub struct Summary {
     pub durable: bool,
     /// What a tree with a name is now.
     pub sealed: Option<Box<Sealed>>,
+    /// Entries that had no room before the deletions made some.
+    pub starved: u64,
 }

@@ -319,7 +319,7 @@ class Receiver:
             log.write(", ".join(f"{what} {count}" for what, count in self.heard.items()) + "\n")
         if self.options["fsync"]:
             os.sync()
-        self.link.say("Done", durable=self.options["fsync"], sealed=None)
+        self.link.say("Done", starved=0, durable=self.options["fsync"], sealed=None)
         self.link.writer.flush()
 
     def delete(self, path):

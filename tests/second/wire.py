@@ -78,7 +78,7 @@ CHOICES = {
         "Warning vanished:bool message:text",
         "NotEmpty path:bytes",
         "Fatal kind:ErrorKind message:text",
-        "Done durable:bool sealed:Named?",
+        "Done durable:bool sealed:Named? starved:uint",
         "Ping done:uint flushing:bool",
     ],
 }

@@ -4,7 +4,7 @@
 //! replaced, as long as [`clocks`] and the policy say; [`undo`] finds the way back and [`undoing`]
 //! goes it; [`restore`] brings back single paths, out of the [`past`];
 //! [`interrupted`] is what a push had staged when its connection broke, and [`space`] is how much
-//! of that there is room for.
+//! of that there is room for; [`room`] is made by what gives way.
 
 mod clocks;
 mod interrupted;
@@ -13,6 +13,7 @@ pub(crate) mod kept;
 mod past;
 pub(crate) mod prune;
 mod restore;
+mod room;
 pub(crate) mod space;
 pub(crate) mod store;
 pub(crate) mod undo;
@@ -26,5 +27,6 @@ pub use undoing::{Undone, UndoneChange};
 pub(crate) use interrupted::{Interrupted, leave};
 pub(crate) use journal::Journal;
 pub(crate) use prune::prune;
+pub(crate) use room::Room;
 pub(crate) use store::Store;
 pub(crate) use undo::counts;

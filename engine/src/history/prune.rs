@@ -1,5 +1,5 @@
-//! What goes of the past, because nobody wants it any more. What is pinned stays and does not
-//! count. All of it is to be called with the commit lock.
+//! What goes of the past, because nobody wants it any more or for want of space. What is pinned
+//! stays and does not count. All of it is to be called with the commit lock.
 //!
 //! From the moment on at which its manifest is renamed a step is none any more. What is left of it
 //! then, because of a crash or of something that cannot be removed, is rubbish: every prune tries
@@ -76,6 +76,35 @@ pub(crate) fn prune(
         }
     }
     result
+}
+
+/// Gives the oldest step up for its space, unless no more than `floor` are left. Returns whether
+/// there was one.
+pub(crate) fn give_way(store: &Store, floor: u32) -> io::Result<bool> {
+    let mut places = steps_to_lose(store)?;
+    if places.len() <= floor as usize {
+        return Ok(false);
+    }
+    let oldest = places.pop().map(|place| read(store, place)).transpose()?;
+    let Some(step) = oldest.flatten() else {
+        return Ok(false);
+    };
+    discard(store, &step.place, &step.journal)?;
+    Ok(true)
+}
+
+/// Bytes that the steps take on disk which are kept, and those that are pinned.
+pub(crate) fn bytes_kept(store: &Store) -> io::Result<(u64, u64)> {
+    let (mut kept, mut pinned) = (0, 0);
+    for (_, place) in step_places(store)? {
+        let sum = match find(store, &place)? {
+            Found::Step => &mut kept,
+            Found::Pinned => &mut pinned,
+            Found::Rubbish => continue,
+        };
+        *sum += read(store, place)?.map_or(0, |step| bytes_of(store.root(), &step));
+    }
+    Ok((kept, pinned))
 }
 
 /// Directories of steps that are none any more, and have not been removed.

@@ -29,6 +29,8 @@ pub struct UndoPolicy {
     /// The oldest commits go when what is kept takes more than this on disk, in bytes. The last
     /// one stays.
     pub max_bytes: Option<u64>,
+    /// The last ones stay, so many of them, even if a push finds no room.
+    pub floor: u32,
 }
 
 /// The journal that leads from the present state of the tree back to that of `wanted`, or, without

@@ -161,6 +161,47 @@ impl Connection {
         destination: &[u8],
         options: &Options,
         observer: &mut dyn Observer,
+        mut lineage: Option<&mut Sending>,
+    ) -> Result<Summary, Error> {
+        let lineage = &mut lineage;
+        let mut push = |observer: &mut dyn Observer| {
+            self.push_once(
+                sources,
+                destination,
+                options,
+                observer,
+                lineage.as_deref_mut(),
+            )
+        };
+        let mut summary = push(observer)?;
+        if summary.starved > 0 {
+            observer.note(&Note::DeletedFirst(summary.starved));
+            let again = push(observer)?;
+            if again.starved > 0 {
+                let starved = again.starved;
+                let message = format!(
+                    "{starved} entries had no room on the target, though the deletions went \
+                     first; push again"
+                );
+                return Err(Error::new(ErrorKind::NoSpace, message));
+            }
+            summary = Summary {
+                vanished: summary.vanished | again.vanished,
+                partial: summary.partial | again.partial,
+                durable: again.durable,
+                ..summary
+            };
+        }
+        self.charge(&mut summary);
+        Ok(summary)
+    }
+
+    fn push_once(
+        &mut self,
+        sources: &[OsString],
+        destination: &[u8],
+        options: &Options,
+        observer: &mut dyn Observer,
         lineage: Option<&mut Sending>,
     ) -> Result<Summary, Error> {
         let filter = Filter::from_rules(options.filters.clone())
@@ -187,9 +228,8 @@ impl Connection {
             observer,
             lineage,
         };
-        let mut summary = self.run(push, destination)?;
+        let summary = self.run(push, destination)?;
         self.is_new = false;
-        self.charge(&mut summary);
         Ok(summary)
     }
 

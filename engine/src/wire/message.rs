@@ -282,6 +282,8 @@ pub(crate) enum ToSender {
         durable: bool,
         /// What a named tree is now.
         sealed: Option<Box<Sealed>>,
+        /// Entries that had no room before the deletions made some: push again.
+        starved: u64,
     },
     /// The receiver is alive.
     Ping(Pulse),

@@ -157,6 +157,7 @@ impl Far {
         self.answer(&ToSender::Done {
             durable: false,
             sealed: None,
+            starved: 0,
         });
     }
 }

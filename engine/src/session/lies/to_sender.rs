@@ -319,6 +319,7 @@ fn ends() -> Lies {
         Message(Done {
             durable: true,
             sealed: None,
+            starved: 0,
         })
     };
     macro_rules! early {

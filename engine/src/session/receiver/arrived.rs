@@ -4,12 +4,13 @@
 use std::borrow::Cow;
 use std::fs::File;
 
+use super::door;
 use super::removals::{Removals, Replacement};
 use super::site::Site;
 use super::wanted::Wanted;
 use crate::change::{Over, Staged};
 use crate::entry::Entry;
-use crate::error::Error;
+use crate::error::{Error, is_no_space};
 use crate::fs::set_new_attrs;
 use crate::path::RelPath;
 use crate::since::Since;
@@ -49,6 +50,13 @@ impl Arrived<'_> {
             .made_attrs(self.dir, &found, replaced, self.inherited_gid);
         let path = self.dir.join(&self.entry.name);
         if let Err(e) = set_new_attrs(&self.file, attrs) {
+            if is_no_space(&e)
+                && let Place::Alone(staged) = &self.place
+            {
+                // Whoever is to own it may own no more.
+                door::remove(staged);
+                return site.not_written(&path, self.entry.len(), &e);
+            }
             site.warn_of("set the metadata of", &path, &e)?;
         }
         drop(self.file);
@@ -64,6 +72,7 @@ impl Arrived<'_> {
             tree: false,
             len: replaced.map_or(0, |replaced| replaced.len),
         };
-        site.door.place(&staged, self.dir, &self.entry.name, over)
+        site.door.place(&staged, self.dir, &self.entry.name, over)?;
+        site.full.handed_over(&mut site.door, self.entry.len())
     }
 }

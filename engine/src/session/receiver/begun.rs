@@ -38,12 +38,14 @@ impl Begun {
         let inherited = site.inherited_gid(&parent);
         let attrs = site.rules.made_attrs(&parent, entry, None, inherited);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let made = mkdirat(&*staged.stage, &*staged.name, Mode::RWXU)
-            .and_then(|()| openat(&*staged.stage, &*staged.name, flags, Mode::empty()));
+        let made = site.door.real()?.room.with(|| {
+            mkdirat(&*staged.stage, &*staged.name, Mode::RWXU)?;
+            Ok(openat(&*staged.stage, &*staged.name, flags, Mode::empty())?)
+        });
         match made {
             Ok(fd) => Ok(Some(Begun { staged, fd, attrs })),
             Err(e) => {
-                site.failed("make directory", path, &e.into())?;
+                site.failed("make directory", path, &e)?;
                 Ok(None)
             }
         }

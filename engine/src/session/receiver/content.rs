@@ -2,6 +2,7 @@
 //! checked before it is handed to the commit.
 
 use std::fs::File;
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, unlinkat};
 use rustix::io::Errno;
@@ -17,7 +18,7 @@ use crate::apply::{FileSink, create_file};
 use crate::change::Slot;
 use crate::delta::{OpDecoder, PatchError, Patcher};
 use crate::entry::{Entry, Sum};
-use crate::error::Error;
+use crate::error::{Error, is_no_space};
 use crate::history::Interrupted;
 use crate::path::RelPath;
 use crate::refusal::Refusal;
@@ -253,9 +254,13 @@ impl Content {
 impl Incoming {
     /// It cannot become right any more.
     fn spoil(&mut self, site: &mut Site, dirs: &Dirs, failure: PatchError) -> Result<(), Error> {
+        // The whole may find room, where something gives way to it.
+        let gives_way = self.delta && site.rules.options.atomic;
+        let is_full = gives_way && matches!(&failure, PatchError::Output(e) if is_no_space(e));
         let spoiled = match failure {
             // A basis that was truncated or replaced after it was signed: not the sender's fault.
             PatchError::Basis { .. } | PatchError::CopyOutOfBasis { .. } => FileState::Astray,
+            _ if is_full => FileState::Astray,
             _ => FileState::Dropped,
         };
         let (dir, number) = self.file;
@@ -265,9 +270,10 @@ impl Incoming {
             discard(state, &entry, &place);
         }
         match failure {
+            _ if is_full => Ok(()),
             PatchError::Output(e) => {
                 let path = state.list().path.join(&entry.name);
-                site.failed("write", &path, &e)
+                site.not_written(&path, entry.len(), &e)
             }
             PatchError::OutputTooLong { len, more, max } => {
                 Err(Error::peer(Refusal::FileLen { len, more, max }))
@@ -322,7 +328,7 @@ impl Incoming {
             Err(PatchError::Output(e)) => {
                 state.list_mut().wanted.remove(number);
                 discard(state, &entry, &place);
-                site.failed("write", &state.list().path.join(&entry.name), &e)?;
+                site.not_written(&state.list().path.join(&entry.name), entry.len(), &e)?;
             }
             Ok(_) | Err(_) => {
                 discard(state, &entry, &place);
@@ -378,7 +384,7 @@ fn packed_file(
         }
         Err(e) => {
             discard(state, &entry, &place);
-            site.failed("write", &state.list().path.join(&entry.name), &e)
+            site.not_written(&state.list().path.join(&entry.name), entry.len(), &e)
         }
     }
 }
@@ -417,10 +423,11 @@ fn open_sink(
     (dir, number): FileKey,
     entry: &Entry,
 ) -> Result<Option<(FileSink, Place)>, Error> {
+    let room = Arc::clone(&site.door.real()?.room);
     let (made, doing) = match state.goes(dir, number)? {
         Goes::Dropped => return Ok(None),
         Goes::Within(fd) => {
-            let file = create_file(fd, &entry.name, entry.mode);
+            let file = room.with(|| create_file(fd, &entry.name, entry.mode));
             (file.map(|file| (file, Place::Within)), "make")
         }
         Goes::Alone => {
@@ -428,13 +435,14 @@ fn open_sink(
             let Some(staged) = site.unless_fatal(staged)? else {
                 return Ok(None);
             };
-            let file = create_file(&*staged.stage, &staged.name, entry.mode);
+            let make = || create_file(&*staged.stage, &staged.name, entry.mode);
+            let file = room.with(make);
             (file.map(|file| (file, Place::Alone(staged))), "stage")
         }
     };
     match made {
         Ok((file, place)) => {
-            let sink = FileSink::new(file, site.rules.options.sparse);
+            let sink = FileSink::new(file, site.rules.options.sparse, room);
             Ok(Some((sink, place)))
         }
         Err(e) => {

@@ -12,7 +12,7 @@ use crate::change::{Commit, Link, Over, Slot, Staged, clean_leftovers};
 use crate::entry::Entry;
 use crate::error::Error;
 use crate::fs::{Attrs, Listed, Root, can_hold};
-use crate::history::{Store, leave};
+use crate::history::{Room, Store, leave};
 use crate::observer::Warning;
 use crate::path::{RelPath, Shown};
 use crate::refusal::Refusal;
@@ -33,6 +33,8 @@ pub(super) enum Door {
 pub(super) struct Real {
     pub(super) root: Arc<Root>,
     pub(super) commit: Commit,
+    /// Where something may give way.
+    pub(super) room: Arc<Room>,
     /// The root was made for this push.
     pub(super) is_new: bool,
 }
@@ -169,7 +171,8 @@ impl Door {
             return Ok(None);
         };
         let staged = real.commit.stage_for(dir)?;
-        let made = create_node(&*staged.stage, &staged.name, entry, attrs);
+        let make = || create_node(&*staged.stage, &staged.name, entry, attrs);
+        let made = real.room.with(make);
         Ok(Some((staged, made)))
     }
 

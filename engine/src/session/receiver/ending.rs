@@ -32,6 +32,7 @@ impl Ending {
     /// Finishes the push, and says so. What a broken link leaves undone is left for the next one.
     pub(super) fn run(mut self) -> Result<(), Error> {
         let result = self.finish();
+        let result = result.map_err(|e| self.site.with_sums(e, || 0));
         if let Err(e) = &result {
             self.site.leave_staged(e, Vec::new);
         }
@@ -45,7 +46,7 @@ impl Ending {
         let ways = take(&mut self.removals).carry_out(site, self.named.as_ref(), self.deletable)?;
         spill::check()?;
         let is_atomic = match &site.door {
-            Door::Dry(_) => return site.done(false, None),
+            Door::Dry(_) => return site.done(false, None, 0),
             Door::Real(real) => real.commit.is_atomic(),
         };
         take(&mut self.links).carry_out(site, &ways)?;
@@ -54,15 +55,25 @@ impl Ending {
             return seal::run(site, self.named.take(), take(&mut self.left));
         }
         let durable = site.door.real()?.commit.finish()?;
-        site.done(durable, None)
+        let starved = site.full.starved(&site.door)?;
+        site.done(durable, None, starved)
     }
 }
 
 impl Site {
     /// Says that everything is done, after what went wrong on the way.
-    pub(super) fn done(&mut self, durable: bool, sealed: Option<Sealed>) -> Result<(), Error> {
+    pub(super) fn done(
+        &mut self,
+        durable: bool,
+        sealed: Option<Sealed>,
+        starved: u64,
+    ) -> Result<(), Error> {
         self.tell_warnings()?;
         let sealed = sealed.map(Box::new);
-        self.say(&ToSender::Done { durable, sealed })
+        self.say(&ToSender::Done {
+            durable,
+            sealed,
+            starved,
+        })
     }
 }

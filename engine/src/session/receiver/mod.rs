@@ -14,6 +14,7 @@ mod dir;
 mod dirs;
 mod door;
 mod ending;
+mod full;
 mod held;
 mod judging;
 mod links;

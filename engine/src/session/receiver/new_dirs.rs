@@ -146,7 +146,8 @@ impl NewDirs {
                     let attrs = site
                         .rules
                         .made_attrs(&list.path, entry, None, list.inherited_gid);
-                    if let Err(e) = create_node(&begun.fd, &entry.name, entry, &attrs) {
+                    let make = || create_node(&begun.fd, &entry.name, entry, &attrs);
+                    if let Err(e) = site.door.real()?.room.with(make) {
                         site.failed("make", &list.path.join(&entry.name), &e)?;
                     }
                 }

@@ -95,17 +95,12 @@ impl Machine for Push {
             return Err(Error::peer(Refusal::MessageBeforeHello));
         };
         receiver.content.exchanges.check()?;
-        let end = match said {
-            Said::Message(ToReceiver::ContentDone {
-                deletable,
-                problems,
-            }) => {
-                receiver.is_complete(&problems)?;
-                Some(deletable)
+        let end = match receiver.hear(said) {
+            Ok(end) => end,
+            Err(e) => {
+                let Receiver { site, removals, .. } = &mut **receiver;
+                return Err(site.with_sums(e, || removals.freed_bytes(site)));
             }
-            Said::Message(message) => receiver.message(message).map(|()| None)?,
-            Said::Content(frame) => receiver.content(&frame).map(|()| None)?,
-            Said::End => return Err(Error::stream(&std::io::ErrorKind::UnexpectedEof.into())),
         };
         spill::check()?;
         self.seen += 1;
@@ -139,5 +134,23 @@ impl Machine for Push {
 
     fn seen(&self) -> u64 {
         self.seen
+    }
+}
+
+impl Receiver {
+    /// Takes in what the sender says. At its end, whether anything may be deleted.
+    fn hear(&mut self, said: Said<'_>) -> Result<Option<bool>, Error> {
+        Ok(match said {
+            Said::Message(ToReceiver::ContentDone {
+                deletable,
+                problems,
+            }) => {
+                self.is_complete(&problems)?;
+                Some(deletable)
+            }
+            Said::Message(message) => self.message(message).map(|()| None)?,
+            Said::Content(frame) => self.content(&frame).map(|()| None)?,
+            Said::End => return Err(Error::stream(&std::io::ErrorKind::UnexpectedEof.into())),
+        })
     }
 }

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
+use rustix::fs::{AtFlags, statat};
+
 use super::brake::Toll;
 use super::named::Named;
 use super::site::Site;
@@ -20,6 +22,9 @@ use crate::wire::{DirIndex, ToSender};
 
 /// Directories with entries that one push replaces by something else.
 const IN_THE_WAY_MAX: usize = 1 << 16;
+
+/// Bytes in a block, as `stat` counts.
+const BLOCK_LEN: u64 = 512;
 
 /// A directory gives way, with everything that is in it.
 const OVER_TREE: Over = Over { tree: true, len: 0 };
@@ -156,6 +161,26 @@ impl Removals {
         self.in_the_way.insert(path, by);
     }
 
+    /// What the deletions would give back, as far as it has been compared, in bytes.
+    pub(super) fn freed_bytes(&mut self, site: &Site) -> u64 {
+        let extraneous = std::mem::take(&mut self.extraneous);
+        let Some(root) = site.door.root().filter(|_| site.rules.options.delete) else {
+            return 0;
+        };
+        let doomed = extraneous.doom(root, &site.rules.filter);
+        let (mut walk, mut bytes) = (doomed.walk(), 0);
+        while walk.advance().is_some() {
+            let path = RelPath::of(walk.path());
+            let stat = path.split().and_then(|(dir, name)| {
+                let dir = root.open_dir(&dir).ok()?;
+                statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()
+            });
+            let frees = stat.filter(|stat| stat.st_nlink == 1);
+            bytes += frees.map_or(0, |stat| stat.st_blocks.unsigned_abs() * BLOCK_LEN);
+        }
+        bytes
+    }
+
     /// Removes what goes, all or nothing as to `--max-delete`.
     pub(super) fn carry_out(
         self,
@@ -186,6 +211,7 @@ impl Removals {
             site.say(&ToSender::DeletionsStopped { count })?;
             return stay(site, self.in_the_way, "--max-delete");
         }
+        site.full.deleted = count;
         tell(site, &root, &doomed)?;
         let mut walk = doomed.walk();
         while let Some((_, by_itself)) = walk.advance() {

@@ -10,6 +10,10 @@ use crate::fail::fail_point;
 use crate::generation::{GenerationId, Sealed, commit_staged, note_equal};
 use crate::history::{Interrupted, Journal, Store, counts, prune};
 
+/// What the records of a commit take on disk, and each op in its journal, in bytes.
+const RECORDS_LEN: u64 = 64 << 10;
+const OP_LEN: u64 = 512;
+
 /// Commits what is staged, and tells the sender. What is `left` of interrupted pushes is of no use
 /// any more: everything is staged anew.
 pub(super) fn run(
@@ -19,6 +23,8 @@ pub(super) fn run(
 ) -> Result<(), Error> {
     let real = site.door.real()?;
     let journal = Journal::new(real.commit.seal()?);
+    real.room
+        .reserve(RECORDS_LEN + OP_LEN * journal.ops.len() as u64);
     // What stays behind, the next push removes.
     let _ = left.remove(&real.root);
     site.tell_warnings()?;
@@ -32,11 +38,11 @@ fn seal_unnamed(site: &mut Site, mut journal: Journal) -> Result<(), Error> {
     if journal.ops.is_empty() {
         // What an earlier push changed may not be on disk yet.
         let durable = site.door.real()?.commit.finish()?;
-        return site.done(durable, None);
+        return site.done(durable, None, 0);
     }
     let store = make_store(site, None)?;
     carry_out(site, &store, &mut journal)?;
-    site.done(true, None)
+    site.done(true, None, 0)
 }
 
 fn seal_named(site: &mut Site, named: Named, mut journal: Journal) -> Result<(), Error> {
@@ -67,7 +73,7 @@ fn seal_named(site: &mut Site, named: Named, mut journal: Journal) -> Result<(),
             as_of,
             pinned: false,
         };
-        return site.done(true, Some(sealed));
+        return site.done(true, Some(sealed), 0);
     }
     journal.notes_lineage = unchanged.is_none();
     let takes = journal.ops.iter().any(replaces);
@@ -100,7 +106,7 @@ fn seal_named(site: &mut Site, named: Named, mut journal: Journal) -> Result<(),
             pinned: false,
         };
         drop(named);
-        return site.done(true, Some(sealed));
+        return site.done(true, Some(sealed), 0);
     }
     named.received(&mut held, &head)?;
     fail_point("acknowledged");
@@ -114,7 +120,7 @@ fn seal_named(site: &mut Site, named: Named, mut journal: Journal) -> Result<(),
     // Whoever hears that the push is over may push or undo at once: that waits for the commit
     // lock at most.
     drop(named);
-    site.done(true, Some(sealed))?;
+    site.done(true, Some(sealed), 0)?;
     site.voice.outbox.lock().flush()?;
     // The push has succeeded. What goes of the past can go after the next one as well, and what
     // cannot go is told by the status.

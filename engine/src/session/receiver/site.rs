@@ -4,6 +4,7 @@
 use std::io;
 
 use super::door::Door;
+use super::full::Full;
 use super::rules::Rules;
 use super::voice::Voice;
 use crate::change::Slot;
@@ -17,6 +18,7 @@ pub(super) struct Site {
     pub(super) rules: Rules,
     pub(super) door: Door,
     pub(super) voice: Voice,
+    pub(super) full: Full,
 }
 
 impl Site {
@@ -41,7 +43,24 @@ impl Site {
         self.unless_fatal(Err(error)).map(|_: Option<()>| ())
     }
 
-    /// The same, if the push goes on in any case.
+    /// The same of the content of a file of that length.
+    pub(super) fn not_written(
+        &mut self,
+        path: &RelPath,
+        len: u64,
+        e: &io::Error,
+    ) -> Result<(), Error> {
+        self.full.needed = len;
+        self.failed("write", path, e)
+    }
+
+    /// A failure of an atomic push, with what the disk holds. The deletions would free so much.
+    pub(super) fn with_sums(&self, e: Error, deletable: impl FnOnce() -> u64) -> Error {
+        let options = &self.rules.options;
+        self.full.with_sums(&self.door, options, e, deletable)
+    }
+
+    /// A warning of what went wrong with an entry: the push goes on in any case.
     pub(super) fn warn_of(
         &mut self,
         doing: &str,
@@ -59,6 +78,12 @@ impl Site {
     pub(super) fn unless_fatal<T>(&mut self, result: Result<T, Error>) -> Result<Option<T>, Error> {
         match result {
             Ok(value) => Ok(Some(value)),
+            Err(e) if e.kind == ErrorKind::NoSpace => {
+                let options = &self.rules.options;
+                self.full
+                    .left_out(&mut self.door, options, e)
+                    .map(|()| None)
+            }
             Err(e) if e.kind != ErrorKind::FileIo => Err(e),
             Err(e) => self.warn(e.message).map(|()| None),
         }
@@ -81,6 +106,10 @@ impl Site {
         cause: &Error,
         begun: impl FnOnce() -> Vec<(Slot, RelPath)>,
     ) {
+        if cause.kind == ErrorKind::NoSpace && !self.rules.options.atomic {
+            // What is complete is placed: it need not be sent again.
+            let _ = self.door.real().and_then(|real| real.commit.finish());
+        }
         let is_broken = matches!(cause.kind, ErrorKind::Stream | ErrorKind::Timeout);
         if is_broken && self.rules.options.atomic {
             self.door.leave_staged(begun());

@@ -8,6 +8,7 @@ use super::apart::refuse_shared;
 use super::content::Content;
 use super::dirs::Dirs;
 use super::door::{Door, Real};
+use super::full::Full;
 use super::links::Links;
 use super::local::Locals;
 use super::named::Named;
@@ -26,7 +27,7 @@ use crate::entry::Entry;
 use crate::error::Error;
 use crate::filter::Filter;
 use crate::fs::{Abilities, Root, len_max};
-use crate::history::Interrupted;
+use crate::history::{Interrupted, Room};
 use crate::ids::{IdMap, settable_groups};
 use crate::lineage::claim::Claim;
 use crate::mounted::MountedBelow;
@@ -109,6 +110,7 @@ impl Receiver {
         let door = match root {
             Some(root) if !options.dry_run => Door::Real(Box::new(Real {
                 commit: Commit::new(Arc::clone(&root), &options, privileged),
+                room: Arc::new(Room::new(&root, named.as_ref().map(|n| n.tree.clone()))),
                 root,
                 is_new: target.created,
             })),
@@ -126,7 +128,13 @@ impl Receiver {
             others: HashMap::new(),
         };
         let removals = Removals::new(&rules.options, named.as_ref());
-        let site = Site { rules, door, voice };
+        let full = Full::default();
+        let site = Site {
+            rules,
+            door,
+            voice,
+            full,
+        };
         Ok(Receiver {
             locals: Locals::new(&site, ahead, policy.held_entries),
             site,

@@ -358,10 +358,15 @@ impl Sender<'_> {
             ToSender::Standing(_) | ToSender::Told { .. } => {
                 return Err(Error::peer(Refusal::LateStanding));
             }
-            ToSender::Done { durable, sealed } => {
+            ToSender::Done {
+                durable,
+                sealed,
+                starved,
+            } => {
                 self.check_done(durable, sealed.is_some())?;
                 self.telling.report_replacements();
                 self.telling.summary.durable = durable;
+                self.telling.summary.starved = starved;
                 self.telling.summary.sealed = sealed;
                 self.stage = Stage::Over;
             }
