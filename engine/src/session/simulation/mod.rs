@@ -14,11 +14,12 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::observer::Summary;
 use crate::options::{Compression, Options};
 use chance::Chance;
 use link::Weather;
 use trees::{Tree, seen};
-use world::{Ended, World};
+use world::{Ended, Meddling, World};
 
 const SEEDS: u64 = 300;
 const SOAK_SEEDS: u64 = 10_000;
@@ -61,26 +62,28 @@ fn play(seed: u64) -> bool {
     let options = options(&mut chance);
     if !chance.one_in(4) {
         // The target has been equal once.
-        push(&source, &target, &options, calm(), &mut chance).whole();
+        push(&source, &target, &options, &mut chance);
         trees::change(&source, &mut chance);
         if chance.one_in(2) {
             trees::change(&target, &mut chance);
         }
     }
     let before = seen(&target, false);
-    let ended = push(
-        &source,
-        &target,
-        &options,
-        weather(&mut chance),
-        &mut chance,
-    );
-    let (is_whole, summary) = match ended {
-        Ended::Done(summary) => (true, summary),
-        Ended::Cut => {
-            assert_each_whole(&source, &target, &before);
-            let again = push(&source, &target, &options, calm(), &mut chance);
-            (false, again.whole())
+    let meddling = chance.one_in(4).then(|| Meddling {
+        tree: chance.of(&[&source, &target]).clone(),
+        after_steps: chance.below(300),
+    });
+    let is_alone = meddling.is_none();
+    let weather = weather(&mut chance);
+    let ended = World::run(&source, &target, &options, weather, meddling, &mut chance);
+    let is_whole = matches!(ended, Ended::Done(_));
+    let summary = match ended {
+        Ended::Done(summary) if is_alone => summary,
+        _ => {
+            if is_alone {
+                assert_each_whole(&source, &target, &before);
+            }
+            push(&source, &target, &options, &mut chance)
         }
     };
     // Without `--delete` a full directory stays where a file is to be.
@@ -93,14 +96,12 @@ fn play(seed: u64) -> bool {
     is_whole
 }
 
-fn push(
-    source: &Path,
-    target: &Path,
-    options: &Options,
-    weather: [Weather; 2],
-    chance: &mut Chance,
-) -> Ended {
-    World::run(source, target, options, weather, chance)
+/// A push that nothing disturbs.
+fn push(source: &Path, target: &Path, options: &Options, chance: &mut Chance) -> Summary {
+    match World::run(source, target, options, calm(), None, chance) {
+        Ended::Done(summary) => summary,
+        Ended::Cut => panic!("nobody was to cut the link"),
+    }
 }
 
 fn options(chance: &mut Chance) -> Options {

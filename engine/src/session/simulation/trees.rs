@@ -166,6 +166,17 @@ pub(super) fn change(top: &Path, chance: &mut Chance) {
     }
 }
 
+/// Changes one file somewhere in a tree, if there is any.
+pub(super) fn meddle(top: &Path, chance: &mut Chance) {
+    let walk = walkdir::WalkDir::new(top).sort_by_file_name();
+    let files = walk.into_iter().flatten();
+    let files = files.filter(|entry| entry.file_type().is_file());
+    let files: Vec<_> = files.map(walkdir::DirEntry::into_path).collect();
+    if !files.is_empty() {
+        edit(&chance.of(&files), chance);
+    }
+}
+
 fn remove(path: &Path) {
     if path.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
         fs::remove_dir_all(path).unwrap();

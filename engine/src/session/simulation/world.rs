@@ -3,12 +3,13 @@
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::chance::Chance;
 use super::link::{Way, Weather};
+use super::trees;
 use crate::error::Error;
 use crate::filter::Filter;
 use crate::observer::{Change, Note, Observer, Summary, Warning};
@@ -33,6 +34,19 @@ const TIME_MAX: Duration = Duration::from_secs(3600);
 /// Bytes that may wait for a link that takes none: half a MiB, and what one piece of work puts.
 const WAITING_LEN_MAX: usize = 5 << 20;
 
+const ALL: [Step; 7] = [
+    Step::Sender,
+    Step::Receiver,
+    Step::Describe,
+    Step::Job,
+    Step::Take,
+    Step::ToSender,
+    Step::ToReceiver,
+];
+
+/// One in so many steps may be the one that is slow.
+const SLOWNESS: usize = 40;
+
 /// Bytes that are on the link at once.
 const LINK_LEN: usize = 256 << 10;
 
@@ -50,18 +64,8 @@ pub(super) enum Ended {
     Cut,
 }
 
-impl Ended {
-    /// Nobody has cut the link.
-    pub(super) fn whole(self) -> Summary {
-        match self {
-            Ended::Done(summary) => summary,
-            Ended::Cut => panic!("the link was not to be cut"),
-        }
-    }
-}
-
 /// What can be done next.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Sender,
     Receiver,
@@ -73,6 +77,12 @@ enum Step {
     ToReceiver,
 }
 
+/// Somebody else who changes a file of a tree after so many steps.
+pub(super) struct Meddling {
+    pub(super) tree: PathBuf,
+    pub(super) after_steps: usize,
+}
+
 pub(super) struct World<'a> {
     now: Instant,
     start: Instant,
@@ -81,6 +91,9 @@ pub(super) struct World<'a> {
     writer: Writer,
     events: VecDeque<Event>,
     hears: FrameReader,
+    /// What is done seldom while there is anything else to be done, and who changes files when.
+    slow: Step,
+    meddling: Option<Meddling>,
     /// The sender waits for an event, or for this moment.
     waits: Option<Option<Instant>>,
     receiver: receiver::Push,
@@ -98,6 +111,7 @@ impl<'a> World<'a> {
         target: &Path,
         options: &Options,
         weather: [Weather; 2],
+        meddling: Option<Meddling>,
         chance: &mut Chance,
     ) -> Ended {
         let mut silent = Silent;
@@ -110,7 +124,10 @@ impl<'a> World<'a> {
             observer: &mut silent,
             lineage: None,
         };
-        World::meet(push, target, weather).play(chance)
+        let mut world = World::meet(push, target, weather);
+        world.slow = chance.of(&ALL);
+        world.meddling = meddling;
+        world.play(chance)
     }
 
     fn meet(push: Push<'a>, target: &Path, [up, down]: [Weather; 2]) -> Self {
@@ -148,6 +165,8 @@ impl<'a> World<'a> {
             writer,
             events: VecDeque::new(),
             hears: FrameReader::new(Box::new(down.arrived.clone())),
+            slow: Step::Sender,
+            meddling: None,
             waits: None,
             receiver,
             answers: said,
@@ -160,7 +179,10 @@ impl<'a> World<'a> {
 
     /// Goes on, step by step, to the end.
     fn play(mut self, chance: &mut Chance) -> Ended {
-        for _ in 0..STEPS_MAX {
+        for number in 0..STEPS_MAX {
+            if let Some(meddling) = self.meddling.take_if(|other| other.after_steps == number) {
+                trees::meddle(&meddling.tree, chance);
+            }
             self.up.carry(self.now, chance);
             self.down.carry(self.now, chance);
             let steps = self.steps();
@@ -168,7 +190,10 @@ impl<'a> World<'a> {
                 self.pass_time();
                 continue;
             }
-            let step = chance.of(&steps);
+            let quick = |step: &&Step| **step != self.slow;
+            let quick: Vec<_> = steps.iter().filter(quick).copied().collect();
+            let is_seldom = quick.is_empty() || chance.one_in(SLOWNESS);
+            let step = chance.of(if is_seldom { &steps } else { &quick });
             let goes_on = self.go_on(step, chance);
             match goes_on.unwrap_or_else(|e| panic!("{step:?}: {}", e.message)) {
                 Some(true) => return Ended::Done(self.sender.into_summary()),
