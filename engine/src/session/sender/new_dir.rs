@@ -37,6 +37,11 @@ impl Sender<'_> {
             Stage::Content(files, leased) => match self.send_files(files)? {
                 Some(files) => Stage::Content(files, leased),
                 None => {
+                    // In the order in which the receiver hears of them, whatever else is held back
+                    // while the content of this directory is sent.
+                    for &at in &held.dir.firsts {
+                        self.links.hold_back(&held, at as usize, at);
+                    }
                     let dir = held.dir.index;
                     let later = self.put_aside(leased, &held.dir.firsts);
                     self.say_later(dir, &later)?;
@@ -66,9 +71,6 @@ impl Sender<'_> {
             return Ok(Stage::Entries(sent));
         }
         self.say_other(dir)?;
-        for &at in &dir.firsts {
-            self.links.hold_back(held, at as usize, at);
-        }
         let files = Files::new(Rest::Of(Arc::clone(held), 0));
         Ok(Stage::Content(files, self.leased.count()))
     }

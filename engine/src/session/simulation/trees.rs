@@ -15,8 +15,9 @@ const ENTRIES_MAX: usize = 7;
 const DEPTH_MAX: usize = 3;
 
 /// Lengths of files: what travels in packs, by itself, by a signature and by an exchange.
-const LENS: [usize; 12] = [
-    0, 1, 5, 600, 4_000, 5_000, 40_000, 40_000, 131_072, 131_073, 300_000, 1_100_000,
+const LENS: [usize; 14] = [
+    0, 1, 5, 600, 4_000, 5_000, 40_000, 40_000, 131_072, 131_073, 300_000, 300_000, 1_100_000,
+    3_000_000,
 ];
 
 /// One entry, as far as a push is to make it equal.

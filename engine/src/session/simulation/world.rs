@@ -32,12 +32,11 @@ const STEPS_MAX: usize = 200_000;
 const TIME_MAX: Duration = Duration::from_secs(3600);
 
 /// Bytes that may wait for a link that takes none: half a MiB, and what one piece of work puts.
-const WAITING_LEN_MAX: usize = 5 << 20;
+const WAITING_LEN_MAX: usize = 2 << 20;
 
-const ALL: [Step; 7] = [
+const ALL: [Step; 6] = [
     Step::Sender,
     Step::Receiver,
-    Step::Describe,
     Step::Job,
     Step::Take,
     Step::ToSender,
