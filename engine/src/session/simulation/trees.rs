@@ -10,6 +10,9 @@ use super::chance::Chance;
 
 const NAMES: [&str; 9] = ["a", "b", "c", "dd", "e.log", "f-1", "f-2", "g", "z"];
 
+/// A file in the top that is long enough to be compared by an exchange.
+const LONG: &str = "long";
+
 /// Entries of a directory, and levels, at most.
 const ENTRIES_MAX: usize = 7;
 const DEPTH_MAX: usize = 3;
@@ -77,6 +80,11 @@ pub(super) fn seen(top: &Path, with_links: bool) -> Tree {
 pub(super) fn make(top: &Path, chance: &mut Chance) {
     let mut files = Vec::new();
     fill(top, 0, &mut files, chance);
+    if chance.one_in(3) {
+        let long = top.join(LONG);
+        fs::write(&long, content(2_000_000, chance)).unwrap();
+        touch(&long, chance);
+    }
 }
 
 fn fill(dir: &Path, depth: usize, files: &mut Vec<PathBuf>, chance: &mut Chance) {
@@ -146,6 +154,10 @@ pub(super) fn change(top: &Path, chance: &mut Chance) {
     let walk = walkdir::WalkDir::new(top).min_depth(1).sort_by_file_name();
     let paths: Vec<_> = walk.into_iter().map(|e| e.unwrap().into_path()).collect();
     let of_ten = chance.below(10);
+    let long = top.join(LONG);
+    if long.exists() {
+        edit(&long, chance);
+    }
     for path in paths {
         let Ok(meta) = path.symlink_metadata() else {
             continue;
