@@ -43,8 +43,7 @@ pub(super) fn seen(top: &Path, with_links: bool) -> Tree {
     let mut tree = Tree::new();
     let mut firsts = BTreeMap::new();
     let walk = walkdir::WalkDir::new(top).sort_by_file_name();
-    let own = |entry: &walkdir::DirEntry| entry.file_name() == ".hasync";
-    for entry in walk.into_iter().filter_entry(|entry| !own(entry)) {
+    for entry in walk.into_iter().filter_entry(|entry| !is_own(entry)) {
         let entry = entry.unwrap();
         let meta = entry.metadata().unwrap();
         let path = entry.path().strip_prefix(top).unwrap().to_owned();
@@ -74,6 +73,10 @@ pub(super) fn seen(top: &Path, with_links: bool) -> Tree {
         tree.insert(path, seen);
     }
     tree
+}
+
+fn is_own(entry: &walkdir::DirEntry) -> bool {
+    entry.file_name() == ".hasync"
 }
 
 /// Fills an empty directory.
@@ -182,7 +185,9 @@ pub(super) fn change(top: &Path, chance: &mut Chance) {
 /// Changes one file somewhere in a tree, if there is any.
 pub(super) fn meddle(top: &Path, chance: &mut Chance) {
     let walk = walkdir::WalkDir::new(top).sort_by_file_name();
-    let files = walk.into_iter().flatten();
+    // Nobody else can enter what is staged.
+    let files = walk.into_iter().filter_entry(|entry| !is_own(entry));
+    let files = files.flatten();
     let files = files.filter(|entry| entry.file_type().is_file());
     let files: Vec<_> = files.map(walkdir::DirEntry::into_path).collect();
     if !files.is_empty() {
