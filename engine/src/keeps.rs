@@ -15,6 +15,9 @@ pub(crate) struct Keeps {
     /// What it does not keep at all, of permissions, owner and group. `time` is that of symlinks:
     /// those have no metadata of their own then.
     pub(crate) lost: Differences,
+    /// Whether two spellings of a name are one: no matter of the sender's.
+    #[serde(skip)]
+    pub(crate) folds: bool,
 }
 
 impl Keeps {

@@ -11,7 +11,7 @@ use cell::{Expected, Way, check};
 use place::{ALL, Keeps, NotHere, Place, kernel_has};
 
 use crate::support::process::run_ok;
-use crate::support::{Sshd, report, soak};
+use crate::support::{Hasync, Sshd, TempTree, report, soak};
 
 const WAYS: [Way; 3] = [Way::Plain, Way::Atomic, Way::Named];
 
@@ -338,4 +338,50 @@ rows! {
     with_the_same_disk_mounted_below: FEW, bound_below, KEPT;
     with_flags_on_ext4: FEW, || flagged(ext4(&[], ""), "+AdS"), KEPT;
     with_flags_on_btrfs: FEW, || flagged(btrfs(), "+C"), KEPT;
+}
+
+/// Two spellings that are one entry: what is renamed from one to the other stays, and of two that
+/// are both there one is named, the same each time.
+#[test]
+fn two_spellings_of_one_name() {
+    let place = ntfs("lowntfs-3g", "permissions,ignore_case").unwrap();
+    let trees = TempTree::new();
+    let push = || {
+        let to = [
+            trees.contents_of("source"),
+            place.root.display().to_string(),
+        ];
+        Hasync::push(&["-ai", "--delete"]).args(to).run()
+    };
+    let there = |name: &str| std::fs::read_to_string(place.root.join(name)).unwrap();
+    trees.write("source/README", "first");
+    trees.write("source/Dir/file", "in it");
+    push().expect(0);
+    for (from, to) in [("README", "Readme"), ("Dir", "dir")] {
+        std::fs::rename(
+            trees.path(format!("source/{from}")),
+            trees.path(format!("source/{to}")),
+        )
+        .unwrap();
+    }
+    trees.write("source/Readme", "first, renamed");
+    for round in 0..2 {
+        // The kernel knows the other spelling for a second longer.
+        place.forget();
+        let done = push().expect(0);
+        assert!(round == 0 || done.stdout.is_empty(), "{done}");
+        assert_eq!(there("Readme"), "first, renamed");
+        assert_eq!(there("dir/file"), "in it");
+    }
+    trees.write("source/README", "second");
+    for _ in 0..2 {
+        place.forget();
+        let done = push().expect(23);
+        place.forget();
+        assert!(
+            done.stderr.contains("README") && done.stderr.contains("Readme"),
+            "{done}"
+        );
+        assert_eq!(there("readme"), "second");
+    }
 }

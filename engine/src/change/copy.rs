@@ -13,8 +13,8 @@ use crate::apply::{create_file, create_node};
 use crate::entry::Body;
 use crate::fs::{Attrs, FileDir, Listed, set_fd_attrs};
 
-/// Makes in `dir` a copy of an entry that is at `from`: all of a file, a directory without what is in
-/// it.
+/// Makes in `dir` a copy of an entry that is at `from`: all of a file, a directory without what is
+/// in it.
 pub(crate) fn copy(
     (from, from_name): (Arc<OwnedFd>, Vec<u8>),
     then: &Listed,

@@ -2,13 +2,13 @@
 //! staging and everything that is carried out; it knows files and names, and deliberately nothing
 //! of generations, peers or what is kept of the past.
 //!
-//! [`op`] says what one change is, [`roll`] carries it out, with [`place`] for names, [`rights`] for
-//! the order in which rights change, and [`failed`] for what could not be done. [`commit`] feeds
-//! it for a push: a plain one as it goes, an atomic one as a whole, which its `pending` lays over
-//! the tree until then; its `links` makes hard links, and [`dirs`] is what directories get at the
-//! end.
-//! [`stage`] is where entries are made, and [`session`] one place for that. Recovery and undo feed the same executor with the lists
-//! that were written down.
+//! [`op`] says what one change is, [`roll`] carries it out, with [`place`] for names, [`rights`]
+//! for the order in which rights change, and [`failed`] for what could not be done. [`commit`]
+//! feeds it for a push: a plain one as it goes, an atomic one as a whole, which its `pending` lays
+//! over the tree until then; its `links` makes hard links, and [`dirs`] is what directories get at
+//! the end.
+//! [`stage`] is where entries are made, and [`session`] one place for that. Recovery and undo feed
+//! the same executor with the lists that were written down.
 //!
 //! The order of durable effects:
 //! 1. an entry is complete in staging, content checked and metadata set, before its op is added;
@@ -26,9 +26,9 @@
 //! 12. the push is acknowledged.
 //!
 //! Cut off before 3, nothing has happened but staging, which the next push removes. Cut off between
-//! 3 and 10, the journal is carried out again from its beginning, the way that it says; a mixture of
-//! old and new may be on disk until then, and nothing should read the tree. Cut off after 10, what
-//! is left is 11.
+//! 3 and 10, the journal is carried out again from its beginning, the way that it says; a mixture
+//! of old and new may be on disk until then, and nothing should read the tree. Cut off after 10,
+//! what is left is 11.
 
 mod commit;
 mod copy;

@@ -146,6 +146,7 @@ fn of_any(file: &Asked<'_>) -> io::Result<Abilities> {
         keeps: Keeps {
             time_store,
             lost: lost(file)?,
+            folds: false,
         },
         is_private: is_private(&odd),
     })
@@ -277,8 +278,11 @@ fn ask_in(reserved: BorrowedFd<'_>) -> io::Result<Abilities> {
     let name = random_name()?;
     mknodat(reserved, &name, FileType::RegularFile, OWN_FILE, 0)?;
     let asked = of_any(&Asked::Named(reserved, name.clone()));
+    let upper = name.to_bytes().to_ascii_uppercase();
+    let folds = statat(reserved, upper, AtFlags::SYMLINK_NOFOLLOW).is_ok();
     unlinkat(reserved, &name, AtFlags::empty())?;
     let mut abilities = asked?;
+    abilities.keeps.folds = folds;
     abilities.keeps.lost.time = has_bare_symlinks(reserved)?;
     Ok(abilities)
 }

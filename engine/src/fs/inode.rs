@@ -68,8 +68,8 @@ impl Inode {
             && (self.is_dir() || self.time == other.time)
     }
 
-    /// The same of an open directory, whose times and permissions may have changed with what was done
-    /// in it: where numbers do not hold, type and owner tell.
+    /// The same of an open directory, whose times and permissions may have changed with what was
+    /// done in it: where numbers do not hold, type and owner tell.
     pub(crate) fn check_dir(&self, dir: impl AsFd, new_uid: Option<u32>) -> io::Result<()> {
         let now = Inode::of(&fstat(&dir)?);
         let holds = now.number == self.number || numbers_hold(&dir);
@@ -105,7 +105,8 @@ impl Inode {
     ///
     /// If it is another one.
     pub fn check(&self, now: &Inode, new_uid: Option<u32>) -> io::Result<()> {
-        // Of a change that was made, nobody knows when; a directory's time moves with what is in it.
+        // Of a change that was made, nobody knows when; a directory's time moves with what is in
+        // it.
         let timed = self.ctime != Time::default();
         let facts = |inode: &Inode| {
             let time = (timed || !inode.is_dir()).then_some(inode.time);

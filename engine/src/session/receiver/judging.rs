@@ -7,6 +7,7 @@ use super::deltas::left_of;
 use super::dir::Announced;
 use super::links::Links;
 use super::new_dirs::NewDirs;
+use super::one_name::{OneName, Spelt};
 use super::removals::{GivesWay, Removals, Replacement};
 use super::site::Site;
 use super::told::Told;
@@ -61,10 +62,17 @@ impl Judging<'_> {
             stuck: Vec::new(),
         };
         let mut counterparts = vec![false; local.len()];
+        let mut one_name = OneName::in_dir(self.site, &list.path);
         let (mut walk, mut numbers) = (list.entries.walk(), 0_u32..);
         let mut finder = local.finder();
         while let Some((entry, number)) = walk.next().zip(numbers.next()) {
-            let at = finder.find(entry);
+            let mut at = finder.find(entry);
+            if let Some(one_name) = &mut one_name {
+                match one_name.find(self.site, entry, at, &local)? {
+                    Spelt::As(found) => at = found,
+                    Spelt::Taken => continue,
+                }
+            }
             if let Some(found) = at.and_then(|at| counterparts.get_mut(at)) {
                 *found = true;
             }

@@ -21,6 +21,7 @@ mod links;
 mod local;
 mod named;
 mod new_dirs;
+mod one_name;
 mod other_dirs;
 mod private;
 mod push;

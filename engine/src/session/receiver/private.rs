@@ -37,8 +37,8 @@ pub(super) fn refuse_not_private(
 }
 
 impl Site {
-    /// Says once that an entry of this kind made in `dir` does not get all that was asked for. For a
-    /// tree with a name its configuration has said so, but for symlinks, which few trees have there.
+    /// Says once that an entry of this kind made in `dir` does not get all that was asked for. For
+    /// a tree with a name its configuration has said so, but for symlinks, which few have there.
     pub(super) fn tell_lost(&mut self, dir: &RelPath, kind: Kind) -> Result<(), Error> {
         let lost = self.rules.fields.at(dir).lost(kind);
         let is_known = match lost.time {
