@@ -1,6 +1,7 @@
 //! A change that could not be made: it keeps its cause through every layer, so that a full disk
 //! stays a full disk, and says it in the words of who has to do something about it.
 
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::AsFd;
 
@@ -22,6 +23,24 @@ pub(crate) struct Failed {
     pub(crate) cause: io::Error,
     /// The cause in other words than the system's.
     pub(crate) obstacle: Option<Obstacle>,
+}
+
+/// Failures that have been told. What an immutable directory keeps from being changed in it and on
+/// it has one cause, and is told once.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    immutable_dirs: HashSet<RelPath>,
+}
+
+impl Told {
+    /// The line about a failure, unless it has been told.
+    pub(crate) fn line(&mut self, failed: &Failed, root: &Root) -> Option<String> {
+        if failed.obstacle == Some(Obstacle::DirImmutable) {
+            let dir = failed.path.split().map(|(dir, _)| dir);
+            self.immutable_dirs.extend(dir);
+        }
+        (!self.immutable_dirs.contains(&failed.path)).then(|| failed.line(root))
+    }
 }
 
 /// What keeps an entry as it is.

@@ -40,10 +40,12 @@ mod rights;
 mod roll;
 mod session;
 mod stage;
+#[cfg(test)]
+mod tests;
 
-pub(crate) use commit::{Commit, Link, Staged};
+pub(crate) use commit::{Commit, JudgedFirst, Link, Staged};
 pub(crate) use copy::copy;
-pub(crate) use failed::Failed;
+pub(crate) use failed::{Failed, Told};
 pub(crate) use op::{Changes, Op, Over, SessionPlace, Slot, reversed};
 pub(crate) use place::inode;
 pub(crate) use roll::{OnFailure, Roll};

@@ -234,7 +234,10 @@ impl Roll {
         match self.root.open_dir(dir) {
             Ok(fd) => {
                 judged.check_dir(&fd, attrs.uid)?;
+                let now = fstat(&fd)?;
+                // Where nothing may be changed, nothing may have to be.
                 set_fd_attrs(&File::from(fd), attrs)
+                    .or_else(|e| has(&now, attrs).then_some(()).ok_or(e))
             }
             // Among what was removed.
             Err(e) if is_absent(&e) => Ok(()),

@@ -7,7 +7,9 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 
-use crate::change::{Failed, OnFailure, Op, Roll, SessionPlace, Stage, remove_if_empty, reversed};
+use crate::change::{
+    Failed, OnFailure, Op, Roll, SessionPlace, Stage, Told, remove_if_empty, reversed,
+};
 use crate::clock::AsOf;
 use crate::error::Error;
 use crate::fail::fail_point;
@@ -139,7 +141,7 @@ fn carry_out(store: &Store, journal: &mut Journal, again: bool) -> Result<Done, 
         return lead_back(store, journal, &mut roll, failed);
     }
     fail_point("rolled");
-    let lines: Vec<String> = failed.iter().map(|failed| failed.line(root)).collect();
+    let lines = lines(&failed, root);
     if !failed.is_empty() {
         journal.strike(&failed);
         write_journal(store, journal)?;
@@ -180,7 +182,7 @@ fn lead_back(
     let back = reversed(&journal.ops);
     let stuck = roll.forward(&back, true, OnFailure::GoOn)?;
     let moves = |failed: &Failed| back.get(failed.at).is_some_and(Op::moves);
-    let mut lines: Vec<String> = failed.iter().chain(&stuck).map(|f| f.line(root)).collect();
+    let mut lines = lines(failed.iter().chain(&stuck), root);
     if let Some(stuck) = stuck.into_iter().find(moves) {
         // What belongs there is in staging: it stays until this can be done.
         return Err(stuck.into_error(root));
@@ -199,6 +201,14 @@ fn lead_back(
         failed: lines,
         made: false,
     })
+}
+
+fn lines<'a>(failed: impl IntoIterator<Item = &'a Failed>, root: &Root) -> Vec<String> {
+    let mut told = Told::default();
+    let failed = failed.into_iter();
+    failed
+        .filter_map(|failed| told.line(failed, root))
+        .collect()
 }
 
 fn write_journal(store: &Store, journal: &Journal) -> Result<(), Error> {
@@ -273,4 +283,125 @@ fn flush(root: &Root, others: &[impl AsFd]) -> Result<(), Error> {
     let others = others.iter().map(AsFd::as_fd);
     crate::fs::flush(others.chain([root.as_fd()]))
         .map_err(|e| Error::file("flush the target to disk", &e))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::apply::create_file;
+    use crate::change::{Commit, Over};
+    use crate::fs::Attrs;
+    use crate::options::Options;
+    use crate::source::stat_name;
+
+    /// Name, content, mode and time of everything.
+    fn state(root: &Path) -> Vec<(String, String, u32, i64)> {
+        let entries = walkdir::WalkDir::new(root).sort_by_file_name();
+        let entries = entries.into_iter().map(Result::unwrap);
+        let of = |entry: walkdir::DirEntry| {
+            let found = entry.metadata().unwrap();
+            let content = fs::read_to_string(entry.path()).unwrap_or_default();
+            let name = entry
+                .path()
+                .strip_prefix(root)
+                .unwrap()
+                .display()
+                .to_string();
+            (name, content, found.mode(), found.mtime())
+        };
+        entries.map(of).collect()
+    }
+
+    /// A tree, and the journal of a commit that replaces, makes, removes and changes metadata.
+    fn begun(root: &Arc<Root>, path: &Path) -> (Store, Journal) {
+        for (dir, mode) in [("open", 0o755), ("closed", 0o700)] {
+            fs::create_dir(path.join(dir)).unwrap();
+            fs::set_permissions(path.join(dir), fs::Permissions::from_mode(mode)).unwrap();
+        }
+        for name in ["changed", "mode", "open/gone", "closed/changed"] {
+            fs::write(path.join(name), "old").unwrap();
+        }
+        let options = Options {
+            atomic: true,
+            ..Options::archive()
+        };
+        let mut commit = Commit::new(Arc::clone(root), &options, true);
+        let top = RelPath::root();
+        let (open, closed) = (top.join(b"open"), top.join(b"closed"));
+        for (dir, name) in [(&top, "changed"), (&top, "new"), (&closed, "changed")] {
+            let staged = commit.stage_for(dir).unwrap();
+            let mut file = create_file(&*staged.stage, &staged.name, 0o600).unwrap();
+            io::Write::write_all(&mut file, b"new").unwrap();
+            let name = name.as_bytes().to_vec();
+            commit
+                .place(&staged, dir.clone(), name, Over::default())
+                .unwrap();
+        }
+        for (name, mode) in [("mode", 0o600), ("open", 0o700), ("closed", 0o755)] {
+            let listed = stat_name(&**root, name.as_bytes()).unwrap();
+            let mode = Some(mode);
+            let attrs = Attrs {
+                mode,
+                ..Attrs::default()
+            };
+            commit.set_attrs(&top, &listed, attrs).unwrap();
+        }
+        commit.remove(open, b"gone".to_vec()).unwrap();
+        let journal = Journal::new(commit.seal().unwrap());
+        commit.stage().forget();
+        assert_eq!(commit.take_warnings().len(), 0);
+        (Store::make(root, None).unwrap(), journal)
+    }
+
+    /// Cut off after any op, the journal leads where its mark says.
+    #[test]
+    fn the_mark_decides_after_a_crash() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut cases = 0;
+        for direction in [Direction::Forward, Direction::Back] {
+            let mut cut = 0;
+            loop {
+                let path = temp.path().join(format!("{direction:?} {cut}"));
+                fs::create_dir(&path).unwrap();
+                let root = Arc::new(Root::open(&path).unwrap());
+                let (store, mut journal) = begun(&root, &path);
+                let Some(done) = journal.ops.get(..cut) else {
+                    break;
+                };
+                let is_ours = |(name, ..): &(String, String, u32, i64)| name.starts_with(".hasync");
+                let mut old = state(&path);
+                old.retain(|entry| !is_ours(entry));
+                store.set_journal(&journal).unwrap();
+                let mut roll = Roll::open(&root, &journal.sessions).unwrap();
+                let failed = roll.forward(done, false, OnFailure::GoOn).unwrap();
+                assert_eq!(failed.len(), 0);
+                journal.direction = direction;
+                store.set_journal(&journal).unwrap();
+                drop(roll);
+                let done = recover(&store).unwrap().unwrap();
+                assert_eq!(done.made, direction == Direction::Forward);
+                let now = state(&path);
+                let of = |name: &str| now.iter().find(|entry| entry.0 == name).cloned();
+                match direction {
+                    Direction::Back => assert_eq!(now, old, "cut off after {cut}"),
+                    Direction::Forward => {
+                        assert_eq!(of("changed").unwrap().1, "new");
+                        assert_eq!(of("new").unwrap().1, "new");
+                        assert_eq!(of("open/gone"), None);
+                        assert_eq!(of("open").unwrap().2 & 0o777, 0o700);
+                        assert_eq!(of("closed").unwrap().2 & 0o777, 0o755);
+                        assert_eq!(of(".hasync"), None);
+                    }
+                }
+                (cut, cases) = (cut + 1, cases + 1);
+            }
+        }
+        assert!(cases > 12);
+    }
 }

@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, linkat, unlinkat};
+use rustix::fs::{AtFlags, FileType, linkat, unlinkat};
 use rustix::io::Errno;
 
 use super::{Commit, Staged};
@@ -16,7 +16,8 @@ use crate::change::failed::Failed;
 use crate::change::op::Over;
 use crate::change::place::inode;
 use crate::error::Error;
-use crate::fs::{Inode, replaced, stat};
+use crate::fs::{Inode, Listed, numbers_hold, replaced, stat};
+use crate::options::Options;
 use crate::path::RelPath;
 
 /// A hard link to be made.
@@ -24,16 +25,35 @@ use crate::path::RelPath;
 pub(crate) struct Link {
     /// The entry that is to have another name.
     pub(crate) first: RelPath,
-    /// What that was, if it was there when that was decided.
-    pub(crate) judged: Option<Inode>,
+    pub(crate) judged: JudgedFirst,
     pub(crate) dir: RelPath,
     pub(crate) name: Vec<u8>,
     pub(crate) over: Over,
 }
 
+/// What an entry that is to have another name was, when that was decided, or is to become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct JudgedFirst {
+    /// Its number, if it was there.
+    pub(crate) number: Option<u64>,
+    pub(crate) file_type: FileType,
+    /// Its owner, where owners are kept.
+    pub(crate) uid: Option<u32>,
+}
+
+/// No file system allows fewer names.
+const NAMES_MIN: u32 = 100;
+
+/// As many as the common ones allow, for who may not try.
+const NAMES_USUAL: u32 = 65_000;
+
 /// What is known about links while they are made.
 #[derive(Debug, Default)]
 pub(super) struct Links {
+    /// What a plain push with hard links has put in place, by path: the inode's number.
+    placed: Option<HashMap<RelPath, u64>>,
+    /// Inodes with many names: whether they can have more.
+    many: HashMap<u64, bool>,
     /// Those among the collected ops.
     queued: HashSet<RelPath>,
     /// Entries that cannot have more names, each with a name in staging of the one that takes the
@@ -41,7 +61,78 @@ pub(super) struct Links {
     full: HashMap<RelPath, Staged>,
 }
 
+impl Links {
+    pub(super) fn new(options: &Options) -> Self {
+        let is_asked = options.hard_links && !options.atomic;
+        Links {
+            placed: is_asked.then(HashMap::new),
+            ..Links::default()
+        }
+    }
+
+    /// Notes what is about to be put in place.
+    pub(super) fn note(&mut self, path: RelPath, number: impl FnOnce() -> Option<u64>) {
+        if let Some(placed) = &mut self.placed
+            && let Some(number) = number()
+        {
+            placed.insert(path, number);
+        }
+    }
+
+    /// Whether what is `found` in place is what the link is to lead to, by its number, if
+    /// that holds in `dir`.
+    fn is_first(&self, link: &Link, found: &Inode, dir: &OwnedFd) -> bool {
+        let judged = &link.judged;
+        let placed = |path: &RelPath| self.placed.as_ref()?.get(path).copied();
+        let number = placed(&link.first).or_else(|| {
+            let above = |path: &RelPath| path.split().map(|(dir, _)| dir);
+            let mut dirs = std::iter::successors(above(&link.first), above);
+            // In a directory that this push has made, nothing had been judged.
+            let is_new = dirs.any(|dir| placed(&dir).is_some());
+            judged.number.filter(|_| !is_new)
+        });
+        found.file_type() == judged.file_type
+            && match number {
+                Some(number) if number == found.number => true,
+                Some(_) if numbers_hold(dir) => false,
+                _ => judged.uid.is_none_or(|uid| uid == found.uid),
+            }
+    }
+}
+
 impl Commit {
+    /// Whether the entry at `first`, which is `now`, has as many names as its file system allows.
+    pub(crate) fn is_full(&mut self, first: &RelPath, now: &Listed) -> bool {
+        if now.nlink < NAMES_MIN {
+            return false;
+        }
+        if let Some(is_full) = self.links.many.get(&now.ino) {
+            return *is_full;
+        }
+        let is_full = self.has_no_room_for_names(first).unwrap_or(false);
+        self.links.many.insert(now.ino, is_full);
+        is_full
+    }
+
+    /// Whether an entry has that many names, as far as can be told without trying.
+    pub(crate) fn may_be_full(now: &Listed) -> bool {
+        now.nlink >= NAMES_USUAL
+    }
+
+    fn has_no_room_for_names(&mut self, first: &RelPath) -> io::Result<bool> {
+        let (dir, name) = first.split().ok_or(io::ErrorKind::InvalidInput)?;
+        let fd = self.root.open_dir(&dir)?;
+        let staged = self.try_stage(&dir)?;
+        match link_to((&fd, name), &staged) {
+            Err(Errno::MLINK) => Ok(true),
+            result => {
+                result?;
+                drop_spare(&staged)?;
+                Ok(false)
+            }
+        }
+    }
+
     /// Makes a hard link.
     pub(crate) fn link(&mut self, link: Link) -> Result<(), Error> {
         if !self.is_atomic() {
@@ -75,7 +166,7 @@ impl Commit {
 
     /// Makes the link in staging; `None` if the name is one already.
     fn stage_link(&mut self, link: &Link) -> io::Result<Option<Staged>> {
-        let (first_dir, first_name) = self.first_of(&link.first)?;
+        let (first_dir, first_name, is_staged) = self.first_of(&link.first)?;
         let first = inode(&first_dir, &first_name)?.ok_or(io::ErrorKind::NotFound)?;
         let dir = self.open(&link.dir)?;
         if inode(&dir, &link.name)?.is_some_and(|inode| inode.number == first.number) {
@@ -85,18 +176,17 @@ impl Commit {
         let from = (&*first_dir, &*first_name);
         match link_to(from, &staged) {
             Err(Errno::MLINK) => {
-                return self
-                    .stage_beyond(link, (first_dir, first_name), staged)
-                    .map(Some);
+                if !is_staged && !self.links.is_first(link, &first, &first_dir) {
+                    return Err(replaced());
+                }
+                let from = (first_dir, first_name);
+                return self.stage_beyond(link, from, &first, staged).map(Some);
             }
             result => result?,
         }
         let linked = inode(staged.stage.fd(), &staged.name)?.ok_or(io::ErrorKind::NotFound)?;
-        let is_it = link.judged.is_none_or(|judged| {
-            linked.number == judged.number && linked.file_type() == judged.file_type()
-        });
-        if !is_it {
-            unlinkat(staged.stage.fd(), &*staged.name, AtFlags::empty())?;
+        if !is_staged && !self.links.is_first(link, &linked, &first_dir) {
+            drop_spare(&staged)?;
             return Err(replaced());
         }
         Ok(Some(staged))
@@ -107,6 +197,7 @@ impl Commit {
         &mut self,
         link: &Link,
         (first_dir, first_name): (Arc<OwnedFd>, Vec<u8>),
+        first: &Inode,
         staged: Staged,
     ) -> io::Result<Staged> {
         if let Some(other) = self.links.full.get(&link.first) {
@@ -117,14 +208,14 @@ impl Commit {
         }
         let name = std::ffi::CString::new(&*first_name).map_err(|_| io::ErrorKind::InvalidInput)?;
         let listed = stat(&first_dir, &name)?;
-        let attrs = listed.attrs();
-        copy(
-            (first_dir, first_name),
-            &listed,
-            &attrs,
-            &staged.stage,
-            &staged.name,
-        )?;
+        let (attrs, from) = (listed.attrs(), (Arc::clone(&first_dir), first_name.clone()));
+        copy(from, &listed, &attrs, &staged.stage, &staged.name)?;
+        // Neither what was examined nor what was copied may have been another one.
+        let now = inode(&first_dir, &first_name)?;
+        if listed.ino != first.number || now.as_ref() != Some(first) {
+            drop_spare(&staged)?;
+            return Err(replaced());
+        }
         let spare = self.try_stage(&link.dir)?;
         link_to((staged.stage.fd(), &staged.name), &spare)?;
         let full = self.links.full.insert(link.first.clone(), spare);
@@ -140,19 +231,21 @@ impl Commit {
         }
     }
 
-    /// Where the entry is that will be at `first`: its directory and its name there.
-    fn first_of(&mut self, first: &RelPath) -> io::Result<(Arc<OwnedFd>, Vec<u8>)> {
+    /// Where the entry is that will be at `first`: its directory, its name there, and whether that
+    /// is where nobody else can change anything.
+    fn first_of(&mut self, first: &RelPath) -> io::Result<(Arc<OwnedFd>, Vec<u8>, bool)> {
         let (dir, name) = first.split().ok_or(io::ErrorKind::InvalidInput)?;
         if let Some(pending) = &mut self.pending {
             if let Some(fd) = pending.open(&dir) {
-                return Ok((Arc::new(fd?), name.to_vec()));
+                return Ok((Arc::new(fd?), name.to_vec(), true));
             }
             let at = pending.placed_at(&self.ops, first);
             if let Some(slot) = at.and_then(|at| self.ops.get(at)?.slot()) {
-                return self.roll.slot(slot);
+                let (slots, name) = self.roll.slot(slot)?;
+                return Ok((slots, name, true));
             }
         }
-        Ok((Arc::new(self.root.open_dir(&dir)?), name.to_vec()))
+        Ok((Arc::new(self.root.open_dir(&dir)?), name.to_vec(), false))
     }
 }
 

@@ -11,12 +11,13 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Stat, fstat, statat};
 
-pub(crate) use self::links::Link;
 use self::links::Links;
+pub(crate) use self::links::{JudgedFirst, Link};
 use self::pending::Pending;
 use crate::change::dirs::{DirEnds, inode_of};
-use crate::change::failed::Failed;
+use crate::change::failed::{Failed, Told};
 use crate::change::op::{Op, Over, Slot};
+use crate::change::place::inode;
 use crate::change::rights::narrowed;
 use crate::change::roll::Roll;
 use crate::change::session::StageDir;
@@ -59,6 +60,7 @@ pub(crate) struct Commit {
     changed_links: HashSet<u64>,
     keep_times: bool,
     privileged: bool,
+    told: Told,
     warnings: Vec<Warning>,
     flush: bool,
     /// Set if nothing may be carried out before everything is known.
@@ -73,10 +75,11 @@ impl Commit {
             root,
             ops: Vec::new(),
             dirs: DirEnds::default(),
-            links: Links::default(),
+            links: Links::new(options),
             changed_links: HashSet::new(),
             keep_times: options.times,
             privileged,
+            told: Told::default(),
             warnings: Vec::new(),
             flush: options.fsync,
             pending: options.atomic.then(Pending::default),
@@ -121,6 +124,10 @@ impl Commit {
         name: Vec<u8>,
         over: Over,
     ) -> Result<(), Error> {
+        let (stage, staged_name) = (&staged.stage, &staged.name);
+        self.links.note(dir.join(&name), || {
+            Some(inode(stage.fd(), staged_name).ok()??.number)
+        });
         self.add(Op::Replace {
             dir,
             name,
@@ -361,10 +368,11 @@ impl Commit {
         if failed.is_no_space() {
             return Err(failed.into_error(&self.root));
         }
-        self.warnings.push(Warning {
+        let line = self.told.line(&failed, &self.root);
+        self.warnings.extend(line.map(|message| Warning {
             vanished: false,
-            message: failed.line(&self.root),
-        });
+            message,
+        }));
         Ok(())
     }
 

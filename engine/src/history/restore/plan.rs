@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 
-use crate::change::{Commit, Link, Over, copy};
+use crate::change::{Commit, JudgedFirst, Link, Over, copy};
 use crate::error::{Error, ErrorKind};
 use crate::fs::{Attrs, Listed, Root, is_absent};
 use crate::history::UndoneChange;
@@ -264,7 +264,11 @@ impl Plan {
                     {
                         commit.link(Link {
                             first,
-                            judged: None,
+                            judged: JudgedFirst {
+                                number: None,
+                                file_type: then.entry.body.file_type(),
+                                uid: None,
+                            },
                             dir,
                             name,
                             over: OVER_ALL,

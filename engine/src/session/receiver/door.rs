@@ -124,6 +124,14 @@ impl Door {
         }
     }
 
+    /// Whether the entry at `first`, which is `now`, has as many names as it can.
+    pub(super) fn is_full(&mut self, first: &RelPath, now: &Listed) -> bool {
+        match self {
+            Door::Real(real) => real.commit.is_full(first, now),
+            Door::Dry(_) => Commit::may_be_full(now),
+        }
+    }
+
     /// Makes a hard link.
     pub(super) fn link(&mut self, link: Link) -> Result<(), Error> {
         match self {

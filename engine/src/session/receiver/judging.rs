@@ -127,7 +127,7 @@ impl Judging<'_> {
         let entry = found.as_ref().unwrap_or(entry);
         let summed = local.and_then(|local| self.sum_if_asked(within.path, entry, local));
         let local = summed.as_ref().or(local);
-        let link = self.links.state(&self.site.door, entry, local)?;
+        let link = self.links.state(&mut self.site.door, entry, local)?;
         let rules = &self.site.rules;
         let decision = rules
             .judge_in(within.path)
@@ -240,7 +240,7 @@ impl Judging<'_> {
             self.removals.replace(within.path.join(&entry.name), by);
         }
         if is_link {
-            self.links.pend(within.path, entry)?;
+            self.links.pend(self.site, within.path, entry)?;
             return Ok(Want::Nothing);
         }
         let is_real = self.site.door.is_real();

@@ -4,11 +4,14 @@
 use super::door::Door;
 use super::removals::Ways;
 use super::site::Site;
-use crate::change::{Link, Over};
+use rustix::fs::FileType;
+
+use crate::change::{JudgedFirst, Link, Over};
 use crate::compare::LinkState;
 use crate::entry::Entry;
 use crate::error::Error;
 use crate::fs::Listed;
+use crate::observer::Differences;
 use crate::path::RelPath;
 use crate::refusal::Refusal;
 use crate::spill::{ListWalk, SpillList, SpillMap, put_number, take_number};
@@ -20,8 +23,8 @@ pub(super) struct Links {
     refused: SpillMap,
     /// First files of their groups themselves: others lead to them.
     firsts: Vec<Pending>,
-    /// Of each other one: the length of its name, that, and the first path. Before those in another
-    /// directory than the one before: a zero, and the path of that.
+    /// Of each other one: the length of its name, that, what was judged, and the first path. Before
+    /// those in another directory than the one before: a zero, and the path of that.
     others: SpillList,
     last_dir: Option<RelPath>,
 }
@@ -29,6 +32,7 @@ pub(super) struct Links {
 /// A hard link to be made.
 pub(super) struct Pending {
     pub(super) first: RelPath,
+    pub(super) judged: JudgedFirst,
     pub(super) dir: RelPath,
     pub(super) name: Vec<u8>,
 }
@@ -36,10 +40,15 @@ pub(super) struct Pending {
 impl Pending {
     /// Makes it, in place of what it may replace.
     pub(super) fn make(self, door: &mut Door, over: Over) -> Result<(), Error> {
-        let Pending { first, dir, name } = self;
+        let Pending {
+            first,
+            judged,
+            dir,
+            name,
+        } = self;
         door.link(Link {
             first,
-            judged: None,
+            judged,
             dir,
             name,
             over,
@@ -56,7 +65,7 @@ impl Links {
     /// How the target stands with the hard link that the source's entry is.
     pub(super) fn state(
         &self,
-        door: &Door,
+        door: &mut Door,
         entry: &Entry,
         local: Option<&Listed>,
     ) -> Result<LinkState, Error> {
@@ -67,24 +76,25 @@ impl Links {
         if self.refused.contains(&first.as_bytes()) {
             return Ok(LinkState::NotLinked);
         }
-        let inode = first.split().and_then(|(dir, name)| {
-            let listed = door.look(&dir, name).ok()?;
-            Some((listed.dev, listed.ino))
-        });
-        let same = local.is_some_and(|local| inode == Some((local.dev, local.ino)));
-        Ok(if same {
+        let (Some(found), Some(local)) = (look_at(door, &first), local) else {
+            return Ok(LinkState::Apart);
+        };
+        Ok(if (found.dev, found.ino) == (local.dev, local.ino) {
             LinkState::SameInode
+        } else if door.is_full(&first, &found) {
+            LinkState::Beyond
         } else {
             LinkState::Apart
         })
     }
 
     /// Makes an entry of `dir` in the end, if it is a link.
-    pub(super) fn pend(&mut self, dir: &RelPath, entry: &Entry) -> Result<(), Error> {
+    pub(super) fn pend(&mut self, site: &Site, dir: &RelPath, entry: &Entry) -> Result<(), Error> {
         let Some(first) = &entry.link_to else {
             return Ok(());
         };
         let (first, name) = (parse(first)?, &entry.name);
+        let judged = judge(site, &first, entry);
         let mut record = Vec::new();
         // A path deep down is many times as long as what the sender says of a link there.
         if self.last_dir.as_ref() != Some(dir) {
@@ -96,6 +106,10 @@ impl Links {
         }
         put_number(&mut record, name.len() as u64);
         record.extend_from_slice(name);
+        put_number(&mut record, judged.file_type.as_raw_mode().into());
+        // None is zero, which no inode has and no owner is then.
+        put_number(&mut record, judged.number.unwrap_or(0));
+        put_number(&mut record, judged.uid.map_or(0, |uid| u64::from(uid) + 1));
         record.extend_from_slice(&first.as_bytes());
         self.others.push(&record);
         Ok(())
@@ -129,13 +143,42 @@ fn next_link(records: &mut ListWalk<'_>, dir: &mut RelPath) -> Option<Pending> {
             *dir = RelPath::of(record);
             continue;
         }
-        let (name, first) = record.split_at_checked(len)?;
+        let (name, mut rest) = record.split_at_checked(len)?;
+        let file_type = u32::try_from(take_number(&mut rest)).ok()?;
+        let (number, uid) = (take_number(&mut rest), take_number(&mut rest));
+        let judged = JudgedFirst {
+            number: (number > 0).then_some(number),
+            file_type: FileType::from_raw_mode(file_type),
+            uid: uid.checked_sub(1).and_then(|uid| u32::try_from(uid).ok()),
+        };
         return Some(Pending {
-            first: RelPath::of(first),
+            first: RelPath::of(rest),
+            judged,
             dir: dir.clone(),
             name: name.to_vec(),
         });
     }
+}
+
+/// What a link to `first` is to lead to, which is what the source has as `entry`.
+pub(super) fn judge(site: &Site, first: &RelPath, entry: &Entry) -> JudgedFirst {
+    let rules = &site.rules;
+    let attrs = rules.judge().made_attrs(&rules.ids, entry, None, None);
+    let owner = Differences {
+        owner: true,
+        ..Differences::default()
+    };
+    let is_kept = rules.fields.of(entry).counted(entry.kind(), owner).owner;
+    JudgedFirst {
+        number: look_at(&site.door, first).map(|found| found.ino),
+        file_type: entry.body.file_type(),
+        uid: attrs.uid.filter(|_| is_kept),
+    }
+}
+
+fn look_at(door: &Door, path: &RelPath) -> Option<Listed> {
+    let (dir, name) = path.split()?;
+    door.look(&dir, name).ok()
 }
 
 /// Reads the path that a link leads to.

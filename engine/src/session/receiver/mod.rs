@@ -207,7 +207,7 @@ impl Receiver {
         let mut state = self.dirs.take_for_content(dir)?;
         let is_dropped = state.drops();
         let list = state.list_mut();
-        let name = list.file(dir, number)?.name;
+        let entry = list.file(dir, number)?;
         let wanted = list.wanted.remove(number);
         let wanted = wanted.ok_or_else(|| not_awaited(dir))?;
         let first = links::parse(to)?;
@@ -216,11 +216,12 @@ impl Receiver {
         if is_dropped {
             return Ok(());
         }
-        let at = path.join(&name);
+        let at = path.join(&entry.name);
         let link = Pending {
+            judged: links::judge(&self.site, &first, &entry),
             first,
             dir: path,
-            name,
+            name: entry.name,
         };
         if wanted.in_the_way {
             // Made with the other links, once the directory is gone; those lead to this one.

@@ -1,0 +1,252 @@
+//! An entry that takes the name of another between the verdict and the change stays as it is: every
+//! kind, at every stage. What changes rights of a directory keeps their order.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink};
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{CWD, FileType, Mode, RenameFlags, makedev, mknodat, renameat_with};
+
+use super::*;
+use crate::fs::{Attrs, Listed, Root};
+use crate::options::Options;
+use crate::path::RelPath;
+use crate::source::stat_name;
+
+const KINDS: [&str; 7] = [
+    "file",
+    "dir",
+    "symlink",
+    "fifo",
+    "socket",
+    "char device",
+    "block device",
+];
+
+fn make(path: &Path, kind: &str) {
+    let node = |file_type, device| mknodat(CWD, path, file_type, Mode::RUSR, device).unwrap();
+    match kind {
+        "file" => fs::write(path, "content").unwrap(),
+        "dir" => fs::create_dir(path).unwrap(),
+        "symlink" => symlink("nowhere", path).unwrap(),
+        "fifo" => node(FileType::Fifo, 0),
+        "socket" => node(FileType::Socket, 0),
+        "char device" => node(FileType::CharacterDevice, makedev(1, 3)),
+        _ => node(FileType::BlockDevice, makedev(7, 4095)),
+    }
+    if kind != "symlink" {
+        fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+    }
+}
+
+/// Everything about an inode that a push may change.
+fn seen(path: &Path) -> (u64, u32, u32, u32, i64) {
+    let found = fs::symlink_metadata(path).unwrap();
+    let (uid, gid) = (found.uid(), found.gid());
+    (found.ino(), uid, gid, found.mode(), found.mtime())
+}
+
+struct Scene {
+    temp: tempfile::TempDir,
+    root: Arc<Root>,
+    top: RelPath,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let temp = tempfile::tempdir().unwrap();
+        let root = Arc::new(Root::open(temp.path()).unwrap());
+        Scene {
+            temp,
+            root,
+            top: RelPath::root(),
+        }
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.temp.path().join(name)
+    }
+
+    fn commit(&self, atomic: bool) -> Commit {
+        let options = Options {
+            atomic,
+            fsync: false,
+            ..Options::archive()
+        };
+        Commit::new(Arc::clone(&self.root), &options, true)
+    }
+
+    fn listed(&self, name: &str) -> Listed {
+        stat_name(&*self.root, name.as_bytes()).unwrap()
+    }
+
+    fn swap(&self) {
+        let (x, other) = (self.path("x"), self.path("other"));
+        renameat_with(CWD, x, CWD, other, RenameFlags::EXCHANGE).unwrap();
+    }
+}
+
+/// When the other entry takes the name.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Stage {
+    Judged,
+    Added,
+    Sealed,
+    /// Nobody takes it.
+    Never,
+}
+
+#[test]
+fn what_takes_a_name_between_verdict_and_change_stays_as_it_is() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let attrs = Attrs {
+        uid: Some(7),
+        gid: Some(8),
+        mode: Some(0o4755),
+        mtime: Some(crate::entry::Time { secs: 9, nanos: 0 }),
+    };
+    for kind in KINDS {
+        for other in KINDS {
+            for atomic in [false, true] {
+                for stage in [Stage::Judged, Stage::Added, Stage::Sealed, Stage::Never] {
+                    if stage == Stage::Sealed && !atomic {
+                        continue;
+                    }
+                    let case = format!("{kind}, then {other}, {stage:?}, atomic {atomic}");
+                    let scene = Scene::new();
+                    make(&scene.path("x"), kind);
+                    make(&scene.path("other"), other);
+                    let before = [seen(&scene.path("x")), seen(&scene.path("other"))];
+                    let mut commit = scene.commit(atomic);
+                    let listed = scene.listed("x");
+                    let swap_at = |at| (at == stage).then(|| scene.swap());
+                    swap_at(Stage::Judged);
+                    commit.set_attrs(&scene.top, &listed, attrs).unwrap();
+                    swap_at(Stage::Added);
+                    let failed = if atomic {
+                        let changes = commit.seal().unwrap();
+                        swap_at(Stage::Sealed);
+                        let mut roll = Roll::open(&scene.root, &changes.sessions).unwrap();
+                        roll.forward(&changes.ops, false, OnFailure::GoOn)
+                            .unwrap()
+                            .len()
+                    } else {
+                        commit.finish().unwrap();
+                        0
+                    };
+                    let told = failed + commit.take_warnings().len();
+                    let now = [seen(&scene.path("x")), seen(&scene.path("other"))];
+                    if stage == Stage::Never {
+                        assert_eq!((now[0].1, now[0].2, now[0].4), (7, 8, 9), "{case}");
+                        assert_eq!((now[1], told), (before[1], 0), "{case}");
+                    } else {
+                        assert_eq!([now[1], now[0]], before, "{case}");
+                        // A directory's end is not reached where it is none any more.
+                        assert!(told > 0 || kind == "dir", "{case}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Another inode of the same kind and owner, and the same inode under another owner.
+#[test]
+fn what_was_given_away_meanwhile_stays_as_it_is() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    for kind in KINDS {
+        let scene = Scene::new();
+        make(&scene.path("x"), kind);
+        let mut commit = scene.commit(false);
+        let listed = scene.listed("x");
+        lchown(scene.path("x"), Some(4242), Some(4242)).unwrap();
+        let before = seen(&scene.path("x"));
+        let attrs = Attrs {
+            mode: Some(0o4755),
+            uid: Some(0),
+            ..Attrs::default()
+        };
+        commit.set_attrs(&scene.top, &listed, attrs).unwrap();
+        commit.finish().unwrap();
+        assert_eq!(commit.take_warnings().len(), 1, "{kind}");
+        assert_eq!(seen(&scene.path("x")), before, "{kind}");
+    }
+}
+
+#[test]
+fn a_link_leads_to_the_inode_that_was_judged() {
+    for atomic in [false, true] {
+        for swapped in [false, true] {
+            let scene = Scene::new();
+            fs::write(scene.path("x"), "judged").unwrap();
+            fs::write(scene.path("other"), "another").unwrap();
+            let judged = JudgedFirst {
+                number: Some(seen(&scene.path("x")).0),
+                file_type: FileType::RegularFile,
+                uid: None,
+            };
+            if swapped {
+                scene.swap();
+            }
+            let mut commit = scene.commit(atomic);
+            let link = Link {
+                first: scene.top.join(b"x"),
+                judged,
+                dir: scene.top.clone(),
+                name: b"link".to_vec(),
+                over: Over::default(),
+            };
+            commit.link(link).unwrap();
+            if atomic {
+                let changes = commit.seal().unwrap();
+                let mut roll = Roll::open(&scene.root, &changes.sessions).unwrap();
+                roll.forward(&changes.ops, false, OnFailure::GoOn).unwrap();
+            } else {
+                commit.finish().unwrap();
+            }
+            assert_eq!(commit.take_warnings().len(), usize::from(swapped));
+            assert_eq!(scene.path("link").exists(), !swapped, "atomic {atomic}");
+        }
+    }
+}
+
+/// What is in a directory is restricted before it is opened, and the other way round.
+#[test]
+fn a_directory_is_opened_last_and_closed_first() {
+    let mode = |mode| Attrs {
+        mode: Some(mode),
+        ..Attrs::default()
+    };
+    for (dir_from, dir_to) in [(0o700, 0o755), (0o755, 0o700)] {
+        let scene = Scene::new();
+        fs::create_dir(scene.path("d")).unwrap();
+        fs::set_permissions(scene.path("d"), Permissions::from_mode(dir_from)).unwrap();
+        fs::write(scene.path("d/file"), "").unwrap();
+        let mut commit = scene.commit(false);
+        let dir = scene.listed("d");
+        commit.set_attrs(&scene.top, &dir, mode(dir_to)).unwrap();
+        commit.run().unwrap();
+        // While everything else is changed.
+        assert_eq!(seen(&scene.path("d")).3 & 0o777, 0o700);
+        commit.finish().unwrap();
+        assert_eq!(seen(&scene.path("d")).3 & 0o777, dir_to);
+        // A list that is led back keeps that order too.
+        let mut commit = scene.commit(true);
+        let dir = scene.listed("d");
+        commit.set_attrs(&scene.top, &dir, mode(dir_from)).unwrap();
+        let changes = commit.seal().unwrap();
+        let mut roll = Roll::open(&scene.root, &changes.sessions).unwrap();
+        roll.forward(&changes.ops, false, OnFailure::GoOn).unwrap();
+        assert_eq!(seen(&scene.path("d")).3 & 0o777, dir_from);
+        roll.forward(&reversed(&changes.ops), false, OnFailure::GoOn)
+            .unwrap();
+        assert_eq!(seen(&scene.path("d")).3 & 0o777, dir_to);
+    }
+}
