@@ -16,6 +16,7 @@ pub(crate) mod rate;
 mod refusal;
 mod role;
 mod serve;
+mod size;
 mod trees;
 
 use std::ffi::OsString;

@@ -71,7 +71,8 @@ fn the_last_word_about_a_switch_counts() {
     assert_eq!(letters(&push("-a --no-perms -p")), "rlptgods");
     assert!(!push("-W --no-whole-file").whole_file);
     assert!(push("--no-W -W").whole_file);
-    assert!(!push("-i --no-i").itemize_changes);
+    assert_eq!(push("-ii --no-i").itemize_changes, 0);
+    assert_eq!(push("-ii").itemize_changes, 2);
     assert_eq!(push("-vv --no-v").verbose, 0);
     assert_eq!(push("-v -v").verbose, 2);
     assert!(push("--fsync --no-fsync").no_fsync);
@@ -81,7 +82,7 @@ fn the_last_word_about_a_switch_counts() {
 #[test]
 fn short_options_combine() {
     let args = push("-naurvlicHSWx");
-    assert!(args.dry_run && args.update && args.itemize_changes && args.checksum);
+    assert!(args.dry_run && args.update && args.itemize_changes == 1 && args.checksum);
     assert!(args.hard_links && args.sparse && args.whole_file && args.one_file_system);
     assert_eq!(args.verbose, 1);
     assert_eq!(letters(&args), "rlptgods");

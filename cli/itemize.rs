@@ -6,35 +6,36 @@ use hasync_engine::{Action, Change, Differences, Kind, escape};
 /// The line of `-i`, without its newline: `YXcstpoguax NAME`. `sent` is the letter of an entry
 /// whose content moves: `<` to another host, `>` within this one, as rsync has it.
 pub(crate) fn itemized(change: &Change<'_>, sent: u8) -> Vec<u8> {
-    let mut line = Vec::with_capacity(change.path.len() + 16);
+    let (letters, name, arrow) = (letters(change, sent), name(change), arrow(change));
+    format!("{letters} {name}{arrow}").into_bytes()
+}
+
+/// The letters in front of it.
+pub(crate) fn letters(change: &Change<'_>, sent: u8) -> String {
     if change.action == Action::Delete {
-        line.extend_from_slice(b"*deleting  ");
-    } else {
-        line.push(match change.action {
-            Action::Transfer => sent,
-            Action::Create => b'c',
-            Action::HardLink => b'h',
-            Action::Attributes | Action::KeepNewer | Action::Delete => b'.',
-        });
-        line.push(kind_letter(change.kind));
-        line.extend_from_slice(&difference_letters(change));
+        return "*deleting  ".to_owned();
     }
-    line.push(b' ');
-    push_name(&mut line, change);
-    line
+    let first = match change.action {
+        Action::Transfer => sent,
+        Action::Create => b'c',
+        Action::HardLink => b'h',
+        Action::Attributes | Action::KeepNewer | Action::Delete => b'.',
+    };
+    let mut letters = String::from(char::from(first));
+    letters.push(char::from(kind_letter(change.kind)));
+    letters.extend(difference_letters(change).map(char::from));
+    letters
 }
 
 /// The line of `-v`, without its newline: the name alone. `None` for what plain `-v` passes
 /// over: a change of metadata alone, unless it is a directory's.
 pub(crate) fn named(change: &Change<'_>) -> Option<Vec<u8>> {
-    let mut line = Vec::with_capacity(change.path.len() + 16);
-    match change.action {
-        Action::Delete => line.extend_from_slice(b"deleting "),
+    let verb = match change.action {
+        Action::Delete => "deleting ",
         Action::Attributes if change.kind != Kind::Dir => return None,
-        _ => {}
-    }
-    push_name(&mut line, change);
-    Some(line)
+        _ => "",
+    };
+    Some(format!("{verb}{}{}", name(change), arrow(change)).into_bytes())
 }
 
 /// The line of `-vv` for a file that `-u` leaves alone.
@@ -86,20 +87,28 @@ fn difference_letters(change: &Change<'_>) -> [u8; 9] {
     }
 }
 
-fn push_name(line: &mut Vec<u8>, change: &Change<'_>) {
-    line.extend_from_slice(escape(change.path).as_bytes());
+/// The name as lists have it: a directory's ends in a slash.
+pub(crate) fn name(change: &Change<'_>) -> String {
+    let mut name = escape(change.path).into_owned();
     if change.kind == Kind::Dir {
-        line.push(b'/');
+        name.push('/');
     }
-    if let (Some(link), false) = (change.link, change.action == Action::Delete) {
-        let arrow: &[u8] = if change.action == Action::HardLink {
-            b" => "
-        } else {
-            b" -> "
-        };
-        line.extend_from_slice(arrow);
-        line.extend_from_slice(escape(link).as_bytes());
+    name
+}
+
+/// Where a link leads.
+pub(crate) fn arrow(change: &Change<'_>) -> String {
+    match (change.link, change.action) {
+        (None, _) | (_, Action::Delete) => String::new(),
+        (Some(link), Action::HardLink) => format!(" => {}", escape(link)),
+        (Some(link), _) => format!(" -> {}", escape(link)),
     }
+}
+
+/// The line of `-vv` for an entry that is as it should be; of directories there is none.
+pub(crate) fn up_to_date(entry: &Change<'_>) -> Option<Vec<u8>> {
+    let name = escape(entry.path);
+    (entry.kind != Kind::Dir).then(|| format!("{name} is uptodate").into_bytes())
 }
 
 #[cfg(test)]
@@ -107,6 +116,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use hasync_engine::Facts;
 
     const SAME: Differences = Differences {
         new: false,
@@ -127,6 +137,7 @@ mod tests {
             differences,
             link: None,
             len: 0,
+            facts: Facts::default(),
         }
     }
 

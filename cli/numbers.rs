@@ -30,6 +30,78 @@ pub(crate) fn bytes(number: u64) -> String {
     }
 }
 
+/// How numbers of a push are printed: `--no-h`, as usual, `-h` or `-hh`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Human {
+    /// Digits alone.
+    Plain,
+    /// Thousands are separated.
+    #[default]
+    Grouped,
+    /// Bytes from a thousand on in units of 1000: `1.23M`.
+    Units1000,
+    /// The same of 1024.
+    Units1024,
+}
+
+impl Human {
+    /// What so many `-h` mean, or the marks of an escape one more.
+    pub(crate) fn of_level(level: u8) -> Self {
+        match level {
+            0 => Human::Grouped,
+            1 => Human::Units1000,
+            _ => Human::Units1024,
+        }
+    }
+
+    /// What so many `'` in an escape mean.
+    pub(crate) fn of_marks(marks: usize) -> Self {
+        match marks {
+            0 => Human::Plain,
+            marks => Human::of_level(u8::try_from(marks - 1).unwrap_or(u8::MAX)),
+        }
+    }
+
+    /// A number of things.
+    pub(crate) fn count(self, number: u64) -> String {
+        match self {
+            Human::Plain => number.to_string(),
+            _ => commas(number),
+        }
+    }
+
+    /// A number of bytes.
+    pub(crate) fn bytes(self, number: u64) -> String {
+        self.in_units(number as f64)
+            .unwrap_or_else(|| self.count(number))
+    }
+
+    /// Bytes in a second.
+    pub(crate) fn rate(self, number: f64) -> String {
+        self.in_units(number).unwrap_or_else(|| self.ratio(number))
+    }
+
+    /// A number with two decimals.
+    pub(crate) fn ratio(self, number: f64) -> String {
+        match self {
+            Human::Plain => commas_2(number).replace(',', ""),
+            _ => commas_2(number),
+        }
+    }
+
+    fn in_units(self, number: f64) -> Option<String> {
+        let base: f64 = match self {
+            Human::Plain | Human::Grouped => return None,
+            Human::Units1000 => 1000.0,
+            Human::Units1024 => 1024.0,
+        };
+        let units = ["K", "M", "G", "T", "P"].into_iter().zip(1..);
+        let fits = |(_, power): &(&str, i32)| number >= base.powi(*power);
+        let (unit, power) = units.take_while(fits).last()?;
+        Some(format!("{:.2}{unit}", number / base.powi(power)))
+    }
+}
+
 fn group(digits: &str) -> String {
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
@@ -57,6 +129,25 @@ mod tests {
             assert_eq!(commas(number), text);
         }
         assert_eq!(commas(u64::MAX), "18,446,744,073,709,551,615");
+    }
+
+    #[test]
+    fn units_are_rsyncs() {
+        for (level, number, expected) in [
+            (Human::Plain, 1_234_567, "1234567"),
+            (Human::Grouped, 1_234_567, "1,234,567"),
+            (Human::Units1000, 1_234_567, "1.23M"),
+            (Human::Units1000, 999, "999"),
+            (Human::Units1000, 1000, "1.00K"),
+            (Human::Units1024, 1000, "1,000"),
+            (Human::Units1024, 1_234_567, "1.18M"),
+            (Human::Units1024, 5 << 40, "5.00T"),
+        ] {
+            assert_eq!(level.bytes(number), expected, "{level:?}");
+        }
+        assert_eq!(Human::Units1000.count(1_234), "1,234");
+        assert_eq!(Human::Units1000.rate(65_500.0), "65.50K");
+        assert_eq!(Human::Plain.ratio(1_234.5), "1234.50");
     }
 
     #[test]

@@ -127,6 +127,12 @@ impl Out {
         self.write(text.as_bytes());
     }
 
+    /// Writes a JSON object as one line.
+    pub(crate) fn json_line(&self, object: &serde_json::Value) {
+        let text = harmless_json(&format!("{object}\n"));
+        self.write(text.as_bytes());
+    }
+
     /// Sends the buffer on its way.
     pub(crate) fn flush(&self) {
         self.state().flush();

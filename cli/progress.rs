@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hasync_engine::Progress;
 
-use crate::numbers::commas;
+use crate::numbers::Human;
 
 /// How often the line of a file under way is rewritten.
 const REDRAW_INTERVAL: Duration = Duration::from_millis(500);
@@ -14,6 +14,7 @@ const REDRAW_INTERVAL: Duration = Duration::from_millis(500);
 /// The file under way and when it began.
 #[derive(Default)]
 pub(crate) struct Meter {
+    human: Human,
     path: Vec<u8>,
     began: Duration,
     drawn: Option<Duration>,
@@ -22,6 +23,14 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
+    /// Nothing is under way yet.
+    pub(crate) fn new(human: Human) -> Self {
+        Meter {
+            human,
+            ..Meter::default()
+        }
+    }
+
     /// Whether `path` is not the file under way.
     pub(crate) fn is_new(&self, path: &[u8]) -> bool {
         self.path != path
@@ -47,7 +56,8 @@ impl Meter {
             // The same path may come again, as when a changed file is sent a second time.
             self.path.clear();
         }
-        Some(line(progress, now.saturating_sub(self.began), complete))
+        let elapsed = now.saturating_sub(self.began);
+        Some(line(progress, self.human, elapsed, complete))
     }
 
     /// The newline that a line under way needs before anything else is printed.
@@ -63,6 +73,7 @@ impl Meter {
 /// How the whole push gets on: content handled, as a part of all that there is, changed or not.
 #[derive(Default)]
 pub(crate) struct TotalMeter {
+    human: Human,
     drawn: Option<Duration>,
     /// Length of the longest line drawn, which the next must cover.
     width: usize,
@@ -84,6 +95,14 @@ struct Totals {
 }
 
 impl TotalMeter {
+    /// Nothing is drawn yet.
+    pub(crate) fn new(human: Human) -> Self {
+        TotalMeter {
+            human,
+            ..TotalMeter::default()
+        }
+    }
+
     /// What to print for `progress` at `now` (time since the push began); `None` is nothing.
     pub(crate) fn draw(&mut self, progress: &Progress<'_>, now: Duration) -> Option<String> {
         let totals = Totals {
@@ -125,13 +144,19 @@ impl TotalMeter {
             totals.file_count, totals.to_check, totals.seen
         );
         let is_complete = !totals.scanning && totals.to_check == 0;
-        let text = columns(totals.bytes, totals.len, now, is_complete, &end);
+        let text = columns(
+            &self.human.bytes(totals.bytes),
+            (totals.bytes, totals.len),
+            now,
+            is_complete,
+            &end,
+        );
         self.width = self.width.max(text.len());
         format!("{text:<width$}", width = self.width)
     }
 }
 
-fn line(progress: &Progress<'_>, elapsed: Duration, complete: bool) -> String {
+fn line(progress: &Progress<'_>, human: Human, elapsed: Duration, complete: bool) -> String {
     let end = if complete {
         let label = if progress.scanning { "ir" } else { "to" };
         format!(
@@ -142,8 +167,8 @@ fn line(progress: &Progress<'_>, elapsed: Duration, complete: bool) -> String {
         "  ".to_owned()
     };
     columns(
-        progress.file_offset,
-        progress.file_len,
+        &human.bytes(progress.file_offset),
+        (progress.file_offset, progress.file_len),
         elapsed,
         complete,
         &end,
@@ -151,7 +176,13 @@ fn line(progress: &Progress<'_>, elapsed: Duration, complete: bool) -> String {
 }
 
 /// `done` of `len` bytes, rate, and the time that is left or, when all is done, has passed.
-fn columns(done: u64, len: u64, elapsed: Duration, complete: bool, end: &str) -> String {
+fn columns(
+    shown: &str,
+    (done, len): (u64, u64),
+    elapsed: Duration,
+    complete: bool,
+    end: &str,
+) -> String {
     let percent = match len {
         0 => 100,
         len => u128::from(done.min(len)) * 100 / u128::from(len),
@@ -171,10 +202,7 @@ fn columns(done: u64, len: u64, elapsed: Duration, complete: bool, end: &str) ->
     } else {
         "  ??:??:??".to_owned()
     };
-    format!(
-        "\r{:>15} {percent:3}% {rate:7.2}{unit} {time}{end}",
-        commas(done)
-    )
+    format!("\r{shown:>15} {percent:3}% {rate:7.2}{unit} {time}{end}")
 }
 
 /// A rate in units of 1024.
@@ -220,11 +248,26 @@ mod tests {
 
     #[test]
     fn a_line_has_rsyncs_columns() {
-        let under_way = line(&at(32_768, 300_000_000), Duration::ZERO, false);
+        let under_way = line(
+            &at(32_768, 300_000_000),
+            Human::default(),
+            Duration::ZERO,
+            false,
+        );
         assert_eq!(under_way, "\r         32,768   0%    0.00kB/s   ??:??:??  ");
-        let half = line(&at(150_000_000, 300_000_000), Duration::from_secs(2), false);
+        let half = line(
+            &at(150_000_000, 300_000_000),
+            Human::default(),
+            Duration::from_secs(2),
+            false,
+        );
         assert_eq!(half, "\r    150,000,000  50%   71.53MB/s    0:00:02  ");
-        let done = line(&at(300_000_000, 300_000_000), Duration::from_secs(1), true);
+        let done = line(
+            &at(300_000_000, 300_000_000),
+            Human::default(),
+            Duration::from_secs(1),
+            true,
+        );
         assert_eq!(
             done,
             "\r    300,000,000 100%  286.10MB/s    0:00:01 (xfr#1, to-chk=0/8)\n"
@@ -283,7 +326,7 @@ mod tests {
             to_check: 7,
             ..at(3, 3)
         };
-        assert!(line(&progress, Duration::ZERO, true).contains("ir-chk=7/8"));
+        assert!(line(&progress, Human::default(), Duration::ZERO, true).contains("ir-chk=7/8"));
     }
 
     #[test]

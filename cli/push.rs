@@ -4,12 +4,13 @@ use std::ffi::OsString;
 
 use std::time::Duration;
 
-use hasync_engine::{self as engine, Compression, Differences, Duplex, Options};
+use hasync_engine::{self as engine, Compression, Differences, Duplex, Options, QuickCheck};
 use hasync_transport::Throttle;
 
 use crate::args::PushArgs;
 use crate::exit::{self, Exit, Failure};
-use crate::filters;
+use crate::filters::{self, Asked};
+use crate::log_file::LogFile;
 use crate::out::{self, Out};
 use crate::push_trees;
 use crate::reach::{self, Reach};
@@ -39,9 +40,13 @@ pub(crate) fn run(args: &PushArgs) -> Result<Exit, Failure> {
         ));
     })?;
 
+    let log = args.log_file.as_deref();
+    let log = log.map(|path| LogFile::open(path, args.log_file_format.as_ref()));
+    let log = log.transpose()?;
     let link = reach::open(&plan.target, &plan.reach)?;
     let (host, path) = (plan.target.host(), plan.target.path());
-    let mut report = Report::begin(out.clone(), plan.style, host, path);
+    let format = args.out_format.clone();
+    let mut report = Report::begin(out.clone(), plan.style, host, path).with(format, log);
     let duplex = Duplex {
         reader: link.reader,
         writer: match plan.bytes_per_s {
@@ -59,9 +64,9 @@ pub(crate) fn run(args: &PushArgs) -> Result<Exit, Failure> {
     match outcome {
         Ok(summary) => {
             reach::close(link.control);
-            report.end(&summary);
             let (exit, line) = exit::of_summary(&summary);
-            let written = out.finish();
+            report.end(&summary, exit, line.as_deref());
+            let written = out.finish().and_then(|()| report.finish_log());
             if let Some(line) = line {
                 out::error(&line);
             }
@@ -73,8 +78,10 @@ pub(crate) fn run(args: &PushArgs) -> Result<Exit, Failure> {
             }
         }
         Err(error) => {
+            let failure = reach::explain(error, link.control, &plan.target);
+            report.failed(&failure);
             out.flush();
-            Err(reach::explain(error, link.control, &plan.target))
+            Err(failure)
         }
     }
 }
@@ -95,21 +102,11 @@ impl<'a> Plan<'a> {
         let (sources, target) = target::parse(&args.operands)?;
         let options = options(args, &target)?;
         let style = Style {
-            verbose: args.verbose > 0,
-            newer: args.verbose > 1,
-            itemize: args.itemize_changes,
-            stats: args.stats,
-            progress: args.progress,
-            total_progress: args.total_progress,
-            quiet: args.quiet,
-            recursive: args.recursive,
-            dry_run: args.dry_run,
-            sent_letter: if matches!(target, Target::Local(_)) {
-                b'>'
-            } else {
-                b'<'
+            sent_letter: match target {
+                Target::Local(_) => b'>',
+                Target::Remote { .. } => b'<',
             },
-            ..Style::default()
+            ..Style::typed(args)
         }
         .or_bar();
         Ok(Plan {
@@ -129,6 +126,12 @@ fn options(args: &PushArgs, target: &Target) -> Result<Options, Failure> {
             "--delete does not work without --recursive (-r)",
         ));
     }
+    if args.ignore_existing && args.hard_links {
+        return Err(Failure::usage(
+            "--ignore-existing does not go with -H: a new name could only be linked to a file that \
+             stays other than the source's; leave one of them out",
+        ));
+    }
     Ok(Options {
         recursive: args.recursive,
         links: args.links,
@@ -141,6 +144,17 @@ fn options(args: &PushArgs, target: &Target) -> Result<Options, Failure> {
         hard_links: args.hard_links,
         sparse: args.sparse,
         delete: args.delete,
+        force: args.force,
+        ignore_errors: args.ignore_errors,
+        ignore_missing: args.ignore_missing_args,
+        mkpath: args.mkpath,
+        quick_check: quick_check(args),
+        window_s: window_s(args),
+        existing: args.existing,
+        ignore_existing: args.ignore_existing,
+        lengths: lengths(args),
+        omit_dir_times: args.omit_dir_times,
+        omit_link_times: args.omit_link_times,
         // rsync's habit: below zero is zero.
         max_delete: args
             .max_delete
@@ -157,7 +171,12 @@ fn options(args: &PushArgs, target: &Target) -> Result<Options, Failure> {
         numeric_ids: args.numeric_ids,
         fsync: !args.no_fsync,
         atomic: args.atomic,
-        filters: filters::rules(&args.filters)?,
+        filters: filters::rules(Asked {
+            words: &args.filters,
+            cvs: args.cvs_exclude,
+            deletes_excluded: args.delete_excluded,
+            zeros: args.from0,
+        })?,
         timeout_ms: args.timeout.map_or(0, |seconds| u64::from(seconds) * 1000),
         // Who pushes by hand sees whether it gets on; the default limit is there for all else.
         stall: Duration::ZERO,
@@ -168,6 +187,27 @@ fn options(args: &PushArgs, target: &Target) -> Result<Options, Failure> {
             (wish, _) => wish,
         },
     })
+}
+
+/// rsync's habit: `--size-only` outranks `-I`.
+fn quick_check(args: &PushArgs) -> QuickCheck {
+    match (args.size_only, args.ignore_times) {
+        (true, _) => QuickCheck::Lengths,
+        (false, true) => QuickCheck::Nothing,
+        (false, false) => QuickCheck::Times,
+    }
+}
+
+/// Seconds that do not count; below zero every nanosecond does, as without the option.
+fn window_s(args: &PushArgs) -> Option<u32> {
+    let window_s = u64::try_from(args.modify_window?).ok()?;
+    Some(u32::try_from(window_s).unwrap_or(u32::MAX))
+}
+
+/// The lengths of files that are looked at, if not all are.
+fn lengths(args: &PushArgs) -> Option<(u64, u64)> {
+    let (least, most) = (args.min_size, args.max_size);
+    (least.is_some() || most.is_some()).then(|| (least.unwrap_or(0), most.unwrap_or(u64::MAX)))
 }
 
 #[cfg(test)]

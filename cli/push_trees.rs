@@ -122,13 +122,9 @@ impl Plan {
         let limit = |limit| u64::try_from(limit).unwrap_or(0);
         Plan {
             style: Style {
-                verbose: args.verbose > 0,
-                itemize: args.itemize_changes,
-                stats: args.stats,
-                progress: args.progress,
-                total_progress: args.total_progress,
-                dry_run: args.dry_run,
-                ..plan.style
+                recursive: plan.style.recursive,
+                sent_letter: plan.style.sent_letter,
+                ..Style::typed(args)
             }
             .or_bar(),
             dry_run: args.dry_run,
@@ -218,7 +214,8 @@ pub(crate) fn push(
         }
         pushed => pushed?,
     };
-    course.report.end(&summary);
+    let course_exit = exit::of_summary(&summary).0;
+    course.report.end(&summary, course_exit, None);
     let (exit, mut line) = exit::of_summary(&summary);
     if let (Exit::DeleteLimit, None, Some(brake)) = (exit, plan.max_delete, &plan.brake) {
         line = Some(brake::stopped_line(tree, brake, summary.deletions_stopped));
@@ -328,7 +325,9 @@ pub(crate) fn list(
     let (sources, named) = (tree.sources(), tree.on(&plan.node));
     let found =
         link.push(|connection| connection.compare_tree(&sources, &named, &options, &mut course))?;
-    course.report.end(&found.summary);
+    course
+        .report
+        .end(&found.summary, exit::of_summary(&found.summary).0, None);
     Ok((found, course.changed, course.deleted))
 }
 

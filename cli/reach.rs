@@ -42,6 +42,10 @@ pub(crate) struct Reach {
     pub(crate) rsh: Option<Vec<OsString>>,
     /// Longest silence of the link.
     pub(crate) silence: Duration,
+    /// Longest time that connecting takes, in place of what the SSH configuration says.
+    pub(crate) connecting: Option<Duration>,
+    /// Addresses of one family alone.
+    pub(crate) family: Option<ssh::Family>,
 }
 
 impl Reach {
@@ -60,6 +64,15 @@ impl Reach {
             remote_bin: args.remote_bin.clone().unwrap_or_else(|| "hasync".into()),
             rsh,
             silence: silence(args.timeout),
+            connecting: args
+                .contimeout
+                .filter(|seconds| *seconds > 0)
+                .map(|seconds| Duration::from_secs(seconds.into())),
+            family: match (args.ipv4, args.ipv6) {
+                (true, _) => Some(ssh::Family::V4),
+                (_, true) => Some(ssh::Family::V6),
+                _ => None,
+            },
         })
     }
 
@@ -75,6 +88,8 @@ impl Reach {
             remote_bin: args.remote_bin.clone().unwrap_or(configured.remote_bin),
             rsh: typed.rsh,
             silence: args.timeout.map_or(configured.silence, |_| typed.silence),
+            connecting: typed.connecting,
+            family: typed.family,
         })
     }
 
@@ -88,6 +103,8 @@ impl Reach {
             remote_bin: peer.remote_bin.as_deref().unwrap_or("hasync").into(),
             rsh: None,
             silence: peer.timeout.map_or(DEFAULT_SILENCE, |time| time.0),
+            connecting: None,
+            family: None,
         }
     }
 }
@@ -132,6 +149,8 @@ pub(crate) fn open(target: &Target, reach: &Reach) -> Result<Link, Failure> {
                 config_file: reach.ssh_config.clone(),
                 known_hosts: reach.known_hosts.clone(),
                 environment: ssh::Environment::current(),
+                connect_timeout: reach.connecting,
+                family: reach.family,
                 ..ssh::ClientOptions::default()
             };
             let bin = reach.remote_bin.to_str().ok_or_else(|| {

@@ -6,8 +6,14 @@ use std::time::Instant;
 
 use hasync_engine::{Action, Change, Note, Observer, Progress, Summary, Warning, escape};
 
+use crate::args::PushArgs;
 use crate::bar::Bar;
-use crate::itemize::{itemized, kept, named};
+use crate::events;
+use crate::exit::{Exit, Failure};
+use crate::format::Format;
+use crate::itemize::{itemized, kept, named, up_to_date};
+use crate::log_file::LogFile;
+use crate::numbers::Human;
 use crate::out::{self, Out};
 use crate::progress::{Meter, TotalMeter};
 use crate::reach::told_by;
@@ -16,10 +22,20 @@ use crate::stats;
 /// Which lines were asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Style {
-    /// `-v`: names, and the two closing lines.
-    pub(crate) verbose: bool,
+    /// `-v`: what changes is named.
+    pub(crate) names: bool,
+    /// And what is deleted.
+    pub(crate) deletions: bool,
+    /// The list is announced.
+    pub(crate) announces: bool,
+    /// The two closing lines.
+    pub(crate) closes: bool,
     /// `-vv`: also what `-u` leaves alone.
     pub(crate) newer: bool,
+    /// `-ii`, `-vv`: also what is as it should be.
+    pub(crate) unchanged: bool,
+    /// Nothing about entries of a type that is left out.
+    pub(crate) hides_odd: bool,
     /// `-i`: itemized lines in place of names.
     pub(crate) itemize: bool,
     /// `--stats`: counts at the end.
@@ -30,6 +46,8 @@ pub(crate) struct Style {
     pub(crate) total_progress: bool,
     /// A bar while the push lasts: on a terminal, where no list is asked for.
     pub(crate) bar: bool,
+    /// `--json`: objects in place of lines.
+    pub(crate) json: bool,
     /// `-q`: nothing but errors.
     pub(crate) quiet: bool,
     /// `-r`: rsync announces its list only then.
@@ -38,12 +56,17 @@ pub(crate) struct Style {
     pub(crate) dry_run: bool,
     /// The letter of moved content: `<` to another host, `>` within this one.
     pub(crate) sent_letter: u8,
+    /// `-h`
+    pub(crate) human: Human,
 }
 
 /// Prints the events of one push.
 pub(crate) struct Report {
     out: Out,
     style: Style,
+    /// `--out-format`, in place of names and itemized lines.
+    format: Option<Format>,
+    log: Option<LogFile>,
     /// The target, as it was typed.
     target: String,
     /// The host that the receiver's words come from, if it is another.
@@ -55,55 +78,118 @@ pub(crate) struct Report {
 }
 
 impl Style {
+    /// What the command line asks for.
+    pub(crate) fn typed(args: &PushArgs) -> Self {
+        let verbose = args.verbose > 0;
+        let mut style = Style {
+            names: verbose,
+            deletions: verbose,
+            announces: verbose,
+            closes: verbose,
+            newer: args.verbose > 1,
+            unchanged: args.verbose > 1 || args.itemize_changes > 1,
+            itemize: args.itemize_changes > 0,
+            stats: args.stats,
+            progress: args.progress,
+            json: args.json,
+            quiet: args.quiet,
+            recursive: args.recursive,
+            dry_run: args.dry_run,
+            human: args.human,
+            sent_letter: b'<',
+            ..Style::default()
+        };
+        for word in &args.info {
+            word.apply(&mut style);
+        }
+        style
+    }
+
     /// With a bar, if this is a terminal and nothing else is printed on it.
     pub(crate) fn or_bar(self) -> Self {
-        let lists = self.verbose || self.itemize || self.progress || self.total_progress;
+        let lists = self.lists() || self.announces || self.total_progress || self.json;
         Style {
             bar: !lists && !self.quiet && std::io::stdout().is_terminal(),
             ..self
         }
+    }
+
+    /// Whether changes are named at all.
+    fn lists(self) -> bool {
+        (self.names || self.itemize || self.progress) && !self.quiet
     }
 }
 
 impl Report {
     /// Begins the report of a push to `target`, on another `host` or here, that begins now.
     pub(crate) fn begin(out: Out, style: Style, host: Option<&str>, target: &[u8]) -> Self {
-        let announces = style.verbose || style.progress || style.total_progress;
-        if style.recursive && announces && !style.quiet {
+        let announces = style.announces || style.progress || style.total_progress;
+        if style.recursive && announces && !style.quiet && !style.json {
             out.write(b"sending incremental file list\n");
         }
         let end = target.iter().rposition(|byte| *byte != b'/').unwrap_or(0);
+        let target = escape(target.get(..=end).unwrap_or(target)).into_owned();
+        if style.json {
+            out.json_line(&events::begin(&target, style.dry_run));
+        }
         Report {
             out,
             style,
-            target: escape(target.get(..=end).unwrap_or(target)).into_owned(),
+            format: None,
+            log: None,
+            target,
             host: host.map(str::to_owned),
-            meter: Meter::default(),
-            total: TotalMeter::default(),
+            meter: Meter::new(style.human),
+            total: TotalMeter::new(style.human),
             bar: Bar::default(),
             began: Instant::now(),
         }
     }
 
-    /// Prints what is said at the end.
-    pub(crate) fn end(&mut self, summary: &Summary) {
-        let style = self.style;
+    /// The same, with changes told in another format, and in a log as well.
+    pub(crate) fn with(mut self, format: Option<Format>, log: Option<LogFile>) -> Self {
+        self.style.names |= format.is_some();
+        self.style.deletions |= format.is_some();
+        (self.format, self.log) = (format, log);
+        self
+    }
+
+    /// Prints what is said at the end; the push leaves with `exit`, and perhaps a line about it.
+    pub(crate) fn end(&mut self, summary: &Summary, exit: Exit, line: Option<&str>) {
+        let (style, elapsed) = (self.style, self.began.elapsed());
         let mut text = self.end_line();
+        if let Some(log) = &mut self.log {
+            log.end(summary);
+        }
+        if style.json {
+            let event = events::summary(summary, elapsed.as_secs_f64(), exit, line);
+            return self.out.json_line(&event);
+        }
         if style.stats && !style.quiet {
             text.push('\n');
-            text.push_str(&stats::counts(summary));
+            text.push_str(&stats::counts(summary, style.human));
         }
-        if (style.verbose || style.stats) && !style.quiet {
+        if (style.closes || style.stats) && !style.quiet {
             text.push('\n');
-            text.push_str(&stats::totals(summary, self.began.elapsed(), style.dry_run));
+            text.push_str(&stats::totals(summary, style.human, elapsed, style.dry_run));
         }
         self.out.write(text.as_bytes());
     }
 
-    /// Whether changes are named at all.
-    fn lists(&self) -> bool {
-        let style = self.style;
-        (style.verbose || style.itemize || style.progress) && !style.quiet
+    /// The push was ended by a failure.
+    pub(crate) fn failed(&mut self, failure: &Failure) {
+        if self.style.json {
+            let event = events::failure(failure.exit, &failure.message);
+            self.out.json_line(&event);
+        }
+        if let Some(log) = &mut self.log {
+            log.say(&failure.message);
+        }
+    }
+
+    /// Whether everything was logged that was to be.
+    pub(crate) fn finish_log(&mut self) -> Result<(), Failure> {
+        self.log.as_mut().map_or(Ok(()), LogFile::finish)
     }
 
     /// What has to be printed before a line that shows how something gets on is left.
@@ -118,11 +204,20 @@ impl Report {
 
     /// One line on standard error.
     fn tell(&mut self, message: &str) {
+        if let Some(log) = &mut self.log {
+            log.say(message);
+        }
         let end = self.end_line();
         self.out.write(end.as_bytes());
         // In a log that holds both streams, the line belongs behind what came before it.
         self.out.flush();
         out::error(message);
+    }
+
+    fn warning_event(&self, message: &str, vanished: bool) {
+        if self.style.json {
+            self.out.json_line(&events::warning(message, vanished));
+        }
     }
 
     fn draw(&self, text: Option<String>) {
@@ -141,22 +236,54 @@ impl Report {
 
 impl Observer for Report {
     fn created_root(&mut self) {
-        if self.lists() {
-            self.line(format!("created directory {}", self.target).into_bytes());
+        let line = format!("created directory {}", self.target);
+        if self.style.json {
+            self.out.json_line(&events::note(&line));
+        } else if self.style.lists() {
+            self.line(line.into_bytes());
         }
     }
 
     fn change(&mut self, change: &Change<'_>) {
-        if !self.lists() {
+        let style = self.style;
+        if let Some(log) = &mut self.log {
+            log.change(change, style.sent_letter);
+        }
+        if style.json {
+            let event = events::change(change, style.sent_letter);
+            return self.out.json_line(&event);
+        }
+        let is_hidden = change.action == Action::Delete && !style.deletions && !style.itemize;
+        if !style.lists() || is_hidden {
             return;
         }
-        let style = self.style;
-        let line = match change.action {
-            Action::KeepNewer => style.newer.then(|| kept(change)),
+        let line = match (change.action, &self.format) {
+            (Action::KeepNewer, _) => style.newer.then(|| kept(change)),
+            (_, Some(format)) => Some(format.line(change, style.sent_letter)),
             _ if style.itemize => Some(itemized(change, style.sent_letter)),
             // Such a file is named when its content moves, right above that line.
-            Action::Transfer if style.progress && !style.dry_run => None,
-            _ => named(change),
+            (Action::Transfer, _) if style.progress && !style.dry_run => None,
+            (Action::Delete, _) => named(change),
+            _ => named(change).filter(|_| style.names || style.progress),
+        };
+        if let Some(line) = line {
+            self.line(line);
+        }
+    }
+
+    fn wants_unchanged(&self) -> bool {
+        self.style.unchanged && !self.style.quiet
+    }
+
+    fn unchanged(&mut self, entry: &Change<'_>) {
+        let style = self.style;
+        if style.json {
+            return self.out.json_line(&events::unchanged(entry));
+        }
+        let line = match &self.format {
+            Some(format) => Some(format.line(entry, style.sent_letter)),
+            None if style.itemize => Some(itemized(entry, style.sent_letter)),
+            None => up_to_date(entry),
         };
         if let Some(line) = line {
             self.line(line);
@@ -164,11 +291,13 @@ impl Observer for Report {
     }
 
     fn warn(&mut self, warning: &Warning) {
+        self.warning_event(&warning.message, warning.vanished);
         self.tell(&warning.message);
     }
 
     fn told(&mut self, warning: &Warning) {
         let message = told_by(self.host.as_deref(), warning.message.clone());
+        self.warning_event(&message, warning.vanished);
         self.tell(&message);
     }
 
@@ -177,6 +306,7 @@ impl Observer for Report {
             return;
         }
         let line = match note {
+            Note::SkippedNonRegular(_) if self.style.hides_odd => return,
             Note::SkippedDir(path) => format!("skipping directory {}", escape(path)),
             Note::SkippedNonRegular(path) => {
                 format!("skipping non-regular file \"{}\"", escape(path))
@@ -198,11 +328,14 @@ impl Observer for Report {
                 return self.tell("with this key no setuid or setgid bits of files are kept");
             }
         };
+        if self.style.json {
+            return self.out.json_line(&events::note(&line));
+        }
         self.line(line.into_bytes());
     }
 
     fn progress(&mut self, progress: &Progress<'_>) {
-        if self.style.quiet {
+        if self.style.quiet || self.style.json {
             return;
         }
         if self.style.bar {
@@ -235,21 +368,25 @@ impl Observer for Report {
 mod tests {
     use super::*;
     use crate::out::tests::Caught;
-    use hasync_engine::{Differences, Kind};
+    use hasync_engine::{Differences, Facts, Kind};
 
-    const SILENT: Style = Style {
-        verbose: false,
-        newer: false,
-        itemize: false,
-        stats: false,
-        progress: false,
-        total_progress: false,
-        bar: false,
-        quiet: false,
-        recursive: true,
-        dry_run: false,
-        sent_letter: b'<',
-    };
+    fn silent() -> Style {
+        Style {
+            recursive: true,
+            sent_letter: b'<',
+            ..Style::default()
+        }
+    }
+
+    fn verbose() -> Style {
+        Style {
+            names: true,
+            deletions: true,
+            announces: true,
+            closes: true,
+            ..silent()
+        }
+    }
 
     /// What is printed for a small push under `style`, up to the closing lines.
     fn printed(style: Style) -> String {
@@ -270,6 +407,7 @@ mod tests {
                 differences: new,
                 link: None,
                 len: 3,
+                facts: Facts::default(),
             });
         }
         report.progress(&Progress {
@@ -285,25 +423,25 @@ mod tests {
             seen: 1,
             scanning: false,
         });
-        report.end(&Summary {
+        let summary = Summary {
             total_len: 3,
             ..Summary::default()
-        });
+        };
+        report.end(&summary, Exit::Ok, None);
         out.flush();
         caught.text()
     }
 
     #[test]
     fn without_letters_only_what_was_skipped_is_said() {
-        assert_eq!(printed(SILENT), "skipping non-regular file \"dev\"\n");
+        assert_eq!(printed(silent()), "skipping non-regular file \"dev\"\n");
     }
 
     #[test]
     fn verbose_names_and_sums_up() {
         let text = printed(Style {
-            verbose: true,
             dry_run: true,
-            ..SILENT
+            ..verbose()
         });
         let list = "sending incremental file list\ncreated directory /dst\n\
                     skipping non-regular file \"dev\"\na\n\nsent 0 bytes  received 0 bytes  ";
@@ -319,7 +457,7 @@ mod tests {
     fn itemize_alone_prints_its_lines_and_nothing_else() {
         let text = printed(Style {
             itemize: true,
-            ..SILENT
+            ..silent()
         });
         let list = "created directory /dst\nskipping non-regular file \"dev\"\n\
                     <f+++++++++ a\n.f+++++++++ b\n";
@@ -330,7 +468,7 @@ mod tests {
     fn stats_alone_print_counts_and_totals() {
         let text = printed(Style {
             stats: true,
-            ..SILENT
+            ..silent()
         });
         assert!(text.contains("\n\nNumber of files: 0\n"), "{text}");
         assert!(text.contains("\n\nsent 0 bytes"), "{text}");
@@ -340,7 +478,7 @@ mod tests {
     fn progress_names_files_above_their_lines() {
         let text = printed(Style {
             progress: true,
-            ..SILENT
+            ..silent()
         });
         assert!(
             text.starts_with("sending incremental file list\n"),
@@ -353,11 +491,10 @@ mod tests {
     #[test]
     fn quiet_outranks_every_list() {
         let loud = Style {
-            verbose: true,
             itemize: true,
             stats: true,
             progress: true,
-            ..SILENT
+            ..verbose()
         };
         assert_eq!(
             printed(Style {

@@ -5,37 +5,39 @@ use std::time::Duration;
 
 use hasync_engine::{KindCounts, Summary};
 
-use crate::numbers::{commas, commas_2};
+use crate::numbers::Human;
 
 /// The counts of `--stats`, without the two closing lines.
-pub(crate) fn counts(summary: &Summary) -> String {
+pub(crate) fn counts(summary: &Summary, human: Human) -> String {
+    let (count, bytes) = (|number| human.count(number), |number| human.bytes(number));
+    let by_kind = |counts| by_kind(counts, human);
     let lines = [
         format!("Number of files: {}", by_kind(&summary.entries)),
         format!("Number of created files: {}", by_kind(&summary.created)),
         format!("Number of deleted files: {}", by_kind(&summary.deleted)),
         format!(
             "Number of regular files transferred: {}",
-            commas(summary.transferred_files)
+            count(summary.transferred_files)
         ),
-        format!("Total file size: {} bytes", commas(summary.total_len)),
+        format!("Total file size: {} bytes", bytes(summary.total_len)),
         format!(
             "Total transferred file size: {} bytes",
-            commas(summary.transferred_len)
+            bytes(summary.transferred_len)
         ),
-        format!("Literal data: {} bytes", commas(summary.literal_bytes)),
-        format!("Matched data: {} bytes", commas(summary.matched_bytes)),
+        format!("Literal data: {} bytes", bytes(summary.literal_bytes)),
+        format!("Matched data: {} bytes", bytes(summary.matched_bytes)),
         format!(
             "Number of directories compared: {} (exchanged: {})",
-            commas(summary.dirs_compared),
-            commas(summary.dirs_exchanged)
+            count(summary.dirs_compared),
+            count(summary.dirs_exchanged)
         ),
         format!(
             "Number of files sent again: {}",
-            commas(summary.resent_files)
+            count(summary.resent_files)
         ),
         format!(
             "Number of files newer on the receiver: {}",
-            commas(summary.newer_skipped)
+            count(summary.newer_skipped)
         ),
         format!(
             "Flushed to disk: {}",
@@ -43,32 +45,33 @@ pub(crate) fn counts(summary: &Summary) -> String {
         ),
         format!(
             "Bytes sent before compression: {}",
-            commas(summary.sent_plain_bytes)
+            bytes(summary.sent_plain_bytes)
         ),
-        format!("Total bytes sent: {}", commas(summary.sent_bytes)),
-        format!("Total bytes received: {}", commas(summary.received_bytes)),
+        format!("Total bytes sent: {}", bytes(summary.sent_bytes)),
+        format!("Total bytes received: {}", bytes(summary.received_bytes)),
     ];
     lines.join("\n") + "\n"
 }
 
 /// The two closing lines of `-v` and `--stats`.
-pub(crate) fn totals(summary: &Summary, elapsed: Duration, dry_run: bool) -> String {
+pub(crate) fn totals(summary: &Summary, human: Human, elapsed: Duration, dry_run: bool) -> String {
+    let bytes = |number| human.bytes(number);
     let link_bytes = summary.sent_bytes + summary.received_bytes;
     let rate = link_bytes as f64 / elapsed.as_secs_f64().max(0.001);
     let speedup = summary.total_len as f64 / link_bytes.max(1) as f64;
     format!(
         "sent {} bytes  received {} bytes  {} bytes/sec\ntotal size is {}  speedup is {}{}\n",
-        commas(summary.sent_bytes),
-        commas(summary.received_bytes),
-        commas_2(rate),
-        commas(summary.total_len),
-        commas_2(speedup),
+        bytes(summary.sent_bytes),
+        bytes(summary.received_bytes),
+        human.rate(rate),
+        bytes(summary.total_len),
+        human.ratio(speedup),
         if dry_run { " (DRY RUN)" } else { "" }
     )
 }
 
 /// `8 (reg: 4, dir: 2)`: the kinds that occur, in rsync's order and words.
-fn by_kind(counts: &KindCounts) -> String {
+fn by_kind(counts: &KindCounts, human: Human) -> String {
     let kinds = [
         ("reg", counts.files),
         ("dir", counts.dirs),
@@ -79,9 +82,9 @@ fn by_kind(counts: &KindCounts) -> String {
     let kinds: Vec<String> = kinds
         .iter()
         .filter(|(_, count)| *count > 0)
-        .map(|(kind, count)| format!("{kind}: {}", commas(*count)))
+        .map(|(kind, count)| format!("{kind}: {}", human.count(*count)))
         .collect();
-    let total = commas(counts.total());
+    let total = human.count(counts.total());
     if kinds.is_empty() {
         total
     } else {
@@ -101,8 +104,11 @@ mod tests {
             specials: 1,
             ..KindCounts::default()
         };
-        assert_eq!(by_kind(&counts), "1,007 (reg: 1,004, dir: 2, special: 1)");
-        assert_eq!(by_kind(&KindCounts::default()), "0");
+        assert_eq!(
+            by_kind(&counts, Human::default()),
+            "1,007 (reg: 1,004, dir: 2, special: 1)"
+        );
+        assert_eq!(by_kind(&KindCounts::default(), Human::default()), "0");
     }
 
     #[test]
@@ -114,19 +120,30 @@ mod tests {
             ..Summary::default()
         };
         assert_eq!(
-            totals(&summary, Duration::from_millis(500), false),
+            totals(
+                &summary,
+                Human::default(),
+                Duration::from_millis(500),
+                false
+            ),
             "sent 300,403 bytes  received 137 bytes  601,080.00 bytes/sec\n\
              total size is 300,019  speedup is 1.00\n"
         );
-        assert!(totals(&summary, Duration::ZERO, true).ends_with("speedup is 1.00 (DRY RUN)\n"));
+        assert!(
+            totals(&summary, Human::default(), Duration::ZERO, true)
+                .ends_with("speedup is 1.00 (DRY RUN)\n")
+        );
     }
 
     #[test]
     fn counts_have_rsyncs_keys_in_rsyncs_order() {
-        let text = counts(&Summary {
-            literal_bytes: 12_345,
-            ..Summary::default()
-        });
+        let text = counts(
+            &Summary {
+                literal_bytes: 12_345,
+                ..Summary::default()
+            },
+            Human::default(),
+        );
         let keys = [
             "Number of files: 0\n",
             "Number of created files: 0\n",

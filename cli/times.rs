@@ -34,6 +34,22 @@ pub(crate) fn rfc2822(time: SystemTime) -> String {
     )
 }
 
+/// `2026/11/22-18:05:09`, as rsync has it, with what stands between day and time; in UTC like all
+/// times here.
+pub(crate) fn slashed(secs: i64, between: char) -> String {
+    let date = Date::of_secs(secs);
+    format!(
+        "{:04}/{:02}/{:02}{between}{:02}:{:02}:{:02}",
+        date.year, date.month, date.day, date.hour, date.minute, date.second
+    )
+}
+
+/// Seconds since 1970.
+pub(crate) fn now_secs() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs().try_into().unwrap_or(i64::MAX))
+}
+
 /// `4 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`.
 pub(crate) fn long(time: Duration) -> String {
     let seconds = time.as_secs();
@@ -45,6 +61,9 @@ pub(crate) fn long(time: Duration) -> String {
         _ => format!("{days} d {} h", hours % 24),
     }
 }
+
+/// The last second of the year 9999, about.
+const SECS_MAX: i64 = 253_402_300_799;
 
 /// A point in time by the calendar.
 struct Date {
@@ -65,6 +84,12 @@ impl Date {
             Ok(since) => i64::try_from(since.as_secs()).unwrap_or(0),
             Err(_) => 0,
         };
+        Date::of_secs(seconds)
+    }
+
+    fn of_secs(seconds: i64) -> Self {
+        // No file system has years of more digits, and a damaged time is not to overflow.
+        let seconds = seconds.clamp(-SECS_MAX, SECS_MAX);
         let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
         // Years that begin in March have their leap day last; 400 of them are 146,097 days.
         let shifted = days + 719_468;

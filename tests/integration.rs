@@ -36,6 +36,8 @@ mod diverged;
 mod drills;
 /// The example files for admins: configuration, crontab, haresources, systemd units.
 mod examples;
+/// The filter language, beside rsync.
+mod filters;
 /// A local user exchanges directories and symlinks under a push.
 mod flippers;
 /// Before a promotion the peer is asked for the service, newer data and its last push.
@@ -74,6 +76,8 @@ mod named_trees;
 mod notices;
 /// Damaged times, names too long for most, symlinks to nothing: what they cost.
 mod odd_entries;
+/// One option at a time.
+mod options;
 /// Random and hand-picked pushes compared with rsync 3.5.0.
 mod oracle;
 /// What others say arrives harmless wherever it goes.

@@ -1,4 +1,4 @@
-//! The four filter options as typed. Their order decides, across the four of them, and clap keeps
+//! The filter options as typed. Their order decides, across all of them, and clap keeps
 //! each apart: here they are put into one row.
 
 use std::ffi::OsString;
@@ -13,6 +13,8 @@ pub(crate) enum FilterWord {
     Exclude(OsString),
     /// `--include PATTERN`
     Include(OsString),
+    /// `--filter RULE`
+    Filter(OsString),
     /// `--exclude-from FILE`
     ExcludeFrom(PathBuf),
     /// `--include-from FILE`
@@ -30,6 +32,7 @@ pub(super) fn in_order(matches: &ArgMatches) -> Vec<FilterWord> {
     };
     let mut filters = typed("exclude", FilterWord::Exclude);
     filters.extend(typed("include", FilterWord::Include));
+    filters.extend(typed("filter", FilterWord::Filter));
     filters.extend(typed("exclude_from", |file| {
         FilterWord::ExcludeFrom(file.into())
     }));

@@ -1,63 +1,125 @@
-//! The words of `--info` that mean something here: `progress`, `progress2` and `stats`, with
-//! rsync's levels. The others are refused rather than ignored.
+//! The words of `--info`, with rsync's levels. Some name what is never said here, and are taken
+//! without a word.
 
-use super::push::PushArgs;
+use crate::report::Style;
 
 /// One word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Word {
-    /// 0 is none, 1 a line for each file, 2 one line for all.
-    Progress(u8),
+pub(crate) struct Word {
+    what: What,
     /// 0 is none.
-    Stats(u8),
+    level: u8,
 }
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    All,
+    Deletions,
+    List,
+    Names,
+    Odd,
+    Progress,
+    Skipped,
+    Stats,
+    /// Nothing that is told here.
+    Unsaid,
+}
+
+const WORDS: [(&str, What); 15] = [
+    ("all", What::All),
+    ("none", What::All),
+    ("backup", What::Unsaid),
+    ("copy", What::Unsaid),
+    ("del", What::Deletions),
+    ("flist", What::List),
+    ("misc", What::Unsaid),
+    ("mount", What::Unsaid),
+    ("name", What::Names),
+    ("nonreg", What::Odd),
+    ("progress", What::Progress),
+    ("remove", What::Unsaid),
+    ("skip", What::Skipped),
+    ("stats", What::Stats),
+    ("symsafe", What::Unsaid),
+];
+
+/// The highest level of any word.
+const LEVEL_MAX: u8 = 4;
 
 /// Reads one word. The error is for clap, which names the option and the word.
 pub(crate) fn parse(typed: &str) -> Result<Word, String> {
     let typed = typed.to_ascii_lowercase();
     let name = typed.trim_end_matches(|c: char| c.is_ascii_digit());
     let level = match typed.get(name.len()..).unwrap_or_default() {
-        "" => Ok(1),
+        "" => Ok(u8::from(name != "none")),
         digits => digits.parse(),
     };
-    match (name, level) {
-        ("progress", Ok(level @ 0..=2)) => Ok(Word::Progress(level)),
-        ("stats", Ok(level @ 0..=3)) => Ok(Word::Stats(level)),
-        _ => Err("the words are progress, progress2 and stats, or with a 0 for none".to_owned()),
+    let what = WORDS.iter().find(|(word, _)| *word == name);
+    match (what, level) {
+        (Some((_, what)), Ok(level @ 0..=LEVEL_MAX)) => Ok(Word { what: *what, level }),
+        _ => {
+            let words: Vec<&str> = WORDS.iter().map(|(word, _)| *word).collect();
+            Err(format!(
+                "the words are {}, each with a level or 0",
+                words.join(" ")
+            ))
+        }
     }
 }
 
-/// Enters the words that were typed; the last one about a thing counts.
-pub(super) fn apply(args: &mut PushArgs) {
-    for word in &args.info {
-        match *word {
-            Word::Progress(level) => {
-                args.progress = level == 1;
-                args.total_progress = level == 2;
+impl Word {
+    /// Enters the word; of several about a thing the last counts.
+    pub(crate) fn apply(self, style: &mut Style) {
+        let (is_on, is_more) = (self.level > 0, self.level > 1);
+        match self.what {
+            What::All => {
+                for (_, what) in WORDS.iter().filter(|(_, what)| *what != What::All) {
+                    Word {
+                        what: *what,
+                        ..self
+                    }
+                    .apply(style);
+                }
             }
-            Word::Stats(level) => args.stats = level > 0,
+            What::Deletions => style.deletions = is_on,
+            What::List => style.announces = is_on,
+            What::Names => (style.names, style.unchanged) = (is_on, is_more),
+            What::Odd => style.hides_odd = !is_on,
+            What::Progress => {
+                style.progress = self.level == 1;
+                style.total_progress = is_more;
+            }
+            What::Skipped => style.newer = is_on,
+            What::Stats => (style.closes, style.stats) = (is_on, is_more),
+            What::Unsaid => {}
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
+
+    fn style(words: &str) -> Style {
+        let mut style = Style::default();
+        for word in words.split(',') {
+            parse(word).unwrap().apply(&mut style);
+        }
+        style
+    }
 
     #[test]
     fn words_have_levels() {
-        assert_eq!(parse("progress2"), Ok(Word::Progress(2)));
-        assert_eq!(parse("PROGRESS"), Ok(Word::Progress(1)));
-        assert_eq!(parse("stats0"), Ok(Word::Stats(0)));
-        for wrong in [
-            "",
-            "2",
-            "progress3",
-            "progress99",
-            "flist",
-            "name0",
-            "progress2x",
-        ] {
+        assert!(style("progress2").total_progress && !style("progress2").progress);
+        assert!(style("PROGRESS").progress);
+        assert!(style("stats2").stats && !style("stats1").stats && style("stats").closes);
+        assert!(style("name2").unchanged && !style("name").unchanged && style("name").names);
+        assert!(style("del").deletions && !style("all,del0").deletions);
+        assert!(style("skip").newer && style("flist").announces && style("nonreg0").hides_odd);
+        assert_eq!(style("all,none"), style("nonreg0"));
+        for wrong in ["", "2", "progress9", "progress99", "lists", "progress2x"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

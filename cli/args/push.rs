@@ -11,8 +11,10 @@ use hasync_engine::Compression;
 
 use super::filter_words::{self, FilterWord};
 use super::trees::TreeArgs;
-use super::{compress, info, lists, rate};
+use super::{compress, info, lists, rate, size};
 use crate::exit::Failure;
+use crate::format::Format;
+use crate::numbers::Human;
 
 pub(super) const NAMED: &str = "Trees of the configuration";
 const WHAT: &str = "What is mirrored and removed";
@@ -34,11 +36,8 @@ SRC/ means what is in it, SRC the directory itself.
 Switches combine (-aurvn); a later --no-OPTION takes one back: -a --no-o.")]
 pub(crate) struct PushArgs {
     /// Local files and directories, then the destination
-    #[arg(
-        value_name = "SRC... DST",
-        hide_short_help = true,
-        required_unless_present_any = ["tree", "all", "help"]
-    )]
+    #[arg(value_name = "SRC... DST", hide_short_help = true)]
+    #[arg(required_unless_present_any = ["tree", "all", "help"])]
     pub(crate) operands: Vec<OsString>,
 
     #[command(flatten)]
@@ -63,6 +62,12 @@ pub(crate) struct PushArgs {
     #[arg(short = 't', long, help_heading = WHAT)]
     #[arg(hide_short_help = true)]
     pub(crate) times: bool,
+    /// No modification times of directories
+    #[arg(short = 'O', long, help_heading = WHAT, hide_short_help = true)]
+    pub(crate) omit_dir_times: bool,
+    /// No modification times of symlinks
+    #[arg(short = 'J', long, help_heading = WHAT, hide_short_help = true)]
+    pub(crate) omit_link_times: bool,
     /// Group
     #[arg(short = 'g', long, help_heading = WHAT)]
     #[arg(hide_short_help = true)]
@@ -98,6 +103,12 @@ pub(crate) struct PushArgs {
     /// Remove from DST what SRC does not have
     #[arg(long, help_heading = WHAT)]
     pub(crate) delete: bool,
+    /// Delete although not everything could be listed
+    #[arg(long, help_heading = WHAT, hide_short_help = true)]
+    pub(crate) ignore_errors: bool,
+    /// A directory gives way to what is none, with all that is in it
+    #[arg(long, help_heading = WHAT, hide_short_help = true)]
+    pub(crate) force: bool,
     /// Remove nothing if more than N entries would go (exit 25)
     #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = WHAT)]
     pub(crate) max_delete: Option<i64>,
@@ -110,6 +121,19 @@ pub(crate) struct PushArgs {
     #[arg(long, value_name = "PATTERN", action = ArgAction::Append)]
     #[arg(allow_hyphen_values = true, help_heading = CHOICE)]
     pub(crate) include: Vec<OsString>,
+    /// Add a rule: - + H S P R PATTERN, . FILE, or ! to forget all before
+    #[arg(short = 'f', long, value_name = "RULE", action = ArgAction::Append)]
+    #[arg(allow_hyphen_values = true, help_heading = CHOICE, hide_short_help = true)]
+    pub(super) filter: Vec<OsString>,
+    /// Leave out what CVS does
+    #[arg(short = 'C', long, help_heading = CHOICE, hide_short_help = true)]
+    pub(crate) cvs_exclude: bool,
+    /// Zero bytes end what is read from files of patterns
+    #[arg(short = '0', long, help_heading = CHOICE, hide_short_help = true)]
+    pub(crate) from0: bool,
+    /// Remove what is left out too
+    #[arg(long, help_heading = WHAT, hide_short_help = true)]
+    pub(crate) delete_excluded: bool,
     /// Read exclude patterns from FILE, one a line; - is stdin
     #[arg(long, value_name = "FILE", action = ArgAction::Append, help_heading = CHOICE)]
     #[arg(hide_short_help = true)]
@@ -118,6 +142,33 @@ pub(crate) struct PushArgs {
     #[arg(long, value_name = "FILE", action = ArgAction::Append, help_heading = CHOICE)]
     #[arg(hide_short_help = true)]
     pub(crate) include_from: Vec<PathBuf>,
+    /// Files of equal length are equal
+    #[arg(long, help_heading = CHOICE, hide_short_help = true)]
+    pub(crate) size_only: bool,
+    /// Files of equal length and time are different too
+    #[arg(short = 'I', long, help_heading = CHOICE, hide_short_help = true)]
+    pub(crate) ignore_times: bool,
+    /// Times within so many seconds are equal; unless told, they are compared to the nanosecond
+    #[arg(short = '@', long, value_name = "SECONDS", help_heading = CHOICE)]
+    #[arg(allow_negative_numbers = true, hide_short_help = true)]
+    pub(crate) modify_window: Option<i64>,
+    /// Make nothing that DST does not have
+    #[arg(long, alias = "ignore-non-existing", help_heading = CHOICE, hide_short_help = true)]
+    pub(crate) existing: bool,
+    /// Leave alone what DST has
+    #[arg(long, help_heading = CHOICE, hide_short_help = true)]
+    pub(crate) ignore_existing: bool,
+    /// Leave files alone that are longer
+    #[arg(long, value_name = "SIZE", value_parser = size::parse, help_heading = CHOICE)]
+    #[arg(hide_short_help = true)]
+    pub(crate) max_size: Option<u64>,
+    /// Leave files alone that are shorter
+    #[arg(long, value_name = "SIZE", value_parser = size::parse, help_heading = CHOICE)]
+    #[arg(hide_short_help = true)]
+    pub(crate) min_size: Option<u64>,
+    /// A SRC that is not there is none
+    #[arg(long, help_heading = CHOICE, hide_short_help = true)]
+    pub(crate) ignore_missing_args: bool,
     /// Compare content, not size and time
     #[arg(short = 'c', long, help_heading = CHOICE)]
     pub(crate) checksum: bool,
@@ -141,23 +192,43 @@ pub(crate) struct PushArgs {
     /// Report nothing but errors
     #[arg(short = 'q', long, help_heading = REPORT)]
     pub(crate) quiet: bool,
-    /// One line a change, saying what differs
-    #[arg(short = 'i', long, help_heading = REPORT)]
-    pub(crate) itemize_changes: bool,
+    /// One line a change, saying what differs; -ii: all
+    #[arg(short = 'i', long, action = ArgAction::Count, help_heading = REPORT)]
+    pub(crate) itemize_changes: u8,
+    /// One line a change in this FORMAT: %i %n %L %f %l %o %B %U %G %M %t %p
+    #[arg(long, value_name = "FORMAT", alias = "log-format", value_parser = Format::parse)]
+    #[arg(help_heading = REPORT, hide_short_help = true)]
+    pub(crate) out_format: Option<Format>,
+    /// Append what happens to FILE
+    #[arg(long, value_name = "FILE", help_heading = REPORT, hide_short_help = true)]
+    pub(crate) log_file: Option<PathBuf>,
+    /// Changes in the log have this FORMAT, usually "%i %n%L"
+    #[arg(long, value_name = "FORMAT", value_parser = Format::parse, help_heading = REPORT)]
+    #[arg(hide_short_help = true)]
+    pub(crate) log_file_format: Option<Format>,
+    /// Objects for programs, one a line, in place of all other lines
+    #[arg(long, help_heading = REPORT, hide_short_help = true)]
+    pub(crate) json: bool,
+    /// Bytes in units of 1000, -hh of 1024
+    #[arg(short = 'h', long, action = ArgAction::Count, help_heading = REPORT)]
+    pub(super) human_readable: u8,
+    /// What the words about numbers come to.
+    #[arg(skip)]
+    pub(crate) human: Human,
     /// Counts of entries and bytes at the end
     #[arg(long, help_heading = REPORT)]
     pub(crate) stats: bool,
     /// Show how each file gets on
     #[arg(long, help_heading = REPORT)]
     pub(crate) progress: bool,
-    /// progress2 shows how the whole push gets on; progress and stats are the options
+    /// Same as --partial --progress
+    #[arg(short = 'P', help_heading = REPORT, hide_short_help = true)]
+    pub(super) partial_progress: bool,
+    /// progress2 for all files at once, name, del, skip, stats2, ..., or one with 0
     #[arg(long, value_name = "FLAGS", value_delimiter = ',', value_parser = info::parse,
         help_heading = REPORT)]
     #[arg(hide_short_help = true)]
     pub(crate) info: Vec<info::Word>,
-    /// What `--info=progress2` comes to.
-    #[arg(skip)]
-    pub(crate) total_progress: bool,
 
     /// No deltas: changed files go whole (the default for a local DST)
     #[arg(short = 'W', long, help_heading = HOW)]
@@ -198,6 +269,20 @@ pub(crate) struct PushArgs {
     #[arg(long, value_name = "RATE", value_parser = rate::parse, help_heading = HOW)]
     pub(crate) bwlimit: Option<rate::Rate>,
 
+    /// Make all directories that lead to DST
+    #[arg(long, help_heading = HOW, hide_short_help = true)]
+    pub(crate) mkpath: bool,
+
+    /// Longest time to connect (unless told, 10 s or ConnectTimeout)
+    #[arg(long, value_name = "SECONDS", help_heading = REACH, hide_short_help = true)]
+    pub(crate) contimeout: Option<u32>,
+    /// Connect by IPv4 alone
+    #[arg(short = '4', long, help_heading = REACH, hide_short_help = true)]
+    #[arg(overrides_with = "ipv6")]
+    pub(crate) ipv4: bool,
+    /// Connect by IPv6 alone
+    #[arg(short = '6', long, help_heading = REACH, hide_short_help = true)]
+    pub(crate) ipv6: bool,
     /// Port of the SSH server; -e does not get it
     #[arg(long, value_name = "PORT", help_heading = REACH)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
@@ -250,11 +335,21 @@ const SWITCHES: &[(&str, &[&str], &[&str])] = &[
     ("hard_links", &[], &["H"]),
     ("sparse", &[], &["S"]),
     ("numeric_ids", &[], &[]),
+    ("cvs_exclude", &[], &["C"]),
+    ("from0", &[], &[]),
+    ("omit_dir_times", &[], &["O"]),
+    ("omit_link_times", &[], &["J"]),
+    ("human_readable", &[], &["h"]),
+    ("force", &[], &[]),
+    ("ignore_errors", &[], &[]),
+    ("mkpath", &[], &[]),
+    ("size_only", &[], &[]),
+    ("ignore_times", &[], &["I"]),
     ("checksum", &[], &["c"]),
     ("one_file_system", &[], &["x"]),
     ("verbose", &[], &["v"]),
     ("itemize_changes", &[], &["i"]),
-    ("progress", &[], &[]),
+    ("progress", &["partial_progress"], &[]),
     ("whole_file", &[], &["W"]),
 ];
 
@@ -283,6 +378,7 @@ pub(super) fn complete(push: clap::Command) -> clap::Command {
 
 /// Options that say when to delete, and so that it is wanted.
 const IMPLY_DELETE: &[&str] = &[
+    "delete_excluded",
     "delete_before",
     "delete_duringdel",
     "delete_delay",
@@ -324,9 +420,27 @@ impl PushArgs {
         self.numeric_ids = on("numeric_ids");
         self.checksum = on("checksum");
         self.one_file_system = on("one_file_system");
-        self.itemize_changes = on("itemize_changes");
+        self.omit_dir_times = on("omit_dir_times");
+        self.omit_link_times = on("omit_link_times");
+        self.force = on("force");
+        self.cvs_exclude = on("cvs_exclude");
+        self.from0 = on("from0");
+        self.ignore_errors = on("ignore_errors");
+        self.mkpath = on("mkpath");
+        self.size_only = on("size_only");
+        self.ignore_times = on("ignore_times");
+        if !on("itemize_changes") {
+            self.itemize_changes = 0;
+        }
         self.progress = on("progress");
-        info::apply(self);
+        self.human = match (
+            on("human_readable"),
+            last_index(matches, "no_human_readable"),
+        ) {
+            (true, _) => Human::of_level(self.human_readable),
+            (false, Some(_)) => Human::Plain,
+            (false, None) => Human::default(),
+        };
         self.whole_file = on("whole_file");
         self.no_whole_file &= !self.whole_file;
         self.no_fsync = last_index(matches, "no_fsync") > last_index(matches, "fsync");

@@ -31,7 +31,7 @@ pub(crate) fn parse(typed: &str) -> Result<Rate, String> {
 }
 
 /// Bytes in one of a suffix, in either case.
-fn unit(suffix: &str) -> Option<f64> {
+pub(super) fn unit(suffix: &str) -> Option<f64> {
     let suffix = suffix.to_ascii_lowercase();
     let (letter, base) = match suffix.as_str() {
         "b" => return Some(1.0),

@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use hasync_engine::filter::{Filter, FilterRule, Sense};
+use hasync_engine::filter::{Filter, FilterRule, RuleLine};
 use hasync_engine::generation;
 use hasync_engine::history::UndoPolicy;
 use hasync_engine::{Differences, Options};
@@ -355,17 +355,21 @@ fn rules(filters: Spanned<Vec<Spanned<String>>>) -> Result<Vec<FilterRule>, Faul
     for rule in filters.into_inner() {
         let offset = rule.span().start;
         let rule = rule.into_inner();
-        let bytes = rule.as_bytes();
-        if !bytes.starts_with(b"+ ") && !bytes.starts_with(b"- ") {
-            let message = format!(
-                "the filter \"{}\" starts with neither \"- \" (leave out) nor \"+ \" (keep)",
-                shown(&rule)
-            );
-            return Err(Fault::new(offset, message));
-        }
-        filter.add_arg(Sense::Exclude, bytes).map_err(|cause| {
-            Fault::new(offset, format!("the filter \"{}\": {cause}", shown(&rule)))
-        })?;
+        let wrong =
+            |why: &str| Fault::new(offset, format!("the filter \"{}\": {why}", shown(&rule)));
+        let pushed = match RuleLine::parse(rule.as_bytes()) {
+            Ok(RuleLine::Rule(rule)) => filter.push(rule),
+            Ok(RuleLine::Clear) => {
+                filter.clear();
+                Ok(())
+            }
+            Ok(RuleLine::Nothing) => Ok(()),
+            Ok(RuleLine::Merge(_) | RuleLine::Cvs) => {
+                return Err(wrong("a tree has all its rules here; write them out"));
+            }
+            Err(cause) => Err(cause),
+        };
+        pushed.map_err(|cause| wrong(&cause.to_string()))?;
     }
     Ok(filter.rules().to_vec())
 }

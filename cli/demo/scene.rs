@@ -118,6 +118,8 @@ impl Scene {
             remote_bin: "hasync".into(),
             rsh: None,
             silence: Duration::from_secs(60),
+            connecting: None,
+            family: None,
         })
     }
 

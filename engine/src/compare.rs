@@ -8,7 +8,7 @@ use crate::entry::{Body, Entry};
 use crate::fs::{Attrs, Listed};
 use crate::ids::{IdKind, IdMap};
 use crate::observer::{Action, Differences, Kind};
-use crate::options::Options;
+use crate::options::{Options, QuickCheck};
 
 /// What has to happen to one entry of the target.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub(crate) enum Decision {
     Keep,
     /// Nothing, because of `-u`.
     KeepNewer,
+    /// Nothing, because of `--existing` or `--ignore-existing`, whatever is there.
+    Skip,
     /// Metadata only, in place.
     SetAttrs {
         differences: Differences,
@@ -84,6 +86,14 @@ impl Judge<'_> {
         if matches!(entry.body, Body::Unmirrored(_)) {
             return Decision::Keep;
         }
+        let has_both_dirs = local.is_some_and(|local| local.entry.is_dir() && entry.is_dir());
+        let skipped = match local {
+            None => self.options.existing,
+            Some(_) => self.options.ignore_existing && !has_both_dirs,
+        };
+        if skipped {
+            return Decision::Skip;
+        }
         let same_kind = local.filter(|local| local.entry.kind() == entry.kind());
         let made = match (entry.kind(), link) {
             (_, LinkState::SameInode | LinkState::Apart | LinkState::Beyond) => Action::HardLink,
@@ -102,11 +112,10 @@ impl Judge<'_> {
         };
         let fields = self.fields.of(entry);
         let stored = |time| fields.keeps.time_store.stored(time);
-        let time_differs = stored(entry.mtime) != stored(local.entry.mtime);
-        if self.options.update
-            && entry.kind() == Kind::File
-            && stored(entry.mtime) < local.entry.mtime
-        {
+        let (time, local_time) = (stored(entry.mtime), stored(local.entry.mtime));
+        let time_differs = !self.options.is_same_time(time, local_time);
+        let is_older = time_differs && time < local.entry.mtime;
+        if self.options.update && entry.kind() == Kind::File && is_older {
             return Decision::KeepNewer;
         }
         let mut differences = self.metadata_differences(ids, entry, local);
@@ -158,7 +167,7 @@ impl Judge<'_> {
                 if self.options.checksum {
                     let differs = len != local_len || sum.is_none() || sum != local_sum;
                     (differs, differs)
-                } else if len != local_len || time_differs {
+                } else if len != local_len || self.may_differ(time_differs) {
                     (true, false)
                 } else {
                     // With a sum the sender asks for more than the quick check.
@@ -168,6 +177,15 @@ impl Judge<'_> {
             }
             (Body::Dir, Body::Dir) => (false, false),
             (body, local_body) => (body != local_body, body != local_body),
+        }
+    }
+
+    /// Whether files of equal length are taken for different without looking into them.
+    fn may_differ(&self, time_differs: bool) -> bool {
+        match self.options.quick_check {
+            QuickCheck::Times => time_differs,
+            QuickCheck::Lengths => false,
+            QuickCheck::Nothing => true,
         }
     }
 
@@ -239,7 +257,8 @@ impl Judge<'_> {
                 .gid(ids, entry)
                 .or(inherited_gid.filter(|_| !lost.group)),
             mode: Some(mode).filter(|_| !lost.perms),
-            mtime: (self.options.times && !lost.time).then(|| keeps.time_store.stored(entry.mtime)),
+            mtime: (self.options.times_of(entry.kind()) && !lost.time)
+                .then(|| keeps.time_store.stored(entry.mtime)),
         }
     }
 

@@ -12,7 +12,7 @@ use crate::ids::{IdKind, IdMap};
 use crate::keeps::Keeps;
 use crate::mounted::{Mounted, MountedBelow};
 use crate::observer::{Differences, Kind};
-use crate::options::Options;
+use crate::options::{Options, QuickCheck};
 use crate::path::RelPath;
 use crate::policy::Powers;
 
@@ -52,7 +52,10 @@ pub(crate) struct Fields {
     owner: bool,
     group: GroupScope,
     times: bool,
+    omit_dir_times: bool,
+    omit_link_times: bool,
     checksum: bool,
+    quick_check: QuickCheck,
     hard_links: bool,
     pub(crate) powers: Powers,
     key: [u8; 32],
@@ -81,7 +84,10 @@ impl Fields {
                 (true, false) => GroupScope::Among(settable_groups),
             },
             times: options.times,
+            omit_dir_times: options.omit_dir_times,
+            omit_link_times: options.omit_link_times,
             checksum: options.checksum,
+            quick_check: options.quick_check,
             hard_links: options.hard_links,
             powers,
             key,
@@ -133,6 +139,15 @@ impl Fields {
         }
     }
 
+    fn times_of(&self, kind: Kind) -> bool {
+        let is_omitted = match kind {
+            Kind::Dir => self.omit_dir_times,
+            Kind::Symlink => self.omit_link_times,
+            Kind::File | Kind::Device | Kind::Special => false,
+        };
+        self.times && !is_omitted
+    }
+
     /// What counts of an entry of this kind.
     fn counts(&self, kind: Kind) -> Counts<'_> {
         let lost = self.keeps.lost_of(kind);
@@ -143,7 +158,7 @@ impl Fields {
                 true => &GroupScope::Ignored,
                 false => &self.group,
             },
-            times: self.times && !lost.time,
+            times: self.times_of(kind) && !lost.time,
         }
     }
 
@@ -217,6 +232,11 @@ impl Fields {
         u64::from_le_bytes(print)
     }
 
+    /// Whether files can be told apart by their modification times.
+    fn are_times_compared(&self) -> bool {
+        !self.checksum && self.quick_check != QuickCheck::Lengths
+    }
+
     /// The canonical encoding. Described in PROTOCOL.md; every field is self-delimiting.
     fn encode(&self, entry: &Entry, ids: &IdView<'_>, out: &mut Vec<u8>) {
         if !self.points.is_empty() {
@@ -228,7 +248,7 @@ impl Fields {
     fn encode_here(&self, entry: &Entry, ids: &IdView<'_>, out: &mut Vec<u8>) {
         let counts = self.counts(entry.kind());
         let (tag, timed) = match &entry.body {
-            Body::File { .. } => (b'f', counts.times || !self.checksum),
+            Body::File { .. } => (b'f', counts.times || self.are_times_compared()),
             Body::Dir => (b'd', counts.times),
             Body::Symlink { .. } => (b'l', counts.times),
             Body::CharDevice { .. } => (b'c', counts.times),
@@ -257,6 +277,10 @@ impl Fields {
         match &entry.body {
             Body::File { len, sum } => {
                 out.extend_from_slice(&len.to_le_bytes());
+                // Then no two files are equal, one here and one there.
+                if self.quick_check == QuickCheck::Nothing && !self.checksum {
+                    out.push(u8::from(matches!(ids, IdView::Sender)));
+                }
                 // A sum that only the sender has makes the two different: the entry is sent.
                 if self.checksum || sum.is_some() {
                     out.extend_from_slice(sum.as_ref().unwrap_or(&[0; 32]));

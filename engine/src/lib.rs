@@ -81,9 +81,10 @@ pub use fs::{
 };
 pub use ids::{Accounts, IdKind, OwnAccounts};
 pub use observer::{
-    Action, Change, Differences, Kind, KindCounts, Note, Observer, Progress, Summary, Warning,
+    Action, Change, Differences, Facts, Kind, KindCounts, Note, Observer, Progress, Summary,
+    Warning,
 };
-pub use options::{Brake, Compression, Options};
+pub use options::{Brake, Compression, Options, QuickCheck};
 pub use overlap::overlaps;
 pub use path::Shown;
 pub use policy::{Confinement, Greeted, Ready, Rights, ServePolicy, Service, Wish};

@@ -11,6 +11,14 @@ pub trait Observer {
     /// deletions, then what takes the place of directories that these have cleared away.
     fn change(&mut self, change: &Change<'_>);
 
+    /// Whether entries are told too that the push leaves as they are.
+    fn wants_unchanged(&self) -> bool {
+        false
+    }
+
+    /// Such an entry, in its place among the changes.
+    fn unchanged(&mut self, _entry: &Change<'_>) {}
+
     /// Something that went wrong with one path without ending the push.
     fn warn(&mut self, warning: &Warning);
 
@@ -198,6 +206,21 @@ pub struct Change<'a> {
     pub link: Option<&'a [u8]>,
     /// Its length in bytes on the source; 0 for what has none.
     pub len: u64,
+    /// What else it is on the source; of a deletion nothing is known.
+    pub facts: Facts,
+}
+
+/// What `stat` tells of an entry, as far as a report may hold it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Permission bits, with setuid, setgid and sticky.
+    pub mode: u32,
+    /// Owner, by number.
+    pub uid: u32,
+    /// Group, by number.
+    pub gid: u32,
+    /// Modification time, in seconds since 1970.
+    pub mtime_secs: i64,
 }
 
 /// A path that could not be handled.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::entry::{Body, Entry, Time};
 use crate::filter::FilterRule;
-use crate::observer::Differences;
+use crate::observer::{Differences, Kind};
 
 /// The options of one push, named after rsync's long options.
 ///
@@ -37,10 +37,19 @@ pub struct Options {
     pub sparse: bool,
     /// `--delete`: remove what the source does not have.
     pub delete: bool,
+    /// `--force`: a directory gives way to what is none, with all that is in it.
+    pub force: bool,
+    /// `--ignore-errors`: delete, although not everything could be listed.
+    pub ignore_errors: bool,
     /// `--max-delete=N`: when more than N entries would go, none does.
     pub max_delete: Option<u64>,
     /// What stops the deletions of a named tree, or the whole of its first push.
     pub brake: Option<Brake>,
+    /// `--ignore-missing-args`: a source that is not there is none.
+    #[serde(skip)]
+    pub ignore_missing: bool,
+    /// `--mkpath`: make the directories too that lead to the target.
+    pub mkpath: bool,
     /// `--follow-untrusted`: a symlink on the way to a source is followed whoever owns it. That is
     /// no matter of the receiver's.
     #[serde(skip)]
@@ -49,12 +58,29 @@ pub struct Options {
     pub dry_run: bool,
     /// `-c`: compare content instead of modification times.
     pub checksum: bool,
+    /// Which files of equal length are taken for equal, without `checksum`.
+    pub quick_check: QuickCheck,
+    /// `--modify-window`: so many seconds of a modification time do not count, and nothing that is
+    /// less than one. Without it every nanosecond does.
+    pub window_s: Option<u32>,
     /// Files whose modification time lies within these nanoseconds since 1970, both ends included,
     /// are compared by content besides. The receiver is asked about each of them.
     #[serde(skip)]
     pub recheck: Option<(i64, i64)>,
     /// `-u`: leave files alone that are newer on the receiver.
     pub update: bool,
+    /// `--existing`: make nothing that the receiver does not have.
+    pub existing: bool,
+    /// `--ignore-existing`: leave everything but directories alone that the receiver has.
+    pub ignore_existing: bool,
+    /// Lengths of files that are looked at (`--min-size`, `--max-size`). The receiver hears of no
+    /// other.
+    #[serde(skip)]
+    pub lengths: Option<(u64, u64)>,
+    /// `-O`: no modification times of directories.
+    pub omit_dir_times: bool,
+    /// `-J`: no modification times of symlinks.
+    pub omit_link_times: bool,
     /// `-W`: no deltas.
     pub whole_file: bool,
     /// `-x`: stay on the file system of each source.
@@ -92,6 +118,18 @@ pub struct Brake {
     pub entries: u64,
 }
 
+/// How regular files of equal length are compared without looking into them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum QuickCheck {
+    /// By their modification times.
+    #[default]
+    Times,
+    /// They are equal (`--size-only`).
+    Lengths,
+    /// They are not: each is transferred (`-I`).
+    Nothing,
+}
+
 /// When what the sender says is compressed. Data that does not get shorter never is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Compression {
@@ -121,13 +159,24 @@ impl Default for Options {
             hard_links: false,
             sparse: false,
             delete: false,
+            force: false,
+            ignore_errors: false,
+            ignore_missing: false,
+            mkpath: false,
             max_delete: None,
             brake: None,
             follow_untrusted: false,
             dry_run: false,
             checksum: false,
+            quick_check: QuickCheck::Times,
+            window_s: None,
             recheck: None,
             update: false,
+            existing: false,
+            ignore_existing: false,
+            lengths: None,
+            omit_dir_times: false,
+            omit_link_times: false,
             whole_file: false,
             one_file_system: false,
             numeric_ids: false,
@@ -176,6 +225,29 @@ impl Options {
             all: self.checksum,
             between: self.recheck,
         }
+    }
+
+    /// Whether two modification times are one.
+    pub(crate) fn is_same_time(&self, a: Time, b: Time) -> bool {
+        match self.window_s {
+            Some(window_s) => a.secs.abs_diff(b.secs) <= window_s.into(),
+            None => a == b,
+        }
+    }
+
+    /// Whether modification times of entries of this kind are kept.
+    pub(crate) fn times_of(&self, kind: Kind) -> bool {
+        self.times
+            && match kind {
+                Kind::Dir => !self.omit_dir_times,
+                Kind::Symlink => !self.omit_link_times,
+                Kind::File | Kind::Device | Kind::Special => true,
+            }
+    }
+
+    /// Whether this removes names on the receiver.
+    pub(crate) fn deletes(&self) -> bool {
+        self.delete || self.force
     }
 
     /// `-a`: `-rlptgoD`.

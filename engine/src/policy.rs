@@ -101,7 +101,7 @@ impl ServePolicy {
     /// had.
     pub(crate) fn allow(&self, options: &Options, tree: Option<&str>) -> Result<(), Error> {
         let refuse = |kind, message: String| Err(Error::new(kind, message));
-        let deletes = options.delete && !self.rights.deletes;
+        let deletes = options.deletes() && !self.rights.deletes;
         match tree {
             None if self.only_trees.is_some() => refuse(
                 ErrorKind::Usage,
@@ -110,7 +110,8 @@ impl ServePolicy {
             ),
             None if deletes => refuse(
                 ErrorKind::Usage,
-                "nothing may be deleted with this key (serve --no-delete): push without --delete"
+                "nothing may be deleted with this key (serve --no-delete): push without --delete \
+                 and --force"
                     .to_owned(),
             ),
             Some(tree) if deletes => refuse(

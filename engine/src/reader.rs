@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use crate::entries::Revised;
 use crate::entry::{Body, Sum};
-use crate::filter::Filter;
+use crate::filter::{Filter, Half};
 use crate::fs::{FileDir, Listed, Listing, Root, list};
 use crate::options::Summed;
 use crate::path::RelPath;
@@ -21,6 +21,7 @@ const STEP_LEN: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Reader {
     pub(crate) filter: Filter,
+    pub(crate) half: Half,
     /// See [`list`].
     pub(crate) with_inodes: bool,
     /// Files that are read to their end, for the sum of their content. Those that cannot be read
@@ -60,7 +61,7 @@ impl Reader {
             }
             path.truncate(prefix_len);
             path.extend_from_slice(name);
-            self.filter.is_excluded(&path, is_dir)
+            self.filter.passes_over(self.half, &path, is_dir)
         })?;
         work::did(1);
         if !self.summed.is_empty() {

@@ -11,7 +11,7 @@ use crate::digest::{DirDigest, Fields, IdView};
 use crate::entries::{EntryList, Revised};
 use crate::entry::Body;
 use crate::error::describe;
-use crate::filter::Filter;
+use crate::filter::{Filter, Half};
 use crate::first_names::FirstNames;
 use crate::fs::Listed;
 use crate::ids::{IDS_MAX, IdKind, name_of};
@@ -231,9 +231,11 @@ impl Scanner {
     ) -> Self {
         // Only a `SRC/` argument makes the root part of the mirror; beside plain SRC arguments the
         // target root keeps whatever else it holds.
-        let root_complete = source.root_entry.is_some() && source.failed.is_empty();
+        let root_complete =
+            source.root_entry.is_some() && (source.failed.is_empty() || options.ignore_errors);
         let reader = Reader {
             filter: filter.clone(),
+            half: Half::Sender,
             with_inodes: options.hard_links || options.one_file_system,
             summed: options.summed(),
         };
@@ -417,9 +419,9 @@ impl Scanner {
             let mut listed = stat_name(layer.open()?, &only.on_disk)?;
             listed.entry.name.clone_from(&only.shown);
             let path = dir.path.join(&only.shown);
-            let excluded = self
-                .filter
-                .is_excluded(&path.as_bytes(), listed.entry.is_dir());
+            let excluded =
+                self.filter
+                    .passes_over(Half::Sender, &path.as_bytes(), listed.entry.is_dir());
             let mut entries = EntryList::default();
             if !excluded {
                 entries.push_listed(&listed);
@@ -466,6 +468,11 @@ impl Scanner {
             nlink,
         } = listed;
         let kind = entry.kind();
+        let is_in = |&(least, most): &(u64, u64)| (least..=most).contains(&entry.len());
+        if kind == Kind::File && !self.options.lengths.as_ref().is_none_or(is_in) {
+            entry.body = Body::Unmirrored(kind);
+            return Revised::Changed;
+        }
         let mirrored = match kind {
             Kind::File => true,
             // Without `-r` no directory is among the sources, and none below them is read.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use crate::entry::{Entry, Sum};
 use crate::error::describe;
-use crate::filter::Filter;
+use crate::filter::{Filter, Half};
 use crate::fs::{FileDir, Follow, Listed, Root, open_dir, stat};
 use crate::options::Options;
 use crate::path::{RelPath, Shown, is_reserved};
@@ -69,7 +69,9 @@ impl Source {
             } else {
                 source.open_name(argument, options, filter)
             };
-            if let Err(why) = opened {
+            if let Err(why) = opened
+                && !(options.ignore_missing && is_missing(argument))
+            {
                 source.failed.push((argument.clone(), why));
             }
         }
@@ -114,7 +116,7 @@ impl Source {
         let root = self.parent(Path::new(OsStr::from_bytes(parent)), options)?;
         let listed = stat_name(&root, name).map_err(|e| describe(&e))?;
         let is_dir = listed.entry.is_dir();
-        if filter.is_excluded(name, is_dir) {
+        if filter.passes_over(Half::Sender, name, is_dir) {
             return Ok(());
         }
         if is_dir && !options.recursive {
@@ -162,6 +164,13 @@ impl Source {
         let only = self.layers.first().filter(|_| self.single)?.only.as_ref()?;
         (only.on_disk != only.shown).then_some(&only.on_disk)
     }
+}
+
+/// Whether there is no such source, as far as anybody may look.
+fn is_missing(argument: &OsString) -> bool {
+    let path = Path::new(argument);
+    let nothing = |e: io::Error| e.kind() == io::ErrorKind::NotFound;
+    std::fs::symlink_metadata(path).err().is_some_and(nothing)
 }
 
 /// Follows the path to a source, or says why not.

@@ -47,6 +47,23 @@ impl Found {
         Found::at(resolve(destination, policy)?, policy)
     }
 
+    /// Makes the directories that lead to a destination, as far as they are missing
+    /// (`--mkpath`). Each is made in the one above it, which is followed anew.
+    pub(crate) fn make_way(destination: &[u8], policy: &ServePolicy) -> Result<(), Error> {
+        let path = resolve(destination, policy)?;
+        let above = path.ancestors().skip(1);
+        let above = above.filter(|above| !above.as_os_str().is_empty());
+        let is_dir = |above: &&Path| {
+            let found = Found::at(above.to_path_buf(), policy);
+            found.is_ok_and(|found| found.root().is_some())
+        };
+        let missing: Vec<&Path> = above.take_while(|above| !is_dir(above)).collect();
+        for above in missing.into_iter().rev() {
+            Found::at(above.to_owned(), policy)?.into_target(false, true, false)?;
+        }
+        Ok(())
+    }
+
     /// Follows the path of a named tree.
     pub(crate) fn tree(tree: &Tree, policy: &ServePolicy) -> Result<Self, Error> {
         Found::at(tree.root.clone(), policy)

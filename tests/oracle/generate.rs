@@ -386,10 +386,26 @@ fn options(rng: &mut Rng) -> Vec<String> {
         ("-W", 15),
         ("-x", 10),
         ("--numeric-ids", 15),
+        ("--size-only", 8),
+        ("-I", 8),
+        ("--max-size=900", 8),
+        ("--min-size=20", 8),
+        ("-O", 8),
+        ("-J", 8),
+        ("--force", 10),
     ];
     for (option, percent) in shares {
         if rng.chance(percent) {
             options.push(option.into());
+        }
+    }
+    // rsync passes over an entry of a type that is left out in silence then, unless it is to be made.
+    if options.iter().any(|option| option == "-a") {
+        for option in ["--existing", "--ignore-existing"] {
+            let links = options.iter().any(|given| given == "-H");
+            if rng.chance(8) && !(links && option == "--ignore-existing") {
+                options.push(option.into());
+            }
         }
     }
     if recursive && rng.chance(55) {

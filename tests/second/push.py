@@ -23,8 +23,11 @@ OPTIONS = {
     **{name: True for name in ("recursive", "links", "perms", "times", "owner", "group", "devices",
                                "specials", "delete", "numeric_ids", "fsync")},
     **{name: False for name in ("hard_links", "sparse", "dry_run", "checksum", "update",
-                                "whole_file", "one_file_system", "atomic")},
-    "max_delete": None, "brake": None, "filters": [], "timeout_ms": 0,
+                                "whole_file", "one_file_system", "atomic", "force",
+                                "ignore_errors", "mkpath", "existing", "ignore_existing",
+                                "omit_dir_times", "omit_link_times")},
+    "max_delete": None, "brake": None, "quick_check": wire.Message("Times"), "window_s": None,
+    "filters": [], "timeout_ms": 0,
 }
 
 

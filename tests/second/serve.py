@@ -18,7 +18,8 @@ from blake3 import blake3
 from tree import CONTENT, GROUP, NEW, OWNER, PERMS, SIZE, TIME
 
 UNSUPPORTED = ("hard_links", "dry_run", "checksum", "update", "atomic", "filters", "sparse",
-               "one_file_system")
+               "one_file_system", "force", "existing", "ignore_existing", "omit_dir_times",
+               "omit_link_times", "mkpath", "window_s")
 # Digests differ now and then: what changed then is told by short prints first.
 PRINT_LEN = 2
 
@@ -46,7 +47,7 @@ class Receiver:
     def hello(self, hello):
         self.options = options = hello["options"]
         wrong = [name for name in UNSUPPORTED if options[name]]
-        if wrong or hello["claim"]:
+        if wrong or hello["claim"] or options["quick_check"].of != "Times":
             self.link.say("Fatal", kind="Usage", message=f"not here: {wrong}")
             self.link.writer.flush()
             sys.exit(1)

@@ -91,7 +91,9 @@ class Fields:
             can_set = self.reply["owners"] or entry["gid"] in self.settable
             group = self.ids("Group", entry["gid"]) if can_set else (1 << 64) - 1
             out.append(struct.pack("<Q", group))
-        if options["times"] and not is_bare or body.of == "File" and not options["checksum"]:
+        quick = options["quick_check"].of
+        by_time = not options["checksum"] and quick != "Lengths"
+        if options["times"] and not is_bare or body.of == "File" and by_time:
             out.append(struct.pack("<qI", *self.stored(entry["mtime"], store)))
         if body.of == "File":
             out.append(struct.pack("<Q", body["len"]))

@@ -21,10 +21,13 @@ STRUCTS = {
     "Id": "device:uint inode:uint",
     "Name": "name:bytes is_dir:bool",
     "Brake": "percent:u8 entries:uint",
-    "FilterRule": "sense:Sense pattern:bytes",
+    "FilterRule": "sense:Sense side:Side negated:bool perishable:bool pattern:bytes",
     "Options": "recursive:bool links:bool perms:bool times:bool owner:bool group:bool "
                "devices:bool specials:bool hard_links:bool sparse:bool delete:bool "
-               "max_delete:uint? brake:Brake? dry_run:bool checksum:bool update:bool whole_file:bool "
+               "force:bool ignore_errors:bool max_delete:uint? brake:Brake? mkpath:bool "
+               "dry_run:bool checksum:bool quick_check:QuickCheck window_s:uint? update:bool "
+               "existing:bool ignore_existing:bool omit_dir_times:bool omit_link_times:bool "
+               "whole_file:bool "
                "one_file_system:bool numeric_ids:bool fsync:bool atomic:bool "
                "filters:[FilterRule] timeout_ms:uint",
 }
@@ -39,6 +42,8 @@ CHOICES = {
     "Action": ["Transfer", "Create", "HardLink", "Attributes", "Delete", "KeepNewer"],
     "Want": ["Nothing", "Whole", "Delta"],
     "Sense": ["Exclude", "Include"],
+    "Side": ["Both", "Sender", "Receiver"],
+    "QuickCheck": ["Times", "Lengths", "Nothing"],
     "Since": ["Same", "Touched mtime:Time", "Other meta:Meta"],
     "Named": [],
     "Part": ["All", "Only names:[Name]", "Some"],

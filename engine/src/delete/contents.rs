@@ -57,7 +57,7 @@ impl Doomed {
                 continue;
             }
             put_name(&mut child, level.path.len(), &name);
-            if filter.is_excluded(&child, kind == Kind::Dir) {
+            if filter.protects_below(&child, kind == Kind::Dir) {
                 level.all = false;
             } else if child.len() > PATH_LEN_MAX {
                 self.failed.push((level.path.clone(), too_long()));

@@ -95,6 +95,11 @@ impl Glob {
         })
     }
 
+    /// The byte that every text ends in that matches, if there is one.
+    pub(super) fn last_byte(&self) -> Option<u8> {
+        self.tail.last().copied()
+    }
+
     /// Whether `text` ends as the pattern does, which rules out most texts at little cost.
     ///
     /// A slash in front of `text` is allowed for, as it may be put there before the match.

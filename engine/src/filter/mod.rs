@@ -1,25 +1,40 @@
-//! Which paths belong to the mirror: rsync's include and exclude rules.
+//! Which paths belong to the mirror: rsync's filter rules.
 //!
 //! A [`Filter`] is an ordered list of [`FilterRule`]s, and the first rule that matches a path
-//! decides. Both sides hold the same list: what it excludes is neither sent nor deleted. Paths are
-//! bytes, relative to the transfer root. `rule` reads and compiles one rule, `glob` matches one
-//! wildcard pattern.
+//! decides, for each of two questions: whether it is sent, and whether it may be deleted. Both
+//! sides hold the same list. Paths are bytes, relative to the transfer root. `written` reads rules,
+//! `rule` is one, `matcher` compiles its pattern, `glob` matches one wildcard pattern, `index`
+//! finds the rules that a path may match.
 
 mod glob;
+mod index;
+mod matcher;
 #[cfg(test)]
 mod oracle;
 mod rule;
+mod written;
 
-pub use rule::{FilterError, FilterRule, MAX_PATTERN_LEN, RuleLine, Sense};
+pub use rule::{FilterError, FilterRule, MAX_PATTERN_LEN, Sense, Side};
+pub use written::{CVS, Form, Merge, RuleLine};
 
-use rule::Matcher;
+use index::Index;
+use matcher::Matcher;
 
 /// The most rules a filter holds.
 pub const MAX_RULES: usize = 65_536;
 
 /// The most bytes that the patterns of a filter hold together: with as many rules as there may be,
 /// and all else that a push begins with, they fit into one frame.
-pub const MAX_FILTER_LEN: usize = 768 << 10;
+pub const MAX_FILTER_LEN: usize = 512 << 10;
+
+/// A half of a push, which reads its own tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Half {
+    /// Reads the source.
+    Sender,
+    /// Reads the target.
+    Receiver,
+}
 
 /// An ordered list of rules, ready to match; empty by default, and then nothing is excluded.
 #[derive(Clone, Debug, Default)]
@@ -27,8 +42,11 @@ pub struct Filter {
     rules: Vec<FilterRule>,
     /// One for each rule, in the same order.
     matchers: Vec<Matcher>,
+    index: Index,
     /// The lengths of all patterns together, at most [`MAX_FILTER_LEN`].
     pattern_bytes: usize,
+    /// Some rules do not count everywhere.
+    is_special: bool,
 }
 
 impl Filter {
@@ -49,42 +67,27 @@ impl Filter {
             return Err(FilterError::TooMany);
         }
         self.pattern_bytes = pattern_bytes;
-        self.matchers.push(Matcher::new(rule.pattern()));
+        self.is_special |= rule.is_special();
+        let matcher = Matcher::new(rule.pattern());
+        self.index.add(&matcher, rule.negated);
+        self.matchers.push(matcher);
         self.rules.push(rule);
         Ok(())
     }
 
     /// Applies the value of one `--exclude` or `--include` option.
     pub fn add_arg(&mut self, sense: Sense, value: &[u8]) -> Result<(), FilterError> {
-        self.apply(FilterRule::parse_arg(value, sense)?)
-    }
-
-    /// Applies the contents of one `--exclude-from` or `--include-from` file.
-    ///
-    /// A line ends at a newline or a carriage return. The error carries the number of its line.
-    pub fn add_file(&mut self, sense: Sense, contents: &[u8]) -> Result<(), FilterError> {
-        let mut line_number = 1;
-        for line in contents.split_inclusive(|b| matches!(b, b'\n' | b'\r')) {
-            let text = line
-                .strip_suffix(b"\n")
-                .or_else(|| line.strip_suffix(b"\r"));
-            FilterRule::parse_line(text.unwrap_or(line), sense)
-                .and_then(|parsed| self.apply(parsed))
-                .map_err(|error| error.at_line(line_number))?;
-            line_number += usize::from(line.ends_with(b"\n"));
+        match RuleLine::parse_arg(value, sense)? {
+            RuleLine::Rule(rule) => self.push(rule)?,
+            RuleLine::Clear => self.clear(),
+            _ => {}
         }
         Ok(())
     }
 
-    fn apply(&mut self, line: RuleLine) -> Result<(), FilterError> {
-        match line {
-            RuleLine::Nothing => Ok(()),
-            RuleLine::Clear => {
-                *self = Self::default();
-                Ok(())
-            }
-            RuleLine::Rule(rule) => self.push(rule),
-        }
+    /// Forgets all rules.
+    pub fn clear(&mut self) {
+        *self = Self::default();
     }
 
     /// The rules in order, as they travel to the peer.
@@ -97,24 +100,47 @@ impl Filter {
         self.rules.is_empty()
     }
 
-    /// Whether `path`, relative to the transfer root and without a leading slash, is excluded.
+    /// Whether a rule does not count for both sides, or not everywhere.
+    pub(crate) fn is_special(&self) -> bool {
+        self.is_special
+    }
+
+    /// Whether a half passes over `path`, relative to the transfer root and without a leading
+    /// slash, when it reads its tree. The sender's are not sent. Of the receiver's nothing is to be
+    /// known that is neither sent nor may be deleted.
     ///
     /// Only the path itself is judged: a walk that does not descend into an excluded directory
     /// never asks about what is below it. The transfer root (the empty path) is never excluded.
-    pub fn is_excluded(&self, path: &[u8], is_dir: bool) -> bool {
-        if self.rules.is_empty() || path.is_empty() {
-            return false;
+    pub(crate) fn passes_over(&self, half: Half, path: &[u8], is_dir: bool) -> bool {
+        match half {
+            Half::Sender => self.excludes(path, is_dir, Side::Sender, false),
+            Half::Receiver if !self.is_special => {
+                self.excludes(path, is_dir, Side::Receiver, false)
+            }
+            Half::Receiver => {
+                self.excludes(path, is_dir, Side::Sender, false)
+                    && self.excludes(path, is_dir, Side::Receiver, false)
+            }
         }
-        let matching = self.matchers.iter().position(|m| m.matches(path, is_dir));
-        let decisive = matching.and_then(|index| self.rules.get(index));
-        decisive.is_some_and(|rule| rule.sense() == Sense::Exclude)
     }
 
-    /// Whether a walk comes to `path`: neither that nor a directory above is excluded.
+    /// Whether what the receiver has at `path` stays, though the source does not have it.
+    pub(crate) fn protects(&self, path: &[u8], is_dir: bool) -> bool {
+        self.excludes(path, is_dir, Side::Receiver, false)
+    }
+
+    /// The same of what is in a directory that is to go: perishable rules do not count there.
+    pub(crate) fn protects_below(&self, path: &[u8], is_dir: bool) -> bool {
+        self.excludes(path, is_dir, Side::Receiver, true)
+    }
+
+    /// Whether a push comes to `path` on either side: neither that nor a directory above is
+    /// excluded on both.
     pub(crate) fn reaches(&self, path: &[u8], is_dir: bool) -> bool {
         let slashes = path.iter().enumerate().filter(|(_, b)| **b == b'/');
         let mut above = slashes.filter_map(|(at, _)| path.get(..at));
-        !self.is_excluded(path, is_dir) && above.all(|dir| !self.is_excluded(dir, true))
+        let is_out = |path, is_dir| self.passes_over(Half::Receiver, path, is_dir);
+        !is_out(path, is_dir) && above.all(|dir| !is_out(dir, true))
     }
 
     /// Whether everything in the directory at `dir` is excluded for certain, whatever its name.
@@ -122,12 +148,32 @@ impl Filter {
         let inside = [dir, b"/any"].concat();
         let takes_any = |rule: &FilterRule| {
             let last = rule.pattern().rsplit(|&b| b == b'/').next();
-            last.is_some_and(|last| !last.is_empty() && last.iter().all(|&b| b == b'*'))
+            let is_plain = !rule.is_special() && !rule.negated;
+            is_plain && last.is_some_and(|last| !last.is_empty() && last.iter().all(|&b| b == b'*'))
         };
         let excluding = self.rules.iter().zip(&self.matchers);
         excluding
             .take_while(|(rule, _)| rule.sense() == Sense::Exclude)
             .any(|(rule, matcher)| takes_any(rule) && matcher.matches(&inside, false))
+    }
+
+    /// Whether the first rule that counts on `side` and matches excludes.
+    fn excludes(&self, path: &[u8], is_dir: bool, side: Side, is_doomed: bool) -> bool {
+        if self.rules.is_empty() || path.is_empty() {
+            return false;
+        }
+        let counts = |rule: &FilterRule| {
+            (rule.side == Side::Both || rule.side == side) && !(is_doomed && rule.perishable)
+        };
+        let decides = |at: usize| {
+            let (Some(rule), Some(matcher)) = (self.rules.get(at), self.matchers.get(at)) else {
+                return false;
+            };
+            counts(rule) && matcher.matches(path, is_dir) != rule.negated
+        };
+        let decisive = self.index.first(path, decides);
+        let rule = decisive.and_then(|at| self.rules.get(at));
+        rule.is_some_and(|rule| rule.sense() == Sense::Exclude)
     }
 }
 
@@ -140,16 +186,16 @@ mod tests {
     /// Checks which of `paths` (a trailing slash marks a directory) `lines` exclude, on their own.
     fn check(lines: &[&str], excluded: &[&str], included: &[&str]) {
         let mut filter = Filter::default();
-        filter
-            .add_file(Sense::Exclude, lines.join("\n").as_bytes())
-            .unwrap();
+        for line in lines {
+            filter.add_arg(Sense::Exclude, line.as_bytes()).unwrap();
+        }
         let again = Filter::from_rules(filter.rules().to_vec()).unwrap();
         for (paths, expected) in [(excluded, true), (included, false)] {
             for path in paths {
                 let name = path.strip_suffix('/').unwrap_or(path);
                 let is_dir = path.ends_with('/');
                 for filter in [&filter, &again] {
-                    let got = filter.is_excluded(name.as_bytes(), is_dir);
+                    let got = filter.passes_over(Half::Sender, name.as_bytes(), is_dir);
                     assert_eq!(got, expected, "{lines:?} on {path:?}");
                 }
             }
@@ -275,17 +321,57 @@ mod tests {
     fn names_are_bytes() {
         let mut filter = Filter::default();
         filter.add_arg(Sense::Exclude, b"[\x80-\xfe]?\n").unwrap();
-        assert!(filter.is_excluded(b"d/\xfe\xff\n", false));
-        assert!(!filter.is_excluded(b"d/\xff\xfe\n", false));
+        assert!(filter.protects(b"d/\xfe\xff\n", false));
+        assert!(!filter.protects(b"d/\xff\xfe\n", false));
+    }
+
+    /// A filter of rules of the language.
+    fn of(rules: &[&str]) -> Filter {
+        let mut filter = Filter::default();
+        for rule in rules {
+            match RuleLine::parse(rule.as_bytes()).unwrap() {
+                RuleLine::Rule(rule) => filter.push(rule).unwrap(),
+                other => assert_eq!(other, RuleLine::Nothing),
+            }
+        }
+        filter
     }
 
     #[test]
-    fn an_error_in_a_file_names_its_line() {
-        let error = Filter::default()
-            .add_file(Sense::Exclude, b"a\r\n\n+ \n")
-            .unwrap_err();
-        let text = "line 3: filter rule '+ ' has no pattern: write one after the space";
-        assert_eq!(error.to_string(), text);
+    fn each_side_has_its_rules() {
+        // Of each: whether `f` is sent, whether it is protected, and whether below what goes too.
+        for (rules, hidden, protected, below) in [
+            (&["- f"][..], true, true, true),
+            (&["H f"], true, false, false),
+            (&["P f"], false, true, true),
+            (&["-s f"], true, false, false),
+            (&["-r f"], false, true, true),
+            (&["-p f"], true, true, false),
+            (&["P,p f"], false, true, false),
+            (&["S f", "- f"], false, true, true),
+            (&["R f", "- f"], true, false, false),
+            (&["+ f", "- f"], false, false, false),
+            (&["-! g"], true, true, true),
+            (&["-! f"], false, false, false),
+            (&["-x f"], false, false, false),
+        ] {
+            let filter = of(rules);
+            let found = (
+                filter.passes_over(Half::Sender, b"f", false),
+                filter.protects(b"f", false),
+                filter.protects_below(b"f", false),
+            );
+            assert_eq!(found, (hidden, protected, below), "{rules:?}");
+            let is_unseen = filter.passes_over(Half::Receiver, b"f", false);
+            assert_eq!(is_unseen, hidden && protected, "{rules:?}");
+        }
+    }
+
+    #[test]
+    fn excluded_is_deleted_where_that_is_asked_for() {
+        let rule = FilterRule::exclude(b"f").unwrap().hiding();
+        let filter = Filter::from_rules(vec![rule]).unwrap();
+        assert!(filter.passes_over(Half::Sender, b"f", false) && !filter.protects(b"f", false));
     }
 
     #[test]
@@ -314,8 +400,9 @@ mod tests {
             (&["+ */", "*"], true, false),
         ] {
             let mut filter = Filter::default();
-            let text = lines.join("\n");
-            filter.add_file(Sense::Exclude, text.as_bytes()).unwrap();
+            for line in lines {
+                filter.add_arg(Sense::Exclude, line.as_bytes()).unwrap();
+            }
             let found = (filter.reaches(b"a/b", true), filter.excludes_all_in(b"a/b"));
             assert_eq!(found, (reached, emptied), "{lines:?}");
         }

@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::{Filter, Sense};
+use super::{Filter, Form, Half, RuleLine, Sense};
 
 /// A command line's worth of rules: option values, or one file of them.
 #[derive(Clone, Debug)]
@@ -95,7 +95,7 @@ fn walk(root: &Path, filter: &Filter) -> BTreeSet<Vec<u8>> {
             let relative = dir.join(entry.file_name());
             let is_dir = entry.file_type().unwrap().is_dir();
             let mut path = relative.clone().into_os_string().into_vec();
-            if filter.is_excluded(&path, is_dir) {
+            if filter.passes_over(Half::Sender, &path, is_dir) {
                 continue;
             }
             if is_dir {
@@ -117,7 +117,16 @@ fn file_of(rules: &Rules) -> Vec<u8> {
 fn ours(source: &Path, rules: &Rules) -> Option<BTreeSet<Vec<u8>>> {
     let mut filter = Filter::default();
     match rules.as_file {
-        Some(sense) => filter.add_file(sense, &file_of(rules)).ok()?,
+        Some(sense) => {
+            let lines = RuleLine::of_file(&Form::patterns(sense), &file_of(rules)).ok()?;
+            for line in lines {
+                match line {
+                    RuleLine::Rule(rule) => filter.push(rule).ok()?,
+                    RuleLine::Clear => filter.clear(),
+                    _ => {}
+                }
+            }
+        }
         None => rules
             .lines
             .iter()

@@ -14,6 +14,7 @@ fn path(path: &str) -> RelPath {
 fn reader() -> Reader {
     Reader {
         filter: Filter::default(),
+        half: crate::filter::Half::Sender,
         with_inodes: false,
         summed: Summed::default(),
     }

@@ -11,7 +11,7 @@ use russh::{ChannelId, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Disconnect
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::auth::authenticate;
-use super::config::{self, Settings};
+use super::config::{self, Family, Settings};
 use super::destination::{Destination, Environment};
 use super::dial::{Target, connect_tcp};
 use super::hostkey::HostKeys;
@@ -34,6 +34,8 @@ pub struct ClientOptions {
     pub identities: Vec<PathBuf>,
     /// For the TCP connection; 10 s unless `ConnectTimeout` says otherwise.
     pub connect_timeout: Option<Duration>,
+    /// Addresses that are tried, in place of `AddressFamily`.
+    pub family: Option<Family>,
     /// For key exchange, authentication and the start of the command together.
     pub handshake_timeout: Duration,
     /// Renew keys after this many bytes each way instead of 1 GiB.
@@ -49,6 +51,7 @@ impl Default for ClientOptions {
             known_hosts: None,
             identities: Vec::new(),
             connect_timeout: None,
+            family: None,
             handshake_timeout: Duration::from_secs(30),
             rekey_len: None,
             environment: Environment::default(),

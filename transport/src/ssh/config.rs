@@ -73,9 +73,12 @@ pub(crate) struct KeyLimits {
 
 /// `AddressFamily`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Family {
+pub enum Family {
+    /// Whatever the name has.
     Any,
+    /// IPv4 alone.
     V4,
+    /// IPv6 alone.
     V6,
 }
 
@@ -163,7 +166,7 @@ pub(crate) fn settings(to: &Destination, options: &ClientOptions) -> Result<Sett
         identities_only: found.flag("identitiesonly")?.unwrap_or(false)
             || !options.identities.is_empty(),
         agent_socket: agent_socket(&found, &files, options)?,
-        family: family(&found)?,
+        family: options.family.map_or_else(|| family(&found), Ok)?,
         bind_address: bind_address(&found)?,
         connect_timeout: connect_timeout(&found, options)?,
         alive_interval,

@@ -117,7 +117,7 @@ async fn resolve(target: &Target, family: Family) -> Result<Vec<SocketAddr>, Err
         .collect();
     addresses.dedup();
     if addresses.is_empty() {
-        let what = "the name has no address of the family that AddressFamily asks for";
+        let what = "it has no address of the family that -4, -6 or AddressFamily asks for";
         return Err(target.error(ErrorKind::NameNotResolved, what));
     }
     Ok(addresses)

@@ -37,6 +37,7 @@ mod trusted;
 
 pub use address::parse_socket_address;
 pub use client::{ClientOptions, connect};
+pub use config::Family;
 pub use destination::{Destination, Environment};
 pub use keys::{generate_host_key, generate_key_pair};
 

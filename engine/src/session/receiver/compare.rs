@@ -53,6 +53,10 @@ impl Receiver {
                 }
             }
             Ok(None) if self.left.has_within(&path) => Here::Left,
+            Ok(None) if self.site.is_left_alone(&path) => {
+                self.new_dirs.leave_out(path);
+                return Ok(());
+            }
             Ok(None) => return self.new_dirs.lacks(&self.site, dir, path),
             Err(e) => {
                 self.removals.not_read(&mut self.site, &path, &e)?;

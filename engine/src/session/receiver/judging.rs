@@ -17,6 +17,7 @@ use crate::compare::{Decision, Replaced};
 use crate::entries::EntryList;
 use crate::entry::{Body, Entry};
 use crate::error::Error;
+use crate::filter::Half;
 use crate::fs::Listed;
 use crate::history::Interrupted;
 use crate::observer::{Action, Differences, Kind};
@@ -85,10 +86,30 @@ impl Judging<'_> {
         }
         drop(finder);
         let stuck = within.stuck;
+        self.spare_protected(&list.path, &local, &mut counterparts);
         let deletes = self.site.rules.options.delete && complete && self.may_delete_in(&list.path);
         local.retain(|at| deletes && counterparts.get(at) == Some(&false));
         self.removals.add((told.dir(), &list.path), &stuck, &local);
         Ok(())
+    }
+
+    /// Counts entries as having a counterpart that stay without one, because the filters protect
+    /// them although they are seen.
+    fn spare_protected(&self, dir: &RelPath, local: &EntryList, counterparts: &mut [bool]) {
+        let filter = &self.site.rules.filter;
+        if !filter.is_special() {
+            return;
+        }
+        let unmatched = counterparts
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, has)| !**has);
+        for (at, has) in unmatched {
+            if let Some(Listed { entry, .. }) = local.get_listed(at) {
+                let path = dir.join(&entry.name);
+                *has = filter.protects(&path.as_bytes(), entry.is_dir());
+            }
+        }
     }
 
     /// Under `-x`, deletions stay on the file system of the target root.
@@ -108,7 +129,7 @@ impl Judging<'_> {
             return None;
         }
         let path = within.path.join(&entry.name);
-        if !filter.is_excluded(&path.as_bytes(), !entry.is_dir()) {
+        if !filter.passes_over(Half::Receiver, &path.as_bytes(), !entry.is_dir()) {
             return None;
         }
         let found = self.site.door.look(within.path, &entry.name).ok()?;
@@ -134,6 +155,12 @@ impl Judging<'_> {
             .decide(&rules.ids, entry, local, link);
         let (action, differences, want) = match decision {
             Decision::Keep => return Ok(None),
+            Decision::Skip => {
+                if rules.options.hard_links {
+                    self.links.refuse(&path);
+                }
+                return Ok(None);
+            }
             Decision::KeepNewer => {
                 if rules.options.hard_links {
                     self.links.refuse(&path);

@@ -39,6 +39,11 @@ impl NewDirs {
         root.is_some_and(|root| path.is_within(root))
     }
 
+    /// The target has no such directory, and is not to get it.
+    pub(super) fn leave_out(&mut self, path: RelPath) {
+        self.lacking_root = Some(path);
+    }
+
     /// The target has no such directory.
     pub(super) fn lacks(&mut self, site: &Site, dir: DirIndex, path: RelPath) -> Result<(), Error> {
         if site.door.is_real() {

@@ -96,7 +96,8 @@ impl Removals {
     ) -> Result<(), Error> {
         let shown = site.door.shown(path);
         let is_first = !std::mem::replace(&mut self.unread, true);
-        let end = if site.rules.options.delete && is_first {
+        let options = &site.rules.options;
+        let end = if options.delete && !options.ignore_errors && is_first {
             "; so nothing is deleted"
         } else {
             ""
@@ -133,7 +134,7 @@ impl Removals {
         if all && doomed.len() == 0 {
             return Ok(GivesWay::AtOnce);
         }
-        let deletes = site.rules.options.delete;
+        let deletes = site.rules.options.deletes();
         let is_room = self.in_the_way.len() < IN_THE_WAY_MAX;
         if all && deletes && is_room {
             return Ok(GivesWay::WithDeletions);
@@ -145,7 +146,7 @@ impl Removals {
             stuck.push((path.clone(), Kind::Dir));
             "parts of it are excluded"
         } else if site.rules.rights.deletes {
-            "give --delete"
+            "give --delete or --force"
         } else {
             "nothing may be deleted with this key"
         };
@@ -192,7 +193,7 @@ impl Removals {
             return Ok(Ways::default());
         };
         let options = &site.rules.options;
-        if !deletable || self.unread {
+        if !deletable || self.unread && !site.rules.options.ignore_errors {
             self.toll.brake_first(options, named, 0, 0)?;
             if !self.in_the_way.is_empty() {
                 site.say(&ToSender::DeletionsStopped { count: 0 })?;

@@ -68,7 +68,7 @@ impl Rules {
     pub(super) fn are_alike(&self, dir: &RelPath, a: &Entry, b: &Entry) -> bool {
         let fields = self.fields.at(dir);
         let stored = |entry: &Entry| fields.of(entry).keeps.time_store.stored(entry.mtime);
-        a.len() == b.len() && stored(a) == stored(b)
+        a.len() == b.len() && self.options.is_same_time(stored(a), stored(b))
     }
 
     /// The digest of what the target has in `dir`.

@@ -22,6 +22,14 @@ pub(super) struct Site {
 }
 
 impl Site {
+    /// Whether a directory that the target does not have is not made, with all that is in it.
+    pub(super) fn is_left_alone(&self, path: &RelPath) -> bool {
+        let options = &self.rules.options;
+        let split = path.split();
+        let is_there = || split.is_some_and(|(dir, name)| self.door.look(&dir, name).is_ok());
+        options.existing || options.ignore_existing && is_there()
+    }
+
     pub(super) fn say(&self, message: &ToSender) -> Result<(), Error> {
         self.voice.say(message)
     }

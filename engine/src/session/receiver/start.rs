@@ -25,7 +25,7 @@ use crate::compare::{Decision, LinkState};
 use crate::digest::Fields;
 use crate::entry::Entry;
 use crate::error::Error;
-use crate::filter::Filter;
+use crate::filter::{Filter, Half};
 use crate::fs::{Abilities, Root, len_max};
 use crate::history::{Interrupted, Room};
 use crate::ids::{IdMap, settable_groups};
@@ -97,6 +97,7 @@ impl Receiver {
         };
         let reader = Reader {
             filter: filter.clone(),
+            half: Half::Receiver,
             with_inodes: options.hard_links,
             summed: options.summed(),
         };
@@ -170,7 +171,7 @@ impl Receiver {
                 differences,
                 judge.made_attrs(&rules.ids, entry, None, None),
             )),
-            Decision::Keep | Decision::KeepNewer => None,
+            Decision::Keep | Decision::KeepNewer | Decision::Skip => None,
         };
         let mut verdicts = Vec::new();
         if let Some((action, differences, attrs)) = changed {
@@ -214,6 +215,9 @@ fn find(
             (Some(named), found, true)
         }
         None => {
+            if hello.options.mkpath && !dry_run {
+                Found::make_way(&hello.destination, policy)?;
+            }
             let found = Found::destination(&hello.destination, policy)?;
             refuse_kept(&found, hello.single, policy)?;
             (None, found, names_dir(&hello.destination))

@@ -141,7 +141,12 @@ impl<'a> Sender<'a> {
             fields,
             source,
             len_max: reply.len_max,
-            telling: Telling::new(observer, options.delete, renamed_from, written_before),
+            telling: Telling::new(
+                observer,
+                options.delete && !options.ignore_errors,
+                renamed_from,
+                written_before,
+            ),
             stage: Stage::Comparing,
             scan: Scanning::Running,
             patience: Patience::new(now),
@@ -314,7 +319,7 @@ impl Sender<'_> {
         }
         let problems = std::mem::take(&mut self.telling.problems);
         self.say(&ToReceiver::ContentDone {
-            deletable: self.telling.listing == Listing::Complete,
+            deletable: self.telling.listing == Listing::Complete || self.options.ignore_errors,
             problems,
         })
     }
@@ -344,7 +349,7 @@ impl Sender<'_> {
                 self.settled(dir, entry)?;
             }
             ToSender::Deleted { path, kind } => {
-                if !matches!(self.stage, Stage::Ending) || !self.options.delete {
+                if !matches!(self.stage, Stage::Ending) || !self.options.deletes() {
                     return Err(Error::peer(Refusal::DeletedUnasked));
                 }
                 self.telling.deleted(&path, kind)?;

@@ -1,5 +1,7 @@
 //! Telling the observer what happens, in canonical order and the same in a dry run, and counting.
 
+use std::ops::Range;
+
 use super::Sender;
 use super::dirs::{PendingDir, Stage};
 use super::reading::FileSource;
@@ -7,7 +9,7 @@ use crate::entry::{Body, Entry};
 use crate::error::Error;
 use crate::generation::Partial;
 use crate::observer::{
-    Action, Change, Differences, Kind, Note, Observer, Progress, Summary, Warning,
+    Action, Change, Differences, Facts, Kind, Note, Observer, Progress, Summary, Warning,
 };
 use crate::path::RelPath;
 use crate::refusal::Refusal;
@@ -112,16 +114,23 @@ impl<'a> Telling<'a> {
                 positions,
                 verdicts,
             } => {
+                let mut unchanged = 0..dir.entries.len();
                 for verdict in verdicts.iter() {
                     let at = positions.get(verdict.entry as usize).copied();
-                    if let Some(entry) = at.and_then(|at| dir.entries.get(at as usize)) {
-                        let path = dir.path.join(&entry.name);
-                        self.judged(path, &entry, &verdict);
-                    }
+                    let Some((at, entry)) =
+                        at.and_then(|at| Some((at as usize, dir.entries.get(at as usize)?)))
+                    else {
+                        continue;
+                    };
+                    self.leave(dir, unchanged.start..at);
+                    unchanged.start = at + 1;
+                    let path = dir.path.join(&entry.name);
+                    self.judged(path, &entry, &verdict);
                 }
+                self.leave(dir, unchanged);
             }
-            Stage::Same
-            | Stage::Waiting
+            Stage::Same => self.leave(dir, 0..dir.entries.len()),
+            Stage::Waiting
             | Stage::Differs { .. }
             | Stage::Answering { .. }
             | Stage::Sent { .. } => {}
@@ -204,6 +213,36 @@ impl<'a> Telling<'a> {
             let len = &mut self.summary.transferred_len;
             *len = len.saturating_add(entry.len());
         }
+        self.tell(path, entry, action, differences, true);
+    }
+
+    /// Nothing happens to these entries, which is said if that is asked for.
+    fn leave(&mut self, dir: &ScannedDir, entries: Range<usize>) {
+        if !self.observer.wants_unchanged() {
+            return;
+        }
+        for entry in entries.filter_map(|at| dir.entries.get(at)) {
+            if !matches!(entry.body, Body::Unmirrored(_)) {
+                self.unchanged(&dir.path.join(&entry.name), &entry);
+            }
+        }
+    }
+
+    fn unchanged(&mut self, path: &RelPath, entry: &Entry) {
+        if self.observer.wants_unchanged() {
+            let nothing = Differences::default();
+            self.tell(path, entry, Action::Attributes, nothing, false);
+        }
+    }
+
+    fn tell(
+        &mut self,
+        path: &RelPath,
+        entry: &Entry,
+        action: Action,
+        differences: Differences,
+        changes: bool,
+    ) {
         let link = match action {
             Action::HardLink => entry.link_to.as_deref(),
             _ => entry.symlink_target(),
@@ -211,15 +250,25 @@ impl<'a> Telling<'a> {
         // A single entry that gets another name is reported by the one it has, as rsync does.
         let path = path.shown();
         let path = self.renamed_from.as_deref().unwrap_or(&path);
-        let len = entry.len();
-        self.observer.change(&Change {
+        let change = Change {
             path,
-            kind,
+            kind: entry.kind(),
             action,
             differences,
             link,
-            len,
-        });
+            len: entry.len(),
+            facts: Facts {
+                mode: entry.mode,
+                uid: entry.uid,
+                gid: entry.gid,
+                mtime_secs: entry.mtime.secs,
+            },
+        };
+        if changes {
+            self.observer.change(&change);
+        } else {
+            self.observer.unchanged(&change);
+        }
     }
 
     /// The receiver removed, or would remove, an entry.
@@ -235,6 +284,7 @@ impl<'a> Telling<'a> {
             differences,
             link: None,
             len: 0,
+            facts: Facts::default(),
         });
         Ok(())
     }
@@ -309,10 +359,14 @@ impl Sender<'_> {
 
     /// The verdict on the root itself.
     pub(super) fn report_root(&mut self, verdicts: &[Verdict]) {
-        if let (Some(entry), Some(verdict)) = (&self.source.root_entry, verdicts.first()) {
-            let (root, differences) = (RelPath::root(), verdict.differences);
-            self.telling
-                .change(&root, entry, verdict.action, differences);
+        let root = RelPath::root();
+        match (&self.source.root_entry, verdicts.first()) {
+            (Some(entry), Some(verdict)) => {
+                let (action, differences) = (verdict.action, verdict.differences);
+                self.telling.change(&root, entry, action, differences);
+            }
+            (Some(entry), None) => self.telling.unchanged(&root, entry),
+            (None, _) => {}
         }
         self.report();
     }
