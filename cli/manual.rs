@@ -2,6 +2,10 @@
 //! from what `--help` says and from the commented example, so that they cannot say anything else;
 //! the others are written by hand.
 
+mod roff;
+
+use std::borrow::Cow;
+
 use clap::Command;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
@@ -12,11 +16,22 @@ use crate::out;
 
 const EXAMPLE: &str = include_str!("examples/hasync.toml");
 
-/// Pages that are written, by name.
-const WRITTEN: [(&str, &str); 1] = [(
-    "hasync-security.7",
-    include_str!("manual/hasync-security.7"),
-)];
+/// Pages that are written, by name: in Markdown but for one.
+const WRITTEN: [(&str, &str); 7] = [
+    ("hasync-ha", include_str!("manual/hasync-ha.md")),
+    ("hasync-rsync", include_str!("manual/hasync-rsync.md")),
+    ("hasync-exit", include_str!("manual/hasync-exit.md")),
+    ("hasync-delta", include_str!("manual/hasync-delta.md")),
+    ("hasync-speed", include_str!("manual/hasync-speed.md")),
+    (
+        "hasync-internals",
+        include_str!("manual/hasync-internals.md"),
+    ),
+    (
+        "hasync-security",
+        include_str!("manual/hasync-security.7"),
+    ),
+];
 
 /// Of what only an administrator runs.
 const SECTION: &str = "8";
@@ -58,8 +73,13 @@ fn pages() -> Vec<(String, Vec<u8>)> {
         pages.push(page(&format!("hasync-{word}"), typed, sections));
     }
     pages.push(("hasync.toml.5".to_owned(), configuration()));
-    let written = WRITTEN.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec()));
-    pages.extend(written);
+    pages.extend(WRITTEN.map(|(name, text)| {
+        let source = match text.starts_with('#') {
+            true => Cow::Owned(roff::from_markdown(text)),
+            false => Cow::Borrowed(text),
+        };
+        (format!("{name}.7"), source.into_owned().into_bytes())
+    }));
     pages
 }
 
