@@ -27,10 +27,7 @@ const WRITTEN: [(&str, &str); 7] = [
         "hasync-internals",
         include_str!("manual/hasync-internals.md"),
     ),
-    (
-        "hasync-security",
-        include_str!("manual/hasync-security.7"),
-    ),
+    ("hasync-security", include_str!("manual/hasync-security.7")),
 ];
 
 /// Of what only an administrator runs.

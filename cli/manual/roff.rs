@@ -67,7 +67,10 @@ impl Page {
             TagEnd::CodeBlock => self.code(),
             TagEnd::TableCell => {
                 let cell = std::mem::take(&mut self.text);
-                self.table.last_mut().into_iter().for_each(|row| row.push(cell.clone()));
+                self.table
+                    .last_mut()
+                    .into_iter()
+                    .for_each(|row| row.push(cell.clone()));
             }
             TagEnd::Table => self.table(),
             _ => {}
@@ -89,7 +92,11 @@ impl Page {
 
     fn heading(&mut self, level: &str) {
         let text = std::mem::take(&mut self.text);
-        let text = if level == "SH" { text.to_uppercase() } else { text };
+        let text = if level == "SH" {
+            text.to_uppercase()
+        } else {
+            text
+        };
         let _ = writeln!(self.out, ".{level} {text}");
     }
 
@@ -112,7 +119,10 @@ impl Page {
         let columns: Vec<String> = widths.iter().map(|width| format!("lw({width}n)")).collect();
         let (bold, columns) = (bold.join(" "), columns.join(" "));
         // Ragged and unhyphenated: columns are narrow.
-        let _ = write!(self.out, ".PP\n.na\n.nh\n.TS\ntab(@);\n{bold}\n{columns}.\n");
+        let _ = write!(
+            self.out,
+            ".PP\n.na\n.nh\n.TS\ntab(@);\n{bold}\n{columns}.\n"
+        );
         for row in &rows {
             let cells: Vec<String> = row.iter().map(|cell| block_cell(cell)).collect();
             let _ = writeln!(self.out, "{}", cells.join("@"));
@@ -133,7 +143,9 @@ fn block_cell(cell: &str) -> String {
 fn column_widths(rows: &[Vec<String>]) -> Vec<usize> {
     let count = rows.iter().map(Vec::len).max().unwrap_or_default();
     let longest = |column: usize| {
-        let lens = rows.iter().filter_map(|row| row.get(column).map(|cell| shown_len(cell)));
+        let lens = rows
+            .iter()
+            .filter_map(|row| row.get(column).map(|cell| shown_len(cell)));
         lens.max().unwrap_or_default().max(1)
     };
     let longest: Vec<usize> = (0..count).map(longest).collect();
@@ -178,7 +190,10 @@ mod tests {
         let page = from_markdown("# x-y(7): about\n\n## One\n\n.TH a\\b `--no-x`\n\n    .nf\n");
         assert!(page.contains(".TH X-Y 7\n"), "{page}");
         assert!(page.contains("x\\-y \\- about\n.SH ONE\n"), "{page}");
-        assert!(page.contains("\n\\&.TH a\\eb \\fB\\-\\-no\\-x\\fR\n"), "{page}");
+        assert!(
+            page.contains("\n\\&.TH a\\eb \\fB\\-\\-no\\-x\\fR\n"),
+            "{page}"
+        );
         assert!(page.contains(".nf\n\\&.nf\n.fi\n"), "{page}");
     }
 

@@ -407,7 +407,7 @@ mod tests {
         assert_eq!(patterns(&plain, "a b\n- c\n;x\n"), ["a b", "c"]);
         let words = Form {
             words: true,
-            ..plain.clone()
+            ..plain
         };
         assert_eq!(patterns(&words, "a b\n#c\t d"), ["a", "b", "#c", "d"]);
         let zeros = Form {

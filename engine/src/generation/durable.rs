@@ -217,6 +217,10 @@ fn write_journal(store: &Store, journal: &Journal) -> Result<(), Error> {
         .map_err(|e| Error::file("write the journal of the commit", &e))
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it is what an error is mapped by"
+)]
 fn put_away(e: io::Error) -> Error {
     Error::file("put away what the commit replaced", &e)
 }

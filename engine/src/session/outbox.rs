@@ -47,6 +47,7 @@ impl Outbox {
 
     /// The same for somebody who writes one batch after another by hand.
     #[cfg(test)]
+    #[expect(clippy::unwrap_used, reason = "it was just set")]
     pub(super) fn start_by_hand(&self, ping: Ping, when_full: WhenFull) -> writer::Writer {
         let link_bytes = Arc::clone(&self.link_bytes);
         let mut by_hand = None;

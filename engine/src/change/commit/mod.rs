@@ -140,7 +140,7 @@ impl Commit {
     /// and the permissions of which an unprivileged receiver needs more until then.
     pub(crate) fn place_dir(
         &mut self,
-        staged: Staged,
+        staged: &Staged,
         fd: &OwnedFd,
         path: &RelPath,
         attrs: &Attrs,
@@ -174,7 +174,7 @@ impl Commit {
                 });
                 Ok(())
             }
-            _ => self.place(&staged, dir, name, over),
+            _ => self.place(staged, dir, name, over),
         }
     }
 

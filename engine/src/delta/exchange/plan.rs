@@ -119,6 +119,7 @@ pub(in super::super) struct Planned<P, F> {
 }
 
 /// What is being emitted.
+#[expect(clippy::large_enum_variant, reason = "there is one of it at a time")]
 enum Stage<F> {
     /// All of the source, which is to be summed.
     Whole(Whole<RangeReader<F>>),

@@ -28,6 +28,10 @@ struct Step {
     inside: bool,
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most steps are of the large kind"
+)]
 enum What {
     Remove,
     /// With the entry as it is, and as it was.
@@ -297,7 +301,7 @@ impl Plan {
                     if is_dir {
                         let made = RelPath::root().join(&staged.name);
                         let fd = staged.stage.open_dir(&made).map_err(at)?;
-                        commit.place_dir(staged, &fd, &path, &attrs, OVER_ALL)?;
+                        commit.place_dir(&staged, &fd, &path, &attrs, OVER_ALL)?;
                     } else {
                         commit.place(&staged, dir, name, OVER_ALL)?;
                     }

@@ -78,6 +78,6 @@ impl Begun {
             site.warn_of("set the metadata of", path, &e)?;
         }
         let commit = &mut site.door.real()?.commit;
-        commit.place_dir(staged, &fd.into(), path, &attrs, Over::default())
+        commit.place_dir(&staged, &fd.into(), path, &attrs, Over::default())
     }
 }

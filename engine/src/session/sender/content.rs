@@ -25,6 +25,7 @@ pub(super) struct Content {
 }
 
 /// What is under way.
+#[expect(clippy::large_enum_variant, reason = "there is one of it at a time")]
 pub(super) enum Work {
     NewDir(NewDir),
     Files(Files),

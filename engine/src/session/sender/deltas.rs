@@ -39,6 +39,9 @@ pub(in crate::session) enum Means {
     Plan(Box<Plan>, Opened),
 }
 
+/// What is to be asked about a basis, and the source if it is to be summed meanwhile.
+type Asked = (Vec<u8>, Option<Box<Compared>>);
+
 impl Means {
     /// How it is sent once more when it changed meanwhile: what was found out about it, or opened,
     /// is for one state.
@@ -208,7 +211,7 @@ impl Deltas {
         &mut self,
         file: FileSource,
         next: Next,
-    ) -> Result<Option<(Vec<u8>, Option<Box<Compared>>)>, Error> {
+    ) -> Result<Option<Asked>, Error> {
         self.preparing -= 1;
         match next {
             Next::Ask(ask, compared) => {

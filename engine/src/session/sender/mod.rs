@@ -238,6 +238,10 @@ impl Machine for Sender<'_> {
         matches!(self.stage, Stage::Over)
     }
 
+    #[expect(
+        clippy::misnamed_getters,
+        reason = "what is seen of the peer is what it has checked"
+    )]
     fn seen(&self) -> u64 {
         self.telling.checked
     }

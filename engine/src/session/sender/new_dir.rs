@@ -14,6 +14,7 @@ pub(super) struct NewDir {
     stage: Stage,
 }
 
+#[expect(clippy::large_enum_variant, reason = "there is one of it at a time")]
 enum Stage {
     /// Entries have been sent up to this one.
     Entries(usize),

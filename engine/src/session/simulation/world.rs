@@ -58,6 +58,7 @@ impl Observer for Silent {
 }
 
 /// How a push ended.
+#[expect(clippy::large_enum_variant, reason = "there is one of it at a time")]
 pub(super) enum Ended {
     Done(Summary),
     Cut,
