@@ -47,12 +47,12 @@ pub(crate) fn rules(asked: Asked<'_>) -> Result<Vec<FilterRule>, Failure> {
             FilterWord::Filter(text) => ("--filter", RuleLine::parse(text.as_bytes())),
             FilterWord::ExcludeFrom(file) => {
                 let form = Form::patterns(Sense::Exclude);
-                add_file(&mut filter, "--exclude-from", file, form, (asked.zeros, 0))?;
+                add_file(&mut filter, "--exclude-from", file, &form, (asked.zeros, 0))?;
                 continue;
             }
             FilterWord::IncludeFrom(file) => {
                 let form = Form::patterns(Sense::Include);
-                add_file(&mut filter, "--include-from", file, form, (asked.zeros, 0))?;
+                add_file(&mut filter, "--include-from", file, &form, (asked.zeros, 0))?;
                 continue;
             }
         };
@@ -99,7 +99,7 @@ fn add(
                 )?;
             }
             let file = Path::new(OsStr::from_bytes(&merge.name));
-            add_file(filter, option, file, merge.form, (zeros, depth))?;
+            add_file(filter, option, file, &merge.form, (zeros, depth))?;
         }
     }
     Ok(())
@@ -141,7 +141,7 @@ fn add_file(
     filter: &mut Filter,
     option: &str,
     file: &Path,
-    form: Form,
+    form: &Form,
     (zeros, depth): (bool, usize),
 ) -> Result<(), Failure> {
     let name = escape(file.as_os_str().as_bytes());
@@ -160,7 +160,7 @@ fn add_file(
     })?;
     let form = Form {
         zeros: zeros && !form.words,
-        ..form
+        ..form.clone()
     };
     let of_file =
         |cause: &dyn std::fmt::Display| Failure::usage(format!("{option} \"{name}\": {cause}"));

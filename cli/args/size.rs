@@ -19,8 +19,8 @@ pub(super) fn parse(typed: &str) -> Result<u64, String> {
     let bytes = unit
         .zip(digits.parse::<f64>().ok())
         .map(|(unit, number)| unit * number);
-    let bytes = bytes.filter(|bytes| *bytes < u64::MAX as f64).ok_or_else(
-        || "it is a number of bytes, or with K, M, G or T (of 1024), KB, MB, GB or TB (of 1000)",
+    let bytes = bytes.filter(|bytes| *bytes < u64::MAX as f64).ok_or(
+        "it is a number of bytes, or with K, M, G or T (of 1024), KB, MB, GB or TB (of 1000)",
     )?;
     Ok((bytes as u64).saturating_add_signed(step))
 }
