@@ -321,8 +321,8 @@ impl Observer for Report {
                 return self.tell("with this key no devices are made: they are left out");
             }
             Note::DeletedFirst(starved) => format!(
-                "the target is nearly full: deletions went first, as {starved} entries had no room; \
-                 those are pushed again"
+                "the target is nearly full: deletions went first, as {starved} entries had no \
+                 room; those are pushed again"
             ),
             Note::SetuidNotKept => {
                 return self.tell("with this key no setuid or setgid bits of files are kept");

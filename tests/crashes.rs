@@ -122,8 +122,10 @@ fn a_commit_ended_at_any_step_is_one_generation_or_the_next() {
         old = new;
     }
     // What was kept through all of that still leads back, over several steps that are cut off too.
+    // The two commits that were ended before their journal have used a number each.
     for (to, point) in [(10, "op:60"), (12, "rolled"), (9, "op:100")] {
-        let undo = pair.on(Foo1, &["undo", "html", "--to", &to.to_string()]);
+        let number = (to + 2).to_string();
+        let undo = pair.on(Foo1, &["undo", "html", "--to", &number]);
         end_at(&undo, point);
         pair.run(Foo1, &["recover"]).expect(0);
         assert_eq!(

@@ -190,7 +190,7 @@ fn filters_say_which_way_they_go() {
     refused(
         &format!("{HTML}filters = [\"*.tmp\"]\n"),
         4,
-        &["starts with neither"],
+        &["a filter rule begins with"],
     );
     refused(
         &format!("{HTML}filters = [\n\"- a\",\n\"- \"]\n"),

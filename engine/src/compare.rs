@@ -124,7 +124,6 @@ impl Judge<'_> {
         differences.content = shown_as_content;
         differences.time = time_differs;
         differences = fields.counted(entry.kind(), differences);
-        let content_differs = content_differs || self.lends_rights(entry, &differences);
         let is_apart = match link {
             LinkState::NotLinked | LinkState::SameInode => false,
             LinkState::Apart => true,
@@ -145,13 +144,6 @@ impl Judge<'_> {
             differences,
             attrs: self.changed_attrs(ids, entry, local, differences),
         }
-    }
-
-    /// Whether the file is to run with the rights of somebody whose it was not: then its content is
-    /// the source's, whatever length and time say of the one that another may have written.
-    fn lends_rights(&self, entry: &Entry, differences: &Differences) -> bool {
-        let is_given = differences.owner || differences.group;
-        entry.kind() == Kind::File && self.options.perms && is_given && entry.mode & 0o6000 != 0
     }
 
     /// Whether the content has to be made anew, and whether an itemized line shows that as `c`.
@@ -354,27 +346,6 @@ mod tests {
                     ..
                 }
             ));
-        }
-    }
-
-    #[test]
-    fn nobody_lends_rights_to_what_another_wrote() {
-        let root = |mode| file(5, 9, mode);
-        let his = |mode| Entry {
-            uid: 1000,
-            gid: 1000,
-            ..file(5, 9, mode)
-        };
-        for (new, there, anew) in [
-            (root(0o4755), his(0o755), true),
-            (root(0o2755), his(0o2755), true),
-            (root(0o755), his(0o755), false),
-            (root(0o4755), root(0o755), false),
-            (his(0o4755), root(0o755), true),
-        ] {
-            let decision = check(&Options::archive(), &new, Some(there.clone()));
-            let is_anew = matches!(decision, Decision::Make { .. });
-            assert_eq!(is_anew, anew, "{:o} of {}", new.mode, there.uid);
         }
     }
 

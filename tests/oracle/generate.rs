@@ -399,7 +399,7 @@ fn options(rng: &mut Rng) -> Vec<String> {
             options.push(option.into());
         }
     }
-    // rsync passes over an entry of a type that is left out in silence then, unless it is to be made.
+    // rsync passes over an entry of a type that is left out in silence then, unless it is new.
     if options.iter().any(|option| option == "-a") {
         for option in ["--existing", "--ignore-existing"] {
             let links = options.iter().any(|given| given == "-H");

@@ -51,8 +51,8 @@ impl HoleSummer {
     }
 }
 
-/// Makes ops as [`whole`](super::whole) does, piece by piece, of the first `len` bytes of a file, of
-/// which holes are not read.
+/// Makes ops as [`whole`](super::whole) does, piece by piece, of the first `len` bytes of a file,
+/// of which holes are not read.
 pub(super) struct WholeFile {
     file: Arc<File>,
     at: u64,

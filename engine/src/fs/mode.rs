@@ -2,8 +2,8 @@
 //!
 //! `fchmodat` follows symlinks and `fchmod` refuses `O_PATH`, so the held inode is reached through
 //! `/proc/self/fd`. Where there is no `/proc`, it is opened if that does no harm, or else named,
-//! where nobody else can put something else under that name. (A call that needs neither, `fchmodat2`
-//! on a descriptor, has no safe wrapper yet.)
+//! where nobody else can put something else under that name. (A call that needs neither,
+//! `fchmodat2` on a descriptor, has no safe wrapper yet.)
 
 use std::ffi::CStr;
 use std::io;

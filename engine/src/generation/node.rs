@@ -8,8 +8,8 @@
 //!
 //! | verb | session | files | commit and store |
 //! |---|---|---|---|
-//! | push, on the sender | from begin to end | while it reads, where the tree has one | for each step |
-//! | push, on the receiver | from begin to end | during the commit | at the begin, during the commit |
+//! | push, on the sender | from begin to end | while it reads, if there is one | for each step |
+//! | push, on the receiver | from begin to end | during the commit | at the begin, then the same |
 //! | undo, restore | from begin to end | from begin to end | from begin to end |
 //! | promote, demote, adopt, rejoin, recover | | if a commit was cut off | throughout |
 //! | compare, dry run | a dry run of a push | while it reads | at the begin |

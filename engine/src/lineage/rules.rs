@@ -195,8 +195,8 @@ impl Refused {
                 ErrorKind::Fenced,
                 format!(
                     "the standby is primary of tree {tree} itself, since epoch {own_epoch} \
-                     (generation {own}); {sender} claims epoch {epoch}. `hasync diverged {tree}` on \
-                     either lists what differs and the two ways out"
+                     (generation {own}); {sender} claims epoch {epoch}. `hasync diverged {tree}` \
+                     on either lists what differs and the two ways out"
                 ),
             ),
             Refused::Epoch => Error::new(

@@ -1,5 +1,5 @@
-//! The rules and the steps of the records, explored: two nodes, every verb, and a push that anything
-//! may happen beside, in every order up to a depth and in random ones beyond it.
+//! The rules and the steps of the records, explored: two nodes, every verb, and a push that
+//! anything may happen beside, in every order up to a depth and in random ones beyond it.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 

@@ -90,7 +90,7 @@ impl Dirs {
         self.put(dir, state)
     }
 
-    /// Those of which something is awaited before the end: how many things, and the first directory.
+    /// Those of which something is awaited before the end: how many things, and the first one.
     pub(super) fn awaited(&self) -> (usize, Option<&Dir>) {
         let count = self.open.iter().map(|(_, state)| state.awaited()).sum();
         let first = self.open.iter().min_by_key(|&(dir, _)| dir);

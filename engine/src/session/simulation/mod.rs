@@ -1,7 +1,7 @@
 //! Tests: both halves of a push in one thread, over a [link](link) and by a clock that exist only
 //! here. A seed decides everything: the trees, the options, which half goes on next, which job is
-//! done next, how long frames take, and whether the link stalls or is cut. `HASYNC_SEED=n` plays one
-//! seed, `HASYNC_SOAK=1` many.
+//! done next, how long frames take, and whether the link stalls or is cut. `HASYNC_SEED=n` plays
+//! one seed, `HASYNC_SOAK=1` many.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
