@@ -213,7 +213,9 @@ enum Clash {
 impl Push<'_> {
     fn clash(&self, part: &Part, shared: Shared) -> Option<Clash> {
         let Some((mut here, there)) = shared.paths else {
-            return Some(Clash::Somewhere);
+            // What is not there yet holds nothing of the source, wherever that is.
+            let is_apart = self.made.is_some() && shared.is_below;
+            return (!is_apart).then_some(Clash::Somewhere);
         };
         match self.made {
             None => {}

@@ -83,6 +83,8 @@ pub(crate) struct Shared {
     /// How many names the way to it goes down in the first of them until it comes to another file
     /// system.
     pub(crate) leaves_at: Option<usize>,
+    /// The first of them lies in the second, as the directories above it tell.
+    pub(crate) is_below: bool,
 }
 
 impl Region {
@@ -156,6 +158,7 @@ impl Extent {
                 let leaves = self.own.as_ref().is_some_and(is_other);
                 let shared = Shared {
                     leaves_at: leaves.then(|| here.components().count()),
+                    is_below: false,
                     paths: Some((bytes_of(&here_at), bytes_of(&there_at))),
                 };
                 let is_known = |known: &Shared| known.paths == shared.paths;
@@ -179,12 +182,14 @@ impl Extent {
                     .map(|id| id.0)
                     .position(|dev| dev != own)
                     .map(|at| at + 1),
+                is_below: false,
             });
         }
         let names = self.seen.names(self.seen.level_of(&other.seen)?);
         Some(Shared {
             paths: names.map(|names| (Vec::new(), names)),
             leaves_at: None,
+            is_below: true,
         })
     }
 
@@ -425,12 +430,21 @@ mod tests {
             let below = seen(path, &ids);
             let bytes = names.map(|names| names.as_bytes().to_vec());
             let paths = bytes.clone().map(|names| (names, Vec::new()));
-            assert_eq!(top.shared(&below), [Shared { paths, leaves_at }], "{path}");
+            assert_eq!(
+                top.shared(&below),
+                [Shared {
+                    paths,
+                    leaves_at,
+                    is_below: false
+                }],
+                "{path}"
+            );
             let paths = bytes.map(|names| (Vec::new(), names));
             let back = below.shared(&top);
             let expected = Shared {
                 paths,
                 leaves_at: None,
+                is_below: true,
             };
             assert_eq!(back, [expected], "{path}");
         }
