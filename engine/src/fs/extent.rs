@@ -430,23 +430,17 @@ mod tests {
             let below = seen(path, &ids);
             let bytes = names.map(|names| names.as_bytes().to_vec());
             let paths = bytes.clone().map(|names| (names, Vec::new()));
+            let found = &top.shared(&below)[0];
             assert_eq!(
-                top.shared(&below),
-                [Shared {
-                    paths,
-                    leaves_at,
-                    is_below: false
-                }],
-                "{path}"
+                (&found.paths, found.leaves_at, found.is_below),
+                (&paths, leaves_at, false)
             );
+            let back = &below.shared(&top)[0];
             let paths = bytes.map(|names| (Vec::new(), names));
-            let back = below.shared(&top);
-            let expected = Shared {
-                paths,
-                leaves_at: None,
-                is_below: true,
-            };
-            assert_eq!(back, [expected], "{path}");
+            assert_eq!(
+                (&back.paths, back.leaves_at, back.is_below),
+                (&paths, None, true)
+            );
         }
         assert_eq!(top.shared(&seen("/x", &[(1, 9), (1, 2)])), []);
     }
