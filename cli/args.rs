@@ -187,7 +187,7 @@ enum Verb {
     Push(Box<PushArgs>),
     /// Receive pushes: started by sshd on stdin and stdout, or as an SSH server of its own
     Serve(ServeArgs),
-    /// Tell what the trees are on this node, and as of when the standby is equal
+    /// Tell how each tree stands on this node, and when the standby was last equal
     Status(StatusArgs),
     /// Tell it to a monitoring system, as a Nagios plugin does
     Check(CheckArgs),
@@ -225,7 +225,7 @@ enum Verb {
     Patch(PatchArgs),
     /// Write the manual pages into a directory
     Man(ManArgs),
-    /// Print what completes the words of hasync in a shell
+    /// Print a completion script for a shell
     Completions(CompletionsArgs),
     /// Tell a notice of a run that does not wait for it
     #[command(hide = true)]

@@ -101,7 +101,7 @@ fn say_age(config: &Config, tree: &Tree, out: &Out) {
     let name = &tree.name;
     let as_of = look(config, tree).ok().and_then(|look| look.status.as_of);
     out.say(&as_of.map_or_else(
-        || format!("{name}: as of when the data here is, is unknown"),
+        || format!("{name}: how old the data here is, is not known"),
         |as_of| {
             let when = rfc3339_of_ns(as_of.source_ns);
             format!("{name}: the data here is as of {when} by the primary's clock")

@@ -82,7 +82,7 @@ fn status(config: &Config, out: &Out) -> Result<u8, Failure> {
 
 /// Whether this node has the service, or may have it.
 fn serves(config: &Config) -> bool {
-    role::find(config).is_ok_and(|found| found.role == Role::Primary)
+    !role::find(config).is_ok_and(|found| found.role == Role::Standby)
 }
 
 fn start(config: &Config, force: bool, out: &Out) -> Result<(), Failure> {

@@ -214,9 +214,8 @@ pub(crate) fn push(
         }
         pushed => pushed?,
     };
-    let course_exit = exit::of_summary(&summary).0;
-    course.report.end(&summary, course_exit, None);
     let (exit, mut line) = exit::of_summary(&summary);
+    course.report.end(&summary, exit, None);
     if let (Exit::DeleteLimit, None, Some(brake)) = (exit, plan.max_delete, &plan.brake) {
         line = Some(brake::stopped_line(tree, brake, summary.deletions_stopped));
     }

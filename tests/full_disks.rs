@@ -212,13 +212,7 @@ fn a_disk_without_inodes_is_full() {
 /// The standby's disk, with three generations that undo keeps.
 fn standby(disk: &Disk, undo: &str) -> Pair {
     let pair = Pair::with_standby_on(&disk.path("foo1"));
-    let text = pair.read(Foo1, "hasync.toml");
-    let line = text
-        .lines()
-        .find(|line| line.starts_with("path = "))
-        .unwrap();
-    let with = format!("{line}\nundo = {{ {undo} }}");
-    pair.write(Foo1, "hasync.toml", text.replacen(line, &with, 1));
+    pair.keep_undo(undo);
     for version in 0..4 {
         write(&pair.path(Foo0, "html/page"), 5 * MIB, version);
         pair.run(Foo0, &["push", "--tree", "html"]).expect(0);

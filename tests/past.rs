@@ -9,17 +9,6 @@ use crate::support::loopfs::LoopFs;
 use crate::support::pair::Node::{self, Foo0, Foo1};
 use crate::support::pair::Pair;
 
-/// The standby keeps so much, as the configuration has it.
-fn keep(pair: &Pair, undo: &str) {
-    let text = pair.read(Foo1, "hasync.toml");
-    let line = text
-        .lines()
-        .find(|line| line.starts_with("path = "))
-        .unwrap();
-    let with = format!("{line}\nundo = {{ {undo} }}");
-    pair.write(Foo1, "hasync.toml", text.replacen(line, &with, 1));
-}
-
 /// The clocks of the two nodes show so many seconds more than they should, from now on.
 fn set_clocks(pair: &Pair, here_s: i64, there_s: i64) {
     for (node, seconds) in [(Foo0, here_s), (Foo1, there_s)] {
@@ -75,7 +64,7 @@ fn nothing_goes_by_a_clock_that_was_set() {
         (&[(-2 * DAY, -2 * DAY), (0, 0)], &[4, 5]),
     ] {
         let pair = Pair::here("");
-        keep(&pair, "keep = 20, max_age = \"1d\"");
+        pair.keep_undo("keep = 20, max_age = \"1d\"");
         let mut version = 0;
         for (at, (&(here, there), &left)) in clocks.iter().zip(left).enumerate() {
             set_clocks(&pair, here, there);
@@ -100,7 +89,7 @@ fn chattr(how: &str, path: &Path) {
 fn rubbish_is_told_until_it_is_gone_and_keeps_nothing_else() {
     let disk = LoopFs::new("ext4", 32);
     let pair = Pair::with_standby_on(&disk.path("foo1"));
-    keep(&pair, "keep = 1");
+    pair.keep_undo("keep = 1");
     for name in ["stuck", "beside", "below/beside"] {
         pair.write(Foo0, &format!("html/dir/{name}"), name);
     }

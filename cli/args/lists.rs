@@ -176,7 +176,7 @@ pub(super) const REFUSED: &[Refused] = &[
     refused(
         "--munge-links",
         "a standby with changed symlinks cannot take over",
-        "use --safe-links to leave out those that lead out of the tree",
+        "leave it out",
     ),
     refused("--stop-after=MINUTES, --time-limit", HALF, "use timeout(1)"),
     refused("--stop-at=TIME", HALF, "use timeout(1)"),
@@ -368,9 +368,10 @@ impl Names {
     }
 
     fn id(&self) -> String {
-        let letter = self.short.filter(|_| self.long.is_empty());
-        let long = self.long.concat().replace('-', "_");
-        letter.map_or(long, String::from)
+        match (self.long.first(), self.short) {
+            (Some(long), _) => long.replace('-', "_"),
+            (None, letter) => letter.map_or_else(String::new, String::from),
+        }
     }
 
     fn shown(&self) -> String {

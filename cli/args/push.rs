@@ -380,7 +380,7 @@ pub(super) fn complete(push: clap::Command) -> clap::Command {
 const IMPLY_DELETE: &[&str] = &[
     "delete_excluded",
     "delete_before",
-    "delete_duringdel",
+    "delete_during",
     "delete_delay",
     "delete_after",
 ];

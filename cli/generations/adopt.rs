@@ -44,6 +44,12 @@ fn all(args: &AdoptArgs, config: &Config, link: &mut PeerLink) -> Result<Exit, F
             ));
             return Ok(Exit::Ok);
         }
+        if here.is_primary && !there.is_primary && there.led_to(&here) {
+            out.say(&format!(
+                "{name}: nothing to give up, the peer takes the next push from here"
+            ));
+            return Ok(Exit::Ok);
+        }
         check_name(&args.from, &there)?;
         out.say(&accept(
             tree,

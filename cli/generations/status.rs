@@ -1,4 +1,4 @@
-//! `hasync status`: what each tree is on this node, as of when it is equal, and what, if anything,
+//! `hasync status`: what each tree is on this node, when it was last equal, and what, if anything,
 //! has to be done; in sentences, or as JSON.
 
 use std::fmt::Write as _;
@@ -155,7 +155,7 @@ pub(crate) fn sentence(look: &Look) -> String {
             "the standby was equal as of {as_of} by the primary's clock, how long ago is unknown \
              because a clock was set; push again"
         ),
-        _ => "as of when the standby is equal is unknown; push".to_owned(),
+        _ => "it is not known when the standby was last equal; push".to_owned(),
     };
     match look.state {
         State::Interrupted => format!(

@@ -138,26 +138,35 @@ fn block_cell(cell: &str) -> String {
     format!("T{{\n{}\nT}}", guarded(cell))
 }
 
-/// Each column gets the width of its longest cell, or its share of what there is: narrow columns
-/// first, so that wide ones share the rest.
+/// Each column gets the width of its longest word, and of what is left as much as its longest cell
+/// needs: columns that need little first, so that the others share the rest.
 fn column_widths(rows: &[Vec<String>]) -> Vec<usize> {
     let count = rows.iter().map(Vec::len).max().unwrap_or_default();
-    let longest = |column: usize| {
+    let longest_of = |column: usize, len: fn(&str) -> usize| {
         let lens = rows
             .iter()
-            .filter_map(|row| row.get(column).map(|cell| shown_len(cell)));
+            .filter_map(|row| row.get(column).map(|cell| len(cell)));
         lens.max().unwrap_or_default().max(1)
     };
-    let longest: Vec<usize> = (0..count).map(longest).collect();
-    let mut by_len: Vec<usize> = (0..count).collect();
-    by_len.sort_by_key(|&column| longest[column]);
-    let mut left = TABLE_WIDTH.saturating_sub(3 * count);
-    let mut widths = vec![0; count];
-    for (done, column) in by_len.into_iter().enumerate() {
-        widths[column] = longest[column].min(left / (count - done)).max(1);
-        left = left.saturating_sub(widths[column]);
+    let mut widths: Vec<usize> = (0..count).map(|at| longest_of(at, longest_word)).collect();
+    let need = |at: usize| longest_of(at, shown_len);
+    let mut by_need: Vec<(usize, usize)> =
+        (0..count).map(|at| (need(at) - widths[at], at)).collect();
+    by_need.sort_unstable();
+    let mut left = TABLE_WIDTH.saturating_sub(3 * count + widths.iter().sum::<usize>());
+    for (done, (need, at)) in by_need.into_iter().enumerate() {
+        let more = need.min(left / (count - done));
+        widths[at] += more;
+        left -= more;
     }
     widths
+}
+
+fn longest_word(cell: &str) -> usize {
+    cell.split_whitespace()
+        .map(shown_len)
+        .max()
+        .unwrap_or_default()
 }
 
 /// Characters of a cell without its markup.

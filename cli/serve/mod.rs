@@ -170,7 +170,7 @@ fn serve(link: Link, limits: &Limits, policy: &ServePolicy) -> Result<(), Failur
 }
 
 /// The command of `[peer] check`.
-fn check_of(config: Option<&Config>) -> Option<&str> {
+pub(super) fn check_of(config: Option<&Config>) -> Option<&str> {
     Some(config?.peer.check.as_ref()?.0.as_str())
 }
 

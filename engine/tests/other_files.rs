@@ -456,23 +456,31 @@ fn a_leased_file_is_waited_for_and_comes_last() {
     for (way, options, len, is_there) in ways() {
         let temp = tempfile::tempdir().unwrap();
         let (source, target) = (temp.path().join("s"), temp.path().join("t"));
-        fs::create_dir_all(source.join("new")).unwrap();
-        for name in ["free", "leased", "new/free", "new/leased"] {
+        let names = ["", "more/", "new/"].map(|dir| [format!("{dir}free"), format!("{dir}leased")]);
+        for name in ["more", "new"] {
+            fs::create_dir_all(source.join(name)).unwrap();
+        }
+        for name in names.as_flattened() {
             fs::write(source.join(name), vec![7; len]).unwrap();
         }
         if is_there {
             push_some(&source, &target, &options);
-            for name in ["free", "leased", "new/free", "new/leased"] {
+            for name in names.as_flattened() {
                 fs::write(source.join(name), vec![8; len + 100]).unwrap();
             }
         }
         fs::create_dir_all(target.join("extra")).unwrap();
-        let held = ["leased", "new/leased"].map(|name| LeaseHolder::new(&source.join(name), 0.2));
+        // Those in new directories are given up one after another, the first of them late.
+        let leased = names.each_ref().map(|[_, name]| source.join(name));
+        let times = [0.2, 1.0, 0.0];
+        let held: Vec<LeaseHolder> = (leased.iter().zip(times))
+            .map(|(path, time)| LeaseHolder::new(path, time))
+            .collect();
         let (summary, log) = push_some(&source, &target, &options);
         drop(held);
         assert!(!summary.partial, "{way}: {:?}", log.warnings);
         assert!(!target.join("extra").exists(), "{way}");
-        for name in ["free", "leased", "new/free", "new/leased"] {
+        for name in names.as_flattened() {
             let same = fs::read(target.join(name)).unwrap() == fs::read(source.join(name)).unwrap();
             assert!(same, "{way}: {name}");
         }

@@ -177,6 +177,13 @@ impl Pair {
         self.write(node, "hasync.toml", text.replacen(old, line, 1));
     }
 
+    /// The standby keeps so much of the tree's past, as the configuration says it.
+    pub(crate) fn keep_undo(&self, undo: &str) {
+        let path = self.path(Foo1, "html").display().to_string();
+        let lines = format!("path = \"{path}\"\nundo = {{ {undo} }}");
+        self.set(Foo1, "path = ", &lines);
+    }
+
     /// Something of one node.
     pub(crate) fn path(&self, node: Node, name: &str) -> PathBuf {
         self.dir.path(node.name()).join(name)

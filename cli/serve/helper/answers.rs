@@ -14,6 +14,7 @@ use super::{HAS_SERVICE, VERB, askable, last_push};
 use crate::config::{Config, RoleTest};
 use crate::role::{self, Role};
 use crate::serve::check::run_check;
+use crate::serve::check_of;
 
 /// Words that take a right away, before the file of the configuration.
 const NO_DEVICES: &str = "--no-devices";
@@ -43,12 +44,17 @@ pub(crate) fn run_if_asked(words: impl IntoIterator<Item = OsString>) -> Option<
             _ => return Some(ExitCode::FAILURE),
         }
     }
-    let mut node = Node {
-        config: words
-            .next()
-            .and_then(|file| Config::load(Some(Path::new(&file))).ok()),
-        hands: Hands::new(rights),
+    let config = match words
+        .next()
+        .map(|file| Config::load(Some(Path::new(&file))))
+    {
+        None => None,
+        Some(Ok(config)) => Some(config),
+        // A check that cannot be read is not passed.
+        Some(Err(_)) => return Some(ExitCode::FAILURE),
     };
+    let hands = Hands::new(rights);
+    let mut node = Node { config, hands };
     let end = io::stdin();
     loop {
         let Ok((question, dir)) = receive(&end) else {
@@ -120,11 +126,7 @@ impl Node {
         let (verb, who) = question.split_once(' ').unwrap_or((question, ""));
         match verb {
             "check" if who.is_empty() => {
-                let check = self
-                    .config
-                    .as_ref()
-                    .and_then(|config| config.peer.check.as_ref());
-                let check = check.map_or(Ok(()), |check| run_check(&check.0));
+                let check = check_of(self.config.as_ref()).map_or(Ok(()), run_check);
                 check.map(|()| Some(String::new()))
             }
             "service" if who.is_empty() => self.service(false),

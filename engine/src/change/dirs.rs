@@ -56,6 +56,14 @@ impl DirEnds {
     }
 
     pub(super) fn set_rights(&mut self, dir: &RelPath, now: Inode, rights: Attrs) {
+        let rights = Attrs {
+            // With another group to come, the group has no permissions until the end: they come
+            // back then.
+            mode: rights
+                .mode
+                .or_else(|| rights.gid.map(|_| now.mode & 0o7777)),
+            ..rights
+        };
         self.rights.insert(dir.clone(), (now, rights));
     }
 

@@ -217,6 +217,37 @@ fn a_link_leads_to_the_inode_that_was_judged() {
     }
 }
 
+/// Another group takes its permissions away until the end, and no longer.
+#[test]
+fn a_directory_that_only_changes_its_group_keeps_its_mode() {
+    for atomic in [false, true] {
+        let scene = Scene::new();
+        fs::create_dir(scene.path("d")).unwrap();
+        fs::set_permissions(scene.path("d"), Permissions::from_mode(0o2775)).unwrap();
+        let group = Attrs {
+            gid: Some(7),
+            ..Attrs::default()
+        };
+        let mut commit = scene.commit(atomic);
+        commit
+            .set_attrs(&scene.top, &scene.listed("d"), group)
+            .unwrap();
+        if atomic {
+            let changes = commit.seal().unwrap();
+            let mut roll = Roll::open(&scene.root, &changes.sessions).unwrap();
+            roll.forward(&changes.ops, false, OnFailure::GoOn).unwrap();
+        } else {
+            commit.finish().unwrap();
+        }
+        let found = fs::metadata(scene.path("d")).unwrap();
+        assert_eq!(
+            (found.gid(), found.mode() & 0o7777),
+            (7, 0o2775),
+            "atomic {atomic}"
+        );
+    }
+}
+
 /// What is in a directory is restricted before it is opened, and the other way round.
 #[test]
 fn a_directory_is_opened_last_and_closed_first() {

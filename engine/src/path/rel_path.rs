@@ -158,6 +158,11 @@ impl RelPath {
         components(self.pieces())
     }
 
+    /// The directory that holds this entry; the root is in itself.
+    pub(crate) fn parent(&self) -> RelPath {
+        self.split().map_or_else(RelPath::root, |(dir, _)| dir)
+    }
+
     /// The directory that holds this entry, and the entry's name; `None` for the root.
     pub(crate) fn split(&self) -> Option<(RelPath, &[u8])> {
         if self.is_root() {

@@ -16,8 +16,8 @@ const HANDLED_MAX: u32 = 4096;
 /// One half of a push.
 ///
 /// To drive one by hand: [`handle`](Self::handle) each event in the order in which they come. When
-/// there is none, and the outbox has room, [`poll`](Self::poll), and do as the answer says.
-/// All output is in the outbox, all long work in the pool that the machine was given. After an error,
+/// there is none, and the outbox has room, [`poll`](Self::poll), and do as the answer says. All
+/// output is in the outbox, all long work in the pool that the machine was given. After an error,
 /// or when it [is over](Self::is_over), neither is called any more: what comes then is for others.
 pub(super) trait Machine {
     /// What it is told: by its peer, and by its own jobs.

@@ -260,16 +260,11 @@ impl Commit {
         if rights.is_empty() {
             return Ok(());
         }
-        let before = now.st_mode & 0o7777;
-        let rights = Attrs {
-            // Another group takes its permissions away until the end: they come back then.
-            mode: rights.mode.or_else(|| rights.gid.map(|_| before)),
-            ..rights
-        };
         self.dirs.set_rights(&path, inode, rights);
         if self.is_atomic() {
             return Ok(());
         }
+        let before = now.st_mode & 0o7777;
         let old = Attrs {
             gid: Some(now.st_gid),
             mode: Some(before),
@@ -306,11 +301,6 @@ impl Commit {
             ..attrs
         };
         if !rights.is_empty() {
-            let before = now.st_mode & 0o7777;
-            let rights = Attrs {
-                mode: rights.mode.or_else(|| rights.gid.map(|_| before)),
-                ..rights
-            };
             self.dirs.set_rights(&root, Inode::of(&now), rights);
         }
         Ok(())

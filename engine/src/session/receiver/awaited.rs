@@ -13,7 +13,7 @@ pub(super) struct Outstanding {
 
 impl Receiver {
     /// Refuses the end of the push as long as something is awaited. In a dry run no content is, and
-    /// no new directory; a sender that only asks how the node stands announces none at all.
+    /// no new directory; one may end before its root has been announced.
     pub(super) fn nothing_awaited(&self) -> Result<(), Error> {
         let is_real = self.site.door.is_real();
         let outstanding = self.in_dirs().or_else(|| self.in_the_end()).or_else(|| {

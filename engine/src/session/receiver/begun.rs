@@ -28,9 +28,7 @@ impl Begun {
         path: &RelPath,
         entry: &Entry,
     ) -> Result<Option<Self>, Error> {
-        let parent = path
-            .split()
-            .map_or_else(RelPath::root, |(parent, _)| parent);
+        let parent = path.parent();
         let staged = site.door.real()?.commit.stage_for(&parent);
         let Some(staged) = site.unless_fatal(staged)? else {
             return Ok(None);

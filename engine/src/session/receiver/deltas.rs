@@ -244,6 +244,9 @@ fn prepare_copy(
     dir: &RelPath,
 ) -> Result<Option<(PreparedCopy, CopyOrder)>, Error> {
     let staged = match site.door.real()?.commit.stage_for(dir) {
+        Err(e) if e.kind == ErrorKind::NoSpace => {
+            return site.unless_fatal::<()>(Err(e)).map(|_| None);
+        }
         Err(e) if e.kind != ErrorKind::FileIo => return Err(e),
         Err(_) => return Ok(None),
         Ok(staged) => staged,

@@ -215,7 +215,7 @@ impl Judging<'_> {
         }))
     }
 
-    /// Whether a file can be as long as that where it belongs, if not it is said: then its content
+    /// Whether a file can be as long as that where it belongs. If not, that is said, and its content
     /// need not be read.
     fn holds(&mut self, dir: &RelPath, entry: &Entry) -> Result<bool, Error> {
         let len = entry.len();

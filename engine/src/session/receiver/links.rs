@@ -1,11 +1,11 @@
 //! Hard links: how the target stands with those of the source, and those to be made once everything
 //! else is in place, of which a tree may have millions.
 
+use rustix::fs::FileType;
+
 use super::door::Door;
 use super::removals::Ways;
 use super::site::Site;
-use rustix::fs::FileType;
-
 use crate::change::{JudgedFirst, Link, Over};
 use crate::compare::LinkState;
 use crate::entry::Entry;
@@ -163,12 +163,15 @@ fn next_link(records: &mut ListWalk<'_>, dir: &mut RelPath) -> Option<Pending> {
 /// What a link to `first` is to lead to, which is what the source has as `entry`.
 pub(super) fn judge(site: &Site, first: &RelPath, entry: &Entry) -> JudgedFirst {
     let rules = &site.rules;
-    let attrs = rules.judge().made_attrs(&rules.ids, entry, None, None);
+    // By the file system that it lies on, which may be mounted below the root.
+    let dir = first.parent();
+    let attrs = rules.made_attrs(&dir, entry, None, None);
     let owner = Differences {
         owner: true,
         ..Differences::default()
     };
-    let is_kept = rules.fields.of(entry).counted(entry.kind(), owner).owner;
+    let fields = rules.fields.at(&dir);
+    let is_kept = fields.of(entry).counted(entry.kind(), owner).owner;
     JudgedFirst {
         number: look_at(&site.door, first).map(|found| found.ino),
         file_type: entry.body.file_type(),

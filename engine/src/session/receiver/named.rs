@@ -23,7 +23,7 @@ pub(super) struct Named {
     /// Nothing was known of the tree here before.
     pub(super) is_first: bool,
     claim: Claim,
-    /// As of when the source is being scanned.
+    /// The time at which the scan of the source began, by both clocks.
     as_of: AsOf,
     /// Nothing was in it when the push began.
     is_empty: bool,
@@ -134,7 +134,7 @@ impl Named {
         held.received(head, self.claim.led())
     }
 
-    /// As of when the source was like this; nobody can tell if there were problems.
+    /// The time at which the source was like this; with problems nobody can tell.
     pub(super) fn as_of(&self, problems: &Partial) -> Option<AsOf> {
         (problems.count == 0).then_some(self.as_of)
     }

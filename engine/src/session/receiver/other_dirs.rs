@@ -32,9 +32,7 @@ impl Receiver {
             return Ok(());
         };
         let path = &new.list.path;
-        let parent = path
-            .split()
-            .map_or_else(RelPath::root, |(parent, _)| parent);
+        let parent = path.parent();
         let inherited = self.site.inherited_gid(&parent);
         let entry = dir_entry(path, meta);
         if let Some(begun) = &mut new.begun {

@@ -193,7 +193,7 @@ impl Removals {
             return Ok(Ways::default());
         };
         let options = &site.rules.options;
-        if !deletable || self.unread && !site.rules.options.ignore_errors {
+        if !deletable || self.unread && !options.ignore_errors {
             self.toll.brake_first(options, named, 0, 0)?;
             if !self.in_the_way.is_empty() {
                 site.say(&ToSender::DeletionsStopped { count: 0 })?;

@@ -26,7 +26,7 @@ pub const HELLO_TIME: Duration = Duration::from_secs(30);
 /// # Errors
 ///
 /// Everything that ends a push early, which ends the connection; the sender has been told the
-/// reason when it could be. A stream that ends before the first push has begun.
+/// reason when it could be. A stream that ends before anything has been asked for.
 pub fn serve(link: Duplex, policy: &ServePolicy) -> Result<(), Error> {
     let mut reader = FrameReader::with_runs(link.reader);
     let outbox = Outbox::new(link.writer);

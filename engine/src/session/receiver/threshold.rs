@@ -107,7 +107,7 @@ impl Threshold {
         Ok(())
     }
 
-    /// Whether a push has begun.
+    /// Whether a push has begun, or a question has been taken up.
     pub(super) fn is_crossed(&self) -> bool {
         self.is_crossed
     }

@@ -22,6 +22,9 @@ pub(super) struct Content {
     pub(super) opened: Option<LongFile>,
     /// Files to be sent whole.
     pub(super) asked: AskedFiles,
+    /// What was held back, as long as files of the directory before are under a lease: the receiver
+    /// takes up one directory at a time.
+    pub(super) held: Option<HeldWalk>,
 }
 
 /// What is under way.

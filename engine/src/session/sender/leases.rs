@@ -33,7 +33,7 @@ pub(super) struct Leased {
     wait: Wait,
 }
 
-/// What is being done about the last of them.
+/// What is being done about the first of them.
 #[derive(Default)]
 enum Wait {
     #[default]

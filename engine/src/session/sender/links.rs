@@ -208,6 +208,10 @@ impl Sender<'_> {
             walk.files = self.send_files(files)?;
             return Ok(Some(walk));
         }
+        if self.leased.count() > 0 {
+            self.content.held = Some(walk);
+            return Ok(None);
+        }
         let Some(files) = walk.take() else {
             return Ok(None);
         };

@@ -303,6 +303,10 @@ impl Sender<'_> {
             Stage::Settling | Stage::Linking if self.leased.count() > 0 => {
                 return self.send_leased(now);
             }
+            Stage::Linking if self.content.held.is_some() => {
+                self.content.under_way = self.content.held.take().map(Work::Held);
+                Stage::Linking
+            }
             Stage::Settling | Stage::Linking if !self.deltas.are_settled() => return Ok(false),
             Stage::Settling | Stage::Linking if !self.links.is_empty() => {
                 self.content.under_way = Some(Work::Held(self.links.take()));
