@@ -1,5 +1,6 @@
 //! `--json`: what a push does as objects, one a line, for programs. Fields are only ever added;
-//! what changes meaning gets a new `schema_version`. README.md lists the events and their fields.
+//! what changes meaning gets a new `schema_version`. The page hasync-rsync(7) lists the events and
+//! their fields.
 //!
 //! Names are bytes, and JSON is text: `path` is escaped as in all lists, and `path_hex` stands
 //! beside it where that is not the name itself.

@@ -17,8 +17,9 @@ use crate::out;
 const EXAMPLE: &str = include_str!("examples/hasync.toml");
 
 /// Pages that are written, by name: in Markdown but for one.
-const WRITTEN: [(&str, &str); 7] = [
+const WRITTEN: [(&str, &str); 8] = [
     ("hasync-ha", include_str!("manual/hasync-ha.md")),
+    ("hasync-trees", include_str!("manual/hasync-trees.md")),
     ("hasync-rsync", include_str!("manual/hasync-rsync.md")),
     ("hasync-exit", include_str!("manual/hasync-exit.md")),
     ("hasync-delta", include_str!("manual/hasync-delta.md")),

@@ -1,4 +1,4 @@
-//! Where hasync deliberately does otherwise than rsync 3.5.0. The README quotes these
+//! Where hasync deliberately does otherwise than rsync 3.5.0. The page hasync-rsync(7) quotes these
 //! sentences; the oracle forgives exactly what they say and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +12,7 @@ use crate::support::snapshot::{Entry, Snapshot};
 /// One deliberate difference.
 pub(crate) struct Deviation {
     pub(crate) name: &'static str,
-    /// What the README says of it.
+    /// The sentence of that page.
     pub(crate) sentence: &'static str,
 }
 

@@ -57,15 +57,15 @@ fn random_pushes_equal_rsync() {
 }
 
 #[test]
-fn every_deviation_is_told_in_the_readme() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
-    let readme = std::fs::read_to_string(path).unwrap_or_default();
-    let readme = readme.split_whitespace().collect::<Vec<_>>().join(" ");
+fn every_deviation_is_told_in_the_manual() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/cli/manual/hasync-rsync.md");
+    let page = std::fs::read_to_string(path).unwrap_or_default();
+    let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
     for deviation in deviations::LIST {
-        let told = readme.contains(deviation.sentence);
+        let told = page.contains(deviation.sentence);
         assert!(
             told,
-            "README.md lacks ({}): {}",
+            "hasync-rsync.md lacks ({}): {}",
             deviation.name, deviation.sentence
         );
     }

@@ -25,8 +25,8 @@ pub(crate) struct Failed {
     pub(crate) obstacle: Option<Obstacle>,
 }
 
-/// Failures that have been told. What an immutable directory keeps from being changed in it and on
-/// it has one cause, and is told once.
+/// Failures that have been told. Where entries of an immutable directory were told, that the
+/// directory itself cannot be changed either goes without saying.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
     immutable_dirs: HashSet<RelPath>,

@@ -219,7 +219,7 @@ impl Op {
             Op::Place { .. } | Op::Replace { .. } => "put in place",
             Op::Remove { .. } | Op::Discard { .. } => "remove",
             Op::SetAttrs { .. } => "set the metadata of",
-            Op::SetDirAttrs { .. } => "set the times of",
+            Op::SetDirAttrs { .. } => "set the metadata of",
         }
     }
 }

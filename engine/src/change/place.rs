@@ -53,7 +53,11 @@ fn exchange(slots: &OwnedFd, slot: &[u8], dir: &OwnedFd, name: &[u8]) -> rustix:
             // which only a change between directory and non-directory meets.
             let aside = [slot, b".old"].concat();
             renameat(dir, name, slots, &*aside)?;
-            renameat(slots, slot, dir, name)?;
+            if let Err(e) = renameat(slots, slot, dir, name) {
+                // The old entry must not go with the staging.
+                let _ = renameat(slots, &*aside, dir, name);
+                return Err(e);
+            }
             renameat(slots, &*aside, slots, slot)
         }
         result => result,
@@ -146,7 +150,13 @@ fn replace_keeping(
         unlinkat(dir, name, AtFlags::empty())?;
         fail_point("absent");
     }
-    renameat(slots, slot, dir, name)?;
+    if let Err(e) = renameat(slots, slot, dir, name) {
+        if kept {
+            // The old entry must not go with the staging.
+            let _ = renameat(slots, aside, dir, name);
+        }
+        return Err(e.into());
+    }
     fail_point("replaced");
     if kept {
         renameat(slots, aside, slots, slot)?;
@@ -229,7 +239,8 @@ pub(super) fn keep_time(dir: &OwnedFd, name: &[u8], moved: Option<&Inode>) -> io
     let Some(moved) = moved.filter(|moved| moved.is_dir()) else {
         return Ok(());
     };
-    let Some(now) = inode(dir, name)?.filter(Inode::is_dir) else {
+    let has_moved = |now: &Inode| now.is_dir() && now.time != moved.time;
+    let Some(now) = inode(dir, name)?.filter(has_moved) else {
         return Ok(());
     };
     let attrs = Attrs {

@@ -135,7 +135,7 @@ impl Roll {
                 // One that is none of those any more, or not yet there, has no such rights to lose.
                 let _ = self.root.open_dir(dir).and_then(|fd| {
                     inode.check_dir(&fd, new.uid)?;
-                    let mode = fstat(&fd)?.st_mode & mode & 0o7777;
+                    let mode = (fstat(&fd)?.st_mode & mode & 0o7777) | (mode & 0o1000);
                     Ok(fchmod(&fd, Mode::from_raw_mode(mode))?)
                 });
             }

@@ -149,8 +149,11 @@ impl Session {
         dir: &OwnedFd,
         (_, is_flagged): &(HandedOn, bool),
     ) -> io::Result<bool> {
-        if self.borders == Borders::Hinted && hints_at_extents(dir) {
-            return Ok(hints_at_extents(self.plain.fd()));
+        if self.borders == Borders::Hinted
+            && hints_at_extents(dir)
+            && !hints_at_extents(self.plain.fd())
+        {
+            return Ok(false);
         }
         if !is_flagged && self.borders != Borders::Unknown {
             return Ok(true);
@@ -191,7 +194,8 @@ impl Session {
             unlinkat(dir, RESERVED_NAME, AtFlags::REMOVEDIR)
         })?;
         if let Err(e) = moved {
-            unlinkat(session, CROSSING, AtFlags::REMOVEDIR)?;
+            // It goes with the session otherwise.
+            let _ = unlinkat(session, CROSSING, AtFlags::REMOVEDIR);
             // Any other trouble is not one of borders: it is met, and told, when it matters.
             return Ok(e != Errno::XDEV);
         }

@@ -248,6 +248,22 @@ fn a_directory_that_only_changes_its_group_keeps_its_mode() {
     }
 }
 
+/// The target itself is closed before anything arrives in it.
+#[test]
+fn the_root_is_closed_first_too() {
+    let scene = Scene::new();
+    fs::set_permissions(scene.path(""), Permissions::from_mode(0o755)).unwrap();
+    let mut commit = scene.commit(false);
+    let closed = Attrs {
+        mode: Some(0o700),
+        ..Attrs::default()
+    };
+    commit.set_root_attrs(closed).unwrap();
+    assert_eq!(seen(&scene.path("")).3 & 0o777, 0o700);
+    commit.finish().unwrap();
+    assert_eq!(seen(&scene.path("")).3 & 0o777, 0o700);
+}
+
 /// What is in a directory is restricted before it is opened, and the other way round.
 #[test]
 fn a_directory_is_opened_last_and_closed_first() {

@@ -98,11 +98,10 @@ impl Removal {
             }
             Err(e) => return Err(e),
         };
-        let level = level(name.to_vec(), &below)?;
-        if level.id.mount != here.mount {
+        if dir_id(&below)?.mount != here.mount {
             return Err(Errno::BUSY.into());
         }
-        self.levels.push(level);
+        self.levels.push(level(name.to_vec(), &below)?);
         Ok(Some(below))
     }
 

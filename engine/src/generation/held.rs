@@ -200,7 +200,12 @@ impl Held {
     /// As of when what was received here was equal to its source.
     pub(crate) fn received_as_of(&self) -> Result<Option<AsOf>, Error> {
         let as_of = self.store.as_ref().map_or(Ok(None), Store::as_of);
-        as_of.map_err(|e| Error::file("read as of when the tree was received", &e))
+        as_of.map_err(|e| {
+            Error::file(
+                "read when the received tree was last equal to its source",
+                &e,
+            )
+        })
     }
 
     fn read_data(&mut self) -> Result<(), Error> {

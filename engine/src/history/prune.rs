@@ -38,9 +38,17 @@ pub(crate) fn prune(
     policy: &UndoPolicy,
     peer_ahead_ns: Option<i64>,
 ) -> io::Result<()> {
-    let swept = sweep(store);
+    let mut result = sweep(store);
+    // Age counts for nothing where the clocks cannot be noted, as on a full disk.
+    let mut is_believed = || match are_believed(store.dir(), peer_ahead_ns) {
+        Ok(is_believed) => is_believed,
+        Err(e) => {
+            result = std::mem::replace(&mut result, Ok(())).and(Err(e));
+            false
+        }
+    };
     let oldest_ns = match policy.max_age_s {
-        Some(age_s) if are_believed(store.dir(), peer_ahead_ns)? => {
+        Some(age_s) if is_believed() => {
             let age_s = i64::try_from(age_s).unwrap_or(i64::MAX);
             Some(now_ns().saturating_sub(age_s.saturating_mul(1_000_000_000)))
         }
@@ -52,7 +60,7 @@ pub(crate) fn prune(
     };
     let made_ns = times_made(&log);
     let keep = policy.keep as usize;
-    let (mut bytes, mut result) = (0, swept);
+    let mut bytes = 0;
     for (at, place) in steps_to_lose(store)?.into_iter().enumerate() {
         if at < keep && oldest_ns.is_none() && policy.max_bytes.is_none() {
             // Its manifest has a line for every changed entry, and need not be read.

@@ -7,12 +7,11 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, FileType, linkat, unlinkat};
+use rustix::fs::{AtFlags, FileType, fstat, linkat, unlinkat};
 use rustix::io::Errno;
 
 use super::{Commit, Staged};
 use crate::change::copy::copy;
-use crate::change::failed::Failed;
 use crate::change::op::Over;
 use crate::change::place::inode;
 use crate::error::Error;
@@ -154,13 +153,7 @@ impl Commit {
                 }
                 Ok(())
             }
-            Err(cause) => self.failed(Failed {
-                at: 0,
-                doing: "link",
-                path: link.dir.join(&link.name),
-                cause,
-                obstacle: None,
-            }),
+            Err(cause) => self.not_done("link", link.dir.join(&link.name), cause),
         }
     }
 
@@ -169,7 +162,10 @@ impl Commit {
         let (first_dir, first_name, is_staged) = self.first_of(&link.first)?;
         let first = inode(&first_dir, &first_name)?.ok_or(io::ErrorKind::NotFound)?;
         let dir = self.open(&link.dir)?;
-        if inode(&dir, &link.name)?.is_some_and(|inode| inode.number == first.number) {
+        // Two file systems may give the same number.
+        if inode(&dir, &link.name)?.is_some_and(|inode| inode.number == first.number)
+            && fstat(&dir)?.st_dev == fstat(&first_dir)?.st_dev
+        {
             return Ok(None);
         }
         let staged = self.try_stage(&link.dir)?;

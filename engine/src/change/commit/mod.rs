@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Stat, fstat, statat};
+use rustix::fs::{AtFlags, Mode, Stat, fchmod, fstat, statat};
 
 use self::links::Links;
 pub(crate) use self::links::{JudgedFirst, Link};
@@ -57,7 +57,7 @@ pub(crate) struct Commit {
     dirs: DirEnds,
     links: Links,
     /// Inodes with several names whose metadata were changed under one of them.
-    changed_links: HashSet<u64>,
+    changed_links: HashSet<(u64, u64)>,
     keep_times: bool,
     privileged: bool,
     told: Told,
@@ -199,17 +199,11 @@ impl Commit {
     ) -> Result<(), Error> {
         let name = &listed.entry.name;
         match self.judged(dir, listed) {
-            Err(cause) => self.failed(Failed {
-                at: 0,
-                doing: "set the metadata of",
-                path: dir.join(name),
-                cause,
-                obstacle: None,
-            }),
+            Err(cause) => self.not_done("set the metadata of", dir.join(name), cause),
             Ok(now) if listed.entry.is_dir() => self.set_dir_attrs(dir, name, &now, attrs),
             Ok(now) => {
                 if now.st_nlink > 1 {
-                    self.changed_links.insert(now.st_ino);
+                    self.changed_links.insert((now.st_dev, now.st_ino));
                 }
                 self.add(Op::SetAttrs {
                     dir: dir.clone(),
@@ -236,7 +230,7 @@ impl Commit {
             && (is_own(true) || inode.time == entry.mtime)
             && (!matches!(entry.body, Body::File { .. }) || inode.len == Some(entry.len()))
             && (listed.ino == 0 || listed.ino == now.st_ino || !numbers_hold(&fd));
-        if is_type && (is_as_listed || self.changed_links.contains(&now.st_ino)) {
+        if is_type && (is_as_listed || self.changed_links.contains(&(now.st_dev, now.st_ino))) {
             return Ok(now);
         }
         Err(replaced())
@@ -291,8 +285,8 @@ impl Commit {
     /// Metadata that the root gets at the end.
     pub(crate) fn set_root_attrs(&mut self, attrs: Attrs) -> Result<(), Error> {
         let root = RelPath::root();
-        let now = self.open(&root).and_then(|fd| Ok(fstat(&fd)?));
-        let now = now.map_err(|e| Error::file("examine the target root", &e))?;
+        let opened = self.open(&root).and_then(|fd| Ok((fstat(&fd)?, fd)));
+        let (now, fd) = opened.map_err(|e| Error::file("examine the target root", &e))?;
         if let Some(time) = attrs.mtime {
             self.dirs.set_time(&root, &Inode::of(&now), time);
         }
@@ -300,8 +294,20 @@ impl Commit {
             mtime: None,
             ..attrs
         };
-        if !rights.is_empty() {
-            self.dirs.set_rights(&root, Inode::of(&now), rights);
+        if rights.is_empty() {
+            return Ok(());
+        }
+        self.dirs.set_rights(&root, Inode::of(&now), rights);
+        let old = Attrs {
+            gid: Some(now.st_gid),
+            mode: Some(now.st_mode & 0o7777),
+            ..Attrs::default()
+        };
+        if !self.is_atomic()
+            && let Some(mode) = narrowed(&old, &rights)
+        {
+            // If this user may not change it, that is told at the end.
+            let _ = fchmod(&fd, Mode::from_raw_mode(mode));
         }
         Ok(())
     }
@@ -320,13 +326,7 @@ impl Commit {
             // Where nobody can see it yet.
             Some(pending) if pending.covers(op.dir()) => {
                 if let Err(cause) = self.open(op.dir()) {
-                    return self.failed(Failed {
-                        at: 0,
-                        doing: op.verb(),
-                        path: op.path(),
-                        cause,
-                        obstacle: None,
-                    });
+                    return self.not_done(op.verb(), op.path(), cause);
                 }
                 self.carry_out(&op)
             }

@@ -200,13 +200,13 @@ impl Commit {
             };
             let set = fd.and_then(|fd| set_fd_attrs(&File::from(fd), &end.attrs));
             if let Err(cause) = set {
-                self.not_done("set the times of", dir, cause)?;
+                self.not_done("set the metadata of", dir, cause)?;
             }
         }
         Ok(())
     }
 
-    fn not_done(
+    pub(super) fn not_done(
         &mut self,
         doing: &'static str,
         path: RelPath,

@@ -215,8 +215,8 @@ impl Judging<'_> {
         }))
     }
 
-    /// Whether a file can be as long as that where it belongs. If not, that is said, and its content
-    /// need not be read.
+    /// Whether a file can be as long as that where it belongs. If not, that is said, and its
+    /// content need not be read.
     fn holds(&mut self, dir: &RelPath, entry: &Entry) -> Result<bool, Error> {
         let len = entry.len();
         let holds = self.site.door.holds(dir, len);
