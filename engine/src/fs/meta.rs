@@ -35,8 +35,8 @@ pub(crate) fn set_fd_attrs(file: &File, attrs: &Attrs) -> io::Result<()> {
 }
 
 /// Sets `attrs` on a file that was just made: owner and mode only if it has not come to have them,
-/// since looking costs less than setting either.
-pub(crate) fn set_new_attrs(file: &File, attrs: Attrs) -> io::Result<()> {
+/// since looking costs less than setting either. Returns the file's inode number.
+pub(crate) fn set_new_attrs(file: &File, attrs: Attrs) -> io::Result<u64> {
     let made = fstat(file)?;
     let differs = |wanted: Option<u32>, made: u32| wanted.filter(|&wanted| wanted != made);
     let (uid, gid) = (
@@ -57,7 +57,8 @@ pub(crate) fn set_new_attrs(file: &File, attrs: Attrs) -> io::Result<()> {
             mode,
             mtime,
         },
-    )
+    )?;
+    Ok(made.st_ino)
 }
 
 /// Sets `attrs` on `name` in `dir`, on the link itself if it is a symlink (whose mode is left

@@ -1,13 +1,14 @@
-//! Hard links. A link is made in staging, found to be one to the inode that was judged, and put in
-//! place like anything else. Where an inode has as many names as its file system allows, a further
-//! one with the same content and metadata takes the rest.
+//! Hard links. A free name is given to the inode that was judged, which is held while that is done.
+//! Otherwise a link is made in staging, found to be one to that inode, and put in place like
+//! anything else. Where an inode has as many names as its file system allows, a further one with
+//! the same content and metadata takes the rest.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, FileType, fstat, linkat, unlinkat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, linkat, openat, unlinkat};
 use rustix::io::Errno;
 
 use super::{Commit, Staged};
@@ -18,6 +19,7 @@ use crate::error::Error;
 use crate::fs::{Inode, Listed, numbers_hold, replaced, stat};
 use crate::options::Options;
 use crate::path::RelPath;
+use crate::work;
 
 /// A hard link to be made.
 #[derive(Debug)]
@@ -58,6 +60,8 @@ pub(super) struct Links {
     /// Entries that cannot have more names, each with a name in staging of the one that takes the
     /// rest: nobody else can give that to something else.
     full: HashMap<RelPath, Staged>,
+    /// Where the entry was that got another name last: others come from there too.
+    held_dir: Option<(RelPath, Arc<OwnedFd>)>,
 }
 
 impl Links {
@@ -140,6 +144,10 @@ impl Commit {
                 self.run()?;
                 self.links.queued.clear();
             }
+            if let Ok(()) = self.link_in_place(&link) {
+                work::did(1);
+                return Ok(());
+            }
         }
         match self.stage_link(&link) {
             Ok(None) => Ok(()),
@@ -154,6 +162,37 @@ impl Commit {
                 Ok(())
             }
             Err(cause) => self.not_done("link", link.dir.join(&link.name), cause),
+        }
+    }
+
+    /// Gives a free name to the entry. If that fails, for whatever reason, nothing has changed.
+    fn link_in_place(&mut self, link: &Link) -> io::Result<()> {
+        let (dir, name) = link.first.split().ok_or(io::ErrorKind::InvalidInput)?;
+        let first_dir = self.first_dir(dir)?;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let first = openat(&first_dir, name, flags, Mode::empty())?;
+        let found = Inode::held(&first)?;
+        if !self.links.is_first(link, &found, &first_dir) {
+            return Err(replaced());
+        }
+        let held = format!("/proc/self/fd/{}", first.as_raw_fd());
+        let to = self.touch(&link.dir)?;
+        linkat(CWD, held, to, &*link.name, AtFlags::SYMLINK_FOLLOW)?;
+        let path = link.dir.join(&link.name);
+        self.links.note(path, || Some(found.number));
+        Ok(())
+    }
+
+    /// Opens the directory of an entry that is to have another name. If it is another one by now,
+    /// what is found in it is not what was judged.
+    fn first_dir(&mut self, dir: RelPath) -> io::Result<Arc<OwnedFd>> {
+        match &self.links.held_dir {
+            Some((held, fd)) if *held == dir => Ok(Arc::clone(fd)),
+            _ => {
+                let fd = Arc::new(self.root.open_dir(&dir)?);
+                self.links.held_dir = Some((dir, Arc::clone(&fd)));
+                Ok(fd)
+            }
         }
     }
 

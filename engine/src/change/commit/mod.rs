@@ -38,6 +38,8 @@ const BATCH_LEN: usize = 256;
 pub(crate) struct Staged {
     pub(crate) stage: Arc<StageDir>,
     pub(crate) name: Vec<u8>,
+    /// Its inode's number, where whoever made it has seen that.
+    pub(crate) number: Option<u64>,
 }
 
 impl Staged {
@@ -113,7 +115,11 @@ impl Commit {
             self.roll.set_sessions(self.stage.sessions());
         }
         let name = self.stage.fresh_name();
-        Ok(Staged { stage, name })
+        Ok(Staged {
+            stage,
+            name,
+            number: None,
+        })
     }
 
     /// Puts a staged entry under its name, in place of what `over` allows.
@@ -125,8 +131,9 @@ impl Commit {
         over: Over,
     ) -> Result<(), Error> {
         let (stage, staged_name) = (&staged.stage, &staged.name);
-        self.links.note(dir.join(&name), || {
-            Some(inode(stage.fd(), staged_name).ok()??.number)
+        self.links.note(dir.join(&name), || match staged.number {
+            None => Some(inode(stage.fd(), staged_name).ok()??.number),
+            number => number,
         });
         self.add(Op::Replace {
             dir,

@@ -49,20 +49,24 @@ impl Arrived<'_> {
             .rules
             .made_attrs(self.dir, &found, replaced, self.inherited_gid);
         let path = self.dir.join(&self.entry.name);
-        if let Err(e) = set_new_attrs(&self.file, attrs) {
-            if is_no_space(&e)
+        let made = set_new_attrs(&self.file, attrs);
+        if let Err(e) = &made {
+            if is_no_space(e)
                 && let Place::Alone(staged) = &self.place
             {
                 // Whoever is to own it may own no more.
                 door::remove(staged);
-                return site.not_written(&path, self.entry.len(), &e);
+                return site.not_written(&path, self.entry.len(), e);
             }
-            site.warn_of("set the metadata of", &path, &e)?;
+            site.warn_of("set the metadata of", &path, e)?;
         }
         drop(self.file);
         let staged = match self.place {
             Place::Within => return Ok(()),
-            Place::Alone(staged) => staged,
+            Place::Alone(staged) => Staged {
+                number: made.ok(),
+                ..staged
+            },
         };
         if in_the_way {
             removals.replace(path, Replacement::Staged(staged));

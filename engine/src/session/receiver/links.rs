@@ -1,6 +1,8 @@
 //! Hard links: how the target stands with those of the source, and those to be made once everything
 //! else is in place, of which a tree may have millions.
 
+use std::os::fd::OwnedFd;
+
 use rustix::fs::FileType;
 
 use super::door::Door;
@@ -14,6 +16,7 @@ use crate::fs::Listed;
 use crate::observer::Differences;
 use crate::path::RelPath;
 use crate::refusal::Refusal;
+use crate::source::stat_name;
 use crate::spill::{ListWalk, SpillList, SpillMap, put_number, take_number};
 
 /// The links of one push.
@@ -27,6 +30,15 @@ pub(super) struct Links {
     /// those in another directory than the one before: a zero, and the path of that.
     others: SpillList,
     last_dir: Option<RelPath>,
+    looked_in: Option<LookedIn>,
+}
+
+/// The directory that a first file was looked for in last: those of its neighbours are there too.
+/// If this push makes another one of that path, it knows by itself what is in that.
+struct LookedIn {
+    dir: RelPath,
+    /// `None` if there is none.
+    fd: Option<OwnedFd>,
 }
 
 /// A hard link to be made.
@@ -64,7 +76,7 @@ impl Links {
 
     /// How the target stands with the hard link that the source's entry is.
     pub(super) fn state(
-        &self,
+        &mut self,
         door: &mut Door,
         entry: &Entry,
         local: Option<&Listed>,
@@ -76,7 +88,10 @@ impl Links {
         if self.refused.contains(&first.as_bytes()) {
             return Ok(LinkState::NotLinked);
         }
-        let (Some(found), Some(local)) = (look_at(door, &first), local) else {
+        let Some(local) = local else {
+            return Ok(LinkState::Apart);
+        };
+        let Some(found) = self.look_at(door, &first) else {
             return Ok(LinkState::Apart);
         };
         Ok(if (found.dev, found.ino) == (local.dev, local.ino) {
@@ -94,7 +109,7 @@ impl Links {
             return Ok(());
         };
         let (first, name) = (parse(first)?, &entry.name);
-        let judged = judge(site, &first, entry);
+        let judged = self.judge(site, &first, entry);
         let mut record = Vec::new();
         // A path deep down is many times as long as what the sender says of a link there.
         if self.last_dir.as_ref() != Some(dir) {
@@ -113,6 +128,36 @@ impl Links {
         record.extend_from_slice(&first.as_bytes());
         self.others.push(&record);
         Ok(())
+    }
+
+    /// What a link to `first` is to lead to, which is what the source has as `entry`.
+    pub(super) fn judge(&mut self, site: &Site, first: &RelPath, entry: &Entry) -> JudgedFirst {
+        let rules = &site.rules;
+        // By the file system that it lies on, which may be mounted below the root.
+        let dir = first.parent();
+        let attrs = rules.made_attrs(&dir, entry, None, None);
+        let owner = Differences {
+            owner: true,
+            ..Differences::default()
+        };
+        let fields = rules.fields.at(&dir);
+        let is_kept = fields.of(entry).counted(entry.kind(), owner).owner;
+        JudgedFirst {
+            number: self.look_at(&site.door, first).map(|found| found.ino),
+            file_type: entry.body.file_type(),
+            uid: attrs.uid.filter(|_| is_kept),
+        }
+    }
+
+    /// What the target has at that path.
+    fn look_at(&mut self, door: &Door, path: &RelPath) -> Option<Listed> {
+        let (dir, name) = path.split()?;
+        if self.looked_in.as_ref().is_none_or(|held| held.dir != dir) {
+            let fd = door.open_dir(&dir).ok();
+            self.looked_in = Some(LookedIn { dir, fd });
+        }
+        let fd = self.looked_in.as_ref()?.fd.as_ref()?;
+        stat_name(fd, name).ok()
     }
 
     /// Makes a first file of a group before those that lead to it.
@@ -158,30 +203,6 @@ fn next_link(records: &mut ListWalk<'_>, dir: &mut RelPath) -> Option<Pending> {
             name: name.to_vec(),
         });
     }
-}
-
-/// What a link to `first` is to lead to, which is what the source has as `entry`.
-pub(super) fn judge(site: &Site, first: &RelPath, entry: &Entry) -> JudgedFirst {
-    let rules = &site.rules;
-    // By the file system that it lies on, which may be mounted below the root.
-    let dir = first.parent();
-    let attrs = rules.made_attrs(&dir, entry, None, None);
-    let owner = Differences {
-        owner: true,
-        ..Differences::default()
-    };
-    let fields = rules.fields.at(&dir);
-    let is_kept = fields.of(entry).counted(entry.kind(), owner).owner;
-    JudgedFirst {
-        number: look_at(&site.door, first).map(|found| found.ino),
-        file_type: entry.body.file_type(),
-        uid: attrs.uid.filter(|_| is_kept),
-    }
-}
-
-fn look_at(door: &Door, path: &RelPath) -> Option<Listed> {
-    let (dir, name) = path.split()?;
-    door.look(&dir, name).ok()
 }
 
 /// Reads the path that a link leads to.

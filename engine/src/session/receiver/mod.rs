@@ -218,7 +218,7 @@ impl Receiver {
         }
         let at = path.join(&entry.name);
         let link = Pending {
-            judged: links::judge(&self.site, &first, &entry),
+            judged: self.links.judge(&self.site, &first, &entry),
             first,
             dir: path,
             name: entry.name,
