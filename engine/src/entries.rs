@@ -12,7 +12,7 @@ use crate::observer::Kind;
 use crate::since::Meta;
 use crate::spill::{ListWalk, Room, SpillList, SpillSorter};
 
-use record::{Record, canonical_cmp, is_dir, name_of, pack};
+use record::{Record, canonical_key, is_dir, name_of, pack};
 
 /// Entries by position, in the order in which they were added.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub(crate) enum Revised {
 impl EntrySorter {
     pub(crate) fn new(room: Room) -> Self {
         EntrySorter {
-            records: SpillSorter::new(room, canonical_cmp),
+            records: SpillSorter::new(room, canonical_key),
             packed: Vec::new(),
         }
     }

@@ -116,6 +116,10 @@ impl Doomed {
     }
 }
 
+fn name_key(child: &[u8]) -> (bool, &[u8]) {
+    (false, child.get(1..).unwrap_or_default())
+}
+
 /// Names and kinds of a directory's entries: there may be millions.
 #[derive(Default)]
 struct Children {
@@ -129,8 +133,7 @@ impl Children {
     fn read(dir: &OwnedFd) -> io::Result<Children> {
         let mut buffer = Vec::with_capacity(64 * 1024);
         let mut records = RawDir::new(dir, buffer.spare_capacity_mut());
-        let by_name = |a: &[u8], b: &[u8]| a.get(1..).cmp(&b.get(1..));
-        let mut children = SpillSorter::new(Room::default(), by_name);
+        let mut children = SpillSorter::new(Room::default(), name_key);
         let mut child = Vec::new();
         work::did(1);
         while let Some(record) = records.next() {

@@ -1,7 +1,5 @@
 //! One entry as it is packed: numbers are LEB128 where small ones are likely.
 
-use std::cmp::Ordering;
-
 use crate::attributes::Attributes;
 use crate::entry::{Body, Entry, Sum, Time};
 use crate::fs::Listed;
@@ -104,10 +102,9 @@ pub(super) fn name_of(record: &[u8]) -> &[u8] {
     take_bytes(&mut rest)
 }
 
-/// As [`Entry::canonical_cmp`].
-pub(super) fn canonical_cmp(a: &[u8], b: &[u8]) -> Ordering {
-    let types = is_dir(a).cmp(&is_dir(b));
-    types.then_with(|| name_of(a).cmp(name_of(b)))
+/// What [`Entry::canonical_cmp`] orders by.
+pub(super) fn canonical_key(record: &[u8]) -> (bool, &[u8]) {
+    (is_dir(record), name_of(record))
 }
 
 impl<'a> Record<'a> {

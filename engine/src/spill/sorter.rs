@@ -9,14 +9,14 @@ use std::ops::Range;
 use super::list::next_record;
 use super::{Room, Spill, SpillList, SpillReader, put_number, take_number};
 
-/// How two records stand to each other.
-pub(crate) type Compare = fn(&[u8], &[u8]) -> Ordering;
+/// What records are ordered by: those without the mark come first, each kind by the bytes.
+pub(crate) type Key = for<'a> fn(&'a [u8]) -> (bool, &'a [u8]);
 
 /// Records on their way into order.
 #[derive(Debug)]
 pub(crate) struct SpillSorter {
     room: Room,
-    compare: Compare,
+    key: Key,
     /// Those of the run that is being collected, each with its length in front.
     bytes: Vec<u8>,
     starts: Vec<u32>,
@@ -26,10 +26,10 @@ pub(crate) struct SpillSorter {
 }
 
 impl SpillSorter {
-    pub(crate) fn new(room: Room, compare: Compare) -> Self {
+    pub(crate) fn new(room: Room, key: Key) -> Self {
         SpillSorter {
             room,
-            compare,
+            key,
             bytes: Vec::new(),
             starts: Vec::new(),
             spilled: Spill::new(room),
@@ -48,12 +48,27 @@ impl SpillSorter {
     }
 
     fn sort(&mut self) {
-        let (bytes, compare) = (&self.bytes, self.compare);
-        let record = |start: u32| record_at(bytes, start);
-        self.starts
-            .sort_unstable_by(|&a, &b| compare(record(a), record(b)));
-        self.starts
-            .dedup_by(|b, a| compare(record(*a), record(*b)).is_eq());
+        let (bytes, key) = (&self.bytes, self.key);
+        let key_at = |start: u32| key(record_at(bytes, start));
+        let Some(&first) = self.starts.first() else {
+            return;
+        };
+        // The names in a directory often begin alike.
+        let shared = self.starts.iter().fold(key_at(first).1, |shared, &start| {
+            let alike = shared.iter().zip(key_at(start).1);
+            let len = alike.take_while(|(a, b)| a == b).count();
+            shared.get(..len).unwrap_or_default()
+        });
+        let shared_len = shared.len();
+        let head = |start: u32| head_of(key_at(start), shared_len);
+        let mut keyed: Vec<(u64, u32)> = self.starts.iter().map(|&at| (head(at), at)).collect();
+        let compare = |a: &(u64, u32), b: &(u64, u32)| {
+            a.0.cmp(&b.0).then_with(|| key_at(a.1).cmp(&key_at(b.1)))
+        };
+        keyed.sort_unstable_by(compare);
+        keyed.dedup_by(|b, a| compare(a, b).is_eq());
+        self.starts.clear();
+        self.starts.extend(keyed.iter().map(|&(_, start)| start));
     }
 
     fn end_run(&mut self) {
@@ -81,16 +96,12 @@ impl SpillSorter {
         }
         self.end_run();
         (self.bytes, self.starts) = (Vec::new(), Vec::new());
-        let compare = self.compare;
+        let key = self.key;
         let mut heads = BinaryHeap::new();
         for run in &self.runs {
             let run = SpillReader::new(&self.spilled, run.start, run.end);
             let record = Vec::new();
-            let mut head = Head {
-                record,
-                run,
-                compare,
-            };
+            let mut head = Head { record, run, key };
             if head.advance() {
                 heads.push(head);
             }
@@ -99,10 +110,7 @@ impl SpillSorter {
         let mut last: Option<Vec<u8>> = None;
         while let Some(mut head) = heads.peek_mut() {
             let record = &head.record;
-            if last
-                .as_deref()
-                .is_none_or(|last| compare(last, record).is_ne())
-            {
+            if last.as_deref().is_none_or(|last| key(last) != key(record)) {
                 sorted.push(record);
                 last.get_or_insert_default().clone_from(record);
             }
@@ -119,7 +127,7 @@ impl SpillSorter {
 struct Head<'a> {
     record: Vec<u8>,
     run: SpillReader<'a>,
-    compare: Compare,
+    key: Key,
 }
 
 impl Head<'_> {
@@ -135,7 +143,7 @@ impl Head<'_> {
 impl Ord for Head<'_> {
     /// The least comes out of a heap first.
     fn cmp(&self, other: &Self) -> Ordering {
-        (self.compare)(&other.record, &self.record)
+        (self.key)(&other.record).cmp(&(self.key)(&self.record))
     }
 }
 
@@ -152,6 +160,17 @@ impl PartialEq for Head<'_> {
 }
 
 impl Eq for Head<'_> {}
+
+/// The mark of a key, and what comes first in it after the bytes that all share: two that differ
+/// are ordered as their keys are.
+fn head_of((mark, bytes): (bool, &[u8]), shared_len: usize) -> u64 {
+    let mut head = [0; 8];
+    let (first, rest) = head.split_at_mut(1);
+    first.fill(mark.into());
+    let own = bytes.get(shared_len..).unwrap_or_default();
+    rest.iter_mut().zip(own).for_each(|(to, from)| *to = *from);
+    u64::from_be_bytes(head)
+}
 
 fn record_at(bytes: &[u8], start: u32) -> &[u8] {
     let mut rest = bytes.get(start as usize..).unwrap_or_default();
