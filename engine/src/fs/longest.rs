@@ -9,6 +9,9 @@ use rustix::process::{Resource, getrlimit};
 /// No file system in use holds less than this in one file.
 const LEN_EVERYWHERE: u64 = i32::MAX as u64;
 
+/// The limits of most file systems: what the kernel can count, and 2^32 - 1 blocks of 4 KiB (ext4).
+const USUAL: [u64; 2] = [i64::MAX as u64, 0xffff_ffff << 12];
+
 /// FAT has no unnamed files to ask with, and is known for its limit.
 const FAT_MAGIC: i64 = 0x4d44;
 const FAT_LEN_MAX: u64 = u32::MAX as u64;
@@ -33,6 +36,10 @@ pub(crate) fn len_max(dir: impl AsFd) -> u64 {
 fn longest(file: &File) -> u64 {
     if !can_seek(file, LEN_EVERYWHERE) {
         return u64::MAX;
+    }
+    let is_limit = |&&len: &&u64| can_seek(file, len) && !can_seek(file, len + 1);
+    if let Some(limit) = USUAL.iter().find(is_limit) {
+        return *limit;
     }
     let (mut fits, mut too_long) = (LEN_EVERYWHERE, 1 << 63);
     while too_long - fits > 1 {
