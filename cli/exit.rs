@@ -59,6 +59,37 @@ pub(crate) enum Exit {
     NotFound = 127,
 }
 
+impl Exit {
+    const ALL: [Exit; 21] = [
+        Exit::Ok,
+        Exit::Usage,
+        Exit::Incompatible,
+        Exit::NotEqual,
+        Exit::FileIo,
+        Exit::Stream,
+        Exit::Signal,
+        Exit::Partial,
+        Exit::Vanished,
+        Exit::DeleteLimit,
+        Exit::Timeout,
+        Exit::NameNotResolved,
+        Exit::Unreachable,
+        Exit::Locked,
+        Exit::HostKey,
+        Exit::Auth,
+        Exit::Config,
+        Exit::Fenced,
+        Exit::Diverged,
+        Exit::NoSpace,
+        Exit::NotFound,
+    ];
+
+    /// The end with which a run of this program left, if it was one of its own.
+    pub(crate) fn of_code(code: i32) -> Option<Exit> {
+        Exit::ALL.into_iter().find(|exit| *exit as i32 == code)
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> ExitCode {
         ExitCode::from(exit as u8)

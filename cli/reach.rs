@@ -93,6 +93,29 @@ impl Reach {
         })
     }
 
+    /// The same for the built-in SSH client.
+    pub(crate) fn ssh(
+        &self,
+        user: Option<String>,
+        host: String,
+    ) -> (ssh::Destination, ssh::ClientOptions) {
+        let destination = ssh::Destination {
+            host,
+            user,
+            port: self.port,
+        };
+        let options = ssh::ClientOptions {
+            identities: self.identity.iter().cloned().collect(),
+            config_file: self.ssh_config.clone(),
+            known_hosts: self.known_hosts.clone(),
+            environment: ssh::Environment::current(),
+            connect_timeout: self.connecting,
+            family: self.family,
+            ..ssh::ClientOptions::default()
+        };
+        (destination, options)
+    }
+
     /// What the configuration says about it.
     pub(crate) fn from_peer(peer: &Peer) -> Self {
         Reach {
@@ -139,20 +162,7 @@ pub(crate) fn open(target: &Target, reach: &Reach) -> Result<Link, Failure> {
             transport::spawn(command, host, show)?
         }
         (Target::Remote { user, host, .. }, None) => {
-            let destination = ssh::Destination {
-                host: host.clone(),
-                user: user.clone(),
-                port: reach.port,
-            };
-            let options = ssh::ClientOptions {
-                identities: reach.identity.iter().cloned().collect(),
-                config_file: reach.ssh_config.clone(),
-                known_hosts: reach.known_hosts.clone(),
-                environment: ssh::Environment::current(),
-                connect_timeout: reach.connecting,
-                family: reach.family,
-                ..ssh::ClientOptions::default()
-            };
+            let (destination, options) = reach.ssh(user.clone(), host.clone());
             let bin = reach.remote_bin.to_str().ok_or_else(|| {
                 let bin = escape(reach.remote_bin.as_bytes());
                 Failure::usage(format!("--remote-bin \"{bin}\" is not UTF-8; use -e ssh"))
@@ -279,7 +289,7 @@ fn rsh_command(
 
 /// Splits the command of `-e` at spaces. Quotes of either kind keep spaces together, a doubled
 /// quote inside them is one; nothing else is special.
-fn split_words(command: &[u8]) -> Result<Vec<OsString>, Failure> {
+pub(crate) fn split_words(command: &[u8]) -> Result<Vec<OsString>, Failure> {
     let mut words: Vec<Vec<u8>> = Vec::new();
     let mut word: Option<Vec<u8>> = None;
     let mut quote = None;

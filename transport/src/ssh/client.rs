@@ -116,7 +116,7 @@ async fn open(
     let tcp = connect_tcp(&target, &settings).await?;
     let address = tcp.peer_addr();
     let address = address.map_err(|e| target.error(ErrorKind::Closed, Plain(&e)))?;
-    let host_keys = HostKeys::load(&settings, &address)?;
+    let host_keys = HostKeys::load(&settings, Some(&address))?;
     let deadline = Instant::now() + options.handshake_timeout;
     let limit_s = options.handshake_timeout.as_secs();
     let late = |doing: &str| {
@@ -165,7 +165,7 @@ async fn open(
     })
 }
 
-fn session_config(settings: &Settings, host_keys: &HostKeys) -> russh::client::Config {
+pub(crate) fn session_config(settings: &Settings, host_keys: &HostKeys) -> russh::client::Config {
     let mut preferred = settings.preferred.clone();
     algorithms::prefer_known_host_keys(&mut preferred, &host_keys.key_types());
     russh::client::Config {

@@ -45,16 +45,21 @@ impl Listed {
 }
 
 impl HostKeys {
-    /// Reads what the files say about the host of `settings`, reached at `address`.
-    pub(crate) fn load(settings: &Settings, address: &SocketAddr) -> Result<HostKeys, Error> {
+    /// Reads what the files say about the host of `settings`; and of the address that it is reached
+    /// at, if that is known.
+    pub(crate) fn load(
+        settings: &Settings,
+        address: Option<&SocketAddr>,
+    ) -> Result<HostKeys, Error> {
         let (host, port) = (&settings.host_name, settings.port);
         let (name, bare) = match &settings.host_key_alias {
             Some(alias) => (alias.clone(), None),
             None => (listed_name(host, port), (port != 22).then_some(&**host)),
         };
-        let ip = shown_ip(address);
-        let by_ip = settings.check_host_ip && settings.host_key_alias.is_none() && ip != *host;
-        let address = by_ip.then(|| Listed::load(settings, listed_name(&ip, port), None));
+        let by_ip = settings.check_host_ip && settings.host_key_alias.is_none();
+        let ip = address.filter(|_| by_ip).map(shown_ip);
+        let ip = ip.filter(|ip| ip != host);
+        let address = ip.map(|ip| Listed::load(settings, listed_name(&ip, port), None));
         Ok(HostKeys {
             listed: Listed::load(settings, name, bare)?,
             address: address.transpose()?,
@@ -72,18 +77,41 @@ impl HostKeys {
 
     /// Accepts the key, adding it to known_hosts where the policy says so, or tells why not.
     pub(crate) fn check(&self, key: &PublicKey) -> Result<(), Error> {
+        let is_new = self.is_new(key, self.policy)?;
+        if is_new && self.policy == HostKeyPolicy::AddNew && self.file.is_some() {
+            self.add(key)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the host is known by this key, and by no other.
+    pub(crate) fn knows(&self, key: &PublicKey) -> Result<bool, Error> {
+        Ok(!self.is_new(key, HostKeyPolicy::AddNew)?)
+    }
+
+    /// Adds the key to the first file of known hosts, and gives that.
+    pub(crate) fn add(&self, key: &PublicKey) -> Result<PathBuf, Error> {
         let name = &self.listed.name;
-        let algorithm = key.algorithm();
-        let key_type = if algorithm.clone().is_rsa() {
-            "ssh-rsa"
-        } else {
-            algorithm.as_str()
-        };
-        let blob = key
-            .to_bytes()
-            .map_err(|e| Error::new(ErrorKind::HostKey, format!("{name}: bad host key: {e}")))?;
+        let file = self.file.as_ref().ok_or_else(|| {
+            let what = format!("{name}: no file of known hosts is configured for its key");
+            Error::new(ErrorKind::Config, what)
+        })?;
+        known_hosts::add(
+            file,
+            name,
+            self.hash_name,
+            &key_type(key),
+            &blob(name, key)?,
+        )?;
+        Ok(file.clone())
+    }
+
+    /// Whether no key is known of the host, or why this one is not to be taken.
+    fn is_new(&self, key: &PublicKey, policy: HostKeyPolicy) -> Result<bool, Error> {
+        let name = &self.listed.name;
+        let (key_type, blob) = (key_type(key), blob(name, key)?);
         let shown = Shown {
-            key_type,
+            key_type: &key_type,
             blob: &blob,
             text: format!("{key_type} {}", fingerprint(key)),
         };
@@ -92,27 +120,28 @@ impl HostKeys {
             let why = format!("has {bits} bits, and RequiredRSASize wants {min}");
             return Err(refused(name, format_args!("{why}: {}", shown.text)));
         }
-        let verdict = self.listed.known.judge(key_type, &blob);
-        let new = matches!(verdict, Verdict::Unknown { .. });
-        self.agree(&self.listed, verdict, &shown)?;
+        let verdict = self.listed.known.judge(&key_type, &blob);
+        let is_new = matches!(verdict, Verdict::Unknown { .. });
+        self.agree(&self.listed, verdict, policy, &shown)?;
         if let Some(address) = &self.address {
-            match address.known.judge(key_type, &blob) {
+            match address.known.judge(&key_type, &blob) {
                 Verdict::Known | Verdict::Unknown { .. } => {}
-                verdict => self.agree(address, verdict, &shown)?,
+                verdict => self.agree(address, verdict, policy, &shown)?,
             }
         }
-        match &self.file {
-            Some(file) if new && self.policy == HostKeyPolicy::AddNew => {
-                known_hosts::add(file, name, self.hash_name, key_type, &blob)
-            }
-            _ => Ok(()),
-        }
+        Ok(is_new)
     }
 
     /// Whether the policy goes with what is known under one name.
-    fn agree(&self, listed: &Listed, verdict: Verdict, shown: &Shown<'_>) -> Result<(), Error> {
+    fn agree(
+        &self,
+        listed: &Listed,
+        verdict: Verdict,
+        policy: HostKeyPolicy,
+        shown: &Shown<'_>,
+    ) -> Result<(), Error> {
         let (name, text) = (&listed.name, &shown.text);
-        match (verdict, self.policy) {
+        match (verdict, policy) {
             (Verdict::Known, _) => Ok(()),
             (Verdict::Revoked { place }, _) => Err(refused(
                 name,
@@ -185,6 +214,20 @@ fn but(authority: Option<Place>) -> String {
     })
 }
 
+/// The name that files have for the type of a key: one for RSA, whatever it signs with.
+pub(crate) fn key_type(key: &PublicKey) -> String {
+    let algorithm = key.algorithm();
+    if algorithm.clone().is_rsa() {
+        return "ssh-rsa".to_owned();
+    }
+    algorithm.as_str().to_owned()
+}
+
+fn blob(name: &str, key: &PublicKey) -> Result<Vec<u8>, Error> {
+    let bad = |e| Error::new(ErrorKind::HostKey, format!("{name}: bad host key: {e}"));
+    key.to_bytes().map_err(bad)
+}
+
 /// `SHA256:…` as ssh-keygen -l prints it.
 pub(crate) fn fingerprint(key: &PublicKey) -> Fingerprint {
     key.fingerprint(HashAlg::Sha256)
@@ -198,7 +241,7 @@ fn known_fingerprint(blob: &[u8]) -> String {
 }
 
 /// A word for a shell, quoted where it has to be.
-fn quoted(word: &str) -> String {
+pub fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()

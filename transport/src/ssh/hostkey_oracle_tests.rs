@@ -223,7 +223,7 @@ impl Oracle {
             ..ClientOptions::default()
         };
         let address = SocketAddr::from(([127, 0, 0, 1], asked.port));
-        let host_keys = HostKeys::load(&settings(&to, &options).unwrap(), &address).unwrap();
+        let host_keys = HostKeys::load(&settings(&to, &options).unwrap(), Some(&address)).unwrap();
         host_keys.check(&self.key).is_ok()
     }
 

@@ -9,6 +9,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use russh::keys::ssh_key::private::{Ed25519Keypair, KeypairData};
 use russh::keys::ssh_key::{LineEnding, PrivateKey, PublicKey};
 
+use super::introduce::PublicHalf;
 use super::openssh_key;
 use super::trusted::{self, Distrust};
 use crate::error::Plain;
@@ -157,14 +158,37 @@ pub fn generate_key_pair(path: &Path, comment: &str) -> Result<String, Error> {
     Ok(public)
 }
 
+/// The public half of the private key in this file.
+pub fn public_half(path: &Path) -> Result<PublicHalf, Error> {
+    let wrong = |why: &str| {
+        let what = format!("key {}: {why}", path.display());
+        Error::new(ErrorKind::Config, what)
+    };
+    match read_private_key(path, nix::unistd::geteuid().as_raw()) {
+        Ok(KeyFile::Usable(key)) => Ok(PublicHalf::of(key.public_key().clone())),
+        Ok(KeyFile::Encrypted(_)) => Err(wrong("has a passphrase, and nobody is there to type it")),
+        Err(KeyFileError::Missing) => Err(wrong("does not exist")),
+        Err(KeyFileError::Unusable(why)) => Err(wrong(&why)),
+    }
+}
+
+/// A file that is there whole or not at all, and replaces none.
 fn write_new(path: &Path, data: &[u8], mode: u32) -> std::io::Result<()> {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(format!(".{}.new", std::process::id()));
+    let aside = Path::new(&aside);
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(mode)
-        .open(path)?;
-    file.write_all(data)?;
-    file.sync_all()
+        .open(aside)?;
+    let written = file
+        .write_all(data)
+        .and_then(|()| file.sync_all())
+        .and_then(|()| std::fs::hard_link(aside, path));
+    // It has its name, or is not wanted.
+    let _ = std::fs::remove_file(aside);
+    written
 }
 
 /// Larger than the largest RSA key file by far.

@@ -20,6 +20,7 @@ mod dial;
 mod hostkey;
 #[cfg(test)]
 mod hostkey_oracle_tests;
+mod introduce;
 mod keys;
 mod known_hosts;
 mod known_hosts_line;
@@ -39,7 +40,9 @@ pub use address::parse_socket_address;
 pub use client::{ClientOptions, connect};
 pub use config::Family;
 pub use destination::{Destination, Environment};
-pub use keys::{generate_host_key, generate_key_pair};
+pub use hostkey::quoted;
+pub use introduce::{PublicHalf, is_known, make_known, shown_key};
+pub use keys::{generate_host_key, generate_key_pair, public_half};
 
 use std::time::Duration;
 
