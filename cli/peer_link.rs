@@ -5,7 +5,7 @@ use hasync_engine::{self as engine, Connection, Duplex, escape};
 use hasync_transport::{Control, Throttle};
 
 use crate::args::PushArgs;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::exit::{Exit, Failure};
 use crate::reach::{self, Reach};
 use crate::target::{self, Target};
@@ -88,6 +88,17 @@ impl PeerLink {
                 Err(failure)
             }
         }
+    }
+
+    /// Where the peer's configuration is another one than this.
+    pub(crate) fn differences(&mut self, config: &Config) -> Result<Vec<String>, Failure> {
+        // It tells whoever shares a tree with it.
+        let Some(tree) = config.trees.first() else {
+            return Ok(Vec::new());
+        };
+        let tree = tree.on(&config.node);
+        let there = self.push(|connection| connection.ask_terms(&tree))?;
+        Ok(config::differences(&config.terms, &there))
     }
 
     /// Lets the peer's half leave.

@@ -9,6 +9,9 @@ use clap::Args;
 pub(crate) struct CheckConfigArgs {
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
+    /// Ask the other node too where its configuration is another one
+    #[arg(long)]
+    pub(crate) peer: bool,
     /// Send a test notice by every way of [notify]
     #[arg(long)]
     pub(crate) notify: bool,

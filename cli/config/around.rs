@@ -150,13 +150,15 @@ pub(crate) enum Event {
     Brake,
     /// The standby is further behind than allowed.
     Lag,
+    /// The configurations of the two nodes differ.
+    Differs,
     /// What was wrong is right again.
     Recovery,
 }
 
 impl Event {
     /// All of them.
-    pub(crate) const ALL: [Event; 9] = [
+    pub(crate) const ALL: [Event; 10] = [
         Event::Overlap,
         Event::Failure,
         Event::Promotion,
@@ -165,6 +167,7 @@ impl Event {
         Event::Diverged,
         Event::Brake,
         Event::Lag,
+        Event::Differs,
         Event::Recovery,
     ];
 
@@ -179,6 +182,7 @@ impl Event {
             Event::Diverged => "diverged",
             Event::Brake => "brake",
             Event::Lag => "lag",
+            Event::Differs => "differs",
             Event::Recovery => "recovery",
         }
     }

@@ -4,11 +4,13 @@
 //! It is read as strictly as possible: an unknown key, a value that cannot be meant and two trees
 //! over one file are all refused with the line where they stand, because a mirror that runs with
 //! half of its rules is found out at the wrong moment. `tree` checks the trees, `sections`
-//! reads the two nodes, `around` the rest, `units` single words; `show` prints what was understood.
+//! reads the two nodes, `around` the rest, `units` single words; `show` prints what was understood,
+//! and `terms` is what both nodes are to have alike.
 
 mod around;
 mod sections;
 mod show;
+mod terms;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -19,7 +21,7 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use hasync_engine::{PathCause, escape, open_trusted};
+use hasync_engine::{PathCause, Term, escape, open_trusted};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -30,7 +32,8 @@ pub(crate) use around::{
     Stale,
 };
 pub(crate) use sections::{Compress, Node, Peer};
-pub(crate) use show::check_config;
+pub(crate) use show::{check_config, report};
+pub(crate) use terms::differences;
 pub(crate) use tree::{Content, Tree};
 pub(crate) use units::Command;
 
@@ -63,6 +66,8 @@ pub(crate) struct Config {
     pub(crate) brake: Brake,
     /// In the order of the file.
     pub(crate) trees: Vec<Tree>,
+    /// What is to be the same on both nodes.
+    pub(crate) terms: Vec<Term>,
 }
 
 impl Config {
@@ -96,25 +101,10 @@ impl Config {
 
     /// Understands `text`, which stands in `file`.
     pub(crate) fn parse(file: &Path, text: &str) -> Result<Self, Failure> {
-        let (raw, role, trees) = understand(text).map_err(|fault| {
+        understand(file, text).map_err(|fault| {
             let line = line_number(text, fault.offset);
             let file = shown_file(file);
             Failure::new(Exit::Config, format!("{file}:{line}: {}", fault.message))
-        })?;
-        let node = raw.node.settle();
-        Ok(Config {
-            file: file.to_owned(),
-            peer: raw
-                .peer
-                .settle(&node.name, |offset| line_number(text, offset)),
-            node,
-            role,
-            notify: raw.notify,
-            hooks: raw.hooks,
-            cycle: raw.cycle,
-            lineage: raw.lineage,
-            brake: raw.brake,
-            trees,
         })
     }
 
@@ -149,6 +139,21 @@ impl Config {
         order.extend(dirs);
         order
     }
+}
+
+/// The path of a tree or file, as the file has it.
+pub(crate) fn path(word: &str) -> Result<PathBuf, String> {
+    units::Word::read(word).map(|path: units::AbsPath| path.0)
+}
+
+/// The name of a tree, as the file has it.
+pub(crate) fn tree_name(word: &str) -> Result<String, String> {
+    units::Word::read(word).map(|name: units::TreeName| name.0)
+}
+
+/// A host or a node, as the file has it.
+pub(crate) fn host(word: &str) -> Result<String, String> {
+    units::Word::read(word).map(|host: units::Host| host.0)
 }
 
 /// A time as the file has it, such as `90s` or `5m`.
@@ -197,14 +202,28 @@ impl Fault {
     }
 }
 
-fn understand(text: &str) -> Result<(RawFile, RoleTest, Vec<Tree>), Fault> {
-    let mut raw: RawFile = toml::from_str(text).map_err(|error| Fault {
+fn understand(file: &Path, text: &str) -> Result<Config, Fault> {
+    let raw: RawFile = toml::from_str(text).map_err(|error| Fault {
         offset: error.span().map_or(0, |span| span.start),
         message: one_line(error.message()),
     })?;
-    let trees = tree::check(std::mem::take(&mut raw.tree))?;
-    let role = std::mem::take(&mut raw.role).settle()?;
-    Ok((raw, role, trees))
+    let trees = tree::check(raw.tree)?;
+    let role = raw.role.settle()?;
+    let node = raw.node.settle();
+    let line_of = |offset| line_number(text, offset);
+    Ok(Config {
+        file: file.to_owned(),
+        peer: raw.peer.settle(&node.name, line_of)?,
+        node,
+        role,
+        notify: raw.notify,
+        hooks: raw.hooks,
+        cycle: raw.cycle,
+        lineage: raw.lineage,
+        brake: raw.brake,
+        trees,
+        terms: terms::of(text),
+    })
 }
 
 /// The parser's words in ours.

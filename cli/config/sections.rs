@@ -1,11 +1,13 @@
 //! The sections beside the trees: this node, its peer and how it is reached.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::Fault;
 use super::units::{AbsPath, Command, Host, Line, Speed, Stall, Time};
 
 /// Where a node keeps what it knows about its trees, unless the file says otherwise.
@@ -25,6 +27,8 @@ pub(crate) struct Node {
 pub(crate) struct Peer {
     /// Name or address; `None` if it is neither given nor follows from this node's name.
     pub(crate) host: Option<String>,
+    /// This node, as the other one reaches it, if the file says it.
+    pub(crate) own_host: Option<String>,
     /// Whether it follows from this node's name.
     pub(crate) is_derived: bool,
     /// The line of the file that gives it.
@@ -95,6 +99,7 @@ fn host_name() -> String {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawPeer {
     host: Option<Spanned<Host>>,
+    hosts: Option<Spanned<BTreeMap<String, Host>>>,
     user: Option<Host>,
     port: Option<std::num::NonZeroU16>,
     identity: Option<AbsPath>,
@@ -117,12 +122,29 @@ impl Peer {
 
 impl RawPeer {
     /// `line_of` gives the line of an offset in the file.
-    pub(super) fn settle(self, node: &str, line_of: impl Fn(usize) -> usize) -> Peer {
-        let host_line = self.host.as_ref().map(|host| line_of(host.span().start));
-        let given = self.host.map(|host| host.into_inner().0);
+    pub(super) fn settle(
+        self,
+        node: &str,
+        line_of: impl Fn(usize) -> usize,
+    ) -> Result<Peer, Fault> {
+        let listed = self.hosts.as_ref().map(|hosts| hosts.span().start);
+        let given = self.host.as_ref().map(|host| host.span().start);
+        if let (Some(_), Some(offset)) = (listed, given) {
+            let message = "[peer] goes by one of host and hosts; leave the other out";
+            return Err(Fault::new(offset, message));
+        }
+        let host_line = listed.or(given).map(line_of);
+        let (own_host, given) = match self.hosts {
+            Some(hosts) => {
+                let (own, other) = own_and_other(hosts, node)?;
+                (Some(own), Some(other))
+            }
+            None => (None, self.host.map(|host| host.into_inner().0)),
+        };
         let is_derived = given.is_none();
-        Peer {
+        Ok(Peer {
             host: given.or_else(|| pair_address(node)),
+            own_host,
             is_derived,
             host_line,
             user: self.user.map(|user| user.0),
@@ -136,7 +158,35 @@ impl RawPeer {
             timeout: self.timeout,
             stall: self.stall,
             check: self.check,
+        })
+    }
+}
+
+/// Of both nodes with their hosts, the host of `node`, and that of the other one.
+fn own_and_other(
+    hosts: Spanned<BTreeMap<String, Host>>,
+    node: &str,
+) -> Result<(String, String), Fault> {
+    let offset = hosts.span().start;
+    let hosts: Vec<(String, Host)> = hosts.into_inner().into_iter().collect();
+    match &hosts[..] {
+        [(name, own), (_, other)] | [(_, other), (name, own)] if name == node => {
+            Ok((own.0.clone(), other.0.clone()))
         }
+        [(one, _), (other, _)] => {
+            let [one, other, node] = [one, other, node].map(super::units::shown);
+            Err(Fault::new(
+                offset,
+                format!(
+                    "[peer] hosts names {one} and {other}, and this node is {node}; correct it, or \
+                     give the node another name by [node] name"
+                ),
+            ))
+        }
+        _ => Err(Fault::new(
+            offset,
+            "[peer] hosts names both nodes, as in { foo0 = \"10.0.0.1\", foo1 = \"10.0.0.2\" }",
+        )),
     }
 }
 

@@ -15,23 +15,50 @@ use crate::args::CheckConfigArgs;
 use crate::exit::{Exit, Failure};
 use crate::notify::{self, Notice};
 use crate::out::{self, Out};
+use crate::peer_link::PeerLink;
 
 /// Reads the file and prints it. What is wrong with it is the failure.
 pub(crate) fn check_config(args: &CheckConfigArgs) -> Result<Exit, Failure> {
     let config = Config::load(args.config.config.as_deref())?;
     let out = Out::stdout();
-    out.write(understood(&config).as_bytes());
-    for line in missing(&config).into_iter().chain(shared(&config)) {
-        out.say(&format!("note: {line}"));
-    }
-    for gap in crate::serve::sandbox::gaps() {
-        out.write(format!("note: {gap}\n").as_bytes());
-    }
+    out.say_all(&report(&config));
+    let exit = if args.peer {
+        compare(&config, &out)?
+    } else {
+        Exit::Ok
+    };
     out.finish()?;
     if args.notify {
         return test_notices(&config);
     }
-    Ok(Exit::Ok)
+    Ok(exit)
+}
+
+/// Says where the peer's configuration is another one.
+fn compare(config: &Config, out: &Out) -> Result<Exit, Failure> {
+    let mut link = PeerLink::configured(config)?;
+    let found = link.differences(config)?;
+    link.close();
+    let host = link.host().unwrap_or_default();
+    if found.is_empty() {
+        out.say(&format!("peer     {host} has the same configuration"));
+        return Ok(Exit::Ok);
+    }
+    for line in found {
+        out.say(&format!("differs  from that of {host}: {line}"));
+    }
+    Ok(Exit::NotEqual)
+}
+
+/// What is understood, and what of it this node cannot use yet.
+pub(crate) fn report(config: &Config) -> String {
+    let mut text = understood(config);
+    let lines = missing(config).into_iter().chain(shared(config));
+    let gaps = crate::serve::sandbox::gaps().into_iter().map(str::to_owned);
+    for line in lines.chain(gaps) {
+        let _ = writeln!(text, "note: {line}");
+    }
+    text
 }
 
 /// Sends a notice every way, so that it is known beforehand that it arrives.

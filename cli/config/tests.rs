@@ -56,6 +56,32 @@ fn the_example_is_right_and_says_what_it_means() {
 }
 
 #[test]
+fn of_two_hosts_the_peer_is_the_other_one() {
+    let hosts = "[peer]\nhosts = { foo0 = \"10.0.0.1\", foo1 = \"fd00::2\" }\n";
+    for (node, peer) in [("foo0", "fd00::2"), ("foo1", "10.0.0.1")] {
+        let config = parsed(&format!("{hosts}[node]\nname = \"{node}\"\n"));
+        assert_eq!(config.peer.host.as_deref(), Some(peer), "{node}");
+        assert!(!config.peer.is_derived && config.peer.host_line == Some(2));
+    }
+    let foo2 = format!("{hosts}[node]\nname = \"foo2\"\n");
+    refused(&foo2, 2, &["foo0 and foo1", "this node is foo2"]);
+    for wrong in [
+        "[peer]\nhosts = { foo0 = \"10.0.0.1\" }\n",
+        "[peer]\nhosts = {}\n",
+        "[peer]\nhosts = { a = \"1\", b = \"2\", c = \"3\" }\n",
+    ] {
+        refused(wrong, 2, &["names both nodes"]);
+    }
+    let both = "[peer]\nhosts = { a = \"1\", b = \"2\" }\nhost = \"b\"\n";
+    refused(both, 3, &["one of host and hosts"]);
+    refused(
+        "[peer]\nhosts = { a = \"root@1\", b = \"2\" }\n",
+        2,
+        &["root@1"],
+    );
+}
+
+#[test]
 fn nothing_at_all_is_a_configuration() {
     let config = parsed("");
     assert!(config.trees.is_empty());

@@ -142,6 +142,7 @@ impl Cycle<'_> {
         } = self.push_all();
         let took = began.elapsed();
         self.tell_lag();
+        self.tell_differences(exit);
         if is_held && exit == Exit::Ok {
             return Ok(exit);
         }
@@ -329,6 +330,28 @@ impl Cycle<'_> {
             _ => (Event::Failure, "the next cycle tries again".to_owned()),
         };
         self.notice(event, Some(tree), line, &next);
+    }
+
+    /// Two nodes that mirror different things are found out before a failover.
+    fn tell_differences(&mut self, exit: Exit) {
+        if exit::is_about_the_way(exit) {
+            return;
+        }
+        // What keeps the peer from saying so has been told, or is by the next push.
+        let found = self.link.differences(self.config).unwrap_or_default();
+        if found.is_empty() {
+            return;
+        }
+        let host = self.link.host().unwrap_or_default();
+        let line = format!(
+            "the configuration of {host} differs from that here: {}",
+            found.join("; ")
+        );
+        if !self.args.quiet {
+            self.out.say(&format!("note: {line}"));
+        }
+        let next = "make the file the same on both nodes; hasync check-config --peer compares them";
+        self.notice(Event::Differs, None, &line, next);
     }
 
     fn tell_lag(&self) {

@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) fn send(letter: &Letter, socket: &Path) -> Result<(), String> {
     let severity = match letter.event() {
         Event::Failure | Event::Fenced | Event::Diverged | Event::Brake => 3,
-        Event::Overlap | Event::Lag => 4,
+        Event::Overlap | Event::Lag | Event::Differs => 4,
         Event::Promotion | Event::Demotion | Event::Recovery => 5,
     };
     let subject = letter.subject(Place::Datagram);

@@ -105,6 +105,7 @@ impl Service {
             home: self.home.clone(),
             stall: config.map_or(Duration::ZERO, |config| config.peer.stall()),
             trees: trees.collect(),
+            terms: config.map_or_else(Vec::new, |config| config.terms.clone()),
             ..self.limits.applied_to(ServePolicy::default())
         }
     }

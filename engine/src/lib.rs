@@ -61,6 +61,7 @@ mod since;
 mod spill;
 mod state;
 mod target;
+mod term;
 mod umask;
 mod work;
 
@@ -95,4 +96,5 @@ pub use session::{Comparison, Connection, Duplex, HELLO_TIME, push, serve};
 pub use spill::spill_from;
 pub use spill::{open_spill, spill_into};
 pub use state::{Attempt, StateDir};
+pub use term::Term;
 pub use umask::umask;

@@ -16,6 +16,7 @@ use crate::observer::Kind;
 use crate::options::Options;
 use crate::refusal::Refusal;
 use crate::served_root::ServedRoot;
+use crate::term::Term;
 
 /// Two full windows of a sender: what differs is seldom more.
 const HELD_ENTRIES: usize = 131_072;
@@ -33,6 +34,8 @@ pub struct ServePolicy {
     pub trees: Vec<Tree>,
     /// If there are any, nothing but the trees of these names can be pushed.
     pub only_trees: Option<Vec<String>>,
+    /// What is the same on both nodes, for a peer that asks: of trees, of those that it can push.
+    pub terms: Vec<Term>,
     /// Asked before a tree is received by its name.
     pub ready: Option<Ready>,
     /// Asked whether this node has the service.
@@ -60,6 +63,7 @@ impl Default for ServePolicy {
             roots: Vec::new(),
             home: None,
             trees: Vec::new(),
+            terms: Vec::new(),
             ready: None,
             service: None,
             greeted: None,
@@ -255,7 +259,7 @@ impl fmt::Debug for Ready {
     }
 }
 
-/// How much about the service is asked together with a standing.
+/// What is asked together with a standing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Wish {
     /// Nothing.
@@ -264,6 +268,8 @@ pub enum Wish {
     Service,
     /// And if it has not, though it is recorded as primary, would it push a last time?
     LastPush,
+    /// Where is its configuration another one?
+    Terms,
 }
 
 /// Says whether this node has the service; `None` if nobody knows. Where it has not, the peer's

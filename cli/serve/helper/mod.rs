@@ -120,7 +120,7 @@ impl Helper {
     /// Whether this node has the service, by `[role]`; `None` if that does not tell.
     fn service(&self, wish: Wish) -> Option<bool> {
         let question = match wish {
-            Wish::Nothing => return None,
+            Wish::Nothing | Wish::Terms => return None,
             Wish::Service => "service",
             Wish::LastPush => "last-push",
         };

@@ -17,6 +17,7 @@ use crate::options::Options;
 use crate::overlap::Whereabouts;
 use crate::policy::{Powers, Wish};
 use crate::since::{Meta, Since};
+use crate::term::Term;
 
 /// Number of a directory: its position in the sender's canonical order. 0 is the root.
 pub(crate) type DirIndex = u64;
@@ -36,7 +37,7 @@ pub(crate) struct Ask {
     pub(crate) tree: String,
     /// Who asks.
     pub(crate) node_id: NodeId,
-    /// Whether this node has the service is asked too, or more.
+    /// What is asked besides.
     pub(crate) service: Wish,
 }
 
@@ -292,5 +293,7 @@ pub(crate) enum ToSender {
     Told {
         standing: Option<Box<Standing>>,
         serves: Option<bool>,
+        /// If they were asked for.
+        terms: Vec<Term>,
     },
 }

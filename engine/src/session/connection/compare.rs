@@ -14,6 +14,7 @@ use crate::observer::{Observer, Summary};
 use crate::options::{Compression, Options};
 use crate::policy::Wish;
 use crate::refusal::Refusal;
+use crate::term::Term;
 use crate::wire::{Ask, ToReceiver, ToSender};
 
 /// How two nodes stand to a tree, and what differs between their data.
@@ -65,6 +66,20 @@ impl Connection {
         tree: &Tree,
         service: Wish,
     ) -> Result<(Standing, Standing, Option<bool>), Error> {
+        let answer = self.asked(tree, service)?;
+        Ok((answer.here, answer.there, answer.serves))
+    }
+
+    /// Asks for the terms of the peer's configuration, by a tree that it shares.
+    ///
+    /// # Errors
+    ///
+    /// As [`ask`](Self::ask).
+    pub fn ask_terms(&mut self, tree: &Tree) -> Result<Vec<Term>, Error> {
+        Ok(self.asked(tree, Wish::Terms)?.terms)
+    }
+
+    fn asked(&mut self, tree: &Tree, service: Wish) -> Result<Answer, Error> {
         let (here, node_id) = (tree.standing()?, NodeId::of(&tree.state_dir)?);
         self.check()?;
         if std::mem::replace(&mut self.has_ended, true) {
@@ -86,8 +101,12 @@ impl Connection {
             return Err(self.reason(true).unwrap_or(e));
         }
         self.hearing.begin(Duration::ZERO);
-        let (there, serves) = match self.next_event()? {
-            Event::Message(ToSender::Told { standing, serves }) => (standing, serves),
+        let (there, serves, terms) = match self.next_event()? {
+            Event::Message(ToSender::Told {
+                standing,
+                serves,
+                terms,
+            }) => (standing, serves, terms),
             Event::Message(ToSender::Fatal { kind, message }) => {
                 return Err(Error::told(kind, message));
             }
@@ -104,8 +123,21 @@ impl Connection {
         there.believe(&tree.name, here.epoch, number.unwrap_or_default())?;
         self.has_ended = false;
         self.is_new = false;
-        Ok((here, *there, serves))
+        Ok(Answer {
+            here,
+            there: *there,
+            serves,
+            terms,
+        })
     }
+}
+
+/// What the peer has told.
+struct Answer {
+    here: Standing,
+    there: Standing,
+    serves: Option<bool>,
+    terms: Vec<Term>,
 }
 
 fn comparing(options: &Options) -> Options {
