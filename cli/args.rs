@@ -6,10 +6,13 @@ mod config;
 mod cycle;
 mod filter_words;
 mod generations;
+mod groups;
 mod help;
 mod info;
+mod init;
 mod lists;
 mod nearest;
+mod pair;
 mod plumbing;
 mod push;
 pub(crate) mod rate;
@@ -32,7 +35,9 @@ pub(crate) use generations::{
     AdoptArgs, AnyTrees, CheckArgs, DivergedArgs, LogArgs, PromoteArgs, SomeTrees, StatusArgs,
     UndoArgs,
 };
+pub(crate) use init::{InitArgs, Manager, tree as tree_word};
 pub(crate) use lists::{Section, sections};
+pub(crate) use pair::PairArgs;
 pub(crate) use plumbing::{DeltaArgs, PatchArgs, SignatureArgs, named};
 pub(crate) use push::PushArgs;
 use refusal::{answer, usage};
@@ -54,6 +59,10 @@ pub(crate) enum Typed {
     Delta(DeltaArgs),
     /// `hasync patch`
     Patch(PatchArgs),
+    /// `hasync init`
+    Init(Box<InitArgs>),
+    /// `hasync pair`
+    Pair(Box<PairArgs>),
     /// `hasync check-config`
     CheckConfig(CheckConfigArgs),
     /// `hasync role`
@@ -123,6 +132,8 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Typed, 
         Verb::Signature(args) => Typed::Signature(args),
         Verb::Delta(args) => Typed::Delta(args),
         Verb::Patch(args) => Typed::Patch(args),
+        Verb::Init(args) => Typed::Init(args),
+        Verb::Pair(args) => Typed::Pair(args),
         Verb::CheckConfig(args) => Typed::CheckConfig(args),
         Verb::Role(args) => Typed::Role(args),
         Verb::Promote(args) => Typed::Promote(args),
@@ -169,11 +180,11 @@ pub(crate) fn parse_serve(words: &[String]) -> Result<ServeArgs, Failure> {
 #[command(arg_required_else_help = true, disable_help_subcommand = true)]
 #[command(after_help = "\
 Examples:
+  hasync demo
   hasync push -a --delete /srv/html/ standby:/srv/html
   hasync push -naiH --delete /etc /srv root@[fd00::2]:/mirror/
   hasync push --all
   hasync status
-  hasync demo
 
 `hasync VERB --help` shows the options of a verb.")]
 struct Cli {
@@ -183,39 +194,43 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Make a directory tree on another host equal to one here
+    /// Make a directory on another host equal to one here
     Push(Box<PushArgs>),
-    /// Receive pushes: started by sshd on stdin and stdout, or as an SSH server of its own
+    /// Receive pushes: started by sshd, or as an SSH server of its own
     Serve(ServeArgs),
-    /// Tell how each tree stands on this node, and when the standby was last equal
+    /// Show how each tree stands, and when the standby was last equal
     Status(StatusArgs),
-    /// Tell it to a monitoring system, as a Nagios plugin does
+    /// Tell the same to a monitoring system, as a Nagios plugin
     Check(CheckArgs),
-    /// List the generations of a tree
+    /// List what has changed in a tree, push by push
     Log(LogArgs),
-    /// Bring a tree back to an earlier generation
+    /// Bring a tree, or one path in it, back to what it was
     Undo(UndoArgs),
-    /// Bring commits to their end that were cut off
+    /// Complete what a crash cut off; units and scripts run it at boot
     Recover(AnyTrees),
-    /// Make this node the primary of trees, in a new epoch
+    /// Make this node the primary of trees
     Promote(PromoteArgs),
     /// Make this node a standby of trees
     Demote(SomeTrees),
-    /// List what differs between the trees of the two nodes, whichever is primary
+    /// List what differs between the two nodes, and the ways out
     Diverged(DivergedArgs),
-    /// Give the data here up for a generation of the peer's, after the two have diverged
+    /// Give up the data here for the peer's, after the two diverged
     Adopt(AdoptArgs),
-    /// Push all trees if this node is primary: for cron or a timer, on both nodes
+    /// Push all trees if this node is primary; for cron, on both nodes
     Cycle(CycleArgs),
-    /// Tell whether cycles fit into an interval
+    /// Measure whether cycles fit into an interval
     Plan(PlanArgs),
-    /// Start, stop and tell the primary role, as a resource script of heartbeat v1 or LSB
+    /// Start or stop being primary; the cluster manager calls it
     Mirror(MirrorArgs),
-    /// Tell whether this node is the primary, and what shows it
+    /// Show whether this node is the primary, and why
     Role(RoleArgs),
-    /// Print what the configuration file is understood to say
+    /// Write a first configuration that is right on both nodes
+    Init(Box<InitArgs>),
+    /// Let two nodes push to each other: keys on both, tested
+    Pair(Box<PairArgs>),
+    /// Print how hasync understands the configuration
     CheckConfig(CheckConfigArgs),
-    /// Show a push through real SSH between two temporary trees on this machine
+    /// Show what hasync does, with two temporary trees on this machine
     Demo(DemoArgs),
     /// Sum a file block by block, for a delta made elsewhere
     Signature(SignatureArgs),
@@ -234,9 +249,11 @@ enum Verb {
 
 /// Every verb and option.
 pub(crate) fn command() -> clap::Command {
-    Cli::command().mut_subcommand("push", push::complete)
+    groups::by_group(Cli::command().mut_subcommand("push", push::complete))
 }
 
+#[cfg(test)]
+mod examples_tests;
 #[cfg(test)]
 #[path = "args_tests.rs"]
 mod tests;

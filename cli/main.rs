@@ -18,6 +18,7 @@ mod filters;
 mod format;
 mod freshness;
 mod generations;
+mod init;
 mod itemize;
 mod itself;
 mod log_file;
@@ -27,12 +28,14 @@ mod mirror;
 mod notify;
 mod numbers;
 mod out;
+mod pair;
 mod peer_link;
 mod plan;
 mod plumbing;
 mod progress;
 mod push;
 mod push_trees;
+mod questions;
 mod reach;
 mod rejoin;
 mod report;
@@ -98,6 +101,8 @@ fn run(typed: Typed) -> Result<ExitCode, Failure> {
         Typed::Signature(args) => plumbing::signature(&args),
         Typed::Delta(args) => plumbing::delta(&args),
         Typed::Patch(args) => plumbing::patch(&args),
+        Typed::Init(args) => init::run(&args),
+        Typed::Pair(args) => pair::run(&args),
         Typed::CheckConfig(args) => config::check_config(&args),
         Typed::Role(args) => role::run(&args),
         Typed::Promote(args) => generations::promote(&args),

@@ -31,6 +31,12 @@ const WRITTEN: [(&str, &str); 8] = [
     ("hasync-security", include_str!("manual/hasync-security.7")),
 ];
 
+/// What is written about a verb, behind what its help says.
+const ABOUT: [(&str, &str); 2] = [
+    ("pair", include_str!("manual/pair.md")),
+    ("init", include_str!("manual/init.md")),
+];
+
 /// Of what only an administrator runs.
 const SECTION: &str = "8";
 
@@ -68,7 +74,11 @@ fn pages() -> Vec<(String, Vec<u8>)> {
         } else {
             &[]
         };
-        pages.push(page(&format!("hasync-{word}"), typed, sections));
+        let (name, mut page) = page(&format!("hasync-{word}"), typed, sections);
+        if let Some((_, about)) = ABOUT.iter().find(|(verb, _)| *verb == word) {
+            page.extend_from_slice(roff::from_markdown(about).as_bytes());
+        }
+        pages.push((name, page));
     }
     pages.push(("hasync.toml.5".to_owned(), configuration()));
     pages.extend(WRITTEN.map(|(name, text)| {

@@ -100,6 +100,8 @@ mod second;
 mod situations;
 /// First copy, update and delete over a real sshd, on loopback and between two nodes.
 mod ssh;
+/// A stranger's first hour, from the README alone.
+mod stranger;
 /// Fixtures.
 mod support;
 /// A receiver that has been taken over gets nowhere.

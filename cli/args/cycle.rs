@@ -13,7 +13,7 @@ use super::{AnyTrees, ConfigArgs};
 #[command(after_help = "\
 On the node that is not primary a cycle does nothing and exits 0, so that both nodes have the same
 crontab:
-  */10 * * * * root hasync cycle -q")]
+  */10 * * * * root /usr/local/bin/hasync cycle -q")]
 pub(crate) struct CycleArgs {
     #[command(flatten)]
     pub(crate) config: ConfigArgs,

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use super::{Typed, command, nearest};
+use super::{Typed, command, groups, nearest};
 use crate::exit::{Exit, Failure};
 
 /// What clap calls an error may be a wish for help.
@@ -49,11 +49,8 @@ pub(super) fn usage(error: &clap::Error, words: &[OsString]) -> Failure {
         ErrorKind::UnknownArgument => format!("unexpected word '{word}'"),
         ErrorKind::InvalidSubcommand => {
             let verb = context(ContextKind::InvalidSubcommand).unwrap_or_default();
-            format!(
-                "unknown verb '{verb}'; verbs are push, serve, cycle, plan, mirror, status, check, \
-                 log, undo, recover, promote, demote, role, check-config, demo, signature, delta \
-                 and patch"
-            )
+            let verbs: Vec<&str> = groups::verbs().collect();
+            format!("unknown verb '{verb}'; the verbs are {}", verbs.join(", "))
         }
         ErrorKind::MissingRequiredArgument if word.contains("SRC") => {
             "a push needs at least one source and a destination".to_owned()

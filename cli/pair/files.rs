@@ -1,0 +1,313 @@
+//! The list of keys that may log in, with one line for the other node: what the line says, and how
+//! the file changes. Every file is whole at any time, keeps its mode and owner, and a new one gets
+//! its mode at birth.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+use hasync_transport::ssh::quoted;
+use serde::{Deserialize, Serialize};
+
+use crate::exit::{Exit, Failure, cause, of_io};
+
+/// What came of the line in a list of keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Admission {
+    /// The list.
+    pub(super) file: String,
+    /// The command that the key is bound to.
+    pub(super) command: String,
+    pub(super) change: Change,
+}
+
+/// How the list had to change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Change {
+    /// The line was there.
+    None,
+    /// The key was not.
+    Added,
+    /// The key was bound to another `hasync serve`.
+    Rebound,
+    /// The key stands there with options that are not ours: it is left to people.
+    Foreign,
+}
+
+impl Admission {
+    pub(super) fn is_new(&self) -> bool {
+        matches!(self.change, Change::Added | Change::Rebound)
+    }
+
+    /// The line about it: whose key may do what, and on which node.
+    pub(super) fn told(&self, whose: &str, on: &str) -> String {
+        let (file, command) = (&self.file, &self.command);
+        let what = match self.change {
+            Change::None => format!("is bound already to `{command}`, in {file}"),
+            Change::Added => format!("may run `{command}` and nothing else, by a line in {file}"),
+            Change::Rebound => format!("is bound anew to `{command}`, in {file}"),
+            Change::Foreign => format!(
+                "stands in {file} with options of somebody else's; it should be bound to \
+                 `{command}`"
+            ),
+        };
+        format!("authorized_keys: on {on} the key of {whose} {what}")
+    }
+}
+
+/// The line that lets `key` run this command and nothing else.
+pub(super) fn line(words: &[String], key: &str, comment: &str) -> String {
+    let command = command(words).replace('\\', "\\\\").replace('"', "\\\"");
+    format!("command=\"{command}\",restrict {key} {comment}")
+}
+
+/// The words as one command for a login shell.
+pub(super) fn command(words: &[String]) -> String {
+    let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+    words.join(" ")
+}
+
+/// Has `line`, which is for `key`, stand in the list.
+pub(super) fn admit(
+    file: &Path,
+    line: &str,
+    key: &str,
+    command: String,
+) -> Result<Admission, Failure> {
+    let cannot = |e: io::Error| {
+        let (file, why) = (file.display(), cause(&e));
+        Failure::new(of_io(&e), format!("cannot add a key to {file}: {why}"))
+    };
+    let (old, real) = match fs::canonicalize(file) {
+        Ok(real) => (fs::read(&real).map_err(cannot)?, real),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => (Vec::new(), file.to_owned()),
+        Err(e) => return Err(cannot(e)),
+    };
+    let old = String::from_utf8(old).map_err(|_| {
+        let what = format!("{} is no text; nothing was added to it", file.display());
+        Failure::new(Exit::Config, what)
+    })?;
+    let (new, change) = with_line(&old, line, key);
+    if let Some(new) = new {
+        make_parent(&real, 0o700).map_err(cannot)?;
+        replace(&real, new.as_bytes()).map_err(cannot)?;
+    }
+    Ok(Admission {
+        file: file.display().to_string(),
+        command,
+        change,
+    })
+}
+
+/// The text with the line in it, if it has to change.
+fn with_line(text: &str, line: &str, key: &str) -> (Option<String>, Change) {
+    let is_of_key = |old: &&str| !old.trim_start().starts_with('#') && old.contains(key);
+    let found: Vec<&str> = text.lines().filter(is_of_key).collect();
+    if found.iter().any(|old| old.trim() == line) {
+        return (None, Change::None);
+    }
+    match found[..] {
+        [] => {
+            let gap = if text.is_empty() || text.ends_with('\n') {
+                ""
+            } else {
+                "\n"
+            };
+            (Some(format!("{text}{gap}{line}\n")), Change::Added)
+        }
+        [old] if is_ours(old, key) => {
+            let lines: Vec<&str> = text
+                .lines()
+                .map(|kept| if kept == old { line } else { kept })
+                .collect();
+            (Some(format!("{}\n", lines.join("\n"))), Change::Rebound)
+        }
+        _ => (None, Change::Foreign),
+    }
+}
+
+/// Whether `hasync pair` made this line: a command that serves, `restrict`, and no more.
+fn is_ours(line: &str, key: &str) -> bool {
+    let options = line.split(key).next().unwrap_or_default().trim();
+    let command = options
+        .strip_prefix("command=\"")
+        .and_then(|rest| rest.strip_suffix("\",restrict"));
+    let plain = |command: &str| !command.replace("\\\"", "").contains('"');
+    command.is_some_and(|command| plain(command) && command.contains(" serve "))
+}
+
+/// The directory of a file, with this mode if it has to be made.
+pub(super) fn make_parent(file: &Path, mode: u32) -> io::Result<()> {
+    match file.parent() {
+        Some(dir) => DirBuilder::new().recursive(true).mode(mode).create(dir),
+        None => Ok(()),
+    }
+}
+
+/// Makes a file that is there whole or not at all; `false` if there is one.
+pub(super) fn make(file: &Path, text: &str, mode: u32) -> io::Result<bool> {
+    let (aside, _) = write_aside(file, text.as_bytes(), mode)?;
+    let linked = fs::hard_link(&aside, file);
+    let _ = fs::remove_file(&aside);
+    match linked {
+        Ok(()) => sync_parent(file).map(|()| true),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// Gives a file new content in one step.
+fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    let (aside, written) = write_aside(file, bytes, 0o600)?;
+    let taken_over = match fs::metadata(file) {
+        Ok(old) => fchown(&written, Some(old.uid()), Some(old.gid())).and_then(|()| {
+            written.set_permissions(fs::Permissions::from_mode(old.mode() & 0o7777))
+        }),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(e),
+    };
+    let renamed = taken_over.and_then(|()| fs::rename(&aside, file));
+    if renamed.is_err() {
+        let _ = fs::remove_file(&aside);
+    }
+    renamed.and_then(|()| sync_parent(file))
+}
+
+/// A file beside the one that is meant, complete and on disk.
+fn write_aside(file: &Path, bytes: &[u8], mode: u32) -> io::Result<(PathBuf, File)> {
+    let mut aside = file.as_os_str().to_owned();
+    aside.push(format!(".{}.new", std::process::id()));
+    let aside = PathBuf::from(aside);
+    let mut made = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&aside)?;
+    let written = made.write_all(bytes).and_then(|()| made.sync_all());
+    match written {
+        Ok(()) => Ok((aside, made)),
+        Err(e) => {
+            let _ = fs::remove_file(&aside);
+            Err(e)
+        }
+    }
+}
+
+fn sync_parent(file: &Path) -> io::Result<()> {
+    file.parent()
+        .map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const KEY: &str = "ssh-ed25519 AAAAkey";
+
+    fn bound(words: &str) -> String {
+        let words: Vec<String> = words.split(' ').map(str::to_owned).collect();
+        line(&words, KEY, "hasync@foo0")
+    }
+
+    #[test]
+    fn a_list_gets_one_line_for_a_key() {
+        let new = bound("/usr/bin/hasync serve --tree html mail --receive-only");
+        let old = bound("/usr/bin/hasync serve --tree html --receive-only");
+        let others = "# mine\nssh-rsa BBBB me\n";
+        for (text, expected, change) in [
+            (String::new(), Some(format!("{new}\n")), Change::Added),
+            (
+                others.to_owned(),
+                Some(format!("{others}{new}\n")),
+                Change::Added,
+            ),
+            (
+                "ssh-rsa BBBB me".to_owned(),
+                Some(format!("ssh-rsa BBBB me\n{new}\n")),
+                Change::Added,
+            ),
+            (format!("{others}{new}\n"), None, Change::None),
+            (format!("{new}\n{others}"), None, Change::None),
+            (
+                format!("{old}\n{others}"),
+                Some(format!("{new}\n{others}")),
+                Change::Rebound,
+            ),
+            // What somebody else has decided stays.
+            (format!("{KEY} root\n"), None, Change::Foreign),
+            (format!("restrict {KEY}\n"), None, Change::Foreign),
+            (format!("from=\"10.0.0.1\",{old}\n"), None, Change::Foreign),
+            (old.replace(",restrict", ""), None, Change::Foreign),
+            (
+                old.replace(
+                    "serve --tree html --receive-only\"",
+                    "serve \",pty,environment=\"A=B\"",
+                ),
+                None,
+                Change::Foreign,
+            ),
+            // Two lines for one key: sshd takes the first.
+            (format!("{old}\n{KEY} root\n"), None, Change::Foreign),
+            (
+                format!("# {old}\n"),
+                Some(format!("# {old}\n{new}\n")),
+                Change::Added,
+            ),
+        ] {
+            assert_eq!(with_line(&text, &new, KEY), (expected, change), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_command_survives_the_list_and_the_shell() {
+        let words = ["/opt/my tools/hasync", "serve", "--tree", "it's", "a\"b"];
+        let words: Vec<String> = words.map(str::to_owned).into();
+        let line = line(&words, KEY, "c");
+        let quoted = line.strip_prefix("command=\"").unwrap();
+        let quoted = quoted
+            .strip_suffix(&format!("\",restrict {KEY} c"))
+            .unwrap();
+        let command = quoted.replace("\\\"", "\"").replace("\\\\", "\\");
+        let shown = std::process::Command::new("sh")
+            .args(["-c", &format!("printf '%s\\n' {command}")])
+            .output()
+            .unwrap();
+        assert_eq!(
+            String::from_utf8(shown.stdout).unwrap(),
+            words.join("\n") + "\n"
+        );
+    }
+
+    #[test]
+    fn files_keep_their_mode_and_new_ones_get_theirs() {
+        let dir = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o7777;
+        let list = dir.path().join("new/authorized_keys");
+        let admitted = || admit(&list, &bound("h serve -x"), KEY, String::new()).unwrap();
+        assert_eq!(admitted().change, Change::Added);
+        assert_eq!((mode(list.parent().unwrap()), mode(&list)), (0o700, 0o600));
+        fs::set_permissions(&list, fs::Permissions::from_mode(0o640)).unwrap();
+        assert_eq!(admitted().change, Change::None);
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&list, &link).unwrap();
+        let other = admit(
+            &link,
+            &line(&["x".to_owned()], "k o", "c"),
+            "k o",
+            String::new(),
+        );
+        assert_eq!(other.unwrap().change, Change::Added);
+        assert!(link.is_symlink());
+        assert_eq!(mode(&list), 0o640);
+        assert_eq!(fs::read_to_string(&list).unwrap().lines().count(), 2);
+
+        let file = dir.path().join("hasync.toml");
+        assert!(make(&file, "one", 0o644).unwrap());
+        assert!(!make(&file, "two", 0o644).unwrap());
+        assert_eq!(fs::read_to_string(&file).unwrap(), "one");
+        assert_eq!(mode(&file), 0o644);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3);
+    }
+}

@@ -1,0 +1,455 @@
+//! What either node does to make a pair. The same code runs on both: here because it was typed, and
+//! on the other node because the login started it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use hasync_engine::Wish;
+use hasync_transport::home;
+use hasync_transport::ssh::{self, PublicHalf};
+use serde::{Deserialize, Serialize};
+
+use super::files::{self, Admission};
+use crate::args::PairArgs;
+use crate::config::{self, Config};
+use crate::exit::{Exit, Failure, cause};
+use crate::itself;
+use crate::peer_link::PeerLink;
+use crate::reach::Reach;
+use crate::target::{self, Target};
+
+/// Where root keeps what a node needs besides its configuration.
+pub(super) const DIR: &str = "/etc/hasync";
+/// The host key of a node that is its own SSH server.
+pub(super) const HOST_KEY: &str = "/etc/hasync/host_key";
+/// And the keys that may log in there.
+pub(super) const OWN_LIST: &str = "/etc/hasync/authorized_keys";
+/// Where sshd has its host keys.
+const SSHD_DIR: &str = "/etc/ssh";
+
+/// What both nodes have to agree on before they begin.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Terms {
+    pub(super) roots: Vec<PathBuf>,
+    pub(super) authorized_keys: Option<PathBuf>,
+}
+
+/// Who a node is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Introduction {
+    pub(super) node: String,
+    /// The public half of the key that it logs in with.
+    pub(super) key: String,
+    pub(super) key_file: String,
+    /// The key was made just now.
+    pub(super) made: bool,
+    /// What its SSH server may show.
+    pub(super) host_keys: Vec<String>,
+}
+
+/// What was tried: a tree or a directory, and why it failed.
+#[derive(Clone, Debug)]
+pub(super) struct Tried {
+    pub(super) what: String,
+    pub(super) failure: Option<Failure>,
+}
+
+/// A node, with its configuration if it has one.
+pub(super) struct Node {
+    config: Config,
+    has_config: bool,
+    named_config: Option<PathBuf>,
+    terms: Terms,
+    /// The other node as typed, for the login.
+    typed: Option<String>,
+    /// Who logs in there.
+    user: Option<String>,
+    port: Option<u16>,
+}
+
+impl Node {
+    /// This node, by what was typed.
+    pub(super) fn here(args: &PairArgs) -> Result<Self, Failure> {
+        let terms = Terms {
+            roots: args.root.clone(),
+            authorized_keys: args.authorized_keys.clone(),
+        };
+        let mut node = Node::new(args.config.config.as_deref(), terms)?;
+        node.port = args.port;
+        if let Some(typed) = &args.host {
+            let Target::Remote { user, host, .. } = target::host(typed.as_ref())? else {
+                return Err(Failure::usage(format!("\"{typed}\" is no host")));
+            };
+            node.user = user;
+            node.meet_at(Some(host.clone()));
+            node.typed = Some(host);
+        }
+        node.must_have_trees()?;
+        Ok(node)
+    }
+
+    /// A node by its configuration, which may be missing.
+    pub(super) fn new(named: Option<&Path>, terms: Terms) -> Result<Self, Failure> {
+        let found = Config::load_if_there(named)?;
+        let has_config = found.is_some();
+        let config = match found {
+            Some(config) => config,
+            None => Config::parse(Path::new(config::DEFAULT_FILE), "")?,
+        };
+        Ok(Node {
+            config,
+            has_config,
+            named_config: named.map(Path::to_owned),
+            terms,
+            typed: None,
+            user: None,
+            port: None,
+        })
+    }
+
+    fn must_have_trees(&self) -> Result<(), Failure> {
+        if !self.terms.roots.is_empty() || !self.config.trees.is_empty() {
+            return Ok(());
+        }
+        let file = self.config.shown_file();
+        let what = match self.has_config {
+            true => format!("{file} names no tree that a key could be for; add a [[tree]]"),
+            false => format!(
+                "there is no {file}, whose trees a key could be for; write it with hasync init, \
+                 or give --root DIR for pushes without one"
+            ),
+        };
+        Err(Failure::new(Exit::Config, what))
+    }
+
+    pub(super) fn terms(&self) -> Terms {
+        self.terms.clone()
+    }
+
+    /// Goes by what the node says that has logged in.
+    pub(super) fn agree(&mut self, terms: Terms) {
+        self.terms = terms;
+    }
+
+    /// Has the other node's configuration, unless it has one with this text.
+    pub(super) fn configure(&mut self, text: &str) -> Result<bool, Failure> {
+        let named = self.named_config.clone();
+        let file = named.unwrap_or_else(|| config::DEFAULT_FILE.into());
+        Config::parse(&file, text)?;
+        let made = super::make_file(&file, text)?;
+        let host = self.config.peer.host.take();
+        let mut again = Node::new(self.named_config.as_deref(), self.terms())?;
+        again.meet_at(host);
+        *self = again;
+        Ok(made)
+    }
+
+    /// What it understands its configuration to say.
+    pub(super) fn report(&self) -> String {
+        config::report(&self.config)
+    }
+
+    /// What its SSH server may show.
+    pub(super) fn host_keys(&self) -> Vec<String> {
+        host_keys()
+    }
+
+    /// Where the other node is reached, unless the configuration says it.
+    pub(super) fn meet_at(&mut self, host: Option<String>) {
+        let configured = self.config.peer.host.take().filter(|_| self.has_config);
+        self.config.peer.host = configured.or(host);
+    }
+
+    /// The other node, as this one reaches it.
+    pub(super) fn host(&self) -> Result<String, Failure> {
+        self.config.peer.host.clone().ok_or_else(|| {
+            Failure::usage("which node is the other one? give it, as in hasync pair root@standby")
+        })
+    }
+
+    /// Whether a configuration says which node is the other one.
+    pub(super) fn is_configured(&self) -> bool {
+        self.has_config
+    }
+
+    /// Where a server here listens for the other node, as far as it is known.
+    pub(super) fn own_address(&self) -> String {
+        let host = self.config.peer.own_host.as_deref().unwrap_or("ADDRESS");
+        let host = match host.contains(':') {
+            true => format!("[{host}]"),
+            false => host.to_owned(),
+        };
+        match self.reach().port {
+            Some(port) => format!("{host}:{port}"),
+            None => format!("{host}:PORT"),
+        }
+    }
+
+    /// Where the login goes: `[USER@]HOST`, as typed if it was, and the port.
+    pub(super) fn login(&self) -> Result<(String, Option<u16>), Failure> {
+        let host = self.typed.clone().map_or_else(|| self.host(), Ok)?;
+        let user = self.user.clone().or(self.config.peer.user.clone());
+        let at = user.map_or_else(String::new, |user| format!("{user}@"));
+        Ok((format!("{at}{host}"), self.reach().port))
+    }
+
+    /// The program on the other node.
+    pub(super) fn remote_bin(&self) -> &str {
+        self.config.peer.remote_bin.as_deref().unwrap_or("hasync")
+    }
+
+    pub(super) fn known_hosts(&self) -> Option<&Path> {
+        self.config.peer.known_hosts.as_deref()
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.config.node.name
+    }
+
+    /// The private key that pushes log in with.
+    fn key_file(&self) -> Result<PathBuf, Failure> {
+        if let Some(file) = &self.config.peer.identity {
+            return Ok(file.clone());
+        }
+        if rustix::process::geteuid().is_root() {
+            return Ok(Path::new(DIR).join("id_ed25519"));
+        }
+        Ok(home_dir()?.join(".ssh/id_hasync"))
+    }
+
+    fn reach(&self) -> Reach {
+        let mut reach = Reach::from_peer(&self.config.peer);
+        reach.port = self.port.or(reach.port);
+        if reach.identity.is_none() {
+            reach.identity = self.key_file().ok();
+        }
+        reach
+    }
+
+    fn way(&self) -> Result<(ssh::Destination, ssh::ClientOptions), Failure> {
+        let user = self.user.clone().or(self.config.peer.user.clone());
+        Ok(self.reach().ssh(user, self.host()?))
+    }
+
+    /// Says who it is, with a key that is made if it has none.
+    pub(super) fn introduce(&self) -> Result<Introduction, Failure> {
+        let file = self.key_file()?;
+        let made = !file.exists();
+        if made {
+            let cannot = |e: std::io::Error| {
+                let (file, why) = (file.display(), cause(&e));
+                Failure::new(Exit::FileIo, format!("cannot make the key {file}: {why}"))
+            };
+            let in_home = file.parent().is_some_and(|dir| dir.ends_with(".ssh"));
+            files::make_parent(&file, if in_home { 0o700 } else { 0o755 }).map_err(cannot)?;
+            ssh::generate_key_pair(&file, &self.comment())?;
+        }
+        Ok(Introduction {
+            node: self.name().to_owned(),
+            key: ssh::public_half(&file)?.line(),
+            key_file: file.display().to_string(),
+            made,
+            host_keys: host_keys(),
+        })
+    }
+
+    /// The key of this node, if there is one yet.
+    pub(super) fn own_key(&self) -> Result<Option<String>, Failure> {
+        let file = self.key_file()?;
+        match file.exists() {
+            true => Ok(Some(ssh::public_half(&file)?.line())),
+            false => Ok(None),
+        }
+    }
+
+    pub(super) fn comment(&self) -> String {
+        format!("hasync@{}", self.name())
+    }
+
+    /// The host key that the other node shows.
+    pub(super) fn look(&self) -> Result<PublicHalf, Failure> {
+        let (destination, options) = self.way()?;
+        Ok(ssh::shown_key(&destination, &options)?)
+    }
+
+    pub(super) fn knows(&self, key: &PublicHalf) -> Result<bool, Failure> {
+        let (destination, options) = self.way()?;
+        Ok(ssh::is_known(&destination, &options, key)?)
+    }
+
+    /// Makes the other node known by this key; gives the file that had to change.
+    pub(super) fn believe(&self, key: &PublicHalf) -> Result<Option<String>, Failure> {
+        let (destination, options) = self.way()?;
+        let file = ssh::make_known(&destination, &options, key)?;
+        Ok(file.map(|file| file.display().to_string()))
+    }
+
+    /// The words that the other node's key is bound to.
+    pub(super) fn serve_words(&self) -> Result<Vec<String>, Failure> {
+        let program = std::env::current_exe().map_err(|e| {
+            let why = cause(&e);
+            Failure::new(Exit::FileIo, format!("cannot tell where hasync is: {why}"))
+        })?;
+        let mut words = vec![program.display().to_string(), "serve".to_owned()];
+        if let Some(file) = &self.named_config {
+            words.extend(["--config".to_owned(), file.display().to_string()]);
+        }
+        words.extend(self.allowed()?);
+        words.push("--receive-only".to_owned());
+        Ok(words)
+    }
+
+    /// The options of `hasync serve` that say what may be pushed here.
+    pub(super) fn allowed(&self) -> Result<Vec<String>, Failure> {
+        self.must_have_trees()?;
+        let roots = self.terms.roots.iter();
+        let roots: Vec<String> = roots
+            .flat_map(|root| ["--root".to_owned(), root.display().to_string()])
+            .collect();
+        if !roots.is_empty() {
+            return Ok(roots);
+        }
+        let names = self.config.trees.iter().map(|tree| tree.name.clone());
+        Ok(["--tree".to_owned()].into_iter().chain(names).collect())
+    }
+
+    /// Lets the other node's key in, to push what the configuration says and nothing else.
+    pub(super) fn admit(&self, key: &str, node: &str) -> Result<Admission, Failure> {
+        let file = match &self.terms.authorized_keys {
+            Some(file) => file.clone(),
+            None => home_dir()?.join(".ssh/authorized_keys"),
+        };
+        let words = self.serve_words()?;
+        let key = checked(key)?.line();
+        let line = files::line(&words, &key, &comment_of(node));
+        files::admit(&file, &line, &key, files::command(&words))
+    }
+
+    /// Reaches the other node as a push would, for each tree or directory.
+    pub(super) fn attempt(&self) -> Vec<Tried> {
+        if !self.terms.roots.is_empty() {
+            return self.attempt_roots();
+        }
+        let mut tried = Vec::new();
+        let mut config = self.config.clone();
+        config.peer.user = self.user.clone().or(config.peer.user);
+        config.peer.port = self.port.or(config.peer.port);
+        let mut link = match PeerLink::configured(&config) {
+            Ok(link) => link,
+            Err(failure) => {
+                return vec![Tried {
+                    what: "anything".to_owned(),
+                    failure: Some(failure),
+                }];
+            }
+        };
+        for tree in config.in_push_order() {
+            let named = tree.on(&config.node);
+            let asked = link.push(|connection| connection.ask(&named, Wish::Nothing));
+            let failure = asked.err();
+            let is_the_way = failure
+                .as_ref()
+                .is_some_and(|failure| crate::exit::is_about_the_way(failure.exit));
+            tried.push(Tried {
+                what: format!("tree {}", tree.name),
+                failure,
+            });
+            if is_the_way {
+                break;
+            }
+        }
+        link.close();
+        tried
+    }
+
+    /// A push of one small file to each directory, with `-n`: it changes nothing.
+    fn attempt_roots(&self) -> Vec<Tried> {
+        let roots = self.terms.roots.iter().map(|root| Tried {
+            what: format!("into {}", root.display()),
+            failure: self.attempt_root(root).err(),
+        });
+        roots.collect()
+    }
+
+    fn attempt_root(&self, root: &Path) -> Result<(), Failure> {
+        let (file, host, reach) = (self.key_file()?, self.host()?, self.reach());
+        let user = self.user.clone().or(self.config.peer.user.clone());
+        let user = user.map_or_else(String::new, |user| format!("{user}@"));
+        let host = if host.contains(':') {
+            format!("[{host}]")
+        } else {
+            host
+        };
+        let mut push = itself::command()?;
+        push.args(["push", "-nq", "--identity"]).arg(&file);
+        if let Some(port) = reach.port {
+            push.args(["--port", &port.to_string()]);
+        }
+        if let Some(known_hosts) = &reach.known_hosts {
+            push.arg("--known-hosts").arg(known_hosts);
+        }
+        if let Some(ssh_config) = &reach.ssh_config {
+            push.arg("--ssh-config").arg(ssh_config);
+        }
+        let to = format!("{user}{host}:{}/", root.display());
+        let public = format!("{}.pub", file.display());
+        let done = push
+            .args([public, to])
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|e| Failure::new(Exit::FileIo, format!("cannot try it: {}", cause(&e))))?;
+        if done.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&done.stderr);
+        let line = said.lines().next().unwrap_or("it does not say why");
+        let line = line.strip_prefix("hasync: ").unwrap_or(line);
+        let exit = done.status.code().and_then(Exit::of_code);
+        Err(Failure::new(exit.unwrap_or(Exit::Stream), line))
+    }
+}
+
+/// A key of the other node's, which is about to stand in a file.
+pub(super) fn checked(key: &str) -> Result<PublicHalf, Failure> {
+    PublicHalf::parse(key).ok_or_else(|| {
+        let shown = hasync_engine::escape(key.as_bytes()).into_owned();
+        let shown: String = shown.chars().take(100).collect();
+        Failure::usage(format!(
+            "\"{shown}\" is no public key such as \"ssh-ed25519 AAAA...\""
+        ))
+    })
+}
+
+/// The comment behind a key: the node's name, without what a list of keys could misread.
+fn comment_of(node: &str) -> String {
+    let is_plain = |c: &char| c.is_ascii_alphanumeric() || "-._".contains(*c);
+    let name: String = node.chars().filter(is_plain).collect();
+    format!("hasync@{name}")
+}
+
+/// The public host keys that lie where sshd and this program have theirs.
+fn host_keys() -> Vec<String> {
+    let found = fs::read_dir(SSHD_DIR).into_iter().flatten().flatten();
+    let mut files: Vec<PathBuf> = found
+        .map(|entry| entry.path())
+        .filter(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with("ssh_host_") && name.ends_with("_key.pub")
+        })
+        .collect();
+    files.sort();
+    files.push(format!("{HOST_KEY}.pub").into());
+    let lines = files
+        .iter()
+        .filter_map(|file| fs::read_to_string(file).ok());
+    let keys = lines.filter_map(|line| PublicHalf::parse(&line));
+    keys.map(|key| key.line()).collect()
+}
+
+fn home_dir() -> Result<PathBuf, Failure> {
+    home().ok_or_else(|| {
+        let what = "this user has no home directory, in which its keys could be";
+        Failure::new(Exit::Config, what)
+    })
+}
