@@ -261,9 +261,7 @@ impl Connection {
     }
 
     fn run(&mut self, mut push: Push<'_>, destination: &[u8]) -> Result<Summary, Error> {
-        if std::mem::replace(&mut self.has_ended, true) {
-            return Err(ended());
-        }
+        self.has_ended = true;
         let options = push.options;
         let source = (push.source.single, Whereabouts::of(&push.source));
         let lineage = push.lineage.as_deref_mut();
@@ -320,18 +318,7 @@ impl Connection {
             claim: lineage.as_deref().map(Sending::claim),
             whereabouts,
         };
-        let said = {
-            let mut writer = self.outbox.lock();
-            // Each push has a compressed stream of its own, which begins after its hello.
-            writer.compress(Compression::Never)?;
-            writer
-                .put_to_receiver(&ToReceiver::Hello(Box::new(hello)))
-                .and_then(|()| writer.flush())
-        };
-        // If the peer is not hasync, what it sent says more than the failure to write to it.
-        if let Err(e) = said {
-            return Err(self.reason(true).unwrap_or(e));
-        }
+        self.say_first(&ToReceiver::Hello(Box::new(hello)))?;
         self.hearing.begin(options.stall);
         let mut event = self.next_event()?;
         if let Event::Message(ToSender::Standing(standing)) = &event
@@ -360,6 +347,19 @@ impl Connection {
             lineage.accepted()?;
         }
         Ok((reply, fields))
+    }
+
+    /// Says what a push, or a question, begins with.
+    fn say_first(&self, message: &ToReceiver) -> Result<(), Error> {
+        let said = {
+            let mut writer = self.outbox.lock();
+            // Each push has a compressed stream of its own, which begins after its hello.
+            writer.compress(Compression::Never)?;
+            let put = writer.put_to_receiver(message);
+            put.and_then(|()| writer.flush())
+        };
+        // If the peer is not hasync, what it sent says more than the failure to write to it.
+        said.map_err(|e| self.reason(true).unwrap_or(e))
     }
 
     /// What the peer says next, while nothing else is to be done.

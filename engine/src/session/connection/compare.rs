@@ -5,13 +5,13 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use super::{Connection, Event, ended};
+use super::{Connection, Event};
 use crate::error::{Error, ErrorKind};
 use crate::generation::{Sending, Tree};
 use crate::lineage::claim::Standing;
 use crate::node_id::NodeId;
 use crate::observer::{Observer, Summary};
-use crate::options::{Compression, Options};
+use crate::options::Options;
 use crate::policy::Wish;
 use crate::refusal::Refusal;
 use crate::term::Term;
@@ -82,24 +82,13 @@ impl Connection {
     fn asked(&mut self, tree: &Tree, service: Wish) -> Result<Answer, Error> {
         let (here, node_id) = (tree.standing()?, NodeId::of(&tree.state_dir)?);
         self.check()?;
-        if std::mem::replace(&mut self.has_ended, true) {
-            return Err(ended());
-        }
+        self.has_ended = true;
         let ask = Ask {
             tree: tree.name.clone(),
             node_id,
             service,
         };
-        let said = {
-            let mut writer = self.outbox.lock();
-            writer.compress(Compression::Never)?;
-            writer
-                .put_to_receiver(&ToReceiver::Ask(ask))
-                .and_then(|()| writer.flush())
-        };
-        if let Err(e) = said {
-            return Err(self.reason(true).unwrap_or(e));
-        }
+        self.say_first(&ToReceiver::Ask(ask))?;
         self.hearing.begin(Duration::ZERO);
         let (there, serves, terms) = match self.next_event()? {
             Event::Message(ToSender::Told {
