@@ -92,6 +92,8 @@ mod plumbing;
 mod preserved;
 /// The state of a node is private, and no failover waits for a lock or a notice.
 mod private_state;
+/// Removals that do not succeed, or not wholly, and what is said of them.
+mod removal;
 /// How a node knows whether it is primary.
 mod role;
 /// A second implementation of the protocol on either end.
@@ -104,6 +106,8 @@ mod ssh;
 mod stranger;
 /// Fixtures.
 mod support;
+/// A local user exchanges entries under a push.
+mod swapped;
 /// A receiver that has been taken over gets nowhere.
 mod taken_over;
 /// House rules of the repository, checked on every tracked file.

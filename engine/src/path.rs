@@ -13,6 +13,10 @@ use crate::escape::escape;
 /// The name, at any depth, that is never part of a mirror: hasync's own files live there.
 pub(crate) const RESERVED_NAME: &[u8] = b".hasync";
 
+/// Another spelling of it, as reserved: where somebody has put something else under that name, a
+/// plain push stages here.
+pub(crate) const STAND_IN_NAME: &[u8] = b".HASYNC";
+
 /// Whether a name is reserved: `.hasync`, or what a file system may take for it that folds case,
 /// makes short names, drops what Windows has no use for at the end of a name, or ignores what is
 /// not seen. It is so everywhere: a tree may be mirrored on to where it matters.

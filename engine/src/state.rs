@@ -18,7 +18,9 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use crate::error::{Error, ErrorKind};
-use crate::fs::{Attrs, Follow, Judgement, Lock, PathCause, PathError, Place, find_dir, set_attrs};
+use crate::fs::{
+    Attrs, DIR_FLAGS, Follow, Judgement, Lock, PathCause, PathError, Place, find_dir, set_attrs,
+};
 use crate::path::Shown;
 
 /// How often a file is opened anew that is replaced under our hands.
@@ -28,11 +30,6 @@ const OPEN_ATTEMPTS: usize = 100;
 const FILE_FLAGS: OFlags = OFlags::NOFOLLOW
     .union(OFlags::NONBLOCK)
     .union(OFlags::NOCTTY)
-    .union(OFlags::CLOEXEC);
-
-const DIR_FLAGS: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
 
 const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);

@@ -7,10 +7,10 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{Mode, OFlags, mkdirat, openat};
+use rustix::fs::{Mode, mkdirat, openat};
 
 use crate::error::{Error, ErrorKind};
-use crate::fs::{Follow, Place, Root, Spot, Step, find_dir, find_dir_beneath, stat};
+use crate::fs::{DIR_FLAGS, Follow, Place, Root, Spot, Step, find_dir, find_dir_beneath, stat};
 use crate::generation::Tree;
 use crate::path::{Shown, check_name, is_reserved};
 use crate::policy::ServePolicy;
@@ -172,9 +172,8 @@ fn refuse_reserved(step: &Step<'_>) -> Result<(), String> {
 fn make(spot: &Spot, path: &Path) -> Result<Root, Error> {
     let shown = Shown(path.as_os_str().as_bytes());
     check_target_name(&spot.name, shown)?;
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let made = mkdirat(&spot.dir, &*spot.name, Mode::from_raw_mode(0o777))
-        .and_then(|()| openat(&spot.dir, &*spot.name, flags, Mode::empty()));
+        .and_then(|()| openat(&spot.dir, &*spot.name, DIR_FLAGS, Mode::empty()));
     let fd = made.map_err(|e| Error::file(format_args!("make the target {shown}"), &e.into()))?;
     Ok(Root::from_fd(fd, path.to_owned()))
 }

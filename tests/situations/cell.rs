@@ -1,6 +1,8 @@
 //! One cell of the table: a way of pushing to a place. Two versions arrive one after the other, and
 //! each is compared with what the place can keep, pushed again in silence, and leaves nothing.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::place::{Keeps, Place};
@@ -50,6 +52,7 @@ fn ad_hoc(place: &Place, options: &[&str], expected: Expected) {
     };
     for version in [Version::First, Version::Second] {
         make(&trees, version, place.keeps);
+        litter(place, expected.refused.is_none());
         let done = push(&[]);
         if let Some(why) = expected.refused.filter(|_| !options.is_empty()) {
             done.expect_error(1, &[why, ".hasync", "--atomic"]);
@@ -64,6 +67,28 @@ fn ad_hoc(place: &Place, options: &[&str], expected: Expected) {
         let again = push(&[]).expect(0);
         assert_eq!(again.stdout_text(), "", "again: {again}");
         assert_eq!(again.stderr, "", "again: {again}");
+    }
+}
+
+/// What pushes leave that are killed at one moment or another: while they ask what the place can
+/// do, stage, try where names can be moved to, or are about to write a journal.
+fn litter(place: &Place, has_journals: bool) {
+    let own = place.root.join(".hasync");
+    for dir in [&own, &place.root.join("special/.hasync")] {
+        if !dir.parent().unwrap().exists() {
+            continue;
+        }
+        std::fs::create_dir_all(dir.join("stage/0123456789abcdef/like-0/deep")).unwrap();
+        for name in ["asked-0", "stage/asked-1", "stage/0123456789abcdef/1"] {
+            std::fs::write(dir.join(name), "left").unwrap();
+        }
+        for part in ["", "stage", "stage/0123456789abcdef"] {
+            // Where they can be set.
+            let _ = std::fs::set_permissions(dir.join(part), Permissions::from_mode(0o700));
+        }
+    }
+    if has_journals {
+        std::fs::create_dir(own.join("commit")).unwrap();
     }
 }
 

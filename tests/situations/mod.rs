@@ -4,8 +4,11 @@
 //! The normal run leaves out cells that tell little beside the others; the soak has all of them.
 
 mod cell;
+mod handed_on;
 mod place;
+mod removal;
 mod source;
+mod squatted;
 
 use cell::{Expected, Way, check};
 use place::{ALL, Keeps, NotHere, Place, kernel_has};

@@ -147,6 +147,16 @@ impl Place {
         self
     }
 
+    /// Mounts the image once more at the target, by another server.
+    pub(super) fn mount_by(&self, command: &[&str]) {
+        unmount(&self.root);
+        let [image, at] =
+            [self.path("image"), self.root.clone()].map(|path| path.display().to_string());
+        let words = command.iter().copied().chain([&*image, &*at]);
+        let command: Vec<String> = words.map(str::to_owned).collect();
+        mount(&command, &self.root).unwrap();
+    }
+
     /// Makes a FUSE file system say anew what its entries are: the kernel keeps for a second how
     /// many names each has.
     pub(super) fn forget(&self) {

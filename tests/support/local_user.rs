@@ -42,15 +42,25 @@ pub(crate) struct Flipper(Child);
 
 impl Flipper {
     pub(crate) fn start(one: &Path, other: &Path) -> Self {
+        Self::start_as(one, other, "flips")
+    }
+
+    /// The same whenever both are there.
+    pub(crate) fn start_lurking(one: &Path, other: &Path) -> Self {
+        Self::start_as(one, other, "lurks")
+    }
+
+    fn start_as(one: &Path, other: &Path, how: &str) -> Self {
         let child = Command::new("setpriv")
             .args(AS_HIM)
             .args(["/usr/bin/python3", "-c", FLIP])
             .args([one, other])
+            .arg(how)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let mut flipper = Self(child);
-        // It says so when the first exchange has worked.
+        // It says so when the first exchange has worked, or when it begins to lurk.
         let mut first = [0];
         flipper
             .0
@@ -85,10 +95,11 @@ impl Drop for Flipper {
 }
 
 const FLIP: &str = r#"
-import ctypes, os, platform, signal, sys
+import ctypes, errno, os, platform, signal, sys
 
 RENAMEAT2 = {"x86_64": 316, "aarch64": 276}[platform.machine()]
-one, other = (os.fsencode(path) for path in sys.argv[1:])
+one, other = (os.fsencode(path) for path in sys.argv[1:3])
+lurks = sys.argv[3] == "lurks"
 libc = ctypes.CDLL(None, use_errno=True)
 running = True
 def stop(*_):
@@ -96,11 +107,16 @@ def stop(*_):
     running = False
 signal.signal(signal.SIGTERM, stop)
 flips = 0
+if lurks:
+    sys.stdout.write("+")
+    sys.stdout.flush()
 while running:
     if libc.syscall(RENAMEAT2, -100, one, -100, other, 2) != 0:
+        if lurks and ctypes.get_errno() == errno.ENOENT:
+            continue
         sys.exit(os.strerror(ctypes.get_errno()))
     flips += 1
-    if flips == 1:
+    if flips == 1 and not lurks:
         sys.stdout.write("+")
         sys.stdout.flush()
 print(flips)

@@ -5,13 +5,13 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use rustix::fs::{Mode, OFlags, SeekFrom, copy_file_range, ioctl_ficlone, mkdirat, openat, seek};
+use rustix::fs::{Mode, SeekFrom, copy_file_range, ioctl_ficlone, mkdirat, openat, seek};
 use rustix::io::Errno;
 
 use super::session::StageDir;
 use crate::apply::{create_file, create_node};
 use crate::entry::Body;
-use crate::fs::{Attrs, FileDir, Listed, set_fd_attrs};
+use crate::fs::{Attrs, DIR_FLAGS, FileDir, Listed, set_fd_attrs};
 
 /// Makes in `dir` a copy of an entry that is at `from`: all of a file, a directory without what is
 /// in it.
@@ -25,9 +25,11 @@ pub(crate) fn copy(
     let entry = &then.entry;
     match &entry.body {
         Body::Dir => {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             mkdirat(dir, name, Mode::RWXU)?;
-            set_fd_attrs(&File::from(openat(dir, name, flags, Mode::empty())?), attrs)
+            set_fd_attrs(
+                &File::from(openat(dir, name, DIR_FLAGS, Mode::empty())?),
+                attrs,
+            )
         }
         Body::File { .. } => {
             let (basis, _) = FileDir::new(&*from)?.open(&from_name)?;

@@ -9,7 +9,7 @@ use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, statx};
 use rustix::io::Errno;
 
 use crate::error::{Error, describe, is_no_space};
-use crate::fs::Root;
+use crate::fs::{Root, Stuck};
 use crate::path::RelPath;
 
 /// One change that could not be made.
@@ -23,6 +23,8 @@ pub(crate) struct Failed {
     pub(crate) cause: io::Error,
     /// The cause in other words than the system's.
     pub(crate) obstacle: Option<Obstacle>,
+    /// Other entries of what was to be done as one that could not be changed either.
+    pub(crate) others: u64,
 }
 
 /// Failures that have been told. Where entries of an immutable directory were told, that the
@@ -54,6 +56,21 @@ pub(crate) enum Obstacle {
 }
 
 impl Failed {
+    /// What was to be done to the entry at `path`, with everything below it, and to what of that it
+    /// could not be.
+    pub(crate) fn new(root: &Root, doing: &'static str, path: &RelPath, stuck: Stuck) -> Self {
+        let path = path.join_path(&stuck.below);
+        let dir = path.split().and_then(|(dir, _)| root.open_dir(&dir).ok());
+        Failed {
+            at: 0,
+            doing,
+            obstacle: dir.and_then(|dir| Obstacle::find(dir, path.name(), &stuck.cause)),
+            path,
+            cause: stuck.cause,
+            others: stuck.others,
+        }
+    }
+
     /// Nothing more can be changed.
     pub(crate) fn is_no_space(&self) -> bool {
         is_no_space(&self.cause)
@@ -73,7 +90,11 @@ impl Failed {
                 "its directory is immutable or append-only (lsattr -d tells)".to_owned()
             }
         };
-        format!("cannot {doing} {shown} on the target: {why}")
+        let line = format!("cannot {doing} {shown} on the target: {why}");
+        match self.others {
+            0 => line,
+            others => format!("{line}; {others} more beside or below it stay too"),
+        }
     }
 
     /// The same, as what ends the push.
@@ -87,7 +108,7 @@ impl Failed {
 
 impl Obstacle {
     /// What made a change of `name` in `dir` fail with `cause`, if that is known.
-    pub(super) fn find(dir: impl AsFd, name: &[u8], cause: &io::Error) -> Option<Self> {
+    fn find(dir: impl AsFd, name: &[u8], cause: &io::Error) -> Option<Self> {
         let flags = match Errno::from_io_error(cause)? {
             Errno::BUSY => StatxAttributes::MOUNT_ROOT,
             Errno::PERM | Errno::ACCESS => StatxAttributes::IMMUTABLE | StatxAttributes::APPEND,

@@ -7,13 +7,16 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{
-    AtFlags, Mode, OFlags, RenameFlags, Stat, fstat, linkat, mkdirat, openat, renameat,
-    renameat_with, statat, unlinkat,
+    AtFlags, Mode, RenameFlags, Stat, fstat, linkat, mkdirat, openat, renameat, renameat_with,
+    statat, unlinkat,
 };
 use rustix::io::Errno;
 
 use crate::fail::fail_point;
-use crate::fs::{Attrs, Inode, names, numbers_hold, remove_tree, set_attrs, set_fd_attrs};
+use crate::fs::{
+    Attrs, DIR_FLAGS, Inode, Stuck, names, numbers_hold, remove_own_tree, remove_tree, replaced,
+    set_attrs, set_fd_attrs,
+};
 
 /// Gives the slot's entry the name, and removes what had it. The name is never absent: a rename
 /// replaces like by like, an exchange swaps a directory with anything else.
@@ -23,7 +26,7 @@ pub(super) fn replace(
     dir: &OwnedFd,
     name: &[u8],
     over_tree: bool,
-) -> io::Result<()> {
+) -> Result<(), Stuck> {
     // A plain rename replaces a non-directory by another, and an empty directory by a directory.
     match renameat(slots, slot, dir, name) {
         Err(Errno::ISDIR | Errno::NOTDIR | Errno::EXIST | Errno::NOTEMPTY) => {}
@@ -34,7 +37,11 @@ pub(super) fn replace(
         result => result?,
     }
     if over_tree {
-        return remove_tree(slots, slot);
+        // What has to stay of it goes back where it was.
+        return remove_own_tree(slots, slot).or_else(|stuck| {
+            exchange(slots, slot, dir, name)?;
+            Err(stuck)
+        });
     }
     if let Err(e) = remove_one(slots, slot) {
         // Somebody put entries there since it was found empty: they go back where they were.
@@ -72,7 +79,7 @@ fn clear_and_place(
     dir: &OwnedFd,
     name: &[u8],
     over_tree: bool,
-) -> io::Result<()> {
+) -> Result<(), Stuck> {
     match over_tree {
         true => remove_tree(dir, name)?,
         false => remove_one(dir, name)?,
@@ -109,7 +116,7 @@ pub(super) fn change_places(
         };
     }
     match renameat_with(slots, slot, dir, name, RenameFlags::EXCHANGE) {
-        Err(Errno::NOENT) => place_new(slots, slot, dir, name),
+        Err(Errno::NOENT) => Ok(place_new(slots, slot, dir, name)?),
         Err(Errno::INVAL | Errno::NOSYS | Errno::XDEV) => {
             replace_keeping(slots, slot, &aside, dir, name)
         }
@@ -117,13 +124,37 @@ pub(super) fn change_places(
     }
 }
 
+/// Gives back a directory that came into the slot, and is not the one that was judged: somebody has
+/// put it there since, with what is in it.
+pub(super) fn give_back_other(
+    slots: &OwnedFd,
+    slot: &[u8],
+    dir: &OwnedFd,
+    name: &[u8],
+    judged: Option<&Inode>,
+) -> io::Result<()> {
+    let Some(found) = inode(slots, slot)?.filter(Inode::is_dir) else {
+        return Ok(());
+    };
+    if judged.is_some_and(|judged| is_that(slots, &found, judged)) {
+        return Ok(());
+    }
+    exchange(slots, slot, dir, name)?;
+    Err(replaced())
+}
+
 /// Gives the slot's entry a name that nothing has.
-fn place_new(slots: &OwnedFd, slot: &[u8], dir: &OwnedFd, name: &[u8]) -> io::Result<()> {
+pub(super) fn place_new(
+    slots: &OwnedFd,
+    slot: &[u8],
+    dir: &OwnedFd,
+    name: &[u8],
+) -> rustix::io::Result<()> {
     match renameat_with(slots, slot, dir, name, RenameFlags::NOREPLACE) {
         // The kernel has looked whether there is anything before it asks a file system that knows
         // no such call.
-        Err(Errno::INVAL | Errno::NOSYS) => Ok(renameat(slots, slot, dir, name)?),
-        result => Ok(result?),
+        Err(Errno::INVAL | Errno::NOSYS) => renameat(slots, slot, dir, name),
+        result => result,
     }
 }
 
@@ -217,8 +248,7 @@ struct Level {
 
 impl Level {
     fn enter(from: &OwnedFd, name: &[u8], to: &OwnedFd, new: &[u8]) -> io::Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let from = openat(from, name, flags, Mode::empty())?;
+        let from = openat(from, name, DIR_FLAGS, Mode::empty())?;
         match mkdirat(to, new, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(e) => return Err(e.into()),
@@ -228,7 +258,7 @@ impl Level {
             was: fstat(&from)?,
             names: names(&from)?,
             from,
-            to: openat(to, new, flags, Mode::empty())?,
+            to: openat(to, new, DIR_FLAGS, Mode::empty())?,
         })
     }
 }
@@ -253,10 +283,12 @@ pub(super) fn keep_time(dir: &OwnedFd, name: &[u8], moved: Option<&Inode>) -> io
 
 /// Whether a name stands for that entry, wherever it was when it was noted.
 pub(super) fn is_at(dir: &OwnedFd, name: &[u8], wanted: &Inode) -> io::Result<bool> {
-    let Some(found) = inode(dir, name)? else {
-        return Ok(false);
-    };
-    Ok(found.number == wanted.number || !numbers_hold(dir) && found.looks_like(wanted))
+    Ok(inode(dir, name)?.is_some_and(|found| is_that(dir, &found, wanted)))
+}
+
+/// Whether what was found in `dir` is that entry.
+fn is_that(dir: &OwnedFd, found: &Inode, wanted: &Inode) -> bool {
+    found.number == wanted.number || !numbers_hold(dir) && found.looks_like(wanted)
 }
 
 /// What has a name; `None` if nothing has.

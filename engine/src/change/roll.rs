@@ -15,13 +15,17 @@ use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags, Stat, fchmod, fstat, openat, statat};
 
-use super::failed::{Failed, Obstacle};
+use super::failed::Failed;
 use super::op::{Op, SessionPlace, Slot};
-use super::place::{change_places, is_at, keep_time, replace, take_away};
+use super::place::{
+    change_places, give_back_other, is_at, keep_time, place_new, replace, take_away,
+};
 use super::rights;
 use crate::error::Error;
 use crate::fail::fail_point;
-use crate::fs::{Attrs, Inode, Reaper, Root, is_absent, remove_tree, set_attrs, set_fd_attrs};
+use crate::fs::{
+    Attrs, Inode, Reaper, Root, Stuck, is_absent, remove_tree, replaced, set_attrs, set_fd_attrs,
+};
 use crate::path::RelPath;
 use crate::work;
 
@@ -144,21 +148,11 @@ impl Roll {
 
     /// Carries out one op.
     pub(crate) fn carry_out(&mut self, op: &Op) -> Result<(), Failed> {
-        self.try_op(op).map_err(|cause| {
-            let path = op.path();
-            let dir = path.split().and_then(|(dir, _)| self.open_dir(&dir).ok());
-            let obstacle = dir.and_then(|dir| Obstacle::find(&*dir, path.name(), &cause));
-            Failed {
-                at: 0,
-                doing: op.verb(),
-                path,
-                cause,
-                obstacle,
-            }
-        })
+        let done = self.try_op(op);
+        done.map_err(|stuck| Failed::new(&self.root, op.verb(), &op.path(), stuck))
     }
 
-    fn try_op(&mut self, op: &Op) -> io::Result<()> {
+    fn try_op(&mut self, op: &Op) -> Result<(), Stuck> {
         if op.moves() {
             self.root.moves(&op.path());
         }
@@ -172,8 +166,9 @@ impl Roll {
             } => {
                 let (dir, (slots, slot)) = (self.writable(dir)?, self.slot(slot)?);
                 change_places(&slots, &slot, &dir, name, new)?;
+                give_back_other(&slots, &slot, &dir, name, old.as_ref())?;
                 keep_time(&dir, name, Some(new))?;
-                keep_time(&slots, &slot, old.as_ref())
+                Ok(keep_time(&slots, &slot, old.as_ref())?)
             }
             Op::Remove {
                 dir,
@@ -187,7 +182,12 @@ impl Roll {
                     return Ok(());
                 }
                 take_away(&dir, name, &slots, &slot)?;
-                keep_time(&slots, &slot, Some(old))
+                if !is_at(&slots, &slot, old)? {
+                    // It took the name since: it goes back, as far as that is free.
+                    place_new(&slots, &slot, &dir, name)?;
+                    return Err(replaced().into());
+                }
+                Ok(keep_time(&slots, &slot, Some(old))?)
             }
             Op::Replace {
                 dir,
@@ -215,18 +215,18 @@ impl Roll {
                 ..
             } => {
                 let dir = self.open_dir(dir)?;
-                let c_name = CString::new(&**name).map_err(|_| io::ErrorKind::InvalidInput)?;
+                let c_name = CString::new(&**name).map_err(io::Error::from)?;
                 let result = set_attrs(&*dir, &c_name, Some(inode), new);
-                result.or_else(|e| {
+                Ok(result.or_else(|e| {
                     // Led back, or carried out again: what has not been changed needs no change.
                     let now = statat(&*dir, &c_name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?;
                     let is_it = inode.check(&Inode::of(&now), new.uid).is_ok();
                     (is_it && has(&now, new)).then_some(()).ok_or(e)
-                })
+                })?)
             }
             Op::SetDirAttrs {
                 dir, inode, new, ..
-            } => self.set_dir_attrs(dir, inode, new),
+            } => Ok(self.set_dir_attrs(dir, inode, new)?),
         }
     }
 

@@ -1,29 +1,28 @@
 //! One staging directory: `.hasync/stage/<session>` in the directory that holds it, and what of the
-//! target it serves.
+//! target it serves. Where somebody has put something else under that name, a plain push, which
+//! has no journal to be found there, uses another spelling, which is as reserved.
 //!
 //! What is made in a directory gets what that one hands on. So that staging changes nothing about
 //! it, such entries are made in a directory of the session that hands on the same.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{
-    AtFlags, FsWord, Mode, OFlags, fchmod, fchown, fstat, fstatfs, mkdirat, openat, renameat,
-    unlinkat,
+    AtFlags, FsWord, Mode, OFlags, fchmod, fchown, fstatfs, mkdirat, openat, statat, unlinkat,
 };
 use rustix::io::Errno;
 
 use super::op::Slot;
-use crate::entry::Time;
+use super::place::place_new;
 use crate::fs::{
-    Attrs, DeepDirs, HandedOn, Lock, Root, drop_default_acl, hints_at_extents, open_own,
-    remove_tree, set_fd_attrs,
+    DIR_FLAGS, DeepDirs, HandedOn, Lock, Root, Stuck, dir_id, drop_default_acl, hints_at_extents,
+    keeping_time, open_own, remove_own_tree,
 };
-use crate::path::{RESERVED_NAME, RelPath};
+use crate::path::{RESERVED_NAME, RelPath, STAND_IN_NAME};
 
 pub(super) const STAGE_NAME: &[u8] = b"stage";
 
@@ -86,6 +85,8 @@ pub(super) struct Session {
     /// The directory that holds its `.hasync`, and its path.
     pub(super) holder: OwnedFd,
     pub(super) holder_path: RelPath,
+    /// What its `.hasync` is called.
+    pub(super) reserved: &'static [u8],
     pub(super) name: Vec<u8>,
 }
 
@@ -107,10 +108,11 @@ impl AsFd for StageDir {
 }
 
 impl Session {
-    /// Makes one in the directory `holder`, at `holder_path`.
+    /// Makes one in the directory `holder`, at `holder_path`, in what is called `reserved` there.
     pub(super) fn make(
         holder: OwnedFd,
         holder_path: RelPath,
+        reserved: &'static [u8],
         mount: (u64, u64),
         number: u32,
     ) -> io::Result<Session> {
@@ -119,7 +121,7 @@ impl Session {
         let name = format!("{:016x}", u64::from_le_bytes(random)).into_bytes();
         let mut last = Errno::NOENT;
         for _ in 0..MAKE_ATTEMPTS {
-            match keeping_time(&holder, || try_make(&holder, &name, number))? {
+            match keeping_time(&holder, || try_make(&holder, reserved, &name, number))? {
                 Ok(plain) => {
                     return Ok(Session {
                         plain_hands_on: HandedOn::by(plain.fd()).0.without_acl(),
@@ -129,6 +131,7 @@ impl Session {
                         borders: borders_in(&holder)?,
                         holder,
                         holder_path,
+                        reserved,
                         name,
                     });
                 }
@@ -189,10 +192,17 @@ impl Session {
     pub(super) fn crosses_into(&self, dir: &OwnedFd) -> io::Result<bool> {
         let session = self.plain.fd();
         mkdir_if_missing(session, CROSSING)?;
-        let moved = keeping_time(dir, || {
-            renameat(session, CROSSING, dir, RESERVED_NAME)?;
-            unlinkat(dir, RESERVED_NAME, AtFlags::REMOVEDIR)
-        })?;
+        let cross = |name: &[u8]| {
+            keeping_time(dir, || {
+                place_new(session, CROSSING, dir, name)?;
+                unlinkat(dir, name, AtFlags::REMOVEDIR)
+            })
+        };
+        // Another session, or something else, may have the one name.
+        let moved = match cross(RESERVED_NAME)? {
+            Err(Errno::EXIST) => cross(STAND_IN_NAME)?,
+            moved => moved,
+        };
         if let Err(e) = moved {
             // It goes with the session otherwise.
             let _ = unlinkat(session, CROSSING, AtFlags::REMOVEDIR);
@@ -203,15 +213,31 @@ impl Session {
     }
 }
 
-/// An error that says what is in the way of a `.hasync` and what to do about it, if something is.
-pub(crate) fn not_ours(root: &Root, holder: &RelPath, e: io::Error) -> io::Error {
-    let why = match Errno::from_io_error(&e) {
-        Some(Errno::PERM) => "belongs to another user, or can be changed by others",
-        Some(Errno::NOTDIR | Errno::LOOP) => "is not a directory",
-        _ => return e,
+/// What is in the way of the `.hasync` of `holder`, which is at `path`, and what to do about it, if
+/// it is that by which `e` came about.
+pub(super) fn in_the_way(
+    root: &Root,
+    path: &RelPath,
+    holder: impl AsFd,
+    e: &io::Error,
+) -> Option<String> {
+    let to_do = match Errno::from_io_error(e)? {
+        Errno::PERM => "belongs to another user, or can be changed by others: remove it",
+        Errno::NOTDIR | Errno::LOOP => "is not a directory: remove it",
+        Errno::XDEV => "is a mount point: unmount it",
+        _ => return None,
     };
-    let shown = root.shown(&holder.join(RESERVED_NAME));
-    io::Error::new(e.kind(), format!("{shown} {why}: remove it"))
+    // It may as well be the directory that lets nothing be made.
+    statat(holder, RESERVED_NAME, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    Some(format!("{} {to_do}", root.shown(&path.join(RESERVED_NAME))))
+}
+
+/// An error that says what is in the way of the root's `.hasync`, if something is.
+pub(crate) fn not_ours(root: &Root, e: io::Error) -> io::Error {
+    match in_the_way(root, &RelPath::root(), root, &e) {
+        Some(said) => io::Error::new(e.kind(), said),
+        None => e,
+    }
 }
 
 fn borders_in(dir: &OwnedFd) -> io::Result<Borders> {
@@ -224,19 +250,6 @@ fn borders_in(dir: &OwnedFd) -> io::Result<Borders> {
     })
 }
 
-/// Does what changes the names in `dir`, which keeps its time as far as this user may set it.
-fn keeping_time<T>(dir: &OwnedFd, change: impl FnOnce() -> T) -> io::Result<T> {
-    let before = fstat(dir)?;
-    let done = change();
-    let mtime = Some(Time::found(before.st_mtime, before.st_mtime_nsec));
-    let attrs = Attrs {
-        mtime,
-        ..Attrs::default()
-    };
-    let _ = set_fd_attrs(&File::from(dir.try_clone()?), &attrs);
-    Ok(done)
-}
-
 /// Opens a directory once more, to list it or to make something in it.
 pub(super) fn reopen(dir: &OwnedFd) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -245,11 +258,15 @@ pub(super) fn reopen(dir: &OwnedFd) -> io::Result<OwnedFd> {
 
 fn try_make(
     holder: &OwnedFd,
+    reserved: &[u8],
     session: &[u8],
     number: u32,
 ) -> rustix::io::Result<Lock<Arc<StageDir>>> {
-    mkdir_if_missing(holder, RESERVED_NAME)?;
-    let reserved = open_own(holder, RESERVED_NAME)?;
+    mkdir_if_missing(holder, reserved)?;
+    let reserved = open_own(holder, reserved)?;
+    if is_elsewhere(holder, &reserved) {
+        return Err(Errno::XDEV);
+    }
     mkdir_if_missing(&reserved, STAGE_NAME)?;
     let stage = open_own(&reserved, STAGE_NAME)?;
     mkdir_if_missing(&stage, session)?;
@@ -274,6 +291,12 @@ fn try_make(
     Ok(made)
 }
 
+/// Whether something is mounted on what was opened in `holder`.
+fn is_elsewhere(holder: &OwnedFd, opened: &OwnedFd) -> bool {
+    let mount = |dir: &OwnedFd| dir_id(dir).ok().map(|id| id.mount);
+    mount(holder) != mount(opened)
+}
+
 fn mkdir_if_missing(dir: &OwnedFd, name: &[u8]) -> rustix::io::Result<()> {
     match mkdirat(dir, name, Mode::RWXU) {
         Err(Errno::EXIST) => Ok(()),
@@ -282,8 +305,7 @@ fn mkdir_if_missing(dir: &OwnedFd, name: &[u8]) -> rustix::io::Result<()> {
 }
 
 fn open_dir(dir: &OwnedFd, name: &[u8]) -> rustix::io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    openat(dir, name, flags, Mode::empty())
+    openat(dir, name, DIR_FLAGS, Mode::empty())
 }
 
 /// The session's directory, locked, if nobody else has it.
@@ -291,27 +313,32 @@ pub(crate) fn lock_session(stage: &OwnedFd, session: &[u8]) -> Option<Lock<Owned
     Lock::try_take(open_own(stage, session).ok()?)
 }
 
-/// Opens the directory that holds the sessions of the `.hasync` in `holder`.
-pub(crate) fn open_stage(holder: impl AsFd) -> io::Result<OwnedFd> {
-    let reserved = open_own(holder, RESERVED_NAME)?;
+/// Opens the directory that holds the sessions of what is called `reserved` in `holder`.
+pub(crate) fn open_stage(holder: impl AsFd, reserved: &[u8]) -> io::Result<OwnedFd> {
+    let reserved = open_own(holder, reserved)?;
     Ok(open_own(&reserved, STAGE_NAME)?)
 }
 
-/// Removes a session, and with the last one the `.hasync` in `holder`.
-pub(crate) fn remove_session(holder: &OwnedFd, session: &[u8]) -> io::Result<()> {
-    let stage = open_stage(holder)?;
-    remove_tree(&stage, session)?;
-    keeping_time(holder, || remove_if_empty(holder))?
+/// Removes a session, and with the last one what is called `reserved` in `holder`.
+pub(crate) fn remove_session(
+    holder: &OwnedFd,
+    reserved: &[u8],
+    session: &[u8],
+) -> Result<(), Stuck> {
+    let stage = open_stage(holder, reserved)?;
+    remove_own_tree(&stage, session)?;
+    Ok(keeping_time(holder, || remove_if_empty(holder, reserved))??)
 }
 
-/// Removes the directory of the sessions and `.hasync` in `holder` where they are empty.
-pub(crate) fn remove_if_empty(holder: &OwnedFd) -> io::Result<()> {
-    let reserved = match open_dir(holder, RESERVED_NAME) {
-        Ok(reserved) => reserved,
+/// Removes the directory of the sessions, and what is called `reserved` in `holder`, where they
+/// are empty.
+pub(crate) fn remove_if_empty(holder: &OwnedFd, reserved: &[u8]) -> io::Result<()> {
+    let opened = match open_dir(holder, reserved) {
+        Ok(opened) => opened,
         Err(Errno::NOENT) => return Ok(()),
         Err(e) => return Err(e.into()),
     };
-    for (dir, name) in [(&reserved, STAGE_NAME), (holder, RESERVED_NAME)] {
+    for (dir, name) in [(&opened, STAGE_NAME), (holder, reserved)] {
         match unlinkat(dir, name, AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOENT) => {}
             // Another session's.

@@ -15,13 +15,14 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, unlinkat};
 
+use super::failed::Failed;
 use super::op::{SessionPlace, Slot};
 use super::session::{
-    STAGE_NAME, Session, StageDir, lock_session, not_ours, open_stage, remove_if_empty,
+    STAGE_NAME, Session, StageDir, in_the_way, lock_session, open_stage, remove_if_empty,
     remove_session, reopen,
 };
-use crate::fs::{HandedOn, Root, dir_id, names, remove_tree};
-use crate::path::{RESERVED_NAME, RelPath};
+use crate::fs::{HandedOn, Root, Stuck, dir_id, names, remove_asked, remove_own_tree};
+use crate::path::{RESERVED_NAME, RelPath, STAND_IN_NAME};
 
 /// All staging directories of one push, made when first needed.
 #[derive(Debug)]
@@ -32,15 +33,22 @@ pub(crate) struct Stage {
     /// The directory that was asked about last, and the answer: files come directory by directory.
     last: Option<(Arc<OwnedFd>, Arc<StageDir>)>,
     next_name: u64,
+    /// What is in the way of a `.hasync` can be gone round: no journal has to be found there.
+    goes_round: bool,
+    /// What that was.
+    in_the_way: Vec<String>,
 }
 
 impl Stage {
-    pub(crate) fn new(root: Arc<Root>) -> Self {
+    /// That of an `atomic` push, or of a plain one.
+    pub(crate) fn new(root: Arc<Root>, atomic: bool) -> Self {
         Stage {
             root,
             sessions: Vec::new(),
             last: None,
             next_name: 0,
+            goes_round: !atomic,
+            in_the_way: Vec::new(),
         }
     }
 
@@ -115,10 +123,11 @@ impl Stage {
         let holder_path = self.highest_apart(mount, path);
         if holder_path != *path {
             let holder = self.root.open_dir(&holder_path)?;
-            let made = self.make(holder, &holder_path, mount)?;
-            let session = self.sessions.get(made).ok_or(io::ErrorKind::NotFound)?;
-            if session.crosses_into(dir)? {
-                return Ok(made);
+            if let Ok(made) = self.make(holder, &holder_path, mount) {
+                let session = self.sessions.get(made).ok_or(io::ErrorKind::NotFound)?;
+                if session.crosses_into(dir)? {
+                    return Ok(made);
+                }
             }
         }
         self.make(reopen(dir)?, path, mount)
@@ -147,10 +156,28 @@ impl Stage {
 
     fn make(&mut self, holder: OwnedFd, path: &RelPath, mount: (u64, u64)) -> io::Result<usize> {
         let number = self.sessions.len();
-        let named = |e| not_ours(&self.root, path, e);
-        let session = Session::make(holder, path.clone(), mount, number as u32).map_err(named)?;
+        let make = |reserved| {
+            let holder = holder.try_clone()?;
+            Session::make(holder, path.clone(), reserved, mount, number as u32)
+        };
+        let session = make(RESERVED_NAME).or_else(|e| {
+            let Some(said) = in_the_way(&self.root, path, &holder, &e) else {
+                return Err(e);
+            };
+            let stand_in = self.goes_round.then(|| make(STAND_IN_NAME).ok()).flatten();
+            let Some(stand_in) = stand_in else {
+                return Err(io::Error::new(e.kind(), said));
+            };
+            self.in_the_way.push(said);
+            Ok(stand_in)
+        })?;
         self.sessions.push(session);
         Ok(number)
+    }
+
+    /// What was found in the way of a `.hasync` since the last call, and gone round.
+    pub(super) fn take_in_the_way(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.in_the_way)
     }
 
     /// Where the sessions are, in the order of their numbers.
@@ -173,8 +200,9 @@ impl Stage {
         self.sessions.len()
     }
 
-    /// The directories of the sessions, in the order of their numbers.
-    pub(super) fn sessions(&self) -> Vec<Arc<OwnedFd>> {
+    /// The directories of the sessions, in the order of their numbers: one at least for every mount
+    /// that was staged on, to flush it by.
+    pub(crate) fn sessions(&self) -> Vec<Arc<OwnedFd>> {
         let fd = |session: &Session| Arc::clone(session.plain.fd());
         self.sessions.iter().map(fd).collect()
     }
@@ -200,7 +228,9 @@ impl Stage {
             true => self.sessions.push(session),
             false => note(session.plain.fd(), left)?,
         }
-        self.remove()
+        // What cannot be removed, the next push removes, or says so.
+        self.remove();
+        Ok(())
     }
 
     /// A name that no other entry of this session's staging has.
@@ -209,61 +239,85 @@ impl Stage {
         format!("{}", self.next_name).into_bytes()
     }
 
-    /// One descriptor at least for every mount that was staged on, to flush it by.
-    pub(crate) fn mounts(&self) -> Vec<Arc<StageDir>> {
-        let plain = |session: &Session| Arc::clone(&session.plain);
-        self.sessions.iter().map(plain).collect()
-    }
-
-    /// Removes this session's staging, and `.hasync` itself where nothing else needs it.
-    pub(crate) fn remove(&mut self) -> io::Result<()> {
-        let mut result = Ok(());
+    /// Removes this session's staging, and `.hasync` itself where nothing else needs it. Returns
+    /// what could not be.
+    pub(crate) fn remove(&mut self) -> Vec<Failed> {
         self.last = None;
-        for session in self.sessions.drain(..) {
-            let removed = remove_session(&session.holder, &session.name);
-            result = result.and(removed);
-        }
-        result
+        let root = &self.root;
+        let sessions = self.sessions.drain(..);
+        let removed = sessions.filter_map(|session| {
+            let removed = remove_session(&session.holder, session.reserved, &session.name);
+            let dir = session.holder_path.join(session.reserved);
+            let path = dir.join(STAGE_NAME).join(&session.name);
+            let failed = |stuck| Failed::new(root, "remove", &path, stuck);
+            removed.map_err(failed).err()
+        });
+        removed.collect()
     }
 }
 
 impl Drop for Stage {
     fn drop(&mut self) {
         // After an error: give the space back. What cannot be removed, the next push removes.
-        let _ = self.remove();
+        self.remove();
     }
 }
 
 /// Removes what interrupted sessions left in the `.hasync` of directory `dir` of `root`; sessions
 /// still running hold their lock and are left alone, and so are those `needed` by interrupted
-/// commits. Returns whether there was anything.
+/// commits. Returns what could not be removed. What another user may have put there is no business
+/// of ours.
 pub(crate) fn clean_leftovers(
     root: &Root,
     dir: &RelPath,
     needed: impl FnOnce() -> io::Result<Vec<Vec<u8>>>,
-) -> io::Result<bool> {
+) -> io::Result<Vec<Failed>> {
     let holder = root.open_dir(dir)?;
-    let stage = match open_stage(&holder) {
+    let needed = needed()?;
+    let mut failed = Vec::new();
+    // The two may be one.
+    for reserved in [RESERVED_NAME, STAND_IN_NAME] {
+        let path = dir.join(reserved).join(STAGE_NAME);
+        let mut stuck = |session: &[u8], stuck| {
+            failed.push(Failed::new(root, "remove", &path.join(session), stuck));
+        };
+        // What is in the way is said when it matters.
+        let _ = clean_in(&holder, reserved, &needed, &mut stuck);
+    }
+    Ok(failed)
+}
+
+/// The same in what is called `reserved` in `holder`; of sessions that have to stay, `failed` is
+/// told.
+fn clean_in(
+    holder: &OwnedFd,
+    reserved: &[u8],
+    needed: &[Vec<u8>],
+    failed: &mut dyn FnMut(&[u8], Stuck),
+) -> io::Result<()> {
+    remove_asked(holder, reserved);
+    let stage = match open_stage(holder, reserved) {
         Ok(stage) => stage,
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             // Killed between two steps of making or removing it.
-            return Ok(unlinkat(&holder, RESERVED_NAME, AtFlags::REMOVEDIR).is_ok());
+            return Ok(unlinkat(holder, reserved, AtFlags::REMOVEDIR)?);
         }
         Err(e) => return Err(e),
     };
-    let mut any = false;
-    let needed = needed()?;
     for session in names(&stage)? {
         if needed.contains(&session) {
             continue;
         }
         if lock_session(&stage, &session).is_some() {
-            remove_tree(&stage, &session)?;
-            any = true;
+            if let Err(stuck) = remove_own_tree(&stage, &session) {
+                failed(&session, stuck);
+            }
+        } else {
+            // What is no directory was asked what the place can do.
+            let _ = unlinkat(&stage, session, AtFlags::empty());
         }
     }
-    remove_if_empty(&holder)?;
-    Ok(any)
+    remove_if_empty(holder, reserved)
 }
 
 #[cfg(test)]
@@ -276,17 +330,18 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let root = Arc::new(Root::open(temp.path()).unwrap());
         let dir = Arc::new(root.open_dir(&RelPath::root()).unwrap());
-        let mut running = Stage::new(Arc::clone(&root));
+        let mut running = Stage::new(Arc::clone(&root), false);
         running.for_dir(&dir, &RelPath::root()).unwrap();
         let session = running.sessions.first().unwrap().name.clone();
         let left = temp.path().join(".hasync/stage/dead");
         std::fs::create_dir_all(left.join("deep/er")).unwrap();
-        assert!(clean_leftovers(&root, &RelPath::root(), || Ok(Vec::new())).unwrap());
+        let clean = || clean_leftovers(&root, &RelPath::root(), || Ok(Vec::new())).unwrap();
+        assert!(clean().is_empty());
         assert!(!left.exists());
         let session = String::from_utf8(session).unwrap();
         assert!(temp.path().join(".hasync/stage").join(session).exists());
-        running.remove().unwrap();
+        assert!(running.remove().is_empty());
         assert!(!temp.path().join(".hasync").exists());
-        assert!(!clean_leftovers(&root, &RelPath::root(), || Ok(Vec::new())).unwrap());
+        assert!(clean().is_empty());
     }
 }

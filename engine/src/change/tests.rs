@@ -76,7 +76,7 @@ impl Scene {
             fsync: false,
             ..Options::archive()
         };
-        Commit::new(Arc::clone(&self.root), &options, true)
+        Commit::new(Arc::clone(&self.root), &options)
     }
 
     fn listed(&self, name: &str) -> Listed {

@@ -10,7 +10,7 @@ use super::{Doomed, put_name, too_long};
 use crate::filter::Filter;
 use crate::fs::{DirId, Root, dir_id};
 use crate::observer::Kind;
-use crate::path::{PATH_LEN_MAX, RESERVED_NAME, RelPath, is_reserved};
+use crate::path::{PATH_LEN_MAX, RESERVED_NAME, RelPath, STAND_IN_NAME, is_reserved};
 use crate::path_list::{code_of, kind_of_code};
 use crate::spill::{Room, SpillList, SpillSorter};
 use crate::work;
@@ -53,7 +53,7 @@ impl Doomed {
             if is_reserved(&name) {
                 // An interrupted session's goes with the directory, and is no entry. What may only
                 // be taken for one stays.
-                level.all &= name == RESERVED_NAME;
+                level.all &= [RESERVED_NAME, STAND_IN_NAME].contains(&&*name);
                 continue;
             }
             put_name(&mut child, level.path.len(), &name);

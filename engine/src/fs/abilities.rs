@@ -2,12 +2,14 @@
 //! (a FUSE file system keeps whatever its server does), and the answer decides what is compared.
 //!
 //! An unnamed file is asked, which leaves no trace. Where there are no such files, a file in
-//! `.hasync` is, and both are gone when the answer is there.
+//! `.hasync` is, and both are gone when the answer is there; what a crash leaves of that,
+//! [`remove_asked`] removes.
 
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, Stat, fstat, mkdirat, mknodat, openat, statat, symlinkat,
@@ -17,12 +19,20 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use super::attrs::Attrs;
-use super::meta::{set_attrs, set_fd_attrs};
+use super::lock::Lock;
+use super::meta::{keeping_time, set_attrs, set_fd_attrs};
+use super::remove::names;
 use super::root::{DIR_FLAGS, is_private, open_private};
 use crate::entry::Time;
 use crate::keeps::{Keeps, TimeStore};
 use crate::observer::Differences;
-use crate::path::RESERVED_NAME;
+use crate::path::{RESERVED_NAME, STAND_IN_NAME};
+
+/// How names of what is asked begin.
+const ASKED: &str = "asked-";
+
+/// How long it is waited for others who ask, or clean up after one.
+const ASKING_WAIT: Duration = Duration::from_secs(10);
 
 const OWN_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
 
@@ -87,6 +97,12 @@ pub(crate) fn open_own(dir: impl AsFd, name: &[u8]) -> rustix::io::Result<OwnedF
     }
 }
 
+/// Whether what has the name is a directory that cannot be private, because the file system makes
+/// owners or permissions up.
+pub(crate) fn cannot_be_private(dir: impl AsFd, name: &[u8]) -> bool {
+    open_private(&dir, name).is_err_and(|e| e == Errno::PERM) && open_own(dir, name).is_ok()
+}
+
 /// Whether the file system of a directory says of what this user makes that it is another's, or
 /// that others may change it.
 ///
@@ -100,7 +116,8 @@ fn makes_up_owners(dir: impl AsFd) -> io::Result<bool> {
             let name = random_name()?;
             let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
             let stat = openat(dir, &name, flags | OFlags::CLOEXEC, OWN_FILE).and_then(fstat);
-            unlinkat(dir, &name, AtFlags::empty())?;
+            // Somebody who cleans up may have done so.
+            let _ = unlinkat(dir, &name, AtFlags::empty());
             stat?
         }
     };
@@ -251,26 +268,41 @@ fn step(odd: &Stat) -> u32 {
 
 /// Asks a file in the `.hasync` of `dir`, whose time stays as it is.
 fn with_named(dir: BorrowedFd<'_>) -> io::Result<Abilities> {
-    let before = fstat(dir)?;
-    let made = match mkdirat(dir, RESERVED_NAME, Mode::RWXU) {
+    keeping_time(dir, || {
+        let asked = with_named_in(dir, RESERVED_NAME);
+        asked.or_else(|e| with_named_in(dir, STAND_IN_NAME).map_err(|_| e))
+    })?
+}
+
+/// The same in what is called `reserved` there.
+fn with_named_in(dir: BorrowedFd<'_>, reserved: &[u8]) -> io::Result<Abilities> {
+    let made = match mkdirat(dir, reserved, Mode::RWXU) {
         Ok(()) => true,
         Err(Errno::EXIST) => false,
         Err(e) => return Err(e.into()),
     };
-    let asked = open_own(dir, RESERVED_NAME)
-        .map_err(io::Error::from)
-        .and_then(|reserved| ask_in(reserved.as_fd()));
+    let asked = open_own(dir, reserved).map_err(io::Error::from);
+    let asked = asked.and_then(|reserved| {
+        let locked = Lock::take(reserved, Instant::now() + ASKING_WAIT)?;
+        ask_in(locked.map_err(|_| Errno::WOULDBLOCK)?.as_fd())
+    });
     if made {
         // Another session may have put something there meanwhile.
-        let _ = unlinkat(dir, RESERVED_NAME, AtFlags::REMOVEDIR);
-        let mtime = Some(Time::found(before.st_mtime, before.st_mtime_nsec));
-        let attrs = Attrs {
-            mtime,
-            ..Attrs::default()
-        };
-        let _ = set_fd_attrs(&File::from(dir.try_clone_to_owned()?), &attrs);
+        let _ = unlinkat(dir, reserved, AtFlags::REMOVEDIR);
     }
     asked
+}
+
+/// Removes what was asked by somebody who was killed before the answer, from what is called
+/// `reserved` in `dir`.
+pub(crate) fn remove_asked(dir: impl AsFd, reserved: &[u8]) {
+    let Some(reserved) = open_own(dir, reserved).ok().and_then(Lock::try_take) else {
+        return;
+    };
+    let all = names(&reserved).unwrap_or_default().into_iter();
+    for name in all.filter(|name| name.starts_with(ASKED.as_bytes())) {
+        let _ = unlinkat(&*reserved, name, AtFlags::empty());
+    }
 }
 
 /// Asks a new file and a new symlink of a directory of this user's, and removes them.
@@ -291,7 +323,7 @@ fn random_name() -> io::Result<CString> {
     let mut random = [0; 8];
     rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
     Ok(CString::new(format!(
-        "asked-{:016x}",
+        "{ASKED}{:016x}",
         u64::from_le_bytes(random)
     ))?)
 }

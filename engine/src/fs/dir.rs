@@ -15,7 +15,7 @@ use super::attrs::Attrs;
 use crate::attributes::Attributes;
 use crate::entries::{EntryList, EntrySorter};
 use crate::entry::{Body, Entry, Time};
-use crate::path::{NAME_LEN_MAX, RESERVED_NAME, is_reserved};
+use crate::path::{NAME_LEN_MAX, RESERVED_NAME, STAND_IN_NAME, is_reserved};
 use crate::since::Meta;
 use crate::spill::Room;
 
@@ -72,7 +72,7 @@ pub(crate) fn list(
         match name.to_bytes() {
             b"." | b".." => continue,
             name if is_reserved(name) => {
-                listing.has_reserved |= name == RESERVED_NAME;
+                listing.has_reserved |= [RESERVED_NAME, STAND_IN_NAME].contains(&name);
                 continue;
             }
             _ => {}

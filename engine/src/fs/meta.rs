@@ -6,12 +6,13 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 
-use rustix::fs::{Gid, Mode, Uid, fchmod, fchown, fstat, futimens};
+use rustix::fs::{Gid, Mode, Stat, Uid, fchmod, fchown, fstat, futimens};
 
 use super::attrs::Attrs;
 use super::by_name::{set_held, stand_in, timestamps};
 use super::held::Held;
 use super::inode::Inode;
+use crate::entry::Time;
 
 /// Sets `attrs` on an open file or directory.
 ///
@@ -32,6 +33,22 @@ pub(crate) fn set_fd_attrs(file: &File, attrs: &Attrs) -> io::Result<()> {
     owner?;
     mode?;
     Ok(time?)
+}
+
+/// Does what changes the names in `dir` for hasync's own reasons: it keeps its time as far as this
+/// user may set it.
+pub(crate) fn keeping_time<T>(dir: impl AsFd, change: impl FnOnce() -> T) -> io::Result<T> {
+    let time = |stat: &Stat| Time::found(stat.st_mtime, stat.st_mtime_nsec);
+    let before = time(&fstat(&dir)?);
+    let done = change();
+    if time(&fstat(&dir)?) != before {
+        let attrs = Attrs {
+            mtime: Some(before),
+            ..Attrs::default()
+        };
+        let _ = set_fd_attrs(&File::from(dir.as_fd().try_clone_to_owned()?), &attrs);
+    }
+    Ok(done)
 }
 
 /// Sets `attrs` on a file that was just made: owner and mode only if it has not come to have them,
@@ -90,7 +107,6 @@ pub(crate) fn set_attrs(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::entry::Time;
     use rustix::fs::{AtFlags, statat};
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
 

@@ -22,7 +22,7 @@ mod root;
 mod trust;
 mod walk;
 
-pub(crate) use abilities::{Abilities, open_own};
+pub(crate) use abilities::{Abilities, cannot_be_private, open_own, remove_asked};
 pub use attrs::Attrs;
 pub use by_name::{ByName, OwnCalls, set_by_name_through};
 pub(crate) use deep::DeepDirs;
@@ -34,12 +34,12 @@ pub(crate) use inode::{numbers_hold, replaced};
 pub use lock::Lock;
 pub(crate) use longest::{can_hold, len_max};
 pub(crate) use machine::{boot, machine};
-pub(crate) use meta::{set_attrs, set_fd_attrs, set_new_attrs};
+pub(crate) use meta::{keeping_time, set_attrs, set_fd_attrs, set_new_attrs};
 pub(crate) use reaper::Reaper;
 pub(crate) use regular::FileDir;
-pub(crate) use remove::{names, remove_tree};
+pub(crate) use remove::{Stuck, names, remove_own_tree, remove_tree};
 pub(crate) use root::{
-    DirId, Root, dir_id, flush, is_absent, is_not_ours, open_dir_below, open_private,
+    DIR_FLAGS, DirId, Root, dir_id, flush, is_absent, is_not_ours, open_dir_below, open_private,
 };
 pub(crate) use trust::Judgement;
 pub use trust::open_trusted;

@@ -5,11 +5,12 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Mode, OFlags, RawDir, fchmod, fstat, openat, unlinkat};
+use rustix::fs::{AtFlags, Mode, RawDir, fchmod, fstat, openat, unlinkat};
 use rustix::io::Errno;
 
-use super::root::{DirId, dir_id};
+use super::root::{DIR_FLAGS, DirId, dir_id};
 use crate::names::Names;
+use crate::path::RelPath;
 use crate::work;
 
 /// A directory on the way down: who it is, and the names in it still to be removed.
@@ -21,24 +22,78 @@ struct Level {
     is_stuck: bool,
 }
 
+/// What has to stay of what was to be removed.
+#[derive(Debug)]
+pub(crate) struct Stuck {
+    /// The first entry that does, below what was to be removed: the path of that itself is empty.
+    pub(crate) below: RelPath,
+    pub(crate) cause: io::Error,
+    /// Entries that do besides, but for the directories above them.
+    pub(crate) others: u64,
+}
+
+impl From<io::Error> for Stuck {
+    fn from(cause: io::Error) -> Self {
+        Stuck {
+            below: RelPath::root(),
+            cause,
+            others: 0,
+        }
+    }
+}
+
+impl From<Errno> for Stuck {
+    fn from(cause: Errno) -> Self {
+        io::Error::from(cause).into()
+    }
+}
+
 /// Removes `name` in `dir`, and everything below it when it is a directory. What is already gone
-/// is fine; of what has to stay, besides the directories above it, the first reason is returned.
+/// is fine.
 ///
 /// Only one directory is held open at a time. The way back up is `..`, checked against the
 /// directory that the way down came from, so that a directory moved meanwhile cannot lead the
 /// removal elsewhere.
-pub(crate) fn remove_tree(dir: impl AsFd, name: &[u8]) -> io::Result<()> {
+pub(crate) fn remove_tree(dir: impl AsFd, name: &[u8]) -> Result<(), Stuck> {
     let mut removal = Removal::default();
     let result = removal.run(dir, name);
-    removal.stuck.map_or(result, Err)
+    removal.stuck.map_or(result.map_err(Stuck::from), Err)
+}
+
+/// The same of hasync's own. What somebody has open on a file system that keeps it under another
+/// name until then is left: it goes with the next attempt.
+pub(crate) fn remove_own_tree(dir: impl AsFd, name: &[u8]) -> Result<(), Stuck> {
+    match remove_tree(dir, name) {
+        Err(stuck) if stuck.cause.kind() == io::ErrorKind::ResourceBusy => Ok(()),
+        result => result,
+    }
+}
+
+/// Whether a file system that cannot remove what is open has given it this name until it is
+/// closed: NFS, or FUSE.
+fn is_silly(name: &[u8]) -> bool {
+    let prefixes = [&b".nfs"[..], b".fuse_hidden"].into_iter();
+    let number = prefixes
+        .filter_map(|prefix| name.strip_prefix(prefix))
+        .next();
+    number.is_some_and(|number| number.len() >= 8 && number.iter().all(u8::is_ascii_hexdigit))
+}
+
+/// Why the entry of that name cannot be removed.
+fn cause(name: &[u8], e: io::Error) -> io::Error {
+    if is_silly(name) { still_open() } else { e }
+}
+
+fn still_open() -> io::Error {
+    let what = "it is open somewhere; it can be removed when it is closed";
+    io::Error::new(io::ErrorKind::ResourceBusy, what)
 }
 
 /// A removal on its way.
 #[derive(Default)]
 struct Removal {
     levels: Vec<Level>,
-    /// Why the first of what has to stay does.
-    stuck: Option<io::Error>,
+    stuck: Option<Stuck>,
 }
 
 impl Removal {
@@ -46,7 +101,7 @@ impl Removal {
     fn run(&mut self, dir: impl AsFd, name: &[u8]) -> io::Result<()> {
         let dir = dir.as_fd();
         let top = dir_id(dir)?;
-        let Some(mut held) = self.go_down(&dir, top, name)? else {
+        let Some(mut held) = self.go_down(&dir, top, name).map_err(|e| cause(name, e))? else {
             return Ok(());
         };
         while let Some(current) = self.levels.last_mut() {
@@ -55,28 +110,30 @@ impl Removal {
                 match self.go_down(&held, here, &next) {
                     Ok(Some(below)) => held = below,
                     Ok(None) => {}
-                    Err(e) => self.stay(e),
+                    Err(e) => self.stay(&next, cause(&next, e)),
                 }
                 continue;
             }
             let Some(done) = self.levels.pop() else {
                 break;
             };
-            held = open_dir(&held, b"..")?;
+            let above = open_dir(&held, b"..")?;
+            let emptied = std::mem::replace(&mut held, above);
             if dir_id(&held)? != self.levels.last().map_or(top, |parent| parent.id) {
                 return Err(io::Error::other(
                     "a directory was moved while it was being removed",
                 ));
             }
             if done.is_stuck {
-                self.levels
-                    .iter_mut()
-                    .for_each(|level| level.is_stuck = true);
+                self.mark_stuck();
                 continue;
             }
             match unlinkat(&held, &*done.name, AtFlags::REMOVEDIR) {
                 Ok(()) | Err(Errno::NOENT) => {}
-                Err(e) => self.stay(e.into()),
+                Err(Errno::NOTEMPTY | Errno::EXIST) if holds_silly(&emptied) => {
+                    self.stay(&done.name, still_open());
+                }
+                Err(e) => self.stay(&done.name, e.into()),
             }
         }
         Ok(())
@@ -105,13 +162,38 @@ impl Removal {
         Ok(Some(below))
     }
 
-    /// Something in the directory that the removal is in has to stay.
-    fn stay(&mut self, cause: io::Error) {
-        self.levels
-            .iter_mut()
-            .for_each(|level| level.is_stuck = true);
-        self.stuck.get_or_insert(cause);
+    /// Something of that name in the directory that the removal is in has to stay.
+    fn stay(&mut self, name: &[u8], cause: io::Error) {
+        match &mut self.stuck {
+            Some(stuck) => stuck.others += 1,
+            None => {
+                let ways = self.levels.iter().map(|level| &*level.name).chain([name]);
+                // The first is the one that was to be removed.
+                let below = ways
+                    .skip(1)
+                    .fold(RelPath::root(), |path, name| path.join(name));
+                self.stuck = Some(Stuck {
+                    below,
+                    cause,
+                    others: 0,
+                });
+            }
+        }
+        self.mark_stuck();
     }
+
+    /// The directory that the removal is in stays, and so do those above it when their turn comes.
+    fn mark_stuck(&mut self) {
+        if let Some(level) = self.levels.last_mut() {
+            level.is_stuck = true;
+        }
+    }
+}
+
+/// Whether there is nothing in a directory but what is open somewhere.
+fn holds_silly(dir: &OwnedFd) -> bool {
+    let names = open_dir(dir, b".").and_then(|dir| names(&dir));
+    names.is_ok_and(|names| !names.is_empty() && names.iter().all(|name| is_silly(name)))
 }
 
 /// Removes a name that is not a directory with entries; `false` if it is one.
@@ -149,8 +231,7 @@ fn level(name: Vec<u8>, dir: &OwnedFd) -> io::Result<Level> {
 }
 
 fn open_dir(dir: &impl AsFd, name: &[u8]) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(openat(dir, name, flags, Mode::empty())?)
+    Ok(openat(dir, name, DIR_FLAGS, Mode::empty())?)
 }
 
 /// All names in a directory, hasync's own included.
@@ -236,7 +317,7 @@ mod tests {
             set("-i", immutable);
             set("-a", append_only);
             assert_eq!(left(temp.path()), expected, "{immutable:?} {append_only:?}");
-            let cause = result.err().and_then(|e| Errno::from_io_error(&e));
+            let cause = result.err().and_then(|e| Errno::from_io_error(&e.cause));
             let expected = (!expected.is_empty()).then_some(Errno::PERM);
             assert_eq!(cause, expected, "{immutable:?} {append_only:?}");
         }

@@ -19,7 +19,8 @@ use super::walk::{Follow, open_dir};
 use crate::path::{RESERVED_NAME, RelPath, Shown};
 use crate::work;
 
-pub(super) const DIR_FLAGS: OFlags = OFlags::RDONLY
+/// A directory itself, to be read.
+pub(crate) const DIR_FLAGS: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);

@@ -13,18 +13,20 @@ use crate::change::{
 use crate::clock::AsOf;
 use crate::error::Error;
 use crate::fail::fail_point;
-use crate::fs::{Root, remove_tree};
+use crate::fs::{Root, keeping_time, remove_own_tree};
 use crate::history::journal::{Direction, Journal};
-use crate::history::store::{Store, keep_time};
+use crate::history::store::Store;
 use crate::history::{counts, kept};
 use crate::lineage::generation::Generation;
-use crate::path::{RelPath, Shown};
+use crate::path::{RESERVED_NAME, RelPath, Shown};
 
 /// What became of a commit.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Done {
     /// What could not be carried out, in words.
     pub(crate) failed: Vec<String>,
+    /// Where something was to be put or removed, and was not.
+    pub(crate) unmoved: BTreeSet<RelPath>,
     /// Whether the generation was made: none is of which nothing could be carried out.
     pub(crate) made: bool,
 }
@@ -55,8 +57,7 @@ pub(crate) fn commit_staged(
     journal: &mut Journal,
     stage: &mut Stage,
 ) -> Result<Done, Error> {
-    let mounts = stage.mounts();
-    let result = commit(store, journal, &mounts);
+    let result = commit(store, journal, &stage.sessions());
     // Whatever went wrong after the journal was on disk, recovery needs what is staged.
     if result.is_ok() || store.is_interrupted().unwrap_or(true) {
         stage.forget();
@@ -112,9 +113,11 @@ pub(crate) fn recover(store: &Store) -> Result<Option<Done>, Error> {
             .is_some_and(|generation| generation.id == head.id)
     });
     if is_made {
-        settle(store, &journal)?;
-        let failed = Vec::new();
-        return Ok(Some(Done { failed, made: true }));
+        return Ok(Some(Done {
+            failed: settle(store, &journal)?,
+            made: true,
+            ..Done::default()
+        }));
     }
     carry_out(store, &mut journal, true).map(Some)
 }
@@ -141,7 +144,10 @@ fn carry_out(store: &Store, journal: &mut Journal, again: bool) -> Result<Done, 
         return lead_back(store, journal, &mut roll, failed);
     }
     fail_point("rolled");
-    let lines = lines(&failed, root);
+    let mut lines = lines(&failed, root);
+    let moves = |failed: &&Failed| journal.ops.get(failed.at).is_some_and(Op::moves);
+    let unmoved = failed.iter().filter(moves);
+    let unmoved = unmoved.map(|failed| failed.path.clone()).collect();
     if !failed.is_empty() {
         journal.strike(&failed);
         write_journal(store, journal)?;
@@ -150,10 +156,10 @@ fn carry_out(store: &Store, journal: &mut Journal, again: bool) -> Result<Done, 
     drop(roll);
     let is_nothing = journal.ops.is_empty() && !lines.is_empty() && !journal.notes_lineage;
     if is_nothing {
-        drop_sessions(store, journal).map_err(put_away)?;
+        lines.extend(drop_sessions(store, journal).map_err(put_away)?);
         return Ok(Done {
             failed: lines,
-            made: false,
+            ..Done::default()
         });
     }
     if let Some(generation) = &mut journal.generation {
@@ -164,9 +170,10 @@ fn carry_out(store: &Store, journal: &mut Journal, again: bool) -> Result<Done, 
             .map_err(|e| Error::file("record the generation", &e))?;
     }
     fail_point("recorded");
-    settle(store, journal)?;
+    lines.extend(settle(store, journal)?);
     Ok(Done {
         failed: lines,
+        unmoved,
         made: true,
     })
 }
@@ -189,7 +196,7 @@ fn lead_back(
     }
     flush(root, roll.sessions())?;
     fail_point("led back");
-    drop_sessions(store, journal).map_err(put_away)?;
+    lines.extend(drop_sessions(store, journal).map_err(put_away)?);
     if let Some(full) = failed.into_iter().find(Failed::is_no_space) {
         return Err(full.into_error(root));
     }
@@ -199,7 +206,7 @@ fn lead_back(
     ));
     Ok(Done {
         failed: lines,
-        made: false,
+        ..Done::default()
     })
 }
 
@@ -225,12 +232,13 @@ fn put_away(e: io::Error) -> Error {
     Error::file("put away what the commit replaced", &e)
 }
 
-/// What was replaced goes to undo, or away, and the journal with it.
-fn settle(store: &Store, journal: &Journal) -> Result<(), Error> {
+/// What was replaced goes to undo, or away, and the journal with it. Returns what stays, in words.
+fn settle(store: &Store, journal: &Journal) -> Result<Vec<String>, Error> {
     let result = match &journal.generation {
         Some(generation) if journal.keep => store
             .log_once(generation)
-            .and_then(|()| kept::keep(store, journal, generation)),
+            .and_then(|()| kept::keep(store, journal, generation))
+            .map(|()| Vec::new()),
         Some(generation) => store
             .log_once(generation)
             .and_then(|()| drop_sessions(store, journal)),
@@ -240,11 +248,13 @@ fn settle(store: &Store, journal: &Journal) -> Result<(), Error> {
 }
 
 /// Removes the journal, then what was replaced: a session that no journal names is nobody's. What
-/// an undo was to take from stays with the step that keeps it.
-fn drop_sessions(store: &Store, journal: &Journal) -> io::Result<()> {
+/// an undo was to take from stays with the step that keeps it. Returns what cannot be removed, in
+/// words.
+fn drop_sessions(store: &Store, journal: &Journal) -> io::Result<Vec<String>> {
     store.remove_journal()?;
     fail_point("settled");
     let root = store.root();
+    let mut failed = Vec::new();
     for SessionPlace {
         holder,
         within,
@@ -255,12 +265,17 @@ fn drop_sessions(store: &Store, journal: &Journal) -> io::Result<()> {
             continue;
         }
         match root.open_reserved(holder, within) {
-            Ok(dir) => remove_tree(&dir, name)?,
+            Ok(dir) => {
+                let path = holder.join(RESERVED_NAME).join_path(within).join(name);
+                let stuck = remove_own_tree(&dir, name).err();
+                failed.extend(stuck.map(|stuck| Failed::new(root, "remove", &path, stuck)));
+            }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(e),
         }
     }
-    tidy(store, journal)
+    tidy(store, journal)?;
+    Ok(lines(&failed, root))
 }
 
 /// Removes directories of hasync's own that are empty now, and spares the times of what holds them.
@@ -273,11 +288,12 @@ pub(crate) fn tidy(store: &Store, journal: &Journal) -> io::Result<()> {
         .chain([RelPath::root()])
         .collect();
     for path in holders {
-        keep_time(root, &path, || {
+        let holder = root.open_dir(&path)?;
+        keeping_time(&holder, || {
             if path.is_root() && journal.generation.is_none() {
                 store.remove_if_empty()?;
             }
-            remove_if_empty(&root.open_dir(&path)?)
+            remove_if_empty(&holder, RESERVED_NAME)
         })??;
     }
     Ok(())
@@ -335,7 +351,7 @@ mod tests {
             atomic: true,
             ..Options::archive()
         };
-        let mut commit = Commit::new(Arc::clone(root), &options, true);
+        let mut commit = Commit::new(Arc::clone(root), &options);
         let top = RelPath::root();
         let (open, closed) = (top.join(b"open"), top.join(b"closed"));
         for (dir, name) in [(&top, "changed"), (&top, "new"), (&closed, "changed")] {

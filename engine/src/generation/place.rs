@@ -4,9 +4,9 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use rustix::fs::{AtFlags, Mode, OFlags, RawDir, StatxFlags, openat, statx};
+use rustix::fs::{AtFlags, Mode, RawDir, StatxFlags, openat, statx};
 
-use crate::fs::Root;
+use crate::fs::{DIR_FLAGS, Root};
 use crate::path::RESERVED_NAME;
 
 /// What is found where a tree is.
@@ -45,8 +45,7 @@ fn is_mount(root: &Root) -> io::Result<bool> {
 }
 
 fn is_empty(root: &Root) -> io::Result<bool> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let dir = openat(root.as_fd(), ".", flags, Mode::empty())?;
+    let dir = openat(root.as_fd(), ".", DIR_FLAGS, Mode::empty())?;
     let mut buffer = Vec::with_capacity(4096);
     let mut records = RawDir::new(&dir, buffer.spare_capacity_mut());
     while let Some(record) = records.next() {

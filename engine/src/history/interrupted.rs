@@ -15,9 +15,9 @@ use serde::{Deserialize, Serialize};
 use super::store::Store;
 use crate::change::{lock_session, open_stage, remove_session};
 use crate::entry::Body;
-use crate::fs::{Listed, Lock, Root, names, open_dir_below};
+use crate::fs::{Listed, Lock, Root, Stuck, names, open_dir_below};
 use crate::generation::record::{self, RecordKind};
-use crate::path::RelPath;
+use crate::path::{RESERVED_NAME, RelPath};
 use crate::source::{open_file, stat_name};
 use crate::work;
 
@@ -78,7 +78,7 @@ impl Interrupted {
     /// Finds the sessions in the tree at `root` that nobody uses.
     pub(crate) fn claim(root: &Arc<Root>) -> io::Result<Self> {
         let mut claimed = Interrupted::default();
-        let stage = match open_stage(&**root) {
+        let stage = match open_stage(&**root, RESERVED_NAME) {
             Ok(stage) => stage,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(claimed),
             Err(e) => return Err(e),
@@ -152,10 +152,10 @@ impl Interrupted {
     }
 
     /// Removes the sessions with what is still in them.
-    pub(crate) fn remove(&mut self, root: &Root) -> io::Result<()> {
+    pub(crate) fn remove(&mut self, root: &Root) -> Result<(), Stuck> {
         let holder = root.open_dir(&RelPath::root())?;
         self.places.clear();
         let mut removed = self.sessions.drain(..);
-        removed.try_for_each(|session| remove_session(&holder, &session.name))
+        removed.try_for_each(|session| remove_session(&holder, RESERVED_NAME, &session.name))
     }
 }

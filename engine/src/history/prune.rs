@@ -215,7 +215,7 @@ fn remove_step(store: &Store, place: &RelPath, journal: &Journal) -> io::Result<
             }
         };
         let removed = remove_tree(&dir, &session.name);
-        result = result.and(removed);
+        result = result.and(removed.map_err(|stuck| stuck.cause));
         if !session.holder.is_root() {
             result = result.and(remove_empty(store.root(), &session.holder, place));
         }
@@ -228,7 +228,7 @@ fn remove_own(store: &Store, place: &RelPath) -> io::Result<()> {
     let above = store
         .root()
         .open_reserved(&RelPath::root(), &undo_dir(store))?;
-    remove_tree(&above, place.name())
+    remove_tree(&above, place.name()).map_err(|stuck| stuck.cause)
 }
 
 /// Removes the directory of a step on another mount, if no session is left in it.

@@ -16,8 +16,7 @@ use rustix::io::Errno;
 
 use super::journal::Journal;
 use crate::clock::AsOf;
-use crate::entry::Time;
-use crate::fs::{Attrs, Lock, Root, open_private, set_fd_attrs};
+use crate::fs::{DIR_FLAGS, Lock, Root, cannot_be_private, keeping_time, open_private};
 use crate::generation::node::COMMIT_WAIT;
 use crate::generation::record::{self, RecordKind};
 use crate::lineage::generation::{Generation, GenerationId};
@@ -52,11 +51,6 @@ const LOG_ENTRY: RecordKind = RecordKind {
 
 /// Longest log in bytes; its older half goes when it is reached.
 const LOG_LEN_MAX: u64 = 4 << 20;
-
-const DIR_FLAGS: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
 
 /// What is beside the data of one tree.
 #[derive(Debug)]
@@ -104,7 +98,8 @@ impl Store {
     ///
     /// It is [locked](Self::lock). The root's time stays as it is.
     pub(crate) fn make(root: &Arc<Root>, tree: Option<&str>) -> io::Result<Self> {
-        keep_time(root, &RelPath::root(), || Self::make_locked(root, tree))?
+        let holder = root.open_dir(&RelPath::root())?;
+        keeping_time(&holder, || Self::make_locked(root, tree))?
     }
 
     fn make_locked(root: &Arc<Root>, tree: Option<&str>) -> io::Result<Self> {
@@ -152,9 +147,13 @@ impl Store {
         Ok(None)
     }
 
-    /// The sessions that interrupted commits in this root still need.
+    /// The sessions that interrupted commits in this root still need. Where owners or permissions
+    /// are made up there is no journal that could be believed.
     pub(crate) fn sessions_needed(root: &Arc<Root>) -> io::Result<Vec<Vec<u8>>> {
         let mut needed = Vec::new();
+        if cannot_be_private(&**root, RESERVED_NAME) {
+            return Ok(needed);
+        }
         let names = Self::names(root)?;
         for tree in names.iter().map(|name| Some(name.as_str())).chain([None]) {
             if let Some(store) = Self::open(root, tree)?
@@ -339,27 +338,6 @@ fn put_log_entry(out: &mut Vec<u8>, generation: &Generation) -> io::Result<()> {
     let len = u32::try_from(entry.len()).map_err(|_| io::ErrorKind::InvalidData)?;
     out.write_all(&len.to_le_bytes())?;
     out.write_all(&entry)
-}
-
-/// Does what may make or remove the `.hasync` of the directory `holder`, whose time stays the same.
-pub(crate) fn keep_time<T>(
-    root: &Root,
-    holder: &RelPath,
-    change: impl FnOnce() -> T,
-) -> io::Result<T> {
-    let holder = root.open_dir(holder)?;
-    let before = fstat(&holder)?;
-    let done = change();
-    let after = fstat(&holder)?;
-    if (before.st_mtime, before.st_mtime_nsec) != (after.st_mtime, after.st_mtime_nsec) {
-        let mtime = Some(Time::found(before.st_mtime, before.st_mtime_nsec));
-        let attrs = Attrs {
-            mtime,
-            ..Attrs::default()
-        };
-        set_fd_attrs(&File::from(holder), &attrs)?;
-    }
-    Ok(done)
 }
 
 /// Opens a private directory, making it if it is missing; durable when this returns.

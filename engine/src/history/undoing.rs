@@ -146,7 +146,7 @@ impl<'a> Undoing<'a> {
         commit: impl FnOnce(&Store, &mut Journal) -> Result<Done, Error>,
     ) -> Result<Undone, Error> {
         journal.generation = Some(self.generation.clone());
-        let Done { failed, made } = commit(&self.store, &mut journal)?;
+        let Done { failed, made, .. } = commit(&self.store, &mut journal)?;
         if !made {
             let message = format!("{}; nothing was undone", failed.join("; "));
             return Err(Error::new(ErrorKind::FileIo, message));

@@ -3,8 +3,9 @@
 
 mod links;
 mod pending;
+mod telling;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use self::links::Links;
 pub(crate) use self::links::{JudgedFirst, Link};
 use self::pending::Pending;
 use crate::change::dirs::{DirEnds, inode_of};
-use crate::change::failed::{Failed, Told};
+use crate::change::failed::Told;
 use crate::change::op::{Op, Over, Slot};
 use crate::change::place::inode;
 use crate::change::rights::narrowed;
@@ -63,6 +64,8 @@ pub(crate) struct Commit {
     keep_times: bool,
     privileged: bool,
     told: Told,
+    /// What should have been moved, or removed, and was not.
+    unmoved: BTreeSet<RelPath>,
     warnings: Vec<Warning>,
     flush: bool,
     /// Set if nothing may be carried out before everything is known.
@@ -70,9 +73,9 @@ pub(crate) struct Commit {
 }
 
 impl Commit {
-    pub(crate) fn new(root: Arc<Root>, options: &Options, privileged: bool) -> Self {
+    pub(crate) fn new(root: Arc<Root>, options: &Options) -> Self {
         Commit {
-            stage: Stage::new(Arc::clone(&root)),
+            stage: Stage::new(Arc::clone(&root), options.atomic),
             roll: Roll::new(Arc::clone(&root)),
             root,
             ops: Vec::new(),
@@ -80,8 +83,9 @@ impl Commit {
             links: Links::new(options),
             changed_links: HashSet::new(),
             keep_times: options.times,
-            privileged,
+            privileged: rustix::process::geteuid().is_root(),
             told: Told::default(),
+            unmoved: BTreeSet::new(),
             warnings: Vec::new(),
             flush: options.fsync,
             pending: options.atomic.then(Pending::default),
@@ -110,7 +114,13 @@ impl Commit {
     fn try_stage(&mut self, dir: &RelPath) -> io::Result<Staged> {
         let fd = self.touch(dir)?;
         let before = self.stage.session_count();
-        let stage = self.stage.for_dir(&fd, dir)?;
+        let stage = self.stage.for_dir(&fd, dir);
+        let around = self.stage.take_in_the_way().into_iter();
+        self.warnings.extend(around.map(|said| Warning {
+            vanished: false,
+            message: format!("{said}; this push was staged beside it"),
+        }));
+        let stage = stage?;
         if self.stage.session_count() > before {
             self.roll.set_sessions(self.stage.sessions());
         }
@@ -357,8 +367,15 @@ impl Commit {
         if self.is_atomic() {
             return Ok(());
         }
-        let ops = std::mem::take(&mut self.ops);
-        ops.iter().try_for_each(|op| self.carry_out(op))
+        let mut ops = std::mem::take(&mut self.ops).into_iter();
+        while let Some(op) = ops.next() {
+            if let Err(e) = self.carry_out(&op) {
+                // The others may fit, when this is called again.
+                self.ops = ops.collect();
+                return Err(e);
+            }
+        }
+        Ok(())
     }
 
     fn carry_out(&mut self, op: &Op) -> Result<(), Error> {
@@ -366,26 +383,12 @@ impl Commit {
             // Nothing was staged for it, which notes the same. What cannot be opened says so next.
             let _ = self.touch(op.dir());
         }
-        let carried_out = self.roll.carry_out(op);
-        carried_out.or_else(|failed| self.failed(failed))
-    }
-
-    /// Warns of what failed, unless nothing can succeed any more.
-    fn failed(&mut self, failed: Failed) -> Result<(), Error> {
-        if failed.is_no_space() {
-            return Err(failed.into_error(&self.root));
-        }
-        let line = self.told.line(&failed, &self.root);
-        self.warnings.extend(line.map(|message| Warning {
-            vanished: false,
-            message,
-        }));
-        Ok(())
-    }
-
-    /// What went wrong with single entries since the last call.
-    pub(crate) fn take_warnings(&mut self) -> Vec<Warning> {
-        std::mem::take(&mut self.warnings)
+        self.roll.carry_out(op).or_else(|failed| {
+            if op.moves() {
+                self.unmoved.insert(op.path());
+            }
+            self.failed(failed)
+        })
     }
 
     /// Mode and group that a directory will have when everything is carried out.
@@ -417,10 +420,8 @@ impl Commit {
         self.run()?;
         self.roll.let_go();
         // Held until the flush: their descriptors were opened before the first staged byte.
-        let mounts = self.stage.mounts();
-        self.stage
-            .remove()
-            .map_err(|e| Error::file("remove the staging directory", &e))?;
+        let mounts = self.stage.sessions();
+        self.remove_stage()?;
         self.finish_dirs()?;
         if self.flush {
             // The root too when nothing was staged: an interrupted push before this one may have

@@ -12,7 +12,6 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{AtFlags, fstat, statat};
 
 use super::{Commit, Staged};
-use crate::change::failed::Failed;
 use crate::change::op::{Changes, Op};
 use crate::change::place::inode;
 use crate::change::rights::taking_back;
@@ -204,20 +203,5 @@ impl Commit {
             }
         }
         Ok(())
-    }
-
-    pub(super) fn not_done(
-        &mut self,
-        doing: &'static str,
-        path: RelPath,
-        cause: io::Error,
-    ) -> Result<(), Error> {
-        self.failed(Failed {
-            at: 0,
-            doing,
-            path,
-            cause,
-            obstacle: None,
-        })
     }
 }

@@ -128,6 +128,5 @@ fn new_commit(root: &Arc<Root>) -> Commit {
         atomic: true,
         ..Options::archive()
     };
-    let privileged = rustix::process::geteuid().is_root();
-    Commit::new(Arc::clone(root), &options, privileged)
+    Commit::new(Arc::clone(root), &options)
 }

@@ -48,7 +48,7 @@ impl Arrived<'_> {
         let attrs = site
             .rules
             .made_attrs(self.dir, &found, replaced, self.inherited_gid);
-        let path = self.dir.join(&self.entry.name);
+        let path = || self.dir.join(&self.entry.name);
         let made = set_new_attrs(&self.file, attrs);
         if let Err(e) = &made {
             if is_no_space(e)
@@ -56,9 +56,9 @@ impl Arrived<'_> {
             {
                 // Whoever is to own it may own no more.
                 door::remove(staged);
-                return site.not_written(&path, self.entry.len(), e);
+                return site.not_written(&path(), self.entry.len(), e);
             }
-            site.warn_of("set the metadata of", &path, e)?;
+            site.warn_of("set the metadata of", &path(), e)?;
         }
         drop(self.file);
         let staged = match self.place {
@@ -69,7 +69,7 @@ impl Arrived<'_> {
             },
         };
         if in_the_way {
-            removals.replace(path, Replacement::Staged(staged));
+            removals.replace(path(), Replacement::Staged(staged));
             return Ok(());
         }
         let over = Over {

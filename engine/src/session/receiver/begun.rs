@@ -4,13 +4,13 @@
 use std::fs::File;
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{Mode, OFlags, mkdirat, openat};
+use rustix::fs::{Mode, mkdirat, openat};
 
 use super::site::Site;
 use crate::change::{Over, Staged};
 use crate::entry::Entry;
 use crate::error::Error;
-use crate::fs::{Attrs, set_fd_attrs};
+use crate::fs::{Attrs, DIR_FLAGS, set_fd_attrs};
 use crate::path::RelPath;
 
 /// A directory in staging.
@@ -35,10 +35,14 @@ impl Begun {
         };
         let inherited = site.inherited_gid(&parent);
         let attrs = site.rules.made_attrs(&parent, entry, None, inherited);
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let made = site.door.real()?.room.with(|| {
             mkdirat(&*staged.stage, &*staged.name, Mode::RWXU)?;
-            Ok(openat(&*staged.stage, &*staged.name, flags, Mode::empty())?)
+            Ok(openat(
+                &*staged.stage,
+                &*staged.name,
+                DIR_FLAGS,
+                Mode::empty(),
+            )?)
         });
         match made {
             Ok(fd) => Ok(Some(Begun { staged, fd, attrs })),

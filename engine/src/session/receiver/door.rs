@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, fstat, unlinkat};
 use crate::apply::{create_file, create_node};
 use crate::change::{Commit, Link, Over, Slot, Staged, clean_leftovers};
 use crate::entry::Entry;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::fs::{Attrs, Listed, Root, can_hold};
 use crate::history::{Room, Store, leave};
 use crate::observer::Warning;
@@ -104,10 +104,12 @@ impl Door {
             return Ok(());
         };
         real.commit.spare_time(dir)?;
-        // What another user may have put there is no business of ours.
         let root = &real.root;
-        let _ = clean_leftovers(root, dir, || Store::sessions_needed(root));
-        Ok(())
+        match clean_leftovers(root, dir, || Store::sessions_needed(root)) {
+            Ok(failed) => real.commit.warn_of(failed).map_err(io::Error::other),
+            // What is not known to be needed by nobody stays.
+            Err(_) => Ok(()),
+        }
     }
 
     /// Puts a staged entry under its name in `dir`.
@@ -150,22 +152,24 @@ impl Door {
 
     /// Whether a file of that length can be in `dir`, as far as that can be told. What the file
     /// system of the root can hold, the sender knows.
-    pub(super) fn holds(&mut self, dir: &RelPath, len: u64) -> bool {
+    pub(super) fn holds(&mut self, dir: &RelPath, len: u64) -> Result<bool, Error> {
         let Door::Real(real) = self else {
-            return true;
+            return Ok(true);
         };
         if len <= LEN_ASKED_MIN {
-            return true;
+            return Ok(true);
         }
-        // What goes wrong here does so again when the file is staged.
-        let Ok(staged) = real.commit.stage_for(dir) else {
-            return true;
+        // What goes wrong for this file alone does so again when it is staged.
+        let staged = match real.commit.stage_for(dir) {
+            Err(e) if e.kind != ErrorKind::FileIo => return Err(e),
+            Err(_) => return Ok(true),
+            Ok(staged) => staged,
         };
         let Ok(file) = create_file(&*staged.stage, &staged.name, 0o600) else {
-            return true;
+            return Ok(true);
         };
         remove(&staged);
-        can_hold(&file, len)
+        Ok(can_hold(&file, len))
     }
 
     /// Stages an entry without content. `None` in a dry run.

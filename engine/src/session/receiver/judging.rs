@@ -220,6 +220,8 @@ impl Judging<'_> {
     fn holds(&mut self, dir: &RelPath, entry: &Entry) -> Result<bool, Error> {
         let len = entry.len();
         let holds = self.site.door.holds(dir, len);
+        // Without room it is met again, too.
+        let holds = self.site.unless_fatal(holds)?.unwrap_or(true);
         if !holds {
             let shown = self.site.door.shown(&dir.join(&entry.name));
             self.site.warn(format!(

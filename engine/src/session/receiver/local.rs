@@ -5,6 +5,8 @@
 
 use std::io;
 
+use rustix::io::Errno;
+
 use super::site::Site;
 use crate::entries::{EntryList, Revised};
 use crate::first_names::FirstNames;
@@ -67,6 +69,13 @@ impl Locals {
             Err(e) => return Err(e),
         };
         let has_reserved = listing.has_reserved;
+        for (name, e) in &listing.failed {
+            // What can be listed but not examined stays. Where a disk fails nothing is sure.
+            if !is_failure(e) {
+                let told = site.warn_of("examine", &path.join(name), e);
+                told.map_err(io::Error::other)?;
+            }
+        }
         let local = self.entries_of(site, path, listing)?;
         let below = local.dir_names().collect();
         self.ahead.expect(&root, path, path, below);
@@ -83,7 +92,7 @@ impl Locals {
         path: &RelPath,
         listing: Listing,
     ) -> io::Result<EntryList> {
-        if let Some((_, e)) = listing.failed.into_iter().next() {
+        if let Some((_, e)) = listing.failed.into_iter().find(|(_, e)| is_failure(e)) {
             return Err(e);
         }
         let mut local = listing.entries;
@@ -143,6 +152,11 @@ impl Locals {
         let changed = local.len() != len;
         Ok(Recalled { local, changed })
     }
+}
+
+/// Whether an entry could not be examined because the disk fails.
+fn is_failure(e: &io::Error) -> bool {
+    Errno::from_io_error(e) == Some(Errno::IO)
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod dirs;
 mod door;
 mod ending;
 mod full;
+mod going;
 mod held;
 mod judging;
 mod links;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, statat};
 
 use super::brake::Toll;
+use super::going::Going;
 use super::named::Named;
 use super::site::Site;
 use crate::change::{Over, Staged};
@@ -188,9 +189,9 @@ impl Removals {
         site: &mut Site,
         named: Option<&Named>,
         deletable: bool,
-    ) -> Result<Ways, Error> {
+    ) -> Result<(Ways, Going), Error> {
         let Some(root) = site.door.root().map(Arc::clone) else {
-            return Ok(Ways::default());
+            return Ok(<(Ways, Going)>::default());
         };
         let options = &site.rules.options;
         if !deletable || self.unread && !options.ignore_errors {
@@ -213,17 +214,14 @@ impl Removals {
             return stay(site, self.in_the_way, "--max-delete");
         }
         site.full.deleted = count;
-        tell(site, &root, &doomed)?;
-        let mut walk = doomed.walk();
-        while let Some((_, by_itself)) = walk.advance() {
-            if let Some((dir, name)) = RelPath::of(walk.path()).split().filter(|_| by_itself) {
-                site.door.remove(dir, name)?;
-            }
-        }
-        drop(doomed);
+        tell_stuck(site, &root, &doomed)?;
+        let awaited = |by: &Replacement| matches!(by, Replacement::Awaited);
+        let stay = self.in_the_way.iter().filter(|(_, by)| awaited(by));
+        let mut going = Going::new(doomed, stay.map(|(path, _)| path.clone()).collect());
+        going.go(site)?;
         let ways = replace(site, self.in_the_way)?;
         site.door.run()?;
-        Ok(ways)
+        Ok((ways, going))
     }
 }
 
@@ -232,24 +230,20 @@ fn stay(
     site: &mut Site,
     in_the_way: BTreeMap<RelPath, Replacement>,
     why: &str,
-) -> Result<Ways, Error> {
+) -> Result<(Ways, Going), Error> {
     for path in in_the_way.keys() {
         let shown = site.door.shown(path);
         site.warn(format!("did not replace the directory {shown}: {why}"))?;
     }
-    Ok(Ways {
+    let ways = Ways {
         clear: BTreeSet::new(),
         barred: in_the_way.into_keys().collect(),
-    })
+    };
+    Ok((ways, Going::default()))
 }
 
-/// Tells what goes, and what of it stays.
-fn tell(site: &mut Site, root: &Root, doomed: &Doomed) -> Result<(), Error> {
-    let mut walk = doomed.walk();
-    while let Some((kind, _)) = walk.advance() {
-        let path = walk.path().to_vec();
-        site.say(&ToSender::Deleted { path, kind })?;
-    }
+/// Tells what of what goes has to stay, as far as that is known before.
+fn tell_stuck(site: &mut Site, root: &Root, doomed: &Doomed) -> Result<(), Error> {
     for path in &doomed.pinned {
         let path = path.as_bytes().into_owned();
         site.say(&ToSender::NotEmpty { path })?;

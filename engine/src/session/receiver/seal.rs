@@ -2,6 +2,7 @@
 //! `generation/durable.rs` that makes it so; this file says which generation it becomes, and what
 //! the sender is told.
 
+use super::going::Going;
 use super::named::Named;
 use super::site::Site;
 use crate::change::Op;
@@ -20,6 +21,7 @@ pub(super) fn run(
     site: &mut Site,
     named: Option<Named>,
     mut left: Interrupted,
+    going: &Going,
 ) -> Result<(), Error> {
     let real = site.door.real()?;
     let journal = Journal::new(real.commit.seal()?);
@@ -29,23 +31,28 @@ pub(super) fn run(
     let _ = left.remove(&real.root);
     site.tell_warnings()?;
     match named {
-        None => seal_unnamed(site, journal),
-        Some(named) => seal_named(site, named, journal),
+        None => seal_unnamed(site, journal, going),
+        Some(named) => seal_named(site, named, journal, going),
     }
 }
 
-fn seal_unnamed(site: &mut Site, mut journal: Journal) -> Result<(), Error> {
+fn seal_unnamed(site: &mut Site, mut journal: Journal, going: &Going) -> Result<(), Error> {
     if journal.ops.is_empty() {
         // What an earlier push changed may not be on disk yet.
         let durable = site.door.real()?.commit.finish()?;
         return site.done(durable, None, 0);
     }
     let store = make_store(site, None)?;
-    carry_out(site, &store, &mut journal)?;
+    carry_out(site, &store, &mut journal, going)?;
     site.done(true, None, 0)
 }
 
-fn seal_named(site: &mut Site, named: Named, mut journal: Journal) -> Result<(), Error> {
+fn seal_named(
+    site: &mut Site,
+    named: Named,
+    mut journal: Journal,
+    going: &Going,
+) -> Result<(), Error> {
     let mut held = named.hold(site.door.root())?;
     let problems = std::mem::take(&mut site.voice.problems);
     let equal = named.equal(&held, &problems);
@@ -56,10 +63,7 @@ fn seal_named(site: &mut Site, named: Named, mut journal: Journal) -> Result<(),
         None => make_store(site, Some(&named.tree.name))?,
     };
     if let Some((head, is_news)) = equal.filter(|_| journal.ops.is_empty()) {
-        let stage = site.door.real()?.commit.stage();
-        stage
-            .remove()
-            .map_err(|e| Error::file("remove the staging directory", &e))?;
+        site.door.real()?.commit.remove_stage()?;
         let as_of = named.as_of(&problems);
         note_equal(&store, &head, is_news, as_of)?;
         if is_news {
@@ -86,7 +90,7 @@ fn seal_named(site: &mut Site, named: Named, mut journal: Journal) -> Result<(),
         generation.parent_state = Some(unknown.map_err(|e| Error::file("get random numbers", &e))?);
     }
     journal.generation = Some(generation);
-    let is_made = carry_out(site, &store, &mut journal)?;
+    let is_made = carry_out(site, &store, &mut journal, going)?;
     let head = if is_made {
         journal.generation
     } else {
@@ -138,9 +142,20 @@ fn make_store(site: &mut Site, tree: Option<&str>) -> Result<Store, Error> {
     })
 }
 
-/// Returns whether the generation was made.
-fn carry_out(site: &mut Site, store: &Store, journal: &mut Journal) -> Result<bool, Error> {
-    let done = commit_staged(store, journal, site.door.real()?.commit.stage())?;
+/// Returns whether the generation was made. Of what is `going`, all that is gone is told.
+fn carry_out(
+    site: &mut Site,
+    store: &Store,
+    journal: &mut Journal,
+    going: &Going,
+) -> Result<bool, Error> {
+    let commit = &mut site.door.real()?.commit;
+    let done = commit_staged(store, journal, commit.stage())?;
+    let mut unmoved = commit.take_unmoved();
+    if done.made {
+        unmoved.extend(done.unmoved);
+        going.tell_rest(site, &unmoved)?;
+    }
     done.failed
         .into_iter()
         .try_for_each(|line| site.warn(line))?;

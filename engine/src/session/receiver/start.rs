@@ -110,7 +110,7 @@ impl Receiver {
             .map(|root| Bases::start(Arc::clone(root), outbox.clone(), threaded));
         let door = match root {
             Some(root) if !options.dry_run => Door::Real(Box::new(Real {
-                commit: Commit::new(Arc::clone(&root), &options, privileged),
+                commit: Commit::new(Arc::clone(&root), &options),
                 room: Arc::new(Room::new(&root, named.as_ref().map(|n| n.tree.clone()))),
                 root,
                 is_new: target.created,

@@ -11,10 +11,12 @@ use rustix::fs::{FileType, fstat};
 
 use crate::change::not_ours;
 use crate::error::{Error, ErrorKind};
-use crate::fs::{Extent, Mounts, Root, ancestors, hold, is_not_ours};
+use crate::fs::{
+    Extent, Mounts, Root, ancestors, cannot_be_private, hold, is_not_ours, keeping_time,
+};
 use crate::generation::{Tree, recover};
 use crate::history::Store;
-use crate::path::{RelPath, Shown};
+use crate::path::{RESERVED_NAME, RelPath, Shown};
 use crate::policy::ServePolicy;
 use crate::target::Found;
 
@@ -101,12 +103,24 @@ fn place_of(tree: &Tree) -> Option<(OwnedFd, Option<&[u8]>)> {
 pub(super) fn recover_unnamed(root: &Arc<Root>, atomic: bool) -> Result<(), Error> {
     let store = match Store::open(root, None) {
         Err(e) if !atomic && is_not_ours(&e) => None,
+        // What an atomic push is refused for is said next.
+        Err(_) if cannot_be_private(&**root, RESERVED_NAME) => None,
         Err(e) => {
-            let e = not_ours(root, &RelPath::root(), e);
+            let e = not_ours(root, e);
             let shown = root.shown(&RelPath::root());
             return Err(Error::file(format_args!("read the records in {shown}"), &e));
         }
         Ok(store) => store,
     };
-    store.map_or(Ok(()), |store| recover(&store).map(|_| ()))
+    let Some(store) = store else {
+        return Ok(());
+    };
+    if recover(&store)?.is_none() {
+        // Cut off before its journal, or after it: nothing is in there.
+        let holder = root.open_dir(&RelPath::root());
+        let tidied = holder.and_then(|holder| keeping_time(&holder, || store.remove_if_empty()));
+        let tidied = tidied.and_then(|tidied| tidied);
+        tidied.map_err(|e| Error::file("remove the records of a commit", &e))?;
+    }
+    Ok(())
 }

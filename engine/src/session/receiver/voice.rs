@@ -16,6 +16,8 @@ pub(super) struct Voice {
     pub(super) lost_is_known: bool,
     /// The same of owners and times of symlinks.
     pub(super) bare_links_are_known: bool,
+    /// The last warning. What many entries of a directory come to grief at is said once.
+    last_warning: String,
     /// Directories below this index have been answered, as far as the sender knows.
     told_below: DirIndex,
 }
@@ -27,6 +29,7 @@ impl Voice {
             problems: Partial::default(),
             lost_is_known,
             bare_links_are_known: false,
+            last_warning: String::new(),
             told_below: 0,
         }
     }
@@ -44,6 +47,10 @@ impl Voice {
     }
 
     pub(super) fn pass_on(&mut self, warning: Warning) -> Result<(), Error> {
+        if self.last_warning == warning.message {
+            return Ok(());
+        }
+        self.last_warning.clone_from(&warning.message);
         self.problems.add_line(&warning.message);
         self.say(&ToSender::Warning(warning))
     }

@@ -1,0 +1,66 @@
+//! What could not be done to single entries: it is told, with its cause, and ends nothing but what
+//! nothing more can come of.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use super::Commit;
+use crate::change::failed::Failed;
+use crate::error::Error;
+use crate::observer::Warning;
+use crate::path::RelPath;
+
+impl Commit {
+    /// Warns of what failed, unless nothing can succeed any more.
+    pub(super) fn failed(&mut self, failed: Failed) -> Result<(), Error> {
+        if failed.is_no_space() {
+            return Err(failed.into_error(&self.root));
+        }
+        let line = self.told.line(&failed, &self.root);
+        self.warnings.extend(line.map(|message| Warning {
+            vanished: false,
+            message,
+        }));
+        Ok(())
+    }
+
+    pub(super) fn not_done(
+        &mut self,
+        doing: &'static str,
+        path: RelPath,
+        cause: io::Error,
+    ) -> Result<(), Error> {
+        self.unmoved.insert(path.clone());
+        self.failed(Failed {
+            at: 0,
+            doing,
+            path,
+            cause,
+            obstacle: None,
+            others: 0,
+        })
+    }
+
+    /// Removes the staging, and warns of what of it could not be.
+    pub(crate) fn remove_stage(&mut self) -> Result<(), Error> {
+        let failed = self.stage.remove();
+        self.warn_of(failed)
+    }
+
+    /// Warns of what failed, unless nothing can succeed any more.
+    pub(crate) fn warn_of(&mut self, failed: Vec<Failed>) -> Result<(), Error> {
+        failed
+            .into_iter()
+            .try_for_each(|failed| self.failed(failed))
+    }
+
+    /// What went wrong with single entries since the last call.
+    pub(crate) fn take_warnings(&mut self) -> Vec<Warning> {
+        std::mem::take(&mut self.warnings)
+    }
+
+    /// The paths at which something was to be put or removed, and was not, since the last call.
+    pub(crate) fn take_unmoved(&mut self) -> BTreeSet<RelPath> {
+        std::mem::take(&mut self.unmoved)
+    }
+}
