@@ -8,12 +8,13 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::support::loopfs::LoopFs;
+use crate::support::mounted::Mounted;
 use crate::support::pair::Node::{Foo0, Foo1};
 use crate::support::pair::Pair;
 use crate::support::refused_call::RefusedCall;
 use crate::support::rng::Rng;
 use crate::support::versions::{self, Watcher};
-use crate::support::{Hasync, Snapshot, process, rounds};
+use crate::support::{Hasync, Snapshot, TempTree, await_that, process, rounds};
 
 const FILES: usize = 24;
 
@@ -94,7 +95,45 @@ fn push_on(pair: &Pair, new: &Snapshot) {
 #[test]
 fn a_commit_ended_at_any_step_is_one_generation_or_the_next() {
     let pair = Pair::here("");
-    let mut old = mirrored(&pair);
+    let old = mirrored(&pair);
+    end_at_each_step(&pair, old);
+}
+
+/// Every directory is of a lower layer at first: none of them can be renamed.
+#[test]
+fn a_commit_on_an_overlay_ended_at_any_step_is_one_generation_or_the_next() {
+    let disk = TempTree::new();
+    let over = |lower: &str, upper: &str, at: &Path| {
+        let [lower, upper, work] = [lower, upper, &format!("{upper}-work")].map(|name| {
+            disk.mkdir(name);
+            disk.text(name)
+        });
+        Mounted::overlay(&lower, &upper, &work, at.to_owned())
+    };
+    let at = disk.mkdir("standby");
+    let below = over("empty", "first", &at);
+    let pair = Pair::with_standby_on(&at.join("foo1"));
+    let old = mirrored(&pair);
+    await_that("nobody uses the first overlay", || below.unmount());
+    let _above = over("first", "second", &at);
+    end_at_each_step(&pair, old);
+}
+
+/// Nor can names be exchanged here, nor do inode numbers hold.
+#[test]
+fn a_commit_on_fuse_ended_at_any_step_is_one_generation_or_the_next() {
+    let disk = TempTree::new();
+    let at = disk.path("standby");
+    let _mounted = Mounted::by(
+        &["bindfs", &disk.mkdir("below").display().to_string()],
+        at.clone(),
+    );
+    let pair = Pair::with_standby_on(&at.join("foo1"));
+    let old = mirrored(&pair);
+    end_at_each_step(&pair, old);
+}
+
+fn end_at_each_step(pair: &Pair, mut old: Snapshot) {
     let mut states = Vec::new();
     let points = [
         ("staged", false),
@@ -112,12 +151,12 @@ fn a_commit_ended_at_any_step_is_one_generation_or_the_next() {
     for (version, (point, is_new)) in (2..).zip(points) {
         write_version(&pair.path(Foo0, "html"), version);
         let new = pair.html(Foo0);
-        end_standby_at(&pair, Some(point));
+        end_standby_at(pair, Some(point));
         pair.run(Foo0, &["push", "--tree", "html"]).expect(12);
-        end_standby_at(&pair, None);
-        let found_new = assert_whole(&pair, &old, &new, point);
+        end_standby_at(pair, None);
+        let found_new = assert_whole(pair, &old, &new, point);
         assert_eq!(found_new, is_new, "ended at {point}");
-        push_on(&pair, &new);
+        push_on(pair, &new);
         states.push(new.clone());
         old = new;
     }
@@ -145,6 +184,53 @@ fn end_at(command: &Hasync, point: &str) {
         !command.status().unwrap().success(),
         "did not end at {point}"
     );
+}
+
+/// One file of a group cannot be changed: from the mark on it leads back, whatever has become of
+/// the file since, and before the mark it is found out anew.
+#[test]
+fn a_group_ended_on_its_way_back_is_what_it_was() {
+    let disk = TempTree::within(Path::new("/tmp"));
+    for freed in [false, true] {
+        let pair = Pair::with_standby_on(&disk.path(format!("freed-{freed}")));
+        let write = |version: usize| {
+            for name in ["a", "b"] {
+                pair.write(Foo0, &format!("etc/{name}"), name.repeat(version));
+            }
+        };
+        let read = || ["a", "b"].map(|name| pair.read(Foo1, &format!("etc/{name}")));
+        let push = || pair.run(Foo0, &["push", "--tree", "conf"]);
+        write(1);
+        push().expect(0);
+        let stuck = pair.path(Foo1, "etc/b").display().to_string();
+        let points = ["op:2", "aborted", "op:3", "op:4", "led back", "settled"];
+        for (version, point) in (2..).zip(points) {
+            let old = read();
+            write(version);
+            process::run_ok("chattr", &["+i", &stuck]);
+            end_standby_at(&pair, Some(&format!("'{point}'")));
+            push().expect(12);
+            end_standby_at(&pair, None);
+            let is_free = freed && point != "op:2";
+            if is_free {
+                process::run_ok("chattr", &["-i", &stuck]);
+            }
+            pair.run(Foo1, &["recover"]);
+            assert_eq!(read(), old, "ended at {point}");
+            if !is_free {
+                push().expect(23);
+                assert_eq!(read(), old, "ended at {point}");
+                process::run_ok("chattr", &["-i", &stuck]);
+            }
+            push().expect(0);
+            assert_eq!(
+                read(),
+                ["a", "b"].map(|name| name.repeat(version)),
+                "{point}"
+            );
+            assert!(!pair.path(Foo1, "etc/.hasync/stage").exists(), "{point}");
+        }
+    }
 }
 
 #[test]

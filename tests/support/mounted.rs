@@ -19,10 +19,23 @@ impl Mounted {
         Self::mount(&["--rbind", &from.display().to_string()], dir)
     }
 
+    /// An overlay of directories.
+    pub(crate) fn overlay(lower: &str, upper: &str, work: &str, dir: PathBuf) -> Self {
+        let layers = format!("lowerdir={lower},upperdir={upper},workdir={work}");
+        Self::mount(&["-t", "overlay", "-o", &layers, "overlay"], dir)
+    }
+
     fn mount(words: &[&str], dir: PathBuf) -> Self {
+        Self::by(&[&["mount"], words].concat(), dir)
+    }
+
+    /// Whatever a command mounts to which the directory is added.
+    pub(crate) fn by(command: &[&str], dir: PathBuf) -> Self {
         need_root();
         std::fs::create_dir_all(&dir).unwrap();
-        run_ok("mount", &[words, &[&dir.display().to_string()]].concat());
+        let at = dir.display().to_string();
+        let (program, words) = command.split_first().unwrap();
+        run_ok(program, &[words, &[&at]].concat());
         Self(dir)
     }
 
