@@ -32,8 +32,8 @@ pub(crate) use config::{CheckConfigArgs, ConfigArgs, NotifyArgs};
 pub(crate) use cycle::{Action, CycleArgs, MirrorArgs, PlanArgs};
 pub(crate) use filter_words::FilterWord;
 pub(crate) use generations::{
-    AdoptArgs, AnyTrees, CheckArgs, DivergedArgs, LogArgs, PromoteArgs, SomeTrees, StatusArgs,
-    UndoArgs,
+    AdoptArgs, AnyTrees, CheckArgs, DivergedArgs, KeptArgs, LogArgs, PromoteArgs, SomeTrees,
+    StatusArgs, UndoArgs,
 };
 pub(crate) use init::{InitArgs, Manager, tree as tree_word};
 pub(crate) use lists::{Section, sections};
@@ -77,6 +77,8 @@ pub(crate) enum Typed {
     Log(LogArgs),
     /// `hasync undo`
     Undo(UndoArgs),
+    /// `hasync kept`
+    Kept(KeptArgs),
     /// `hasync recover`
     Recover(AnyTrees),
     /// `hasync diverged`
@@ -141,6 +143,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Typed, 
         Verb::Status(args) => Typed::Status(args),
         Verb::Log(args) => Typed::Log(args),
         Verb::Undo(args) => Typed::Undo(args),
+        Verb::Kept(args) => Typed::Kept(args),
         Verb::Recover(args) => Typed::Recover(args),
         Verb::Diverged(args) => Typed::Diverged(args),
         Verb::Adopt(args) => Typed::Adopt(args),
@@ -206,6 +209,8 @@ enum Verb {
     Log(LogArgs),
     /// Bring a tree, or one path in it, back to what it was
     Undo(UndoArgs),
+    /// List what the generations of a tree replaced here, or copy it out
+    Kept(KeptArgs),
     /// Complete what a crash cut off; units and scripts run it at boot
     Recover(AnyTrees),
     /// Make this node the primary of trees

@@ -1,27 +1,20 @@
 //! `hasync check`: the state of the trees for a monitoring system, in Nagios' form: one line, a
-//! part behind `|` for graphs, and the exit codes 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
+//! part behind `|` for graphs, and the exit codes 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN. It runs
+//! as root, or as anybody, who gets to see what was written for everybody.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use hasync_engine::generation::NodeRole;
 use hasync_engine::{Place, harmless};
 
 use crate::args::CheckArgs;
 use crate::config::Config;
-use crate::exit::Failure;
-use crate::generations::{Look, State, any, look};
+use crate::exit::{Exit, Failure};
+use crate::generations::any;
 use crate::out::Out;
+use crate::state::{self, Condition, Level, NodeState, RoleLook, TreeState};
 use crate::times::long;
-
-/// What a monitoring system is told; a later one outranks an earlier one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Level {
-    Ok,
-    Warning,
-    Unknown,
-    Critical,
-}
 
 impl Level {
     fn word(self) -> &'static str {
@@ -43,14 +36,23 @@ impl Level {
     }
 }
 
-/// Prints the one line. Whatever keeps it from knowing is UNKNOWN.
+/// Prints the one line.
 pub(crate) fn run(args: &CheckArgs) -> ExitCode {
-    let (level, words, figures) = match judge_all(args) {
-        Ok(judged) => judged,
-        Err(failure) => (Level::Unknown, failure.message, String::new()),
-    };
+    let (level, words, figures) = judge_all(args).unwrap_or_else(|(level, failure)| {
+        let figures = String::new();
+        (level, failure.message, figures)
+    });
+    leave(level, &words, &figures)
+}
+
+/// What a command line that makes no sense is answered.
+pub(crate) fn misused(failure: &Failure) -> ExitCode {
+    leave(Level::Unknown, &failure.message, "")
+}
+
+fn leave(level: Level, words: &str, figures: &str) -> ExitCode {
     let out = Out::stdout();
-    let words = harmless(&words, Place::Plugin);
+    let words = harmless(words, Place::Plugin);
     out.write(format!("HASYNC {} - {words}{figures}\n", level.word()).as_bytes());
     match out.finish() {
         Ok(()) => ExitCode::from(level.code()),
@@ -59,66 +61,139 @@ pub(crate) fn run(args: &CheckArgs) -> ExitCode {
 }
 
 /// The worst level, the words for people, and the figures with the bar before them.
-fn judge_all(args: &CheckArgs) -> Result<(Level, String, String), Failure> {
-    let config = Config::load(args.which.config.config.as_deref())?;
-    let interval = config.cycle.interval.0;
-    let configured = config.cycle.max_lag.map_or(interval * 3, |time| time.0);
-    let critical = args.max_lag.unwrap_or(configured);
-    let warning = args.warn_lag.unwrap_or(critical);
+fn judge_all(args: &CheckArgs) -> Result<(Level, String, String), (Level, Failure)> {
+    let node = find(args)?;
+    let critical = args
+        .max_lag
+        .unwrap_or(Duration::from_secs(node.max_lag_seconds));
+    let limits = Limits {
+        warning: args.warn_lag.unwrap_or(critical),
+        critical,
+    };
     let (mut worst, mut words, mut figures) = (Level::Ok, Vec::new(), Vec::new());
-    for tree in any(&config, &args.which)? {
-        let look = look(&config, tree)?;
-        let (level, word) = judge(&look, warning, critical);
+    let mut say = |level: Level, word: String| {
         if level > worst {
             // What is worst is said first.
-            words.insert(0, format!("{}: {word}", tree.name));
+            words.insert(0, word);
         } else {
-            words.push(format!("{}: {word}", tree.name));
+            words.push(word);
         }
         worst = worst.max(level);
-        let lag = look
-            .lag
-            .map_or("U".to_owned(), |lag| format!("{}s", lag.as_secs()));
+    };
+    if let Some(fault) = &node.fault {
+        say(state::level_of(fault), fault.line.clone());
+    }
+    for tree in &node.trees {
+        let name = &tree.facts.name;
+        let (level, word) = limits.judge(tree);
+        say(level, format!("{name}: {word}"));
+        let lag = tree.facts.data.lag_seconds;
+        let lag = lag.map_or("U".to_owned(), |lag| format!("{lag}s"));
         figures.push(format!(
-            "{}_lag={lag};{};{};0",
-            tree.name,
-            warning.as_secs(),
+            "{name}_lag={lag};{};{};0",
+            limits.warning.as_secs(),
             critical.as_secs()
         ));
     }
-    let figures = format!(" | {}", figures.join(" "));
+    let figures = match &*figures.join(" ") {
+        "" => String::new(),
+        figures => format!(" | {figures}"),
+    };
     Ok((worst, words.join(", "), figures))
 }
 
-fn judge(look: &Look, warning: Duration, critical: Duration) -> (Level, String) {
-    let status = &look.status;
-    let head = status.head.as_ref();
-    let head = head.map_or_else(
-        || "no generation".to_owned(),
-        |head| format!("generation {}", head.number),
-    );
-    let behind = look.lag.map(|lag| format!("{head}, lag {}", long(lag)));
-    match (look.state, &behind, look.lag) {
-        (State::Interrupted, _, _) => (
-            Level::Critical,
-            "a commit was cut off, run hasync recover".to_owned(),
-        ),
-        _ if status.role == NodeRole::New => {
-            (Level::Unknown, "nothing sent or received yet".to_owned())
+/// The state of this node. What the command line gets wrong is unknown, what the configuration
+/// does is critical: nothing is mirrored by it.
+fn find(args: &CheckArgs) -> Result<NodeState, (Level, Failure)> {
+    let named = args.which.config.config.as_deref();
+    let unknown = |failure| (Level::Unknown, failure);
+    let config = match Config::load(named) {
+        Ok(config) => config,
+        Err(failure) if named.is_some_and(|file| !is_there(file)) => return Err(unknown(failure)),
+        Err(failure) if rustix::process::geteuid().is_root() => {
+            return Err((Level::Critical, failure));
         }
-        (_, Some(behind), Some(lag)) if lag > critical => (
-            Level::Critical,
-            format!("{behind}, more than {}", long(critical)),
-        ),
-        (_, None, _) => (Level::Unknown, format!("{head}, lag unknown")),
-        (State::Partial, Some(behind), _) => (
-            Level::Warning,
-            format!("{behind}, partial, see hasync status"),
-        ),
-        (_, Some(behind), Some(lag)) if lag > warning => (
-            Level::Warning,
-            format!("{behind}, more than {}", long(warning)),
-        ),
-        (_, Some(behind), _) => (Level::Ok, behind.clone()),
+        // It may be for root's eyes alone.
+        Err(_) => return by_file(args).map_err(unknown),
+    };
+    let trees = any(&config, &args.which).map_err(unknown)?;
+    if state::ours(&config) {
+        return Ok(state::look(&config, &trees, RoleLook::Test));
+    }
+    by_file(args).map_err(unknown)
+}
+
+fn is_there(file: &Path) -> bool {
+    file.symlink_metadata().is_ok()
+}
+
+fn by_file(args: &CheckArgs) -> Result<NodeState, Failure> {
+    let mut node = state::read().ok_or_else(|| {
+        let file = state::path();
+        Failure::new(
+            Exit::FileIo,
+            format!(
+                "{} is not there or not readable; hasync cycle, run as root, writes it",
+                file.display()
+            ),
+        )
+    })?;
+    node.age(&args.which.trees);
+    let known = |name: &&String| node.trees.iter().all(|tree| tree.facts.name != **name);
+    if let Some(name) = args.which.trees.iter().find(known) {
+        return Err(Failure::usage(format!(
+            "no tree \"{name}\" in the state of this node"
+        )));
+    }
+    Ok(node)
+}
+
+/// How much lag is too much.
+struct Limits {
+    warning: Duration,
+    critical: Duration,
+}
+
+impl Limits {
+    fn judge(&self, tree: &TreeState) -> (Level, String) {
+        let (facts, told) = (&tree.facts, &tree.told);
+        let head = facts.data.head.as_ref();
+        let head = head.map_or_else(
+            || "no generation".to_owned(),
+            |head| format!("generation {}", head.number),
+        );
+        let lag = facts.data.lag_seconds.map(Duration::from_secs);
+        let behind = lag.map_or_else(
+            || format!("{head}, lag unknown"),
+            |lag| format!("{head}, lag {}", long(lag)),
+        );
+        let (lag_level, behind) = match lag {
+            Some(lag) if lag > self.critical => {
+                let limit = long(self.critical);
+                (Level::Critical, format!("{behind}, more than {limit}"))
+            }
+            Some(lag) if lag > self.warning => {
+                let limit = long(self.warning);
+                (Level::Warning, format!("{behind}, more than {limit}"))
+            }
+            _ => (Level::Ok, behind),
+        };
+        let level = told.level.max(lag_level);
+        let is_plain = matches!(
+            told.condition,
+            Condition::Equal
+                | Condition::HandedOver
+                | Condition::BrokeOff
+                | Condition::Ageless
+                | Condition::Unsent
+        );
+        if told.condition == Condition::New {
+            (level, state::core(facts, told.condition))
+        } else if is_plain {
+            (level, behind)
+        } else {
+            let core = state::core(facts, told.condition);
+            (level, format!("{core}; {}; {behind}", told.next))
+        }
     }
 }

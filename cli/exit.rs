@@ -240,6 +240,19 @@ pub(crate) fn is_about_the_way(exit: Exit) -> bool {
     )
 }
 
+/// The line about a push that left something out, of which the first is known.
+pub(crate) fn partial_line(count: u64, first: &str) -> String {
+    let entries = if count == 1 {
+        "entry was"
+    } else {
+        "entries were"
+    };
+    format!(
+        "partial: {count} {entries} not mirrored, first: {first} (exit {})",
+        Exit::Partial
+    )
+}
+
 /// How a push that ran to its end leaves, and the line that says so. An error that admins must
 /// not miss outranks one that cures itself: partial, then vanished, then the delete limit.
 pub(crate) fn of_summary(summary: &engine::Summary) -> (Exit, Option<String>) {

@@ -13,11 +13,11 @@ use hasync_engine::{Wish, escape};
 
 use crate::config::{Config, Stale, Tree};
 use crate::exit::{Exit, Failure};
-use crate::generations::look;
 use crate::out::Out;
 use crate::peer_link::PeerLink;
 use crate::role::{self, Role};
-use crate::times::{long, rfc3339_of_ns};
+use crate::state;
+use crate::times::long;
 
 /// How long the peer may take to answer.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
@@ -99,11 +99,12 @@ fn await_last_push(config: &Config, asker: &Asker, out: &Out) -> Result<Told, Fa
 /// From when the data is that this node goes on with.
 fn say_age(config: &Config, tree: &Tree, out: &Out) {
     let name = &tree.name;
-    let as_of = look(config, tree).ok().and_then(|look| look.status.as_of);
+    let as_of = state::of_tree(config, tree).ok();
+    let as_of = as_of.and_then(|tree| tree.facts.data.as_of);
     out.say(&as_of.map_or_else(
         || format!("{name}: how old the data here is, is not known"),
         |as_of| {
-            let when = rfc3339_of_ns(as_of.source_ns);
+            let when = as_of.time;
             format!("{name}: the data here is as of {when} by the primary's clock")
         },
     ));

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod aftermath;
 mod args;
 mod bar;
 mod brake;
@@ -18,6 +19,7 @@ mod filters;
 mod format;
 mod freshness;
 mod generations;
+mod how_far;
 mod init;
 mod itemize;
 mod itself;
@@ -43,6 +45,7 @@ mod role;
 mod serve;
 mod shell;
 mod signals;
+mod state;
 mod stats;
 mod target;
 mod times;
@@ -70,7 +73,13 @@ fn main() -> ExitCode {
             .into_iter()
             .for_each(hasync_engine::spill_from);
     }
-    let outcome = args::parse(std::env::args_os()).and_then(run);
+    let is_check = std::env::args_os()
+        .nth(1)
+        .is_some_and(|verb| verb == "check");
+    let outcome = match args::parse(std::env::args_os()) {
+        Err(failure) if is_check => Ok(check::misused(&failure)),
+        parsed => parsed.and_then(run),
+    };
     signals::stop_if_leaving();
     match outcome {
         Ok(code) => code,
@@ -110,6 +119,7 @@ fn run(typed: Typed) -> Result<ExitCode, Failure> {
         Typed::Status(args) => generations::status(&args),
         Typed::Log(args) => generations::log(&args),
         Typed::Undo(args) => generations::undo(&args),
+        Typed::Kept(args) => generations::kept(&args),
         Typed::Recover(args) => generations::recover(&args),
         Typed::Diverged(args) => generations::diverged(&args),
         Typed::Adopt(args) => generations::adopt(&args),

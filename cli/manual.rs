@@ -17,10 +17,11 @@ use crate::out;
 const EXAMPLE: &str = include_str!("examples/hasync.toml");
 
 /// Pages that are written, by name: in Markdown but for one.
-const WRITTEN: [(&str, &str); 8] = [
+const WRITTEN: [(&str, &str); 9] = [
     ("hasync-ha", include_str!("manual/hasync-ha.md")),
     ("hasync-trees", include_str!("manual/hasync-trees.md")),
     ("hasync-rsync", include_str!("manual/hasync-rsync.md")),
+    ("hasync-state", include_str!("manual/hasync-state.md")),
     ("hasync-exit", include_str!("manual/hasync-exit.md")),
     ("hasync-delta", include_str!("manual/hasync-delta.md")),
     ("hasync-speed", include_str!("manual/hasync-speed.md")),

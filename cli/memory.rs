@@ -10,6 +10,8 @@ use hasync_engine::{Attempt, Error, ErrorKind, StateDir};
 use serde::{Deserialize, Serialize};
 
 use crate::exit::{Exit, Failure};
+use crate::state::Noted;
+use crate::state::record::PeerState;
 
 /// Its file in the state.
 const FILE: &str = "memory.json";
@@ -32,6 +34,12 @@ pub(crate) struct Memory {
     /// By tree, when this node was promoted, in seconds since 1970, until its first push is
     /// through.
     pub(crate) held: BTreeMap<String, u64>,
+    /// By tree, what failed last.
+    pub(crate) troubles: BTreeMap<String, Noted>,
+    /// By tree, what the peer said last.
+    pub(crate) peers: BTreeMap<String, PeerState>,
+    /// By tree, when this node was last promoted or demoted, in seconds since 1970.
+    pub(crate) moved: BTreeMap<String, u64>,
     /// When the peer last had its wish for this node's last push, in seconds since 1970.
     pub(crate) last_push_wished: Option<u64>,
 }

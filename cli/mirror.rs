@@ -16,12 +16,14 @@ use crate::config::{Config, Event, Tree};
 use crate::cycle::{self, CycleLock};
 use crate::exit::{self, Exit, Failure};
 use crate::freshness;
-use crate::generations::{demote_one, look, must_be_seen, promote_one, sentence};
+use crate::generations::{demote_one, must_be_seen, promote_one};
 use crate::itself;
 use crate::notify::{self, Notice};
 use crate::out::{self, Out};
 use crate::rejoin::{self, Back};
 use crate::role::{self, Role};
+use crate::state;
+use crate::state::record::RoleWord;
 use crate::times::long;
 
 /// What the last push gets to leave by itself after its time is up.
@@ -37,15 +39,22 @@ const UNKNOWN: u8 = 4;
 /// Carries an action out, with the exit codes of LSB.
 pub(crate) fn run(args: &MirrorArgs) -> ExitCode {
     let out = Out::stdout();
-    let done = Config::load(args.config.as_deref()).and_then(|config| match args.action {
-        Action::Start => start(&config, args.force, &out).map(|()| 0),
-        Action::Stop if args.unless_serving && serves(&config) => Ok(0),
-        Action::Stop => stop(&config, &out).map(|()| 0),
-        Action::Restart => stop(&config, &out)
-            .and_then(|()| start(&config, args.force, &out))
-            .map(|()| 0),
-        Action::Status => status(&config, &out),
-    });
+    let config = state::config(args.config.as_deref());
+    let done = config
+        .as_ref()
+        .map_err(Failure::clone)
+        .and_then(|config| match args.action {
+            Action::Start => start(config, args.force, &out).map(|()| 0),
+            Action::Stop if args.unless_serving && serves(config) => Ok(0),
+            Action::Stop => stop(config, &out).map(|()| 0),
+            Action::Restart => stop(config, &out)
+                .and_then(|()| start(config, args.force, &out))
+                .map(|()| 0),
+            Action::Status => status(config, &out),
+        });
+    if let (Ok(config), true) = (&config, args.action != Action::Status) {
+        state::note(config);
+    }
     // heartbeat may have closed it.
     let _ = out.finish();
     match done {
@@ -67,9 +76,9 @@ fn status(config: &Config, out: &Out) -> Result<u8, Failure> {
     let mut is_running = !config.trees.is_empty();
     let mut lines = String::new();
     for tree in config.in_push_order() {
-        let look = look(config, tree)?;
-        is_running &= look.status.role == NodeRole::Primary;
-        lines.push_str(&format!("{}: {}\n", tree.name, sentence(&look)));
+        let tree = state::of_tree(config, tree)?;
+        is_running &= tree.facts.part.role == RoleWord::Primary;
+        lines.push_str(&format!("{}: {}\n", tree.facts.name, tree.told.sentence));
     }
     out.write(if is_running {
         b"running\n"
@@ -206,7 +215,7 @@ fn stop(config: &Config, out: &Out) -> Result<(), Failure> {
     }
     let deadline = Instant::now() + config.cycle.last_push.0;
     // A running cycle is not disturbed; its lock keeps further ones away until all is done.
-    let lock = CycleLock::wait(&config.node.state, deadline);
+    let lock = CycleLock::wait_for_last_push(&config.node.state, deadline);
     let last = match &lock {
         Ok(Ok(_)) => last_push(config, deadline),
         Ok(Err(holder)) => Err(format!(
@@ -291,6 +300,7 @@ fn tell(config: &Config, event: Event, line: &str, next: &str) {
     let notice = Notice {
         event,
         tree: None,
+        exit: 0,
         line: line.to_owned(),
         next: next.to_owned(),
     };

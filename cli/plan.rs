@@ -61,18 +61,14 @@ pub(crate) fn run(args: &PlanArgs) -> Result<Exit, Failure> {
     link.close();
     let observed = Observed::of(&Memory::recall(&config.node.state).cycles, comparing);
     out.say(&observed.shown());
-    let (has_room, lines) = room(&sites, observed.change_max * interval.as_secs_f64());
+    let (lines, lacking) = room(&sites, observed.change_max * interval.as_secs_f64());
     for line in lines {
         out.say(&line);
     }
-    let (fits, line) = verdict(interval, comparing, &observed);
+    let (fits, line) = verdict(interval, comparing, &observed, &lacking);
     out.say(&line);
     out.finish()?;
-    Ok(if fits && has_room {
-        Exit::Ok
-    } else {
-        Exit::NotEqual
-    })
+    Ok(if fits { Exit::Ok } else { Exit::NotEqual })
 }
 
 /// How fast this node sums what is in the tree, by a sample of it.
@@ -105,9 +101,9 @@ struct Site {
     now_len: u64,
 }
 
-/// Whether what is to come has room on each of the standby's file systems, given how many bytes
-/// change in an interval at most.
-fn room(sites: &[Site], change: f64) -> (bool, Vec<String>) {
+/// What is to come, and the room that there is, on each of the standby's file systems, given how
+/// many bytes change in an interval at most; and what lacks room.
+fn room(sites: &[Site], change: f64) -> (Vec<String>, Vec<String>) {
     let mut by_device: BTreeMap<u64, (Space, f64, bool)> = BTreeMap::new();
     for site in sites {
         // What is sent is staged beside the old, and what it replaces is kept for undo.
@@ -118,8 +114,8 @@ fn room(sites: &[Site], change: f64) -> (bool, Vec<String>) {
         *needed += need;
         *is_first |= site.first_len.is_some();
     }
-    let mut fits = true;
-    let lines = by_device.values().map(|(space, needed, is_first)| {
+    let (mut lines, mut lacking) = (Vec::new(), Vec::new());
+    for (space, needed, is_first) in by_device.values() {
         let (free, total) = (bytes(space.free_bytes), bytes(space.total_bytes));
         let what = if *is_first {
             "first copies and changes"
@@ -127,19 +123,17 @@ fn room(sites: &[Site], change: f64) -> (bool, Vec<String>) {
             "changes with what is kept for undo"
         };
         let needed_len = bytes(*needed as u64);
-        let has_room = *needed <= space.free_bytes as f64;
-        fits &= has_room;
-        let verdict = if has_room {
-            ""
-        } else {
-            ": does not fit; make room there, or keep less for undo"
-        };
-        format!(
-            "the standby has {free} of {total} free, {what} may take {needed_len} of it{verdict}"
-        )
-    });
-    let lines = lines.collect();
-    (fits, lines)
+        lines.push(format!(
+            "the standby has {free} of {total} free, {what} may take {needed_len} of it"
+        ));
+        if *needed > space.free_bytes as f64 {
+            lacking.push(format!(
+                "the standby has {free} free for {needed_len}; make room there, or keep less for \
+                 undo"
+            ));
+        }
+    }
+    (lines, lacking)
 }
 
 /// What the cycles so far tell.
@@ -196,8 +190,13 @@ impl Observed {
     }
 }
 
-/// Whether a cycle of every `interval` has the time for what it has to do at most.
-fn verdict(interval: Duration, comparing: Duration, observed: &Observed) -> (bool, String) {
+/// Whether a cycle of every `interval` has the time for what it has to do at most, and the room.
+fn verdict(
+    interval: Duration,
+    comparing: Duration,
+    observed: &Observed,
+    lacking: &[String],
+) -> (bool, String) {
     let every = interval.as_secs_f64().max(0.001);
     let sending = match observed.link {
         Some(link) => observed.change_max * every / link.max(1.0),
@@ -207,19 +206,20 @@ fn verdict(interval: Duration, comparing: Duration, observed: &Observed) -> (boo
     let share = needed / every * 100.0;
     let (every, needed) = (long(interval), format!("{needed:.1} s"));
     let (comparing, sending) = (comparing.as_secs_f64(), format!("{sending:.1} s"));
-    if share <= 100.0 {
+    if share <= 100.0 && lacking.is_empty() {
         let line = format!(
             "fits: uses {share:.0} % of {every}, {needed} at most ({comparing:.1} s to compare, \
              {sending} to send)"
         );
-        (true, line)
-    } else {
-        let line = format!(
-            "does not fit: {needed} at most in an interval of {every} ({comparing:.1} s to \
-             compare, {sending} to send); make the interval longer or the trees smaller"
-        );
-        (false, line)
+        return (true, line);
     }
+    let late = format!(
+        "{needed} at most in an interval of {every} ({comparing:.1} s to compare, {sending} to \
+         send); make the interval longer or the trees smaller"
+    );
+    let late = (share > 100.0).then_some(late);
+    let why: Vec<String> = late.into_iter().chain(lacking.iter().cloned()).collect();
+    (false, format!("does not fit: {}", why.join("; besides, ")))
 }
 
 #[cfg(test)]
@@ -275,26 +275,31 @@ mod tests {
         };
         let gb = 1_000_000_000;
         let both = [site(1, 9 * gb, Some(5 * gb), 5 * gb), site(2, gb, None, 0)];
-        let (fits, lines) = room(&both, 200e6);
-        assert!(fits && lines.len() == 2, "{lines:?}");
+        let (lines, lacking) = room(&both, 200e6);
+        assert!(lacking.is_empty() && lines.len() == 2, "{lines:?}");
         assert!(
             lines[0].contains("first copies and changes may take 5"),
             "{lines:?}"
         );
         assert!(lines[1].contains("kept for undo may take 800"), "{lines:?}");
         // Three kept generations and the one that is staged.
-        assert!(!room(&both, 300e6).0);
-        assert!(
-            !room(&[site(1, gb, None, gb)], 0.0).0,
-            "what is to be sent now"
-        );
+        assert_eq!(room(&both, 300e6).1.len(), 1);
+        let now = room(&[site(1, gb, None, gb)], 0.0).1;
+        assert_eq!(now.len(), 1, "what is to be sent now");
         let shared = [
             site(1, 9 * gb, Some(5 * gb), 0),
             site(1, 9 * gb, Some(5 * gb), 0),
         ];
-        let (fits, lines) = room(&shared, 0.0);
-        assert!(!fits && lines.len() == 1, "{lines:?}");
-        assert!(lines[0].contains(": does not fit; "), "{lines:?}");
+        let (lines, lacking) = room(&shared, 0.0);
+        assert_eq!((lines.len(), lacking.len()), (1, 1), "{lines:?}");
+        // Where there is time enough and no room, it is not said to fit.
+        let observed = Observed::of(&[], Duration::ZERO);
+        let (fits, line) = verdict(Duration::from_secs(60), Duration::ZERO, &observed, &lacking);
+        assert!(
+            !fits && line.starts_with("does not fit: the standby has 9"),
+            "{line}"
+        );
+        assert!(!line.contains("fits: "), "{line}");
     }
 
     #[test]
@@ -306,12 +311,12 @@ mod tests {
             link: Some(10e6),
         };
         let minute = Duration::from_secs(60);
-        let (fits, line) = verdict(minute, Duration::from_secs(6), &observed);
+        let (fits, line) = verdict(minute, Duration::from_secs(6), &observed, &[]);
         assert!(
             fits && line.starts_with("fits: uses 60 % of 1 min 0 s, 36.0 s"),
             "{line}"
         );
-        let (fits, line) = verdict(minute, Duration::from_secs(40), &observed);
+        let (fits, line) = verdict(minute, Duration::from_secs(40), &observed, &[]);
         assert!(!fits && line.starts_with("does not fit: 70.0 s"), "{line}");
     }
 }

@@ -9,16 +9,19 @@ use hasync_engine::{
     Summary, Warning,
 };
 
+use crate::aftermath;
 use crate::args::PushArgs;
 use crate::brake;
 use crate::config::{Brake, Compress, Config, Node, Tree};
 use crate::exit::{self, Exit, Failure};
+use crate::how_far::HowFar;
 use crate::memory::Memory;
 use crate::numbers::{bytes, commas};
 use crate::out::{self, Out};
 use crate::peer_link::PeerLink;
 use crate::report::{Report, Style};
 use crate::signals;
+use crate::state;
 
 /// Pushes the trees that were asked for; the worst end of them is how the run leaves.
 pub(crate) fn run(args: &PushArgs) -> Result<Exit, Failure> {
@@ -38,20 +41,25 @@ pub(crate) fn run(args: &PushArgs) -> Result<Exit, Failure> {
     };
     let mut link = PeerLink::typed(args, host, &config)?;
     let out = Out::stdout();
-    let interrupted = out.clone();
+    let plan = Plan::typed(args, &config);
+    let (interrupted, how_far) = (out.clone(), plan.how_far.clone());
+    how_far.begin(trees.len());
     signals::exit_on_signal(move |signal| {
         interrupted.flush();
         out::error(&format!(
-            "interrupted by {signal}; a tree is as it was or as it should be, push again to go on \
-             (exit {})",
+            "interrupted by {signal}: {}; a tree is as it was or as it should be, push again to go \
+             on (exit {})",
+            how_far.shown(),
             Exit::Signal
         ));
     })?;
-
-    let plan = Plan::typed(args, &config);
     let mut worst = Exit::Ok;
     for tree in trees {
-        let exit = match push(tree, &plan, &mut link, &out) {
+        let ended = push(tree, &plan, &mut link, &out);
+        if !plan.dry_run {
+            aftermath::remember(&config, tree, &mut link, ended.as_ref());
+        }
+        let exit = match ended {
             Ok(pushed) => pushed.exit,
             Err(failure) => {
                 out.flush();
@@ -60,12 +68,19 @@ pub(crate) fn run(args: &PushArgs) -> Result<Exit, Failure> {
                     tree.name, failure.message, failure.exit
                 ));
                 if exit::is_about_the_way(failure.exit) {
-                    return Ok(exit::worse(worst, failure.exit));
+                    worst = exit::worse(worst, failure.exit);
+                    break;
                 }
                 failure.exit
             }
         };
         worst = exit::worse(worst, exit);
+    }
+    if !plan.dry_run {
+        if !exit::is_about_the_way(worst) {
+            aftermath::hear(&config, &mut link);
+        }
+        state::note(&config);
     }
     link.close();
     let written = out.finish();
@@ -88,6 +103,7 @@ pub(crate) struct Plan {
     node: Node,
     /// `None` when it was released for once.
     brake: Option<Brake>,
+    pub(crate) how_far: HowFar,
 }
 
 impl Plan {
@@ -113,6 +129,7 @@ impl Plan {
             stall: config.peer.stall(),
             node: config.node.clone(),
             brake: Some(config.brake),
+            how_far: HowFar::default(),
         }
     }
 
@@ -194,6 +211,13 @@ pub(crate) fn push(
     link: &mut PeerLink,
     out: &Out,
 ) -> Result<Pushed, Failure> {
+    plan.how_far.enter(&tree.name);
+    let pushed = push_one(tree, plan, link, out);
+    plan.how_far.leave(pushed.is_ok());
+    pushed
+}
+
+fn push_one(tree: &Tree, plan: &Plan, link: &mut PeerLink, out: &Out) -> Result<Pushed, Failure> {
     let began = Instant::now();
     let known = Memory::recall(&plan.node.state).trees.remove(&tree.name);
     if plan.brake.is_some() {
@@ -215,6 +239,9 @@ pub(crate) fn push(
         pushed => pushed?,
     };
     let (exit, mut line) = exit::of_summary(&summary);
+    if let (Exit::Partial, Some((first, count))) = (exit, &course.first_problem) {
+        line = Some(exit::partial_line(*count, first));
+    }
     course.report.end(&summary, exit, None);
     if let (Exit::DeleteLimit, None, Some(brake)) = (exit, plan.max_delete, &plan.brake) {
         line = Some(brake::stopped_line(tree, brake, summary.deletions_stopped));
@@ -342,8 +369,11 @@ impl Observer for Unheard {
 /// Counts what a push changes, and passes everything on to its report.
 struct Course {
     report: Report,
+    how_far: HowFar,
     changed: u64,
     deleted: u64,
+    /// What was said first about an entry that was not mirrored, and how many were not.
+    first_problem: Option<(String, u64)>,
 }
 
 impl Course {
@@ -351,8 +381,17 @@ impl Course {
         let dir = tree.dir().as_os_str().as_encoded_bytes();
         Course {
             report: Report::begin(out.clone(), plan.style, host, dir),
+            how_far: plan.how_far.clone(),
             changed: 0,
             deleted: 0,
+            first_problem: None,
+        }
+    }
+
+    fn problem(&mut self, warning: &Warning) {
+        if !warning.vanished {
+            let first = || (warning.message.clone(), 0);
+            self.first_problem.get_or_insert_with(first).1 += 1;
         }
     }
 
@@ -395,10 +434,12 @@ impl Observer for Course {
     }
 
     fn warn(&mut self, warning: &Warning) {
+        self.problem(warning);
         self.report.warn(warning);
     }
 
     fn told(&mut self, warning: &Warning) {
+        self.problem(warning);
         self.report.told(warning);
     }
 
@@ -411,6 +452,7 @@ impl Observer for Course {
     }
 
     fn progress(&mut self, progress: &Progress<'_>) {
+        self.how_far.advance(progress);
         self.report.progress(progress);
     }
 

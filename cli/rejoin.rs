@@ -16,6 +16,8 @@ pub(crate) enum Back<'a> {
     Follows(&'a Tree, String),
     /// It is for people to decide, for this reason.
     Asks(&'a Tree, String),
+    /// The peer has nothing that is to be followed.
+    Stays(&'a Tree),
 }
 
 /// Looks at the trees of which this node is recorded as primary. A peer that cannot be asked
@@ -38,7 +40,7 @@ pub(crate) fn rejoin<'a>(config: &Config, trees: &[&'a Tree]) -> Result<Vec<Back
     for (tree, answer) in recorded.into_iter().zip(answers) {
         let peer = hasync_engine::escape(answer.there.node.as_bytes()).into_owned();
         match tree.on(&config.node).rejoin(&answer.there, serves)? {
-            Rejoin::Stays => {}
+            Rejoin::Stays => back.push(Back::Stays(tree)),
             Rejoin::Follows => back.push(Back::Follows(tree, peer)),
             Rejoin::Asks(why) => {
                 let name = &tree.name;

@@ -220,16 +220,6 @@ fn standby(disk: &Disk, undo: &str) -> Pair {
     pair
 }
 
-/// Numbers of the generations that can be undone, the last one first.
-fn kept(pair: &Pair) -> Vec<u64> {
-    let done = pair.run(Foo1, &["status", "--json", "html"]).expect(0);
-    let json: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
-    let undo = json["trees"][0]["undo"].as_array().unwrap();
-    undo.iter()
-        .map(|one| one["number"].as_u64().unwrap())
-        .collect()
-}
-
 #[test]
 fn the_past_gives_way_oldest_first_and_never_below_its_floor() {
     // A quota is counted anew by each flush, which takes a minute.
@@ -245,10 +235,10 @@ fn the_past_gives_way_oldest_first_and_never_below_its_floor() {
         ] {
             let disk = Disk::new(kind, 32);
             let pair = standby(&disk, &format!("keep = 5, floor = {floor}"));
-            assert_eq!(kept(&pair), [4, 3, 2, 1]);
+            assert_eq!(pair.kept(), [4, 3, 2, 1]);
             write(&pair.path(Foo0, "html/more"), more_mib * MIB, 9);
             let done = pair.run(Foo0, &["push", "--tree", "html"]).expect(code);
-            let mut found = kept(&pair);
+            let mut found = pair.kept();
             if code == 0 {
                 assert_eq!(found.remove(0), 5, "{done}");
                 let more = |node| std::fs::read(pair.path(node, "html/more")).unwrap();

@@ -50,6 +50,8 @@ mod home;
 mod house;
 /// Pushes that are killed or cut off, and the next push that repairs.
 mod interrupted;
+/// What generations replaced is listed and copied out.
+mod kept;
 /// A push without a name does not get into a tree with a name.
 mod kept_trees;
 /// What a key may do: bound to roots and trees, without deletions, devices or setuid.
@@ -102,6 +104,8 @@ mod second;
 mod situations;
 /// First copy, update and delete over a real sshd, on loopback and between two nodes.
 mod ssh;
+/// One record of a node's state, for programs and for monitors without rights.
+mod state;
 /// A stranger's first hour, from the README alone.
 mod stranger;
 /// Fixtures.

@@ -116,7 +116,7 @@ fn status_log_and_check_say_the_same_on_both_nodes() {
     let pair = filled();
     pair.run(Foo1, &["check"])
         .expect(3)
-        .says(&["HASYNC UNKNOWN", "nothing sent or received"]);
+        .says(&["HASYNC UNKNOWN", "nothing was sent or received"]);
     pair.run(Foo0, &["push", "--all"]).expect(0);
     pair.run(Foo0, &["status"]).expect(0).says(&[
         "html: primary, epoch 1, generation 1 (",
@@ -153,7 +153,7 @@ fn json_is_stable_and_complete() {
         serde_json::from_slice(&pair.run(Foo1, words).expect(0).stdout).unwrap()
     };
     let status = json(&["status", "--json"]);
-    assert_eq!(status["schema_version"], 1);
+    assert_eq!(status["schema_version"], 2);
     assert_eq!(status["node"], "foo1");
     let html = &status["trees"][1];
     assert_eq!(

@@ -207,7 +207,7 @@ fn what_a_hostile_standby_says_is_harmless_in_every_notice() {
         let json = run_plain(&scene.pair.on(Foo0, &["status", "--json"])).expect(0);
         let file = scene.pair.path(Foo0, "json");
         std::fs::write(&file, &json.stdout).unwrap();
-        let words = "import json,sys; print(json.load(open(sys.argv[1]))['failed_cycle']['line'])";
+        let words = "import json,sys; print(json.load(open(sys.argv[1]))['last_cycle']['line'])";
         let read = Command::new("python3")
             .args(["-c", words])
             .arg(&file)

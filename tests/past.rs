@@ -31,7 +31,7 @@ fn push(pair: &Pair, version: usize) {
 }
 
 fn kept(pair: &Pair) -> usize {
-    status(pair, Foo1)["undo"].as_array().unwrap().len()
+    pair.kept().len()
 }
 
 fn status(pair: &Pair, node: Node) -> serde_json::Value {

@@ -22,7 +22,7 @@ step() { printf '\n== %s\n' "$*"; }
 needs='sshd:openssh-server ssh:openssh-client ssh-agent:openssh-client rsync:rsync
 getfacl:acl attr:attr ip:iproute2 tc:iproute2 nft:nftables mkfs.xfs:xfsprogs
 mkfs.btrfs:btrfs-progs mkfs.ext4:e2fsprogs setpriv:util-linux
-man:man-db unshare:util-linux prlimit:util-linux script:bsdutils strace:strace time:time ps:procps cc:gcc
+man:man-db jq:jq unshare:util-linux prlimit:util-linux script:bsdutils strace:strace time:time ps:procps cc:gcc
 bindfs:bindfs fuse2fs:fuse2fs fuse-overlayfs:fuse-overlayfs lowntfs-3g:ntfs-3g mergerfs:mergerfs
 mkfs.exfat:exfatprogs mkfs.vfat:dosfstools mount.exfat-fuse:exfat-fuse sshfs:sshfs
 aiosmtpd:python3-aiosmtpd python3:python3 /usr/libexec/heartbeat/heartbeat:heartbeat

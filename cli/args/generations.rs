@@ -1,5 +1,6 @@
 //! The options of the verbs about the generations of named trees.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -118,6 +119,26 @@ pub(crate) struct UndoArgs {
     /// Name every path that changes
     #[arg(short = 'v', long)]
     pub(crate) verbose: bool,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+}
+
+/// The options of `hasync kept`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct KeptArgs {
+    /// A tree of the configuration
+    #[arg(value_name = "TREE")]
+    pub(crate) tree: String,
+    /// List what each generation replaced (the default)
+    #[arg(long, conflicts_with = "extract")]
+    pub(crate) list: bool,
+    /// Copy what this generation replaced, by number or identity, into DIR, which is made or empty
+    #[arg(long, num_args = 2, value_names = ["GENERATION", "DIR"])]
+    pub(crate) extract: Vec<OsString>,
+    /// Only this, with everything below it; below the root of the tree, or absolute. May be
+    /// repeated
+    #[arg(long = "path", value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
 }

@@ -7,7 +7,7 @@ use clap::Command;
 pub(super) const GROUPS: [(&str, &[&str]); 6] = [
     ("Mirror", &["push", "cycle", "serve", "plan"]),
     ("Look", &["status", "check", "log", "diverged", "role"]),
-    ("Go back", &["undo"]),
+    ("Go back", &["undo", "kept"]),
     (
         "Fail over",
         &["mirror", "promote", "demote", "recover", "adopt"],

@@ -131,6 +131,12 @@ impl Config {
         })
     }
 
+    /// The lag beyond which `check` is critical unless it is told.
+    pub(crate) fn max_lag(&self) -> std::time::Duration {
+        let interval = self.cycle.interval.0;
+        self.cycle.max_lag.map_or(interval * 3, |time| time.0)
+    }
+
     /// All trees in the order in which they are pushed: groups first, since they may hold the
     /// names that the owners of the trees' files go by, then in the order of the file.
     pub(crate) fn in_push_order(&self) -> Vec<&Tree> {

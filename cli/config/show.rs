@@ -66,6 +66,7 @@ fn test_notices(config: &Config) -> Result<Exit, Failure> {
     let notice = Notice {
         event: Event::Recovery,
         tree: None,
+        exit: 0,
         line: "this is a test, nothing has happened".to_owned(),
         next: "nothing needs to be done: notices of this node arrive here".to_owned(),
     };

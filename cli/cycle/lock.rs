@@ -22,22 +22,36 @@ pub(crate) struct Holder {
     pub(crate) pid: u32,
     /// For how long it has had it.
     pub(crate) age: Duration,
+    /// It pushes a last time before this node is no primary any more.
+    pub(crate) is_last_push: bool,
 }
+
+/// What the lock is taken for, in the note about it.
+const CYCLE: &str = "cycle";
+const LAST_PUSH: &str = "last-push";
 
 impl CycleLock {
     /// Takes the lock, or says who has it.
     pub(crate) fn take(state: &Path) -> Result<Result<Self, Holder>, Failure> {
-        take_in(state, "cycle.lock", Instant::now())
+        take_in(state, "cycle.lock", Instant::now(), CYCLE)
     }
 
     /// Takes the one place in the queue behind it, or says who has that.
     pub(crate) fn queue(state: &Path) -> Result<Result<Self, Holder>, Failure> {
-        take_in(state, "cycle.queue", Instant::now())
+        take_in(state, "cycle.queue", Instant::now(), CYCLE)
     }
 
     /// Waits for the lock until `deadline`.
     pub(crate) fn wait(state: &Path, deadline: Instant) -> Result<Result<Self, Holder>, Failure> {
-        take_in(state, "cycle.lock", deadline)
+        take_in(state, "cycle.lock", deadline, CYCLE)
+    }
+
+    /// The same for the last push.
+    pub(crate) fn wait_for_last_push(
+        state: &Path,
+        deadline: Instant,
+    ) -> Result<Result<Self, Holder>, Failure> {
+        take_in(state, "cycle.lock", deadline, LAST_PUSH)
     }
 }
 
@@ -45,12 +59,13 @@ fn take_in(
     state: &Path,
     name: &str,
     deadline: Instant,
+    purpose: &str,
 ) -> Result<Result<CycleLock, Holder>, Failure> {
     let mut file = match StateDir::open(state)?.lock(name, deadline)? {
         Attempt::Taken(file) => file,
         Attempt::Held(mut file) => return Ok(Err(holder(&mut file))),
     };
-    let note = format!("{} {}\n", std::process::id(), memory::now());
+    let note = format!("{} {} {purpose}\n", std::process::id(), memory::now());
     let noted = file.rewind().and_then(|()| file.set_len(0));
     let noted = noted.and_then(|()| file.write_all(note.as_bytes()));
     noted.map_err(|cause| {
@@ -70,9 +85,11 @@ fn holder(file: &mut File) -> Holder {
     let mut words = note.split_whitespace();
     let pid = words.next().and_then(|word| word.parse().ok()).unwrap_or(0);
     let since: Option<u64> = words.next().and_then(|word| word.parse().ok());
+    let is_last_push = words.next() == Some(LAST_PUSH);
     let age = since.map_or(0, |since| memory::now().saturating_sub(since));
     Holder {
         pid,
         age: Duration::from_secs(age),
+        is_last_push,
     }
 }

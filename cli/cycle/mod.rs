@@ -7,19 +7,21 @@ mod lock;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::aftermath;
 use crate::args::CycleArgs;
 use crate::config::{Command, Config, Event, Overlap, Tree};
 use crate::exit::{self, Exit, Failure};
-use crate::generations::look;
 use crate::memory::{self, Course, Memory};
 use crate::notify::{Notice, Teller};
 use crate::out::{self, Out};
 use crate::peer_link::PeerLink;
-use crate::push_trees::{self, Plan};
+use crate::push_trees::{self, Plan, Pushed};
 use crate::rejoin::{self, Back};
-use crate::role::{self, Role};
+use crate::role::{self, Found, Role};
 use crate::shell;
 use crate::signals;
+use crate::state::record::Doing;
+use crate::state::{self, RoleLook};
 use crate::times::long;
 
 pub(crate) use hold::hold;
@@ -27,21 +29,23 @@ pub(crate) use lock::CycleLock;
 
 /// Runs one cycle, or one each interval until it is ended.
 pub(crate) fn run(args: &CycleArgs) -> Result<Exit, Failure> {
-    let config = Config::load(args.config.config.as_deref())?;
+    let config = state::config(args.config.config.as_deref())?;
     let out = Out::stdout();
-    let interrupted = out.clone();
+    let plan = Plan::of(&config, args.quiet);
+    let (interrupted, how_far) = (out.clone(), plan.how_far.clone());
     signals::exit_on_signal(move |signal| {
         interrupted.flush();
         out::error(&format!(
-            "cycle ended by {signal}; a tree is as it was or as it should be, the next cycle goes \
-             on (exit {})",
+            "cycle ended by {signal}: {}; a tree is as it was or as it should be, the next cycle \
+             goes on (exit {})",
+            how_far.shown(),
             Exit::Signal
         ));
     })?;
     let interval = args.every.unwrap_or(config.cycle.interval.0);
     let mut cycle = Cycle {
         link: PeerLink::configured(&config)?,
-        plan: Plan::of(&config, args.quiet),
+        plan,
         config: &config,
         teller: Teller::start(&config),
         interval,
@@ -78,16 +82,16 @@ pub(crate) fn run(args: &CycleArgs) -> Result<Exit, Failure> {
 }
 
 /// How the pushes of a cycle ended.
-struct Pushed {
+struct PushedAll {
     exit: Exit,
     sent_bytes: u64,
     /// What was said about the worst that happened.
     line: Option<String>,
-    /// A tree was held back, so that not everything was pushed.
+    /// A tree was held back, or is being handed over, so that not everything was pushed.
     is_held: bool,
 }
 
-impl Pushed {
+impl PushedAll {
     /// What came of one part of it.
     fn note(&mut self, exit: Exit, line: String) {
         let worst = exit::worse(self.exit, exit);
@@ -96,6 +100,15 @@ impl Pushed {
         }
         self.exit = worst;
     }
+}
+
+/// Whether a cycle runs.
+enum Turn {
+    Taken(CycleLock),
+    /// Another one does.
+    Skipped,
+    /// This node pushes a last time, and is primary no more after that.
+    LastPush,
 }
 
 struct Cycle<'a> {
@@ -111,13 +124,26 @@ struct Cycle<'a> {
 
 impl Cycle<'_> {
     fn once(&mut self) -> Result<Exit, Failure> {
-        let found = match role::find(self.config) {
-            Ok(found) => found,
+        let found = role::find(self.config);
+        let ended = match &found {
+            Ok(found) => self.by_role(found),
             Err(failure) => {
-                self.notice(Event::Failure, None, &failure.message, "nothing was pushed");
-                return Err(failure);
+                self.notice(Event::Failure, None, failure, "nothing was pushed");
+                self.try_to(self.remember(Course {
+                    began: memory::now(),
+                    took_ms: 0,
+                    exit: failure.exit as u8,
+                    sent_bytes: 0,
+                    line: Some(failure.message.clone()),
+                }));
+                Err(failure.clone())
             }
         };
+        state::note_role(self.config, RoleLook::Known(found));
+        ended
+    }
+
+    fn by_role(&mut self, found: &Found) -> Result<Exit, Failure> {
         if found.role == Role::Standby {
             self.link.close();
             if self.args.verbose {
@@ -130,17 +156,22 @@ impl Cycle<'_> {
         for tree in &self.config.trees {
             tree.on(&self.config.node).serves()?;
         }
-        let Some(_lock) = self.lock()? else {
-            return Ok(Exit::Locked);
+        let _lock = match self.lock()? {
+            Turn::Taken(lock) => lock,
+            Turn::Skipped => return Ok(Exit::Locked),
+            Turn::LastPush => return Ok(Exit::Ok),
         };
         let (began, began_at) = (Instant::now(), memory::now());
-        let Pushed {
+        let PushedAll {
             exit,
             sent_bytes,
             line,
             is_held,
         } = self.push_all();
         let took = began.elapsed();
+        if !exit::is_about_the_way(exit) {
+            aftermath::hear(self.config, &mut self.link);
+        }
         self.tell_lag();
         self.tell_differences(exit);
         if is_held && exit == Exit::Ok {
@@ -171,33 +202,46 @@ impl Cycle<'_> {
     fn come_back(&self) -> Result<(), Failure> {
         for back in rejoin::rejoin(self.config, &self.config.in_push_order())? {
             match back {
+                Back::Stays(tree) => {
+                    self.try_to(state::clear(self.config, tree, Some(Doing::Rejoining)));
+                }
                 Back::Follows(tree, peer) => {
                     let line = rejoin::follows(tree, &peer);
                     if !self.args.quiet {
                         self.out.say(&line);
                     }
                     let next = "nothing needs to be done; hasync status tells what is kept";
+                    let line = Failure::new(Exit::Ok, line);
                     self.notice(Event::Demotion, Some(tree), &line, next);
                 }
                 Back::Asks(tree, line) => {
                     if !self.args.quiet {
                         self.out.say(&format!("{}: {line}", tree.name));
                     }
-                    let next = format!("type one of the ways out of hasync diverged {}", tree.name);
-                    self.notice(Event::Diverged, Some(tree), &line, &next);
+                    let next = state::advice_after(self.config, Some(tree), Exit::Diverged);
+                    let asks = Failure::new(Exit::Diverged, line);
+                    self.notice(Event::Diverged, Some(tree), &asks, &next);
+                    self.try_to(state::put(self.config, tree, Doing::Rejoining, &asks, next));
                 }
             }
         }
         Ok(())
     }
 
-    /// The right to run; `None` if this cycle gives way.
-    fn lock(&self) -> Result<Option<CycleLock>, Failure> {
+    /// The right to run, if this cycle does not give way.
+    fn lock(&self) -> Result<Turn, Failure> {
         let state = &self.config.node.state;
         let holder = match CycleLock::take(state)? {
-            Ok(lock) => return Ok(Some(lock)),
+            Ok(lock) => return Ok(Turn::Taken(lock)),
             Err(holder) => holder,
         };
+        if holder.is_last_push {
+            if self.args.verbose {
+                self.out
+                    .say("nothing to do, the last push of this node is running");
+            }
+            return Ok(Turn::LastPush);
+        }
         let running = format!(
             "a cycle was due and the one before is running for {} (process {})",
             long(holder.age),
@@ -209,7 +253,7 @@ impl Cycle<'_> {
             self.overrun(&format!("{running}: it waits for that one"));
             // By then the next is due, and takes this one's place.
             if let Ok(lock) = CycleLock::wait(state, Instant::now() + self.interval)? {
-                return Ok(Some(lock));
+                return Ok(Turn::Taken(lock));
             }
         }
         let line = format!("{running}: it is skipped");
@@ -217,40 +261,50 @@ impl Cycle<'_> {
         if !self.args.quiet {
             out::error(&format!("{line} (exit {})", Exit::Locked));
         }
-        Ok(None)
+        Ok(Turn::Skipped)
     }
 
     fn overrun(&self, line: &str) {
         let next =
             "see hasync status; if it stays so, make the interval longer or the trees smaller";
-        self.notice(Event::Overlap, None, line, next);
+        self.notice(
+            Event::Overlap,
+            None,
+            &Failure::new(Exit::Locked, line),
+            next,
+        );
         let hook = self.config.hooks.on_overrun.as_ref();
         // That it failed was told.
         let _ = self.hook("on_overrun", hook, Exit::Locked);
     }
 
     /// Pushes everything, and tells about each tree that did not go well.
-    fn push_all(&mut self) -> Pushed {
+    fn push_all(&mut self) -> PushedAll {
         let hooks = &self.config.hooks;
         if self
             .hook("before", hooks.before.as_ref(), Exit::Ok)
             .is_err()
         {
             let _ = self.hook("on_failure", hooks.on_failure.as_ref(), Exit::FileIo);
-            return Pushed {
+            return PushedAll {
                 exit: Exit::FileIo,
                 sent_bytes: 0,
                 line: Some("the hook before failed, nothing was pushed".to_owned()),
                 is_held: false,
             };
         }
-        let mut all = Pushed {
+        let mut all = PushedAll {
             exit: Exit::Ok,
             sent_bytes: 0,
             line: None,
             is_held: false,
         };
+        self.plan.how_far.begin(self.config.trees.len());
         for tree in self.config.in_push_order() {
+            if state::is_just_demoted(self.config, tree).unwrap_or(false) {
+                all.is_held = true;
+                continue;
+            }
             let pushed = push_trees::push(tree, &self.plan, &mut self.link, self.out);
             let failure = match pushed {
                 Ok(pushed) => {
@@ -272,14 +326,11 @@ impl Cycle<'_> {
             } else {
                 let line = format!("{} (exit {})", failure.message, failure.exit);
                 out::error(&format!("tree {}: {line}", tree.name));
-                if is_about_the_way {
-                    // The others would fail in the same way: one notice for all.
-                    let next = "the next cycle tries again; see whether the peer is up";
-                    self.notice(Event::Failure, None, &line, next);
-                } else {
-                    self.tell(tree, failure.exit, &line);
-                }
                 all.note(failure.exit, format!("tree {}: {line}", tree.name));
+                // The others would fail in the same way as this one: one notice for all.
+                let about = Some(tree).filter(|_| !is_about_the_way);
+                let failure = Failure::new(failure.exit, line);
+                self.look_after(tree, about, Err(&failure));
             }
             if is_about_the_way {
                 break;
@@ -296,40 +347,29 @@ impl Cycle<'_> {
     }
 
     /// A tree was pushed: it is held back no longer.
-    fn pushed(&self, tree: &Tree, pushed: &push_trees::Pushed) {
+    fn pushed(&mut self, tree: &Tree, pushed: &Pushed) {
         self.try_to(hold::release(self.config, tree));
         if let Some(kept) = &pushed.kept {
             let next = "see hasync status there; what is not needed of it can go";
-            self.notice(Event::Promotion, Some(tree), kept, next);
+            let kept = Failure::new(Exit::Ok, kept);
+            self.notice(Event::Promotion, Some(tree), &kept, next);
         }
-        self.tell(
-            tree,
-            pushed.exit,
-            pushed.line.as_deref().unwrap_or_default(),
-        );
+        self.look_after(tree, Some(tree), Ok(pushed));
     }
 
-    /// Who is told what about the push of one tree.
-    fn tell(&self, tree: &Tree, exit: Exit, line: &str) {
-        let name = &tree.name;
-        let (event, next) = match exit {
-            // Files that vanish while they are read are a part of life.
-            Exit::Ok | Exit::Vanished | Exit::Locked => return,
-            Exit::Fenced => (
-                Event::Fenced,
-                format!("see hasync status {name} on both nodes, and promote the right one"),
-            ),
-            Exit::Diverged => (
-                Event::Diverged,
-                format!("hasync diverged {name} lists what differs and the two ways out"),
-            ),
-            Exit::DeleteLimit => (
-                Event::Brake,
-                format!("look at {}; nothing was deleted", tree.dir().display()),
-            ),
-            _ => (Event::Failure, "the next cycle tries again".to_owned()),
+    /// Remembers how the push of a tree ended, and tells what did not end well.
+    fn look_after(&mut self, tree: &Tree, about: Option<&Tree>, ended: Result<&Pushed, &Failure>) {
+        let remembered = aftermath::remember(self.config, tree, &mut self.link, ended);
+        let Some((failure, next)) = remembered else {
+            return;
         };
-        self.notice(event, Some(tree), line, &next);
+        let event = match failure.exit {
+            Exit::Fenced => Event::Fenced,
+            Exit::Diverged => Event::Diverged,
+            Exit::DeleteLimit => Event::Brake,
+            _ => Event::Failure,
+        };
+        self.notice(event, about, &failure, &next);
     }
 
     /// Two nodes that mirror different things are found out before a failover.
@@ -351,7 +391,12 @@ impl Cycle<'_> {
             self.out.say(&format!("note: {line}"));
         }
         let next = "make the file the same on both nodes; hasync check-config --peer compares them";
-        self.notice(Event::Differs, None, &line, next);
+        self.notice(
+            Event::Differs,
+            None,
+            &Failure::new(Exit::Config, line),
+            next,
+        );
     }
 
     fn tell_lag(&self) {
@@ -359,13 +404,19 @@ impl Cycle<'_> {
             return;
         };
         for tree in &self.config.trees {
-            let Ok(look) = look(self.config, tree) else {
+            let Ok(found) = state::of_tree(self.config, tree) else {
                 continue;
             };
-            if let Some(lag) = look.lag.filter(|lag| *lag > limit.0) {
+            let lag = found.facts.data.lag_seconds.map(Duration::from_secs);
+            if let Some(lag) = lag.filter(|lag| *lag > limit.0) {
                 let line = format!("the standby is {} behind, more than {limit}", long(lag));
                 let next = format!("see hasync status {}", tree.name);
-                self.notice(Event::Lag, Some(tree), &line, &next);
+                self.notice(
+                    Event::Lag,
+                    Some(tree),
+                    &Failure::new(Exit::NotEqual, line),
+                    &next,
+                );
             }
         }
     }
@@ -379,16 +430,22 @@ impl Cycle<'_> {
         })?;
         if was_bad && is_whole {
             let line = "all trees were pushed again after a cycle that failed";
-            self.notice(Event::Recovery, None, line, "nothing needs to be done");
+            self.notice(
+                Event::Recovery,
+                None,
+                &Failure::new(Exit::Ok, line),
+                state::NOTHING,
+            );
         }
         Ok(())
     }
 
-    fn notice(&self, event: Event, tree: Option<&Tree>, line: &str, next: &str) {
+    fn notice(&self, event: Event, tree: Option<&Tree>, what: &Failure, next: &str) {
         let notice = Notice {
             event,
             tree: tree.map(|tree| tree.name.clone()),
-            line: line.to_owned(),
+            exit: what.exit as u8,
+            line: what.message.clone(),
             next: next.to_owned(),
         };
         self.teller.tell(notice);
@@ -413,7 +470,12 @@ impl Cycle<'_> {
             "before" => "nothing was pushed; mend the hook",
             _ => "mend the hook",
         };
-        self.notice(Event::Failure, None, &line, next);
+        self.notice(
+            Event::Failure,
+            None,
+            &Failure::new(Exit::FileIo, line),
+            next,
+        );
         Err(())
     }
 

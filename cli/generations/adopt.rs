@@ -11,6 +11,7 @@ use crate::config::{Config, Tree};
 use crate::exit::{Exit, Failure};
 use crate::out::Out;
 use crate::peer_link::PeerLink;
+use crate::state;
 
 /// Records that the data here is given up, after asking the peer whether it has what is accepted.
 pub(crate) fn run(args: &AdoptArgs) -> Result<Exit, Failure> {
@@ -102,6 +103,7 @@ fn one(
     };
     let out = Out::stdout();
     out.say(&accept(&named, &args.from, id, &next)?);
+    state::note(config);
     out.finish()?;
     Ok(Exit::Ok)
 }

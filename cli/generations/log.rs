@@ -8,6 +8,7 @@ use crate::args::LogArgs;
 use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::out::Out;
+use crate::state::record::KindWord;
 use crate::times::rfc3339_of_ns;
 
 /// Prints the log of one tree.
@@ -39,7 +40,7 @@ fn line(generation: &Generation) -> String {
         "{}  {}  {} by {}, epoch {}: {} placed, {} removed, {} changed in place{partial}",
         generation.shown(),
         rfc3339_of_ns(generation.made_ns),
-        json::kind(generation.kind),
+        KindWord::from(generation.kind),
         escape(generation.node.as_bytes()),
         generation.epoch,
         counts.placed,

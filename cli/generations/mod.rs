@@ -4,9 +4,11 @@
 mod adopt;
 mod diverged;
 mod json;
+mod kept;
 mod log;
 mod status;
 mod undo;
+mod ways;
 
 use hasync_engine::escape;
 use hasync_engine::generation::{self, Data};
@@ -15,18 +17,22 @@ use crate::args::{AnyTrees, PromoteArgs, SomeTrees};
 use crate::config::{Config, Tree};
 use crate::exit::{self, Exit, Failure};
 use crate::freshness;
+use crate::memory::{self, Memory};
 use crate::out::{self, Out};
 use crate::rejoin::{self, Back};
+use crate::state;
 
 pub(crate) use adopt::run as adopt;
 pub(crate) use diverged::run as diverged;
+pub(crate) use kept::run as kept;
 pub(crate) use log::run as log;
-pub(crate) use status::{Look, State, look, run as status, sentence};
+pub(crate) use status::run as status;
 pub(crate) use undo::run as undo;
+pub(crate) use ways::ways_out;
 
 /// `hasync promote`: this node becomes primary of the trees, in a new epoch.
 pub(crate) fn promote(args: &PromoteArgs) -> Result<Exit, Failure> {
-    let config = Config::load(args.which.config.config.as_deref())?;
+    let config = state::config(args.which.config.config.as_deref())?;
     let above = args.above.map(generation::Epoch::from);
     let trees = some(&config, &args.which)?;
     // Whoever names the peer's epoch has seen how it stands.
@@ -80,15 +86,24 @@ pub(crate) fn promote_one(
     above: Option<generation::Epoch>,
 ) -> Result<String, Failure> {
     let head = tree.promote_above(above.unwrap_or_default())?;
+    note_move(tree);
     let (name, epoch, shown) = (&tree.name, head.epoch, head.shown());
     Ok(format!(
         "{name}: primary, epoch {epoch}, generation {shown}"
     ))
 }
 
+/// Notes that this node has another part in a tree now. Losing that costs no more than a warning
+/// about a role that is about to follow.
+fn note_move(tree: &generation::Tree) {
+    let _ = Memory::change(&tree.state_dir, |memory| {
+        memory.moved.insert(tree.name.clone(), memory::now());
+    });
+}
+
 /// `hasync demote`: this node pushes the trees no more, and receives them.
 pub(crate) fn demote(args: &SomeTrees) -> Result<Exit, Failure> {
-    let config = Config::load(args.config.config.as_deref())?;
+    let config = state::config(args.config.config.as_deref())?;
     each(&config, &some(&config, args)?, |tree, out| {
         let line = demote_one(tree, false)?;
         out.say(&line);
@@ -100,6 +115,7 @@ pub(crate) fn demote(args: &SomeTrees) -> Result<Exit, Failure> {
 /// pushed before.
 pub(crate) fn demote_one(tree: &generation::Tree, handed_over: bool) -> Result<String, Failure> {
     let head = tree.demote(handed_over)?;
+    note_move(tree);
     let head = head.map_or_else(
         || "no generation yet".to_owned(),
         |head| format!("generation {}", head.shown()),
@@ -110,7 +126,7 @@ pub(crate) fn demote_one(tree: &generation::Tree, handed_over: bool) -> Result<S
 /// `hasync recover`: brings commits to their end that were cut off, and lets a node that was
 /// primary before its peer was promoted follow.
 pub(crate) fn recover(args: &AnyTrees) -> Result<Exit, Failure> {
-    let config = Config::load(args.config.config.as_deref())?;
+    let config = state::config(args.config.config.as_deref())?;
     let trees = any(&config, args)?;
     let recovered = each(&config, &trees, |tree, out| {
         let name = &tree.name;
@@ -130,8 +146,10 @@ pub(crate) fn recover(args: &AnyTrees) -> Result<Exit, Failure> {
         match back {
             Back::Follows(tree, peer) => out.say(&rejoin::follows(tree, &peer)),
             Back::Asks(tree, line) => out.say(&format!("{}: {line}", tree.name)),
+            Back::Stays(_) => {}
         }
     }
+    state::note(&config);
     out.finish()?;
     Ok(recovered)
 }
@@ -195,6 +213,7 @@ fn each(
         });
         worst = exit::worse(worst, exit);
     }
+    state::note(config);
     out.finish()?;
     Ok(worst)
 }

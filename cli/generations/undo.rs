@@ -2,27 +2,33 @@
 //! generation again.
 
 use hasync_engine::escape;
-use hasync_engine::generation::{Generation, GenerationId, Number, Tree};
+use hasync_engine::generation::{Generation, GenerationId, NodeRole, Number, Tree};
 use hasync_engine::history::UndoneChange;
 
 use super::told_failed;
 use crate::args::UndoArgs;
-use crate::config::Config;
 use crate::exit::{Exit, Failure};
 use crate::out::Out;
+use crate::state;
 
 /// Undoes the last generation of a tree, or all back to the one that was named.
 pub(crate) fn run(args: &UndoArgs) -> Result<Exit, Failure> {
-    let config = Config::load(args.config.config.as_deref())?;
+    let config = state::config(args.config.config.as_deref())?;
     let tree = config.tree(&args.tree)?.on(&config.node);
     if let Some(word) = &args.forget {
-        return forget(&tree, word);
+        let forgotten = forget(&tree, word);
+        state::note(&config);
+        return forgotten;
     }
     let wanted = match &args.to {
         Some(word) => Some(find(&tree.log()?, word, &args.tree)?),
         None => None,
     };
     let out = Out::stdout();
+    if let Some(line) = what_follows(&tree, args.dry_run)? {
+        out.say(&line);
+        out.flush();
+    }
     let undone = if args.paths.is_empty() {
         Some(tree.undo(wanted, args.dry_run)?)
     } else {
@@ -63,8 +69,35 @@ pub(crate) fn run(args: &UndoArgs) -> Result<Exit, Failure> {
         count(UndoneChange::Attributes),
     );
     out.say(&line);
+    state::note(&config);
     out.finish()?;
     Ok(told_failed(&undone.failed))
+}
+
+/// What an undo on a standby means for the mirror, said before it is done.
+fn what_follows(tree: &Tree, dry_run: bool) -> Result<Option<String>, Failure> {
+    let status = tree.status()?;
+    if status.role != NodeRole::Standby {
+        return Ok(None);
+    }
+    let name = &tree.name;
+    let made = state::last_made(&tree.log()?);
+    let (primary, back) = made.map_or_else(
+        || ("the primary".to_owned(), String::new()),
+        |made| {
+            let node = escape(made.node.as_bytes()).into_owned();
+            let adopt = format!(
+                "; to take what {node} has, `hasync adopt {name} --from {node} --generation {}`",
+                made.id
+            );
+            (node, adopt)
+        },
+    );
+    let would = if dry_run { "would stop" } else { "stops" };
+    Ok(Some(format!(
+        "{name}: this node is standby, and the mirror {would}: the next push of {primary} is \
+         refused (81); to go on with what is then here, `hasync promote {name}`{back}"
+    )))
 }
 
 /// Lets go of what a pinned generation replaced.
@@ -86,7 +119,7 @@ fn forget(tree: &Tree, word: &str) -> Result<Exit, Failure> {
 }
 
 /// The generation that a number, or the beginning of an identity, means.
-fn find(log: &[Generation], word: &str, tree: &str) -> Result<GenerationId, Failure> {
+pub(super) fn find(log: &[Generation], word: &str, tree: &str) -> Result<GenerationId, Failure> {
     let by_number: Vec<_> = match word.parse::<u64>() {
         Ok(number) => {
             let number = Number::from(number);

@@ -1,11 +1,14 @@
-//! How often the same is told: a file in the node's state with one line for each event and tree,
-//! the time of its last notice and how many were held back since.
+//! How often the same is told: a file in the node's state with one line for each event, tree and
+//! cause, the time of its last notice and how many were held back since.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use hasync_engine::{Attempt, Error, StateDir};
+use hasync_engine::{Attempt, Error, StateDir, escape};
+
+use super::Notice;
+use crate::exit::Exit;
 
 /// The file in the state, and the lock on it.
 const FILE: &str = "notices";
@@ -14,6 +17,36 @@ const LOCK: &str = "notices.lock";
 const LOCK_WAIT: Duration = Duration::from_secs(2);
 /// The most that is read of the file, in bytes.
 const MAX_LEN: u64 = 1 << 20;
+/// The longest key, in bytes.
+const KEY_LEN_MAX: usize = 500;
+
+/// What makes a notice the same as an earlier one: the event, the tree and the cause. The cause is
+/// the exit code; where many have the same, it is also what is said, without the words that have a
+/// digit: times, sizes and processes are others each time.
+pub(super) fn key(notice: &Notice) -> String {
+    let tree = notice.tree.as_deref().unwrap_or("-");
+    let mut key = format!("{} {tree} {}", notice.event.name(), notice.exit);
+    let is_told_by_its_code = [
+        Exit::Fenced,
+        Exit::Diverged,
+        Exit::DeleteLimit,
+        Exit::Partial,
+        Exit::Locked,
+        Exit::NotEqual,
+    ]
+    .iter()
+    .any(|exit| *exit as u8 == notice.exit);
+    if !is_told_by_its_code {
+        let words = notice.line.split_whitespace();
+        for word in words.filter(|word| !word.contains(|c: char| c.is_ascii_digit())) {
+            key.push(' ');
+            key.push_str(&escape(word.as_bytes()));
+        }
+    }
+    let end = (0..=KEY_LEN_MAX).rev().find(|at| key.is_char_boundary(*at));
+    key.truncate(end.unwrap_or(0));
+    key
+}
 
 /// Whether a notice of this key passes now, and how many were held back before it. If the file
 /// cannot be kept, everything passes: too many notices are better than none.

@@ -41,6 +41,8 @@ pub(crate) struct Notice {
     pub(crate) event: Event,
     /// The tree that it is about; `None` for the node.
     pub(crate) tree: Option<String>,
+    /// The exit code that it has.
+    pub(crate) exit: u8,
     /// What happened, in one line.
     pub(crate) line: String,
     /// What to do now.
@@ -54,10 +56,7 @@ pub(crate) fn tell(config: &Config, notice: &Notice) -> Vec<String> {
     if !notify.on.contains(&notice.event) {
         return Vec::new();
     }
-    let key = match &notice.tree {
-        Some(tree) => format!("{} {tree}", notice.event.name()),
-        None => notice.event.name().to_owned(),
-    };
+    let key = limit::key(notice);
     let repeat = match notice.event {
         // Each of these is news.
         Event::Promotion | Event::Demotion | Event::Recovery => Duration::ZERO,
@@ -182,6 +181,7 @@ mod tests {
             let notice = Notice {
                 event: Event::Failure,
                 tree: None,
+                exit: 0,
                 line: format!("{words}: refused"),
                 next: words.clone(),
             };

@@ -60,6 +60,7 @@ mod tests {
         let notice = Notice {
             event: Event::Overlap,
             tree: None,
+            exit: 0,
             line: "two\nlines".to_owned(),
             next: "do this".to_owned(),
         };

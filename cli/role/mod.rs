@@ -16,6 +16,7 @@ use crate::config::{Config, RoleTest};
 use crate::exit::{self, Exit, Failure};
 use crate::out::Out;
 use crate::shell;
+use crate::state::{self, Condition, RoleLook};
 
 /// What a node is at this moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,8 +63,18 @@ pub(crate) fn run(args: &RoleArgs) -> Result<Exit, Failure> {
     let out = Out::stdout();
     if !args.quiet {
         out.say(&format!("{}: {}", found.role, found.why));
-        for line in contradictions(&config, found.role)? {
-            out.say(&format!("note: {line}"));
+        let state = state::look(
+            &config,
+            &config.in_push_order(),
+            RoleLook::Known(Ok(found.clone())),
+        );
+        for tree in state
+            .trees
+            .iter()
+            .filter(|tree| tree.facts.part.role_mismatch)
+        {
+            let core = state::core(&tree.facts, Condition::Mismatch);
+            out.say(&format!("note: {core}; next: {}", tree.told.next));
         }
     }
     out.finish()?;
@@ -75,37 +86,6 @@ pub(crate) fn run(args: &RoleArgs) -> Result<Exit, Failure> {
         Some(wanted) if wanted != found.role => Exit::NotEqual,
         _ => Exit::Ok,
     })
-}
-
-/// The same of whatever role this node has now, if a test of its configuration tells.
-pub(crate) fn notes(config: &Config) -> Vec<String> {
-    if config.role == RoleTest::Recorded {
-        return Vec::new();
-    }
-    let found = find(config).and_then(|found| contradictions(config, found.role));
-    found.unwrap_or_default()
-}
-
-/// Where what is recorded of the trees does not fit the role: then pushes are refused, here or
-/// there.
-fn contradictions(config: &Config, role: Role) -> Result<Vec<String>, Failure> {
-    let mut lines = Vec::new();
-    for tree in &config.trees {
-        let name = &tree.name;
-        match (role, tree.on(&config.node).status()?.role) {
-            (Role::Primary, NodeRole::Standby) => lines.push(format!(
-                "{name} is recorded as standby's here and is not pushed; `hasync mirror start` \
-                 promotes this node"
-            )),
-            (Role::Standby, NodeRole::Primary) => lines.push(format!(
-                "{name} is recorded as primary's here and receives nothing; if the other node has \
-                 the data to keep, run `hasync demote {name}` here; `hasync diverged {name}` \
-                 lists what differs and the ways out"
-            )),
-            _ => {}
-        }
-    }
-    Ok(lines)
 }
 
 /// The role of this node by the test of its configuration.

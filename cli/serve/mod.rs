@@ -22,6 +22,7 @@ use hasync_transport::{self as transport, Link};
 use crate::args::ServeArgs;
 use crate::config::Config;
 use crate::exit::{self, Exit, Failure};
+use crate::state;
 use check::run_check;
 use helper::Helper;
 use limits::Limits;
@@ -89,7 +90,8 @@ impl Service {
 
     /// The configuration, read anew for each connection. Without one, no tree has a name.
     fn load(&self) -> Result<Option<Config>, Failure> {
-        Config::load_if_there(self.config.as_deref())
+        let named = self.config.as_deref();
+        Config::load_if_there(named).inspect_err(|failure| state::note_fault(named, failure))
     }
 
     /// What may be received now. The roots are opened anew for each connection, so that none is

@@ -29,6 +29,13 @@ pub struct AsOf {
 }
 
 impl AsOf {
+    /// This moment, on the node that is asked.
+    #[must_use]
+    pub fn now() -> Self {
+        let now_ns = now_ns();
+        AsOf::seen(now_ns, now_ns)
+    }
+
     /// What the source's clock called `source_ns`, given that it showed `source_now_ns` just now.
     pub(crate) fn seen(source_ns: i64, source_now_ns: i64) -> Self {
         let ago = source_now_ns.saturating_sub(source_ns).max(0);

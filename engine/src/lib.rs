@@ -88,7 +88,7 @@ pub use observer::{
 pub use options::{Brake, Compression, Options, QuickCheck};
 pub use overlap::overlaps;
 pub use path::Shown;
-pub use policy::{Confinement, Greeted, Ready, Rights, ServePolicy, Service, Wish};
+pub use policy::{Confinement, Greeted, Over, Ready, Rights, ServePolicy, Service, Wish};
 pub use sample::{Sample, sample};
 pub use served_root::ServedRoot;
 pub use session::{Comparison, Connection, Duplex, HELLO_TIME, push, serve};

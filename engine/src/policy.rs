@@ -52,6 +52,8 @@ pub struct ServePolicy {
     pub rights: Rights,
     /// Whom files can be given to by name.
     pub accounts: Arc<dyn Accounts>,
+    /// Hears how each push of a named tree ended.
+    pub over: Option<Over>,
     /// How this process is confined once it is known where the first push leads; `None` if it
     /// stays as it is.
     pub confinement: Option<Arc<dyn Confinement>>,
@@ -72,6 +74,7 @@ impl Default for ServePolicy {
             rights: Rights::default(),
             only_trees: None,
             accounts: Arc::new(OwnAccounts),
+            over: None,
             confinement: None,
         }
     }
@@ -246,6 +249,19 @@ pub struct Greeted(pub Arc<dyn Fn() + Send + Sync>);
 impl fmt::Debug for Greeted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Greeted")
+    }
+}
+
+/// Hears of each push of a named tree that it is over, by the name that the peer gave, and why it was
+/// not received, if it was not.
+#[derive(Clone)]
+pub struct Over(pub Arc<Heard>);
+
+type Heard = dyn Fn(&str, Option<&Error>) + Send + Sync;
+
+impl fmt::Debug for Over {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Over")
     }
 }
 

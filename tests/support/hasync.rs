@@ -14,6 +14,8 @@ pub(crate) struct Hasync {
     prefix: Vec<String>,
     program: PathBuf,
     args: Vec<std::ffi::OsString>,
+    /// Where it writes its state for everybody.
+    run_dir: PathBuf,
 }
 
 impl Hasync {
@@ -27,7 +29,14 @@ impl Hasync {
             prefix: Vec::new(),
             program: Self::program(),
             args: Vec::new(),
+            run_dir: PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("run"),
         }
+    }
+
+    /// Writes its state for everybody there, in place of `/run/hasync`.
+    pub(crate) fn run_dir(mut self, dir: PathBuf) -> Self {
+        self.run_dir = dir;
+        self
     }
 
     /// `hasync push OPTIONS`.
@@ -82,7 +91,9 @@ impl Hasync {
                 command
             }
         };
-        command.args(&self.args);
+        command
+            .args(&self.args)
+            .env("HASYNC_RUN_DIR", &self.run_dir);
         command
     }
 

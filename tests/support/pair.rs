@@ -125,7 +125,8 @@ impl Pair {
         // What sshd starts on this node: the program with this node's configuration.
         let program = Hasync::program();
         let script = format!(
-            "#!/bin/sh\nexec {} \"$@\" --config {}\n",
+            "#!/bin/sh\nexport HASYNC_RUN_DIR={}\nexec {} \"$@\" --config {}\n",
+            own("run"),
             program.display(),
             own("hasync.toml")
         );
@@ -184,6 +185,16 @@ impl Pair {
         self.set(Foo1, "path = ", &lines);
     }
 
+    /// Numbers of the generations that the standby keeps of the tree `html`, the last one first.
+    pub(crate) fn kept(&self) -> Vec<u64> {
+        let told = self.run(Foo1, &["kept", "html"]).expect(0).stdout_text();
+        let heads = told
+            .lines()
+            .filter_map(|line| line.strip_prefix("generation "));
+        let numbers = heads.map(|head| head.split(' ').next().unwrap().parse().unwrap());
+        numbers.collect()
+    }
+
     /// Something of one node.
     pub(crate) fn path(&self, node: Node, name: &str) -> PathBuf {
         self.dir.path(node.name()).join(name)
@@ -219,7 +230,11 @@ impl Pair {
     /// A command line on one node, with its configuration.
     pub(crate) fn on(&self, node: Node, words: &[&str]) -> Hasync {
         let config = self.path(node, "hasync.toml");
-        let hasync = Hasync::new().args(words).arg("--config").arg(config);
+        let hasync = Hasync::new()
+            .args(words)
+            .arg("--config")
+            .arg(config)
+            .run_dir(self.path(node, "run"));
         match (&self.net, node) {
             (None, _) => hasync,
             (Some(net), Foo0) => hasync.under(&net.on_primary()),

@@ -75,7 +75,11 @@ impl Pair {
         let mount = "mount --bind $0 /proc/sys/kernel/random/boot_id && exec \"$@\"";
         launcher.extend(["sh", "-c", mount].map(str::to_owned));
         launcher.push(boot.display().to_string());
-        let hasync = Hasync::new().args(words).arg("--config").arg(config);
+        let hasync = Hasync::new()
+            .args(words)
+            .arg("--config")
+            .arg(config)
+            .run_dir(self.path(node, "run"));
         hasync.under(&launcher)
     }
 }

@@ -12,9 +12,12 @@ use super::hands::Hands;
 use super::message::{receive, send};
 use super::{HAS_SERVICE, VERB, askable, last_push};
 use crate::config::{Config, RoleTest};
+use crate::exit::{Exit, Failure};
 use crate::role::{self, Role};
 use crate::serve::check::run_check;
 use crate::serve::check_of;
+use crate::state;
+use crate::state::record::Doing;
 
 /// Words that take a right away, before the file of the configuration.
 const NO_DEVICES: &str = "--no-devices";
@@ -54,21 +57,17 @@ pub(crate) fn run_if_asked(words: impl IntoIterator<Item = OsString>) -> Option<
         Some(Err(_)) => return Some(ExitCode::FAILURE),
     };
     let hands = Hands::new(rights);
-    let mut node = Node { config, hands };
-    let end = io::stdin();
-    loop {
-        let Ok((question, dir)) = receive(&end) else {
-            return Some(ExitCode::SUCCESS);
-        };
-        if question.is_empty() {
-            return Some(ExitCode::SUCCESS);
-        }
-        if let Some(answer) = node.answer(&question, dir)
-            && send(&end, answer.as_bytes(), None).is_err()
-        {
-            return Some(ExitCode::SUCCESS);
-        }
+    let mut node = Node {
+        config,
+        hands,
+        is_told: false,
+    };
+    node.answer_all(&io::stdin());
+    // A receiver that has left without a word may have left a commit half done.
+    if let Some(config) = node.config.as_ref().filter(|_| !node.is_told) {
+        state::note(config);
     }
+    Some(ExitCode::SUCCESS)
 }
 
 /// What is asked.
@@ -76,9 +75,25 @@ struct Node {
     /// The configuration, read when the receiver read it.
     config: Option<Config>,
     hands: Hands,
+    /// How the last push ended has been told.
+    is_told: bool,
 }
 
 impl Node {
+    /// Until it is asked no more.
+    fn answer_all(&mut self, end: &io::Stdin) {
+        while let Ok((question, dir)) = receive(end) {
+            if question.is_empty() {
+                return;
+            }
+            if let Some(answer) = self.answer(&question, dir)
+                && send(end, answer.as_bytes(), None).is_err()
+            {
+                return;
+            }
+        }
+    }
+
     /// `=` and what was found, `-` for nobody, `!` and why there is no answer; nothing to what is
     /// only told. Whatever came along with the question is let go again.
     fn answer(&mut self, question: &[u8], dir: Option<OwnedFd>) -> Option<String> {
@@ -90,6 +105,10 @@ impl Node {
             }
             (b"settle", None, _) => {
                 self.hands.settle();
+                return None;
+            }
+            (question, None, _) if question.starts_with(b"over ") => {
+                self.over(&String::from_utf8_lossy(question));
                 return None;
             }
             (_, Some(dir), Some(change)) => done(self.hands.set(&dir, change)),
@@ -122,6 +141,28 @@ impl Node {
         Ok(Some("no".to_owned()))
     }
 
+    /// A push of a tree is over: that is a state of this node.
+    fn over(&mut self, told: &str) {
+        self.is_told = true;
+        let mut words = told.splitn(4, ' ').skip(1);
+        let (tree, code, line) = (words.next(), words.next(), words.next());
+        let Some(config) = &self.config else { return };
+        let Ok(tree) = config.tree(tree.unwrap_or_default()) else {
+            return;
+        };
+        // Whatever cannot be remembered, the push itself is over.
+        let _ = match code.and_then(|code| code.parse().ok()) {
+            Some(0) => state::clear(config, tree, None),
+            Some(code) => own_refusal(code).map_or(Ok(()), |exit| {
+                let failure = Failure::new(exit, line.unwrap_or_default());
+                let next = state::advice_on_standby(tree, exit);
+                state::put(config, tree, Doing::Receiving, &failure, next)
+            }),
+            None => Ok(()),
+        };
+        state::note(config);
+    }
+
     fn found(&mut self, question: &str) -> Result<Option<String>, String> {
         let (verb, who) = question.split_once(' ').unwrap_or((question, ""));
         match verb {
@@ -138,6 +179,19 @@ impl Node {
             _ => Err("it is not asked that".to_owned()),
         }
     }
+}
+
+/// What this node has refused by itself, by its exit code: the rest is the link's or the peer's.
+fn own_refusal(code: u8) -> Option<Exit> {
+    let own = [
+        Exit::Fenced,
+        Exit::Diverged,
+        Exit::NoSpace,
+        Exit::FileIo,
+        Exit::Config,
+        Exit::DeleteLimit,
+    ];
+    own.into_iter().find(|exit| *exit as u8 == code)
 }
 
 /// Nothing to be told, or the number of the error: it has a number for all but a few.
@@ -178,6 +232,7 @@ mod tests {
         let mut node = Node {
             config: Some(Config::parse(file, lines).unwrap()),
             hands: Hands::new(Rights::default()),
+            is_told: false,
         };
         node.answer(question.as_bytes(), None).unwrap()
     }

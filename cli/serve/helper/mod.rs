@@ -20,7 +20,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hasync_engine::{
-    Accounts, Attrs, ByName, IdKind, Inode, Ready, Rights, ServePolicy, Service, Wish,
+    self as engine, Accounts, Attrs, ByName, IdKind, Inode, Over, Ready, Rights, ServePolicy,
+    Service, Wish,
 };
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::Timespec;
@@ -29,6 +30,7 @@ use rustix::io::Errno;
 use self::message::{ends, receive, send};
 use super::check::CHECK_TIME;
 use crate::config::Config;
+use crate::exit::Failure;
 use crate::{exit, itself};
 
 pub(crate) use self::answers::run_if_asked;
@@ -38,6 +40,9 @@ const VERB: &str = "serve-helper";
 
 /// Longest name that is looked up, in bytes.
 const NAME_LEN_MAX: usize = 256;
+
+/// As much as is told of how a push ended, in bytes.
+const OVER_LEN_MAX: usize = 1000;
 
 /// How long a look-up may take: directory services are slow when they cannot reach their server.
 const LOOK_UP_TIME: Duration = Duration::from_secs(60);
@@ -89,6 +94,8 @@ impl Helper {
         let asked = Arc::clone(self);
         policy.service = Some(Service(Arc::new(move |wish| asked.service(wish))));
         policy.accounts = Arc::clone(self) as Arc<dyn Accounts>;
+        let told = Arc::clone(self);
+        policy.over = Some(Over(Arc::new(move |tree, why| told.over(tree, why))));
     }
 
     /// Has it change metadata below these directories from now on, and nowhere else for good.
@@ -101,6 +108,20 @@ impl Helper {
             self.tell(b"place", Some(place));
         }
         self.tell(b"settle", None);
+    }
+
+    /// Says how the push of a tree ended, for the state of this node.
+    fn over(&self, tree: &str, why: Option<&engine::Error>) {
+        let failure = why.cloned().map(Failure::from);
+        let (code, line) = failure.map_or((0, String::new()), |failure| {
+            (failure.exit as u8, failure.message)
+        });
+        let mut message = format!("over {tree} {code} {line}");
+        let end = (0..=OVER_LEN_MAX)
+            .rev()
+            .find(|at| message.is_char_boundary(*at));
+        message.truncate(end.unwrap_or(0));
+        self.tell(message.as_bytes(), None);
     }
 
     fn tell(&self, message: &[u8], dir: Option<BorrowedFd<'_>>) {

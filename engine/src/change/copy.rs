@@ -2,13 +2,12 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::fs::{Mode, SeekFrom, copy_file_range, ioctl_ficlone, mkdirat, openat, seek};
 use rustix::io::Errno;
 
-use super::session::StageDir;
 use crate::apply::{create_file, create_node};
 use crate::entry::Body;
 use crate::fs::{Attrs, DIR_FLAGS, FileDir, Listed, set_fd_attrs};
@@ -19,10 +18,10 @@ pub(crate) fn copy(
     (from, from_name): (Arc<OwnedFd>, Vec<u8>),
     then: &Listed,
     attrs: &Attrs,
-    dir: &StageDir,
+    dir: impl AsFd,
     name: &[u8],
 ) -> io::Result<()> {
-    let entry = &then.entry;
+    let (dir, entry) = (dir.as_fd(), &then.entry);
     match &entry.body {
         Body::Dir => {
             mkdirat(dir, name, Mode::RWXU)?;

@@ -15,7 +15,7 @@ use crate::history::kept::{self, Pinned};
 use crate::history::prune::rubbish;
 use crate::history::space::Space;
 use crate::history::store::Store;
-use crate::history::undo::UndoPolicy;
+use crate::history::undo::{UndoPolicy, undoable};
 use crate::lineage::claim::{Adopted, Me, Standing};
 use crate::lineage::generation::{Generation, GenerationId};
 use crate::lineage::ordinal::{Epoch, Number};
@@ -63,13 +63,19 @@ pub struct TreeStatus {
     pub open: Option<GenerationId>,
     /// The data here is given up for that, which the next push brings.
     pub adopted: Option<Adopted>,
+    /// Whether what this node has had of the tree can be seen.
+    pub data: Data,
+    /// It may have data that the other node has not.
+    pub may_be_alone: bool,
+    /// The file system that the tree is on; `None` if it does not tell.
+    pub space: Option<Space>,
     /// A commit was cut off, and has to be brought to its end before anybody reads the tree.
     pub is_interrupted: bool,
     /// What pushes, running or interrupted, have staged.
     pub staged: Vec<LeftOver>,
     /// What can be undone, the last first.
     pub undo: Vec<Generation>,
-    /// Those of them that are kept until they are [forgotten](Tree::forget).
+    /// What is kept until they are [forgotten](Tree::forget).
     pub pinned: Vec<Pinned>,
     /// Directories of what was kept once and could not be removed: the next push tries again.
     pub rubbish: Vec<PathBuf>,
@@ -246,6 +252,7 @@ impl Tree {
         {
             head.partial = None;
         }
+        let found = place::find(root.as_deref(), self.is_group).map_err(read)?;
         let view = View::new(&record, data.as_ref());
         let was_primary = view.was_primary();
         let sends = view.is_primary() || was_primary.is_some();
@@ -259,6 +266,9 @@ impl Tree {
                 None => Vec::new(),
             },
             role: view.role(),
+            data: view.finds(found.is_mount, found.is_empty),
+            may_be_alone: view.may_be_alone(),
+            space: Space::at(&self.root),
             rubbish: match &store {
                 Some(store) => rubbish(store).map_err(read)?,
                 None => Vec::new(),
@@ -274,9 +284,9 @@ impl Tree {
                 None => false,
             },
             staged: root.map_or_else(Vec::new, |root| left_over(&root)),
-            undo: match &store {
-                Some(store) => kept::generations(store).map_err(read)?,
-                None => Vec::new(),
+            undo: match (&store, data.as_ref()) {
+                (Some(store), Some(head)) => undoable(store, head).map_err(read)?,
+                _ => Vec::new(),
             },
         })
     }
@@ -413,14 +423,14 @@ impl Tree {
         self.lock_file.as_deref().map(LockFile::take).transpose()
     }
 
-    fn store(&self, root: Option<&Arc<Root>>) -> Result<Option<Store>, Error> {
+    pub(crate) fn store(&self, root: Option<&Arc<Root>>) -> Result<Option<Store>, Error> {
         let Some(root) = root else {
             return Ok(None);
         };
         Store::open(root, Some(&self.name)).map_err(|e| self.cannot("read the records of", &e))
     }
 
-    fn open_root(&self) -> Result<Option<Arc<Root>>, Error> {
+    pub(crate) fn open_root(&self) -> Result<Option<Arc<Root>>, Error> {
         match Root::open(&self.root) {
             Ok(root) => Ok(Some(Arc::new(root))),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -450,7 +460,7 @@ impl Tree {
         )
     }
 
-    pub(super) fn cannot(&self, verb: &str, e: &std::io::Error) -> Error {
+    pub(crate) fn cannot(&self, verb: &str, e: &std::io::Error) -> Error {
         let root = shown_path(&self.root);
         Error::file(format_args!("{verb} tree {} in {root}", self.name), e)
     }

@@ -7,7 +7,6 @@
 
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use rustix::fs::{AtFlags, fsync, renameat, unlinkat};
@@ -16,6 +15,7 @@ use rustix::io::Errno;
 use super::clocks::{are_believed, times_made};
 use super::journal::Journal;
 use super::kept::{Kept, PINNED, exists, is_there, open_step, read, step_places, undo_dir};
+use super::space::bytes_below;
 use super::store::{GOING, JOURNAL, MANIFEST, Store};
 use super::undo::UndoPolicy;
 use crate::clock::now_ns;
@@ -258,13 +258,7 @@ fn bytes_of(root: &Root, step: &Kept) -> u64 {
             // No `/proc`: by its name, which leads at worst to a wrong sum.
             _ => root.path_of_reserved(&session.holder, &place),
         };
-        for entry in walkdir::WalkDir::new(path).min_depth(1) {
-            // Only this user can change anything there: what cannot be read is not counted.
-            let metadata = entry
-                .map_err(io::Error::from)
-                .and_then(|e| Ok(e.metadata()?));
-            bytes += metadata.map_or(0, |metadata| metadata.blocks() * 512);
-        }
+        bytes += bytes_below(&path);
     }
     bytes
 }

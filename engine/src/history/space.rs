@@ -1,5 +1,7 @@
-//! How much space there is where a tree is kept: what a plan compares with what will come.
+//! How much space there is where a tree is kept, and how much is taken: what a plan compares with
+//! what will come.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::fs::{stat, statvfs};
@@ -33,4 +35,12 @@ impl Space {
             device: stat(path).ok()?.st_dev,
         })
     }
+}
+
+/// Bytes of everything below a directory of this user's alone; what cannot be read, or goes
+/// meanwhile, is not counted.
+pub(super) fn bytes_below(dir: &Path) -> u64 {
+    let entries = walkdir::WalkDir::new(dir).min_depth(1).into_iter();
+    let found = entries.filter_map(|entry| entry.ok()?.metadata().ok());
+    found.map(|metadata| metadata.blocks() * 512).sum()
 }

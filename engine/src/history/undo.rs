@@ -122,6 +122,17 @@ fn route(steps: &[Step], from: GenerationId, to: GenerationId) -> Option<Vec<&St
     None
 }
 
+/// The generations that can be undone from `head`, the last one first: to what each came from there
+/// is a way.
+pub(crate) fn undoable(store: &Store, head: &Generation) -> io::Result<Vec<Generation>> {
+    let (steps, mut kept) = (kept::steps(store)?, kept::generations(store)?);
+    kept.retain(|one| {
+        let before = one.parent_state;
+        before.is_some_and(|before| route(&steps, head.state, before).is_some())
+    });
+    Ok(kept)
+}
+
 /// Numbers of the generations that can be undone, for a message.
 fn reachable(steps: &[Step], from: GenerationId) -> Vec<String> {
     let is_reachable = |step: &&Step| route(steps, from, step.from).is_some();

@@ -76,7 +76,7 @@ impl Tree {
     }
 
     /// The paths below the root, none of them within another.
-    fn parse_paths(&self, paths: &[PathBuf]) -> Result<Vec<RelPath>, Error> {
+    pub(super) fn parse_paths(&self, paths: &[PathBuf]) -> Result<Vec<RelPath>, Error> {
         let mut parsed: Vec<RelPath> = Vec::new();
         for path in paths {
             parsed.push(self.parse_path(path)?);

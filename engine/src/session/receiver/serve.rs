@@ -8,14 +8,14 @@ use super::request::{Request, next_request, no_hello};
 use super::standing;
 use super::threshold::Threshold;
 use crate::error::Error;
-use crate::policy::{Greeted, ServePolicy};
+use crate::policy::{Greeted, Over, ServePolicy};
 use crate::refusal::Refusal;
 use crate::session::Duplex;
 use crate::session::drive::{Events, Waiting, drive};
 use crate::session::headway::{Headway, standstill};
 use crate::session::outbox::Outbox;
 use crate::spill;
-use crate::wire::{FrameReader, ToReceiver, ToSender, check_preamble, preamble};
+use crate::wire::{FrameReader, Hello, ToReceiver, ToSender, check_preamble, preamble};
 
 /// How long a sender may take until it has said what it wants, whatever it says meanwhile. A link
 /// that is silent altogether has to see to that itself.
@@ -64,9 +64,15 @@ fn serve_pushes(
         }
         match request {
             Request::Push(hello) => {
-                threshold.approach(&hello)?;
-                let push = Push::begin(*hello, outbox, policy, &mut threshold, true)?;
-                run(reader, outbox, push, policy.stall)?;
+                let named = named(&hello);
+                let result = threshold
+                    .approach(&hello)
+                    .and_then(|()| Push::begin(*hello, outbox, policy, &mut threshold, true))
+                    .and_then(|push| run(reader, outbox, push, policy.stall));
+                if let (Some(Over(over)), Some(tree)) = (&policy.over, named) {
+                    over(&tree, result.as_ref().err());
+                }
+                result?;
             }
             Request::Ask(ask) => {
                 threshold.approach_names()?;
@@ -78,6 +84,13 @@ fn serve_pushes(
         return Err(Error::peer(Refusal::NoHello));
     }
     Ok(())
+}
+
+/// The tree that a push is to change by its name.
+fn named(hello: &Hello) -> Option<String> {
+    let claim = hello.claim.as_ref()?;
+    let is_real = !hello.options.dry_run && !claim.compares;
+    is_real.then(|| claim.tree.clone())
 }
 
 /// Runs one push to its end.

@@ -1,0 +1,419 @@
+//! Reads the state of this node together: the records of its trees, what it remembers of its
+//! cycles, and the test of its role.
+
+use std::time::Duration;
+
+use hasync_engine::escape;
+use hasync_engine::generation::{Data, Generation, GenerationKind, NodeRole, TreeStatus};
+use hasync_engine::history::Sizes;
+
+use super::file;
+use super::record::{
+    AsOfState, Bytes, DataState, DataWord, Doing, Facts, GenerationState, GivenUp, LastCycle,
+    Moment, NodeState, Part, Past, PinnedState, RoleSeen, RoleWord, SCHEMA_VERSION, SpaceState,
+    StagedState, TreeState, Trouble, Written,
+};
+use super::tell::Told;
+use super::trouble::Mark;
+use crate::config::{Config, RoleTest, Tree};
+use crate::exit::{Exit, Failure};
+use crate::memory::{self, Course, Memory};
+use crate::role::{self, Found, Role};
+
+/// Where the role by its test comes from.
+pub(crate) enum RoleLook {
+    /// The test is run; sizes are measured anew, too.
+    Test,
+    /// It was run just now.
+    Known(Result<Found, Failure>),
+    /// The last word stands: whoever notes a change does not wait for a test.
+    Recall,
+}
+
+/// Whether this user may read the records of this node; for everybody else there is the file.
+pub(crate) fn ours(config: &Config) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let euid = rustix::process::geteuid();
+    let owner = config.node.state.metadata().map(|state| state.uid());
+    euid.is_root() || owner.is_ok_and(|owner| owner == euid.as_raw())
+}
+
+/// Writes the state of this node to where anybody can read it.
+pub(crate) fn note(config: &Config) {
+    note_role(config, RoleLook::Recall);
+}
+
+/// The same with what is known of the role.
+pub(crate) fn note_role(config: &Config, role: RoleLook) {
+    file::write(&look(config, &config.in_push_order(), role));
+}
+
+/// The state of this node and of these trees.
+pub(crate) fn look(config: &Config, trees: &[&Tree], role: RoleLook) -> NodeState {
+    let memory = Memory::recall(&config.node.state);
+    let measures = matches!(role, RoleLook::Test);
+    let before = written_before(config);
+    let (role, fault) = match role {
+        // Trees that are recorded as different things stop nobody who pushes them by name.
+        RoleLook::Test if config.role == RoleTest::Recorded && !has_failed(&memory) => (None, None),
+        RoleLook::Test => by_test(config, role::find(config)),
+        RoleLook::Known(found) => by_test(config, found),
+        RoleLook::Recall => match &before {
+            Some(before) if config.role != RoleTest::Recorded => last_word(before),
+            _ => (None, None),
+        },
+    };
+    let by_test = role.as_ref().map(|role| role.role);
+    let of = |tree: &&Tree| {
+        let before = before.as_ref().filter(|_| !measures);
+        let before = before.and_then(|before| before.tree(&tree.name));
+        of_tree_by(config, tree, &memory, by_test, before)
+            .unwrap_or_else(|failure| unreadable(config, tree, &failure))
+    };
+    NodeState {
+        schema_version: SCHEMA_VERSION,
+        node: config.node.name.clone(),
+        config: config.shown_file(),
+        written: Written::now(),
+        role,
+        fault,
+        interval_seconds: config.cycle.interval.0.as_secs(),
+        max_lag_seconds: config.max_lag().as_secs(),
+        last_cycle: memory.cycles.last().map(|cycle| last_cycle(config, cycle)),
+        last_success: last_success(&memory.cycles),
+        trees: trees.iter().map(of).collect(),
+    }
+}
+
+/// The state of one tree, without a test of the role.
+pub(crate) fn of_tree(config: &Config, tree: &Tree) -> Result<TreeState, Failure> {
+    let memory = Memory::recall(&config.node.state);
+    let before = written_before(config);
+    let before = before.as_ref().and_then(|before| before.tree(&tree.name));
+    of_tree_by(config, tree, &memory, None, before)
+}
+
+/// Whether this node was demoted of a tree a moment ago: its role may be about to follow.
+pub(crate) fn is_just_demoted(config: &Config, tree: &Tree) -> Result<bool, Failure> {
+    let memory = Memory::recall(&config.node.state);
+    let status = tree.on(&config.node).status()?;
+    Ok(status.role == NodeRole::Standby && is_recent(config, tree, &memory))
+}
+
+fn is_recent(config: &Config, tree: &Tree, memory: &Memory) -> bool {
+    let interval = config.cycle.interval.0.as_secs();
+    let moved = memory.moved.get(&tree.name);
+    // A clock that was set back does not make that last.
+    moved.is_some_and(|since| (*since..since.saturating_add(interval)).contains(&memory::now()))
+}
+
+/// The last word on this node, by this configuration.
+fn written_before(config: &Config) -> Option<NodeState> {
+    let (node, file) = (&config.node.name, config.shown_file());
+    file::read().filter(|before| before.node == *node && before.config == file)
+}
+
+/// What this node is to a tree.
+pub(super) fn part_of(config: &Config, tree: &Tree) -> Result<Mark, Failure> {
+    Ok(mark(&tree.on(&config.node).status()?))
+}
+
+fn has_failed(memory: &Memory) -> bool {
+    memory.cycles.last().is_some_and(|cycle| !cycle.is_good())
+}
+
+/// What the test of the role said last; a fault of anything else is over.
+fn last_word(before: &NodeState) -> (Option<RoleSeen>, Option<Trouble>) {
+    let is_known = |seen: &RoleSeen| seen.role != RoleWord::Unknown;
+    let fault = match before.role.as_ref().is_none_or(is_known) {
+        true => None,
+        false => before.fault.clone(),
+    };
+    (before.role.clone(), fault)
+}
+
+fn by_test(config: &Config, found: Result<Found, Failure>) -> (Option<RoleSeen>, Option<Trouble>) {
+    let is_test = config.role != RoleTest::Recorded;
+    match found {
+        Ok(found) if is_test => {
+            let (role, why) = (found.role.into(), found.why);
+            (Some(RoleSeen { role, why }), None)
+        }
+        Ok(_) => (None, None),
+        Err(failure) => {
+            let (role, why) = (RoleWord::Unknown, failure.message.clone());
+            let seen = is_test.then_some(RoleSeen { role, why });
+            (seen, Some(trouble(config, None, &failure)))
+        }
+    }
+}
+
+fn trouble(config: &Config, tree: Option<&Tree>, failure: &Failure) -> Trouble {
+    Trouble {
+        doing: Doing::Looking,
+        exit: failure.exit as u8,
+        line: failure.message.clone(),
+        next: match tree {
+            Some(tree) if failure.exit == Exit::Locked => format!("`hasync status {}`", tree.name),
+            Some(tree) => format!("mend that, then `hasync status {}`", tree.name),
+            None => format!(
+                "correct [role] in {}, then `hasync role`",
+                config.shown_file()
+            ),
+        },
+        at: Moment::now(),
+    }
+}
+
+fn unreadable(config: &Config, tree: &Tree, failure: &Failure) -> TreeState {
+    let facts = Facts {
+        unreadable: Some(trouble(config, Some(tree), failure)),
+        ..place(config, tree)
+    };
+    TreeState {
+        told: Told::of(&facts),
+        facts,
+    }
+}
+
+/// A tree of which no more than its configuration is known.
+fn place(config: &Config, tree: &Tree) -> Facts {
+    let records = config.node.state.join("trees").join(&tree.name);
+    Facts {
+        name: tree.name.clone(),
+        path: escape(tree.dir().as_os_str().as_encoded_bytes()).into_owned(),
+        is_group: tree.is_group(),
+        records: escape(records.as_os_str().as_encoded_bytes()).into_owned(),
+        lossy: lossy_words(tree),
+        part: Part::default(),
+        data: DataState::default(),
+        past: Past::default(),
+        unreadable: None,
+        last_failure: None,
+        peer: None,
+    }
+}
+
+fn of_tree_by(
+    config: &Config,
+    tree: &Tree,
+    memory: &Memory,
+    by_test: Option<RoleWord>,
+    before: Option<&Facts>,
+) -> Result<TreeState, Failure> {
+    let named = tree.on(&config.node);
+    let status = named.status()?;
+    let noted = memory.troubles.get(&tree.name);
+    let last_failure = noted.and_then(|noted| noted.standing(&mark(&status)).cloned());
+    let undone_from = match is_undone(&status) {
+        true => last_made(&named.log()?),
+        false => None,
+    };
+    let bytes = match before.filter(|before| has_same_past(before, &status)) {
+        Some(before) => before.past.bytes.clone(),
+        None => Bytes::from(named.sizes()?),
+    };
+    let facts = Facts {
+        part: part(config, tree, memory, by_test, &status),
+        data: data(&status, undone_from),
+        past: past(&status, bytes),
+        last_failure,
+        peer: memory.peers.get(&tree.name).cloned(),
+        ..place(config, tree)
+    };
+    Ok(TreeState {
+        told: Told::of(&facts),
+        facts,
+    })
+}
+
+fn mark(status: &TreeStatus) -> Mark {
+    let given_up_for = status
+        .adopted
+        .as_ref()
+        .map(|adopted| adopted.id.to_string());
+    Mark {
+        role: status.role.into(),
+        epoch: status.epoch,
+        head_id: status.head.as_ref().map(|head| head.id.to_string()),
+        given_up_for,
+    }
+}
+
+fn part(
+    config: &Config,
+    tree: &Tree,
+    memory: &Memory,
+    by_test: Option<RoleWord>,
+    status: &TreeStatus,
+) -> Part {
+    let interval = config.cycle.interval.0.as_secs();
+    let held = memory.held.get(&tree.name);
+    let held = held.map(|since| since.saturating_add(interval));
+    let is_mismatch = match status.role {
+        NodeRole::Primary => by_test == Some(RoleWord::Standby),
+        NodeRole::Standby => by_test == Some(RoleWord::Primary),
+        NodeRole::New => false,
+    };
+    Part {
+        role: status.role.into(),
+        role_by_test: by_test,
+        role_mismatch: is_mismatch,
+        epoch: status.epoch,
+        may_be_alone: status.may_be_alone,
+        handed_over: status.was_primary,
+        held_until: held.filter(|until| *until > memory::now()).map(Moment::of),
+        is_moving: is_mismatch && is_recent(config, tree, memory),
+        is_unsent: is_unsent(status),
+        unacknowledged: status.open.map(|id| id.to_string()),
+        given_up_for: status.adopted.as_ref().map(|adopted| GivenUp {
+            node: adopted.node.clone(),
+            id: adopted.id.to_string(),
+        }),
+    }
+}
+
+fn is_unsent(status: &TreeStatus) -> bool {
+    let made = status.head.as_ref();
+    let made = made.filter(|head| head.kind != GenerationKind::Push);
+    let equal_ns = status.as_of.as_ref().map(|as_of| as_of.here_ns);
+    let is_after = |head: &Generation| equal_ns.is_none_or(|ns| ns < head.made_ns);
+    status.role == NodeRole::Primary && (equal_ns.is_none() || made.is_some_and(is_after))
+}
+
+fn data(status: &TreeStatus, undone_from: Option<GivenUp>) -> DataState {
+    let head = status.head.as_ref();
+    let lag = status.as_of.as_ref().and_then(|as_of| as_of.lag_ns());
+    let lag = lag.and_then(|ns| u64::try_from(ns).ok());
+    DataState {
+        state: match status.data {
+            Data::NotMounted => DataWord::Unmounted,
+            Data::Emptied => DataWord::Emptied,
+            Data::NoHead => DataWord::Unrecorded,
+            Data::Here if status.is_interrupted => DataWord::Interrupted,
+            Data::Here if head.is_some_and(|head| head.partial.is_some()) => DataWord::Partial,
+            Data::Here if head.is_some() => DataWord::Complete,
+            Data::Here => DataWord::New,
+        },
+        head: head.map(GenerationState::from),
+        as_of: status.as_of.as_ref().map(AsOfState::from),
+        lag_seconds: lag.map(|ns| Duration::from_nanos(ns).as_secs()),
+        undone_from,
+    }
+}
+
+fn past(status: &TreeStatus, bytes: Bytes) -> Past {
+    Past {
+        bytes,
+        space: status.space.map(|space| SpaceState {
+            free_bytes: space.free_bytes,
+            total_bytes: space.total_bytes,
+        }),
+        undo: status.undo.iter().map(GenerationState::from).collect(),
+        pinned: status.pinned.iter().map(pinned).collect(),
+        staged: status
+            .staged
+            .iter()
+            .map(|left| StagedState {
+                name: left.name.clone(),
+                is_running: left.is_running,
+            })
+            .collect(),
+        rubbish: rubbish(status),
+    }
+}
+
+fn pinned(pinned: &hasync_engine::history::Pinned) -> PinnedState {
+    PinnedState {
+        id: pinned.generation.id.to_string(),
+        number: pinned.generation.number,
+        node: pinned.generation.node.clone(),
+        path: escape(pinned.path.as_os_str().as_encoded_bytes()).into_owned(),
+    }
+}
+
+fn rubbish(status: &TreeStatus) -> Vec<String> {
+    let paths = status.rubbish.iter();
+    paths
+        .map(|path| escape(path.as_os_str().as_encoded_bytes()).into_owned())
+        .collect()
+}
+
+/// What the steps of the past take does not change while they are the same.
+fn has_same_past(before: &Facts, status: &TreeStatus) -> bool {
+    let ids = |generations: &[Generation]| -> Vec<String> {
+        generations.iter().map(|one| one.id.to_string()).collect()
+    };
+    let known =
+        |ids: &[GenerationState]| -> Vec<String> { ids.iter().map(|one| one.id.clone()).collect() };
+    let pinned: Vec<PinnedState> = status.pinned.iter().map(pinned).collect();
+    status.staged.is_empty()
+        && before.past.staged.is_empty()
+        && known(&before.past.undo) == ids(&status.undo)
+        && before.past.pinned == pinned
+        && before.past.rubbish == rubbish(status)
+}
+
+fn is_undone(status: &TreeStatus) -> bool {
+    let head = status.head.as_ref();
+    status.role == NodeRole::Standby && head.is_some_and(|head| head.kind == GenerationKind::Undo)
+}
+
+/// The last generation that was no undo: the other node has it.
+pub(crate) fn last_made(log: &[Generation]) -> Option<GivenUp> {
+    let made = log
+        .iter()
+        .rev()
+        .find(|one| one.kind != GenerationKind::Undo)?;
+    Some(GivenUp {
+        node: made.node.clone(),
+        id: made.id.to_string(),
+    })
+}
+
+/// What the configuration says that the standby need not keep, in its words.
+fn lossy_words(tree: &Tree) -> Vec<String> {
+    let lossy = tree.options.lossy;
+    let words = [(lossy.owner, "owners"), (lossy.perms, "modes")];
+    let words = words.into_iter().filter(|(is_set, _)| *is_set);
+    words.map(|(_, word)| word.to_owned()).collect()
+}
+
+fn last_cycle(config: &Config, cycle: &Course) -> LastCycle {
+    let interval_ms = config.cycle.interval.0.as_millis().max(1);
+    let share = u128::from(cycle.took_ms) * 100 / interval_ms;
+    LastCycle {
+        began: Moment::of(cycle.began),
+        took_ms: cycle.took_ms,
+        sent_bytes: cycle.sent_bytes,
+        share_percent: u64::try_from(share).unwrap_or(u64::MAX),
+        exit: cycle.exit,
+        is_good: cycle.is_good(),
+        line: cycle.line.clone(),
+    }
+}
+
+fn last_success(cycles: &[Course]) -> Option<Moment> {
+    let good = cycles.iter().rev().find(|cycle| cycle.is_good())?;
+    Some(Moment::of(good.began.saturating_add(good.took_ms / 1000)))
+}
+
+impl From<Role> for RoleWord {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Primary => RoleWord::Primary,
+            Role::Standby => RoleWord::Standby,
+        }
+    }
+}
+
+impl From<Sizes> for Bytes {
+    fn from(sizes: Sizes) -> Self {
+        Bytes {
+            undo: sizes.undo_bytes,
+            kept: sizes.pinned_bytes,
+            staged: sizes.staged_bytes,
+            unremovable: sizes.rubbish_bytes,
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! The record of a node's state: for programs, for a monitor without rights, and for nobody's
+//! configuration but its own.
+
+use std::process::Command;
+
+use crate::support::hasync::Reachable;
+use crate::support::pair::Node::{self, Foo0, Foo1};
+use crate::support::pair::Pair;
+use crate::support::{Finished, Hasync, await_that, need_root};
+
+const MANUAL: &str = include_str!("../cli/manual/hasync-state.md");
+
+fn mirrored(lines: &str) -> Pair {
+    let pair = Pair::here(lines);
+    pair.write(Foo0, "html/index.html", "one");
+    pair.write(Foo0, "etc/a", "1");
+    pair.write(Foo0, "etc/b", "1");
+    pair.run(Foo0, &["push", "--all"]).expect(0);
+    pair
+}
+
+/// What the file for everybody says.
+fn file(pair: &Pair, node: Node) -> serde_json::Value {
+    let text = std::fs::read_to_string(pair.path(node, "run/status.json")).unwrap_or_default();
+    serde_json::from_str(&text).unwrap_or_default()
+}
+
+#[test]
+fn the_examples_for_jq_in_the_manual_work() {
+    let pair = mirrored("");
+    pair.write(Foo0, "html/index.html", "two");
+    pair.run(Foo0, &["push", "--all"]).expect(0);
+    await_that("the standby has written its state", || {
+        file(&pair, Foo1)["trees"][1]["head"]["number"] == 2
+    });
+    let dir = pair.path(Foo1, "run");
+    let lines = MANUAL.lines().filter(|line| line.starts_with("jq "));
+    let said: Vec<String> = lines
+        .map(|line| {
+            let done = Command::new("sh")
+                .args(["-c", line])
+                .current_dir(&dir)
+                .output()
+                .unwrap();
+            assert!(done.status.success(), "{line}: {done:?}");
+            String::from_utf8(done.stdout).unwrap()
+        })
+        .collect();
+    let [all, promotable, lag, failed, bytes, mismatched] = &said[..] else {
+        panic!("{said:?}")
+    };
+    assert!(all.starts_with("conf ok: standby, epoch 1, "), "{all}");
+    assert_eq!(promotable.trim(), "true");
+    assert!(lag.trim().parse::<u64>().is_ok(), "{lag}");
+    assert!(bytes.trim().parse::<u64>().unwrap() > 0, "{bytes}");
+    assert_eq!((&**failed, &**mismatched), ("", ""));
+}
+
+#[test]
+fn fields_and_conditions_of_the_manual_are_those_of_the_record() {
+    let pair = mirrored("");
+    let state = pair.run(Foo1, &["status", "--json"]).expect(0).stdout;
+    let state: serde_json::Value = serde_json::from_slice(&state).unwrap();
+    let tree = &state["trees"][1];
+    let keys = |value: &serde_json::Value| -> Vec<String> {
+        value.as_object().unwrap().keys().cloned().collect()
+    };
+    for key in keys(&state).iter().chain(&keys(tree)) {
+        let own = [
+            "schema_version",
+            "trees",
+            "name",
+            "path",
+            "is_group",
+            "records",
+            "lossy",
+        ];
+        let rest = [
+            "interval_seconds",
+            "max_lag_seconds",
+            "unacknowledged",
+            "given_up_for",
+        ];
+        let more = ["is_moving", "is_unsent", "undone_from", "unreadable"];
+        let is_plain = own
+            .iter()
+            .chain(&rest)
+            .chain(&more)
+            .any(|known| known == key);
+        assert!(is_plain || MANUAL.contains(&format!("`{key}`")), "{key}");
+    }
+}
+
+/// As a monitoring system runs it: by a user without rights, who can read neither the state nor the
+/// trees.
+#[test]
+fn anybody_may_check() {
+    need_root();
+    let pair = mirrored("[cycle]\ninterval = \"1h\"\n");
+    let program = Reachable::new();
+    let as_nobody = |words: &[&str], node: Node| -> Finished {
+        let hasync = pair.on(node, words);
+        hasync.by_nobody(&program).run()
+    };
+    await_that("the standby has written its state", || {
+        file(&pair, Foo1)["trees"][1]["head"]["number"] == 1
+    });
+    for node in [Foo0, Foo1] {
+        let done = as_nobody(&["check", "--max-lag", "300"], node).expect(0);
+        assert!(
+            done.stdout_text()
+                .starts_with("HASYNC OK - conf: generation 1, lag "),
+            "{done}"
+        );
+        as_nobody(&["check", "--max-lag", "0"], node);
+        let done = as_nobody(&["status", "html"], node).expect(0);
+        assert!(
+            done.stdout_text().contains("the standby is equal as of 2"),
+            "{done}"
+        );
+        let json = as_nobody(&["status", "--json"], node).expect(0).stdout;
+        let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        assert_eq!(json["node"], node.name());
+        as_nobody(&["check", "nope"], node).expect(3);
+    }
+    // The configuration may be for root's eyes alone.
+    use std::os::unix::fs::PermissionsExt;
+    let config = pair.path(Foo0, "hasync.toml");
+    std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o600)).unwrap();
+    as_nobody(&["check"], Foo0).expect(0);
+    // Nobody has written anything yet.
+    std::fs::remove_file(pair.path(Foo0, "run/status.json")).unwrap();
+    let done = as_nobody(&["check"], Foo0).expect(3);
+    assert!(
+        done.stdout_text()
+            .contains("hasync cycle, run as root, writes it"),
+        "{done}"
+    );
+}
+
+/// The file ages: a writer that is dead does not leave a good state for ever.
+#[test]
+fn what_was_written_long_ago_is_old() {
+    need_root();
+    let pair = mirrored("");
+    let program = Reachable::new();
+    let path = pair.path(Foo0, "run/status.json");
+    let mut state = file(&pair, Foo0);
+    let since_boot = state["written"]["since_boot_ns"].as_i64().unwrap();
+    state["written"]["since_boot_ns"] = (since_boot - 7200 * 1_000_000_000).into();
+    std::fs::write(&path, state.to_string()).unwrap();
+    let check = pair.on(Foo0, &["check", "--max-lag", "3600"]);
+    let done = check.by_nobody(&program).run().expect(2);
+    assert!(
+        done.stdout_text()
+            .contains("lag 2 h 0 min, more than 1 h 0 min"),
+        "{done}"
+    );
+}
+
+#[test]
+fn what_makes_no_sense_is_unknown_and_what_is_configured_wrongly_is_critical() {
+    let pair = mirrored("");
+    let config = pair.path(Foo0, "hasync.toml").display().to_string();
+    for words in [
+        &["check", "--max-lag", "soon"][..],
+        &["check", "--what"],
+        &["check", "--max-lag"],
+        &["check", "--config", "/nonexistent/hasync.toml"],
+        &["check", "nope", "--config", &config],
+    ] {
+        let done = Hasync::new().args(words).run().expect(3);
+        assert!(
+            done.stdout_text().starts_with("HASYNC UNKNOWN - "),
+            "{words:?}: {done}"
+        );
+    }
+    let good = pair.read(Foo0, "hasync.toml");
+    pair.write(Foo0, "hasync.toml", format!("{good}what = 1\n"));
+    let done = pair.run(Foo0, &["check"]).expect(2);
+    assert!(done.stdout_text().contains("unknown key"), "{done}");
+    // The cycle that meets it writes it down for everybody.
+    pair.run(Foo0, &["cycle"]).expect(78);
+    let state = file(&pair, Foo0);
+    assert_eq!(state["fault"]["exit"], 78, "{state:#}");
+    assert_eq!(
+        state["trees"][1]["name"], "html",
+        "the last word on the trees stands"
+    );
+    pair.write(Foo0, "hasync.toml", good);
+    // A typing error in the name of the file is no fault of this node.
+    let typo = pair
+        .on(Foo0, &["cycle"])
+        .arg("--config=/nonexistent/hasync.toml")
+        .run();
+    assert_ne!(typo.code, 0);
+    pair.run(Foo0, &["recover"]).expect(0);
+    assert!(file(&pair, Foo0)["fault"].is_null());
+}
+
+#[test]
+fn a_role_that_cannot_be_told_is_a_fault_of_the_node() {
+    let pair = mirrored("");
+    let broken = "[role]\ncommand = \"echo; exit 1\"\nexpect = \"primary\"\n";
+    pair.configure(broken);
+    pair.run(Foo0, &["cycle"]).expect(11);
+    let state = file(&pair, Foo0);
+    assert_eq!(state["role"]["role"], "unknown", "{state:#}");
+    let line = state["fault"]["line"].as_str().unwrap();
+    assert!(
+        line.contains("cannot tell the role by [role] command"),
+        "{line}"
+    );
+    pair.run(Foo0, &["check"]).expect(2);
+    pair.configure("");
+    pair.run(Foo0, &["check"]).expect(0);
+}
+
+#[test]
+fn the_last_cycle_and_the_peers_words_are_in_the_record() {
+    let pair = mirrored("[cycle]\ninterval = \"10m\"\n");
+    pair.run(Foo0, &["cycle"]).expect(0);
+    let state = file(&pair, Foo0);
+    let cycle = &state["last_cycle"];
+    assert_eq!(
+        (&cycle["exit"], &cycle["is_good"]),
+        (&0.into(), &true.into())
+    );
+    assert!(cycle["share_percent"].as_u64().unwrap() < 50, "{cycle:#}");
+    assert!(state["last_success"]["seconds"].is_u64());
+    let html = &state["trees"][1];
+    let peer = &html["peer"];
+    assert_eq!(
+        (&peer["node"], &peer["relation"]),
+        (&"foo1".into(), &"equal".into())
+    );
+    assert_eq!(peer["head_id"], html["head"]["id"], "{html:#}");
+    assert!(peer["free_bytes"].as_u64().unwrap() > 0 && html["space"]["free_bytes"].is_u64());
+    assert_eq!(html["promotable"], true);
+    // A failure is there until it is over.
+    pair.set(Foo0, "port = ", "port = 1");
+    pair.run(Foo0, &["cycle"]).expect(69);
+    let state = file(&pair, Foo0);
+    assert_eq!(state["last_cycle"]["exit"], 69, "{state:#}");
+    assert_eq!(state["trees"][0]["last_failure"]["exit"], 69, "{state:#}");
+    pair.configure("");
+    pair.run(Foo0, &["cycle"]).expect(0);
+    assert!(file(&pair, Foo0)["trees"][0]["last_failure"].is_null());
+}
