@@ -1,8 +1,9 @@
-//! Whether two trees are equal, found out without the engine: a plain walk over both that looks
-//! at everything a mirror has to keep.
+//! What a tree looks like, found out without the engine: a plain walk that looks at everything a
+//! mirror has to keep, and at all content. Two trees are equal if their pictures are.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, FileType, Metadata};
+use std::hash::{DefaultHasher, Hasher};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -10,52 +11,78 @@ use std::path::{Path, PathBuf};
 
 use hasync_engine::escape;
 
-/// What a comparison found.
-#[derive(Debug, Default)]
-pub(super) struct Comparison {
-    /// Entries of the first tree, its root included.
-    pub(super) entries: u64,
-    /// Bytes of its regular files.
-    pub(super) bytes: u64,
-    /// One line per path that differs.
-    pub(super) differences: Vec<String>,
-}
+/// What hasync itself keeps beside the data.
+const OWN_DIR: &str = ".hasync";
+const STEP_LEN: usize = 1 << 20;
 
-/// Compares type, permissions, owner, group, modification time to the nanosecond, hard links,
-/// link targets, device numbers and content of everything in `left` and `right`.
-pub(super) fn compare(left: &Path, right: &Path) -> io::Result<Comparison> {
-    let (left_facts, right_facts) = (walk(left)?, walk(right)?);
-    let mut comparison = Comparison::default();
-    for (path, facts) in &left_facts {
-        comparison.entries += 1;
-        comparison.bytes += facts.len;
-        let difference = match right_facts.get(path) {
-            None => Some("missing on the standby".to_owned()),
-            Some(other) => facts.difference(other).map(str::to_owned).or_else(|| {
-                let same =
-                    facts.kind != "file" || same_content(&left.join(path), &right.join(path));
-                (!same).then(|| "content differs".to_owned())
-            }),
-        };
-        comparison
-            .differences
-            .extend(difference.map(|what| line(path, &what)));
+/// Every entry below and including a root, by its path from there.
+#[derive(Debug)]
+pub(super) struct Picture(BTreeMap<PathBuf, Facts>);
+
+impl Picture {
+    /// Type, permissions, owner, group, modification time to the nanosecond, hard links, link
+    /// targets, device numbers and content of everything in `root`.
+    pub(super) fn of(root: &Path) -> io::Result<Self> {
+        let mut found = BTreeMap::new();
+        let mut open = vec![PathBuf::new()];
+        while let Some(path) = open.pop() {
+            let full = root.join(&path);
+            let metadata = fs::symlink_metadata(&full)?;
+            if metadata.is_dir() {
+                for entry in fs::read_dir(&full)? {
+                    let name = entry?.file_name();
+                    if name != OWN_DIR {
+                        open.push(path.join(name));
+                    }
+                }
+            }
+            found.insert(path, metadata);
+        }
+        let mut firsts: HashMap<(u64, u64), PathBuf> = HashMap::new();
+        let mut picture = BTreeMap::new();
+        for (path, metadata) in found {
+            let shared = !metadata.is_dir() && metadata.nlink() > 1;
+            let hard_link_of = shared.then(|| {
+                let inode = (metadata.dev(), metadata.ino());
+                firsts.entry(inode).or_insert_with(|| path.clone()).clone()
+            });
+            let facts = facts(&root.join(&path), &metadata, hard_link_of)?;
+            picture.insert(path, facts);
+        }
+        Ok(Picture(picture))
     }
-    let surplus = right_facts
-        .keys()
-        .filter(|path| !left_facts.contains_key(*path));
-    comparison
-        .differences
-        .extend(surplus.map(|path| line(path, "only on the standby")));
-    Ok(comparison)
+
+    /// Entries, the root included.
+    pub(super) fn entries(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    /// Bytes of its regular files.
+    pub(super) fn bytes(&self) -> u64 {
+        self.0.values().map(|facts| facts.len).sum()
+    }
+
+    /// One line for each path in which the other tree is another one.
+    pub(super) fn differences(&self, other: &Picture) -> Vec<String> {
+        let line = |path: &Path, what: &str| {
+            format!("\"{}\": {what}", escape(path.as_os_str().as_bytes()))
+        };
+        let mut lines = Vec::new();
+        for (path, facts) in &self.0 {
+            let difference = match other.0.get(path) {
+                None => Some("missing on the standby"),
+                Some(other) => facts.difference(other),
+            };
+            lines.extend(difference.map(|what| line(path, what)));
+        }
+        let surplus = other.0.keys().filter(|path| !self.0.contains_key(*path));
+        lines.extend(surplus.map(|path| line(path, "only on the standby")));
+        lines
+    }
 }
 
-fn line(path: &Path, what: &str) -> String {
-    format!("\"{}\": {what}", escape(path.as_os_str().as_bytes()))
-}
-
-/// What a mirror keeps of an entry, apart from content.
-#[derive(PartialEq)]
+/// What a mirror keeps of an entry.
+#[derive(Debug, PartialEq)]
 struct Facts {
     kind: &'static str,
     mode: u32,
@@ -67,6 +94,8 @@ struct Facts {
     link_target: Option<PathBuf>,
     /// The first path of the same inode, in the order of paths.
     hard_link_of: Option<PathBuf>,
+    /// A sum of the content; none if it cannot be read.
+    content: Option<u64>,
 }
 
 impl Facts {
@@ -81,57 +110,41 @@ impl Facts {
             (self.device == other.device, "device number differs"),
             (self.link_target == other.link_target, "link target differs"),
             (self.hard_link_of == other.hard_link_of, "hard links differ"),
+            (self.content == other.content, "content differs"),
         ];
         checks.iter().find(|(same, _)| !same).map(|(_, what)| *what)
     }
 }
 
-/// Every entry below and including `root`, by its path from there.
-fn walk(root: &Path) -> io::Result<BTreeMap<PathBuf, Facts>> {
-    let mut found = BTreeMap::new();
-    let mut open = vec![PathBuf::new()];
-    while let Some(path) = open.pop() {
-        let full = root.join(&path);
-        let metadata = fs::symlink_metadata(&full)?;
-        if metadata.is_dir() {
-            for entry in fs::read_dir(&full)? {
-                open.push(path.join(entry?.file_name()));
-            }
-        }
-        let link_target = metadata
-            .is_symlink()
-            .then(|| fs::read_link(&full))
-            .transpose()?;
-        found.insert(path, (metadata, link_target));
-    }
-    let mut firsts: HashMap<(u64, u64), PathBuf> = HashMap::new();
-    let facts = found.into_iter().map(|(path, (metadata, link_target))| {
-        let shared = !metadata.is_dir() && metadata.nlink() > 1;
-        let hard_link_of = shared.then(|| {
-            let inode = (metadata.dev(), metadata.ino());
-            firsts.entry(inode).or_insert_with(|| path.clone()).clone()
-        });
-        (path, facts(&metadata, link_target, hard_link_of))
-    });
-    Ok(facts.collect())
-}
-
-fn facts(
-    metadata: &Metadata,
-    link_target: Option<PathBuf>,
-    hard_link_of: Option<PathBuf>,
-) -> Facts {
+fn facts(path: &Path, metadata: &Metadata, hard_link_of: Option<PathBuf>) -> io::Result<Facts> {
     let kind = kind(metadata.file_type());
-    Facts {
+    let is_file = kind == "file";
+    Ok(Facts {
         kind,
         mode: metadata.mode() & 0o7777,
         uid: metadata.uid(),
         gid: metadata.gid(),
         mtime: (metadata.mtime(), metadata.mtime_nsec()),
-        len: if kind == "file" { metadata.len() } else { 0 },
+        len: if is_file { metadata.len() } else { 0 },
         device: if kind == "device" { metadata.rdev() } else { 0 },
-        link_target,
+        link_target: match metadata.is_symlink() {
+            true => Some(fs::read_link(path)?),
+            false => None,
+        },
         hard_link_of,
+        content: if is_file { sum(path).ok() } else { None },
+    })
+}
+
+fn sum(path: &Path) -> io::Result<u64> {
+    let (mut file, mut hasher) = (File::open(path)?, DefaultHasher::new());
+    let mut piece = vec![0; STEP_LEN];
+    loop {
+        let len = file.read(&mut piece)?;
+        match piece.get(..len) {
+            Some([]) | None => return Ok(hasher.finish()),
+            Some(bytes) => hasher.write(bytes),
+        }
     }
 }
 
@@ -151,31 +164,6 @@ fn kind(file_type: FileType) -> &'static str {
     }
 }
 
-/// Whether two files hold the same bytes; a file that cannot be read equals none.
-fn same_content(left: &Path, right: &Path) -> bool {
-    let compare = || -> io::Result<bool> {
-        let (mut left, mut right) = (File::open(left)?, File::open(right)?);
-        let (mut left_bytes, mut right_bytes) = (Vec::new(), Vec::new());
-        const STEP_LEN: u64 = 1 << 20;
-        loop {
-            left_bytes.clear();
-            right_bytes.clear();
-            left.by_ref().take(STEP_LEN).read_to_end(&mut left_bytes)?;
-            right
-                .by_ref()
-                .take(STEP_LEN)
-                .read_to_end(&mut right_bytes)?;
-            if left_bytes != right_bytes {
-                return Ok(false);
-            }
-            if left_bytes.is_empty() {
-                return Ok(true);
-            }
-        }
-    };
-    compare().unwrap_or(false)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -192,10 +180,14 @@ mod tests {
             fs::create_dir(side).unwrap();
             tree::build(side).unwrap();
         }
-        assert_eq!(
-            compare(&left, &root).unwrap().differences,
-            Vec::<String>::new()
-        );
+        let compare = || {
+            let (left, root) = (Picture::of(&left).unwrap(), Picture::of(&root).unwrap());
+            left.differences(&root)
+        };
+        fs::create_dir(root.join(OWN_DIR)).unwrap();
+        let now = fs::metadata(&left).unwrap().modified().unwrap();
+        File::open(&root).unwrap().set_modified(now).unwrap();
+        assert_eq!(compare(), Vec::<String>::new());
 
         fs::remove_file(root.join("images/000.jpg")).unwrap();
         fs::set_permissions(root.join("odd/secret"), fs::Permissions::from_mode(0o644)).unwrap();
@@ -214,7 +206,7 @@ mod tests {
             root.join("links/hard-05"),
         )
         .unwrap();
-        let found = compare(&left, &root).unwrap().differences;
+        let found = compare();
         let expected = [
             "\"html/00/page-099.html\": content differs",
             "\"images/000.jpg\": missing on the standby",

@@ -1,15 +1,19 @@
-//! Where the demo plays: a temporary directory with both trees and throw-away keys, and the
-//! standby's SSH server as a child process. Nothing of it stays, however the demo ends.
+//! Where the demo plays: a temporary directory with both trees, a configuration for each node and
+//! throw-away keys, and the standby's SSH server as a child process. Nothing of it stays, however
+//! the demo ends.
 
 use std::fs::{self, DirBuilder};
 use std::io::{self, BufRead, BufReader};
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hasync_transport::ssh;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 
 use super::file_error;
 use crate::exit::{Exit, Failure};
@@ -25,6 +29,8 @@ struct Props {
     dir: PathBuf,
     keep: bool,
     server: Option<Child>,
+    /// Where it listened.
+    port: u16,
 }
 
 impl Scene {
@@ -35,6 +41,7 @@ impl Scene {
             dir,
             keep,
             server: None,
+            port: 0,
         }));
         let on_signal = Arc::clone(&props);
         let scene = Scene(props);
@@ -51,6 +58,11 @@ impl Scene {
         for tree in ["primary", "standby"] {
             fs::create_dir(scene.path(tree)).map_err(|cause| file_error("make a tree", &cause))?;
         }
+        let host_line = ssh::generate_host_key(&scene.path("host_key"))?;
+        let login_line = ssh::generate_key_pair(&scene.path("login_key"), "hasync-demo")?;
+        scene.write("authorized_keys", &format!("restrict {login_line}\n"))?;
+        scene.write("host_key.line", &host_line)?;
+        scene.write("standby.toml", &scene.node("standby"))?;
         Ok(scene)
     }
 
@@ -64,34 +76,26 @@ impl Scene {
         self.dir().join(name)
     }
 
-    /// Starts `hasync serve --listen` for `root` on a free loopback port, with keys made for it;
-    /// gives how it is reached.
-    pub(super) fn start_server(&mut self, root: &Path) -> Result<Reach, Failure> {
-        let (host_key, login_key) = (self.path("host_key"), self.path("login_key"));
-        let (authorized_keys, known_hosts) =
-            (self.path("authorized_keys"), self.path("known_hosts"));
-        let host_line = ssh::generate_host_key(&host_key)?;
-        let login_line = ssh::generate_key_pair(&login_key, "hasync-demo")?;
-        write(
-            &authorized_keys,
-            &format!("restrict {}\n", login_line.trim()),
-        )?;
-
+    /// Starts `hasync serve --listen` on a loopback port, the same each time; gives how it is
+    /// reached.
+    pub(super) fn start_server(&mut self) -> Result<Reach, Failure> {
+        let port = self.with(|props| props.port);
         let mut server = itself::command()?
-            .args([
-                "serve",
-                "--listen",
-                "127.0.0.1:0",
-                "--receive-only",
-                "--root",
-            ])
-            .arg(root)
+            .args(["serve", "--receive-only", "--listen"])
+            .arg(format!("127.0.0.1:{port}"))
+            .arg("--root")
+            .arg(self.path("standby"))
+            .arg("--config")
+            .arg(self.path("standby.toml"))
             .arg("--authorized-keys")
-            .arg(&authorized_keys)
+            .arg(self.path("authorized_keys"))
             .arg("--host-key")
-            .arg(&host_key)
+            .arg(self.path("host_key"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            // With all that it starts.
+            .process_group(0)
             .spawn()
             .map_err(|cause| file_error("start the standby's server", &cause))?;
         let stdout = server.stdout.take();
@@ -103,24 +107,74 @@ impl Scene {
             .read_line(&mut first)
             .map_err(|cause| file_error("read the port", &cause))?;
         let port = port_in(&first).ok_or_else(no_port)?;
+        self.with(|props| props.port = port);
         // The server goes on talking; somebody has to listen.
         std::thread::spawn(move || io::copy(&mut lines, &mut io::sink()));
 
-        write(
-            &known_hosts,
-            &format!("[127.0.0.1]:{port} {}\n", host_line.trim()),
-        )?;
+        let host_line = fs::read_to_string(self.path("host_key.line"))
+            .map_err(|cause| file_error("read the host key", &cause))?;
+        self.write("known_hosts", &format!("[127.0.0.1]:{port} {host_line}\n"))?;
         Ok(Reach {
             port: Some(port),
-            identity: Some(login_key),
+            identity: Some(self.path("login_key")),
             ssh_config: Some(PathBuf::from("/dev/null")),
-            known_hosts: Some(known_hosts),
+            known_hosts: Some(self.path("known_hosts")),
             remote_bin: "hasync".into(),
             rsh: None,
             silence: Duration::from_secs(60),
             connecting: None,
             family: None,
         })
+    }
+
+    /// The standby's plug is pulled: whatever runs there ends at once.
+    pub(super) fn cut_power(&mut self) {
+        self.with(Props::kill);
+    }
+
+    /// Gives the tree a name on both nodes.
+    pub(super) fn name_the_tree(&self) -> Result<(), Failure> {
+        for node in ["primary", "standby"] {
+            let tree = format!("\n[[tree]]\nname = \"web\"\npath = {:?}\n", self.path(node));
+            self.write(&format!("{node}.toml"), &(self.node(node) + &tree))?;
+        }
+        Ok(())
+    }
+
+    /// The configuration of a node, which knows no tree yet. Nobody reaches the primary.
+    fn node(&self, name: &str) -> String {
+        let port = match name {
+            "primary" => self.with(|props| props.port),
+            _ => 1,
+        };
+        let [state, key, known] = [
+            format!("state.{name}"),
+            "login_key".into(),
+            "known_hosts".into(),
+        ]
+        .map(|file: String| self.path(&file));
+        format!(
+            "[node]\nname = \"{name}\"\nstate = {state:?}\n[peer]\nhost = \"127.0.0.1\"\nport = \
+             {port}\nidentity = {key:?}\nknown_hosts = {known:?}\nssh_config = \"/dev/null\"\n"
+        )
+    }
+
+    /// Writes a file that can be run.
+    pub(super) fn write_program(&self, name: &str, text: &str) -> Result<(), Failure> {
+        self.write_with(name, text, 0o700)
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<(), Failure> {
+        self.write_with(name, text, 0o600)
+    }
+
+    fn write_with(&self, name: &str, text: &str, mode: u32) -> Result<(), Failure> {
+        let mut file = fs::File::options();
+        let file = file.write(true).create(true).truncate(true).mode(mode);
+        let written = file
+            .open(self.path(name))
+            .and_then(|mut file| io::Write::write_all(&mut file, text.as_bytes()));
+        written.map_err(|cause| file_error(&format!("write {name}"), &cause))
     }
 
     fn with<T>(&self, use_props: impl FnOnce(&mut Props) -> T) -> T {
@@ -135,11 +189,18 @@ impl Drop for Scene {
 }
 
 impl Props {
-    fn clear(&mut self) {
+    /// Ends the server and what it has started.
+    fn kill(&mut self) {
         if let Some(mut server) = self.server.take() {
-            let _ = server.kill();
+            if let Ok(group) = i32::try_from(server.id()) {
+                let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+            }
             let _ = server.wait();
         }
+    }
+
+    fn clear(&mut self) {
+        self.kill();
         if !self.keep {
             let _ = fs::remove_dir_all(&self.dir);
         }
@@ -154,10 +215,6 @@ fn port_in(line: &str) -> Option<u16> {
 
 fn no_port() -> Failure {
     Failure::new(Exit::Unreachable, "the standby's server did not start")
-}
-
-fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    fs::write(path, text).map_err(|cause| file_error(&format!("write {}", path.display()), &cause))
 }
 
 /// A new directory for this user alone.

@@ -85,6 +85,18 @@ pub(super) fn change(root: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Writes the whole database anew, and a page of each directory.
+pub(super) fn rewrite(root: &Path) -> io::Result<()> {
+    let mut maker = Maker::new(3);
+    let table_len = TABLE_PAGES as usize * PAGE_LEN;
+    maker.file(&root.join("db/table.ibd"), table_len, table_len)?;
+    for dir in 0..20 {
+        let page = root.join(format!("html/{dir:02}/page-007.html"));
+        maker.file(&page, 500, 8_000)?;
+    }
+    Ok(())
+}
+
 fn links(root: &Path) -> io::Result<()> {
     symlink("03", root.join("html/current"))?;
     fs::create_dir(root.join("links"))?;
