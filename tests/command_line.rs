@@ -52,6 +52,15 @@ fn help_and_version_answer_on_stdout() {
 }
 
 #[test]
+fn without_a_verb_the_help_is_on_stderr() {
+    let done = Hasync::new().run().expect(1);
+    assert!(done.stdout.is_empty(), "{done}");
+    for words in ["Usage: hasync", "\nSet up:\n", "\n  pair "] {
+        done.assert_says(words);
+    }
+}
+
+#[test]
 fn short_options_combine_and_long_ones_take_equals() {
     let trees = TempTree::new();
     trees.write("source/a", "1");

@@ -86,6 +86,8 @@ mod oracle;
 mod others_words;
 /// A node that is its own peer, and a machine that was cloned with its state.
 mod own_node;
+/// Pairs and first configurations where something is there already, or in the way.
+mod pairing;
 /// What is kept of the past, and what goes of it.
 mod past;
 /// Deltas carried as files: `hasync signature`, `delta` and `patch`.

@@ -4,72 +4,24 @@
 
 use std::process::Child;
 
-use crate::support::clean_root::CleanRoot;
-use crate::support::netns::NetNs;
-use crate::support::process::run_ok;
-use crate::support::{Finished, await_that, need_root};
+use crate::support::clean_root::{CleanPair, CleanRoot, SSHD};
+use crate::support::{Finished, await_that};
 
-/// The addresses that the README gives to the nodes, and to the service.
-const ADDRESSES: [&str; 2] = ["10.0.0.1", "10.0.0.2"];
+/// The service address of the README.
 const SERVICE: &str = "10.0.0.100/24";
 
-/// An sshd as a distribution starts it.
-const SSHD: &str = "ssh-keygen -A >/dev/null\nprintf 'UsePAM no\\nPermitRootLogin yes\\nSetEnv \
-                    SHLVL=1\\n' >/etc/ssh/sshd_config\nexec /usr/sbin/sshd -D -e";
-
-struct Hour {
-    _net: NetNs,
-    foo0: CleanRoot,
-    foo1: CleanRoot,
-}
+struct Hour(CleanPair);
 
 impl Hour {
-    fn begin(main: &str) -> Self {
-        need_root();
-        let net = NetNs::pair();
-        let launchers = [net.on_primary(), net.on_standby()];
-        for (launcher, address) in launchers.iter().zip(ADDRESSES) {
-            let address = format!("{address}/24");
-            let add = ["ip", "addr", "add", &address, "dev", "link0"];
-            let words = [&launcher[..], &add].concat();
-            run_ok(words[0], &words[1..]);
-        }
-        let foo0 = CleanRoot::boot(&launchers[0], "foo0", main);
-        let foo1 = CleanRoot::boot(&launchers[1], "foo1", main);
-        for host in [&foo0, &foo1] {
-            host.adds(
-                "/etc/hosts",
-                "10.0.0.1 primary foo0\n10.0.0.2 standby foo1\n",
-            );
-        }
-        Hour {
-            _net: net,
-            foo0,
-            foo1,
-        }
-    }
-
-    /// The administrator of foo0 may log in on foo1, and has not done so yet.
-    fn lets_the_administrator_in(&self) {
-        let key = "mkdir -pm 700 .ssh && ssh-keygen -q -t ed25519 -N '' -f .ssh/id_ed25519 && \
-                   cat .ssh/id_ed25519.pub";
-        let key = self.foo0.types(key).expect(0).stdout_text();
-        self.foo1.types("mkdir -pm 700 .ssh").expect(0);
-        self.foo1.adds("root/.ssh/authorized_keys", &key);
-        await_that("sshd listens", || {
-            self.foo0.types("ssh-keyscan standby").code == 0
-        });
-    }
-
     /// Both nodes mirror: what the README says before the cluster manager is started.
     fn begins_to_mirror(&self) {
         for line in readme("The first pair", "hasync ") {
             if !line.starts_with("hasync init") {
-                self.foo0.types(&line).expect(0);
+                self.0.foo0.types(&line).expect(0);
             }
         }
-        self.foo1.types("hasync check-config").expect(0);
-        let status = self.foo1.types("hasync status").expect(0);
+        self.0.foo1.types("hasync check-config").expect(0);
+        let status = self.0.foo1.types("hasync status").expect(0);
         assert!(status.stdout_text().contains("html"), "{status}");
     }
 
@@ -78,7 +30,7 @@ impl Hour {
         let cron = readme("The first pair", "*/10");
         let link = readme("The first pair", "ln -s");
         let (cron, link) = (cron.first().unwrap(), link.first().unwrap());
-        for host in [&self.foo0, &self.foo1] {
+        for host in [&self.0.foo0, &self.0.foo1] {
             host.types("mkdir -p /etc/ha.d/resource.d").expect(0);
             host.types(link).expect(0);
         }
@@ -88,7 +40,7 @@ impl Hour {
 
     /// The failover drill and the way back.
     fn plays_the_drill(&self, cron: &str) {
-        let (foo0, foo1) = (&self.foo0, &self.foo1);
+        let (foo0, foo1) = (&self.0.foo0, &self.0.foo1);
         starts(foo0);
         foo0.writes("/srv/html/before", "one");
         as_cron(foo0, cron).expect(0);
@@ -176,9 +128,9 @@ fn printed(done: &Finished, start: &str) -> String {
 
 #[test]
 fn with_sshd() {
-    let hour = Hour::begin(SSHD);
-    let (foo0, foo1) = (&hour.foo0, &hour.foo1);
-    hour.lets_the_administrator_in();
+    let hour = Hour(CleanPair::boot(SSHD));
+    let (foo0, foo1) = (&hour.0.foo0, &hour.0.foo1);
+    hour.0.let_the_administrator_in();
     foo0.install();
     foo0.writes("/srv/html/index.html", "hello");
 
@@ -239,8 +191,8 @@ fn with_sshd() {
 
 #[test]
 fn with_servers_of_its_own() {
-    let hour = Hour::begin("exec sleep 100000");
-    let (foo0, foo1) = (&hour.foo0, &hour.foo1);
+    let hour = Hour(CleanPair::boot("exec sleep 100000"));
+    let (foo0, foo1) = (&hour.0.foo0, &hour.0.foo1);
     let init = readme("The first pair", "hasync init").remove(0);
     let init = init.replace(" --pair", " --port 8730");
     for host in [foo0, foo1] {

@@ -181,7 +181,7 @@ impl Far {
                 format!("the login on {host} by the program ssh failed, see above"),
             ),
             Some(code) => Failure::new(
-                Exit::Stream,
+                Exit::of_code(code).unwrap_or(Exit::Stream),
                 format!("`{program} pair` on {host} left with exit code {code}, see above"),
             ),
             None => Failure::new(Exit::Stream, format!("the login on {host} broke")),

@@ -170,10 +170,8 @@ impl Pairing<'_> {
         self.be_known(&here, &mut far, &name)?;
         let admitted = node.admit(&there.key, &there.node)?;
         self.say_admission(&admitted, &name, "this node");
-        match far.admit(&here.key, &here.node) {
-            Ok(admitted) => self.say_admission(&admitted, "this node", &name),
-            Err(failure) => out::error(&format!("{name}: {}", failure.message)),
-        }
+        let admitted = far.admit(&here.key, &here.node)?;
+        self.say_admission(&admitted, "this node", &name);
         let forth = self.tell_tried(&node.attempt(), "this node", &name);
         let back = self.tell_tried(&far.attempt()?, &name, "this node");
         if self.shared.is_some() {

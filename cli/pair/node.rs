@@ -234,6 +234,7 @@ impl Node {
 
     /// Says who it is, with a key that is made if it has none.
     pub(super) fn introduce(&self) -> Result<Introduction, Failure> {
+        self.must_have_trees()?;
         let file = self.key_file()?;
         let made = !file.exists();
         if made {

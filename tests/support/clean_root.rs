@@ -7,11 +7,68 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 
+use super::netns::NetNs;
 use super::process::{Finished, Running, run_ok};
 use super::{Hasync, TempTree, await_that};
 
 /// What a program sees of the host's system as it is.
 const SYSTEM: [&str; 6] = ["bin", "sbin", "lib", "lib64", "dev", "proc"];
+
+/// The addresses of a pair, as the README gives them.
+const ADDRESSES: [&str; 2] = ["10.0.0.1", "10.0.0.2"];
+
+/// An sshd as a distribution starts it.
+pub(crate) const SSHD: &str = "ssh-keygen -A >/dev/null\nprintf 'UsePAM no\\nPermitRootLogin \
+                               yes\\nSetEnv SHLVL=1\\n' >/etc/ssh/sshd_config\nexec \
+                               /usr/sbin/sshd -D -e";
+
+/// Two of them, foo0 and foo1, which call each other primary and standby.
+pub(crate) struct CleanPair {
+    _net: NetNs,
+    pub(crate) foo0: CleanRoot,
+    pub(crate) foo1: CleanRoot,
+}
+
+impl CleanPair {
+    /// Boots both; `main` is what runs on each.
+    pub(crate) fn boot(main: &str) -> Self {
+        let net = NetNs::pair();
+        let launchers = [net.on_primary(), net.on_standby()];
+        for (launcher, address) in launchers.iter().zip(ADDRESSES) {
+            let address = format!("{address}/24");
+            let add = ["ip", "addr", "add", &address, "dev", "link0"];
+            let words = [&launcher[..], &add].concat();
+            run_ok(words[0], &words[1..]);
+        }
+        let foo0 = CleanRoot::boot(&launchers[0], "foo0", main);
+        let foo1 = CleanRoot::boot(&launchers[1], "foo1", main);
+        for host in [&foo0, &foo1] {
+            host.adds(
+                "/etc/hosts",
+                "10.0.0.1 primary foo0\n10.0.0.2 standby foo1\n",
+            );
+        }
+        CleanPair {
+            _net: net,
+            foo0,
+            foo1,
+        }
+    }
+
+    /// The administrator of foo0 may log in on foo1, and has not done so yet.
+    pub(crate) fn let_the_administrator_in(&self) {
+        let key = "mkdir -pm 700 .ssh && ssh-keygen -q -t ed25519 -N '' -f .ssh/id_ed25519 && \
+                   cat .ssh/id_ed25519.pub";
+        let key = self.foo0.types(key).expect(0).stdout_text();
+        self.foo1.types("mkdir -pm 700 .ssh").expect(0);
+        self.foo1.adds("root/.ssh/authorized_keys", &key);
+        for host in [&self.foo0, &self.foo1] {
+            await_that("sshd listens", || {
+                host.types("ssh-keyscan 127.0.0.1").code == 0
+            });
+        }
+    }
+}
 
 /// A running host; gone on drop.
 pub(crate) struct CleanRoot {

@@ -165,7 +165,7 @@ mod tests {
             known_hosts: Some(file.clone()),
             ..ClientOptions::default()
         };
-        for (host, port) in [("b", None), ("b", Some(2222)), ("fd00::2", None)] {
+        for (host, port) in [("b", None), ("c", Some(2222)), ("fd00::2", None)] {
             let to = Destination {
                 host: host.to_owned(),
                 user: None,

@@ -1,0 +1,213 @@
+//! `hasync pair` and `hasync init` where something is there already, or in the way: what is not
+//! theirs they leave alone, and what does not work they say.
+
+use crate::support::Finished;
+use crate::support::clean_root::{CleanPair, CleanRoot, SSHD};
+
+const CONFIG: &str = "/etc/hasync/hasync.toml";
+const INIT: &str = "hasync init --node foo0=10.0.0.1 --node foo1=10.0.0.2 --tree html=/srv/html \
+                    --manager cron";
+
+/// Both nodes with the program, a tree, and an sshd that the administrator may use.
+fn pair() -> CleanPair {
+    let pair = CleanPair::boot(SSHD);
+    pair.let_the_administrator_in();
+    for host in [&pair.foo0, &pair.foo1] {
+        host.install();
+        host.types("mkdir /srv/html").expect(0);
+    }
+    pair
+}
+
+fn fingerprint(host: &CleanRoot) -> String {
+    let line = host.types("ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub");
+    let line = line.expect(0).stdout_text();
+    line.split(' ').nth(1).unwrap().to_owned()
+}
+
+/// Everything that pairing may write.
+fn files(host: &CleanRoot) -> String {
+    let list = "cd /; find etc/hasync root/.ssh -type f 2>/dev/null | sort | xargs -r sha256sum";
+    host.types(list).expect(0).stdout_text()
+}
+
+#[track_caller]
+fn says(done: &Finished, words: &[&str]) {
+    let said = format!("{}{}", done.stdout_text(), done.stderr);
+    for word in words {
+        assert!(said.contains(word), "{word:?}\n{done}");
+    }
+}
+
+#[test]
+fn a_script_pairs_by_fingerprint_alone() {
+    let pair = pair();
+    let (foo0, foo1) = (&pair.foo0, &pair.foo1);
+    foo0.types(INIT).expect(0);
+    let before = [files(foo0), files(foo1)];
+
+    // What only prints, and what is not trusted, changes nothing but the key of this node.
+    let done = foo0.types("hasync pair --print").expect(0);
+    says(
+        &done,
+        &["command=\"/usr/local/bin/hasync serve --tree html --receive-only\",restrict"],
+    );
+    assert_eq!([files(foo0), files(foo1)], before);
+    for (options, words) in [
+        ("", "--yes"),
+        ("--yes", "--fingerprint"),
+        (
+            "--yes --fingerprint SHA256:AAAA",
+            "--fingerprint has another",
+        ),
+    ] {
+        let done = foo0.types(&format!("hasync pair {options}"));
+        assert_eq!(done.code, if options.is_empty() { 1 } else { 76 }, "{done}");
+        says(&done, &[words]);
+        assert_eq!(files(foo1), before[1]);
+        assert_eq!(foo0.reads("/etc/hasync/known_hosts"), None);
+    }
+
+    // The other node has no configuration yet.
+    let pin = format!("--yes --fingerprint {}", fingerprint(foo1));
+    let done = foo0.types(&format!("hasync pair {pin}"));
+    assert_eq!(done.code, 78, "{done}");
+    says(
+        &done,
+        &["there is no /etc/hasync/hasync.toml", "hasync init"],
+    );
+
+    let again = foo0.types(&format!("{INIT} --pair {pin}")).expect(0);
+    says(
+        &again,
+        &["both directions work", "configuration: is there already"],
+    );
+    assert_eq!(foo0.reads(CONFIG), foo1.reads(CONFIG));
+    let complete = [files(foo0), files(foo1)];
+    // From either side, and with nobody at the terminal.
+    for host in [foo0, foo1] {
+        let done = match std::ptr::eq(host, foo0) {
+            true => host.types("hasync pair --yes").expect(0),
+            false => host.types("hasync pair --yes"),
+        };
+        assert_eq!([files(foo0), files(foo1)], complete, "{done}");
+    }
+    let second = foo0.types("hasync pair").expect(0);
+    says(&second, &["nothing was to be changed"]);
+}
+
+#[test]
+fn what_is_not_theirs_stays() {
+    let pair = pair();
+    let (foo0, foo1) = (&pair.foo0, &pair.foo1);
+    // Start files that talk, a list of keys without its last newline, a key that exists.
+    foo1.adds("root/.bashrc", "echo welcome to foo1\n");
+    foo0.types("mkdir -p /etc/hasync && ssh-keygen -q -t ed25519 -N '' -f /etc/hasync/id_ed25519")
+        .expect(0);
+    let key = foo0.reads("/etc/hasync/id_ed25519");
+    foo0.types("printf 'ssh-rsa AAAA me' >.ssh/authorized_keys")
+        .expect(0);
+    let pin = format!("--yes --fingerprint {}", fingerprint(foo1));
+    foo0.types(&format!("{INIT} --pair {pin}")).expect(0);
+    assert_eq!(foo0.reads("/etc/hasync/id_ed25519"), key);
+    let list = foo0.reads("root/.ssh/authorized_keys").unwrap();
+    assert!(list.starts_with("ssh-rsa AAAA me\ncommand="), "{list}");
+
+    // Another tree: the keys are bound anew, and stand there once.
+    for host in [foo0, foo1] {
+        host.types("mkdir /srv/mail").expect(0);
+        host.adds(
+            CONFIG,
+            "\n[[tree]]\nname = \"mail\"\npath = \"/srv/mail\"\n",
+        );
+    }
+    let done = foo0.types("hasync pair --yes").expect(0);
+    says(&done, &["is bound anew", "tree mail"]);
+    for host in [foo0, foo1] {
+        let list = host.reads("root/.ssh/authorized_keys").unwrap();
+        assert_eq!(list.matches("hasync@foo").count(), 1, "{list}");
+        assert!(list.contains("serve --tree html mail"), "{list}");
+    }
+
+    // Options of somebody else's are left as they are.
+    foo1.types("sed -i 's/^command=/from=\"10.0.0.1\",command=/' .ssh/authorized_keys")
+        .expect(0);
+    let list = foo1.reads("root/.ssh/authorized_keys");
+    let done = foo0.types("hasync pair --yes").expect(0);
+    says(&done, &["options of somebody else's"]);
+    assert_eq!(foo1.reads("root/.ssh/authorized_keys"), list);
+
+    // A configuration that says something else is never written over, here or there.
+    let other = INIT.replace("/srv/html", "/srv/other");
+    foo0.types(&other)
+        .expect_error(78, &["says something else", "nothing is written over it"]);
+    let text = foo0.reads(CONFIG).unwrap();
+    foo1.types("sed -i 's/\"10m\"/\"1h\"/' /etc/hasync/hasync.toml")
+        .expect(0);
+    foo0.types("rm /etc/hasync/hasync.toml").expect(0);
+    let done = foo0.types(&format!("{INIT} --pair --yes"));
+    assert_eq!(done.code, 78, "{done}");
+    says(&done, &["10.0.0.2: ", "says something else"]);
+    assert_ne!(Some(text), foo0.reads(CONFIG));
+}
+
+#[test]
+fn what_does_not_work_is_said() {
+    let pair = pair();
+    let (foo0, foo1) = (&pair.foo0, &pair.foo1);
+    let pin = format!("--yes --fingerprint {}", fingerprint(foo1));
+    foo0.types(&format!("{INIT} --pair {pin}")).expect(0);
+
+    // One direction alone.
+    let deaf = "nft 'add table inet deaf; add chain inet deaf in { type filter hook input priority \
+                0; }; add rule inet deaf in tcp dport 22 reject with tcp reset'";
+    foo0.types(deaf).expect(0);
+    let done = foo0.types("hasync pair --yes");
+    assert_eq!(done.code, 69, "{done}");
+    let words = [
+        "this node can push to foo1: tree html",
+        "foo1 cannot push tree html to this node",
+    ];
+    says(&done, &words);
+    foo0.types("nft delete table inet deaf").expect(0);
+
+    // The two configurations differ in a value, and in a tree.
+    foo1.types("sed -i 's/interval = \"10m\"/interval = \"5m\"/' /etc/hasync/hasync.toml")
+        .expect(0);
+    foo1.types("mkdir /srv/mail").expect(0);
+    foo1.adds(
+        CONFIG,
+        "\n[[tree]]\nname = \"mail\"\npath = \"/srv/mail\"\n",
+    );
+    let done = foo0.types("hasync check-config --peer");
+    assert_eq!(done.code, 3, "{done}");
+    says(&done, &["differs", "[cycle] interval"]);
+    foo0.writes("/srv/html/a", "1");
+    foo0.types("hasync promote --all && hasync push --all")
+        .expect(0);
+    let done = foo0.types("hasync cycle").expect(0);
+    says(
+        &done,
+        &["the configuration of 10.0.0.2 differs", "[cycle] interval"],
+    );
+
+    // Another machine answers under the name.
+    foo1.types("rm /etc/ssh/ssh_host_* && ssh-keygen -A")
+        .expect(0);
+    foo1.types("kill -HUP $(pgrep -o sshd)").expect(0);
+    crate::support::await_that("sshd has its new key", || {
+        let now = foo0.types("ssh-keyscan -t ed25519 10.0.0.2 2>/dev/null");
+        let known = foo0.reads("/etc/hasync/known_hosts").unwrap();
+        let key = now.stdout_text();
+        let key = key.split(' ').nth(2).unwrap_or_default().trim();
+        !key.is_empty() && !known.contains(key)
+    });
+    let before = [files(foo0), files(foo1)];
+    let done = foo0.types(&format!(
+        "hasync pair --yes --fingerprint {}",
+        fingerprint(foo1)
+    ));
+    assert_eq!(done.code, 76, "{done}");
+    says(&done, &["has changed"]);
+    assert_eq!([files(foo0), files(foo1)], before);
+}
