@@ -7,6 +7,7 @@ mod asked;
 mod content;
 mod deltas;
 mod dirs;
+mod entering;
 mod event;
 mod files;
 mod jobs;
@@ -296,6 +297,7 @@ impl Sender<'_> {
             Stage::Comparing
                 if matches!(self.scan, Scanning::Ended) && self.dirs.are_compared() =>
             {
+                self.telling.compared();
                 Stage::Settling
             }
             Stage::Comparing | Stage::Ending | Stage::Over => return Ok(false),

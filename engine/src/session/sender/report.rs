@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::Sender;
 use super::dirs::{PendingDir, Stage};
+use super::entering::{Entering, Fate, Told};
 use super::reading::FileSource;
 use crate::entry::{Body, Entry};
 use crate::error::Error;
@@ -37,6 +38,8 @@ pub(super) struct Telling<'a> {
     deletes: bool,
     /// The name of a single entry that gets another one.
     renamed_from: Option<Vec<u8>>,
+    /// Directories that are told of when they are entered.
+    entering: Entering,
     /// Entries that take the place of full directories, if the deletions are not stopped.
     replacements: Vec<(RelPath, Entry, Want)>,
     /// What the observer has been told that the receiver takes from nobody with these rights.
@@ -66,6 +69,7 @@ impl<'a> Telling<'a> {
             listing: Listing::Complete,
             deletes,
             renamed_from,
+            entering: Entering::default(),
             replacements: Vec::new(),
             left_out: LeftOut::default(),
             is_scanning: true,
@@ -94,6 +98,9 @@ impl<'a> Telling<'a> {
     /// The outcome of a directory is known.
     fn resolved(&mut self, PendingDir { held, stage }: PendingDir) {
         let dir = &held.dir;
+        while let Some(told) = self.entering.next_until(&dir.path) {
+            self.entered(&told);
+        }
         self.checked += dir.entries.len() as u64;
         self.observer.compared(self.seen, self.seen - self.checked);
         for warning in &dir.warnings {
@@ -124,8 +131,7 @@ impl<'a> Telling<'a> {
                     };
                     self.leave(dir, unchanged.start..at);
                     unchanged.start = at + 1;
-                    let path = dir.path.join(&entry.name);
-                    self.judged(path, &entry, &verdict);
+                    self.judged(&dir.path, &entry, &verdict);
                 }
                 self.leave(dir, unchanged);
             }
@@ -156,21 +162,49 @@ impl<'a> Telling<'a> {
         let mut entries = dir.entries.walk();
         while let Some(entry) = entries.next() {
             if !matches!(entry.body, Body::Unmirrored(_)) {
-                let path = dir.path.join(&entry.name);
-                self.change(&path, entry, made_by(entry), differences);
+                self.found(&dir.path, entry, Some((made_by(entry), differences)));
             }
         }
     }
 
     /// What is to happen to an entry: said at once, unless a full directory has to go first.
-    pub(super) fn judged(&mut self, path: RelPath, entry: &Entry, verdict: &Verdict) {
-        let waits = verdict.action == Action::Delete;
-        if waits && self.replacements.len() < REPLACEMENTS_MAX {
+    pub(super) fn judged(&mut self, dir: &RelPath, entry: &Entry, verdict: &Verdict) {
+        if verdict.action != Action::Delete {
+            let fate = (verdict.action, verdict.differences);
+            return self.found(dir, entry, Some(fate));
+        }
+        let path = dir.join(&entry.name);
+        if self.replacements.len() < REPLACEMENTS_MAX {
             self.replacements.push((path, entry.clone(), verdict.want));
-        } else if waits {
-            self.replaced(&path, entry, verdict.want);
         } else {
-            self.change(&path, entry, verdict.action, verdict.differences);
+            self.replaced(&path, entry, verdict.want);
+        }
+    }
+
+    /// What happens to an entry of `dir`: said at once, of a directory when it is entered.
+    fn found(&mut self, dir: &RelPath, entry: &Entry, fate: Fate) {
+        if entry.is_dir() {
+            self.entering.expect(dir, entry, fate);
+        } else {
+            self.tell_fate(&dir.join(&entry.name), entry, fate);
+        }
+    }
+
+    fn tell_fate(&mut self, path: &RelPath, entry: &Entry, fate: Fate) {
+        match fate {
+            Some((action, differences)) => self.change(path, entry, action, differences),
+            None => self.unchanged(path, entry),
+        }
+    }
+
+    fn entered(&mut self, told: &Told) {
+        self.tell_fate(&told.path, &told.entry, told.fate);
+    }
+
+    /// Everything has been compared: nothing more is entered.
+    pub(super) fn compared(&mut self) {
+        while let Some(told) = self.entering.next() {
+            self.entered(&told);
         }
     }
 
@@ -223,7 +257,7 @@ impl<'a> Telling<'a> {
         }
         for entry in entries.filter_map(|at| dir.entries.get(at)) {
             if !matches!(entry.body, Body::Unmirrored(_)) {
-                self.unchanged(&dir.path.join(&entry.name), &entry);
+                self.found(&dir.path, &entry, None);
             }
         }
     }
