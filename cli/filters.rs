@@ -2,12 +2,14 @@
 //! they name.
 
 use std::ffi::{OsStr, OsString};
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use hasync_engine::filter::{CVS, Filter, FilterRule, Form, RuleLine, Sense};
-use hasync_engine::{escape, open_file};
+use hasync_engine::filter::{
+    Files, FilterRule, Form, ListCause, ListError, RuleLine, RuleList, Sense,
+};
+use hasync_engine::open_file;
 
 use crate::args::FilterWord;
 use crate::exit::{self, Exit, Failure};
@@ -15,8 +17,11 @@ use crate::exit::{self, Exit, Failure};
 /// The most bytes read from one file of patterns.
 const MAX_FILE_LEN: u64 = 16 * 1024 * 1024;
 
-/// How deep files may name further ones.
-const DEPTH_MAX: usize = 16;
+/// The rules that `-F` stands for, the first time and the second.
+const PER_DIR: [&str; 2] = [": /.rsync-filter", "- .rsync-filter"];
+
+/// The rules that `-C` stands for, behind all others.
+const CVS: [&str; 2] = [":C", "-C"];
 
 /// What was typed about filters.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,8 +38,10 @@ pub(crate) struct Asked<'a> {
 
 /// The rules that are asked for, first match first.
 pub(crate) fn rules(asked: Asked<'_>) -> Result<Vec<FilterRule>, Failure> {
-    let mut filter = Filter::default();
+    let mut list = RuleList::new(asked.zeros);
+    let mut per_dir = PER_DIR.iter();
     for word in asked.words {
+        let parse = |rule: &[u8]| RuleLine::parse(rule);
         let (option, line) = match word {
             FilterWord::Exclude(text) => {
                 let line = RuleLine::parse_arg(text.as_bytes(), Sense::Exclude);
@@ -44,153 +51,87 @@ pub(crate) fn rules(asked: Asked<'_>) -> Result<Vec<FilterRule>, Failure> {
                 let line = RuleLine::parse_arg(text.as_bytes(), Sense::Include);
                 ("--include", line)
             }
-            FilterWord::Filter(text) => ("--filter", RuleLine::parse(text.as_bytes())),
+            FilterWord::Filter(text) => ("--filter", parse(text.as_bytes())),
+            FilterWord::PerDir => match per_dir.next() {
+                Some(rule) => ("-F", parse(rule.as_bytes())),
+                None => continue,
+            },
             FilterWord::ExcludeFrom(file) => {
-                let form = Form::patterns(Sense::Exclude);
-                add_file(&mut filter, "--exclude-from", file, &form, (asked.zeros, 0))?;
+                add_file(&mut list, "--exclude-from", file, Sense::Exclude)?;
                 continue;
             }
             FilterWord::IncludeFrom(file) => {
-                let form = Form::patterns(Sense::Include);
-                add_file(&mut filter, "--include-from", file, &form, (asked.zeros, 0))?;
+                add_file(&mut list, "--include-from", file, Sense::Include)?;
                 continue;
             }
         };
         let line = line.map_err(|cause| Failure::usage(format!("{option}: {cause}")))?;
-        add(&mut filter, option, line, (asked.zeros, 0))?;
+        let added = list.add(line, &mut FilterFiles);
+        added.map_err(|cause| failure(option, cause))?;
     }
-    if asked.cvs {
-        add_cvs(&mut filter, "-C")?;
+    for rule in CVS.iter().filter(|_| asked.cvs) {
+        let line = RuleLine::parse(rule.as_bytes());
+        let line = line.map_err(|cause| Failure::usage(format!("-C: {cause}")))?;
+        let added = list.add(line, &mut FilterFiles);
+        added.map_err(|cause| failure("-C", cause))?;
     }
-    let rules = filter.rules().to_vec();
+    let rules = list.into_rules();
     if asked.deletes_excluded {
         return Ok(rules.into_iter().map(FilterRule::hiding).collect());
     }
     Ok(rules)
 }
 
-/// Adds a rule, and what it names; the last says whether zero bytes end rules in files, and how
-/// many files have led here.
-fn add(
-    filter: &mut Filter,
-    option: &str,
-    line: RuleLine,
-    (zeros, depth): (bool, usize),
-) -> Result<(), Failure> {
-    match line {
-        RuleLine::Nothing => {}
-        RuleLine::Clear => filter.clear(),
-        RuleLine::Rule(rule) => push(filter, option, rule)?,
-        RuleLine::Cvs => add_cvs(filter, option)?,
-        RuleLine::Merge(merge) if merge.per_dir => {
-            return Err(Failure::usage(format!(
-                "{option}: a file of rules in each directory (dir-merge) is not there yet; write \
-                 the rules into one file, and use merge"
-            )));
-        }
-        RuleLine::Merge(merge) => {
-            if merge.excludes_itself {
-                let name = merge.name.rsplit(|byte| *byte == b'/').next();
-                let rule = FilterRule::exclude(name.unwrap_or(&merge.name));
-                push(
-                    filter,
-                    option,
-                    rule.map_err(|e| Failure::usage(e.to_string()))?,
-                )?;
-            }
-            let file = Path::new(OsStr::from_bytes(&merge.name));
-            add_file(filter, option, file, &merge.form, (zeros, depth))?;
-        }
-    }
-    Ok(())
+fn add_file(list: &mut RuleList, option: &str, file: &Path, sense: Sense) -> Result<(), Failure> {
+    let name = file.as_os_str().as_bytes();
+    let added = list.add_file(name, &Form::patterns(sense), &mut FilterFiles);
+    added.map_err(|cause| failure(option, cause))
 }
 
-fn push(filter: &mut Filter, option: &str, rule: FilterRule) -> Result<(), Failure> {
-    let pushed = filter.push(rule);
-    pushed.map_err(|cause| Failure::usage(format!("{option}: {cause}")))
-}
-
-/// What CVS leaves out: everywhere, by the user's own list, and by the environment's. None of it
-/// is worth keeping a directory that goes.
-fn add_cvs(filter: &mut Filter, option: &str) -> Result<(), Failure> {
-    let form = Form {
-        words: true,
-        clears: true,
-        perishable: true,
-        ..Form::patterns(Sense::Exclude)
-    };
-    let mut lists = vec![CVS.as_bytes().to_vec()];
-    let home = std::env::var_os("HOME").map(PathBuf::from);
-    if let Some(file) = home.map(|home| home.join(".cvsignore"))
-        && let Ok(list) = read(&file)
-    {
-        lists.push(list);
-    }
-    lists.extend(std::env::var_os("CVSIGNORE").map(OsString::into_vec));
-    for list in lists {
-        let rules = RuleLine::of_file(&form, &list);
-        let rules = rules.map_err(|cause| Failure::usage(format!("{option}: {cause}")))?;
-        for line in rules {
-            add(filter, option, line, (false, 0))?;
-        }
-    }
-    Ok(())
-}
-
-fn add_file(
-    filter: &mut Filter,
-    option: &str,
-    file: &Path,
-    form: &Form,
-    (zeros, depth): (bool, usize),
-) -> Result<(), Failure> {
-    let name = escape(file.as_os_str().as_bytes());
-    if depth == DEPTH_MAX {
-        return Err(Failure::usage(format!(
-            "{option} \"{name}\": more than {DEPTH_MAX} files of rules name one another; write \
-             the rules into one"
-        )));
-    }
-    let contents = read(file).map_err(|cause| {
-        let why = exit::cause(&cause);
-        Failure::new(
+fn failure(option: &str, e: ListError) -> Failure {
+    let ListError { file, cause } = &e;
+    match (file, cause) {
+        (Some(file), ListCause::Unreadable(cause)) => Failure::new(
             Exit::FileIo,
-            format!("cannot read \"{name}\" of {option}: {why}"),
-        )
-    })?;
-    let form = Form {
-        zeros: zeros && !form.words,
-        ..form.clone()
-    };
-    let of_file =
-        |cause: &dyn std::fmt::Display| Failure::usage(format!("{option} \"{name}\": {cause}"));
-    let lines = RuleLine::of_file(&form, &contents).map_err(|cause| of_file(&cause))?;
-    for line in lines {
-        match line {
-            RuleLine::Rule(rule) => filter.push(rule).map_err(|cause| of_file(&cause))?,
-            line => add(filter, option, line, (zeros, depth + 1))?,
-        }
+            format!("cannot read {file} of {option}: {}", exit::cause(cause)),
+        ),
+        (Some(_), _) => Failure::usage(format!("{option} {e}")),
+        (None, _) => Failure::usage(format!("{option}: {e}")),
     }
-    Ok(())
 }
 
-fn read(file: &Path) -> Result<Vec<u8>, std::io::Error> {
-    let mut contents = Vec::new();
-    let limited = |input: &mut dyn Read, contents: &mut Vec<u8>| {
-        let len = input.take(MAX_FILE_LEN + 1).read_to_end(contents)?;
-        if len as u64 > MAX_FILE_LEN {
-            return Err(std::io::Error::other(format!(
-                "longer than {MAX_FILE_LEN} bytes"
-            )));
+/// The files that rules name, and what this user says to CVS.
+pub(crate) struct FilterFiles;
+
+impl Files for FilterFiles {
+    fn read(&mut self, name: &[u8]) -> io::Result<Vec<u8>> {
+        if name == b"-" {
+            return limited(&mut io::stdin().lock());
         }
-        Ok(())
-    };
-    if file.as_os_str() == "-" {
-        limited(&mut std::io::stdin().lock(), &mut contents)?;
-    } else {
-        // Its text decides what is deleted: nobody else puts another file in its place.
-        let mut opened = open_file(file, &mut |_| Ok(()))?;
-        limited(&mut opened, &mut contents)?;
+        read(Path::new(OsStr::from_bytes(name)))
+    }
+
+    /// `~/.cvsignore`, if it can be read, and `$CVSIGNORE`.
+    fn cvs(&mut self) -> Vec<Vec<u8>> {
+        let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".cvsignore"));
+        let file = home.and_then(|file| read(&file).ok());
+        let typed = std::env::var_os("CVSIGNORE").map(OsString::into_vec);
+        file.into_iter().chain(typed).collect()
+    }
+}
+
+/// Its text decides what is deleted: nobody else puts another file in its place.
+fn read(file: &Path) -> io::Result<Vec<u8>> {
+    limited(&mut open_file(file, &mut |_| Ok(()))?)
+}
+
+fn limited(input: &mut dyn Read) -> io::Result<Vec<u8>> {
+    let mut contents = Vec::new();
+    let len = input.take(MAX_FILE_LEN + 1).read_to_end(&mut contents)?;
+    if len as u64 > MAX_FILE_LEN {
+        return Err(io::Error::other(format!(
+            "longer than {MAX_FILE_LEN} bytes"
+        )));
     }
     Ok(contents)
 }
@@ -208,13 +149,9 @@ mod tests {
         })
     }
 
-    fn patterns(words: &[FilterWord]) -> Vec<(Sense, String)> {
+    fn patterns(words: &[FilterWord]) -> Vec<String> {
         let rules = of(words).unwrap();
-        let text = |rule: &FilterRule| String::from_utf8(rule.pattern().to_vec()).unwrap();
-        rules
-            .iter()
-            .map(|rule| (rule.sense(), text(rule)))
-            .collect()
+        rules.iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -227,16 +164,7 @@ mod tests {
             FilterWord::ExcludeFrom(file),
             FilterWord::Exclude("*.o".into()),
         ];
-        let expected = [
-            (Sense::Include, "*/"),
-            (Sense::Exclude, "*.bak"),
-            (Sense::Include, "keep.o"),
-            (Sense::Exclude, "*.o"),
-        ];
-        assert_eq!(
-            patterns(&words),
-            expected.map(|(sense, text)| (sense, text.to_owned()))
-        );
+        assert_eq!(patterns(&words), ["+ */", "- *.bak", "+ keep.o", "- *.o"]);
     }
 
     #[test]
@@ -270,8 +198,7 @@ mod tests {
         let found = patterns(&[FilterWord::Filter(
             format!("merge {}", path("outer")).into(),
         )]);
-        let found: Vec<&str> = found.iter().map(|(_, text)| &**text).collect();
-        assert_eq!(found, ["a", "b", "c"]);
+        assert_eq!(found, ["- a", "-s b", "- c"]);
         std::fs::write(path("inner"), format!(". {}\n", path("inner"))).unwrap();
         let failure = of(&[FilterWord::Filter(format!(". {}", path("inner")).into())]).unwrap_err();
         assert!(failure.message.contains("16 files"), "{}", failure.message);
@@ -295,7 +222,7 @@ mod tests {
             ..Asked::default()
         };
         let found = rules(asked).unwrap();
-        let has = |pattern: &[u8]| found.iter().any(|rule| rule.pattern() == pattern);
-        assert!(has(b"*.o") && has(b".git/") && has(b"*~"));
+        let has = |rule: &str| found.iter().any(|found| found.to_string() == rule);
+        assert!(has("-p *.o") && has("-p .git/") && has("-p *~") && has(":C .cvsignore"));
     }
 }

@@ -90,6 +90,8 @@ mod own_node;
 mod pairing;
 /// What is kept of the past, and what goes of it.
 mod past;
+/// Files of filter rules in each directory, beside rsync.
+mod per_dir_filters;
 /// Deltas carried as files: `hasync signature`, `delta` and `patch`.
 mod plumbing;
 /// Every kind of entry and attribute arrives as it was.

@@ -15,6 +15,8 @@ pub(crate) enum FilterWord {
     Include(OsString),
     /// `--filter RULE`
     Filter(OsString),
+    /// `-F`: the files `.rsync-filter`, and the second time without themselves.
+    PerDir,
     /// `--exclude-from FILE`
     ExcludeFrom(PathBuf),
     /// `--include-from FILE`
@@ -33,6 +35,7 @@ pub(super) fn in_order(matches: &ArgMatches) -> Vec<FilterWord> {
     let mut filters = typed("exclude", FilterWord::Exclude);
     filters.extend(typed("include", FilterWord::Include));
     filters.extend(typed("filter", FilterWord::Filter));
+    filters.extend(typed("per_dir", |_| FilterWord::PerDir));
     filters.extend(typed("exclude_from", |file| {
         FilterWord::ExcludeFrom(file.into())
     }));

@@ -263,7 +263,6 @@ pub(super) const REFUSED: &[Refused] = &[
     refused("--prune-empty-dirs, -m", NOT_YET, "leave it out"),
     refused("--files-from=FILE", NOT_YET, "leave it out"),
     refused("--list-only", NOT_YET, "leave it out"),
-    refused("-F", NOT_YET, "leave it out"),
     refused("--usermap=MAP", OTHER, "use -o: a user is found by name"),
     refused("--groupmap=MAP", OTHER, "use -g: a group is found by name"),
 ];

@@ -121,11 +121,15 @@ pub(crate) struct PushArgs {
     #[arg(long, value_name = "PATTERN", action = ArgAction::Append)]
     #[arg(allow_hyphen_values = true, help_heading = CHOICE)]
     pub(crate) include: Vec<OsString>,
-    /// Add a rule: - + H S P R PATTERN, . FILE, or ! to forget all before
+    /// Add a rule: - + H S P R PATTERN, . FILE, : FILE in each directory, or ! to forget all before
     #[arg(short = 'f', long, value_name = "RULE", action = ArgAction::Append)]
     #[arg(allow_hyphen_values = true, help_heading = CHOICE, hide_short_help = true)]
     pub(super) filter: Vec<OsString>,
-    /// Leave out what CVS does
+    /// Look for rules in the files .rsync-filter; -FF leaves these out themselves
+    #[arg(short = 'F', action = ArgAction::Append, num_args = 0)]
+    #[arg(default_missing_value = ".rsync-filter", help_heading = CHOICE, hide_short_help = true)]
+    pub(super) per_dir: Vec<OsString>,
+    /// Leave out what CVS does, and what the files .cvsignore say
     #[arg(short = 'C', long, help_heading = CHOICE, hide_short_help = true)]
     pub(crate) cvs_exclude: bool,
     /// Zero bytes end what is read from files of patterns

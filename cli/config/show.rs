@@ -4,7 +4,6 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use hasync_engine::filter::Sense;
 use hasync_engine::overlaps;
 
 use super::units::{Size, Time, shown};
@@ -150,13 +149,7 @@ pub(super) fn understood(config: &Config) -> String {
     for tree in config.in_push_order() {
         say("tree", tree_line(tree));
         for rule in &tree.options.filters {
-            let sense = if rule.sense() == Sense::Exclude {
-                '-'
-            } else {
-                '+'
-            };
-            let pattern = hasync_engine::escape(rule.pattern());
-            say("", format!("  filter {sense} {pattern}"));
+            say("", format!("  filter {rule}"));
         }
     }
     text

@@ -225,10 +225,32 @@ fn filters_say_which_way_they_go() {
     );
     let config = parsed(&format!("{HTML}filters = [\"+ keep\", \"- *\"]\n"));
     let rules = &config.trees[0].options.filters;
-    assert_eq!(
-        (rules[0].pattern(), rules[1].pattern()),
-        (&b"keep"[..], &b"*"[..])
-    );
+    let written: Vec<String> = rules.iter().map(ToString::to_string).collect();
+    assert_eq!(written, ["+ keep", "- *"]);
+}
+
+#[test]
+fn filters_are_the_whole_language() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("rules");
+    std::fs::write(&file, "# comment\nP b\nno rule\n").unwrap();
+    let tree = |rule: &str| format!("{HTML}filters = [\n\"{rule}\",\n]\n");
+    let of = |rule: &str| -> Vec<String> {
+        let config = parsed(&tree(rule));
+        let rules = config.trees[0].options.filters.iter();
+        rules.map(ToString::to_string).collect()
+    };
+    assert_eq!(of("dir-merge,n .rules"), [":n .rules"]);
+    assert_eq!(of(":e- /.rules"), ["- .rules", ":- /.rules"]);
+    assert_eq!(of("hide,p a"), ["-sp a"]);
+    assert!(of("-C").contains(&"-p *.o".to_owned()));
+    refused(&tree(&format!(". {}", file.display())), 5, &["line 3"]);
+    std::fs::write(&file, "P b\n. other\n").unwrap();
+    refused(&tree(&format!(". {}", file.display())), 5, &["cannot read"]);
+    std::fs::write(&file, "P b\n").unwrap();
+    assert_eq!(of(&format!(". {}", file.display())), ["-r b"]);
+    refused(&tree(". rules"), 5, &["full path"]);
+    refused(&tree(":"), 5, &["names a file"]);
 }
 
 #[test]

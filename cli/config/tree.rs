@@ -5,7 +5,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use hasync_engine::filter::{Filter, FilterRule, RuleLine};
+use hasync_engine::FilterRule;
+use hasync_engine::filter::{RuleLine, RuleList};
 use hasync_engine::generation;
 use hasync_engine::history::UndoPolicy;
 use hasync_engine::{Differences, Options};
@@ -14,6 +15,7 @@ use toml::Spanned;
 
 use super::units::{AbsPath, Line, Size, Time, TreeName, shown};
 use super::{Fault, Node};
+use crate::filters::FilterFiles;
 
 /// The most trees in one file.
 const MAX_TREES: usize = 1000;
@@ -350,28 +352,26 @@ fn refuse_reserved(path: &Path, offset: usize) -> Result<(), Fault> {
     Ok(())
 }
 
+/// The rules of a tree, in the language of `--filter`; files that they name by full paths are read
+/// with the configuration.
 fn rules(filters: Spanned<Vec<Spanned<String>>>) -> Result<Vec<FilterRule>, Fault> {
-    let mut filter = Filter::default();
+    let mut list = RuleList::new(false);
     for rule in filters.into_inner() {
         let offset = rule.span().start;
         let rule = rule.into_inner();
         let wrong =
             |why: &str| Fault::new(offset, format!("the filter \"{}\": {why}", shown(&rule)));
-        let pushed = match RuleLine::parse(rule.as_bytes()) {
-            Ok(RuleLine::Rule(rule)) => filter.push(rule),
-            Ok(RuleLine::Clear) => {
-                filter.clear();
-                Ok(())
-            }
-            Ok(RuleLine::Nothing) => Ok(()),
-            Ok(RuleLine::Merge(_) | RuleLine::Cvs) => {
-                return Err(wrong("a tree has all its rules here; write them out"));
-            }
-            Err(cause) => Err(cause),
-        };
-        pushed.map_err(|cause| wrong(&cause.to_string()))?;
+        let line = RuleLine::parse(rule.as_bytes()).map_err(|cause| wrong(&cause.to_string()))?;
+        if let RuleLine::Merge(merge) = &line
+            && !merge.per_dir
+            && !merge.name.starts_with(b"/")
+        {
+            return Err(wrong("a file of rules is named by its full path"));
+        }
+        let added = list.add(line, &mut FilterFiles);
+        added.map_err(|cause| wrong(&cause.to_string()))?;
     }
-    Ok(filter.rules().to_vec())
+    Ok(list.into_rules())
 }
 
 fn sentinel(path: Spanned<Line>) -> Result<PathBuf, Fault> {

@@ -41,6 +41,7 @@ impl Reader {
         go_on: &mut dyn FnMut(usize) -> bool,
     ) -> io::Result<Listing> {
         let dir = root.open_dir(on_disk)?;
+        let rules = self.filter.seen_by(self.half, root, on_disk)?;
         let mut path = match self.filter.is_empty() {
             true => Vec::new(),
             false => path.as_bytes().into_owned(),
@@ -61,7 +62,7 @@ impl Reader {
             }
             path.truncate(prefix_len);
             path.extend_from_slice(name);
-            self.filter.passes_over(self.half, &path, is_dir)
+            rules.passes_over(self.half, &path, is_dir)
         })?;
         work::did(1);
         if !self.summed.is_empty() {

@@ -419,9 +419,9 @@ impl Scanner {
             let mut listed = stat_name(layer.open()?, &only.on_disk)?;
             listed.entry.name.clone_from(&only.shown);
             let path = dir.path.join(&only.shown);
-            let excluded =
-                self.filter
-                    .passes_over(Half::Sender, &path.as_bytes(), listed.entry.is_dir());
+            let rules = self.filter.for_names_in(&layer.root);
+            let is_dir = listed.entry.is_dir();
+            let excluded = rules.passes_over(Half::Sender, &path.as_bytes(), is_dir);
             let mut entries = EntryList::default();
             if !excluded {
                 entries.push_listed(&listed);

@@ -116,7 +116,8 @@ impl Source {
         let root = self.parent(Path::new(OsStr::from_bytes(parent)), options)?;
         let listed = stat_name(&root, name).map_err(|e| describe(&e))?;
         let is_dir = listed.entry.is_dir();
-        if filter.passes_over(Half::Sender, name, is_dir) {
+        let rules = filter.for_names_in(&root);
+        if rules.passes_over(Half::Sender, name, is_dir) {
             return Ok(());
         }
         if is_dir && !options.recursive {

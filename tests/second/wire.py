@@ -21,7 +21,8 @@ STRUCTS = {
     "Id": "device:uint inode:uint",
     "Name": "name:bytes is_dir:bool",
     "Brake": "percent:u8 entries:uint",
-    "FilterRule": "sense:Sense side:Side negated:bool perishable:bool pattern:bytes",
+    "Form": "lines:Lines words:bool subject:Subject side:Side perishable:bool zeros:bool "
+            "hides:bool",
     "Options": "recursive:bool links:bool perms:bool times:bool owner:bool group:bool "
                "devices:bool specials:bool hard_links:bool sparse:bool delete:bool "
                "force:bool ignore_errors:bool max_delete:uint? brake:Brake? mkpath:bool "
@@ -41,7 +42,11 @@ CHOICES = {
     "IdKind": ["User", "Group"],
     "Action": ["Transfer", "Create", "HardLink", "Attributes", "Delete", "KeepNewer"],
     "Want": ["Nothing", "Whole", "Delta"],
+    "FilterRule": ["Pattern sense:Sense side:Side negated:bool perishable:bool subject:Subject "
+                   "text:bytes", "PerDir name:bytes stays:bool form:Form"],
+    "Lines": ["Rules", "Prefixed sense:Sense", "Bare sense:Sense", "Cvs"],
     "Sense": ["Exclude", "Include"],
+    "Subject": ["Path", "FullPath", "Attribute"],
     "Side": ["Both", "Sender", "Receiver"],
     "QuickCheck": ["Times", "Lengths", "Nothing"],
     "Since": ["Same", "Touched mtime:Time", "Other meta:Meta"],

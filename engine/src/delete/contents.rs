@@ -3,11 +3,12 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, FileType, RawDir};
 
 use super::{Doomed, put_name, too_long};
-use crate::filter::Filter;
+use crate::filter::{Filter, Half, InForce};
 use crate::fs::{DirId, Root, dir_id};
 use crate::observer::Kind;
 use crate::path::{PATH_LEN_MAX, RESERVED_NAME, RelPath, STAND_IN_NAME, is_reserved};
@@ -19,6 +20,8 @@ use crate::work;
 struct Level {
     path: RelPath,
     id: DirId,
+    /// The filter rules that count for what is in it.
+    rules: Arc<InForce>,
     /// What has not been listed yet.
     children: Children,
     /// All that has been listed can go.
@@ -35,7 +38,7 @@ impl Doomed {
         let parent = root.open_dir(&parent).and_then(dir_id);
         let mut levels = Vec::new();
         // Of the directory that the walk has come back from, or did not enter.
-        let mut all = match self.enter(root, path, parent, &mut levels) {
+        let mut all = match self.enter((root, filter), path, parent, &mut levels) {
             Some(all) => return all,
             None => true,
         };
@@ -57,7 +60,7 @@ impl Doomed {
                 continue;
             }
             put_name(&mut child, level.path.len(), &name);
-            if filter.protects_below(&child, kind == Kind::Dir) {
+            if level.rules.protects_below(&child, kind == Kind::Dir) {
                 level.all = false;
             } else if child.len() > PATH_LEN_MAX {
                 self.failed.push((level.path.clone(), too_long()));
@@ -67,7 +70,7 @@ impl Doomed {
                 self.below.push(&child, kind, false);
             } else {
                 let (path, here) = (level.path.join(&name), Ok(level.id));
-                if let Some(all) = self.enter(root, &path, here, &mut levels)
+                if let Some(all) = self.enter((root, filter), &path, here, &mut levels)
                     && let Some(level) = levels.last_mut()
                 {
                     level.all &= self.leave(&path, all, false);
@@ -81,7 +84,7 @@ impl Doomed {
     /// can go.
     fn enter(
         &mut self,
-        root: &Root,
+        (root, filter): (&Root, &Filter),
         path: &RelPath,
         above: io::Result<DirId>,
         levels: &mut Vec<Level>,
@@ -90,17 +93,19 @@ impl Doomed {
             let dir = root.open_dir(path)?;
             let id = dir_id(&dir)?;
             let is_below = id.mount == above.mount;
-            Ok(is_below
-                .then(|| Children::read(&dir))
-                .transpose()?
-                .map(|children| (id, children)))
+            if !is_below {
+                return Ok(None);
+            }
+            let rules = filter.in_dir(Half::Receiver, root, path)?;
+            Ok(Some((id, rules, Children::read(&dir)?)))
         });
         match read {
-            Ok(Some((id, children))) => {
+            Ok(Some((id, rules, children))) => {
                 let (path, all) = (path.clone(), true);
                 levels.push(Level {
                     path,
                     id,
+                    rules,
                     children,
                     all,
                     is_deep: false,

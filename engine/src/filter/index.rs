@@ -54,7 +54,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::{Filter, FilterRule, Half, Sense};
+    use super::super::{Filter, FilterRule, Half, Pattern, Sense};
 
     proptest! {
         #[test]
@@ -62,7 +62,7 @@ mod tests {
             patterns in prop::collection::vec("[+-][!]?[/]?[ab*?.]{1,3}[/]?[ab*]{0,3}", 1..30),
             paths in prop::collection::vec("[ab.]{1,2}(/[ab.]{1,3}){0,2}", 1..20),
         ) {
-            let mut filter = Filter::default();
+            let mut all = Vec::new();
             let mut each: Vec<(Filter, Sense)> = Vec::new();
             for pattern in &patterns {
                 let (sense, rest) = match pattern.strip_prefix('+') {
@@ -73,10 +73,12 @@ mod tests {
                     Some(rest) => (true, rest),
                     None => (false, rest),
                 };
-                let rule = FilterRule { negated, ..FilterRule::exclude(rest.as_bytes()).unwrap() };
-                each.push((Filter::from_rules(vec![rule.clone()]).unwrap(), sense));
-                filter.push(FilterRule { sense, ..rule }).unwrap();
+                let one = Pattern { negated, ..Pattern::new(Sense::Exclude, rest.as_bytes()).unwrap() };
+                let rule = FilterRule::Pattern(one.clone());
+                each.push((Filter::from_rules(vec![rule]).unwrap(), sense));
+                all.push(FilterRule::Pattern(Pattern { sense, ..one }));
             }
+            let filter = Filter::from_rules(all).unwrap();
             for path in &paths {
                 let (path, is_dir) = (path.as_bytes(), path.len() % 2 == 0);
                 let hits = |one: &&(Filter, Sense)| one.0.passes_over(Half::Sender, path, is_dir);

@@ -94,6 +94,16 @@ impl Matcher {
         }
     }
 
+    /// Whether the pattern begins with a slash.
+    pub(super) fn is_anchored(&self) -> bool {
+        matches!(self.scope, Scope::Path)
+    }
+
+    /// Whether it looks at more than the last component.
+    pub(super) fn looks_above(&self) -> bool {
+        !matches!(self.scope, Scope::Tail(1))
+    }
+
     /// What every path that matches has at its end.
     pub(super) fn end(&self) -> End<'_> {
         match &self.what {

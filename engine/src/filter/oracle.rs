@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::{Filter, Form, Half, RuleLine, Sense};
+use super::{Files, Filter, Form, Half, RuleLine, RuleList, Sense};
 
 /// A command line's worth of rules: option values, or one file of them.
 #[derive(Clone, Debug)]
@@ -115,25 +115,31 @@ fn file_of(rules: &Rules) -> Vec<u8> {
 }
 
 fn ours(source: &Path, rules: &Rules) -> Option<BTreeSet<Vec<u8>>> {
-    let mut filter = Filter::default();
+    let mut list = RuleList::new(false);
     match rules.as_file {
         Some(sense) => {
-            let lines = RuleLine::of_file(&Form::patterns(sense), &file_of(rules)).ok()?;
-            for line in lines {
-                match line {
-                    RuleLine::Rule(rule) => filter.push(rule).ok()?,
-                    RuleLine::Clear => filter.clear(),
-                    _ => {}
-                }
+            let (contents, form) = (file_of(rules), Form::patterns(sense));
+            let added = list.add_contents((&contents, "rules"), &form, &mut Nowhere);
+            added.ok()?;
+        }
+        None => {
+            for (sense, line) in &rules.lines {
+                let line = RuleLine::parse_arg(line, *sense).ok()?;
+                list.add(line, &mut Nowhere).ok()?;
             }
         }
-        None => rules
-            .lines
-            .iter()
-            .try_for_each(|(s, line)| filter.add_arg(*s, line))
-            .ok()?,
     }
+    let filter = Filter::from_rules(list.into_rules()).ok()?;
     Some(walk(source, &filter))
+}
+
+/// No file is named.
+struct Nowhere;
+
+impl Files for Nowhere {
+    fn read(&mut self, _: &[u8]) -> io::Result<Vec<u8>> {
+        Err(io::ErrorKind::NotFound.into())
+    }
 }
 
 fn theirs(dir: &TempDir, source: &Path, rules: &Rules) -> Option<BTreeSet<Vec<u8>>> {

@@ -1,203 +1,222 @@
-//! One filter rule, its limits, and why one is refused.
+//! One filter rule, as it travels to the peer, and its limits.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The longest pattern, in bytes.
-pub const MAX_PATTERN_LEN: usize = 4096;
-
-/// What a matching rule does with a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Sense {
-    /// The path is not sent, or not deleted.
-    Exclude,
-    /// It is, whatever later rules say.
-    Include,
-}
-
-/// Where a rule counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Side {
-    /// What it excludes is neither sent nor deleted.
-    #[default]
-    Both,
-    /// It is not sent: `hide` and `show`.
-    Sender,
-    /// It is not deleted: `protect` and `risk`.
-    Receiver,
-}
+use super::error::FilterError;
+use super::terms::{Form, Lines, MAX_PATTERN_LEN, Sense, Side, Subject};
+use crate::path::check_name;
 
 /// One rule, as it travels to the peer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FilterRule {
-    pub(super) sense: Sense,
-    pub(super) side: Side,
-    /// It matches what its pattern does not.
-    pub(super) negated: bool,
+pub enum FilterRule {
+    /// What a pattern matches is in, or out.
+    Pattern(Pattern),
+    /// A file of rules is looked for in every directory.
+    PerDir(PerDir),
+}
+
+/// A pattern, and what it decides.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pattern {
+    /// In or out.
+    pub sense: Sense,
+    /// On which side.
+    pub side: Side,
+    /// It matches what its text does not.
+    pub negated: bool,
     /// It protects nothing in a directory that is to go.
-    pub(super) perishable: bool,
+    pub perishable: bool,
+    /// What it is held against.
+    pub subject: Subject,
     /// 1 to [`MAX_PATTERN_LEN`] bytes without NUL, once [`FilterRule::check`] has passed.
     #[serde(with = "serde_bytes")]
-    pub(super) pattern: Vec<u8>,
+    pub text: Vec<u8>,
+}
+
+/// Files of rules, one in a directory, for what is in it and, unless they stay, below it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PerDir {
+    /// The name of the files. A path in front of it is that of a directory above the transfer: the
+    /// files of all directories from there on count too.
+    #[serde(with = "serde_bytes")]
+    pub name: Vec<u8>,
+    /// A file counts for its directory alone.
+    pub stays: bool,
+    /// What the lines in them are.
+    pub form: Form,
 }
 
 impl FilterRule {
     /// A rule that excludes what `pattern` matches; prefixes such as `+ ` have no meaning here.
     pub fn exclude(pattern: &[u8]) -> Result<Self, FilterError> {
-        Self::new(Sense::Exclude, pattern)
+        Pattern::new(Sense::Exclude, pattern).map(FilterRule::Pattern)
     }
 
     /// A rule that includes what `pattern` matches; prefixes such as `- ` have no meaning here.
     pub fn include(pattern: &[u8]) -> Result<Self, FilterError> {
-        Self::new(Sense::Include, pattern)
-    }
-
-    pub(super) fn new(sense: Sense, pattern: &[u8]) -> Result<Self, FilterError> {
-        let rule = Self {
-            sense,
-            side: Side::Both,
-            negated: false,
-            perishable: false,
-            pattern: pattern.to_vec(),
-        };
-        rule.check().map(|()| rule)
-    }
-
-    /// Whether the rule excludes or includes.
-    pub fn sense(&self) -> Sense {
-        self.sense
-    }
-
-    /// The pattern as written.
-    pub fn pattern(&self) -> &[u8] {
-        &self.pattern
+        Pattern::new(Sense::Include, pattern).map(FilterRule::Pattern)
     }
 
     /// The same where what is excluded is deleted: it counts for the sender alone, unless it says
     /// where (`--delete-excluded`).
     #[must_use]
     pub fn hiding(self) -> Self {
+        match self {
+            FilterRule::Pattern(pattern) => FilterRule::Pattern(pattern.hiding()),
+            FilterRule::PerDir(mut files) => {
+                files.form.hides = true;
+                FilterRule::PerDir(files)
+            }
+        }
+    }
+
+    /// Whether it is held against full paths, which are others on each side.
+    pub(super) fn is_of_full_paths(&self) -> bool {
+        match self {
+            FilterRule::Pattern(pattern) => pattern.subject == Subject::FullPath,
+            FilterRule::PerDir(files) => files.form.subject == Subject::FullPath,
+        }
+    }
+
+    /// How many bytes it has that somebody wrote.
+    pub(super) fn text_len(&self) -> usize {
+        match self {
+            FilterRule::Pattern(pattern) => pattern.text.len(),
+            FilterRule::PerDir(files) => files.name.len(),
+        }
+    }
+
+    /// Checks the limits on a rule: one that was decoded has not been through a constructor.
+    pub(super) fn check(&self) -> Result<(), FilterError> {
+        match self {
+            FilterRule::Pattern(pattern) => pattern.check(),
+            FilterRule::PerDir(files) => files.check(),
+        }
+    }
+}
+
+impl Pattern {
+    pub(super) fn new(sense: Sense, text: &[u8]) -> Result<Self, FilterError> {
+        let pattern = Pattern {
+            sense,
+            side: Side::Both,
+            negated: false,
+            perishable: false,
+            subject: Subject::Path,
+            text: text.to_vec(),
+        };
+        pattern.check().map(|()| pattern)
+    }
+
+    pub(super) fn hiding(self) -> Self {
         let side = match self.side {
             Side::Both => Side::Sender,
             side => side,
         };
-        Self { side, ..self }
+        Pattern { side, ..self }
     }
 
-    /// Whether it is something else than `-` or `+` and a pattern.
-    pub(super) fn is_special(&self) -> bool {
-        self.side != Side::Both || self.perishable
+    /// Whether it says the same of what is sent and of what is deleted, everywhere.
+    pub(super) fn is_plain(&self) -> bool {
+        self.side == Side::Both && !self.perishable
     }
 
-    /// Checks the limits on a pattern: a rule that was decoded has not been through a constructor.
-    pub(super) fn check(&self) -> Result<(), FilterError> {
-        let pattern_len = self.pattern.len();
-        if pattern_len == 0 {
-            return Err(FilterError::NoPattern {
-                sense: self.sense,
-                line: None,
-            });
+    fn check(&self) -> Result<(), FilterError> {
+        let sense = self.sense;
+        if self.text.is_empty() {
+            return Err(FilterError::NoPattern { sense, line: None });
         }
-        if pattern_len > MAX_PATTERN_LEN {
-            return Err(FilterError::TooLong {
-                pattern_len,
-                line: None,
-            });
-        }
-        if self.pattern.contains(&0) {
-            return Err(FilterError::Nul { line: None });
-        }
-        Ok(())
+        check_text(&self.text)
     }
 }
 
-/// Why a rule or a list of rules is refused. `line` counts from 1 where the rule is from a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FilterError {
-    /// A prefix with nothing behind it.
-    NoPattern {
-        /// What the prefix asked for.
-        sense: Sense,
-        /// The line of the file.
-        line: Option<usize>,
-    },
-    /// A pattern of more than [`MAX_PATTERN_LEN`] bytes.
-    TooLong {
-        /// The length of the pattern.
-        pattern_len: usize,
-        /// The line of the file.
-        line: Option<usize>,
-    },
-    /// A pattern with a NUL byte, which no path holds.
-    Nul {
-        /// The line of the file.
-        line: Option<usize>,
-    },
-    /// Not a rule of the language: the reason.
-    Wrong {
-        /// What is wrong.
-        why: &'static str,
-        /// The line of the file.
-        line: Option<usize>,
-    },
-    /// More rules, or more bytes of patterns, than a filter holds.
-    TooMany,
-}
+impl PerDir {
+    /// The name of the file in each directory.
+    pub(super) fn file_name(&self) -> &[u8] {
+        let name = self.name.rsplit(|&b| b == b'/').next();
+        name.unwrap_or(&self.name)
+    }
 
-impl FilterError {
-    /// The same error, found in this line of a file.
-    pub(super) fn at_line(mut self, number: usize) -> Self {
-        match &mut self {
-            Self::NoPattern { line, .. }
-            | Self::TooLong { line, .. }
-            | Self::Nul { line }
-            | Self::Wrong { line, .. } => *line = Some(number),
-            Self::TooMany => {}
-        }
-        self
+    /// The directory from which on the files above the transfer count too, as written.
+    pub(super) fn begins_in(&self) -> Option<&[u8]> {
+        let slash = self.name.iter().rposition(|&b| b == b'/')?;
+        self.name.get(..slash.max(1))
+    }
+
+    /// Whether its files may let something in that a later rule leaves out.
+    pub(super) fn may_include(&self) -> bool {
+        !matches!(self.form.lines, Lines::Cvs | Lines::Bare(Sense::Exclude))
+    }
+
+    fn check(&self) -> Result<(), FilterError> {
+        check_text(&self.name)?;
+        check_name(self.file_name()).map_err(|_| FilterError::NoFile { line: None })
     }
 }
 
-impl fmt::Display for FilterError {
+fn check_text(text: &[u8]) -> Result<(), FilterError> {
+    let pattern_len = text.len();
+    if pattern_len > MAX_PATTERN_LEN {
+        return Err(FilterError::TooLong {
+            pattern_len,
+            line: None,
+        });
+    }
+    if text.contains(&0) {
+        return Err(FilterError::Nul { line: None });
+    }
+    Ok(())
+}
+
+/// The rule as it is written in the language.
+impl fmt::Display for FilterRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Self::NoPattern {
-            line: Some(number), ..
-        }
-        | Self::TooLong {
-            line: Some(number), ..
-        }
-        | Self::Nul { line: Some(number) }
-        | Self::Wrong {
-            line: Some(number), ..
-        } = self
-        {
-            write!(f, "line {number}: ")?;
-        }
-        match self {
-            Self::NoPattern { sense, .. } => {
-                let prefix = if *sense == Sense::Include { '+' } else { '-' };
-                write!(
-                    f,
-                    "filter rule '{prefix} ' has no pattern: write one after the space"
-                )
-            }
-            Self::TooLong { pattern_len, .. } => write!(
-                f,
-                "filter pattern of {pattern_len} bytes is too long: at most {MAX_PATTERN_LEN} fit"
-            ),
-            Self::Nul { .. } => {
-                f.write_str("filter pattern holds a NUL byte: separate rules by newlines")
-            }
-            Self::Wrong { why, .. } => f.write_str(why),
-            Self::TooMany => write!(
-                f,
-                "too many filter rules: at most {} rules of {} bytes together fit, use wildcards",
-                super::MAX_RULES,
-                super::MAX_FILTER_LEN
-            ),
-        }
+        let (letters, text) = match self {
+            FilterRule::Pattern(pattern) => (pattern.letters(), &pattern.text),
+            FilterRule::PerDir(files) => (files.letters(), &files.name),
+        };
+        write!(f, "{letters} {}", crate::escape::escape(text))
     }
 }
 
-impl std::error::Error for FilterError {}
+/// The letters for which the condition is true.
+fn letters<const N: usize>(all: [(bool, char); N]) -> String {
+    let set = all.iter().filter(|(is_set, _)| *is_set);
+    set.map(|(_, letter)| *letter).collect()
+}
+
+impl Pattern {
+    fn letters(&self) -> String {
+        letters([
+            (self.sense == Sense::Exclude, '-'),
+            (self.sense == Sense::Include, '+'),
+            (self.subject == Subject::FullPath, '/'),
+            (self.negated, '!'),
+            (self.subject == Subject::Attribute, 'x'),
+            (self.side == Side::Sender, 's'),
+            (self.side == Side::Receiver, 'r'),
+            (self.perishable, 'p'),
+        ])
+    }
+}
+
+impl PerDir {
+    fn letters(&self) -> String {
+        let form = &self.form;
+        let is_cvs = form.lines == Lines::Cvs;
+        letters([
+            (true, ':'),
+            (is_cvs, 'C'),
+            (form.lines == Lines::Bare(Sense::Exclude), '-'),
+            (form.lines == Lines::Bare(Sense::Include), '+'),
+            (form.subject == Subject::FullPath, '/'),
+            (self.stays && !is_cvs, 'n'),
+            (form.words && !is_cvs, 'w'),
+            (form.side == Side::Sender, 's'),
+            (form.side == Side::Receiver, 'r'),
+            (form.perishable, 'p'),
+        ])
+    }
+}

@@ -156,7 +156,7 @@ fn beginnings() -> Lies {
     use ToReceiver::Hello as Begins;
     let nothing = |hello: &mut Hello| {
         // A rule of one zero byte, which no constructor gives.
-        hello.options.filters = vec![decode(&[0, 0, 0, 0, 1, 0]).unwrap()];
+        hello.options.filters = vec![decode(&[0, 0, 0, 0, 0, 0, 1, 0]).unwrap()];
     };
     vec![
         before!(NoHello: Begins(_) => Said::End),

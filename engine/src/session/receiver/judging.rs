@@ -86,7 +86,7 @@ impl Judging<'_> {
         }
         drop(finder);
         let stuck = within.stuck;
-        self.spare_protected(&list.path, &local, &mut counterparts);
+        self.spare_protected(&list.path, &local, &mut counterparts)?;
         let deletes = self.site.rules.options.delete && complete && self.may_delete_in(&list.path);
         local.retain(|at| deletes && counterparts.get(at) == Some(&false));
         self.removals.add((told.dir(), &list.path), &stuck, &local);
@@ -95,11 +95,25 @@ impl Judging<'_> {
 
     /// Counts entries as having a counterpart that stay without one, because the filters protect
     /// them although they are seen.
-    fn spare_protected(&self, dir: &RelPath, local: &EntryList, counterparts: &mut [bool]) {
-        let filter = &self.site.rules.filter;
-        if !filter.is_special() {
-            return;
-        }
+    fn spare_protected(
+        &mut self,
+        dir: &RelPath,
+        local: &EntryList,
+        counterparts: &mut [bool],
+    ) -> Result<(), Error> {
+        let (filter, root) = (&self.site.rules.filter, self.site.door.root());
+        let Some(root) = root.filter(|_| filter.is_special() && counterparts.contains(&false))
+        else {
+            return Ok(());
+        };
+        let rules = match filter.in_dir(Half::Receiver, root, dir) {
+            Ok(rules) => rules,
+            Err(e) => {
+                // What it protects is not known.
+                counterparts.fill(true);
+                return self.removals.not_read(self.site, dir, &e);
+            }
+        };
         let unmatched = counterparts
             .iter_mut()
             .enumerate()
@@ -107,9 +121,10 @@ impl Judging<'_> {
         for (at, has) in unmatched {
             if let Some(Listed { entry, .. }) = local.get_listed(at) {
                 let path = dir.join(&entry.name);
-                *has = filter.protects(&path.as_bytes(), entry.is_dir());
+                *has = rules.protects(&path.as_bytes(), entry.is_dir());
             }
         }
+        Ok(())
     }
 
     /// Under `-x`, deletions stay on the file system of the target root.
