@@ -18,6 +18,7 @@ mod push;
 pub(crate) mod rate;
 mod refusal;
 mod role;
+mod selection;
 mod serve;
 mod size;
 mod trees;
@@ -42,6 +43,7 @@ pub(crate) use plumbing::{DeltaArgs, PatchArgs, SignatureArgs, named};
 pub(crate) use push::PushArgs;
 use refusal::{answer, usage};
 pub(crate) use role::{RoleArgs, WantedRole};
+pub(crate) use selection::SelectionArgs;
 pub(crate) use serve::{CompletionsArgs, DemoArgs, ManArgs, ServeArgs};
 
 /// One parsed command line.

@@ -105,33 +105,32 @@ pub(crate) struct FilterFiles;
 
 impl Files for FilterFiles {
     fn read(&mut self, name: &[u8]) -> io::Result<Vec<u8>> {
-        if name == b"-" {
-            return limited(&mut io::stdin().lock());
-        }
-        read(Path::new(OsStr::from_bytes(name)))
+        read(Path::new(OsStr::from_bytes(name)), MAX_FILE_LEN)
     }
 
     /// `~/.cvsignore`, if it can be read, and `$CVSIGNORE`.
     fn cvs(&mut self) -> Vec<Vec<u8>> {
         let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".cvsignore"));
-        let file = home.and_then(|file| read(&file).ok());
+        let file = home.and_then(|file| read(&file, MAX_FILE_LEN).ok());
         let typed = std::env::var_os("CVSIGNORE").map(OsString::into_vec);
         file.into_iter().chain(typed).collect()
     }
 }
 
-/// Its text decides what is deleted: nobody else puts another file in its place.
-fn read(file: &Path) -> io::Result<Vec<u8>> {
-    limited(&mut open_file(file, &mut |_| Ok(()))?)
+/// Reads a file that says what is pushed or deleted, at most so many bytes; `-` is stdin. Nobody
+/// else puts another file in its place.
+pub(crate) fn read(file: &Path, len_max: u64) -> io::Result<Vec<u8>> {
+    match file.as_os_str() == "-" {
+        true => limited(&mut io::stdin().lock(), len_max),
+        false => limited(&mut open_file(file, &mut |_| Ok(()))?, len_max),
+    }
 }
 
-fn limited(input: &mut dyn Read) -> io::Result<Vec<u8>> {
+fn limited(input: &mut dyn Read, len_max: u64) -> io::Result<Vec<u8>> {
     let mut contents = Vec::new();
-    let len = input.take(MAX_FILE_LEN + 1).read_to_end(&mut contents)?;
-    if len as u64 > MAX_FILE_LEN {
-        return Err(io::Error::other(format!(
-            "longer than {MAX_FILE_LEN} bytes"
-        )));
+    let len = input.take(len_max + 1).read_to_end(&mut contents)?;
+    if len as u64 > len_max {
+        return Err(io::Error::other(format!("longer than {len_max} bytes")));
     }
     Ok(contents)
 }

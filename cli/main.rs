@@ -42,6 +42,7 @@ mod reach;
 mod rejoin;
 mod report;
 mod role;
+mod selection;
 mod serve;
 mod shell;
 mod signals;

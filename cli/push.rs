@@ -4,7 +4,9 @@ use std::ffi::OsString;
 
 use std::time::Duration;
 
-use hasync_engine::{self as engine, Compression, Differences, Duplex, Options, QuickCheck};
+use hasync_engine::{
+    self as engine, Compression, Differences, Duplex, FilterRule, Options, QuickCheck,
+};
 use hasync_transport::Throttle;
 
 use crate::args::PushArgs;
@@ -15,6 +17,7 @@ use crate::out::{self, Out};
 use crate::push_trees;
 use crate::reach::{self, Reach};
 use crate::report::{Report, Style};
+use crate::selection;
 use crate::signals;
 use crate::target::{self, Target};
 
@@ -100,6 +103,7 @@ struct Plan<'a> {
 impl<'a> Plan<'a> {
     fn new(args: &'a PushArgs) -> Result<Self, Failure> {
         let (sources, target) = target::parse(&args.operands)?;
+        selection::check(&args.selection, sources, args.atomic)?;
         let options = options(args, &target)?;
         let style = Style {
             sent_letter: match target {
@@ -121,9 +125,9 @@ impl<'a> Plan<'a> {
 }
 
 fn options(args: &PushArgs, target: &Target) -> Result<Options, Failure> {
-    if args.delete && !args.recursive {
+    if args.delete && !args.recursive && !args.selection.dirs {
         return Err(Failure::usage(
-            "--delete does not work without --recursive (-r)",
+            "--delete does not work without --recursive (-r) or --dirs (-d)",
         ));
     }
     if args.ignore_existing && args.hard_links {
@@ -146,7 +150,7 @@ fn options(args: &PushArgs, target: &Target) -> Result<Options, Failure> {
         delete: args.delete,
         force: args.force,
         ignore_errors: args.ignore_errors,
-        ignore_missing: args.ignore_missing_args,
+        ignore_missing: args.ignore_missing_args || args.selection.delete_missing_args,
         mkpath: args.mkpath,
         quick_check: quick_check(args),
         window_s: window_s(args),
@@ -171,12 +175,7 @@ fn options(args: &PushArgs, target: &Target) -> Result<Options, Failure> {
         numeric_ids: args.numeric_ids,
         fsync: !args.no_fsync,
         atomic: args.atomic,
-        filters: filters::rules(Asked {
-            words: &args.filters,
-            cvs: args.cvs_exclude,
-            deletes_excluded: args.delete_excluded,
-            zeros: args.from0,
-        })?,
+        filters: rules(args)?,
         timeout_ms: args.timeout.map_or(0, |seconds| u64::from(seconds) * 1000),
         // Who pushes by hand sees whether it gets on; the default limit is there for all else.
         stall: Duration::ZERO,
@@ -186,7 +185,22 @@ fn options(args: &PushArgs, target: &Target) -> Result<Options, Failure> {
             (Compression::Adaptive, Target::Local(_)) => Compression::Never,
             (wish, _) => wish,
         },
+        ..selection::options(&args.selection, args.from0)?
     })
+}
+
+fn rules(args: &PushArgs) -> Result<Vec<FilterRule>, Failure> {
+    let mut rules = filters::rules(Asked {
+        words: &args.filters,
+        cvs: args.cvs_exclude,
+        deletes_excluded: args.delete_excluded,
+        zeros: args.from0,
+    })?;
+    if args.selection.old_dirs {
+        let below = FilterRule::exclude(b"/*/*");
+        rules.push(below.map_err(|e| Failure::usage(e.to_string()))?);
+    }
+    Ok(rules)
 }
 
 /// rsync's habit: `--size-only` outranks `-I`.

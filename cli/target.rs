@@ -82,6 +82,11 @@ pub(crate) fn host(operand: &OsStr) -> Result<Target, Failure> {
     parse_target(&OsString::from_vec([bytes, b":"].concat()))
 }
 
+/// Whether a name is one on another host.
+pub(crate) fn names_host(name: &[u8]) -> bool {
+    host_colon(name).is_some()
+}
+
 fn refuse_remote_source(source: &OsStr, target: &Target) -> String {
     let name = escape(source.as_bytes());
     match target {

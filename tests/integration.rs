@@ -104,6 +104,8 @@ mod removal;
 mod role;
 /// A second implementation of the protocol on either end.
 mod second;
+/// What of the sources is pushed, and what symlinks stand for.
+mod selection;
 /// File systems of every kind as targets, by every way of pushing.
 mod situations;
 /// First copy, update and delete over a real sshd, on loopback and between two nodes.

@@ -10,6 +10,7 @@ use clap::{ArgAction, ArgMatches, Args};
 use hasync_engine::Compression;
 
 use super::filter_words::{self, FilterWord};
+use super::selection::{self, SelectionArgs};
 use super::trees::TreeArgs;
 use super::{compress, info, lists, rate, size};
 use crate::exit::Failure;
@@ -17,8 +18,8 @@ use crate::format::Format;
 use crate::numbers::Human;
 
 pub(super) const NAMED: &str = "Trees of the configuration";
-const WHAT: &str = "What is mirrored and removed";
-const CHOICE: &str = "Which files are looked at";
+pub(super) const WHAT: &str = "What is mirrored and removed";
+pub(super) const CHOICE: &str = "Which files are looked at";
 const REPORT: &str = "What is reported";
 const HOW: &str = "How it is done";
 const REACH: &str = "How the other host is reached";
@@ -176,6 +177,8 @@ pub(crate) struct PushArgs {
     /// Compare content, not size and time
     #[arg(short = 'c', long, help_heading = CHOICE)]
     pub(crate) checksum: bool,
+    #[command(flatten)]
+    pub(crate) selection: SelectionArgs,
     /// Leave files alone that are newer in DST
     #[arg(short = 'u', long, help_heading = CHOICE)]
     pub(crate) update: bool,
@@ -376,6 +379,7 @@ pub(super) fn complete(push: clap::Command) -> clap::Command {
         }
     }
     push.args(negations)
+        .args(selection::negations())
         .args(lists::arguments())
         .mut_arg("no_whole_file", |arg| arg.alias("no-W"))
 }
@@ -411,7 +415,7 @@ impl PushArgs {
             }
             also_on.iter().copied().chain([id]).filter_map(latest).max() > off
         };
-        self.recursive = on("recursive");
+        self.recursive = self.selection.settle(matches, on("recursive"));
         self.links = on("links");
         self.perms = on("perms");
         self.times = on("times");

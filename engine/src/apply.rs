@@ -43,7 +43,7 @@ pub(crate) fn create_node(
         Body::BlockDevice { rdev } => node(FileType::BlockDevice, *rdev)?,
         Body::Fifo => node(FileType::Fifo, 0)?,
         Body::Socket => node(FileType::Socket, 0)?,
-        Body::File { .. } | Body::Dir | Body::Unmirrored(_) => {
+        Body::File { .. } | Body::Dir | Body::Way | Body::Unmirrored(_) | Body::Gone => {
             return Err(io::ErrorKind::InvalidInput.into());
         }
     }

@@ -83,7 +83,7 @@ impl Judge<'_> {
         local: Option<&Listed>,
         link: LinkState,
     ) -> Decision {
-        if matches!(entry.body, Body::Unmirrored(_)) {
+        if entry.is_unmirrored() {
             return Decision::Keep;
         }
         let has_both_dirs = local.is_some_and(|local| local.entry.is_dir() && entry.is_dir());
@@ -110,6 +110,9 @@ impl Judge<'_> {
                 differences,
             };
         };
+        if entry.body == Body::Way {
+            return Decision::Keep;
+        }
         let fields = self.fields.of(entry);
         let stored = |time| fields.keeps.time_store.stored(time);
         let (time, local_time) = (stored(entry.mtime), stored(local.entry.mtime));
@@ -167,7 +170,7 @@ impl Judge<'_> {
                     (differs, differs)
                 }
             }
-            (Body::Dir, Body::Dir) => (false, false),
+            (Body::Dir | Body::Way, Body::Dir) => (false, false),
             (body, local_body) => (body != local_body, body != local_body),
         }
     }
@@ -232,8 +235,9 @@ impl Judge<'_> {
         inherited_gid: Option<u32>,
     ) -> Attrs {
         let same_kind = replaced.filter(|replaced| replaced.kind == entry.kind());
+        let is_way = entry.body == Body::Way;
         let mode = match same_kind {
-            _ if self.options.perms => entry.mode,
+            _ if self.options.perms && !is_way => entry.mode,
             Some(replaced) if !entry.is_dir() => self.kept_mode(&replaced),
             _ => {
                 let inherits_setgid = inherited_gid.is_some() && entry.is_dir();
@@ -244,12 +248,13 @@ impl Judge<'_> {
         let keeps = self.fields.of(entry).keeps;
         let lost = keeps.lost_of(entry.kind());
         Attrs {
-            uid: self.uid(ids, entry),
+            uid: self.uid(ids, entry).filter(|_| !is_way),
             gid: self
                 .gid(ids, entry)
+                .filter(|_| !is_way)
                 .or(inherited_gid.filter(|_| !lost.group)),
             mode: Some(mode).filter(|_| !lost.perms),
-            mtime: (self.options.times_of(entry.kind()) && !lost.time)
+            mtime: (!is_way && self.options.times_of(entry.kind()) && !lost.time)
                 .then(|| keeps.time_store.stored(entry.mtime)),
         }
     }

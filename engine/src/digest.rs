@@ -250,12 +250,14 @@ impl Fields {
         let (tag, timed) = match &entry.body {
             Body::File { .. } => (b'f', counts.times || self.are_times_compared()),
             Body::Dir => (b'd', counts.times),
+            // Equal to none that is there: nobody knows its metadata, and they do not matter.
+            Body::Way => (b'w', false),
             Body::Symlink { .. } => (b'l', counts.times),
             Body::CharDevice { .. } => (b'c', counts.times),
             Body::BlockDevice { .. } => (b'b', counts.times),
             Body::Fifo => (b'p', counts.times),
             Body::Socket => (b's', counts.times),
-            Body::Unmirrored(_) => return,
+            Body::Unmirrored(_) | Body::Gone => return,
         };
         out.push(tag);
         put_bytes(out, &entry.name);
@@ -290,7 +292,12 @@ impl Fields {
             Body::CharDevice { rdev } | Body::BlockDevice { rdev } => {
                 out.extend_from_slice(&rdev.to_le_bytes());
             }
-            Body::Dir | Body::Fifo | Body::Socket | Body::Unmirrored(_) => {}
+            Body::Dir
+            | Body::Way
+            | Body::Fifo
+            | Body::Socket
+            | Body::Unmirrored(_)
+            | Body::Gone => {}
         }
         if self.hard_links {
             put_bytes(out, entry.link_to.as_deref().unwrap_or_default());

@@ -88,6 +88,12 @@ pub(crate) enum Body {
     /// The source has this name, but the options leave its type out of the mirror: the target
     /// keeps what it has under it.
     Unmirrored(Kind),
+    /// The source has nothing of this name, and the target shall have nothing either
+    /// (`--delete-missing-args`).
+    Gone,
+    /// A directory that only leads to what is mirrored (`--no-implied-dirs`): made if it is
+    /// missing, and otherwise as it is.
+    Way,
 }
 
 impl Body {
@@ -95,13 +101,13 @@ impl Body {
     pub(crate) fn file_type(&self) -> FileType {
         match self {
             Body::File { .. } => FileType::RegularFile,
-            Body::Dir => FileType::Directory,
+            Body::Dir | Body::Way => FileType::Directory,
             Body::Symlink { .. } => FileType::Symlink,
             Body::CharDevice { .. } => FileType::CharacterDevice,
             Body::BlockDevice { .. } => FileType::BlockDevice,
             Body::Fifo => FileType::Fifo,
             Body::Socket => FileType::Socket,
-            Body::Unmirrored(_) => FileType::Unknown,
+            Body::Unmirrored(_) | Body::Gone => FileType::Unknown,
         }
     }
 }
@@ -109,8 +115,8 @@ impl Body {
 impl Entry {
     pub(crate) fn kind(&self) -> Kind {
         match &self.body {
-            Body::File { .. } => Kind::File,
-            Body::Dir => Kind::Dir,
+            Body::File { .. } | Body::Gone => Kind::File,
+            Body::Dir | Body::Way => Kind::Dir,
             Body::Symlink { .. } => Kind::Symlink,
             Body::CharDevice { .. } | Body::BlockDevice { .. } => Kind::Device,
             Body::Fifo | Body::Socket => Kind::Special,
@@ -119,11 +125,12 @@ impl Entry {
     }
 
     pub(crate) fn is_dir(&self) -> bool {
-        matches!(self.body, Body::Dir)
+        matches!(self.body, Body::Dir | Body::Way)
     }
 
+    /// Whether nothing is made for it.
     pub(crate) fn is_unmirrored(&self) -> bool {
-        matches!(self.body, Body::Unmirrored(_))
+        matches!(self.body, Body::Unmirrored(_) | Body::Gone)
     }
 
     /// Length of a regular file's content; 0 for everything else.
@@ -167,7 +174,7 @@ impl Entry {
             Body::Symlink { target } if target.is_empty() || target.contains(&0) => {
                 Err(Refusal::LinkTarget)
             }
-            Body::Dir if self.link_to.is_some() => Err(Refusal::LinkedDir),
+            Body::Dir | Body::Way if self.link_to.is_some() => Err(Refusal::LinkedDir),
             _ => Ok(()),
         }
     }

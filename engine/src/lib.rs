@@ -44,6 +44,7 @@ mod ids;
 mod keeps;
 #[cfg(test)]
 mod limits;
+mod links;
 mod mounted;
 mod names;
 mod node_id;
@@ -56,8 +57,10 @@ mod path_list;
 mod policy;
 mod refusal;
 mod sample;
+mod selection;
 mod served_root;
 mod since;
+mod source_list;
 mod spill;
 mod state;
 mod target;
@@ -92,6 +95,7 @@ pub use policy::{Confinement, Greeted, Over, Ready, Rights, ServePolicy, Service
 pub use sample::{Sample, sample};
 pub use served_root::ServedRoot;
 pub use session::{Comparison, Connection, Duplex, HELLO_TIME, push, serve};
+pub use source_list::SourceList;
 #[cfg(debug_assertions)]
 pub use spill::spill_from;
 pub use spill::{open_spill, spill_into};

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::entry::{Body, Entry, Time};
 use crate::filter::FilterRule;
 use crate::observer::{Differences, Kind};
+use crate::source_list::SourceList;
 
 /// The options of one push, named after rsync's long options.
 ///
@@ -17,8 +18,36 @@ use crate::observer::{Differences, Kind};
 pub struct Options {
     /// `-r`: descend into directories.
     pub recursive: bool,
+    /// `-d`: a directory that is named, and what is right in it if its name ends in a slash.
+    #[serde(skip)]
+    pub dirs: bool,
+    /// `-R`: what is named keeps its path, or what follows `/./` in it.
+    #[serde(skip)]
+    pub relative: bool,
+    /// `--no-implied-dirs` clears it: under `-R`, directories on the way have the source's
+    /// metadata.
+    #[serde(skip)]
+    pub implied_dirs: bool,
+    /// `--files-from`: what is pushed of the only source.
+    #[serde(skip)]
+    pub files_from: Option<SourceList>,
+    /// `-m`: no directory without anything else below it.
+    #[serde(skip)]
+    pub prune_empty_dirs: bool,
     /// `-l`: symlinks as symlinks.
     pub links: bool,
+    /// `-L`: symlinks as what they lead to.
+    #[serde(skip)]
+    pub copy_links: bool,
+    /// `-k`: symlinks to directories as directories.
+    #[serde(skip)]
+    pub copy_dirlinks: bool,
+    /// `--copy-unsafe-links`: symlinks that may lead out of the tree as what they lead to.
+    #[serde(skip)]
+    pub copy_unsafe_links: bool,
+    /// `--safe-links`: no symlinks that may lead out of the tree.
+    #[serde(skip)]
+    pub safe_links: bool,
     /// `-p`: permissions, setuid, setgid and sticky bits.
     pub perms: bool,
     /// `-t`: modification times.
@@ -48,6 +77,11 @@ pub struct Options {
     /// `--ignore-missing-args`: a source that is not there is none.
     #[serde(skip)]
     pub ignore_missing: bool,
+    /// `--delete-missing-args`: what is named and not there is removed from the target.
+    pub delete_missing: bool,
+    /// `-K`: a symlink of the target to a directory beneath it stays where the source has a
+    /// directory.
+    pub keep_dirlinks: bool,
     /// `--mkpath`: make the directories too that lead to the target.
     pub mkpath: bool,
     /// `--follow-untrusted`: a symlink on the way to a source is followed whoever owns it. That is
@@ -149,7 +183,16 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             recursive: false,
+            dirs: false,
+            relative: false,
+            implied_dirs: true,
+            files_from: None,
+            prune_empty_dirs: false,
             links: false,
+            copy_links: false,
+            copy_dirlinks: false,
+            copy_unsafe_links: false,
+            safe_links: false,
             perms: false,
             times: false,
             owner: false,
@@ -162,6 +205,8 @@ impl Default for Options {
             force: false,
             ignore_errors: false,
             ignore_missing: false,
+            delete_missing: false,
+            keep_dirlinks: false,
             mkpath: false,
             max_delete: None,
             brake: None,
@@ -247,7 +292,7 @@ impl Options {
 
     /// Whether this removes names on the receiver.
     pub(crate) fn deletes(&self) -> bool {
-        self.delete || self.force
+        self.delete || self.force || self.delete_missing
     }
 
     /// `-a`: `-rlptgoD`.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::filter::Filter;
 use crate::fs::{Extent, Mounts, Root, Seen, Shared, machine};
 use crate::path::Shown;
+use crate::selection;
 use crate::source::{Layer, Source};
 
 /// Directories of a source that its sender tells at most.
@@ -66,6 +67,7 @@ enum Part {
     Some,
 }
 
+/// An entry by its name, or by its path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Named {
     #[serde(with = "serde_bytes")]
@@ -169,15 +171,21 @@ impl Whereabouts {
 impl Part {
     /// What layers in one directory take from it.
     fn of(layers: &[Layer]) -> Self {
-        let named = |layer: &Layer| {
-            let only = layer.only.as_ref()?;
-            Some(Named {
-                name: only.on_disk.clone(),
-                is_dir: only.is_dir,
-            })
-        };
-        let names: Option<Vec<Named>> = layers.iter().map(named).collect();
-        names.map_or(Part::All, Part::Only)
+        let mut names = Vec::new();
+        for layer in layers {
+            match &layer.part {
+                selection::Part::Only(only) => names.push(Named {
+                    name: only.on_disk.clone(),
+                    is_dir: only.is_dir,
+                }),
+                selection::Part::Chosen(chosen) => names.extend(chosen.tops().map(|path| Named {
+                    name: path.to_vec(),
+                    is_dir: true,
+                })),
+                _ => return Part::All,
+            }
+        }
+        Part::Only(names)
     }
 
     fn names(&self) -> &[Named] {
@@ -187,9 +195,13 @@ impl Part {
         }
     }
 
-    fn has(&self, name: &[u8]) -> bool {
-        let mut names = self.names().iter();
-        !matches!(self, Part::Only(_)) || names.any(|named| named.name == name)
+    /// Whether it has what is at `path`: one of the names, or something below it.
+    fn has(&self, path: &[u8]) -> bool {
+        let is_within = |named: &Named| {
+            let rest = path.strip_prefix(&*named.name);
+            matches!(rest, Some([] | [b'/', ..]))
+        };
+        !matches!(self, Part::Only(_)) || self.names().iter().any(is_within)
     }
 }
 
@@ -229,7 +241,7 @@ impl Push<'_> {
         }
         let level = usize::from(!matches!(part, Part::All));
         let is_cut_off = self.one_file_system && shared.leaves_at.is_some_and(|at| at > level);
-        let is_read = part.has(first(&here)) || here.is_empty();
+        let is_read = part.has(&here) || here.is_empty();
         if is_cut_off || !is_read || !self.filter.reaches(&here, true) {
             return None;
         }
@@ -270,7 +282,7 @@ impl Push<'_> {
 
     /// Whether the target may be changed at `there`: where entries are named, only below these.
     fn changes(&self, there: &[u8]) -> bool {
-        self.parts.iter().any(|part| part.has(first(there)))
+        self.parts.iter().any(|part| part.has(there))
     }
 }
 
@@ -339,8 +351,4 @@ fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
         b"/"
     };
     [dir, slash, name].concat()
-}
-
-fn first(path: &[u8]) -> &[u8] {
-    path.split(|&b| b == b'/').next().unwrap_or_default()
 }

@@ -228,7 +228,7 @@ impl Powers {
     /// Refuses an entry that a sender should have left out or masked: it has been told.
     pub(crate) fn check(self, entry: &Entry) -> Result<(), Error> {
         match entry.body {
-            Body::Unmirrored(_) => Ok(()),
+            Body::Unmirrored(_) | Body::Gone => Ok(()),
             Body::CharDevice { .. } | Body::BlockDevice { .. } if !self.devices => {
                 Err(Error::peer(Refusal::Device))
             }

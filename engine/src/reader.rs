@@ -3,12 +3,13 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::entries::Revised;
 use crate::entry::{Body, Sum};
 use crate::filter::{Filter, Half};
-use crate::fs::{FileDir, Listed, Listing, Root, list};
+use crate::fs::{FileDir, Listed, Listing, LookThrough, Root, list};
+use crate::links::LinkRules;
 use crate::options::Summed;
 use crate::path::RelPath;
 use crate::source::{SUM_NOT_KNOWN, sum_file};
@@ -18,12 +19,14 @@ use crate::work;
 const STEP_LEN: usize = 256;
 
 /// Which entries of a tree's directories are wanted, and what of them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Reader {
     pub(crate) filter: Filter,
     pub(crate) half: Half,
     /// See [`list`].
     pub(crate) with_inodes: bool,
+    /// Symlinks that are listed as what they lead to.
+    pub(crate) links: LinkRules,
     /// Files that are read to their end, for the sum of their content. Those that cannot be read
     /// have none.
     pub(crate) summed: Summed,
@@ -40,7 +43,7 @@ impl Reader {
         path: &RelPath,
         go_on: &mut dyn FnMut(usize) -> bool,
     ) -> io::Result<Listing> {
-        let dir = root.open_dir(on_disk)?;
+        let (dir, depth) = (root.open_dir(on_disk)?, path.depth());
         let rules = self.filter.seen_by(self.half, root, on_disk)?;
         let mut path = match self.filter.is_empty() {
             true => Vec::new(),
@@ -51,7 +54,7 @@ impl Reader {
         }
         let prefix_len = path.len();
         let (mut seen, mut is_stopped) = (0, false);
-        let mut listing = list(dir.as_fd(), self.with_inodes, &mut |name, is_dir| {
+        let mut skip = |name: &[u8], is_dir| {
             seen += 1;
             if seen % STEP_LEN == 0 {
                 work::did(STEP_LEN as u64);
@@ -63,10 +66,20 @@ impl Reader {
             path.truncate(prefix_len);
             path.extend_from_slice(name);
             rules.passes_over(self.half, &path, is_dir)
-        })?;
+        };
+        let look_through =
+            |dir: BorrowedFd<'_>, listed: &mut Listed| self.links.look_through(dir, listed, depth);
+        let look_through: Option<&LookThrough<'_>> = match self.links.any() {
+            true => Some(&look_through),
+            false => None,
+        };
+        let mut listing = list(dir.as_fd(), self.with_inodes, &mut skip, look_through)?;
         work::did(1);
         if !self.summed.is_empty() {
-            let (entries, dir) = (&mut listing.entries, FileDir::new(dir)?);
+            let (entries, dir) = (
+                &mut listing.entries,
+                FileDir::new(dir)?.following(root.follow()),
+            );
             entries.revise(|listed| self.add_sum(&dir, listed, go_on));
         }
         Ok(listing)

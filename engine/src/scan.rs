@@ -4,7 +4,11 @@
 //! Memory is one directory, the names of directories seen but not entered yet, and what is read
 //! ahead.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+mod below;
+mod layers;
+mod prune;
+
+use std::collections::{HashSet, VecDeque};
 use std::io;
 
 use crate::digest::{DirDigest, Fields, IdView};
@@ -13,18 +17,23 @@ use crate::entry::Body;
 use crate::error::describe;
 use crate::filter::{Filter, Half};
 use crate::first_names::FirstNames;
-use crate::fs::Listed;
+use crate::fs::{Follow, Listed};
 use crate::ids::{IDS_MAX, IdKind, name_of};
+use crate::links::{LinkRules, is_unsafe};
 use crate::names::Names;
 use crate::observer::{Kind, Warning};
-use crate::options::Options;
+use crate::options::{Options, Summed};
 use crate::path::{PATH_LEN_MAX, RelPath, Shown};
 use crate::policy::Powers;
 use crate::read_ahead::ReadAhead;
-use crate::reader::{Reader, summed};
-use crate::since::{Access, Accesses, Meta, OTHER_DIRS_MAX};
-use crate::source::{Layer, Source, stat_name, sum_file};
+use crate::reader::Reader;
+use crate::selection::Part;
+use crate::since::{Accesses, Meta, OTHER_DIRS_MAX};
+use crate::source::{Layer, Source};
 use crate::wire::DirIndex;
+
+use below::{Below, NextDir};
+use layers::{Origin, sum_listed};
 
 /// An entry has a user and a group.
 const IDS_PER_ENTRY: usize = 2;
@@ -137,74 +146,12 @@ impl ScannedDir {
     }
 }
 
-/// Where an entry of several layers comes from.
-#[derive(Clone, Debug, Default)]
-struct Origin {
-    layer: usize,
-    /// Further layers in which the name is a directory.
-    merged: Vec<usize>,
-}
-
-impl Origin {
-    fn layer(layer: usize) -> Self {
-        let merged = Vec::new();
-        Origin { layer, merged }
-    }
-
-    /// All layers in which the name is a directory.
-    fn dirs(&self) -> Vec<usize> {
-        let mut layers = vec![self.layer];
-        layers.extend(&self.merged);
-        layers
-    }
-}
-
-/// Subdirectories of one directory, seen but not entered yet.
-struct Below {
-    parent: DirIndex,
-    path: RelPath,
-    layers: Vec<Layer>,
-    names: Names,
-    /// Whose they are and what may be done with them, as listed.
-    accesses: Accesses,
-    /// For each of them the layers in which it is; empty if there is only one.
-    merged: VecDeque<Vec<usize>>,
-}
-
-impl Below {
-    /// Takes the next one.
-    fn pop(&mut self) -> Option<NextDir> {
-        let name = self.names.pop()?;
-        let listed = self.accesses.pop();
-        let child = |layer: &Layer| layer.child(&name);
-        let layers = match self.merged.pop_front() {
-            None => self.layers.iter().map(child).collect(),
-            Some(merged) => {
-                let merged = merged.iter().filter_map(|&at| self.layers.get(at));
-                merged.map(child).collect()
-            }
-        };
-        Some(NextDir {
-            parent: self.parent,
-            path: self.path.join(&name),
-            layers,
-            listed,
-        })
-    }
-}
-
-/// Where the walk goes next.
-struct NextDir {
-    parent: DirIndex,
-    path: RelPath,
-    layers: Vec<Layer>,
-    /// What the directory above lists it as.
-    listed: Option<Access>,
-}
-
 /// The walk. Each call of [`next`](Self::next) reads one directory.
 pub(crate) struct Scanner {
     options: Options,
+    links: LinkRules,
+    /// Symlinks that are followed on the way to what was named.
+    on_the_way: Option<Follow>,
     filter: Filter,
     fields: Fields,
     /// What the receiver does.
@@ -213,6 +160,10 @@ pub(crate) struct Scanner {
     root: Option<Vec<Layer>>,
     below: Vec<Below>,
     ahead: ReadAhead,
+    /// Looks into directories that are not announced yet.
+    probe: Reader,
+    /// Where, under `-m`, something was found last that is worth all above it.
+    found_below: RelPath,
     next_index: DirIndex,
     first_names: FirstNames,
     known_ids: HashSet<(IdKind, u32)>,
@@ -229,23 +180,30 @@ impl Scanner {
         fields: Fields,
         powers: Powers,
     ) -> Self {
-        // Only a `SRC/` argument makes the root part of the mirror; beside plain SRC arguments the
-        // target root keeps whatever else it holds.
-        let root_complete =
-            source.root_entry.is_some() && (source.failed.is_empty() || options.ignore_errors);
+        // What an argument stands for that could not be opened is not known.
+        let root_complete = source.failed.is_empty() || options.ignore_errors;
+        let links = LinkRules::of(&options);
         let reader = Reader {
             filter: filter.clone(),
             half: Half::Sender,
             with_inodes: options.hard_links || options.one_file_system,
+            links,
             summed: options.summed(),
         };
         Scanner {
+            links,
+            on_the_way: source.layers.first().and_then(|layer| layer.root.follow()),
             options,
             filter,
             fields,
             powers,
             root: Some(source.layers.clone()),
             below: Vec::new(),
+            probe: Reader {
+                summed: Summed::default(),
+                ..reader.clone()
+            },
+            found_below: RelPath::root(),
             ahead: ReadAhead::new(reader),
             next_index: 0,
             first_names: FirstNames::default(),
@@ -263,7 +221,8 @@ impl Scanner {
             mut layers,
             listed,
         } = self.next_place()?;
-        let complete = !path.is_root() || self.root_complete;
+        let is_whole = layers.iter().any(|layer| layer.part.is_whole());
+        let complete = is_whole && (!path.is_root() || self.root_complete);
         let mut dir = ScannedDir {
             complete,
             ..ScannedDir::empty(self.next_index, parent, path)
@@ -275,8 +234,11 @@ impl Scanner {
         };
         // Of several the first gives the metadata.
         let own = layers.first().and_then(|layer| layer.own);
+        let mut parts = layers.iter().map(|layer| &layer.part);
+        let has_own = self.options.implied_dirs || !parts.next().is_some_and(Part::is_way);
         if let Some((own, listed)) = own.zip(listed)
             && own.access() != listed
+            && has_own
         {
             self.found_other(&mut dir, own, &mut entries, layers.first());
         }
@@ -363,7 +325,7 @@ impl Scanner {
     /// Lets the walk go on with these directories, and has them read meanwhile.
     fn go_below(&mut self, below: Below) {
         if let [layer] = &*below.layers
-            && layer.only.is_none()
+            && matches!(layer.part, Part::All)
         {
             let names = below.names.clone();
             self.ahead
@@ -372,68 +334,6 @@ impl Scanner {
         if !below.names.is_empty() {
             self.below.push(below);
         }
-    }
-
-    /// The entries of several layers, and in `dir` where each comes from: the first that has a
-    /// name gives it, but a directory goes before anything else.
-    fn read_layers(&mut self, dir: &mut ScannedDir, layers: &mut [Layer]) -> EntryList {
-        let mut found: HashMap<Vec<u8>, (Listed, Origin)> = HashMap::new();
-        for (number, layer) in layers.iter_mut().enumerate() {
-            for listed in self.read_layer(dir, layer).iter_listed() {
-                match found.get_mut(&listed.entry.name) {
-                    Some((first, origin)) if listed.entry.is_dir() => {
-                        if first.entry.is_dir() {
-                            origin.merged.push(number);
-                        } else {
-                            (*first, *origin) = (listed, Origin::layer(number));
-                        }
-                    }
-                    Some(_) => {}
-                    None => {
-                        let name = listed.entry.name.clone();
-                        found.insert(name, (listed, Origin::layer(number)));
-                    }
-                }
-            }
-        }
-        let mut found: Vec<(Listed, Origin)> = found.into_values().collect();
-        found.sort_unstable_by(|(a, _), (b, _)| a.entry.canonical_cmp(&b.entry));
-        let mut entries = EntryList::default();
-        for (listed, origin) in found {
-            entries.push_listed(&listed);
-            dir.origins.push(origin);
-        }
-        entries
-    }
-
-    /// The entries of one layer; what cannot be read is told in `dir`.
-    fn read_layer(&mut self, dir: &mut ScannedDir, layer: &mut Layer) -> EntryList {
-        self.try_read_layer(dir, layer).unwrap_or_else(|e| {
-            dir.not_listed("read directory", &layer.shown(b""), &e);
-            EntryList::default()
-        })
-    }
-
-    fn try_read_layer(&mut self, dir: &mut ScannedDir, layer: &mut Layer) -> io::Result<EntryList> {
-        if let Some(only) = &layer.only {
-            let mut listed = stat_name(layer.open()?, &only.on_disk)?;
-            listed.entry.name.clone_from(&only.shown);
-            let path = dir.path.join(&only.shown);
-            let rules = self.filter.for_names_in(&layer.root);
-            let is_dir = listed.entry.is_dir();
-            let excluded = rules.passes_over(Half::Sender, &path.as_bytes(), is_dir);
-            let mut entries = EntryList::default();
-            if !excluded {
-                entries.push_listed(&listed);
-            }
-            return Ok(entries);
-        }
-        let listing = self.ahead.read(&layer.root, &layer.path, &dir.path)?;
-        for (name, e) in &listing.failed {
-            dir.not_listed("examine", &layer.shown(name), e);
-        }
-        layer.own = Some(listing.own);
-        Ok(listing.entries)
     }
 
     /// Turns what was found at position `at` into the entry that is announced; directories are
@@ -473,6 +373,14 @@ impl Scanner {
             entry.body = Body::Unmirrored(kind);
             return Revised::Changed;
         }
+        let leads_out = |target: &[u8]| is_unsafe(target, dir.path.depth());
+        let keeps_safe = self.options.safe_links && self.options.links;
+        if keeps_safe && entry.symlink_target().is_some_and(leads_out) || entry.is_unmirrored() {
+            if !entry.is_unmirrored() {
+                entry.body = Body::Unmirrored(kind);
+            }
+            return Revised::Changed;
+        }
         let mirrored = match kind {
             Kind::File => true,
             // Without `-r` no directory is among the sources, and none below them is read.
@@ -498,7 +406,14 @@ impl Scanner {
             revised = Revised::Changed;
         }
         if kind == Kind::Dir {
-            if !(self.options.one_file_system && dev != layer.dev) {
+            let prunes = self.options.prune_empty_dirs;
+            if prunes && !self.is_worth_it(dir, &entry.name, origin) {
+                return Revised::Dropped;
+            }
+            let layer = dir.layers.get(layer_number);
+            let of_source = layer.and_then(|layer| layer.dev);
+            let is_elsewhere = of_source.is_some_and(|of_source| of_source != dev);
+            if !(self.options.one_file_system && is_elsewhere) {
                 below.names.push(&entry.name);
                 below.accesses.push(Meta::of_entry(entry).access());
                 below.merged.extend(origin.map(Origin::dirs));
@@ -549,16 +464,6 @@ impl Scanner {
             }
         }
     }
-}
-
-/// Adds the sum of a file that the tree may show by another name.
-fn sum_listed(layer: &Layer, listed: &mut Listed) -> io::Result<()> {
-    let shown = std::mem::take(&mut listed.entry.name);
-    listed.entry.name = layer.on_disk(&shown).to_vec();
-    let dir = layer.open_files();
-    let result = dir.and_then(|dir| summed(&dir, listed, sum_file));
-    listed.entry.name = shown;
-    result
 }
 
 /// A path of the source that could not be read: exit 24 if it is gone, 23 otherwise.

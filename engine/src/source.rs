@@ -2,46 +2,41 @@
 //! `SRC` gives itself; where two give the same name, the first wins, directories are merged, and a
 //! directory wins over anything else.
 
+mod relative;
+mod selected;
+
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::entry::{Entry, Sum};
-use crate::error::describe;
+use crate::error::{Error, describe};
 use crate::filter::{Filter, Half};
 use crate::fs::{FileDir, Follow, Listed, Root, open_dir, stat};
+use crate::links::LinkRules;
 use crate::options::Options;
 use crate::path::{RelPath, Shown, is_reserved};
+use crate::selection::{OnlyName, Part, Picked};
 use crate::since::Meta;
 
 /// How often a directory is opened that is not the one that it was.
 const OPEN_ATTEMPTS: usize = 100;
 
-/// Where a directory of the source tree takes entries from: one directory on disk, or one name
-/// in it.
+/// Where a directory of the source tree takes entries from: one directory on disk, or a part of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Layer {
     pub(crate) root: Arc<Root>,
     pub(crate) path: RelPath,
-    /// Take only this name; the tree shows it as `shown`.
-    pub(crate) only: Option<OnlyName>,
-    /// Device of the SRC argument, for `-x`; with `only`, of that entry.
-    pub(crate) dev: u64,
+    /// What is taken from there.
+    pub(crate) part: Part,
+    /// Device of what was named, for `-x`; `None` on the way to it.
+    pub(crate) dev: Option<u64>,
     /// What the directory was when it was read. What is taken from there must come from the same.
     pub(crate) own: Option<Meta>,
-}
-
-/// A single name taken from a directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct OnlyName {
-    pub(crate) on_disk: Vec<u8>,
-    pub(crate) shown: Vec<u8>,
-    /// What it was when the argument was opened.
-    pub(crate) is_dir: bool,
 }
 
 /// The SRC arguments, opened.
@@ -61,49 +56,102 @@ pub(crate) struct Source {
 
 impl Source {
     /// Opens every argument that the options and the filter admit, noting those that cannot be.
-    pub(crate) fn open(arguments: &[OsString], options: &Options, filter: &Filter) -> Source {
-        let mut source = Source::default();
-        for argument in arguments {
-            let opened = if gives_contents(argument.as_bytes()) {
-                source.open_contents(argument, options)
-            } else {
-                source.open_name(argument, options, filter)
-            };
-            if let Err(why) = opened
-                && !(options.ignore_missing && is_missing(argument))
-            {
-                source.failed.push((argument.clone(), why));
-            }
+    ///
+    /// # Errors
+    ///
+    /// An argument that makes no sense.
+    pub(crate) fn open(
+        arguments: &[OsString],
+        options: &Options,
+        filter: &Filter,
+    ) -> Result<Source, Error> {
+        let mut opener = Opener {
+            source: Source::default(),
+            links: LinkRules::of(options),
+            options,
+            filter,
+        };
+        match &options.files_from {
+            None if options.relative => opener.open_relative(arguments)?,
+            None => opener.open_all(arguments),
+            Some(list) => opener.open_listed(arguments, list)?,
         }
-        source.single &= arguments.len() == 1;
-        source
+        Ok(opener.source)
     }
 
-    fn open_contents(&mut self, argument: &OsString, options: &Options) -> Result<(), String> {
-        let root = open_root(Path::new(argument), options)?;
-        if !options.recursive {
-            self.skipped_dirs.push(b".".to_vec());
-            return Ok(());
+    /// Gives the single entry another name in the tree.
+    pub(crate) fn rename_single(&mut self, name: Vec<u8>) {
+        if let Some(Part::Only(only)) = self.layers.first_mut().map(|layer| &mut layer.part) {
+            only.shown = name;
         }
+    }
+
+    /// The name that the single entry has on the source, if the tree shows it by another.
+    pub(crate) fn renamed_from(&self) -> Option<&[u8]> {
+        let layer = self.layers.first().filter(|_| self.single)?;
+        let only = layer.part.only()?;
+        (only.on_disk != only.shown).then_some(&only.on_disk)
+    }
+}
+
+/// Opens arguments.
+struct Opener<'a> {
+    source: Source,
+    links: LinkRules,
+    options: &'a Options,
+    filter: &'a Filter,
+}
+
+impl Opener<'_> {
+    fn open_all(&mut self, arguments: &[OsString]) {
+        for argument in arguments {
+            let opened = if gives_contents(argument.as_bytes()) {
+                self.open_contents(argument)
+            } else {
+                self.open_name(argument)
+            };
+            if let Err(why) = opened
+                && !(self.options.ignore_missing && is_missing(argument))
+            {
+                self.source.failed.push((argument.clone(), why));
+            }
+        }
+        self.source.single &= arguments.len() == 1;
+    }
+
+    fn open_contents(&mut self, argument: &OsString) -> Result<(), String> {
+        let root = self.open_root(Path::new(argument))?;
+        let Some(picked) = self.picked(true) else {
+            self.source.skipped_dirs.push(b".".to_vec());
+            return Ok(());
+        };
         let listed = stat(&root, c".").map_err(|e| describe(&e))?;
-        self.root_entry.get_or_insert(listed.entry);
-        let (root, path) = (Arc::new(root), RelPath::root());
-        self.layers.push(Layer {
-            root,
-            path,
-            only: None,
-            dev: listed.dev,
-            own: None,
-        });
+        self.source.root_entry.get_or_insert(listed.entry);
+        self.add(Arc::new(root), Part::of(picked), Some(listed.dev));
         Ok(())
     }
 
-    fn open_name(
-        &mut self,
-        argument: &OsString,
-        options: &Options,
-        filter: &Filter,
-    ) -> Result<(), String> {
+    /// How much of a directory is pushed that is named; `None` if it is left out.
+    fn picked(&self, with_contents: bool) -> Option<Picked> {
+        match (self.options.recursive, self.options.dirs) {
+            (true, _) => Some(Picked::All),
+            (false, true) if with_contents => Some(Picked::Entries),
+            (false, true) => Some(Picked::Itself),
+            (false, false) => None,
+        }
+    }
+
+    fn add(&mut self, root: Arc<Root>, part: Part, dev: Option<u64>) {
+        self.source.layers.push(Layer {
+            root,
+            path: RelPath::root(),
+            part,
+            dev,
+            own: None,
+        });
+    }
+
+    fn open_name(&mut self, argument: &OsString) -> Result<(), String> {
         let bytes = argument.as_bytes();
         let (parent, name) = match bytes.iter().rposition(|&b| b == b'/') {
             Some(0) => (&b"/"[..], &bytes[1..]),
@@ -111,81 +159,97 @@ impl Source {
             None => (&b"."[..], bytes),
         };
         if is_reserved(name) {
-            return Err("what is in .hasync is hasync's own and never mirrored".to_owned());
+            return Err(RESERVED.to_owned());
         }
-        let root = self.parent(Path::new(OsStr::from_bytes(parent)), options)?;
-        let listed = stat_name(&root, name).map_err(|e| describe(&e))?;
-        let is_dir = listed.entry.is_dir();
-        let rules = filter.for_names_in(&root);
+        let root = self.parent(Path::new(OsStr::from_bytes(parent)))?;
+        let (is_dir, dev) = match self.examine(&root, name, 0) {
+            Ok(listed) => (listed.entry.is_dir(), Some(listed.dev)),
+            Err(e) if self.deletes(&e) => (false, None),
+            Err(e) => return Err(describe(&e)),
+        };
+        let rules = self.filter.for_names_in(&root);
         if rules.passes_over(Half::Sender, name, is_dir) {
             return Ok(());
         }
-        if is_dir && !options.recursive {
-            self.skipped_dirs.push(name.to_vec());
+        let picked = match (is_dir, dev) {
+            (true, _) => self.picked(false),
+            (false, Some(_)) => Some(Picked::Itself),
+            (false, None) => Some(Picked::Gone),
+        };
+        let Some(picked) = picked else {
+            self.source.skipped_dirs.push(name.to_vec());
             return Ok(());
-        }
-        self.single = !is_dir;
+        };
+        self.source.single = picked == Picked::Itself && !is_dir;
         let only = OnlyName {
             on_disk: name.to_vec(),
             shown: name.to_vec(),
+            picked,
             is_dir,
         };
-        self.layers.push(Layer {
-            root,
-            path: RelPath::root(),
-            only: Some(only),
-            dev: listed.dev,
-            own: None,
-        });
+        self.add(root, Part::Only(only), dev);
         Ok(())
     }
 
+    /// Examines a name as it is to be pushed.
+    fn examine(&self, dir: impl AsFd, name: &[u8], depth: usize) -> io::Result<Listed> {
+        let mut listed = stat_name(&dir, name)?;
+        self.links.look_through(dir.as_fd(), &mut listed, depth)?;
+        Ok(listed)
+    }
+
+    /// Whether what could not be found is to be removed from the target.
+    fn deletes(&self, e: &io::Error) -> bool {
+        self.options.delete_missing && e.kind() == io::ErrorKind::NotFound
+    }
+
     /// The directory that an argument is in; those that a shell makes of `DIR/*` share it.
-    fn parent(&self, path: &Path, options: &Options) -> Result<Arc<Root>, String> {
-        let last = self.layers.last().filter(|last| last.only.is_some());
+    fn parent(&self, path: &Path) -> Result<Arc<Root>, String> {
+        let last = self.source.layers.last();
+        let last = last.filter(|last| last.part.only().is_some());
         match last.filter(|last| last.root.path() == path) {
             Some(last) => Ok(Arc::clone(&last.root)),
-            None => open_root(path, options).map(Arc::new),
+            None => self.open_root(path).map(Arc::new),
         }
     }
 
-    /// Gives the single entry another name in the tree.
-    pub(crate) fn rename_single(&mut self, name: Vec<u8>) {
-        if let Some(only) = self
-            .layers
-            .first_mut()
-            .and_then(|layer| layer.only.as_mut())
-        {
-            only.shown = name;
+    /// Follows the path to a source, or says why not.
+    fn open_root(&self, path: &Path) -> Result<Root, String> {
+        let follow = self.on_the_way();
+        let below = match () {
+            () if self.links.any() => Some(self.links.whose),
+            () => (self.options.relative).then_some(follow),
+        };
+        match open_dir(path, follow) {
+            Ok(fd) => {
+                let root = Root::from_fd(fd, path.to_owned());
+                below
+                    .into_iter()
+                    .for_each(|follow| root.follow_below(follow));
+                Ok(root)
+            }
+            Err(e) if e.is_symlink() => Err(format!("{e}, or --follow-untrusted")),
+            Err(e) => Err(describe(&e.into())),
         }
     }
 
-    /// The name that the single entry has on the source, if the tree shows it by another.
-    pub(crate) fn renamed_from(&self) -> Option<&[u8]> {
-        let only = self.layers.first().filter(|_| self.single)?.only.as_ref()?;
-        (only.on_disk != only.shown).then_some(&only.on_disk)
+    /// Symlinks that are followed on the way to what is named.
+    fn on_the_way(&self) -> Follow {
+        match self.options.follow_untrusted {
+            true => Follow::Any,
+            false => Follow::Trusted,
+        }
     }
 }
+
+/// Why a source is refused.
+const RESERVED: &str = "what is in .hasync is hasync's own and never mirrored";
 
 /// Whether there is no such source, as far as anybody may look.
 fn is_missing(argument: &OsString) -> bool {
     let path = Path::new(argument);
     let nothing = |e: io::Error| e.kind() == io::ErrorKind::NotFound;
     std::fs::symlink_metadata(path).err().is_some_and(nothing)
-}
-
-/// Follows the path to a source, or says why not.
-fn open_root(path: &Path, options: &Options) -> Result<Root, String> {
-    let follow = if options.follow_untrusted {
-        Follow::Any
-    } else {
-        Follow::Trusted
-    };
-    match open_dir(path, follow) {
-        Ok(fd) => Ok(Root::from_fd(fd, path.to_owned())),
-        Err(e) if e.is_symlink() => Err(format!("{e}, or --follow-untrusted")),
-        Err(e) => Err(describe(&e.into())),
-    }
 }
 
 /// Whether an argument means the contents of a directory: a trailing slash, `.` or `..`.
@@ -207,16 +271,16 @@ impl Layer {
         self.root.open_dir(&self.path)
     }
 
-    /// Whether the two differ in no more than their paths.
+    /// Whether files are read from the two alike, but for their paths.
     pub(crate) fn is_like(&self, other: &Layer) -> bool {
-        Arc::ptr_eq(&self.root, &other.root) && self.only == other.only && self.dev == other.dev
+        Arc::ptr_eq(&self.root, &other.root) && self.part.only() == other.part.only()
     }
 
     /// Opens it to read files that were found there. Another may have taken its name, which may be
     /// exchanged back in a moment.
     pub(crate) fn open_files(&self) -> io::Result<FileDir<OwnedFd>> {
         for _ in 0..OPEN_ATTEMPTS {
-            let dir = FileDir::new(self.open()?)?;
+            let dir = FileDir::new(self.open()?)?.following(self.root.follow());
             // A root is held.
             if self.path.is_root() || self.own.is_none_or(|own| own.access() == dir.access()) {
                 return Ok(dir);
@@ -229,19 +293,20 @@ impl Layer {
 
     /// The layer below this one for the subdirectory that the tree shows as `name`.
     pub(crate) fn child(&self, name: &[u8]) -> Layer {
-        let on_disk = self.only.as_ref().map_or(name, |only| &only.on_disk);
+        let part = self.part.below(name);
         Layer {
             root: Arc::clone(&self.root),
-            path: self.path.join(on_disk),
-            only: None,
-            dev: self.dev,
+            path: self.path.join(self.on_disk(name)),
+            // Each path of a selection has a device of its own.
+            dev: self.dev.filter(|_| !matches!(self.part, Part::Chosen(_))),
+            part,
             own: None,
         }
     }
 
     /// The name on disk of what the tree shows as `name`.
     pub(crate) fn on_disk<'a>(&'a self, name: &'a [u8]) -> &'a [u8] {
-        self.only.as_ref().map_or(name, |only| &only.on_disk)
+        self.part.only().map_or(name, |only| &only.on_disk)
     }
 
     /// The path on disk as the user would write it, quoted for a message.
@@ -285,7 +350,7 @@ mod tests {
         for argument in &arguments {
             std::fs::write(argument, b"").unwrap();
         }
-        let source = Source::open(&arguments, &Options::archive(), &Filter::default());
+        let source = Source::open(&arguments, &Options::archive(), &Filter::default()).unwrap();
         assert_eq!((source.layers.len(), source.failed.len()), (3000, 0));
         let first = &source.layers[0].root;
         assert!(

@@ -30,10 +30,6 @@ pub(super) const CIRCLES: &[(&str, &str)] = &[
 
 pub(super) const LONG_FILES: &[(&str, &str)] = &[
     ("delta/staged_copy.rs", "one idea, but long"),
-    (
-        "scan.rs",
-        "layers of a directory belong into a file of their own",
-    ),
     ("wire/run.rs", "packing and unpacking are in one file"),
 ];
 

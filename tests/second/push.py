@@ -25,7 +25,8 @@ OPTIONS = {
     **{name: False for name in ("hard_links", "sparse", "dry_run", "checksum", "update",
                                 "whole_file", "one_file_system", "atomic", "force",
                                 "ignore_errors", "mkpath", "existing", "ignore_existing",
-                                "omit_dir_times", "omit_link_times")},
+                                "omit_dir_times", "omit_link_times", "delete_missing",
+                                "keep_dirlinks")},
     "max_delete": None, "brake": None, "quick_check": wire.Message("Times"), "window_s": None,
     "filters": [], "timeout_ms": 0,
 }

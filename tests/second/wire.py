@@ -25,7 +25,8 @@ STRUCTS = {
             "hides:bool",
     "Options": "recursive:bool links:bool perms:bool times:bool owner:bool group:bool "
                "devices:bool specials:bool hard_links:bool sparse:bool delete:bool "
-               "force:bool ignore_errors:bool max_delete:uint? brake:Brake? mkpath:bool "
+               "force:bool ignore_errors:bool max_delete:uint? brake:Brake? "
+               "delete_missing:bool keep_dirlinks:bool mkpath:bool "
                "dry_run:bool checksum:bool quick_check:QuickCheck window_s:uint? update:bool "
                "existing:bool ignore_existing:bool omit_dir_times:bool omit_link_times:bool "
                "whole_file:bool "
@@ -37,7 +38,7 @@ STRUCTS = {
 # that there is none.
 CHOICES = {
     "Body": ["File len:uint sum:32?", "Dir", "Symlink target:bytes", "CharDevice rdev:uint",
-             "BlockDevice rdev:uint", "Fifo", "Socket", "Unmirrored kind:Kind"],
+             "BlockDevice rdev:uint", "Fifo", "Socket", "Unmirrored kind:Kind", "Gone", "Way"],
     "Kind": ["File", "Dir", "Symlink", "Device", "Special"],
     "IdKind": ["User", "Group"],
     "Action": ["Transfer", "Create", "HardLink", "Attributes", "Delete", "KeepNewer"],

@@ -49,6 +49,8 @@ pub(super) fn pack(entry: &Entry, inode: Option<&Listed>, out: &mut Vec<u8>) {
         Body::Unmirrored(Kind::Symlink) => (9, 0),
         Body::Unmirrored(Kind::Device) => (10, 0),
         Body::Unmirrored(Kind::Special) => (11, 0),
+        Body::Gone => (12, 0),
+        Body::Way => (WAY_TAG, 0),
     };
     let sum = match &entry.body {
         Body::File { sum, .. } => sum.as_ref(),
@@ -92,9 +94,11 @@ pub(super) fn pack(entry: &Entry, inode: Option<&Listed>, out: &mut Vec<u8>) {
 }
 
 const DIR_TAG: u8 = 1;
+const WAY_TAG: u8 = 13;
 
 pub(super) fn is_dir(record: &[u8]) -> bool {
-    record.first().is_some_and(|tag| tag & TAG_MASK == DIR_TAG)
+    let tag = record.first().map(|tag| tag & TAG_MASK);
+    matches!(tag, Some(DIR_TAG | WAY_TAG))
 }
 
 pub(super) fn name_of(record: &[u8]) -> &[u8] {
@@ -204,6 +208,8 @@ impl<'a> Record<'a> {
             8 => Body::Unmirrored(Kind::Dir),
             9 => Body::Unmirrored(Kind::Symlink),
             10 => Body::Unmirrored(Kind::Device),
+            12 => Body::Gone,
+            WAY_TAG => Body::Way,
             _ => Body::Unmirrored(Kind::Special),
         };
     }

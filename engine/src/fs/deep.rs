@@ -8,9 +8,13 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use super::root::{DIR_FLAGS, PATH_FLAGS, open_beneath, open_itself};
+use super::walk::{Follow, Led, PathCause, follow_from};
 use crate::path::RelPath;
 
 /// Descriptors that are held below one directory.
@@ -20,18 +24,50 @@ const HELD_MAX: usize = 16;
 #[derive(Debug, Default)]
 pub(crate) struct DeepDirs {
     held: Mutex<VecDeque<(RelPath, Arc<OwnedFd>)>>,
+    /// Symlinks that are followed, if any are.
+    follow: OnceLock<Follow>,
 }
 
 impl DeepDirs {
+    /// Opens those that symlinks lead to as well.
+    pub(super) fn set_follow(&self, follow: Follow) {
+        // It is said once, before anything is opened.
+        let _ = self.follow.set(follow);
+    }
+
+    pub(super) fn follow(&self) -> Option<Follow> {
+        self.follow.get().copied()
+    }
+
     /// Opens the directory at `path` below `top` for reading.
     pub(crate) fn open(&self, top: &OwnedFd, path: &RelPath) -> io::Result<OwnedFd> {
         match path.last_piece() {
             (None, b"") => Ok(open_itself(top)?),
-            (None, piece) => Ok(open_beneath(top, piece, DIR_FLAGS)?),
+            (None, piece) => self.open_piece(top, piece, DIR_FLAGS),
             (Some(begin), piece) => {
                 let dir = self.hold(top, begin)?;
-                Ok(open_beneath(&dir, piece, DIR_FLAGS)?)
+                self.open_piece(&dir, piece, DIR_FLAGS)
             }
+        }
+    }
+
+    fn open_piece(&self, at: &OwnedFd, piece: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
+        match (open_beneath(at, piece, flags), self.follow()) {
+            // A kernel may say either of a symlink.
+            (Err(e @ (Errno::LOOP | Errno::NOTDIR)), Some(follow)) => {
+                match follow_from(at, piece, follow) {
+                    Ok(Led::Dir(dir)) => Ok(dir),
+                    Ok(Led::Other(..)) => Err(e.into()),
+                    Err(why) => match (follow, &why.cause) {
+                        (_, PathCause::Io(_)) | (Follow::Trusted | Follow::Any, _) => {
+                            Err(why.into())
+                        }
+                        // It is in the way like any other symlink.
+                        (Follow::Beneath | Follow::Never, _) => Err(e.into()),
+                    },
+                }
+            }
+            (opened, _) => Ok(opened?),
         }
     }
 
@@ -54,7 +90,7 @@ impl DeepDirs {
         }
         for path in missing.into_iter().rev() {
             let at = closest.as_deref().unwrap_or(top);
-            let dir = Arc::new(open_beneath(at, path.last_piece().1, PATH_FLAGS)?);
+            let dir = Arc::new(self.open_piece(at, path.last_piece().1, PATH_FLAGS)?);
             self.keep(path.clone(), Arc::clone(&dir));
             closest = Some(dir);
         }

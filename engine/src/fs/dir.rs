@@ -1,6 +1,6 @@
 //! Reading a directory: names by `getdents`, metadata by `statx` with only the fields needed.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::fs::Metadata;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -12,6 +12,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::attrs::Attrs;
+use super::walk::{Follow, Led, follow_from};
 use crate::attributes::Attributes;
 use crate::entries::{EntryList, EntrySorter};
 use crate::entry::{Body, Entry, Time};
@@ -53,10 +54,12 @@ pub(crate) struct Listing {
 
 /// Reads the directory `dir`, leaving out names for which `skip` says so (a filter, which needs
 /// to know whether the name is a directory). What identifies an inode is noted `with_inodes` only.
+/// Symlinks become what `look_through` makes of them, if there is such a thing.
 pub(crate) fn list(
     dir: BorrowedFd<'_>,
     with_inodes: bool,
     skip: &mut dyn FnMut(&[u8], bool) -> bool,
+    look_through: Option<&LookThrough<'_>>,
 ) -> io::Result<Listing> {
     let mut listing = Listing {
         own: Meta::of_dir(&fstat(dir)?),
@@ -78,29 +81,60 @@ pub(crate) fn list(
             _ => {}
         }
         let known_type = record.file_type();
-        if known_type != FileType::Unknown
-            && skip(name.to_bytes(), known_type == FileType::Directory)
-        {
+        let may_be_other = known_type == FileType::Unknown
+            || known_type == FileType::Symlink && look_through.is_some();
+        if !may_be_other && skip(name.to_bytes(), known_type == FileType::Directory) {
             continue;
         }
         let examined = match name.to_bytes().len() {
             0..=NAME_LEN_MAX => examine(dir, name, &mut listed),
             _ => Err(Errno::NAMETOOLONG.into()),
         };
+        let examined = match look_through {
+            Some(look_through) => examined.and_then(|()| look_through(dir, &mut listed)),
+            None => examined,
+        };
         match examined {
             Ok(()) => {
-                if known_type == FileType::Unknown && skip(name.to_bytes(), listed.entry.is_dir()) {
+                if may_be_other && skip(name.to_bytes(), listed.entry.is_dir()) {
                     continue;
                 }
                 entries.push(&listed, with_inodes);
             }
             // Gone between the two calls: as if it had gone before.
             Err(e) if Errno::from_io_error(&e) == Some(Errno::NOENT) => {}
+            Err(_) if may_be_other && skip(name.to_bytes(), false) => {}
             Err(e) => listing.failed.push((name.to_bytes().to_vec(), e)),
         }
     }
     listing.entries = entries.finish();
     Ok(listing)
+}
+
+/// Makes of a symlink that was found in a directory what it is to be listed as.
+pub(crate) type LookThrough<'a> = dyn Fn(BorrowedFd<'_>, &mut Listed) -> io::Result<()> + 'a;
+
+/// Puts in place of a symlink in `dir` what it leads to.
+pub(crate) fn follow_listed(
+    dir: BorrowedFd<'_>,
+    listed: &mut Listed,
+    follow: Follow,
+) -> io::Result<()> {
+    let name = std::mem::take(&mut listed.entry.name);
+    let found = match follow_from(dir, &name, follow) {
+        Ok(Led::Dir(dir)) => stat(dir, c"."),
+        Ok(Led::Other(dir, name)) => {
+            let name = CString::new(name).map_err(|_| io::Error::from(Errno::INVAL));
+            name.and_then(|name| stat(dir, &name))
+        }
+        Err(e) => Err(e.into()),
+    };
+    listed.entry.name = name;
+    let found = found?;
+    let name = std::mem::take(&mut listed.entry.name);
+    *listed = found;
+    listed.entry.name = name;
+    Ok(())
 }
 
 /// Examines one name of `dir` without following it.
@@ -184,6 +218,13 @@ impl Listed {
             mode: Some(entry.mode),
             mtime: Some(entry.mtime),
         }
+    }
+
+    /// Nothing, where the target shall have nothing either.
+    pub(crate) fn gone() -> Self {
+        let mut listed = Listed::blank();
+        listed.entry.body = Body::Gone;
+        listed
     }
 
     /// Something to examine into.

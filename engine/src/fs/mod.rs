@@ -26,7 +26,7 @@ pub(crate) use abilities::{Abilities, cannot_be_private, open_own, remove_asked}
 pub use attrs::Attrs;
 pub use by_name::{ByName, OwnCalls, set_by_name_through};
 pub(crate) use deep::DeepDirs;
-pub(crate) use dir::{Listed, Listing, list, stat};
+pub(crate) use dir::{Listed, Listing, LookThrough, follow_listed, list, stat};
 pub(crate) use extent::{Extent, Mounts, Seen, Shared, ancestors};
 pub(crate) use handed_on::{HandedOn, drop_default_acl, hints_at_extents};
 pub use inode::Inode;

@@ -6,13 +6,14 @@
 
 use std::fs::{File, Metadata};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, openat, statat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
+use super::walk::{Follow, Led, follow_from};
 use crate::since::{Access, Meta};
 
 const READ_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC);
@@ -25,6 +26,8 @@ pub(crate) struct FileDir<Fd> {
     own: Meta,
     /// None but root and this user can give its names to something else.
     is_ours: bool,
+    /// Symlinks that are read as the files that they lead to.
+    follow: Option<Follow>,
 }
 
 impl<Fd: AsFd> FileDir<Fd> {
@@ -34,7 +37,17 @@ impl<Fd: AsFd> FileDir<Fd> {
         let is_ours = stat.st_uid == 0 || stat.st_uid == geteuid().as_raw();
         let is_ours = is_ours && !others_write;
         let own = Meta::of_dir(&stat);
-        Ok(FileDir { fd, own, is_ours })
+        Ok(FileDir {
+            fd,
+            own,
+            is_ours,
+            follow: None,
+        })
+    }
+
+    /// The same, with files that symlinks in it lead to.
+    pub(crate) fn following(self, follow: Option<Follow>) -> Self {
+        FileDir { follow, ..self }
     }
 
     /// Whose the directory itself is.
@@ -50,13 +63,37 @@ impl<Fd: AsFd> FileDir<Fd> {
         } else {
             self.open_held(name, OFlags::NONBLOCK)
         };
-        regular(opened?)
+        let opened = opened.and_then(regular);
+        self.or_led(name, opened, |dir, name| dir.open(name))
     }
 
     /// The same, but waits until a lease is broken: at the most the system's `lease-break-time`.
     pub(crate) fn open_waiting(&self, name: &[u8]) -> io::Result<(File, Metadata)> {
         // A fifo in its place would be waited for without end.
-        regular(self.open_held(name, OFlags::empty())?)
+        let opened = self.open_held(name, OFlags::empty()).and_then(regular);
+        self.or_led(name, opened, |dir, name| dir.open_waiting(name))
+    }
+
+    /// What was opened, or where it is a symlink that is followed, the file that it leads to.
+    fn or_led(
+        &self,
+        name: &[u8],
+        opened: io::Result<(File, Metadata)>,
+        open: impl FnOnce(&FileDir<OwnedFd>, &[u8]) -> io::Result<(File, Metadata)>,
+    ) -> io::Result<(File, Metadata)> {
+        let failed = match (opened, self.follow) {
+            (Err(e), Some(follow)) if e.kind() != io::ErrorKind::WouldBlock => (e, follow),
+            (opened, _) => return opened,
+        };
+        let is_link = |mode| FileType::from_raw_mode(mode) == FileType::Symlink;
+        let there = statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW);
+        if !there.is_ok_and(|stat| is_link(stat.st_mode)) {
+            return Err(failed.0);
+        }
+        match follow_from(&self.fd, name, failed.1)? {
+            Led::Dir(_) => Err(failed.0),
+            Led::Other(dir, name) => open(&FileDir::new(dir)?, &name),
+        }
     }
 
     fn open_held(&self, name: &[u8], flags: OFlags) -> io::Result<File> {

@@ -52,6 +52,16 @@ impl Root {
         Root { fd, path, deep }
     }
 
+    /// Lets these symlinks to directories below it be followed from now on.
+    pub(crate) fn follow_below(&self, follow: Follow) {
+        self.deep.set_follow(follow);
+    }
+
+    /// The symlinks that are followed below it.
+    pub(crate) fn follow(&self) -> Option<Follow> {
+        self.deep.follow()
+    }
+
     /// The path as the user typed it, for messages.
     pub(crate) fn path(&self) -> &Path {
         &self.path
@@ -80,7 +90,7 @@ impl Root {
     }
 
     /// Opens the directory at `rel` for reading. A symlink anywhere on the way is `ELOOP` or
-    /// `ENOTDIR`, never followed.
+    /// `ENOTDIR`, unless it is one of those that are followed here.
     pub(crate) fn open_dir(&self, rel: &RelPath) -> io::Result<OwnedFd> {
         self.deep.open(&self.fd, rel)
     }

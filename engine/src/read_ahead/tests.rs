@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::entry::Body;
 use crate::filter::Filter;
+use crate::links::LinkRules;
 use crate::options::Summed;
 
 fn path(path: &str) -> RelPath {
@@ -13,6 +14,7 @@ fn path(path: &str) -> RelPath {
 
 fn reader() -> Reader {
     Reader {
+        links: LinkRules::kept(),
         filter: Filter::default(),
         half: crate::filter::Half::Sender,
         with_inodes: false,

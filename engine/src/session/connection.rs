@@ -206,7 +206,7 @@ impl Connection {
     ) -> Result<Summary, Error> {
         let filter = Filter::from_rules(options.filters.clone())
             .map_err(|e| Error::new(ErrorKind::Usage, e.to_string()))?;
-        let source = Source::open(sources, options, &filter);
+        let source = Source::open(sources, options, &filter)?;
         for name in &source.skipped_dirs {
             observer.note(&Note::SkippedDir(name));
         }

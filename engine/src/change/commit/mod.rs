@@ -237,7 +237,10 @@ impl Commit {
     fn judged(&mut self, dir: &RelPath, listed: &Listed) -> io::Result<Stat> {
         let fd = self.open(dir)?;
         let entry = &listed.entry;
-        let now = statat(&fd, &*entry.name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let mut now = statat(&fd, &*entry.name, AtFlags::SYMLINK_NOFOLLOW)?;
+        if entry.is_dir() && self.root.follow().is_some() && Inode::of(&now).is_symlink() {
+            now = fstat(self.root.open_dir(&dir.join(&entry.name))?)?;
+        }
         let inode = Inode::of(&now);
         let is_type = inode.file_type() == entry.body.file_type();
         // Its time has moved, or its mode for whoever is not root, with what was changed in it.
@@ -284,6 +287,12 @@ impl Commit {
         let more = if self.privileged { 0 } else { 0o700 };
         let mode = narrowed(&old, &rights).unwrap_or(before) | more;
         if mode == before {
+            return Ok(());
+        }
+        if self.root.follow().is_some() {
+            // A symlink may lead there. If this user may not change it, that is told at the end.
+            let opened = self.root.open_dir(&path);
+            let _ = opened.map(|fd| fchmod(&fd, Mode::from_raw_mode(mode)));
             return Ok(());
         }
         let new = Attrs {

@@ -9,6 +9,8 @@
 //! only where nobody else may write.
 
 mod error;
+mod led;
+mod log;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +26,8 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 pub use error::{PathCause, PathError};
+pub(crate) use led::{Led, follow_from};
+pub use log::open_log;
 
 /// Symlinks followed in one walk: as many as the kernel follows.
 const LINKS_MAX: u32 = 40;
@@ -37,6 +41,8 @@ const HELD: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC)
 pub(crate) enum Follow {
     /// None, and no `..` either: the path stays beneath its start.
     Never,
+    /// Those of root and of this user, as long as they do not lead out of the start.
+    Beneath,
     /// Those of root and of this user.
     Trusted,
     /// Whoever made them.
@@ -103,33 +109,6 @@ pub fn hold(path: &Path) -> Result<OwnedFd, PathError> {
         Landed::Missing(name) => Err(walk.failed(&name, Errno::NOENT)),
         Landed::Other(name, judged) => walk.open(&name, &judged, HELD),
     }
-}
-
-/// Opens a log to add to, following only symlinks of root and of this user; one that is missing is
-/// made. Nothing waits for the reader of a FIFO: without one, this fails.
-///
-/// # Errors
-///
-/// Where and why the walk ended, or if the file has other names: one of them may be anybody's.
-pub fn open_log(path: &Path) -> Result<File, PathError> {
-    let mut judge = |_: &Step<'_>| Ok(());
-    let mut walk = Walk::new(path, Follow::Trusted, &mut judge)?;
-    let (Landed::Missing(name) | Landed::Other(name, _)) = walk.run()? else {
-        return Err(walk.failed(b"", Errno::ISDIR));
-    };
-    let mut flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::NONBLOCK;
-    flags |= OFlags::NOCTTY | OFlags::CLOEXEC;
-    flags.set(OFlags::NOFOLLOW, !walk.has_jumped);
-    let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP;
-    let log = openat(&walk.at, &*name, flags, mode).map_err(|e| walk.failed(&name, e))?;
-    let stat = fstat(&log).map_err(|e| walk.failed(&name, e))?;
-    if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_nlink > 1 {
-        return Err(walk.refused(
-            &name,
-            "has other names, and may be another's file".to_owned(),
-        ));
-    }
-    Ok(File::from(log))
 }
 
 /// What is at the end of a path to a directory.
@@ -288,11 +267,7 @@ impl<'w, 'j> Walk<'w, 'j> {
             landed => landed?,
         };
         let (place, name): (fn(Spot) -> Place, _) = match landed {
-            Landed::Dir => {
-                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-                let opened = openat(&self.at, ".", flags, Mode::empty());
-                return opened.map(Place::Dir).map_err(|e| self.failed(b"", e));
-            }
+            Landed::Dir => return self.open_here().map(Place::Dir),
             Landed::Other(name, _) => (Place::Other, name),
             Landed::Missing(name) => (Place::Missing, name),
         };
@@ -303,6 +278,13 @@ impl<'w, 'j> Walk<'w, 'j> {
             name,
             is_symlink: false,
         })))
+    }
+
+    /// Opens the directory that the walk has come to for reading.
+    fn open_here(&self) -> Result<OwnedFd, PathError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let opened = openat(&self.at, ".", flags, Mode::empty());
+        opened.map_err(|e| self.failed(b"", e))
     }
 
     /// Opens what the walk has landed on, if that is still what was judged.
@@ -330,7 +312,12 @@ impl<'w, 'j> Walk<'w, 'j> {
     /// `..`: back to the directory that was passed on the way here, wherever this one has been
     /// moved since.
     fn climb(&mut self) -> Result<(), PathError> {
-        if self.follow == Follow::Never {
+        let leads_out = match self.follow {
+            Follow::Never => true,
+            Follow::Beneath => self.above.is_empty(),
+            Follow::Trusted | Follow::Any => false,
+        };
+        if leads_out {
             return Err(self.refused(b"..", "leads out of where it may lead".to_owned()));
         }
         let opened = openat(&self.at, "..", HELD_DIR, Mode::empty());
@@ -374,7 +361,7 @@ impl<'w, 'j> Walk<'w, 'j> {
     ) -> Result<Option<Landed>, PathError> {
         let target = readlinkat(held, c"", Vec::new()).map_err(|e| self.failed(name, e))?;
         let target = target.into_bytes();
-        if let Err(rule) = self.may_follow(stat) {
+        if let Err(rule) = self.may_follow(stat, &target) {
             let cause = PathCause::Symlink {
                 owner: stat.st_uid,
                 target: OsString::from_vec(target).into(),
@@ -397,7 +384,7 @@ impl<'w, 'j> Walk<'w, 'j> {
             });
         }
         let fs = fstatfs(held).map_err(|e| self.failed(name, e))?;
-        if fs.f_type == PROC_SUPER_MAGIC {
+        if fs.f_type == PROC_SUPER_MAGIC && self.follow != Follow::Beneath {
             return self.jump(name);
         }
         if target.starts_with(b"/") {
@@ -431,19 +418,22 @@ impl<'w, 'j> Walk<'w, 'j> {
     }
 
     /// Gives the rule that keeps a symlink in the held directory from being followed.
-    fn may_follow(&self, link: &Stat) -> Result<(), &'static str> {
+    fn may_follow(&self, link: &Stat, target: &[u8]) -> Result<(), &'static str> {
         let dir = &self.at_stat;
         let is_shared_dir = || !is_trusted(dir.st_uid) || dir.st_mode & 0o022 != 0;
         match self.follow {
             Follow::Any => Ok(()),
             Follow::Never => Err("none is followed below a served root"),
-            Follow::Trusted if !is_trusted(link.st_uid) => {
+            Follow::Beneath if target.starts_with(b"/") => {
+                Err("here only those are followed that lead down from where they are")
+            }
+            _ if !is_trusted(link.st_uid) => {
                 Err("only those of root and of the user that hasync runs as are followed")
             }
-            Follow::Trusted if link.st_nlink > 1 && is_shared_dir() => {
+            _ if link.st_nlink > 1 && is_shared_dir() => {
                 Err("with other names besides, it may have been linked there by anybody")
             }
-            Follow::Trusted => Ok(()),
+            Follow::Beneath | Follow::Trusted => Ok(()),
         }
     }
 

@@ -17,15 +17,15 @@ use crate::compare::{Decision, Replaced};
 use crate::entries::EntryList;
 use crate::entry::{Body, Entry};
 use crate::error::Error;
-use crate::filter::Half;
-use crate::fs::Listed;
+use crate::filter::{Half, InForce};
+use crate::fs::{Follow, Listed, stat};
 use crate::history::Interrupted;
 use crate::observer::{Action, Differences, Kind};
 use crate::path::RelPath;
 use crate::session::{SIGNATURE_LEN_MIN, prefix};
 use crate::since::Since;
 use crate::source::{open_file, sum_file};
-use crate::wire::{Verdict, Want};
+use crate::wire::{ToSender, Verdict, Want};
 
 /// What takes part in it.
 pub(super) struct Judging<'a> {
@@ -44,6 +44,8 @@ struct Within<'a> {
     wanted: &'a mut WantedFiles,
     /// Directories of the target that could not give way to what the source has in their place.
     stuck: Vec<(RelPath, Kind)>,
+    /// Positions of what is to go because the source was expected to have it, and has not.
+    gone: Vec<usize>,
 }
 
 impl Judging<'_> {
@@ -61,6 +63,7 @@ impl Judging<'_> {
             inherited_gid: list.inherited_gid,
             wanted: &mut list.wanted,
             stuck: Vec::new(),
+            gone: Vec::new(),
         };
         let mut counterparts = vec![false; local.len()];
         let mut one_name = OneName::in_dir(self.site, &list.path);
@@ -77,20 +80,74 @@ impl Judging<'_> {
             if let Some(found) = at.and_then(|at| counterparts.get_mut(at)) {
                 *found = true;
             }
+            if entry.body == Body::Gone {
+                let found = at.and_then(|at| Some((at, local.get(at)?)));
+                self.is_gone(&mut within, found)?;
+                continue;
+            }
             let local = at
                 .and_then(|at| local.get_listed(at))
-                .or_else(|| self.hidden(&within, entry));
+                .or_else(|| self.hidden(&within, entry))
+                .map(|local| self.as_dir(within.path, entry, local));
             if let Some(verdict) = self.entry(&mut within, number, entry, local.as_ref())? {
                 told.tell(&self.site.voice, verdict)?;
             }
         }
         drop(finder);
-        let stuck = within.stuck;
+        let Within { stuck, gone, .. } = within;
         self.spare_protected(&list.path, &local, &mut counterparts)?;
         let deletes = self.site.rules.options.delete && complete && self.may_delete_in(&list.path);
-        local.retain(|at| deletes && counterparts.get(at) == Some(&false));
+        let is_extra = |at: usize| deletes && counterparts.get(at) == Some(&false);
+        local.retain(|at| is_extra(at) || gone.contains(&at));
         self.removals.add((told.dir(), &list.path), &stuck, &local);
         Ok(())
+    }
+
+    /// Lets go what the target has under a name that the source was expected to have. A directory
+    /// with entries goes if they may.
+    fn is_gone(
+        &mut self,
+        within: &mut Within<'_>,
+        found: Option<(usize, Entry)>,
+    ) -> Result<(), Error> {
+        let options = &self.site.rules.options;
+        let Some((at, entry)) = found.filter(|_| options.delete_missing) else {
+            return Ok(());
+        };
+        let path = within.path.join(&entry.name);
+        let (filter, root) = (&self.site.rules.filter, self.site.door.root());
+        let rules = root.map(|root| filter.in_dir(Half::Receiver, root, within.path));
+        let protects = |rules: &InForce| rules.protects(&path.as_bytes(), entry.is_dir());
+        if !rules.is_some_and(|rules| rules.is_ok_and(|rules| !protects(&rules))) {
+            return Ok(());
+        }
+        let goes_whole = options.delete || options.force;
+        if entry.is_dir() && !goes_whole && !self.removals.is_empty_dir(self.site, &path) {
+            let path = path.as_bytes().into_owned();
+            return self.site.say(&ToSender::NotEmpty { path });
+        }
+        within.gone.push(at);
+        Ok(())
+    }
+
+    /// What the target has where the source has a directory: under `-K`, and on the way to what is
+    /// mirrored, a symlink is the directory that it leads to.
+    fn as_dir(&self, dir: &RelPath, entry: &Entry, local: Listed) -> Listed {
+        let options = &self.site.rules.options;
+        let is_way = entry.body == Body::Way && !options.atomic;
+        let may_be_led = is_way || options.keep_dirlinks && entry.is_dir();
+        if !may_be_led || local.entry.symlink_target().is_none() {
+            return local;
+        }
+        if let Some(root) = self.site.door.root() {
+            root.follow_below(Follow::Beneath);
+        }
+        let led = self.site.door.open_dir(&dir.join(&entry.name));
+        let found = led.and_then(|led| stat(led, c"."));
+        found.map_or(local, |mut found| {
+            found.entry.name.clone_from(&entry.name);
+            found
+        })
     }
 
     /// Counts entries as having a counterpart that stay without one, because the filters protect
@@ -136,19 +193,17 @@ impl Judging<'_> {
         !self.site.rules.options.one_file_system || dev(dir) == dev(&RelPath::root())
     }
 
-    /// What stands in the way of an entry although the filters leave it out of the mirror: they
-    /// may exclude directories alone, as `name/` does.
+    /// What the target has for an entry although the filters leave it out of the mirror: they may
+    /// exclude directories alone, as `name/` does, or what the sender was told to push all the same.
     fn hidden(&self, within: &Within<'_>, entry: &Entry) -> Option<Listed> {
         let filter = &self.site.rules.filter;
         if filter.is_empty() {
             return None;
         }
         let path = within.path.join(&entry.name);
-        if !filter.passes_over(Half::Receiver, &path.as_bytes(), !entry.is_dir()) {
-            return None;
-        }
-        let found = self.site.door.look(within.path, &entry.name).ok()?;
-        (found.entry.is_dir() != entry.is_dir()).then_some(found)
+        let passes = |is_dir| filter.passes_over(Half::Receiver, &path.as_bytes(), is_dir);
+        let is_hidden = passes(true) || passes(false);
+        is_hidden.then(|| self.site.door.look(within.path, &entry.name).ok())?
     }
 
     fn entry(
@@ -308,8 +363,8 @@ impl Judging<'_> {
                 }
                 return Ok(want);
             }
-            Body::Dir if is_real => self.new_dirs.add(within.path, entry, false)?,
-            Body::Dir => {}
+            Body::Dir | Body::Way if is_real => self.new_dirs.add(within.path, entry, false)?,
+            Body::Dir | Body::Way => {}
             _ => self.make_node(within, entry, &wanted)?,
         }
         Ok(Want::Nothing)

@@ -141,9 +141,9 @@ impl NewDirs {
                 continue;
             }
             match entry.body {
-                Body::Unmirrored(_) => {}
+                Body::Unmirrored(_) | Body::Gone => {}
                 Body::File { .. } => list.wanted.insert(number, Wanted::default()),
-                Body::Dir => self.announced.add(&list.path, entry, true)?,
+                Body::Dir | Body::Way => self.announced.add(&list.path, entry, true)?,
                 _ => {
                     if entry.kind() == Kind::Symlink {
                         site.tell_lost(&list.path, Kind::Symlink)?;

@@ -119,6 +119,15 @@ impl Removals {
         self.extraneous.add(dir, stuck, local);
     }
 
+    /// Whether nothing is in the directory at `path`.
+    pub(super) fn is_empty_dir(&self, site: &Site, path: &RelPath) -> bool {
+        let mut doomed = Doomed::default();
+        let root = site.door.root();
+        root.is_some_and(|root| {
+            doomed.add_contents(root, path, &site.rules.filter) && doomed.len() == 0
+        })
+    }
+
     /// Whether the directory at `path` may give way. If not, it is said why, and if it goes all the
     /// same, it is `stuck`.
     pub(super) fn may_replace(

@@ -24,12 +24,13 @@ use crate::change::Commit;
 use crate::compare::{Decision, LinkState};
 use crate::digest::Fields;
 use crate::entry::Entry;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::filter::{Filter, Half};
-use crate::fs::{Abilities, Root, len_max};
+use crate::fs::{Abilities, Follow, Root, len_max};
 use crate::history::{Interrupted, Room};
 use crate::ids::{IdMap, settable_groups};
 use crate::lineage::claim::Claim;
+use crate::links::LinkRules;
 use crate::mounted::MountedBelow;
 use crate::observer::Action;
 use crate::options::Options;
@@ -63,6 +64,9 @@ impl Receiver {
             ..
         } = hello;
         let root = target.root;
+        if let Some(root) = root.as_deref().filter(|_| options.keep_dirlinks) {
+            root.follow_below(Follow::Beneath);
+        }
         let of_root = root.as_deref().and_then(Abilities::of).unwrap_or_default();
         let find_mounted = |root: &Arc<Root>| MountedBelow::find(root, of_root);
         let mounted = root.as_ref().map(find_mounted).unwrap_or_default();
@@ -99,6 +103,7 @@ impl Receiver {
             filter: filter.clone(),
             half: Half::Receiver,
             with_inodes: options.hard_links,
+            links: LinkRules::kept(),
             summed: options.summed(),
         };
         let ahead = match threaded {
@@ -193,6 +198,11 @@ impl Receiver {
 
 /// Refuses what makes no sense, or more than the peer may have.
 fn check(options: &Options, claim: Option<&Claim>, policy: &ServePolicy) -> Result<(), Error> {
+    if options.keep_dirlinks && options.atomic {
+        let message = "-K does not go with an atomic push: symlinks of the target could lead \
+                       elsewhere by the time that a commit which was cut off is brought to its end";
+        return Err(Error::new(ErrorKind::Usage, message));
+    }
     if !options.dry_run && claim.is_some_and(|claim| claim.compares) {
         return Err(Error::peer(Refusal::ComparesForReal));
     }

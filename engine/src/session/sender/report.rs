@@ -161,7 +161,7 @@ impl<'a> Telling<'a> {
         };
         let mut entries = dir.entries.walk();
         while let Some(entry) = entries.next() {
-            if !matches!(entry.body, Body::Unmirrored(_)) {
+            if !entry.is_unmirrored() {
                 self.found(&dir.path, entry, Some((made_by(entry), differences)));
             }
         }
@@ -237,6 +237,9 @@ impl<'a> Telling<'a> {
 
     fn change(&mut self, path: &RelPath, entry: &Entry, action: Action, differences: Differences) {
         let kind = entry.kind();
+        if entry.body == Body::Way {
+            return;
+        }
         if action == Action::KeepNewer {
             self.summary.newer_skipped += 1;
         } else if differences.new {
@@ -256,14 +259,14 @@ impl<'a> Telling<'a> {
             return;
         }
         for entry in entries.filter_map(|at| dir.entries.get(at)) {
-            if !matches!(entry.body, Body::Unmirrored(_)) {
+            if !entry.is_unmirrored() {
                 self.found(&dir.path, &entry, None);
             }
         }
     }
 
     fn unchanged(&mut self, path: &RelPath, entry: &Entry) {
-        if self.observer.wants_unchanged() {
+        if self.observer.wants_unchanged() && entry.body != Body::Way {
             let nothing = Differences::default();
             self.tell(path, entry, Action::Attributes, nothing, false);
         }

@@ -119,7 +119,7 @@ impl<'a> World<'a> {
         let source = OsString::from(format!("{}/", source.display()));
         let push = Push {
             options,
-            source: Source::open(&[source], options, &filter),
+            source: Source::open(&[source], options, &filter).unwrap(),
             filter,
             observer: &mut silent,
             lineage: None,

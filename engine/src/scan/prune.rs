@@ -1,0 +1,72 @@
+//! Directories without anything but directories below them, which `-m` leaves out: whether one is
+//! that is known only when all below it has been looked at, before it is announced itself.
+
+use super::layers::Origin;
+use super::{ScannedDir, Scanner};
+use crate::filter::Half;
+use crate::observer::Kind;
+use crate::path::RelPath;
+use crate::source::Layer;
+
+impl Scanner {
+    /// Whether the directory of that name is pushed: something else than a directory is below it,
+    /// or a directory that the filters protect. Of one that cannot be read, that is not known.
+    ///
+    /// What was found last answers for all that is above it, so that a walk down a chain of
+    /// directories costs no more than two.
+    pub(super) fn is_worth_it(
+        &mut self,
+        dir: &ScannedDir,
+        name: &[u8],
+        origin: Option<&Origin>,
+    ) -> bool {
+        let path = dir.path.join(name);
+        if self.found_below.is_within(&path) {
+            return true;
+        }
+        let layers = origin.map_or_else(|| vec![0], Origin::dirs);
+        let layers = layers.iter().filter_map(|&at| dir.layers.get(at));
+        let mut rest: Vec<(Layer, RelPath)> = layers
+            .map(|layer| (layer.child(name), path.clone()))
+            .collect();
+        while let Some((layer, path)) = rest.pop() {
+            if self.ends_here(layer, &path, &mut rest) {
+                self.found_below = path;
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Whether the search ends in this directory. If not, those in it are added to the `rest`.
+    fn ends_here(
+        &mut self,
+        mut layer: Layer,
+        path: &RelPath,
+        rest: &mut Vec<(Layer, RelPath)>,
+    ) -> bool {
+        let above = layer.path.parent();
+        let rules = self.filter.in_dir(Half::Sender, &layer.root, &above);
+        if rules.map_or(true, |rules| rules.protects(&path.as_bytes(), true)) {
+            return true;
+        }
+        let mut dir = ScannedDir::empty(0, 0, path.clone());
+        let entries = match self.try_read_layer(&mut dir, &mut layer, true) {
+            Ok(entries) if dir.warnings.is_empty() => entries,
+            _ => return true,
+        };
+        // Directories come last.
+        let first = entries.kind_and_len(0);
+        if first.is_some_and(|(kind, _)| kind != Kind::Dir) {
+            return true;
+        }
+        for listed in entries.iter_listed() {
+            let is_elsewhere = layer.dev.is_some_and(|dev| dev != listed.dev);
+            if !(self.options.one_file_system && is_elsewhere) {
+                let name = &listed.entry.name;
+                rest.push((layer.child(name), path.join(name)));
+            }
+        }
+        false
+    }
+}
