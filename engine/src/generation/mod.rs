@@ -28,6 +28,7 @@ pub use crate::lineage::generation::{
     Generation, GenerationCounts, GenerationId, GenerationKind, PARTIAL_LINES_MAX, Partial, Sealed,
 };
 pub use crate::lineage::ordinal::{Epoch, Number};
+pub use crate::lineage::rank::{Candidate, Rank, Unfit};
 pub use crate::lineage::rules::{Data, Rejoin, Serves};
 pub use crate::lineage::view::NodeRole;
 pub use crate::lineage::ways_out::{Command, WayOut, ways_out};
