@@ -25,7 +25,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(100);
 
 /// The trees that this node should not be promoted of, each with the reason. What is no reason to
-/// stop is said.
+/// stop is said. `hands_over`: whoever asks for the promotion has the peer hand over first, so that
+/// a peer that is primary still has not.
 ///
 /// # Errors
 ///
@@ -33,6 +34,7 @@ const POLL: Duration = Duration::from_millis(100);
 pub(crate) fn stale<'a>(
     config: &Config,
     trees: &[&'a Tree],
+    hands_over: bool,
     out: &Out,
 ) -> Result<Vec<(&'a Tree, Failure)>, Failure> {
     let asker = Asker::start(config, trees);
@@ -50,7 +52,7 @@ pub(crate) fn stale<'a>(
     };
     let mut stale = Vec::new();
     for (tree, answer) in trees.iter().zip(told) {
-        let Some(why) = reason(tree, &answer) else {
+        let Some(why) = reason(tree, &answer, hands_over) else {
             continue;
         };
         match config.lineage.stale {
@@ -111,7 +113,7 @@ fn say_age(config: &Config, tree: &Tree, out: &Out) {
 }
 
 /// Why this node should not be promoted of a tree.
-fn reason(tree: &Tree, answer: &Answer) -> Option<String> {
+fn reason(tree: &Tree, answer: &Answer, hands_over: bool) -> Option<String> {
     let (name, peer) = (&tree.name, escape(answer.there.node.as_bytes()));
     let shown = |standing: &Standing| {
         let head = standing.head.as_ref();
@@ -128,6 +130,11 @@ fn reason(tree: &Tree, answer: &Answer) -> Option<String> {
             "{peer} is standby of tree {name} and ahead, with generation {there}; here is \
              generation {here}: start the service there, and push from there; `hasync promote \
              {name} --force` here goes on with what is here"
+        )),
+        Freshness::Unknown if hands_over => Some(format!(
+            "{peer} is primary of tree {name} (generation {there}) and has not handed over: start \
+             the cluster manager there, or run `hasync mirror stop` there; `hasync promote {name} \
+             --force` here goes on with what is here"
         )),
         Freshness::Fresh | Freshness::Unknown | Freshness::Awaited => None,
     }

@@ -42,6 +42,17 @@ pub(crate) struct Memory {
     pub(crate) moved: BTreeMap<String, u64>,
     /// When the peer last had its wish for this node's last push, in seconds since 1970.
     pub(crate) last_push_wished: Option<u64>,
+    /// How the mirror was last stopped while this node was primary.
+    pub(crate) last_stop: Option<LastStop>,
+}
+
+/// How a primary was made a standby.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LastStop {
+    /// When its last push began, in seconds since 1970.
+    pub(crate) began: u64,
+    /// By tree, why what changed since the last good push could not be sent.
+    pub(crate) unsent: BTreeMap<String, String>,
 }
 
 /// What the last good push of a tree saw.

@@ -25,7 +25,7 @@ use crate::state;
 
 /// Pushes the trees that were asked for; the worst end of them is how the run leaves.
 pub(crate) fn run(args: &PushArgs) -> Result<Exit, Failure> {
-    let config = Config::load(args.trees.config.as_deref())?;
+    let config = Config::load_to_act(args.trees.config.as_deref())?;
     refuse(args, &config)?;
     let trees = chosen(args, &config)?;
     let host = match args.operands.as_slice() {

@@ -23,6 +23,15 @@ pub(crate) enum Back<'a> {
 /// Looks at the trees of which this node is recorded as primary. A peer that cannot be asked
 /// decides nothing.
 pub(crate) fn rejoin<'a>(config: &Config, trees: &[&'a Tree]) -> Result<Vec<Back<'a>>, Failure> {
+    rejoin_that(config, trees, || serves(config))
+}
+
+/// The same where `serves` knows whether this node does.
+pub(crate) fn rejoin_that<'a>(
+    config: &Config,
+    trees: &[&'a Tree],
+    serves: impl FnOnce() -> Serves,
+) -> Result<Vec<Back<'a>>, Failure> {
     let mut recorded = Vec::new();
     for tree in trees {
         if tree.on(&config.node).status()?.role == NodeRole::Primary {
@@ -35,8 +44,7 @@ pub(crate) fn rejoin<'a>(config: &Config, trees: &[&'a Tree]) -> Result<Vec<Back
     let Ok(answers) = Asker::start(config, &recorded).ask(Wish::Nothing, PATIENCE) else {
         return Ok(Vec::new());
     };
-    let serves = serves(config);
-    let mut back = Vec::new();
+    let (serves, mut back) = (serves(), Vec::new());
     for (tree, answer) in recorded.into_iter().zip(answers) {
         let peer = hasync_engine::escape(answer.there.node.as_bytes()).into_owned();
         match tree.on(&config.node).rejoin(&answer.there, serves)? {
@@ -65,7 +73,7 @@ pub(crate) fn follows(tree: &Tree, peer: &str) -> String {
 }
 
 /// Whether this node has the service, by a test that says more than its own records.
-fn serves(config: &Config) -> Serves {
+pub(crate) fn serves(config: &Config) -> Serves {
     if config.role == RoleTest::Recorded {
         return Serves::Unknown;
     }

@@ -70,9 +70,21 @@ pub(crate) struct MirrorArgs {
     /// Do not stop while this node has the service, by its [role]
     #[arg(long)]
     pub(crate) unless_serving: bool,
+    /// Stop within this time, in seconds or as 90s, 5m (unless told: last_push of [cycle])
+    #[arg(long, value_name = "TIME", value_parser = some_seconds)]
+    pub(crate) within: Option<Duration>,
     /// The configuration, in place of /etc/hasync/hasync.toml
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+}
+
+/// A time that is not nothing.
+fn some_seconds(typed: &str) -> Result<Duration, String> {
+    let time = super::generations::seconds(typed)?;
+    let is_some = !time.is_zero();
+    is_some
+        .then_some(time)
+        .ok_or_else(|| "that is no time at all".to_owned())
 }
 
 /// An action of a resource script.

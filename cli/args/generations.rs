@@ -150,15 +150,15 @@ pub(crate) struct CheckArgs {
     pub(crate) which: AnyTrees,
     /// Critical beyond this lag, in seconds or as 90s, 5m (unless told: max_lag of [cycle], or
     /// three intervals)
-    #[arg(long, value_name = "TIME", value_parser = lag)]
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
     pub(crate) max_lag: Option<Duration>,
     /// Warn beyond this lag
-    #[arg(long, value_name = "TIME", value_parser = lag)]
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
     pub(crate) warn_lag: Option<Duration>,
 }
 
 /// A time in seconds, or with a unit.
-fn lag(typed: &str) -> Result<Duration, String> {
+pub(super) fn seconds(typed: &str) -> Result<Duration, String> {
     match typed.parse() {
         Ok(seconds) => Ok(Duration::from_secs(seconds)),
         Err(_) => crate::config::time(typed),

@@ -13,6 +13,8 @@ use super::units::{AbsPath, Command, Line, Time};
 
 /// Where heartbeat keeps who runs what.
 const HARESOURCES: &str = "/etc/ha.d/haresources";
+/// How long the last push may take unless the file says otherwise.
+pub(crate) const DEFAULT_LAST_PUSH: Duration = Duration::from_secs(60);
 /// How long a command of the configuration may take unless the file says otherwise.
 const COMMAND_TIME: Duration = Duration::from_secs(30);
 
@@ -302,7 +304,7 @@ impl Default for Cycle {
         Cycle {
             interval: Time(Duration::from_secs(600)),
             overlap: Overlap::Skip,
-            last_push: Time(Duration::from_secs(60)),
+            last_push: Time(DEFAULT_LAST_PUSH),
             max_lag: None,
         }
     }

@@ -5,9 +5,10 @@
 //! over one file are all refused with the line where they stand, because a mirror that runs with
 //! half of its rules is found out at the wrong moment. `tree` checks the trees, `sections`
 //! reads the two nodes, `around` the rest, `units` single words; `show` prints what was understood,
-//! and `terms` is what both nodes are to have alike.
+//! `last_good` keeps it, and `terms` is what both nodes are to have alike.
 
 mod around;
+mod last_good;
 mod sections;
 mod show;
 mod terms;
@@ -28,8 +29,8 @@ use toml::Spanned;
 use crate::exit::{self, Exit, Failure};
 
 pub(crate) use around::{
-    AfterCrash, Brake, Cycle, Event, Hooks, Lineage, Mail, MailAddress, Notify, Overlap, RoleTest,
-    Stale,
+    AfterCrash, Brake, Cycle, DEFAULT_LAST_PUSH, Event, Hooks, Lineage, Mail, MailAddress, Notify,
+    Overlap, RoleTest, Stale,
 };
 pub(crate) use sections::{Compress, Node, Peer};
 pub(crate) use show::{check_config, report};
@@ -73,6 +74,27 @@ pub(crate) struct Config {
 impl Config {
     /// Reads the file that was named, or else the default one.
     pub(crate) fn load(named: Option<&Path>) -> Result<Self, Failure> {
+        Config::read(named).map(|(config, _)| config)
+    }
+
+    /// The same for a verb that acts: what it goes by is kept, for a `mirror stop` that finds the
+    /// file broken.
+    pub(crate) fn load_to_act(named: Option<&Path>) -> Result<Self, Failure> {
+        let (config, text) = Config::read(named)?;
+        // One without a tree is what a full disk leaves of a file, and says nothing.
+        if !config.trees.is_empty() {
+            last_good::keep(&config.file, &text);
+        }
+        Ok(config)
+    }
+
+    /// What the last verb that acted went by, if that is kept, with where it is.
+    pub(crate) fn last_good(named: Option<&Path>) -> Option<Self> {
+        let (file, text) = last_good::find(named.unwrap_or(Path::new(DEFAULT_FILE)))?;
+        Config::parse(&file, &text).ok()
+    }
+
+    fn read(named: Option<&Path>) -> Result<(Self, String), Failure> {
         let file = named.unwrap_or(Path::new(DEFAULT_FILE));
         let text = read(file).map_err(|why| {
             let hint = if named.is_none() && !file.exists() {
@@ -88,7 +110,7 @@ impl Config {
         })?;
         let config = Config::parse(file, &text)?;
         trust::check(&config)?;
-        Ok(config)
+        Ok((config, text))
     }
 
     /// The same for who can do without: the default file counts only if it is there.

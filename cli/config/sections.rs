@@ -11,7 +11,7 @@ use super::Fault;
 use super::units::{AbsPath, Command, Host, Line, Speed, Stall, Time};
 
 /// Where a node keeps what it knows about its trees, unless the file says otherwise.
-const STATE_DIR: &str = "/var/lib/hasync";
+pub(super) const STATE_DIR: &str = "/var/lib/hasync";
 
 /// `[node]`: who this is.
 #[derive(Clone, Debug)]

@@ -15,7 +15,7 @@ use crate::state;
 
 /// Records that the data here is given up, after asking the peer whether it has what is accepted.
 pub(crate) fn run(args: &AdoptArgs) -> Result<Exit, Failure> {
-    let config = Config::load(args.config.config.as_deref())?;
+    let config = Config::load_to_act(args.config.config.as_deref())?;
     let mut link = PeerLink::configured(&config)?;
     let done = match &args.generation {
         Some(typed) => one(args, typed, &config, &mut link),

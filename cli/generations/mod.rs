@@ -40,7 +40,7 @@ pub(crate) fn promote(args: &PromoteArgs) -> Result<Exit, Failure> {
         true => Vec::new(),
         false => {
             let out = Out::stdout();
-            let stale = freshness::stale(&config, &trees, &out)?;
+            let stale = freshness::stale(&config, &trees, false, &out)?;
             out.flush();
             stale
         }

@@ -79,9 +79,9 @@ fn try_write(state: &NodeState) -> io::Result<()> {
     written
 }
 
-/// The configuration of this node. That it cannot be used is a state as well.
+/// The configuration of this node, for a verb that acts. That it cannot be used is a state as well.
 pub(crate) fn config(named: Option<&Path>) -> Result<Config, Failure> {
-    Config::load(named).inspect_err(|failure| note_fault(named, failure))
+    Config::load_to_act(named).inspect_err(|failure| note_fault(named, failure))
 }
 
 /// Writes that this node cannot do anything, because its configuration cannot be used; of the trees

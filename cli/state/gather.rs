@@ -10,8 +10,8 @@ use hasync_engine::history::Sizes;
 use super::file;
 use super::record::{
     AsOfState, Bytes, DataState, DataWord, Doing, Facts, GenerationState, GivenUp, LastCycle,
-    Moment, NodeState, Part, Past, PinnedState, RoleSeen, RoleWord, SCHEMA_VERSION, SpaceState,
-    StagedState, TreeState, Trouble, Written,
+    LastStopState, Moment, NodeState, Part, Past, PinnedState, RoleSeen, RoleWord, SCHEMA_VERSION,
+    SpaceState, StagedState, TreeState, Trouble, Written,
 };
 use super::tell::Told;
 use super::trouble::Mark;
@@ -81,6 +81,7 @@ pub(crate) fn look(config: &Config, trees: &[&Tree], role: RoleLook) -> NodeStat
         max_lag_seconds: config.max_lag().as_secs(),
         last_cycle: memory.cycles.last().map(|cycle| last_cycle(config, cycle)),
         last_success: last_success(&memory.cycles),
+        last_stop: memory.last_stop.as_ref().map(LastStopState::from),
         trees: trees.iter().map(of).collect(),
     }
 }

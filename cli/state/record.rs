@@ -2,6 +2,7 @@
 //! and what `/run/hasync/status.json` holds; fields are only ever added, and what changes meaning
 //! gets a new `schema_version`. Times are RFC 3339 in UTC, with seconds since 1970 beside them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use hasync_engine::generation::{AsOf, Epoch, Generation, GenerationKind, NodeRol
 use serde::{Deserialize, Serialize};
 
 use super::tell::Told;
-use crate::memory::now;
+use crate::memory::{LastStop, now};
 use crate::times::rfc3339_of_ns;
 
 /// The version of everything below, and of what `log --json` prints.
@@ -35,6 +36,8 @@ pub(crate) struct NodeState {
     pub(crate) last_cycle: Option<LastCycle>,
     /// The end of the last cycle that pushed everything.
     pub(crate) last_success: Option<Moment>,
+    /// How this node, as primary, was last stopped.
+    pub(crate) last_stop: Option<LastStopState>,
     pub(crate) trees: Vec<TreeState>,
 }
 
@@ -225,6 +228,14 @@ pub(crate) struct LastCycle {
     pub(crate) line: Option<String>,
 }
 
+/// A stop, or what became of its last push.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct LastStopState {
+    pub(crate) began: Moment,
+    /// By tree, why what changed since the last good push could not be sent.
+    pub(crate) unsent: BTreeMap<String, String>,
+}
+
 /// A generation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct GenerationState {
@@ -379,7 +390,17 @@ impl NodeState {
             max_lag_seconds: 0,
             last_cycle: None,
             last_success: None,
+            last_stop: None,
             trees: Vec::new(),
+        }
+    }
+}
+
+impl From<&LastStop> for LastStopState {
+    fn from(stop: &LastStop) -> Self {
+        LastStopState {
+            began: Moment::of(stop.began),
+            unsent: stop.unsent.clone(),
         }
     }
 }

@@ -7,6 +7,12 @@ use std::process::Command;
 
 use super::process::{Finished, Running, run_ok};
 
+/// Where a debug build writes its state for everybody, in place of /run/hasync.
+pub(crate) const RUN_DIR: &str = "HASYNC_RUN_DIR";
+
+/// Where a debug build keeps the last good configuration, in place of /var/lib/hasync.
+pub(crate) const LAST_GOOD_DIR: &str = "HASYNC_LAST_GOOD_DIR";
+
 /// A command line of `hasync` in the making.
 #[derive(Debug, Clone)]
 pub(crate) struct Hasync {
@@ -14,8 +20,7 @@ pub(crate) struct Hasync {
     prefix: Vec<String>,
     program: PathBuf,
     args: Vec<std::ffi::OsString>,
-    /// Where it writes its state for everybody.
-    run_dir: PathBuf,
+    envs: Vec<(String, std::ffi::OsString)>,
 }
 
 impl Hasync {
@@ -29,14 +34,15 @@ impl Hasync {
             prefix: Vec::new(),
             program: Self::program(),
             args: Vec::new(),
-            run_dir: PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("run"),
+            // A test leaves nothing on this host.
+            envs: vec![
+                (LAST_GOOD_DIR.to_owned(), "/dev/null/none".into()),
+                (
+                    RUN_DIR.to_owned(),
+                    concat!(env!("CARGO_TARGET_TMPDIR"), "/run").into(),
+                ),
+            ],
         }
-    }
-
-    /// Writes its state for everybody there, in place of `/run/hasync`.
-    pub(crate) fn run_dir(mut self, dir: PathBuf) -> Self {
-        self.run_dir = dir;
-        self
     }
 
     /// `hasync push OPTIONS`.
@@ -52,6 +58,12 @@ impl Hasync {
     pub(crate) fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
         self.args
             .extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
+    /// Sets a variable of the environment.
+    pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.envs.push((name.to_owned(), value.as_ref().to_owned()));
         self
     }
 
@@ -91,9 +103,8 @@ impl Hasync {
                 command
             }
         };
-        command
-            .args(&self.args)
-            .env("HASYNC_RUN_DIR", &self.run_dir);
+        command.args(&self.args);
+        command.envs(self.envs.iter().map(|(name, value)| (name, value)));
         command
     }
 

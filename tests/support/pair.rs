@@ -4,6 +4,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use super::hasync::{LAST_GOOD_DIR, RUN_DIR};
 use super::netns::{NetNs, PRIMARY, STANDBY};
 use super::{Finished, Hasync, Snapshot, Sshd, TempTree};
 
@@ -230,11 +231,10 @@ impl Pair {
     /// A command line on one node, with its configuration.
     pub(crate) fn on(&self, node: Node, words: &[&str]) -> Hasync {
         let config = self.path(node, "hasync.toml");
-        let hasync = Hasync::new()
-            .args(words)
-            .arg("--config")
-            .arg(config)
-            .run_dir(self.path(node, "run"));
+        let hasync = Hasync::new().args(words).arg("--config").arg(config);
+        let hasync = hasync
+            .env(LAST_GOOD_DIR, self.dir.path("last-good"))
+            .env(RUN_DIR, self.path(node, "run"));
         match (&self.net, node) {
             (None, _) => hasync,
             (Some(net), Foo0) => hasync.under(&net.on_primary()),
