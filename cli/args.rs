@@ -12,6 +12,7 @@ mod info;
 mod init;
 mod lists;
 mod nearest;
+mod ocf;
 mod pair;
 mod plumbing;
 mod push;
@@ -38,6 +39,7 @@ pub(crate) use generations::{
 };
 pub(crate) use init::{InitArgs, Manager, tree as tree_word};
 pub(crate) use lists::{Section, sections};
+pub(crate) use ocf::{KeepalivedArgs, OcfArgs};
 pub(crate) use pair::PairArgs;
 pub(crate) use plumbing::{DeltaArgs, PatchArgs, SignatureArgs, named};
 pub(crate) use push::PushArgs;
@@ -95,6 +97,10 @@ pub(crate) enum Typed {
     Plan(PlanArgs),
     /// `hasync mirror`
     Mirror(MirrorArgs),
+    /// `hasync ocf`
+    Ocf(OcfArgs),
+    /// `hasync keepalived`
+    Keepalived(KeepalivedArgs),
     /// `hasync man`
     Man(ManArgs),
     /// `hasync completions`
@@ -107,7 +113,9 @@ pub(crate) enum Typed {
 
 /// Reads a command line, the program's name first.
 pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Typed, Failure> {
-    let words = cycle::as_resource(words.into_iter().collect());
+    let is_resource = std::env::var_os("OCF_RESOURCE_INSTANCE").is_some();
+    let words = ocf::as_agent(words.into_iter().collect(), is_resource);
+    let words = cycle::as_resource(words);
     if let [_, verb, letter] = &*words
         && verb == "push"
         && letter == "-h"
@@ -153,6 +161,8 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Typed, 
         Verb::Cycle(args) => Typed::Cycle(args),
         Verb::Plan(args) => Typed::Plan(args),
         Verb::Mirror(args) => Typed::Mirror(args),
+        Verb::Ocf(args) => Typed::Ocf(args),
+        Verb::Keepalived(args) => Typed::Keepalived(args),
         Verb::Man(args) => Typed::Man(args),
         Verb::Completions(args) => Typed::Completions(args),
         Verb::Notify(args) => Typed::Notify(args),
@@ -229,6 +239,10 @@ enum Verb {
     Plan(PlanArgs),
     /// Start or stop being primary; the cluster manager calls it
     Mirror(MirrorArgs),
+    /// Act as Pacemaker's resource agent ocf:hasync:mirror
+    Ocf(OcfArgs),
+    /// Start and stop the mirror as keepalived moves the address
+    Keepalived(KeepalivedArgs),
     /// Show whether this node is the primary, and why
     Role(RoleArgs),
     /// Write a first configuration that is right on both nodes

@@ -23,12 +23,14 @@ mod how_far;
 mod init;
 mod itemize;
 mod itself;
+mod keepalived;
 mod log_file;
 mod manual;
 mod memory;
 mod mirror;
 mod notify;
 mod numbers;
+mod ocf;
 mod out;
 mod pair;
 mod peer_link;
@@ -127,9 +129,11 @@ fn run(typed: Typed) -> Result<ExitCode, Failure> {
         Typed::Help(text, exit) => out::help(&text, exit),
         Typed::Plan(args) => plan::run(&args),
         Typed::Cycle(args) => cycle::run(&args),
+        Typed::Keepalived(args) => keepalived::run(&args),
         // What calls these has exit codes of its own.
         Typed::Check(args) => return Ok(check::run(&args)),
         Typed::Mirror(args) => return Ok(mirror::run(&args)),
+        Typed::Ocf(args) => return Ok(ocf::run(&args)),
     };
     exit.map(ExitCode::from)
 }

@@ -44,6 +44,18 @@ pub(crate) fn exit_on_signal(cleanup: impl FnOnce(Signal) + Send + 'static) -> R
     spawn(wait).map_err(|cause| cannot(&cause))
 }
 
+/// From now on these signals are only told. To be called before any other thread starts.
+pub(crate) fn tell_on_signal(tell: impl Fn(Signal) + Send + 'static) -> Result<(), Failure> {
+    let set = signals_to_heed();
+    set.thread_block().map_err(|cause| cannot(&cause))?;
+    let wait = move || {
+        while let Ok(signal) = set.wait() {
+            tell(signal);
+        }
+    };
+    spawn(wait).map_err(|cause| cannot(&cause))
+}
+
 fn spawn(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     thread::Builder::new()
         .name(THREAD_NAME.to_owned())

@@ -50,6 +50,8 @@ mod home;
 mod house;
 /// Pushes that are killed or cut off, and the next push that repairs.
 mod interrupted;
+/// The service that follows keepalived, without a keepalived.
+mod keepalived;
 /// What generations replaced is listed and copied out.
 mod kept;
 /// A push without a name does not get into a tree with a name.
@@ -76,6 +78,8 @@ mod mounts;
 mod named_trees;
 /// Notices arrive by every way that the configuration names.
 mod notices;
+/// The resource agent of Pacemaker, action by action.
+mod ocf;
 /// Damaged times, names too long for most, symlinks to nothing: what they cost.
 mod odd_entries;
 /// One option at a time.
@@ -112,6 +116,8 @@ mod situations;
 mod ssh;
 /// One record of a node's state, for programs and for monitors without rights.
 mod state;
+/// A stop of the mirror succeeds in time, whatever stands in its way.
+mod stop;
 /// A stranger's first hour, from the README alone.
 mod stranger;
 /// Fixtures.

@@ -26,7 +26,8 @@ man:man-db jq:jq unshare:util-linux prlimit:util-linux script:bsdutils strace:st
 bindfs:bindfs fuse2fs:fuse2fs fuse-overlayfs:fuse-overlayfs lowntfs-3g:ntfs-3g mergerfs:mergerfs
 mkfs.exfat:exfatprogs mkfs.vfat:dosfstools mount.exfat-fuse:exfat-fuse sshfs:sshfs
 aiosmtpd:python3-aiosmtpd python3:python3 /usr/libexec/heartbeat/heartbeat:heartbeat
-keepalived:keepalived corosync:corosync pacemakerd:pacemaker cibadmin:pacemaker-cli-utils'
+keepalived:keepalived corosync:corosync pacemakerd:pacemaker cibadmin:pacemaker-cli-utils
+ocf-tester:resource-agents xmllint:libxml2-utils'
 
 # Not a pipe into `grep -q`: that ends rsync by SIGPIPE, which pipefail takes for a failure.
 is_oracle() {

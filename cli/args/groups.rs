@@ -10,7 +10,15 @@ pub(super) const GROUPS: [(&str, &[&str]); 6] = [
     ("Go back", &["undo", "kept"]),
     (
         "Fail over",
-        &["mirror", "promote", "demote", "recover", "adopt"],
+        &[
+            "mirror",
+            "ocf",
+            "keepalived",
+            "promote",
+            "demote",
+            "recover",
+            "adopt",
+        ],
     ),
     (
         "Set up",

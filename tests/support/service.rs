@@ -66,7 +66,12 @@ impl Pair {
 
     /// A command on a node, which sees the identity in `boot_id` as that of the boot.
     pub(crate) fn in_its_boot(&self, node: Node, words: &[&str]) -> Hasync {
-        let (config, boot) = (self.path(node, "hasync.toml"), self.path(node, "boot_id"));
+        self.under_its_boot(node, self.on(node, words))
+    }
+
+    /// The same for a command line that is there.
+    pub(crate) fn under_its_boot(&self, node: Node, hasync: Hasync) -> Hasync {
+        let boot = self.path(node, "boot_id");
         let mut launcher: Vec<String> = match (&self.net, node) {
             (None, _) => vec!["unshare".into(), "-m".into()],
             (Some(net), Foo0) => net.on_primary().map(str::to_owned).to_vec(),
@@ -75,11 +80,6 @@ impl Pair {
         let mount = "mount --bind $0 /proc/sys/kernel/random/boot_id && exec \"$@\"";
         launcher.extend(["sh", "-c", mount].map(str::to_owned));
         launcher.push(boot.display().to_string());
-        let hasync = Hasync::new()
-            .args(words)
-            .arg("--config")
-            .arg(config)
-            .run_dir(self.path(node, "run"));
         hasync.under(&launcher)
     }
 }

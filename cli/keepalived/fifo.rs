@@ -1,0 +1,197 @@
+//! The FIFO that keepalived writes to. keepalived makes it unless it is there, and removes what it
+//! made when it ends: the name is looked at again and again, and what still stands in the old one is
+//! read before the new one.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use hasync_engine::escape;
+use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fstat, lstat, mknodat, open};
+use rustix::io::Errno;
+
+use crate::exit::{self, Exit, Failure};
+
+/// The longest line that anybody means, in bytes.
+const LINE_LEN_MAX: usize = 4096;
+/// The most that is read at once, in bytes.
+const PIECE_LEN: usize = 64 * 1024;
+
+/// A FIFO, and what came through it.
+pub(super) struct Fifo {
+    path: PathBuf,
+    /// Open for both ends: it never ends, and a writer that comes first finds it open.
+    file: Option<File>,
+    /// The beginning of a line.
+    rest: Vec<u8>,
+}
+
+impl Fifo {
+    /// Opens the FIFO, or makes it. If its directory is not there yet, it is waited for.
+    pub(super) fn new(path: &Path) -> Result<Self, Failure> {
+        let mut fifo = Fifo {
+            path: path.to_owned(),
+            file: None,
+            rest: Vec::new(),
+        };
+        fifo.open()?;
+        Ok(fifo)
+    }
+
+    /// The lines that have come, none if there are none.
+    pub(super) fn lines(&mut self) -> Result<Vec<String>, Failure> {
+        let mut lines = Vec::new();
+        // Twice: once more from a new one that was found.
+        for _ in 0..2 {
+            self.read(&mut lines)
+                .map_err(|cause| self.cannot("read", &cause))?;
+            if self.is_current() {
+                break;
+            }
+            self.rest.clear();
+            self.open()?;
+        }
+        Ok(lines)
+    }
+
+    fn read(&mut self, lines: &mut Vec<String>) -> io::Result<()> {
+        let Some(file) = &mut self.file else {
+            return Ok(());
+        };
+        let mut piece = vec![0; PIECE_LEN];
+        loop {
+            let len = match file.read(&mut piece) {
+                Ok(0) => return Ok(()),
+                Ok(len) => len,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(e),
+            };
+            for byte in piece.iter().take(len) {
+                match byte {
+                    b'\n' => {
+                        let line = std::mem::take(&mut self.rest);
+                        // A longer one is cut, and is about nothing then.
+                        lines.push(String::from_utf8_lossy(&line).into_owned());
+                    }
+                    byte if self.rest.len() < LINE_LEN_MAX => self.rest.push(*byte),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Whether the name still leads to what is open.
+    fn is_current(&self) -> bool {
+        let identity = |stat: Stat| (stat.st_dev, stat.st_ino);
+        let here = self.file.as_ref().and_then(|file| fstat(file).ok());
+        let named = lstat(&self.path).ok();
+        here.is_some() && here.map(identity) == named.map(identity)
+    }
+
+    fn open(&mut self) -> Result<(), Failure> {
+        let mode = Mode::RUSR | Mode::WUSR;
+        match mknodat(CWD, &self.path, FileType::Fifo, mode, 0) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(Errno::NOENT) => {
+                self.file = None;
+                return Ok(());
+            }
+            Err(e) => return Err(self.cannot("make", &e.into())),
+        }
+        let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        self.file = match open(&self.path, flags, Mode::empty()) {
+            Ok(fd) => Some(self.checked(fd)?),
+            // It has gone again.
+            Err(Errno::NOENT) => None,
+            Err(Errno::LOOP) => return Err(self.refused("is a symlink")),
+            Err(e) => return Err(self.cannot("open", &e.into())),
+        };
+        Ok(())
+    }
+
+    fn checked(&self, fd: OwnedFd) -> Result<File, Failure> {
+        let stat = fstat(&fd).map_err(|e| self.cannot("open", &e.into()))?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Fifo => Ok(File::from(fd)),
+            _ => Err(self.refused("is no FIFO")),
+        }
+    }
+
+    fn refused(&self, what: &str) -> Failure {
+        let path = escape(self.path.as_os_str().as_encoded_bytes());
+        let message = format!(
+            "{path} {what}: name the FIFO of vrrp_notify_fifo in keepalived.conf, or remove this"
+        );
+        Failure::new(Exit::Config, message)
+    }
+
+    fn cannot(&self, what: &str, cause: &io::Error) -> Failure {
+        let path = escape(self.path.as_os_str().as_encoded_bytes());
+        let message = format!("cannot {what} the FIFO {path}: {}", exit::cause(cause));
+        Failure::new(Exit::FileIo, message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::io::Write;
+
+    /// Opens it as keepalived does.
+    fn writer(path: &Path) -> File {
+        let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        File::from(open(path, flags, Mode::empty()).unwrap())
+    }
+
+    #[test]
+    fn what_is_written_is_read_over_restarts_and_new_fifos() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("dir/fifo");
+        let mut fifo = Fifo::new(&path).unwrap();
+        assert!(
+            fifo.lines().unwrap().is_empty(),
+            "not even its directory is there"
+        );
+        std::fs::create_dir(temp.path().join("dir")).unwrap();
+        assert!(fifo.lines().unwrap().is_empty());
+        let mut old = writer(&path);
+        old.write_all(b"one\ntw").unwrap();
+        assert_eq!(fifo.lines().unwrap(), ["one"]);
+        old.write_all(b"o\nthree\n").unwrap();
+        drop(old);
+        assert_eq!(fifo.lines().unwrap(), ["two", "three"]);
+        // A restart in which it stays.
+        writer(&path).write_all(b"four\n").unwrap();
+        assert_eq!(fifo.lines().unwrap(), ["four"]);
+        // One in which it is made anew: the last words of the old one come first.
+        let mut old = writer(&path);
+        old.write_all(b"stop\nhal").unwrap();
+        std::fs::remove_file(&path).unwrap();
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let mut new = writer(&path);
+        new.write_all(b"master\n").unwrap();
+        assert_eq!(fifo.lines().unwrap(), ["stop", "master"]);
+        // Removed for good: it is made.
+        std::fs::remove_file(&path).unwrap();
+        assert!(fifo.lines().unwrap().is_empty());
+        writer(&path).write_all(&[b'x'; 10_000]).unwrap();
+        writer(&path).write_all(b"\nnext\n").unwrap();
+        let lines = fifo.lines().unwrap();
+        assert_eq!((lines[0].len(), &*lines[1]), (LINE_LEN_MAX, "next"));
+    }
+
+    #[test]
+    fn what_is_no_fifo_is_refused() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("file");
+        std::fs::write(&path, "").unwrap();
+        let link = temp.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        for path in [path, link, temp.path().to_owned()] {
+            assert!(Fifo::new(&path).is_err(), "{}", path.display());
+        }
+    }
+}

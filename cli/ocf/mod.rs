@@ -1,0 +1,369 @@
+//! The resource agent ocf:hasync:mirror of Pacemaker, for a promotable clone: `hasync ocf ACTION`,
+//! or this program under the name of the agent.
+//!
+//! Running is what the cluster has started here, which a mark tells that a boot removes; a start
+//! completes what was cut off and lets a former primary follow, and makes no generation. Promotion
+//! and demotion are those of `hasync mirror`. A stop never fails, whatever stands in its way: that
+//! would have this node shot.
+
+mod mark;
+mod meta_data;
+mod score;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use hasync_engine::generation::Serves;
+use hasync_engine::{Place, harmless};
+
+use crate::args::OcfArgs;
+use crate::config::{self, Config, RoleTest};
+use crate::exit::Exit;
+use crate::mirror::{self, Failed, Stop};
+use crate::out::{self, Out};
+use crate::state::record::RoleWord;
+use crate::state::{self, Level, NodeState, RoleLook, TreeState};
+
+use mark::{Mark, Place as MarkPlace};
+
+/// What is left of the cluster's timeout when a last push has to be over.
+const RESERVE: Duration = Duration::from_secs(5);
+
+/// How an action ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Code {
+    Success = 0,
+    /// It failed; the cluster recovers the resource.
+    Failed = 1,
+    /// There is no such action.
+    Unimplemented = 3,
+    /// Something is missing on this node: the cluster tries another.
+    Installed = 5,
+    /// The configuration makes no sense.
+    Configured = 6,
+    NotRunning = 7,
+    RunningPromoted = 8,
+    /// The cluster promoted it, and it is not primary.
+    FailedPromoted = 9,
+    /// It runs, and people should look at it.
+    Degraded = 190,
+    DegradedPromoted = 191,
+}
+
+/// The resource as Pacemaker describes it in the environment.
+struct Resource {
+    /// The configuration, if it is not the default file.
+    config: Option<PathBuf>,
+    max_lag: Option<Duration>,
+    /// How long the action may take.
+    timeout: Option<Duration>,
+    instance: String,
+    place: MarkPlace,
+}
+
+/// Carries an action out.
+pub(crate) fn run(args: &OcfArgs) -> ExitCode {
+    if args.action == "meta-data" {
+        let out = Out::stdout();
+        out.write(meta_data::TEXT.as_bytes());
+        let _ = out.finish();
+        return ExitCode::SUCCESS;
+    }
+    let out = Out::stdout();
+    let code = match Resource::from_environment(args) {
+        Ok(resource) => resource.act(&args.action, &out),
+        Err(why) => {
+            reason(&why);
+            Code::Configured
+        }
+    };
+    let _ = out.finish();
+    ExitCode::from(code as u8)
+}
+
+/// The line that crm_mon shows.
+fn reason(why: &str) {
+    // With standard error closed there is nobody left to tell.
+    let why = harmless(why, Place::Line);
+    let _ = writeln!(std::io::stderr(), "ocf-exit-reason:{why}");
+}
+
+impl Resource {
+    fn from_environment(args: &OcfArgs) -> Result<Self, String> {
+        let word = |name: &str| std::env::var(name).ok().filter(|word| !word.is_empty());
+        let config = std::env::var_os("OCF_RESKEY_config").filter(|file| !file.is_empty());
+        let max_lag = word("OCF_RESKEY_max_lag").map(|typed| {
+            let seconds = typed.parse().map(Duration::from_secs);
+            seconds.or_else(|_| config::time(&typed))
+        });
+        let timeout = word("OCF_RESKEY_CRM_meta_timeout").and_then(|ms| ms.parse().ok());
+        let instance = word("OCF_RESOURCE_INSTANCE").unwrap_or_else(|| "mirror".to_owned());
+        let temp = std::env::var_os("HA_RSCTMP").filter(|dir| !dir.is_empty());
+        Ok(Resource {
+            config: args.config.clone().or(config.map(PathBuf::from)),
+            max_lag: max_lag
+                .transpose()
+                .map_err(|why| format!("the parameter max_lag is no time: {why}"))?,
+            timeout: timeout.map(Duration::from_millis),
+            place: MarkPlace::new(temp.map(PathBuf::from), &instance),
+            instance,
+        })
+    }
+
+    fn act(&self, action: &str, out: &Out) -> Code {
+        match (action, self.place.read()) {
+            ("validate-all", _) => self.validate(out),
+            ("start", Ok(mark)) => self.start(mark.unwrap_or_else(Mark::of_a_start), out),
+            ("stop", mark) => self.stop(mark.unwrap_or_default(), out),
+            ("monitor" | "status" | "promote" | "demote" | "reload" | "reload-agent", Ok(None)) => {
+                Code::NotRunning
+            }
+            ("monitor" | "status", Ok(Some(mark))) => self.monitor(mark),
+            ("promote", Ok(Some(mark))) => self.promote(mark, out),
+            ("demote", Ok(Some(mark))) => self.demote(mark, out),
+            ("reload" | "reload-agent", Ok(Some(_))) => self.reload(),
+            ("notify", mark) => self.notify(mark.unwrap_or_default()),
+            ("start" | "monitor" | "status" | "promote" | "demote", Err(failure)) => {
+                reason(&failure.message);
+                Code::Failed
+            }
+            _ => Code::Unimplemented,
+        }
+    }
+
+    fn load(&self) -> Result<Config, Code> {
+        state::config(self.config.as_deref()).map_err(|failure| {
+            reason(&failure.message);
+            // The other node may have a good one.
+            Code::Installed
+        })
+    }
+
+    fn validate(&self, out: &Out) -> Code {
+        let config = match Config::load(self.config.as_deref()) {
+            Ok(config) => config,
+            Err(failure) => {
+                reason(&failure.message);
+                return Code::Configured;
+            }
+        };
+        if config.trees.is_empty() {
+            reason(&format!("{} names no tree", config.shown_file()));
+            return Code::Configured;
+        }
+        if config.role != RoleTest::Recorded {
+            out.say(&format!(
+                "warning: {} has a [role] of its own; under Pacemaker the cluster decides, so \
+                 take it out",
+                config.shown_file()
+            ));
+        }
+        Code::Success
+    }
+
+    fn start(&self, mut mark: Mark, out: &Out) -> Code {
+        let config = match self.load() {
+            Ok(config) => config,
+            Err(code) => return code,
+        };
+        let mut failed = Failed::default();
+        let trees = mirror::recover_all(&config, &mut failed, out);
+        // Whatever is started is no primary yet, and what a cluster has stopped does not serve.
+        if !mark.is_promoted
+            && let Err(failure) = mirror::come_back(&config, &trees, || Serves::No, out)
+        {
+            out::error(&failure.message);
+        }
+        state::note(&config);
+        let unfit = self.rank(&config, &mut mark);
+        score::show(&self.instance, &mut mark, unfit.as_ref());
+        self.leave(Code::Success, &mark)
+    }
+
+    fn stop(&self, mark: Option<Mark>, out: &Out) -> Code {
+        if mark.is_some_and(|mark| mark.is_promoted) {
+            self.step_down(out);
+        }
+        score::forget();
+        if let Err(why) = self.place.remove() {
+            out::error(&why);
+        }
+        Code::Success
+    }
+
+    fn monitor(&self, mut mark: Mark) -> Code {
+        let (config, mut trouble) = match Config::load(self.config.as_deref()) {
+            Ok(config) => (Some(config), None),
+            Err(failure) => (
+                Config::last_good(self.config.as_deref()),
+                Some(failure.message),
+            ),
+        };
+        let mut lost = None;
+        if let Some(config) = &config {
+            let node = state::look(config, &config.in_push_order(), RoleLook::Recall);
+            let trees = || node.trees.iter();
+            let is_lost = |tree: &&TreeState| tree.facts.part.role != RoleWord::Primary;
+            lost = trees().find(is_lost).filter(|_| mark.is_promoted).map(told);
+            let mut ill = trees().filter(|tree| !self.is_well(&node, tree)).map(told);
+            trouble = trouble.or_else(|| ill.next());
+            trouble = unsent(&node).or(trouble);
+            let unfit = self.rank(config, &mut mark);
+            score::show(
+                &self.instance,
+                &mut mark,
+                trouble.as_ref().or(unfit.as_ref()),
+            );
+        }
+        let code = match (mark.is_promoted, &lost, &trouble) {
+            (true, Some(why), _) => {
+                reason(&format!("{why}, although the cluster has promoted it"));
+                Code::FailedPromoted
+            }
+            (is_promoted, None, Some(why)) | (is_promoted @ false, _, Some(why)) => {
+                reason(why);
+                match is_promoted {
+                    true => Code::DegradedPromoted,
+                    false => Code::Degraded,
+                }
+            }
+            (true, None, None) => Code::RunningPromoted,
+            (false, _, None) => Code::Success,
+        };
+        self.leave(code, &mark)
+    }
+
+    fn promote(&self, mut mark: Mark, out: &Out) -> Code {
+        let mut config = match self.load() {
+            Ok(config) => config,
+            Err(code) => return code,
+        };
+        if let Some(time) = self.time() {
+            config.cycle.last_push.0 = config.cycle.last_push.0.min(time);
+        }
+        let mut failed = Failed::default();
+        let trees = mirror::recover_all(&config, &mut failed, out);
+        let trees = match mirror::promotable(&config, trees, true, &mut failed, out) {
+            Ok(trees) => trees,
+            Err(failure) => {
+                reason(&failure.message);
+                return Code::Failed;
+            }
+        };
+        // The service needs all of them.
+        if failed.first().is_none() {
+            mirror::promote_all(&config, trees, &mut failed, out);
+        }
+        if let Some(failure) = failed.first() {
+            reason(&failure.message);
+            return Code::Failed;
+        }
+        mark.is_promoted = true;
+        state::note(&config);
+        self.rank(&config, &mut mark);
+        self.leave(Code::Success, &mark)
+    }
+
+    fn demote(&self, mut mark: Mark, out: &Out) -> Code {
+        self.step_down(out);
+        mark.is_promoted = false;
+        let file = self.config.as_deref();
+        if let Some(config) = Config::load(file).ok().or_else(|| Config::last_good(file)) {
+            self.rank(&config, &mut mark);
+            let node = state::look(&config, &config.in_push_order(), RoleLook::Recall);
+            score::show(&self.instance, &mut mark, unsent(&node).as_ref());
+        }
+        self.leave(Code::Success, &mark)
+    }
+
+    /// The last push, and the demotion, before the cluster loses its patience.
+    fn step_down(&self, out: &Out) {
+        let how = Stop {
+            file: self.config.as_deref(),
+            within: self.time(),
+            unless_serving: false,
+        };
+        // It was told, and the next monitor tells it again.
+        drop(mirror::stop(how, out));
+    }
+
+    /// The time for the action itself.
+    fn time(&self) -> Option<Duration> {
+        let of = |timeout: Duration| timeout.saturating_sub(RESERVE).max(timeout / 2);
+        self.timeout.map(of)
+    }
+
+    fn reload(&self) -> Code {
+        match self.load() {
+            Ok(_) => Code::Success,
+            Err(_) => Code::Failed,
+        }
+    }
+
+    /// Whether nothing about a tree is known to be wrong. That nothing is known is no trouble yet.
+    fn is_well(&self, node: &NodeState, tree: &TreeState) -> bool {
+        let limit = self.max_lag;
+        let limit = limit.unwrap_or(Duration::from_secs(node.max_lag_seconds));
+        let lag = tree.facts.data.lag_seconds.map(Duration::from_secs);
+        let is_late = lag.is_some_and(|lag| lag > limit);
+        !is_late && matches!(tree.told.level, Level::Ok | Level::Unknown)
+    }
+
+    /// Whatever has happened to the other instance may have changed how this one ranks.
+    fn notify(&self, mark: Option<Mark>) -> Code {
+        let is_over = std::env::var("OCF_RESKEY_CRM_meta_notify_type").is_ok_and(|at| at == "post");
+        if is_over
+            && let Some(mut mark) = mark
+            && let Ok(config) = Config::load(self.config.as_deref())
+        {
+            self.rank(&config, &mut mark);
+            return self.leave(Code::Success, &mark);
+        }
+        Code::Success
+    }
+
+    /// Sets the promotion score; why there is none.
+    fn rank(&self, config: &Config, mark: &mut Mark) -> Option<String> {
+        match score::update(config, mark) {
+            Ok(unfit) => unfit,
+            Err(failure) => {
+                score::forget();
+                Some(failure.message)
+            }
+        }
+    }
+
+    /// Leaves with the mark that tells the next action how things stand.
+    fn leave(&self, code: Code, mark: &Mark) -> Code {
+        match self.place.write(mark) {
+            Ok(()) => code,
+            Err(failure) => {
+                reason(&failure.message);
+                if failure.exit == Exit::Config {
+                    Code::Installed
+                } else {
+                    Code::Failed
+                }
+            }
+        }
+    }
+}
+
+/// A tree in the words of `hasync status`.
+fn told(tree: &TreeState) -> String {
+    format!("{}: {}", tree.facts.name, tree.told.sentence)
+}
+
+/// What this node, primary last, could not send, if it is here alone.
+fn unsent(node: &NodeState) -> Option<String> {
+    let last_stop = node.last_stop.as_ref()?;
+    node.trees.iter().find_map(|tree| {
+        let why = last_stop.unsent.get(&tree.facts.name)?;
+        let is_alone =
+            tree.facts.part.handed_over == Some(false) && tree.facts.data.as_of.is_some();
+        is_alone.then(|| format!("{}; the last push is not complete: {why}", told(tree)))
+    })
+}

@@ -1,0 +1,245 @@
+//! The promotion score of this node, by which the cluster chooses whom to promote, and what its
+//! status shows of it. The order of generations decides; the peer is asked where this node's own
+//! records do not settle it, and never more often than that.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hasync_engine::generation::{Candidate, GenerationId, Rank, Standing, Unfit};
+use hasync_engine::{Wish, escape};
+
+use super::mark::Mark;
+use crate::config::{Config, Stale, Tree};
+use crate::exit::{Exit, Failure};
+use crate::freshness::{Asker, PATIENCE};
+use crate::memory::Memory;
+use crate::shell;
+
+/// How long one of the cluster's own programs may take.
+const PATIENCE_WITH_CLUSTER: Duration = Duration::from_secs(5);
+/// Where they are, besides the path.
+const SBIN: &str = "/usr/sbin:/sbin";
+
+/// The score of a rank; `None` keeps a node from being promoted.
+fn score_of(rank: Rank, stale: Stale) -> Option<u32> {
+    match rank {
+        Rank::Primary => Some(1000),
+        Rank::LastPrimary => Some(500),
+        Rank::Newest => Some(100),
+        Rank::Behind => Some(10),
+        Rank::None(Unfit::Unknown) if stale == Stale::Warn => Some(5),
+        Rank::None(_) => None,
+    }
+}
+
+/// Sets the score anew; why there is none, if there is none.
+pub(super) fn update(config: &Config, mark: &mut Mark) -> Result<Option<String>, Failure> {
+    let trees = config.in_push_order();
+    let here = trees.iter().map(|tree| Here::of(config, tree, mark));
+    let here = here.collect::<Result<Vec<_>, _>>()?;
+    let mut ranks: Vec<Rank> = here.iter().map(|own| own.rank(None)).collect();
+    let mut peer = Err("it was not asked".to_owned());
+    if !settled(config, mark, &ranks) {
+        peer = ask(config, &trees);
+        if let Ok(there) = &peer {
+            let beside = here.iter().zip(there);
+            ranks = beside.map(|(own, there)| own.rank(Some(there))).collect();
+        }
+    }
+    prove(mark, &trees, &here, &ranks);
+    let (tree, rank) = match trees.iter().zip(&ranks).min_by_key(|(_, rank)| **rank) {
+        Some((tree, rank)) => (tree, *rank),
+        None => return Ok(None),
+    };
+    let has_left = !mark.is_promoted && has_left(&peer);
+    let score = match score_of(rank, config.lineage.stale) {
+        // It serves: which node is to have the service instead, people decide.
+        None if mark.is_promoted => score_of(Rank::Primary, config.lineage.stale),
+        Some(_) if has_left && rank <= Rank::Newest => None,
+        score => score,
+    };
+    match score {
+        Some(score) => call(&format!("crm_attribute --promotion -v {score}")),
+        None => forget(),
+    }
+    Ok(match (rank, &peer) {
+        _ if score.is_some() => None,
+        (Rank::None(why), _) => Some(sentence(tree, why, &peer)),
+        _ => Some(format!(
+            "{}: the other node is primary, has not handed over and is no member of the cluster: \
+             start the cluster manager there, or run `hasync mirror stop` there",
+            tree.name
+        )),
+    })
+}
+
+/// Takes the score away.
+pub(super) fn forget() {
+    call("crm_attribute --promotion -D");
+}
+
+/// Has the cluster's status (`crm_mon -A`) show a line about this node, or none.
+pub(super) fn show(instance: &str, mark: &mut Mark, line: Option<&String>) {
+    if mark.shown.as_ref() == line {
+        return;
+    }
+    mark.shown = line.cloned();
+    let name = quoted(&format!("hasync-{instance}"));
+    call(&match line {
+        Some(line) => format!("attrd_updater -n {name} -U {}", quoted(line)),
+        None => format!("attrd_updater -n {name} -D"),
+    });
+}
+
+/// A word for the shell.
+fn quoted(word: &str) -> String {
+    let word = escape(word.as_bytes());
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+/// Runs a program of the cluster's. Outside of one, as under ocf-tester, it fails, and nobody
+/// promotes by scores.
+fn call(command: &str) {
+    let path = format!("{}:{SBIN}", std::env::var("PATH").unwrap_or_default());
+    let _ = shell::run(command, &[("PATH", &path)], b"", PATIENCE_WITH_CLUSTER);
+}
+
+/// Whether a peer that is primary is outside of this node's part of the cluster: then nobody has
+/// made it hand over.
+fn has_left(peer: &Result<Vec<Standing>, String>) -> bool {
+    let is_primary = |there: &Vec<Standing>| there.iter().any(|there| there.is_primary);
+    if !peer.as_ref().is_ok_and(is_primary) {
+        return false;
+    }
+    let path = format!("{}:{SBIN}", std::env::var("PATH").unwrap_or_default());
+    let members = shell::run(
+        "crm_node -p",
+        &[("PATH", &path)],
+        b"",
+        PATIENCE_WITH_CLUSTER,
+    );
+    // Without a cluster nobody knows.
+    members.is_ok_and(|members| members.code == 0 && members.stdout.split_whitespace().count() < 2)
+}
+
+/// Whether the ranks stand without the peer's word.
+fn settled(config: &Config, mark: &Mark, ranks: &[Rank]) -> bool {
+    if mark.is_promoted {
+        let last = Memory::recall(&config.node.state).cycles.pop();
+        let refused = [Exit::Fenced, Exit::Diverged].map(|exit| exit as u8);
+        return last.is_none_or(|cycle| !refused.contains(&cycle.exit));
+    }
+    let is_proven = |rank: &Rank| *rank == Rank::Newest;
+    ranks.iter().all(is_proven)
+}
+
+fn ask(config: &Config, trees: &[&Tree]) -> Result<Vec<Standing>, String> {
+    let told = Asker::start(config, trees).ask(Wish::Nothing, PATIENCE);
+    let told = told.map_err(|failure| failure.message)?;
+    Ok(told.into_iter().map(|answer| answer.there).collect())
+}
+
+/// Remembers of which trees this node has the newest generation.
+fn prove(mark: &mut Mark, trees: &[&Tree], here: &[Here], ranks: &[Rank]) {
+    let newest = trees.iter().zip(here).zip(ranks);
+    let newest = newest.filter(|(_, rank)| **rank == Rank::Newest);
+    mark.proven = newest
+        .filter_map(|((tree, own), _)| {
+            let head = own.standing.head.as_ref()?;
+            Some((tree.name.clone(), head.id.to_string()))
+        })
+        .collect::<BTreeMap<_, _>>();
+}
+
+/// What this node knows of itself and one tree.
+struct Here {
+    standing: Standing,
+    was_primary: Option<bool>,
+    is_interrupted: bool,
+    data: hasync_engine::generation::Data,
+    proven: Option<GenerationId>,
+}
+
+impl Here {
+    fn of(config: &Config, tree: &Tree, mark: &Mark) -> Result<Self, Failure> {
+        let named = tree.on(&config.node);
+        let status = named.status()?;
+        let proven = mark.proven.get(&tree.name);
+        Ok(Here {
+            standing: named.standing()?,
+            was_primary: status.was_primary,
+            is_interrupted: status.is_interrupted,
+            data: named.data()?,
+            proven: proven.and_then(|id| GenerationId::parse(id)),
+        })
+    }
+
+    fn rank(&self, peer: Option<&Standing>) -> Rank {
+        let own = Candidate {
+            standing: &self.standing,
+            was_primary: self.was_primary,
+            data: self.data,
+            is_interrupted: self.is_interrupted,
+            proven: self.proven,
+        };
+        Rank::of(own, peer)
+    }
+}
+
+/// Why a node is not to be promoted, and what to do.
+fn sentence(tree: &Tree, why: Unfit, peer: &Result<Vec<Standing>, String>) -> String {
+    let name = &tree.name;
+    let what = match (why, peer) {
+        (Unfit::Interrupted, _) => format!("a commit was cut off: run `hasync recover {name}`"),
+        (Unfit::Unseen, _) => {
+            "its data cannot be seen: is its disk mounted? `hasync status` says more".to_owned()
+        }
+        (Unfit::GivenUp, _) => "its data is given up for the next push that it receives".to_owned(),
+        (Unfit::Diverged, _) => format!(
+            "the nodes have diverged: `hasync diverged {name}` lists what differs and the two \
+             ways out"
+        ),
+        (Unfit::Empty, _) => "nothing was received yet, and the other node has data".to_owned(),
+        (Unfit::BothEmpty, _) => {
+            "neither node has a generation: run `hasync promote --all` on the node with the data"
+                .to_owned()
+        }
+        (Unfit::Unknown, Err(unreached)) => format!(
+            "whether the other node has newer data is not known, for it cannot be asked \
+             ({unreached}): run `hasync promote --all` here to go on with what is here"
+        ),
+        (Unfit::Unknown, Ok(_)) => "nothing is known of its data".to_owned(),
+    };
+    format!("{name}: this node is not to be promoted: {what}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scores_keep_the_order_of_the_ranks() {
+        let ranks = [
+            Rank::None(Unfit::Diverged),
+            Rank::Behind,
+            Rank::Newest,
+            Rank::LastPrimary,
+            Rank::Primary,
+        ];
+        for pair in ranks.windows(2) {
+            let [lower, higher] = pair else { continue };
+            assert!(score_of(*lower, Stale::Refuse) < score_of(*higher, Stale::Refuse));
+        }
+        let unknown = Rank::None(Unfit::Unknown);
+        assert_eq!(score_of(unknown, Stale::Refuse), None);
+        assert!(score_of(unknown, Stale::Warn) < score_of(Rank::Behind, Stale::Warn));
+        assert!(score_of(unknown, Stale::Warn).is_some());
+        let diverged = Rank::None(Unfit::Diverged);
+        assert_eq!(score_of(diverged, Stale::Warn), None);
+    }
+
+    #[test]
+    fn a_word_for_the_shell_stays_one() {
+        assert_eq!(quoted("it's; $(x)"), "'it'\\''s; $(x)'");
+    }
+}
