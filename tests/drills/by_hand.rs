@@ -65,7 +65,7 @@ drills! {
         foo0 writes html/c three
         foo1 boots
         foo1 cycle = 0
-        foo0 cycle = 80|81|0
+        foo0 push --all = 80
         foo0 diverged html = 3
         foo1 diverged html = 3
         foo0 keeps foo0
@@ -80,7 +80,7 @@ drills! {
         foo1 start = 0
         foo1 writes html/b two
         mend
-        foo1 cycle = 0|80
+        foo1 push --all = 80
         foo0 cycle = 0
         foo1 repairs
         foo1 cycle = 0
@@ -127,7 +127,7 @@ drills! {
         foo1 writes html/b two
         mend
         foo0 loses-service
-        foo1 cycle = 0|80
+        foo1 push --all = 80
         foo0 diverged html = 3
         says to keep what foo1 has
         says to keep what foo0 has
@@ -144,7 +144,7 @@ drills! {
         foo1 start = 0
         foo1 writes html/a of-foo1
         mend
-        foo1 cycle = 0|80
+        foo1 push --all = 80
         foo1 diverged html = 3
         says to keep what foo0 has
         foo1 keeps foo1

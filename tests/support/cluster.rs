@@ -20,8 +20,8 @@ pub(crate) enum Manager {
     Heartbeat { fails_back: bool },
     /// The same, by priority.
     Keepalived { fails_back: bool },
-    /// Two nodes without quorum and without fencing.
-    Pacemaker,
+    /// Two nodes without quorum; `fences`: one that cannot be heard loses its power first.
+    Pacemaker { fences: bool },
 }
 
 use Manager::{Heartbeat, Keepalived, Pacemaker};
@@ -38,13 +38,14 @@ impl Member {
         let (mounts, start, stop) = match manager {
             Heartbeat { fails_back } => heartbeat(&dir, node, fails_back),
             Keepalived { fails_back } => keepalived(&dir, node, fails_back),
-            Pacemaker => pacemaker(&dir, node),
+            Pacemaker { fences } => pacemaker(&dir, pair, node, fences),
         };
         new_boot(pair, node);
         // The process that a drill waits for is the last one to go.
         let script = format!(
             "set -e\nhostname {}\nmount --bind {} /proc/sys/kernel/random/boot_id\n\
              mount -t tmpfs none /run\nmkdir -p /run/lock\ncp {} /run/hasync.toml\n\
+             export HASYNC_LAST_GOOD_DIR=/run/last-good\n\
              {mounts}{start}\n\
              while [ ! -e {} ]; do sleep 0.05; done\n{stop}\ntouch {}\nexec sleep 100000\n",
             node.name(),
@@ -79,6 +80,38 @@ impl Member {
 
     pub(crate) fn has_stopped(&self) -> bool {
         self.dir.path("stopped").exists()
+    }
+
+    /// Whether both nodes are members of one cluster, as this one sees it.
+    pub(crate) fn has_joined(&self) -> bool {
+        self.dir.path("joined").exists()
+    }
+
+    /// Runs a program on the node, among its processes.
+    #[track_caller]
+    pub(crate) fn run(&self, program: &str, args: &[&str]) -> String {
+        let init = self.init().unwrap();
+        let inside = ["-t", &init, "-m", "-u", "-i", "-n", "-p", program];
+        run_ok("nsenter", &[&inside[..], args].concat())
+    }
+
+    /// The first of its processes, if there is one yet.
+    fn init(&self) -> Option<String> {
+        let pid = self.child.id();
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        children
+            .unwrap()
+            .split_whitespace()
+            .next()
+            .map(str::to_owned)
+    }
+
+    /// Whether what the cluster shows has these words.
+    pub(crate) fn cluster_says(&self, words: &str) -> bool {
+        let shown = |_| self.run("sh", &["-c", "crm_mon -1A 2>&1 || true"]);
+        self.init()
+            .map(shown)
+            .is_some_and(|shown| shown.contains(words))
     }
 
     /// The node dies at once, and its addresses with it.
@@ -160,39 +193,108 @@ fn heartbeat(dir: &TempTree, node: Node, fails_back: bool) -> Lines {
     (mounts, DAEMON.to_owned(), format!("{DAEMON} -k"))
 }
 
-/// Its scripts run beside one another, and after the address has moved.
+/// As the example has it: the service of hasync beside it, which is there before and after it.
 fn keepalived(dir: &TempTree, node: Node, fails_back: bool) -> Lines {
     const DAEMON: &str = "/usr/sbin/keepalived";
     needed(DAEMON, "keepalived");
     let (own, peer, priority) = match node {
-        Foo0 => (PRIMARY, STANDBY, 150),
-        Foo1 => (STANDBY, PRIMARY, 100),
+        Foo0 => (PRIMARY, STANDBY, "150"),
+        Foo1 => (STANDBY, PRIMARY, "100"),
     };
-    let stays = if fails_back { "" } else { "nopreempt\n" };
     let program = Hasync::program().display().to_string();
-    let mirror = |verb: &str| format!("\"{program} mirror {verb} --config /run/hasync.toml\"");
-    let (start, stop) = (mirror("start"), mirror("stop"));
-    dir.write(
-        "keepalived.conf",
-        format!(
-            "global_defs {{\n script_user root\n}}\nvrrp_instance HA {{\n state BACKUP\n {stays} \
-             interface link0\n virtual_router_id 51\n priority {priority}\n advert_int 0.2\n \
-             unicast_src_ip {own}\n unicast_peer {{\n {peer}\n }}\n virtual_ipaddress {{\n \
-             {SERVICE}/24 dev link0\n }}\n notify_master {start}\n notify_backup {stop}\n \
-             notify_fault {stop}\n notify_stop {stop}\n}}\n"
+    let mut config = example("keepalived.conf");
+    for (from, to) in [
+        (
+            "10.0.0.100/24 dev eth0",
+            &*format!("{SERVICE}/24 dev link0"),
         ),
-    );
+        ("interface eth1", "interface link0"),
+        ("unicast_src_ip 10.0.0.1", &format!("unicast_src_ip {own}")),
+        ("        10.0.0.2", &format!("        {peer}")),
+        ("priority 150", &format!("priority {priority}")),
+        ("advert_int 1", "advert_int 0.2"),
+        (
+            "    nopreempt\n",
+            if fails_back { "" } else { "    nopreempt\n" },
+        ),
+        // It stands in a directory of the build, which others may write.
+        ("    enable_script_security\n", ""),
+        (
+            "/usr/local/bin/hasync check",
+            &format!("{program} check --config /run/hasync.toml"),
+        ),
+    ] {
+        assert!(config.contains(from), "{from}");
+        config = config.replace(from, to);
+    }
+    dir.write("keepalived.conf", config);
+    let unit = example("hasync-keepalived.service");
+    let service = unit
+        .lines()
+        .find_map(|line| line.strip_prefix("ExecStart=/usr/local/bin/hasync "));
     let start = format!(
-        "{DAEMON} -P -n -l -D -f {} -p /run/k.pid -r /run/v.pid >{} 2>&1 &",
+        "{program} {} --config /run/hasync.toml >>{} 2>&1 &\nservice=$!\n\
+         echo 'rm -f /run/*.pid; {DAEMON} -P -n -l -D -f {} -p /run/k.pid -r /run/v.pid \
+         >>{} 2>&1 &' >/run/again\nsh /run/again",
+        service.unwrap(),
+        dir.text("errors"),
         dir.text("keepalived.conf"),
         dir.text("log"),
     );
     let stop = "kill $(cat /run/k.pid); while kill -0 $(cat /run/k.pid) 2>/dev/null; \
-                do sleep 0.05; done";
+                do sleep 0.05; done\nkill $service; wait $service || true";
     (String::new(), start, stop.to_owned())
 }
 
-fn pacemaker(dir: &TempTree, node: Node) -> Lines {
+fn example(name: &str) -> String {
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("cli/examples");
+    std::fs::read_to_string(dir.join(name)).unwrap()
+}
+
+/// As the example has it, with shorter intervals.
+fn resources(pair: &Pair, fences: bool) -> String {
+    let mut text = example("pacemaker.xml");
+    for (from, to) in [
+        ("10.0.0.100", SERVICE),
+        ("value=\"eth0\"", "value=\"link0\""),
+        ("/etc/hasync/hasync.toml", "/run/hasync.toml"),
+        ("interval=\"10s\"", "interval=\"2s\""),
+        ("interval=\"11s\"", "interval=\"3s\""),
+    ] {
+        assert!(text.contains(from), "{from}");
+        text = text.replace(from, to);
+    }
+    let fencing = "name=\"stonith-enabled\" value=\"true\"/>";
+    assert!(text.contains(fencing));
+    // Both go on when they cannot hear each other: fencing decides, or nothing does.
+    let quorum = "<nvpair id=\"quorum\" name=\"no-quorum-policy\" value=\"ignore\"/>";
+    text = text.replace(
+        fencing,
+        &format!("name=\"stonith-enabled\" value=\"{fences}\"/>{quorum}"),
+    );
+    if fences {
+        let device = |id: u8| {
+            let op = format!("<op id=\"power{id}-m\" name=\"monitor\" interval=\"0\"/>");
+            let hosts =
+                format!("<nvpair id=\"power{id}-h\" name=\"pcmk_host_list\" value=\"foo{id}\"/>");
+            format!(
+                "<primitive id=\"power{id}\" class=\"stonith\" type=\"fence_netns\">\
+                 <instance_attributes id=\"power{id}-a\">{hosts}</instance_attributes>\
+                 <operations>{op}</operations></primitive>"
+            )
+        };
+        let devices = format!("{}{}</resources>", device(0), device(1));
+        text = text.replace("</resources>", &devices);
+        let script = include_str!("fence_netns").replace("ASKS", &pair.dir.text("power"));
+        pair.dir.mkdir("power");
+        pair.dir.write("sbin/fence_netns", script);
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(pair.dir.path("sbin/fence_netns"), mode).unwrap();
+    }
+    text
+}
+
+fn pacemaker(dir: &TempTree, pair: &Pair, node: Node, fences: bool) -> Lines {
     needed("/usr/sbin/corosync", "corosync");
     needed("/usr/sbin/pacemakerd", "pacemaker");
     dir.write(
@@ -206,45 +308,58 @@ fn pacemaker(dir: &TempTree, node: Node) -> Lines {
             dir.text("log")
         ),
     );
-    // A resource agent around the verbs; Pacemaker wants 7 for what does not run.
-    dir.write(
-        "ocf/mirror",
-        include_str!("mirror.ocf").replace("HASYNC", &Hasync::program().display().to_string()),
-    );
-    let agent = dir.path("ocf/mirror");
-    std::fs::set_permissions(agent, std::fs::Permissions::from_mode(0o755)).unwrap();
-    dir.write(
-        "resources.xml",
-        include_str!("pacemaker.xml").replace("SERVICE", SERVICE),
-    );
+    for provider in ["heartbeat", "pacemaker"] {
+        dir.mkdir(format!("ocf/{provider}"));
+    }
+    dir.mkdir("ocf/hasync");
+    symlink(Hasync::program(), dir.path("ocf/hasync/mirror")).unwrap();
+    dir.write("resources.xml", resources(pair, fences));
+    // Directories of other tests come and go meanwhile.
     let mounts = format!(
         "mkdir /run/shm\nmount --rbind /dev/shm /run/shm\n\
          for d in /dev/shm /var/lib/corosync /var/lib/pacemaker /var/log; do \
          mount -t tmpfs -o mode=755 none $d; done\n\
          for d in /run/shm/hasync-test-*; do own=/dev/shm/${{d##*/}}; mkdir -p $own; \
-         mount --rbind $d $own; done\n\
+         mount --rbind $d $own || rmdir $own; done\n\
          mkdir -p /var/log/cluster /var/log/pacemaker /var/lib/pacemaker/cib \
          /var/lib/pacemaker/pengine /var/lib/pacemaker/blackbox /var/lib/pacemaker/cores\n\
+         mount --bind {2} /var/lib/pacemaker/cib\n\
          chown -R hacluster:haclient /var/lib/pacemaker /var/log/pacemaker\nchmod 1777 /dev/shm\n\
          mkdir -p /run/resource-agents /run/crm\nchown hacluster:haclient /run/crm\n\
-         mount --bind {} /etc/corosync\nmount --bind {} /usr/lib/ocf/resource.d/pacemaker\n",
+         mount --bind {0} /etc/corosync\nocf=/usr/lib/ocf/resource.d\n\
+         for d in heartbeat pacemaker; do mount --bind $ocf/$d {1}/$d; done\n\
+         mount --rbind {1} $ocf\n",
         dir.text("etc"),
         dir.text("ocf"),
+        // What the cluster is configured to outlives a boot.
+        pair.dir.mkdir(format!("cib-{}", node.name())).display(),
     );
-    let join = match node {
-        Foo0 => format!(
-            "until cibadmin --replace --scope configuration --xml-file {} 2>/dev/null; \
-             do sleep 0.1; done\n",
+    let sbin = match fences {
+        true => format!(
+            "mount -t overlay none -o lowerdir={}:/usr/sbin /usr/sbin\n",
+            pair.dir.text("sbin")
+        ),
+        false => String::new(),
+    };
+    // Once, when both are there: a node that joins later takes what the other has.
+    let is_first = node == Foo0 && !pair.dir.path("configured").exists();
+    pair.dir.write("configured", "");
+    let configure = match is_first {
+        true => format!(
+            "until cibadmin --replace --scope configuration --xml-file {}; do sleep 0.1; done\n",
             dir.text("resources.xml")
         ),
-        Foo1 => String::new(),
+        false => String::new(),
     };
     let start = format!(
         "corosync -f &\nuntil corosync-cfgtool -s >/dev/null 2>&1; do sleep 0.1; done\n\
-         pacemakerd &\ndaemon=$!\n{join}"
+         pacemakerd &\ndaemon=$!\n\
+         (until [ \"$(crm_node -p 2>/dev/null | wc -w)\" = 2 ]; do sleep 0.2; done\n\
+         {configure}touch {}) &",
+        dir.text("joined")
     );
     (
-        mounts,
+        format!("{mounts}{sbin}"),
         start,
         "kill $daemon; wait $daemon || true".to_owned(),
     )
