@@ -9,7 +9,7 @@ use crate::support::hasync::{LAST_GOOD_DIR, Reachable};
 use crate::support::pair::Node::{Foo0, Foo1};
 use crate::support::pair::Pair;
 use crate::support::process::{Running, run_ok};
-use crate::support::{Finished, Hasync, TempTree, need_root};
+use crate::support::{Finished, Hasync, TempTree, await_that, need_root};
 
 impl Finished {
     /// The line that crm_mon shows.
@@ -442,6 +442,7 @@ fn a_lag_is_degraded_and_told_in_the_words_of_status() {
     let pair = seeded();
     let foo1 = Agent::new(&pair, Foo1).with("OCF_RESKEY_max_lag", "0");
     foo1.act("start").expect(0);
+    await_that("it lags", || foo1.act("monitor").code == 190);
     foo1.act("monitor")
         .expect(190)
         .gives_reason("conf: standby, epoch 1, generation ");

@@ -1,6 +1,6 @@
-//! The FIFO that keepalived writes to. keepalived makes it unless it is there, and removes what it
-//! made when it ends: the name is looked at again and again, and what still stands in the old one is
-//! read before the new one.
+//! The FIFO that keepalived writes to. keepalived makes it unless it is there, and removes the one
+//! that it made when it ends: the name is looked at again and again, and whatever still stands in
+//! the old one is read before the new one.
 
 use std::fs::File;
 use std::io::{self, Read};

@@ -1,6 +1,6 @@
-//! The stop: a last push, then the demotion. Whoever takes over waits for it, so it ends in time and
-//! with success, whatever stands in its way: a broken configuration, a peer that does not answer, a
-//! disk that hangs. What could not be sent is told, and remembered.
+//! The stop: a last push, then the demotion. Whoever takes over waits for it, so it ends in time
+//! and with success, whatever stands in its way: a broken configuration, a peer that does not
+//! answer, a disk that hangs. What could not be sent is told, and remembered.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -17,7 +17,9 @@ promote and hasync push, before the cluster starts.
 <shortdesc lang="en">Mirrors directory trees between two nodes</shortdesc>
 <parameters>
 <parameter name="config" unique="0" required="0">
-<longdesc lang="en">The configuration of hasync, the same on both nodes and without a [role].</longdesc>
+<longdesc lang="en">
+The configuration of hasync, the same on both nodes and without a [role].
+</longdesc>
 <shortdesc lang="en">Configuration</shortdesc>
 <content type="string" default="/etc/hasync/hasync.toml"/>
 </parameter>

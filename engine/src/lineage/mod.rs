@@ -5,8 +5,8 @@
 //! which that changes; [`view`] is that record together with the head beside the data; [`claim`] is
 //! what each node says of itself when a push begins; [`rules`] decide: whether a push is received,
 //! what an equal one hands on, when nodes that do not descend from one another are reconciled, when
-//! a former primary follows; [`freshness`] says whether a node may be promoted, [`rank`] which of two
-//! had better be, and [`ways_out`] are the commands that lead back to a mirroring pair.
+//! a former primary follows; [`freshness`] says whether a node may be promoted, [`rank`] which of
+//! two had better be, and [`ways_out`] are the commands that lead back to a mirroring pair.
 //!
 //! All of it is a function of what is passed in. There is no file here, no lock, no clock and no
 //! random number: `generation/` has those, and calls in here under the lock of the record.
