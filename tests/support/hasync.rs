@@ -37,10 +37,7 @@ impl Hasync {
             // A test leaves nothing on this host.
             envs: vec![
                 (LAST_GOOD_DIR.to_owned(), "/dev/null/none".into()),
-                (
-                    RUN_DIR.to_owned(),
-                    concat!(env!("CARGO_TARGET_TMPDIR"), "/run").into(),
-                ),
+                (RUN_DIR.to_owned(), "/dev/null/none".into()),
             ],
         }
     }
