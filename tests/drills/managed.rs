@@ -54,6 +54,10 @@ impl Stage {
             victim: None,
         };
         stage.boots(Foo0);
+        if matches!(manager, Keepalived { .. }) {
+            // Whoever is first keeps the service.
+            stage.await_primary(Foo0);
+        }
         stage.boots(Foo1);
         stage.await_members();
         stage.await_primary(Foo0);

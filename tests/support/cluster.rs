@@ -212,7 +212,6 @@ fn keepalived(dir: &TempTree, node: Node, fails_back: bool) -> Lines {
         ("unicast_src_ip 10.0.0.1", &format!("unicast_src_ip {own}")),
         ("        10.0.0.2", &format!("        {peer}")),
         ("priority 150", &format!("priority {priority}")),
-        ("advert_int 1", "advert_int 0.2"),
         (
             "    nopreempt\n",
             if fails_back { "" } else { "    nopreempt\n" },
