@@ -221,7 +221,7 @@ enum Verb {
     Log(LogArgs),
     /// Bring a tree, or one path in it, back to what it was
     Undo(UndoArgs),
-    /// List what the generations of a tree replaced here, or copy it out
+    /// List what pushes replaced here, or copy it out
     Kept(KeptArgs),
     /// Complete what a crash cut off; units and scripts run it at boot
     Recover(AnyTrees),

@@ -68,6 +68,15 @@ fn a_script_pairs_by_fingerprint_alone() {
         assert_eq!(foo0.reads("/etc/hasync/known_hosts"), None);
     }
 
+    let done = foo0.types_and_answers("hasync pair", "n\n");
+    assert_eq!(done.code, 76, "{done}");
+    says(
+        &done,
+        &["Is it the same? [y/N]", "nothing was written for it"],
+    );
+    assert_eq!(foo0.reads("/etc/hasync/known_hosts"), None);
+    assert_eq!(files(foo1), before[1]);
+
     // The other node has no configuration yet.
     let pin = format!("--yes --fingerprint {}", fingerprint(foo1));
     let done = foo0.types(&format!("hasync pair {pin}"));
@@ -94,6 +103,35 @@ fn a_script_pairs_by_fingerprint_alone() {
     }
     let second = foo0.types("hasync pair").expect(0);
     says(&second, &["nothing was to be changed"]);
+}
+
+#[test]
+fn init_asks_what_no_option_says() {
+    let pair = CleanPair::boot("exec sleep 100000");
+    let foo0 = &pair.foo0;
+    foo0.install();
+    foo0.types("hasync init")
+        .expect_error(1, &["nobody is at the terminal", "--manager"]);
+    let done = foo0.types_and_answers("hasync init", "no such\n");
+    assert_eq!(done.code, 1, "{done}");
+    assert_eq!(foo0.reads(CONFIG), None);
+    let answers =
+        "heartbeat\n10.0.0.1\nfoo1\n10.0.0.2\n10.0.0.100\nhtml=/srv/html mail=/srv/mail\nn\n";
+    let done = foo0.types_and_answers("hasync init", answers).expect(0);
+    says(
+        &done,
+        &[
+            "hasync.toml is right",
+            "scp /etc/hasync/hasync.toml 10.0.0.2:/etc/hasync/hasync.toml",
+            "foo0 10.0.0.100 mirror",
+            "*/10 * * * * root /usr/local/bin/hasync cycle -q",
+        ],
+    );
+    let options = "hasync init --print --node foo0=10.0.0.1 --node foo1=10.0.0.2 --address \
+                   10.0.0.100 --tree html=/srv/html --tree mail=/srv/mail --manager heartbeat";
+    let printed = foo0.types(options).expect(0);
+    assert_eq!(foo0.reads(CONFIG).unwrap(), printed.stdout_text());
+    foo0.types("hasync check-config").expect(0);
 }
 
 #[test]

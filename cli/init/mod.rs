@@ -87,8 +87,9 @@ fn wanted(args: &InitArgs, manager: Manager) -> Result<Wanted, Failure> {
         _ => return Err(Failure::usage("--node is given twice, for two nodes")),
     };
     let address = match (args.address, manager) {
+        // Pacemaker promotes and demotes by itself.
+        (_, Manager::Pacemaker) | (None, Manager::Cron) => None,
         (Some(address), _) => Some(address),
-        (None, Manager::Cron) => None,
         (None, _) => Some(ask_address()?),
     };
     let (mut trees, groups) = (args.tree.clone(), args.group.clone());

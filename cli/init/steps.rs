@@ -28,15 +28,15 @@ pub(super) fn of(manager: Manager, first: &str, address: &str, interval: Duratio
              not take the service:\n  auto_failback off\n"
         ),
         Manager::Keepalived => format!(
-            "On both nodes, in the vrrp_instance of {address} in /etc/keepalived/keepalived.conf, \
-             with state BACKUP and nopreempt:\n  notify_master \"{PROGRAM} mirror start\"\n  \
+            "On both nodes, in the vrrp_instance of {address} in /etc/keepalived/keepalived.conf:\n  \
+             state BACKUP\n  nopreempt\n  notify_master \"{PROGRAM} mirror start\"\n  \
              notify_backup \"{PROGRAM} mirror stop\"\n  notify_fault \"{PROGRAM} mirror stop\"\n  \
              notify_stop \"{PROGRAM} mirror stop\"\n"
         ),
-        Manager::Pacemaker => "Put hasync behind the service address in its group, by an agent \
-                               whose start and stop run `hasync mirror start` and `hasync mirror \
-                               stop`; hasync-ha(7) has it\n"
-            .to_owned(),
+        Manager::Pacemaker => format!(
+            "Behind the service address, in its group, an agent that becomes primary by the first \
+             line and standby by the second:\n  {PROGRAM} mirror start\n  {PROGRAM} mirror stop\n"
+        ),
     };
     format!("{first_push}{cron}{own}")
 }
@@ -99,14 +99,35 @@ mod tests {
         }
     }
 
+    /// Every line that is typed runs what there is, and by its path where nobody looks for it.
     #[test]
-    fn programs_stand_with_their_path() {
-        for manager in [Manager::Cron, Manager::Heartbeat, Manager::Keepalived] {
+    fn lines_are_ready_to_be_copied() {
+        let managers = [
+            Manager::Cron,
+            Manager::Heartbeat,
+            Manager::Keepalived,
+            Manager::Pacemaker,
+        ];
+        for manager in managers {
             let text = of(manager, "foo0", "10.0.0.100", Duration::from_secs(600));
-            for line in text.lines() {
-                let bare = line.contains(" mirror st") && line.contains('"');
-                assert!(!bare || line.contains(PROGRAM), "{line}");
-                assert!(!line.contains("cycle") || line.contains(PROGRAM), "{line}");
+            let typed = text.lines().filter_map(|line| line.strip_prefix("  "));
+            for line in typed.clone().filter(|line| !line.starts_with("hasync ")) {
+                let names = line.replace(PROGRAM, "").replace("resource.d/hasync", "");
+                assert!(!names.contains(" hasync "), "{line}");
+            }
+            let ours = typed.filter_map(|line| {
+                let at = line.find(&format!("{PROGRAM} "))? + PROGRAM.len();
+                let words = line[at..].trim_end_matches('"');
+                (!line.starts_with("ln ")).then_some(words)
+            });
+            let own = text
+                .lines()
+                .filter_map(|line| line.strip_prefix("  hasync"));
+            for words in ours.chain(own) {
+                let line = format!("hasync{words}");
+                let words = line.split_whitespace().map(std::ffi::OsString::from);
+                let parsed = crate::args::parse(words);
+                assert!(parsed.is_ok(), "{line}: {parsed:?}");
             }
         }
     }
