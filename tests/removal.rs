@@ -1,5 +1,5 @@
-//! Removals that do not succeed, or not wholly: what can go goes, what is listed as deleted is gone,
-//! and the message names the entry at fault.
+//! Removals that do not succeed, or not wholly: what can go goes, what is listed as deleted is
+//! gone, and the message names the entry at fault.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -170,5 +170,34 @@ fn what_is_listed_as_deleted_is_gone() {
             let diff = source.diff(&Snapshot::of(&trees.path("target")));
             assert!(diff.is_empty(), "{:?} {diff}", case.immutable);
         }
+    }
+}
+
+/// Where nothing can be made in a directory, the cause is said, and what is below it arrives.
+#[test]
+fn a_directory_that_lets_nothing_in_is_named() {
+    need_root();
+    for (flag, more) in [("+i", &[][..]), ("+i", &["--atomic"])] {
+        let trees = TempTree::within(Path::new("/tmp"));
+        for name in ["source/file", "source/other", "source/dir/file"] {
+            trees.write(name, "new");
+        }
+        trees.mkdir("target/dir");
+        run_ok("chattr", &[flag, &trees.text("target")]);
+        let push = || {
+            let to = [trees.contents_of("source"), trees.text("target")];
+            Hasync::push(&["-rt"]).args(more).args(to).run()
+        };
+        let done = push();
+        run_ok("chattr", &["-i", &trees.text("target")]);
+        assert!(done.stderr.contains("its directory is immutable"), "{done}");
+        if more.is_empty() {
+            assert_eq!(trees.read("target/dir/file"), b"new", "{done}");
+            let named = done.stderr.lines().filter(|l| l.contains(".hasync"));
+            assert_eq!(named.count(), 1, "{done}");
+        }
+        push().expect(0);
+        let litter = Snapshot::of(&trees.path("target")).litter();
+        assert!(litter.is_empty(), "{litter:?}");
     }
 }

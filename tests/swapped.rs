@@ -164,7 +164,7 @@ fn what_was_not_judged_stays_as_it_is() {
     }
     let flips = flipper.stop();
     report(&format!(
-        "entries swapped under a push: {flips} flips in {} s, {pushes} pushes, {clean} without a word",
+        "entries swapped under a push: {flips} flips in {} s, {pushes} pushes, {clean} clean",
         time.as_secs()
     ));
     assert!(flips > 1000 && pushes >= 12, "{flips} {pushes}");

@@ -8,7 +8,10 @@ use std::path::Path;
 
 use super::place::Place;
 use super::{ext4, project};
+use crate::support::hasync::Reachable;
 use crate::support::mounted::Mounted;
+use crate::support::pair::Node::{Foo0, Foo1};
+use crate::support::pair::Pair;
 use crate::support::temptree::make_node;
 use crate::support::{Finished, Hasync, Snapshot, TempTree, report};
 use rustix::fs::FileType;
@@ -51,6 +54,7 @@ fn node(path: &Path, kind: FileType) -> Option<Mounted> {
     None
 }
 
+const MOUNTED: &str = "is a mount point: unmount it";
 const NO_DIR: &str = "is not a directory: remove it";
 const NOT_OURS: &str = "belongs to another user, or can be changed by others: remove it";
 
@@ -118,7 +122,7 @@ const SQUATS: [Squat; 13] = [
     Squat {
         name: "a mount point",
         plant: |at| Some(Mounted::at(at.to_owned())),
-        said: "is a mount point: unmount it",
+        said: MOUNTED,
     },
 ];
 
@@ -207,6 +211,50 @@ fn remove(at: &Path) {
         Ok(_) => fs::remove_file(at).unwrap(),
         Err(_) => {}
     }
+}
+
+/// A tree with a name keeps its records there: it names what is in the way, and changes nothing.
+#[test]
+fn a_tree_with_a_name_says_what_is_in_the_way() {
+    for squat in SQUATS.iter().filter(|squat| squat.said != MOUNTED) {
+        let pair = Pair::here("");
+        pair.write(Foo0, "html/page", "new");
+        let at = pair.path(Foo1, "html/.hasync");
+        (squat.plant)(&at);
+        let done = pair.run(Foo0, &["push", "--tree", "html"]);
+        done.expect_error(11, &[".hasync", squat.said]);
+        assert!(!pair.path(Foo1, "html/page").exists(), "{}", squat.name);
+        remove(&at);
+        pair.run(Foo0, &["push", "--tree", "html"]).expect(0);
+    }
+}
+
+/// Who is not root goes round what is root's, too.
+#[test]
+fn what_is_of_root_is_in_the_way_of_others() {
+    let trees = TempTree::within(Path::new("/tmp"));
+    let program = Reachable::new();
+    trees.write("source/dir/file", "new");
+    trees.write("source/file", "new");
+    trees.mkdir("target");
+    trees.chown("target", 65534, 65534);
+    let at = trees.path("target/.hasync");
+    dir(&at, 0, 0o700);
+    let push = |more: &[&str]| {
+        let to = [trees.contents_of("source"), trees.text("target")];
+        Hasync::push(&["-rt"])
+            .args(more)
+            .args(to)
+            .by_nobody(&program)
+            .run()
+    };
+    push(&["--atomic"]).expect_error(11, &[".hasync", NOT_OURS]);
+    let done = push(&[]).expect(23);
+    assert!(done.stderr.contains(NOT_OURS), "{done}");
+    for name in ["file", "dir/file"] {
+        assert_eq!(trees.read(format!("target/{name}")), b"new", "{done}");
+    }
+    assert!(at.is_dir() && push(&[]).expect(0).stderr.is_empty());
 }
 
 #[test]

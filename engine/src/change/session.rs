@@ -222,7 +222,9 @@ pub(super) fn in_the_way(
     e: &io::Error,
 ) -> Option<String> {
     let to_do = match Errno::from_io_error(e)? {
-        Errno::PERM => "belongs to another user, or can be changed by others: remove it",
+        Errno::PERM | Errno::ACCESS => {
+            "belongs to another user, or can be changed by others: remove it"
+        }
         Errno::NOTDIR | Errno::LOOP => "is not a directory: remove it",
         Errno::XDEV => "is a mount point: unmount it",
         _ => return None,
@@ -319,14 +321,21 @@ pub(crate) fn open_stage(holder: impl AsFd, reserved: &[u8]) -> io::Result<Owned
     Ok(open_own(&reserved, STAGE_NAME)?)
 }
 
-/// Removes a session, and with the last one what is called `reserved` in `holder`.
+/// Removes a session, and with the last one what is called `reserved` in `holder`. What has to stay
+/// is below that.
 pub(crate) fn remove_session(
     holder: &OwnedFd,
     reserved: &[u8],
     session: &[u8],
 ) -> Result<(), Stuck> {
     let stage = open_stage(holder, reserved)?;
-    remove_own_tree(&stage, session)?;
+    remove_own_tree(&stage, session).map_err(|stuck| Stuck {
+        below: RelPath::root()
+            .join(STAGE_NAME)
+            .join(session)
+            .join_path(&stuck.below),
+        ..stuck
+    })?;
     Ok(keeping_time(holder, || remove_if_empty(holder, reserved))??)
 }
 

@@ -247,8 +247,7 @@ impl Stage {
         let sessions = self.sessions.drain(..);
         let removed = sessions.filter_map(|session| {
             let removed = remove_session(&session.holder, session.reserved, &session.name);
-            let dir = session.holder_path.join(session.reserved);
-            let path = dir.join(STAGE_NAME).join(&session.name);
+            let path = session.holder_path.join(session.reserved);
             let failed = |stuck| Failed::new(root, "remove", &path, stuck);
             removed.map_err(failed).err()
         });

@@ -8,6 +8,7 @@ use super::held::Held;
 use super::lock_file::LockFile;
 use super::node::{Node, SessionLock};
 use super::place;
+use crate::change::not_ours;
 use crate::clock::{AsOf, Boot, boot};
 use crate::error::{Error, ErrorKind};
 use crate::fs::{Lock, Root, names};
@@ -427,7 +428,8 @@ impl Tree {
         let Some(root) = root else {
             return Ok(None);
         };
-        Store::open(root, Some(&self.name)).map_err(|e| self.cannot("read the records of", &e))
+        Store::open(root, Some(&self.name))
+            .map_err(|e| self.cannot("read the records of", &not_ours(root, e)))
     }
 
     pub(crate) fn open_root(&self) -> Result<Option<Arc<Root>>, Error> {

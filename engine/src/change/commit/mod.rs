@@ -16,7 +16,7 @@ use self::links::Links;
 pub(crate) use self::links::{JudgedFirst, Link};
 use self::pending::Pending;
 use crate::change::dirs::{DirEnds, inode_of};
-use crate::change::failed::Told;
+use crate::change::failed::{Failed, Told};
 use crate::change::op::{Op, Over, Slot};
 use crate::change::place::inode;
 use crate::change::rights::narrowed;
@@ -28,7 +28,7 @@ use crate::error::Error;
 use crate::fs::{Attrs, Inode, Listed, Root, flush, numbers_hold, replaced};
 use crate::observer::Warning;
 use crate::options::Options;
-use crate::path::RelPath;
+use crate::path::{RESERVED_NAME, RelPath};
 use crate::work;
 
 /// Ops collected before they are carried out together.
@@ -106,8 +106,16 @@ impl Commit {
             staged = self.try_stage(dir);
         }
         staged.map_err(|e| {
-            let dir = self.root.shown(dir);
-            Error::file(format_args!("make a staging directory for {dir}"), &e)
+            let shown = self.root.shown(dir);
+            let error = Error::file(format_args!("make a staging directory for {shown}"), &e);
+            let failed = Failed::new(&self.root, "make", &dir.join(RESERVED_NAME), e.into());
+            match failed.obstacle {
+                Some(_) => Error {
+                    message: failed.line(&self.root),
+                    ..error
+                },
+                None => error,
+            }
         })
     }
 

@@ -5,11 +5,12 @@
 use super::going::Going;
 use super::named::Named;
 use super::site::Site;
-use crate::change::Op;
+use crate::change::{Op, not_ours};
 use crate::error::{Error, ErrorKind};
 use crate::fail::fail_point;
 use crate::generation::{GenerationId, Sealed, commit_staged, note_equal};
 use crate::history::{Interrupted, Journal, Store, counts, prune};
+use crate::path::RelPath;
 
 /// What the records of a commit take on disk, and each op in its journal, in bytes.
 const RECORDS_LEN: u64 = 64 << 10;
@@ -135,10 +136,8 @@ fn seal_named(
 fn make_store(site: &mut Site, tree: Option<&str>) -> Result<Store, Error> {
     let root = &site.door.real()?.root;
     Store::make(root, tree).map_err(|e| {
-        Error::file(
-            format_args!("make .hasync in {}", root.path().display()),
-            &e,
-        )
+        let shown = root.shown(&RelPath::root());
+        Error::file(format_args!("make .hasync in {shown}"), &not_ours(root, e))
     })
 }
 
