@@ -46,8 +46,9 @@ impl Going {
         let mut behind = 0;
         while let Some((_, by_itself)) = ahead.advance() {
             behind += 1;
-            let path = RelPath::of(ahead.path());
-            let Some((dir, name)) = path.split().filter(|_| by_itself) else {
+            // A path takes its time to make, deep down.
+            let path = by_itself.then(|| RelPath::of(ahead.path()));
+            let Some((dir, name)) = path.as_ref().and_then(RelPath::split) else {
                 continue;
             };
             site.door.remove(dir, name)?;
@@ -66,6 +67,9 @@ impl Going {
 
     /// Tells the rest, but for what is still there of what was not moved.
     pub(super) fn tell_rest(&self, site: &Site, unmoved: &BTreeSet<RelPath>) -> Result<(), Error> {
+        if self.told == self.doomed.len() {
+            return Ok(());
+        }
         let stay: BTreeSet<RelPath> = self.stay.union(unmoved).cloned().collect();
         let mut walk = self.doomed.walk();
         for _ in 0..self.told {
