@@ -3,6 +3,7 @@
 
 mod links;
 mod pending;
+mod staging;
 mod telling;
 
 use std::collections::{BTreeSet, HashSet};
@@ -16,7 +17,7 @@ use self::links::Links;
 pub(crate) use self::links::{JudgedFirst, Link};
 use self::pending::Pending;
 use crate::change::dirs::{DirEnds, inode_of};
-use crate::change::failed::{Failed, Told};
+use crate::change::failed::Told;
 use crate::change::op::{Op, Over, Slot};
 use crate::change::place::inode;
 use crate::change::rights::narrowed;
@@ -28,7 +29,7 @@ use crate::error::Error;
 use crate::fs::{Attrs, Inode, Listed, Root, flush, numbers_hold, replaced};
 use crate::observer::Warning;
 use crate::options::Options;
-use crate::path::{RESERVED_NAME, RelPath};
+use crate::path::RelPath;
 use crate::work;
 
 /// Ops collected before they are carried out together.
@@ -95,49 +96,6 @@ impl Commit {
     /// Whether nothing is carried out before everything is known.
     pub(crate) fn is_atomic(&self) -> bool {
         self.pending.is_some()
-    }
-
-    /// The staging directory for entries of the target directory `dir`, and a free name in it.
-    pub(crate) fn stage_for(&mut self, dir: &RelPath) -> Result<Staged, Error> {
-        let mut staged = self.try_stage(dir);
-        if staged.is_err() && !self.ops.is_empty() && !self.is_atomic() {
-            // The directory itself may be among what has been collected.
-            self.run()?;
-            staged = self.try_stage(dir);
-        }
-        staged.map_err(|e| {
-            let shown = self.root.shown(dir);
-            let error = Error::file(format_args!("make a staging directory for {shown}"), &e);
-            let failed = Failed::new(&self.root, "make", &dir.join(RESERVED_NAME), e.into());
-            match failed.obstacle {
-                Some(_) => Error {
-                    message: failed.line(&self.root),
-                    ..error
-                },
-                None => error,
-            }
-        })
-    }
-
-    fn try_stage(&mut self, dir: &RelPath) -> io::Result<Staged> {
-        let fd = self.touch(dir)?;
-        let before = self.stage.session_count();
-        let stage = self.stage.for_dir(&fd, dir);
-        let around = self.stage.take_in_the_way().into_iter();
-        self.warnings.extend(around.map(|said| Warning {
-            vanished: false,
-            message: format!("{said}; this push was staged beside it"),
-        }));
-        let stage = stage?;
-        if self.stage.session_count() > before {
-            self.roll.set_sessions(self.stage.sessions());
-        }
-        let name = self.stage.fresh_name();
-        Ok(Staged {
-            stage,
-            name,
-            number: None,
-        })
     }
 
     /// Puts a staged entry under its name, in place of what `over` allows.
