@@ -53,7 +53,7 @@ fn kind_letter(kind: Kind) -> u8 {
     }
 }
 
-/// The nine letters `cstpoguax`; the last three (access time, ACL, xattr) never differ yet.
+/// The nine letters `cstpoguax`; the access time never differs yet.
 fn difference_letters(change: &Change<'_>) -> [u8; 9] {
     let Differences {
         new,
@@ -64,6 +64,8 @@ fn difference_letters(change: &Change<'_>) -> [u8; 9] {
         perms,
         owner,
         group,
+        acl,
+        xattr,
     } = change.differences;
     if new {
         return [b'+'; 9];
@@ -77,8 +79,8 @@ fn difference_letters(change: &Change<'_>) -> [u8; 9] {
         letter(owner, b'o'),
         letter(group, b'g'),
         b'.',
-        b'.',
-        b'.',
+        letter(acl, b'a'),
+        letter(xattr, b'x'),
     ];
     if change.action != Action::Transfer && letters == [b'.'; 9] {
         [b' '; 9]
@@ -127,6 +129,8 @@ mod tests {
         perms: false,
         owner: false,
         group: false,
+        acl: false,
+        xattr: false,
     };
 
     fn change(path: &str, kind: Kind, action: Action, differences: Differences) -> Change<'_> {
@@ -187,10 +191,12 @@ mod tests {
             perms: true,
             owner: true,
             group: true,
+            acl: true,
+            xattr: true,
         };
         check(
             &change("a", Kind::File, Action::Transfer, all),
-            "<fcstpog... a",
+            "<fcstpog.ax a",
         );
         let now = Differences {
             time_now: true,

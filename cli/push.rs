@@ -145,6 +145,8 @@ fn options(args: &PushArgs, target: &Target) -> Result<Options, Failure> {
         group: args.group,
         devices: args.devices,
         specials: args.specials,
+        acls: args.acls,
+        xattrs: args.xattrs,
         hard_links: args.hard_links,
         sparse: args.sparse,
         delete: args.delete,
@@ -180,6 +182,7 @@ fn options(args: &PushArgs, target: &Target) -> Result<Options, Failure> {
         // Who pushes by hand sees whether it gets on; the default limit is there for all else.
         stall: Duration::ZERO,
         lossy: Differences::default(),
+        lossless: args.ha,
         compression: match (args.compression, target) {
             // There is no link to wait for.
             (Compression::Adaptive, Target::Local(_)) => Compression::Never,

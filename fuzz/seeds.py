@@ -88,7 +88,7 @@ def receivers():
     wanted = entries(0, made, [0, 1, 2])
     inner = entries(1, [*LONG], [0, 1, 2]), entries(2, [], [])
     meta = {"mode": 0o700, "uid": 0, "gid": 0, "mtime": TIME}
-    other = to_receiver("OtherDir", dir=3, meta=meta)
+    other = to_receiver("OtherDir", dir=3, meta=meta, attributes=b"")
     new_dir = to_receiver("NewDir", dir=3, parent=0, name=b"new", entries=[file(b"a", 1)],
                           last=True)
     filled = new_dir, other, pack(3, (0, b"a")), to_receiver("NewDirDone", dir=3)

@@ -10,6 +10,9 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+/// ACLs, extended attributes and capabilities, compared by other programs.
+mod attributes;
+
 /// Default ACLs of the target apply to what is made there.
 mod acls;
 /// A push does not change what it reads, by whatever path or peer it would.

@@ -20,7 +20,7 @@ step() { printf '\n== %s\n' "$*"; }
 
 # program:package, for every program that the tests start.
 needs='sshd:openssh-server ssh:openssh-client ssh-agent:openssh-client rsync:rsync
-getfacl:acl attr:attr ip:iproute2 tc:iproute2 nft:nftables mkfs.xfs:xfsprogs
+getfacl:acl getfattr:attr getcap:libcap2-bin ip:iproute2 tc:iproute2 nft:nftables mkfs.xfs:xfsprogs
 mkfs.btrfs:btrfs-progs mkfs.ext4:e2fsprogs setpriv:util-linux
 man:man-db jq:jq unshare:util-linux prlimit:util-linux script:bsdutils strace:strace time:time ps:procps cc:gcc
 bindfs:bindfs fuse2fs:fuse2fs fuse-overlayfs:fuse-overlayfs lowntfs-3g:ntfs-3g mergerfs:mergerfs

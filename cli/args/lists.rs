@@ -230,16 +230,6 @@ pub(super) const REFUSED: &[Refused] = &[
         "file systems that delay allocation lay a flushed file out in one piece anyway",
         "leave it out",
     ),
-    refused(
-        "--acls, -A",
-        ATTRIBUTES,
-        "leave it out, and set them on the standby",
-    ),
-    refused(
-        "--xattrs, -X",
-        ATTRIBUTES,
-        "leave it out, and set them on the standby",
-    ),
     refused("--executability, -E", OTHER, "use -p, which keeps all bits"),
     refused("--chmod=CHANGES", OTHER, "use -p, and chmod on the primary"),
     refused(
@@ -263,7 +253,6 @@ const BY_HAND: &str = "use hasync signature, delta and patch for files, push for
 const NO_DAEMON: &str = "there is no daemon and no password: all goes through SSH";
 const STARTED: &str = "it is what rsync says to itself";
 const HALF: &str = "half of a mirror is not equal to anything";
-const ATTRIBUTES: &str = "ACLs and extended attributes are not mirrored yet";
 const NOT_YET: &str = "it is not there yet";
 const OTHER: &str = "a standby that differs on purpose is never found equal";
 

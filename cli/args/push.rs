@@ -89,6 +89,17 @@ pub(crate) struct PushArgs {
     #[arg(long, help_heading = WHAT)]
     #[arg(hide_short_help = true)]
     pub(crate) specials: bool,
+    /// All that a standby needs: -aHAXS --delete --numeric-ids
+    #[arg(long, help_heading = WHAT)]
+    pub(crate) ha: bool,
+    /// ACLs, and so permissions
+    #[arg(short = 'A', long, help_heading = WHAT)]
+    #[arg(hide_short_help = true)]
+    pub(crate) acls: bool,
+    /// Extended attributes, with file capabilities
+    #[arg(short = 'X', long, help_heading = WHAT)]
+    #[arg(hide_short_help = true)]
+    pub(crate) xattrs: bool,
     /// Hard links between mirrored names
     #[arg(short = 'H', long, help_heading = WHAT)]
     pub(crate) hard_links: bool,
@@ -331,17 +342,19 @@ pub(crate) struct PushArgs {
 /// A switch that a later word can take back: its id, the ids that turn it on too, and the
 /// letters for which `--no-LETTER` works as well.
 const SWITCHES: &[(&str, &[&str], &[&str])] = &[
-    ("recursive", &["archive"], &["r"]),
-    ("links", &["archive"], &["l"]),
-    ("perms", &["archive"], &["p"]),
-    ("times", &["archive"], &["t"]),
-    ("group", &["archive"], &["g"]),
-    ("owner", &["archive"], &["o"]),
-    ("devices", &["archive", "devices_and_specials"], &[]),
-    ("specials", &["archive", "devices_and_specials"], &[]),
-    ("hard_links", &[], &["H"]),
-    ("sparse", &[], &["S"]),
-    ("numeric_ids", &[], &[]),
+    ("recursive", &["archive", "ha"], &["r"]),
+    ("links", &["archive", "ha"], &["l"]),
+    ("perms", &["archive", "ha", "acls"], &["p"]),
+    ("times", &["archive", "ha"], &["t"]),
+    ("group", &["archive", "ha"], &["g"]),
+    ("owner", &["archive", "ha"], &["o"]),
+    ("devices", &["archive", "ha", "devices_and_specials"], &[]),
+    ("specials", &["archive", "ha", "devices_and_specials"], &[]),
+    ("acls", &["ha"], &["A"]),
+    ("xattrs", &["ha"], &["X"]),
+    ("hard_links", &["ha"], &["H"]),
+    ("sparse", &["ha"], &["S"]),
+    ("numeric_ids", &["ha"], &[]),
     ("cvs_exclude", &[], &["C"]),
     ("from0", &[], &[]),
     ("omit_dir_times", &[], &["O"]),
@@ -391,6 +404,7 @@ const IMPLY_DELETE: &[&str] = &[
     "delete_during",
     "delete_delay",
     "delete_after",
+    "ha",
 ];
 
 impl PushArgs {
@@ -423,6 +437,8 @@ impl PushArgs {
         self.owner = on("owner");
         self.devices = on("devices");
         self.specials = on("specials");
+        self.acls = on("acls");
+        self.xattrs = on("xattrs");
         self.hard_links = on("hard_links");
         self.sparse = on("sparse");
         self.numeric_ids = on("numeric_ids");

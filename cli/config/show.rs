@@ -268,12 +268,16 @@ fn tree_line(tree: &Tree) -> String {
     }
     for (is_set, word) in [
         (!options.hard_links, "no hard links"),
+        (!options.acls, "no ACLs"),
+        (!options.xattrs, "no extended attributes"),
         (options.numeric_ids, "numeric ids"),
         (options.one_file_system, "one file system"),
         (options.checksum, "compared by content"),
         (options.sparse, "sparse"),
         (options.lossy.owner, "owners may be lost"),
         (options.lossy.perms, "modes may be lost"),
+        (options.lossy.acl, "ACLs may be lost"),
+        (options.lossy.xattr, "extended attributes may be lost"),
     ] {
         if is_set {
             words.push(word.to_owned());

@@ -394,6 +394,7 @@ fn line() -> impl Strategy<Value = String> {
         "delete",
         "max_delete",
         "lossy",
+        "acls",
         "sentinel",
         "undo",
         "host",

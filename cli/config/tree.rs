@@ -133,6 +133,10 @@ enum Lossy {
     Owners,
     /// Permission bits.
     Modes,
+    /// Access and default ACLs.
+    Acls,
+    /// Extended attributes, with file capabilities.
+    Xattrs,
 }
 
 /// One `[[tree]]` as written.
@@ -146,6 +150,8 @@ pub(super) struct RawTree {
     delete: Option<Spanned<bool>>,
     max_delete: Option<Spanned<u64>>,
     hard_links: Option<bool>,
+    acls: Option<bool>,
+    xattrs: Option<bool>,
     numeric_ids: Option<bool>,
     one_file_system: Option<bool>,
     checksum: Option<bool>,
@@ -252,6 +258,8 @@ fn tree(raw: RawTree) -> Result<Tree, Fault> {
         content,
         options: Options {
             hard_links: raw.hard_links.unwrap_or(true),
+            acls: raw.acls.unwrap_or(true),
+            xattrs: raw.xattrs.unwrap_or(true),
             numeric_ids: raw.numeric_ids.unwrap_or(false),
             one_file_system: raw.one_file_system.unwrap_or(false),
             checksum: raw.checksum.unwrap_or(false),
@@ -260,6 +268,8 @@ fn tree(raw: RawTree) -> Result<Tree, Fault> {
                 perms: raw.lossy.contains(&Lossy::Modes),
                 owner: raw.lossy.contains(&Lossy::Owners),
                 group: raw.lossy.contains(&Lossy::Owners),
+                acl: raw.lossy.contains(&Lossy::Acls),
+                xattr: raw.lossy.contains(&Lossy::Xattrs),
                 ..Differences::default()
             },
             delete,

@@ -375,7 +375,12 @@ pub(crate) fn last_made(log: &[Generation]) -> Option<GivenUp> {
 /// What the configuration says that the standby need not keep, in its words.
 fn lossy_words(tree: &Tree) -> Vec<String> {
     let lossy = tree.options.lossy;
-    let words = [(lossy.owner, "owners"), (lossy.perms, "modes")];
+    let words = [
+        (lossy.owner, "owners"),
+        (lossy.perms, "modes"),
+        (lossy.acl, "acls"),
+        (lossy.xattr, "xattrs"),
+    ];
     let words = words.into_iter().filter(|(is_set, _)| *is_set);
     words.map(|(_, word)| word.to_owned()).collect()
 }

@@ -50,7 +50,7 @@ pub(crate) fn create_node(
     let c_name = std::ffi::CString::new(name).map_err(|_| io::ErrorKind::InvalidInput)?;
     let attrs = Attrs {
         mode: attrs.mode.filter(|_| entry.symlink_target().is_none()),
-        ..*attrs
+        ..attrs.clone()
     };
     set_attrs(dir, &c_name, None, &attrs)
 }

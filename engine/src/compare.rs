@@ -1,6 +1,8 @@
 //! The verdict on one entry: what has to happen so that the target's entry equals the source's,
 //! by rsync's rules (quick check by length and time, or by content under `-c`).
 
+mod attributes;
+
 use std::borrow::Cow;
 
 use crate::digest::Fields;
@@ -195,6 +197,7 @@ impl Judge<'_> {
         differences.group = self
             .gid(ids, entry)
             .is_some_and(|gid| gid != local.entry.gid);
+        (differences.acl, differences.xattr) = self.attributes_differ(ids, entry, local);
         differences
     }
 
@@ -222,6 +225,7 @@ impl Judge<'_> {
             mtime: differences
                 .time
                 .then(|| keeps.time_store.stored(entry.mtime)),
+            attributes: self.changed_attributes(ids, entry, differences),
         }
     }
 
@@ -256,6 +260,7 @@ impl Judge<'_> {
             mode: Some(mode).filter(|_| !lost.perms),
             mtime: (!is_way && self.options.times_of(entry.kind()) && !lost.time)
                 .then(|| keeps.time_store.stored(entry.mtime)),
+            attributes: self.made_attributes(ids, entry),
         }
     }
 

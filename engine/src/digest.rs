@@ -6,11 +6,13 @@ use std::borrow::Cow;
 use std::iter;
 use std::sync::Arc;
 
+use crate::attributes::{AttributeKind, Scope};
 use crate::entries::EntryList;
 use crate::entry::{Body, Entry};
 use crate::ids::{IdKind, IdMap};
 use crate::keeps::Keeps;
 use crate::mounted::{Mounted, MountedBelow};
+use crate::namespaces::Namespaces;
 use crate::observer::{Differences, Kind};
 use crate::options::{Options, QuickCheck};
 use crate::path::RelPath;
@@ -42,6 +44,7 @@ struct Counts<'a> {
     owner: bool,
     group: &'a GroupScope,
     times: bool,
+    attributes: Scope,
 }
 
 /// The fields that count in this session, agreed in the hello.
@@ -57,6 +60,7 @@ pub(crate) struct Fields {
     checksum: bool,
     quick_check: QuickCheck,
     hard_links: bool,
+    attributes: Scope,
     pub(crate) powers: Powers,
     key: [u8; 32],
     /// What the file system of the target root keeps.
@@ -65,6 +69,17 @@ pub(crate) struct Fields {
     mounted: Arc<MountedBelow>,
     /// Of the entries of one directory: those that are mount points.
     points: Vec<Mounted>,
+}
+
+/// The attributes that are asked for and that the receiver has the rights for.
+pub(crate) fn asked_attributes(options: &Options, powers: Powers) -> Scope {
+    Scope {
+        acls: options.acls,
+        xattrs: match options.xattrs {
+            true => powers.xattrs,
+            false => Namespaces::NONE,
+        },
+    }
 }
 
 impl Fields {
@@ -89,6 +104,7 @@ impl Fields {
             checksum: options.checksum,
             quick_check: options.quick_check,
             hard_links: options.hard_links,
+            attributes: asked_attributes(options, powers),
             powers,
             key,
             keeps,
@@ -135,6 +151,8 @@ impl Fields {
             owner: found.owner && counts.owner,
             group: found.group && !matches!(counts.group, GroupScope::Ignored),
             time: found.time && counts.times,
+            acl: found.acl && counts.attributes.acls,
+            xattr: found.xattr && !counts.attributes.xattrs.is_empty(),
             ..found
         }
     }
@@ -159,6 +177,21 @@ impl Fields {
                 false => &self.group,
             },
             times: self.times_of(kind) && !lost.time,
+            attributes: self.attributes_of(kind),
+        }
+    }
+
+    /// The attributes that count anywhere.
+    pub(crate) fn attributes(&self) -> Scope {
+        self.attributes
+    }
+
+    /// Those that count of an entry of this kind.
+    pub(crate) fn attributes_of(&self, kind: Kind) -> Scope {
+        let Scope { acls, xattrs } = self.attributes;
+        Scope {
+            acls: acls && !self.keeps.lost_of(kind).acl,
+            xattrs: xattrs.without(self.keeps.lost_xattrs_of(kind)),
         }
     }
 
@@ -178,10 +211,25 @@ impl Fields {
                     perms: lost.perms && !accepted.perms,
                     owner: lost.owner && !accepted.owner,
                     group: lost.group && !accepted.group,
+                    acl: lost.acl && !accepted.acl,
+                    xattr: lost.xattr && !accepted.xattr,
                     ..Differences::default()
                 };
                 lost.any().then_some((path, lost))
             })
+    }
+
+    /// Which of its ACLs and extended attributes are asked for and cannot be kept.
+    pub(crate) fn lost_attributes(&self, entry: &Entry) -> Differences {
+        let mut lost = Differences::default();
+        let kept = self.of(entry).attributes_of(entry.kind());
+        for (kind, _) in entry.attributes.outside(kept) {
+            match kind {
+                AttributeKind::Extended => lost.xattr = true,
+                AttributeKind::AccessAcl | AttributeKind::DefaultAcl => lost.acl = true,
+            }
+        }
+        lost
     }
 
     /// What is asked for and cannot be kept of an entry of this kind.
@@ -192,6 +240,15 @@ impl Fields {
             owner: lost.owner && self.owner,
             group: lost.group && !matches!(self.group, GroupScope::Ignored),
             time: lost.time && self.times,
+            acl: lost.acl && self.attributes.acls && kind != Kind::Symlink,
+            xattr: {
+                let lost = self.keeps.lost_xattrs_of(kind);
+                let lost = match kind {
+                    Kind::File | Kind::Dir => lost,
+                    _ => lost.without(Namespaces::USER),
+                };
+                !self.attributes.xattrs.within(lost).is_empty()
+            },
             ..Differences::default()
         }
     }
@@ -266,7 +323,7 @@ impl Fields {
             out.extend_from_slice(&mode.to_le_bytes());
         }
         if counts.owner {
-            out.extend_from_slice(&ids.user(entry.uid).to_le_bytes());
+            out.extend_from_slice(&ids.id(IdKind::User, entry.uid).to_le_bytes());
         }
         if let Some(gid) = ids.group(counts.group, entry.gid) {
             out.extend_from_slice(&gid.to_le_bytes());
@@ -303,8 +360,8 @@ impl Fields {
             put_bytes(out, entry.link_to.as_deref().unwrap_or_default());
         }
         if !entry.attributes.is_empty() {
-            out.push(b'a');
-            put_bytes(out, entry.attributes.as_bytes());
+            let id = |kind, id| ids.id(kind, id);
+            entry.attributes.put_digested(counts.attributes, id, out);
         }
     }
 }
@@ -326,18 +383,15 @@ pub(crate) enum IdView<'a> {
 const GROUP_NOT_SETTABLE: u64 = u64::MAX;
 
 impl IdView<'_> {
-    fn user(&self, uid: u32) -> u64 {
+    fn id(&self, kind: IdKind, id: u32) -> u64 {
         match self {
-            IdView::Sender => uid.into(),
-            IdView::Receiver(map) => map.sender(IdKind::User, uid),
+            IdView::Sender => id.into(),
+            IdView::Receiver(map) => map.sender(kind, id),
         }
     }
 
     fn group(&self, scope: &GroupScope, gid: u32) -> Option<u64> {
-        let id = match self {
-            IdView::Sender => u64::from(gid),
-            IdView::Receiver(map) => map.sender(IdKind::Group, gid),
-        };
+        let id = self.id(IdKind::Group, gid);
         match scope {
             GroupScope::Ignored => None,
             GroupScope::All => Some(id),

@@ -167,7 +167,7 @@ impl Entry {
             return Err(Refusal::Mode { mode });
         }
         self.mtime.check()?;
-        self.attributes.check()?;
+        self.attributes.check(self.body.file_type())?;
         let first = self.link_to.as_deref().map(RelPath::parse).transpose();
         first.map_err(|error| Refusal::LinkTo { error })?;
         match &self.body {

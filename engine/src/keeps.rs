@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::entry::Time;
 use crate::error::Error;
+use crate::namespaces::Namespaces;
 use crate::observer::{Differences, Kind};
 use crate::refusal::Refusal;
 
@@ -12,9 +13,11 @@ use crate::refusal::Refusal;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Keeps {
     pub(crate) time_store: TimeStore,
-    /// What it does not keep at all, of permissions, owner and group. `time` is that of symlinks:
-    /// those have no metadata of their own then.
+    /// What it does not keep at all, of permissions, owner, group and ACLs. `time` is that of
+    /// symlinks: those have no metadata of their own then.
     pub(crate) lost: Differences,
+    /// Nor extended attributes in these namespaces.
+    pub(crate) lost_xattrs: Namespaces,
     /// Whether two spellings of a name are one: no matter of the sender's.
     #[serde(skip)]
     pub(crate) folds: bool,
@@ -28,6 +31,7 @@ impl Keeps {
             owner: false,
             group: false,
             time: false,
+            acl: false,
             ..self.lost
         };
         if others.any() {
@@ -44,6 +48,7 @@ impl Keeps {
             owner,
             group,
             time,
+            acl,
             ..
         } = self.lost;
         let bare = time && kind == Kind::Symlink;
@@ -52,7 +57,17 @@ impl Keeps {
             owner: owner || bare,
             group: group || bare,
             time: bare,
+            acl: acl || kind == Kind::Symlink,
             ..Differences::default()
+        }
+    }
+
+    /// Of which namespaces it keeps nothing that an entry of this kind has.
+    pub(crate) fn lost_xattrs_of(&self, kind: Kind) -> Namespaces {
+        match kind {
+            Kind::Symlink if self.lost.time => Namespaces::ALL,
+            Kind::File | Kind::Dir => self.lost_xattrs,
+            _ => self.lost_xattrs.and(Namespaces::USER),
         }
     }
 }
@@ -63,6 +78,8 @@ pub(crate) fn lost_words(lost: Differences) -> Vec<&'static str> {
     owners
         .into_iter()
         .chain(lost.perms.then_some("modes"))
+        .chain(lost.acl.then_some("acls"))
+        .chain(lost.xattr.then_some("xattrs"))
         .collect()
 }
 

@@ -30,6 +30,7 @@ mod lineage;
 mod session;
 mod wire;
 
+mod acl;
 mod attributes;
 mod clock;
 mod entries;
@@ -47,6 +48,7 @@ mod limits;
 mod links;
 mod mounted;
 mod names;
+mod namespaces;
 mod node_id;
 mod observer;
 mod options;
@@ -80,8 +82,8 @@ pub use error::{Error, ErrorKind};
 pub use escape::{Place, escape, harmless, harmless_json};
 pub use filter::{Filter, FilterRule};
 pub use fs::{
-    Attrs, ByName, Inode, Judge, Lock, OwnCalls, PathCause, PathError, Step, hold, open_file,
-    open_log, open_trusted, set_by_name_through,
+    Assigned, Attrs, ByName, Inode, Judge, Lock, OwnCalls, PathCause, PathError, Step, hold,
+    open_file, open_log, open_trusted, set_by_name_through,
 };
 pub use ids::{Accounts, IdKind, OwnAccounts};
 pub use observer::{

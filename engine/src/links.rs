@@ -4,6 +4,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
+use crate::attributes::Scope;
 use crate::entry::Body;
 use crate::fs::{Follow, Listed, follow_listed};
 use crate::options::Options;
@@ -58,6 +59,7 @@ impl LinkRules {
         dir: BorrowedFd<'_>,
         listed: &mut Listed,
         depth: usize,
+        scope: Scope,
     ) -> io::Result<()> {
         let Body::Symlink { target } = &listed.entry.body else {
             return Ok(());
@@ -66,13 +68,13 @@ impl LinkRules {
             Fate::Kept => Ok(()),
             Fate::FollowedToDir => {
                 let mut found = listed.clone();
-                let is_led = follow_listed(dir, &mut found, self.whose).is_ok();
+                let is_led = follow_listed(dir, &mut found, self.whose, scope).is_ok();
                 if is_led && found.entry.is_dir() {
                     *listed = found;
                 }
                 Ok(())
             }
-            Fate::Followed => follow_listed(dir, listed, self.whose).map_err(to_nothing),
+            Fate::Followed => follow_listed(dir, listed, self.whose, scope).map_err(to_nothing),
         }
     }
 

@@ -5,6 +5,7 @@
 use rustix::fs::fstat;
 use serde::{Deserialize, Serialize};
 
+use crate::attributes::Scope;
 use crate::error::Error;
 use crate::fs::{Abilities, Mounts, Root};
 use crate::keeps::Keeps;
@@ -38,7 +39,7 @@ pub(crate) struct MountedBelow(Vec<Mounted>);
 impl MountedBelow {
     /// Finds those below `root` that keep something else than what they are mounted in; what cannot
     /// be asked counts as the rest of the tree.
-    pub(crate) fn find(root: &Root, of_root: Abilities) -> Self {
+    pub(crate) fn find(root: &Root, of_root: Abilities, scope: Scope) -> Self {
         let mut all: Vec<Mounted> = Vec::new();
         let mut paths = Mounts::read().below(root);
         paths.sort_unstable();
@@ -52,7 +53,7 @@ impl MountedBelow {
             let is_same = || Some(fstat(root).ok()?.st_dev == fstat(&dir).ok()?.st_dev);
             let known = match is_same() {
                 Some(true) => Some(of_root),
-                _ => Abilities::of(&dir),
+                _ => Abilities::of(&dir, scope),
             };
             let Some(found) = known.filter(|&found| found != above) else {
                 continue;
@@ -285,7 +286,11 @@ mod tests {
     fn attributes_are_part_of_a_digest() {
         use crate::attributes::Attributes;
         let powers = Powers::new(true, Rights::default());
-        let (options, keeps) = (Options::default(), Keeps::default());
+        let options = Options {
+            acls: true,
+            ..Options::default()
+        };
+        let keeps = Keeps::default();
         let fields = Fields::new(&options, powers, Vec::new(), keeps, [0; 32]);
         let digest = |attributes: &[u8]| {
             let entry = Entry {
@@ -300,6 +305,9 @@ mod tests {
             };
             fields.dir_digest(&EntryList::from_iter([entry]), &IdView::Sender)
         };
-        assert!(digest(b"") != digest(b"x") && digest(b"x") != digest(b"y"));
+        // Two access ACLs, and none.
+        let [one, other] =
+            [b"\x01\0\x01\0\0\0\x07", b"\x01\0\x01\0\0\0\x06"].map(|acl| digest(acl));
+        assert!(digest(b"") != one && one != other);
     }
 }

@@ -141,10 +141,14 @@ pub struct Differences {
     pub owner: bool,
     /// `g`: group.
     pub group: bool,
+    /// `a`: access ACL or default ACL.
+    pub acl: bool,
+    /// `x`: extended attributes.
+    pub xattr: bool,
 }
 
 impl Differences {
-    fn letters(&mut self) -> [&mut bool; 8] {
+    fn letters(&mut self) -> [&mut bool; 10] {
         let Differences {
             new,
             content,
@@ -154,8 +158,12 @@ impl Differences {
             perms,
             owner,
             group,
+            acl,
+            xattr,
         } = self;
-        [new, content, size, time, time_now, perms, owner, group]
+        [
+            new, content, size, time, time_now, perms, owner, group, acl, xattr,
+        ]
     }
 
     /// Whether anything differs.

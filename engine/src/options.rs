@@ -60,6 +60,10 @@ pub struct Options {
     pub devices: bool,
     /// Second half of `-D`: fifos and sockets.
     pub specials: bool,
+    /// `-A`: access and default ACLs.
+    pub acls: bool,
+    /// `-X`: extended attributes, as far as both sides have the rights for that.
+    pub xattrs: bool,
     /// `-H`: hard links between mirrored names.
     pub hard_links: bool,
     /// `-S`: runs of zeros become holes.
@@ -134,10 +138,14 @@ pub struct Options {
     /// What the sender may, the receiver decides by itself.
     #[serde(skip)]
     pub stall: Duration,
-    /// What the target need not keep of permissions, owner and group. That is no matter of the
-    /// receiver's.
+    /// What the target need not keep of permissions, owner, group, ACLs and extended attributes.
+    /// That is no matter of the receiver's.
     #[serde(skip)]
     pub lossy: Differences,
+    /// `--ha`: a target that cannot keep all that is asked for is refused, though it is no tree
+    /// with a name.
+    #[serde(skip)]
+    pub lossless: bool,
     /// What the sender compresses; the receiver needs not know before.
     #[serde(skip)]
     pub compression: Compression,
@@ -199,6 +207,8 @@ impl Default for Options {
             group: false,
             devices: false,
             specials: false,
+            acls: false,
+            xattrs: false,
             hard_links: false,
             sparse: false,
             delete: false,
@@ -231,6 +241,7 @@ impl Default for Options {
             timeout_ms: 0,
             stall: Duration::ZERO,
             lossy: Differences::default(),
+            lossless: false,
             compression: Compression::Never,
         }
     }

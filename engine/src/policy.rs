@@ -12,6 +12,7 @@ use crate::entry::{Body, Entry};
 use crate::error::{Error, ErrorKind};
 use crate::generation::Tree;
 use crate::ids::{Accounts, OwnAccounts};
+use crate::namespaces::Namespaces;
 use crate::observer::Kind;
 use crate::options::Options;
 use crate::refusal::Refusal;
@@ -169,8 +170,8 @@ pub struct Rights {
     pub deletes: bool,
     /// Making and changing device nodes.
     pub devices: bool,
-    /// Setuid and setgid bits of what is no directory. On a directory they lend nobody's rights to
-    /// anybody: new entries take over its group, that is all.
+    /// Setuid and setgid bits of what is no directory, and file capabilities. On a directory those
+    /// bits lend nobody's rights to anybody: new entries take over its group, that is all.
     pub setuid: bool,
 }
 
@@ -205,6 +206,8 @@ pub(crate) struct Powers {
     pub(crate) devices: bool,
     /// Setuid and setgid bits of what is no directory.
     pub(crate) setuid: bool,
+    /// Extended attributes in these namespaces.
+    pub(crate) xattrs: Namespaces,
 }
 
 impl Powers {
@@ -213,6 +216,20 @@ impl Powers {
             owners: privileged,
             devices: privileged && rights.devices,
             setuid: rights.setuid,
+            xattrs: match (privileged, rights.setuid) {
+                (true, true) => Namespaces::ALL,
+                // They lend rights as setuid does.
+                (true, false) => Namespaces::ALL.without(Namespaces::CAPABILITY),
+                (false, _) => Namespaces::USER,
+            },
+        }
+    }
+
+    /// The same with extended attributes in none but these namespaces.
+    pub(crate) fn with(self, xattrs: Namespaces) -> Self {
+        Powers {
+            xattrs: self.xattrs.within(xattrs),
+            ..self
         }
     }
 

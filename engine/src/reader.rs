@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use crate::attributes::Scope;
 use crate::entries::Revised;
 use crate::entry::{Body, Sum};
 use crate::filter::{Filter, Half};
@@ -27,6 +28,8 @@ pub(crate) struct Reader {
     pub(crate) with_inodes: bool,
     /// Symlinks that are listed as what they lead to.
     pub(crate) links: LinkRules,
+    /// Attributes that are read.
+    pub(crate) scope: Scope,
     /// Files that are read to their end, for the sum of their content. Those that cannot be read
     /// have none.
     pub(crate) summed: Summed,
@@ -67,13 +70,20 @@ impl Reader {
             path.extend_from_slice(name);
             rules.passes_over(self.half, &path, is_dir)
         };
-        let look_through =
-            |dir: BorrowedFd<'_>, listed: &mut Listed| self.links.look_through(dir, listed, depth);
+        let look_through = |dir: BorrowedFd<'_>, listed: &mut Listed| {
+            self.links.look_through(dir, listed, depth, self.scope)
+        };
         let look_through: Option<&LookThrough<'_>> = match self.links.any() {
             true => Some(&look_through),
             false => None,
         };
-        let mut listing = list(dir.as_fd(), self.with_inodes, &mut skip, look_through)?;
+        let mut listing = list(
+            dir.as_fd(),
+            self.with_inodes,
+            self.scope,
+            &mut skip,
+            look_through,
+        )?;
         work::did(1);
         if !self.summed.is_empty() {
             let (entries, dir) = (

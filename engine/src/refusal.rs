@@ -109,6 +109,7 @@ refusals! {
     AttributesCut => "attributes that are cut off",
     AttributesOrder => "attributes out of order",
     AttributeKind { kind: u16 } => "an attribute of unknown kind {kind}",
+    AttributeValue { kind: u16 } => "an attribute of kind {kind} that its entry cannot have",
     EntriesAfterLast { dir: u64 } => "entries of directory {dir} after the last",
     EntriesOrder { dir: u64 } => "entries of directory {dir} out of order",
     Device => "a device, of which none is made for it",

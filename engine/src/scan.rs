@@ -11,6 +11,7 @@ mod prune;
 use std::collections::{HashSet, VecDeque};
 use std::io;
 
+use crate::attributes::Attributes;
 use crate::digest::{DirDigest, Fields, IdView};
 use crate::entries::{EntryList, Revised};
 use crate::entry::Body;
@@ -57,7 +58,7 @@ pub(crate) struct ScannedDir {
     /// The first line about what could not be listed, though it is there: nothing is deleted then.
     pub(crate) not_listed: Option<String>,
     /// What the directory was when it was read, if that is not what the one above lists.
-    pub(crate) other: Option<Meta>,
+    pub(crate) other: Option<(Meta, Attributes)>,
     /// Ids that appear here for the first time, with their names.
     pub(crate) new_ids: Vec<(IdKind, u32, Vec<u8>)>,
     /// Entries of types that the options, or a receiver that is not root, leave out.
@@ -188,6 +189,7 @@ impl Scanner {
             half: Half::Sender,
             with_inodes: options.hard_links || options.one_file_system,
             links,
+            scope: fields.attributes(),
             summed: options.summed(),
         };
         Scanner {
@@ -233,14 +235,14 @@ impl Scanner {
             layers => self.read_layers(&mut dir, layers),
         };
         // Of several the first gives the metadata.
-        let own = layers.first().and_then(|layer| layer.own);
+        let own = layers.first().and_then(|layer| layer.own.clone());
         let mut parts = layers.iter().map(|layer| &layer.part);
         let has_own = self.options.implied_dirs || !parts.next().is_some_and(Part::is_way);
-        if let Some((own, listed)) = own.zip(listed)
-            && own.access() != listed
+        if let Some(((own, attributes), listed)) = own.zip(listed)
+            && (own.access(), attributes.fingerprint()) != listed
             && has_own
         {
-            self.found_other(&mut dir, own, &mut entries, layers.first());
+            self.found_other(&mut dir, (own, attributes), &mut entries, layers.first());
         }
         dir.layers = layers;
         let mut below = Below {
@@ -284,13 +286,13 @@ impl Scanner {
     fn found_other(
         &mut self,
         dir: &mut ScannedDir,
-        own: Meta,
+        own: (Meta, Attributes),
         entries: &mut EntryList,
         layer: Option<&Layer>,
     ) {
         self.other_dirs += 1;
         if self.other_dirs <= OTHER_DIRS_MAX {
-            self.announce_ids(own.uid, own.gid, dir);
+            self.announce_ids(own.0.uid, own.0.gid, &own.1, dir);
             dir.other = Some(own);
             return;
         }
@@ -415,7 +417,10 @@ impl Scanner {
             let is_elsewhere = of_source.is_some_and(|of_source| of_source != dev);
             if !(self.options.one_file_system && is_elsewhere) {
                 below.names.push(&entry.name);
-                below.accesses.push(Meta::of_entry(entry).access());
+                let fingerprint = entry.attributes.fingerprint();
+                below
+                    .accesses
+                    .push((Meta::of_entry(entry).access(), fingerprint));
                 below.merged.extend(origin.map(Origin::dirs));
             }
         } else if self.options.hard_links && nlink > 1 {
@@ -427,13 +432,13 @@ impl Scanner {
                 dir.firsts.push(at as u32);
             }
         }
-        self.announce_ids(entry.uid, entry.gid, dir);
+        self.announce_ids(entry.uid, entry.gid, &entry.attributes, dir);
         revised
     }
 
     /// Notes the names of ids on their first use, as many as a receiver takes: the root's may come
     /// on top.
-    fn announce_ids(&mut self, uid: u32, gid: u32, dir: &mut ScannedDir) {
+    fn announce_ids(&mut self, uid: u32, gid: u32, attributes: &Attributes, dir: &mut ScannedDir) {
         if self.options.numeric_ids {
             return;
         }
@@ -454,7 +459,8 @@ impl Scanner {
             (self.options.owner, IdKind::User, uid),
             (self.options.group, IdKind::Group, gid),
         ];
-        for (wanted, kind, id) in wanted {
+        let named = attributes.ids().map(|(kind, id)| (true, kind, id));
+        for (wanted, kind, id) in wanted.into_iter().chain(named) {
             if wanted
                 && id != 0
                 && self.known_ids.insert((kind, id))

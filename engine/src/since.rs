@@ -6,9 +6,10 @@ use std::collections::VecDeque;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 
-use rustix::fs::Stat;
+use rustix::fs::{FileType, Stat};
 use serde::{Deserialize, Serialize};
 
+use crate::attributes::Attributes;
 use crate::entry::{Entry, Time};
 use crate::observer::Kind;
 use crate::policy::Powers;
@@ -80,20 +81,23 @@ impl Meta {
 }
 
 /// How the metadata that go with content relate to those that were announced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Since {
     /// They are the same.
     Same,
     /// Only the time is another: it was written to.
     Touched(Time),
     /// It is another's, or another file altogether: all of them count anew.
-    Other(Meta),
+    Other(Meta, Attributes),
 }
 
 impl Since {
-    pub(crate) fn between(announced: &Meta, found: &Meta) -> Self {
-        if announced.access() != found.access() {
-            Since::Other(*found)
+    pub(crate) fn between(
+        (announced, had): (&Meta, &Attributes),
+        (found, has): (&Meta, &Attributes),
+    ) -> Self {
+        if announced.access() != found.access() || had != has {
+            Since::Other(*found, has.clone())
         } else if announced.mtime != found.mtime {
             Since::Touched(found.mtime)
         } else {
@@ -106,7 +110,10 @@ impl Since {
         match self {
             Since::Same => {}
             Since::Touched(time) => entry.mtime = *time,
-            Since::Other(meta) => meta.put_into(entry),
+            Since::Other(meta, attributes) => {
+                meta.put_into(entry);
+                entry.attributes.clone_from(attributes);
+            }
         }
     }
 
@@ -115,24 +122,30 @@ impl Since {
         match self {
             Since::Same => Ok(()),
             Since::Touched(time) => time.check(),
-            Since::Other(meta) => meta.check(Kind::File, powers),
+            Since::Other(meta, attributes) => {
+                meta.check(Kind::File, powers)?;
+                attributes.check(FileType::RegularFile)
+            }
         }
     }
 }
 
+/// Who may do what with a directory, its attributes in one number.
+pub(crate) type DirAccess = (Access, u64);
+
 /// What was listed of directories that are still to be read, in order. Neighbours are mostly alike.
 #[derive(Debug, Default)]
-pub(crate) struct Accesses(VecDeque<(Access, u64)>);
+pub(crate) struct Accesses(VecDeque<(DirAccess, u64)>);
 
 impl Accesses {
-    pub(crate) fn push(&mut self, access: Access) {
+    pub(crate) fn push(&mut self, access: DirAccess) {
         match self.0.back_mut() {
             Some((last, count)) if *last == access => *count += 1,
             _ => self.0.push_back((access, 1)),
         }
     }
 
-    pub(crate) fn pop(&mut self) -> Option<Access> {
+    pub(crate) fn pop(&mut self) -> Option<DirAccess> {
         let (access, count) = self.0.front_mut()?;
         let access = *access;
         *count -= 1;
@@ -156,12 +169,16 @@ mod tests {
             mtime: Time { secs: 3, nanos: 4 },
         };
         let mtime = Time { secs: 3, nanos: 5 };
+        let none = Attributes::default();
         for (found, since) in [
             (listed, Since::Same),
             (Meta { mtime, ..listed }, Since::Touched(mtime)),
         ] {
-            assert_eq!(Since::between(&listed, &found), since);
+            assert_eq!(Since::between((&listed, &none), (&found, &none)), since);
         }
+        let some = Attributes::from_bytes(&[3, 0, 1, 0, 0, 0, 0]);
+        let since = Since::between((&listed, &none), (&listed, &some));
+        assert_eq!(since, Since::Other(listed, some));
         for found in [
             Meta {
                 mode: 0o600,
@@ -174,17 +191,24 @@ mod tests {
                 ..listed
             },
         ] {
-            assert_eq!(Since::between(&listed, &found), Since::Other(found));
+            let since = Since::between((&listed, &none), (&found, &none));
+            assert_eq!(since, Since::Other(found, none.clone()));
         }
     }
 
     #[test]
     fn what_was_listed_comes_back_in_order() {
-        let all = [(1, 2, 3), (1, 2, 3), (0, 2, 3), (1, 2, 3)];
+        let all = [
+            ((1, 2, 3), 0),
+            ((1, 2, 3), 0),
+            ((0, 2, 3), 0),
+            ((0, 2, 3), 7),
+            ((1, 2, 3), 0),
+        ];
         let mut accesses = Accesses::default();
         all.iter().for_each(|access| accesses.push(*access));
-        assert!(accesses.0.len() == 3);
-        let taken: Vec<Access> = std::iter::from_fn(|| accesses.pop()).collect();
+        assert!(accesses.0.len() == 4);
+        let taken: Vec<DirAccess> = std::iter::from_fn(|| accesses.pop()).collect();
         assert_eq!(taken, all);
     }
 }

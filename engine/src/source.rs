@@ -13,6 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::attributes::{Attributes, Scope};
 use crate::entry::{Entry, Sum};
 use crate::error::{Error, describe};
 use crate::filter::{Filter, Half};
@@ -36,7 +37,7 @@ pub(crate) struct Layer {
     /// Device of what was named, for `-x`; `None` on the way to it.
     pub(crate) dev: Option<u64>,
     /// What the directory was when it was read. What is taken from there must come from the same.
-    pub(crate) own: Option<Meta>,
+    pub(crate) own: Option<(Meta, Attributes)>,
 }
 
 /// The SRC arguments, opened.
@@ -125,7 +126,7 @@ impl Opener<'_> {
             self.source.skipped_dirs.push(b".".to_vec());
             return Ok(());
         };
-        let listed = stat(&root, c".").map_err(|e| describe(&e))?;
+        let listed = stat(&root, c".", Scope::default()).map_err(|e| describe(&e))?;
         self.source.root_entry.get_or_insert(listed.entry);
         self.add(Arc::new(root), Part::of(picked), Some(listed.dev));
         Ok(())
@@ -193,8 +194,9 @@ impl Opener<'_> {
 
     /// Examines a name as it is to be pushed.
     fn examine(&self, dir: impl AsFd, name: &[u8], depth: usize) -> io::Result<Listed> {
-        let mut listed = stat_name(&dir, name)?;
-        self.links.look_through(dir.as_fd(), &mut listed, depth)?;
+        let mut listed = stat_name(&dir, name, Scope::default())?;
+        self.links
+            .look_through(dir.as_fd(), &mut listed, depth, Scope::default())?;
         Ok(listed)
     }
 
@@ -258,11 +260,15 @@ pub(crate) fn gives_contents(argument: &[u8]) -> bool {
     matches!(last, b"" | b"." | b"..")
 }
 
-/// Examines one name of an open directory.
-pub(crate) fn stat_name(dir: impl std::os::fd::AsFd, name: &[u8]) -> io::Result<Listed> {
+/// Examines one name of an open directory, and of its attributes those in `scope`.
+pub(crate) fn stat_name(
+    dir: impl std::os::fd::AsFd,
+    name: &[u8],
+    scope: Scope,
+) -> io::Result<Listed> {
     let name = std::ffi::CString::new(name)
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "a name with a zero byte"))?;
-    stat(dir, &name)
+    stat(dir, &name, scope)
 }
 
 impl Layer {
@@ -279,10 +285,12 @@ impl Layer {
     /// Opens it to read files that were found there. Another may have taken its name, which may be
     /// exchanged back in a moment.
     pub(crate) fn open_files(&self) -> io::Result<FileDir<OwnedFd>> {
+        let own = self.own.as_ref();
+        let is_same = |access| own.is_none_or(|(own, _)| own.access() == access);
         for _ in 0..OPEN_ATTEMPTS {
             let dir = FileDir::new(self.open()?)?.following(self.root.follow());
             // A root is held.
-            if self.path.is_root() || self.own.is_none_or(|own| own.access() == dir.access()) {
+            if self.path.is_root() || is_same(dir.access()) {
                 return Ok(dir);
             }
         }

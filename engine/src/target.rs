@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use rustix::fs::{Mode, mkdirat, openat};
 
+use crate::attributes::Scope;
 use crate::error::{Error, ErrorKind};
 use crate::fs::{DIR_FLAGS, Follow, Place, Root, Spot, Step, find_dir, find_dir_beneath, stat};
 use crate::generation::Tree;
@@ -221,9 +222,9 @@ fn outside(path: &Path) -> Error {
 }
 
 /// Metadata of the root itself.
-pub(crate) fn root_listed(root: &Root) -> io::Result<crate::fs::Listed> {
+pub(crate) fn root_listed(root: &Root, scope: Scope) -> io::Result<crate::fs::Listed> {
     let dot: CString = c".".to_owned();
-    stat(root, &dot)
+    stat(root, &dot, scope)
 }
 
 #[cfg(test)]

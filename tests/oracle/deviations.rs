@@ -77,6 +77,11 @@ pub(crate) const LIST: &[Deviation] = &[
                    between chown and chmod.",
     },
     Deviation {
+        name: "modes beside ACLs",
+        sentence: "The -i line of an entry that stays and gets another ACL shows p too if its mode \
+                   changes; rsync shows it in a dry run alone.",
+    },
+    Deviation {
         name: "exit codes",
         sentence: "A DST that cannot be a directory or be made exits 11; rsync exits 3 or 11.",
     },

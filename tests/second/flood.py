@@ -21,8 +21,8 @@ SAYS = {
 link = wire.Link(sys.stdin.buffer, sys.stdout.buffer, "ToSender", "ToReceiver")
 link.greet()
 link.next()
-link.say("HelloReply", owners=True, devices=True, setuid=True, settable_groups=[],
-         time_store={"granularity_ns": 1, "min_secs": -1 << 40, "max_secs": 1 << 40}, lost=0,
+link.say("HelloReply", owners=True, devices=True, setuid=True, xattrs=0, settable_groups=[],
+         time_store={"granularity_ns": 1, "min_secs": -1 << 40, "max_secs": 1 << 40}, lost=0, lost_xattrs=0,
          mounted=[],
          rename=None, created_root=False, runs=False)
 link.writer.flush()

@@ -19,7 +19,7 @@ from tree import CONTENT, GROUP, NEW, OWNER, PERMS, SIZE, TIME
 
 UNSUPPORTED = ("hard_links", "dry_run", "checksum", "update", "atomic", "filters", "sparse",
                "one_file_system", "force", "existing", "ignore_existing", "omit_dir_times",
-               "omit_link_times", "mkpath", "window_s")
+               "omit_link_times", "mkpath", "window_s", "acls", "xattrs")
 # Digests differ now and then: what changed then is told by short prints first.
 PRINT_LEN = 2
 
@@ -60,10 +60,10 @@ class Receiver:
         is_root = os.geteuid() == 0
         groups = [] if is_root else [{"id": gid, "name": None} for gid in os.getgroups()]
         store = {"granularity_ns": 1, "min_secs": -1 << 63, "max_secs": (1 << 63) - 1}
-        coarse = {"time_store": {**store, "granularity_ns": 2 * 10**9}, "lost": PERMS}
+        coarse = {"time_store": {**store, "granularity_ns": 2 * 10**9}, "lost": PERMS, "lost_xattrs": 0}
         mounted = [{"path": path, **coarse} for path in self.coarse]
-        reply = {"owners": is_root, "devices": is_root, "setuid": True, "settable_groups": groups,
-                 "time_store": store, "lost": 0, "mounted": mounted, "len_max": 1 << 62, "rename": rename,
+        reply = {"owners": is_root, "devices": is_root, "setuid": True, "xattrs": 0, "settable_groups": groups,
+                 "time_store": store, "lost": 0, "lost_xattrs": 0, "mounted": mounted, "len_max": 1 << 62, "rename": rename,
                  "created_root": self.is_made, "runs": False}
         self.link.say("HelloReply", **reply)
         self.ids = tree.Ids()

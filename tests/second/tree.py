@@ -105,8 +105,6 @@ class Fields:
             out.append(struct.pack("<Q", body["rdev"]))
         if options["hard_links"]:
             out.append(with_length(entry["link_to"] or b""))
-        if entry["attributes"]:
-            out.append(b"a" + with_length(entry["attributes"]))
         return b"".join(out)
 
     def digest(self, path, entries):

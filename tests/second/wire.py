@@ -9,7 +9,7 @@ FRAME_LEN_MAX = 1 << 20
 STRUCTS = {
     "Time": "secs:int nanos:uint",
     "TimeStore": "granularity_ns:uint min_secs:int max_secs:int",
-    "Mounted": "path:bytes time_store:TimeStore lost:uint",
+    "Mounted": "path:bytes time_store:TimeStore lost:uint lost_xattrs:u8",
     "Entry": "name:bytes mode:uint uid:uint gid:uint mtime:Time body:Body link_to:bytes? "
              "attributes:bytes",
     "Verdict": "entry:uint action:Action differences:uint want:Want",
@@ -24,7 +24,7 @@ STRUCTS = {
     "Form": "lines:Lines words:bool subject:Subject side:Side perishable:bool zeros:bool "
             "hides:bool",
     "Options": "recursive:bool links:bool perms:bool times:bool owner:bool group:bool "
-               "devices:bool specials:bool hard_links:bool sparse:bool delete:bool "
+               "devices:bool specials:bool acls:bool xattrs:bool hard_links:bool sparse:bool delete:bool "
                "force:bool ignore_errors:bool max_delete:uint? brake:Brake? "
                "delete_missing:bool keep_dirlinks:bool mkpath:bool "
                "dry_run:bool checksum:bool quick_check:QuickCheck window_s:uint? update:bool "
@@ -50,14 +50,14 @@ CHOICES = {
     "Subject": ["Path", "FullPath", "Attribute"],
     "Side": ["Both", "Sender", "Receiver"],
     "QuickCheck": ["Times", "Lengths", "Nothing"],
-    "Since": ["Same", "Touched mtime:Time", "Other meta:Meta"],
+    "Since": ["Same", "Touched mtime:Time", "Other meta:Meta attributes:bytes"],
     "Named": [],
     "Part": ["All", "Only names:[Name]", "Some"],
     "ErrorKind": ["Usage", "Incompatible", "FileIo", "Stream", "Timeout", "NoSpace", "Locked",
                   "Config", "Fenced", "Diverged", "NotEqual", "OwnNode", "Braked"],
     "ToReceiver": [
         "Hello options:Options destination:bytes single:bool digest_key:32 claim:Named? "
-        "whereabouts:Whereabouts",
+        "whereabouts:Whereabouts readable:u8",
         "Id kind:IdKind id:uint name:bytes",
         "RootEntry entry:Entry",
         "Dir skipped:uint up:uint shared:u8 rest:bytes digest:8 complete:bool",
@@ -71,13 +71,13 @@ CHOICES = {
         "FileSkipped dir:uint entry:uint",
         "ContentDone deletable:bool problems:Partial",
         "Ping done:uint flushing:bool",
-        "OtherDir dir:uint meta:Meta",
+        "OtherDir dir:uint meta:Meta attributes:bytes",
     ],
     "ToSender": [
         "Standing standing:Named",
-        "HelloReply owners:bool devices:bool setuid:bool settable_groups:[Group] "
-        "time_store:TimeStore lost:uint mounted:[Mounted] len_max:uint rename:bytes? created_root:bool "
-        "runs:bool",
+        "HelloReply owners:bool devices:bool setuid:bool xattrs:u8 settable_groups:[Group] "
+        "time_store:TimeStore lost:uint lost_xattrs:u8 mounted:[Mounted] len_max:uint rename:bytes? "
+        "created_root:bool runs:bool",
         "Differs dir:uint print_len:u8 prints:bytes last:bool",
         "Lacks dir:uint",
         "Compared below:uint",

@@ -14,6 +14,11 @@ impl Mounted {
         Self::mount(&["-t", "tmpfs", "-o", "size=16m", "tmpfs"], dir)
     }
 
+    /// What holds no attributes at all.
+    pub(crate) fn ramfs(dir: PathBuf) -> Self {
+        Self::mount(&["-t", "ramfs", "ramfs"], dir)
+    }
+
     /// Another directory, with what is mounted in it.
     pub(crate) fn bind(from: &Path, dir: PathBuf) -> Self {
         Self::mount(&["--rbind", &from.display().to_string()], dir)

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use hasync_engine::{Accounts, IdKind, OwnAccounts, Rights};
 
 use super::hands::Hands;
-use super::message::{receive, send};
+use super::message::{MESSAGE_LEN_MAX, receive, send};
 use super::{HAS_SERVICE, VERB, askable, last_push};
 use crate::config::{Config, RoleTest};
 use crate::exit::{Exit, Failure};
@@ -82,7 +82,8 @@ struct Node {
 impl Node {
     /// Until it is asked no more.
     fn answer_all(&mut self, end: &io::Stdin) {
-        while let Ok((question, dir)) = receive(end) {
+        let mut question = Vec::new();
+        while let Ok(dir) = receive(end, &mut question, MESSAGE_LEN_MAX) {
             if question.is_empty() {
                 return;
             }

@@ -8,7 +8,7 @@ use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use hasync_engine::{Attrs, ByName, Inode, OwnCalls, Rights, Time};
+use hasync_engine::{Assigned, Attrs, ByName, Inode, OwnCalls, Rights, Time};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags, openat, statx};
 use rustix::io::Errno;
 
@@ -111,7 +111,9 @@ impl Hands {
 
     /// Whether the peer may have that done to such an entry: no other is changed.
     fn allow(&self, judged: &Inode, attrs: &Attrs) -> bool {
-        let lends_rights = attrs.mode.is_some_and(|mode| mode & 0o6000 != 0);
+        let attributes = attrs.attributes.as_ref();
+        let lends_rights = attrs.mode.is_some_and(|mode| mode & 0o6000 != 0)
+            || attributes.is_some_and(|assigned| assigned.lends_rights());
         match FileType::from_raw_mode(judged.mode) {
             FileType::Directory => true,
             FileType::CharacterDevice | FileType::BlockDevice if !self.rights.devices => false,
@@ -121,15 +123,23 @@ impl Hands {
 }
 
 /// A change as the helper is told it: owner, group, mode and time, the entry that is to be changed,
-/// and its name to the end. What stays as it is, or is not known, is a dash.
+/// the length of its ACLs and attributes and these, and its name to the end. What stays as it is,
+/// or is not known, is a dash.
 pub(super) fn encode(name: &CStr, judged: &Inode, attrs: &Attrs) -> Vec<u8> {
     let number = |number: Option<u32>| number.map_or("-".to_owned(), |n| n.to_string());
     let time = |time: Time| format!("{}.{}", time.secs, time.nanos);
     let (uid, gid, mode) = (number(attrs.uid), number(attrs.gid), number(attrs.mode));
     let mtime = attrs.mtime.map_or("-".to_owned(), time);
     let len = judged.len.map_or("-".to_owned(), |len| len.to_string());
+    let attributes = attrs
+        .attributes
+        .as_ref()
+        .map(|assigned| assigned.to_bytes());
+    let attributes_len = attributes
+        .as_ref()
+        .map_or("-".to_owned(), |bytes| bytes.len().to_string());
     let mut change = format!(
-        "{uid} {gid} {mode} {mtime} {} {} {} {len} {} {} ",
+        "{uid} {gid} {mode} {mtime} {} {} {} {len} {} {} {attributes_len} ",
         judged.number,
         judged.mode,
         judged.uid,
@@ -137,6 +147,7 @@ pub(super) fn encode(name: &CStr, judged: &Inode, attrs: &Attrs) -> Vec<u8> {
         time(judged.ctime)
     )
     .into_bytes();
+    change.extend(attributes.unwrap_or_default());
     change.extend_from_slice(name.to_bytes());
     change
 }
@@ -151,7 +162,7 @@ fn decode_time(word: &str) -> Option<Time> {
 
 /// `None` if it is none, or if its name leads elsewhere.
 fn decode(change: &[u8]) -> Option<(CString, Inode, Attrs)> {
-    let mut words = change.splitn(11, |byte| *byte == b' ');
+    let mut words = change.splitn(12, |byte| *byte == b' ');
     let mut word = || std::str::from_utf8(words.next()?).ok();
     let number = |word: &str| match word {
         "-" => Some(None),
@@ -175,7 +186,17 @@ fn decode(change: &[u8]) -> Option<(CString, Inode, Attrs)> {
         time: decode_time(word()?)?,
         ctime: decode_time(word()?)?,
     };
-    let name = words.next()?;
+    let attributes_len = match word()? {
+        "-" => None,
+        len => Some(len.parse::<usize>().ok()?),
+    };
+    let (attributes, name) = words
+        .next()?
+        .split_at_checked(attributes_len.unwrap_or_default())?;
+    let attributes = match attributes_len {
+        None => None,
+        Some(_) => Some(Box::new(Assigned::from_bytes(attributes, judged.mode)?)),
+    };
     let is_one = !matches!(name, b"" | b"." | b"..") && !name.contains(&b'/');
     let is_mode = mode.is_none_or(|mode| mode <= 0o7777);
     let attrs = Attrs {
@@ -183,6 +204,7 @@ fn decode(change: &[u8]) -> Option<(CString, Inode, Attrs)> {
         gid,
         mode,
         mtime,
+        attributes,
     };
     (is_one && is_mode && !is_nobody).then_some((CString::new(name).ok()?, judged, attrs))
 }
@@ -240,13 +262,14 @@ mod tests {
                         gid,
                         mode,
                         mtime,
+                        ..Attrs::default()
                     };
                     let dir = judged(Path::new("/"), c".");
                     let file = judged(Path::new("/proc"), c"version");
                     for name in [c"x", c" - a  b", c"new\nline", c"\xff\xfe", c"..."] {
                         for judged in [dir, file] {
                             let told = decode(&encode(name, &judged, &attrs));
-                            assert_eq!(told, Some((name.to_owned(), judged, attrs)));
+                            assert_eq!(told, Some((name.to_owned(), judged, attrs.clone())));
                         }
                     }
                 }
@@ -256,7 +279,7 @@ mod tests {
 
     #[test]
     fn what_is_no_change_of_one_entry_is_refused() {
-        let of_file = b"1 2 3 4 1.0 1.0 ";
+        let of_file = b"1 2 3 4 1.0 1.0 - ";
         for [change, name] in [
             [&b""[..], b""],
             [b"- - - - ", b""],

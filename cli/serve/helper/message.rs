@@ -13,8 +13,12 @@ use rustix::net::{
     sendmsg, socketpair,
 };
 
-/// Longest message, in bytes: a name in it is the peer's.
-const MESSAGE_LEN_MAX: usize = 4096;
+/// Longest answer, in bytes, and longest message without attributes: a name in it is the peer's.
+pub(super) const ANSWER_LEN_MAX: usize = 4096;
+
+/// Longest message, in bytes: with the attributes of an entry that cannot be opened, such as a
+/// symlink. A socket takes no much longer ones at once.
+pub(super) const MESSAGE_LEN_MAX: usize = ANSWER_LEN_MAX + 128 * 1024;
 
 /// The two ends.
 pub(super) fn ends() -> Result<(OwnedFd, OwnedFd)> {
@@ -36,13 +40,18 @@ pub(super) fn send(to: impl AsFd, message: &[u8], dir: Option<BorrowedFd<'_>>) -
     retry_on_intr(|| sendmsg(&to, &bytes, &mut along, SendFlags::NOSIGNAL)).map(drop)
 }
 
-/// Waits for a message. It is empty if the other end has left; one that is too long is an error.
-pub(super) fn receive(from: impl AsFd) -> Result<(Vec<u8>, Option<OwnedFd>)> {
-    let mut message = vec![0; MESSAGE_LEN_MAX];
+/// Waits for a message of `len_max` bytes at the most. It is empty if the other end has left; one
+/// that is too long is an error.
+pub(super) fn receive(
+    from: impl AsFd,
+    message: &mut Vec<u8>,
+    len_max: usize,
+) -> Result<Option<OwnedFd>> {
+    message.resize(len_max, 0);
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
     let mut along = RecvAncillaryBuffer::new(&mut space);
     let received = loop {
-        let mut bytes = [IoSliceMut::new(&mut message)];
+        let mut bytes = [IoSliceMut::new(message)];
         match recvmsg(&from, &mut bytes, &mut along, RecvFlags::CMSG_CLOEXEC) {
             Err(Errno::INTR) => {}
             result => break result?,
@@ -56,5 +65,5 @@ pub(super) fn receive(from: impl AsFd) -> Result<(Vec<u8>, Option<OwnedFd>)> {
         return Err(Errno::MSGSIZE);
     }
     message.truncate(received.bytes);
-    Ok((message, dir))
+    Ok(dir)
 }

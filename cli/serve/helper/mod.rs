@@ -27,7 +27,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::Timespec;
 use rustix::io::Errno;
 
-use self::message::{ends, receive, send};
+use self::message::{ANSWER_LEN_MAX, MESSAGE_LEN_MAX, ends, receive, send};
 use super::check::CHECK_TIME;
 use crate::config::Config;
 use crate::exit::Failure;
@@ -234,6 +234,12 @@ impl ByName for Helper {
         attrs: &Attrs,
     ) -> io::Result<()> {
         let question = [b"set ", &*hands::encode(name, judged, attrs)].concat();
+        if question.len() > MESSAGE_LEN_MAX {
+            let max = MESSAGE_LEN_MAX / 1024;
+            return Err(io::Error::other(format!(
+                "its attributes have more than {max} KiB, too many for what is no file"
+            )));
+        }
         let answer = self.ask_with(&question, Some(dir), CHANGE_TIME);
         match answer.map_err(io::Error::other)?.as_deref() {
             None | Some("") => Ok(()),
@@ -258,9 +264,10 @@ fn exchange(
         return Err(format!("did not answer within {} s", limit.as_secs()));
     }
     // It says nothing that it was not asked: there is one message at most to be read.
-    match receive(end) {
-        Ok((answer, _)) if answer.is_empty() => Err("has left".to_owned()),
-        Ok((answer, _)) => String::from_utf8(answer).map_err(|_| "says what is no text".to_owned()),
+    let mut answer = Vec::new();
+    match receive(end, &mut answer, ANSWER_LEN_MAX) {
+        Ok(_) if answer.is_empty() => Err("has left".to_owned()),
+        Ok(_) => String::from_utf8(answer).map_err(|_| "says what is no text".to_owned()),
         Err(Errno::MSGSIZE) => Err("says more than it may".to_owned()),
         Err(e) => Err(failed(e)),
     }
@@ -324,12 +331,16 @@ mod tests {
                 way: Mutex::new(Way::Open(own)),
             };
             let answers = std::thread::spawn(move || {
-                receive(&its).unwrap();
+                let mut question = Vec::new();
+                receive(&its, &mut question, ANSWER_LEN_MAX).unwrap();
                 match says {
                     Some(b"") => drop(its),
                     Some(says) => drop(rustix::io::write(&its, says).unwrap()),
                     // Until the receiver has given up.
-                    None => assert_eq!(receive(&its).unwrap().0, b""),
+                    None => {
+                        receive(&its, &mut question, ANSWER_LEN_MAX).unwrap();
+                        assert_eq!(question, b"");
+                    }
                 }
             });
             let limit = Duration::from_millis(if says.is_none() { 50 } else { 60_000 });

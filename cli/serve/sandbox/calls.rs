@@ -9,8 +9,9 @@ use seccompiler::{
 
 /// Sockets of any kind (those of other programs have names in the file system, and the system's
 /// own managers listen on them), programs (one in memory has no path), and io_uring, which does
-/// both past every filter.
-pub(super) const OUTWARD: [libc::c_long; 9] = [
+/// both past every filter. Then what a receiver as root has the right for alone because it sets
+/// attributes that are trusted.
+pub(super) const OUTWARD: [libc::c_long; 30] = [
     libc::SYS_socket,
     libc::SYS_connect,
     libc::SYS_bind,
@@ -20,6 +21,27 @@ pub(super) const OUTWARD: [libc::c_long; 9] = [
     libc::SYS_io_uring_setup,
     libc::SYS_io_uring_enter,
     libc::SYS_io_uring_register,
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_move_mount,
+    libc::SYS_open_tree,
+    libc::SYS_mount_setattr,
+    libc::SYS_fsopen,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fspick,
+    libc::SYS_pivot_root,
+    libc::SYS_swapon,
+    libc::SYS_swapoff,
+    libc::SYS_setns,
+    libc::SYS_unshare,
+    libc::SYS_sethostname,
+    libc::SYS_setdomainname,
+    libc::SYS_bpf,
+    libc::SYS_perf_event_open,
+    libc::SYS_quotactl,
+    libc::SYS_fanotify_init,
+    libc::SYS_vhangup,
 ];
 
 /// Changes of the metadata of whatever can be named. Those by descriptor take one that was opened

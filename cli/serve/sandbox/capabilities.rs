@@ -2,6 +2,7 @@
 
 use std::io;
 
+use hasync_engine::Rights;
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, capability_is_in_bounding_set,
     clear_ambient_capability_set, remove_capability_from_bounding_set, set_capabilities,
@@ -9,19 +10,23 @@ use rustix::thread::{
 };
 
 /// What it takes to make entries as they are on another node: to give them away, to change them
-/// whoever owns them, to set setgid for any group, to make device nodes.
+/// whoever owns them, to set setgid for any group, to make device nodes, to give programs
+/// capabilities, and to read and set what is trusted and labels: there is no smaller right for
+/// those. Other calls that this right is for are refused.
 const KEPT: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::DAC_OVERRIDE)
     .union(CapabilitySet::FOWNER)
     .union(CapabilitySet::FSETID)
-    .union(CapabilitySet::MKNOD);
+    .union(CapabilitySet::MKNOD)
+    .union(CapabilitySet::SETFCAP)
+    .union(CapabilitySet::SYS_ADMIN);
 
 /// More than any kernel has.
 const BITS: u32 = 64;
 
-/// Gives up for good all but what is kept, on this thread and on those that it starts; device
-/// nodes count only with `devices`. No program started from here gets any back.
-pub(super) fn drop_most(devices: bool) -> io::Result<()> {
+/// Gives up for good all but what is kept, on this thread and on those that it starts, as far as
+/// the peer has the `rights` for it. No program started from here gets any back.
+pub(super) fn drop_most(rights: Rights) -> io::Result<()> {
     set_no_new_privs(true)?;
     let before = capabilities(None)?;
     if before.effective.contains(CapabilitySet::SETPCAP) {
@@ -36,12 +41,13 @@ pub(super) fn drop_most(devices: bool) -> io::Result<()> {
         }
     }
     clear_ambient_capability_set()?;
-    let refused = if devices {
-        CapabilitySet::empty()
-    } else {
-        CapabilitySet::MKNOD
-    };
-    let kept = before.permitted & KEPT & !refused;
+    let mut kept = before.permitted & KEPT;
+    if !rights.devices {
+        kept -= CapabilitySet::MKNOD;
+    }
+    if !rights.setuid {
+        kept -= CapabilitySet::SETFCAP;
+    }
     set_capabilities(None, sets(kept, kept))?;
     Ok(())
 }

@@ -30,7 +30,7 @@ use crate::exit::{Exit, Failure};
 /// Confines this process to what `policy` serves, or has the engine do so as soon as that is known.
 /// What has to be changed by name, `helper` changes.
 pub(super) fn enter(policy: &mut ServePolicy, helper: Arc<Helper>) -> Result<(), Failure> {
-    capabilities::drop_most(policy.rights.devices).map_err(failed)?;
+    capabilities::drop_most(policy.rights).map_err(failed)?;
     // Where it cannot be, `gaps` says so.
     let _ = calls::refuse(&calls::OUTWARD);
     let is_bound = !policy.roots.is_empty() || policy.only_trees.is_some();

@@ -195,12 +195,6 @@ fn by_the_helper<'a>(
     home: BorrowedFd<'a>,
     helper: &'a Helper,
 ) -> Vec<Attempt<'a>> {
-    let all = Attrs {
-        uid: Some(1),
-        gid: Some(1),
-        mode: Some(0o777),
-        mtime: Some(Time { secs: 1, nanos: 0 }),
-    };
     let held = |dir: BorrowedFd<'_>, path: &Path| {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         openat(dir, path, flags, Mode::empty())
@@ -209,7 +203,7 @@ fn by_the_helper<'a>(
         let dir = held(dir, path)?;
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let judged = Inode::held(openat(&dir, name, flags, Mode::empty())?)?;
-        helper.set_attrs(dir.as_fd(), name, &judged, &all)
+        helper.set_attrs(dir.as_fd(), name, &judged, &everything())
     };
     let climbing = || {
         let path = format!("../../../../../../../..{}/file", outside.display());
@@ -222,7 +216,7 @@ fn by_the_helper<'a>(
         attempt("ask by a file", move || {
             let flags = OFlags::PATH | OFlags::CLOEXEC;
             let file = openat(CWD, outside.join("file"), flags, Mode::empty())?;
-            helper.set_attrs(file.as_fd(), c"", &Inode::held(&file)?, &all)
+            helper.set_attrs(file.as_fd(), c"", &Inode::held(&file)?, &everything())
         }),
         attempt("ask for what is above", move || {
             ask(home, Path::new("."), c"..")
@@ -253,6 +247,16 @@ fn by_the_helper<'a>(
             ask(CWD, outside, c"file")
         }),
     ]
+}
+
+fn everything() -> Attrs {
+    Attrs {
+        uid: Some(1),
+        gid: Some(1),
+        mode: Some(0o777),
+        mtime: Some(Time { secs: 1, nanos: 0 }),
+        attributes: None,
+    }
 }
 
 fn setuid_mode() -> fs::Permissions {

@@ -57,11 +57,12 @@ impl DirEnds {
 
     pub(super) fn set_rights(&mut self, dir: &RelPath, now: Inode, rights: Attrs) {
         let rights = Attrs {
-            // With another group to come, the group has no permissions until the end: they come
-            // back then.
-            mode: rights
-                .mode
-                .or_else(|| rights.gid.map(|_| now.mode & 0o7777)),
+            // With another group or ACL to come, the group has no permissions until the end: they
+            // come back then.
+            mode: rights.mode.or_else(|| {
+                let is_narrowed = rights.gid.is_some() || rights.assigns_acls();
+                is_narrowed.then_some(now.mode & 0o7777)
+            }),
             ..rights
         };
         self.rights.insert(dir.clone(), (now, rights));
@@ -78,11 +79,11 @@ impl DirEnds {
 
     /// Mode and group that a directory, which is `now`, will have.
     pub(super) fn mode_and_group(&self, dir: &RelPath, now: &Stat) -> (u32, u32) {
-        let rights = self.rights.get(dir).map(|(_, rights)| *rights);
-        let rights = rights.unwrap_or_default();
+        let rights = self.rights.get(dir).map(|(_, rights)| rights);
+        let (mode, gid) = rights.map_or((None, None), |rights| (rights.mode, rights.gid));
         (
-            rights.mode.unwrap_or(now.st_mode & 0o7777),
-            rights.gid.unwrap_or(now.st_gid),
+            mode.unwrap_or(now.st_mode & 0o7777),
+            gid.unwrap_or(now.st_gid),
         )
     }
 
@@ -96,7 +97,8 @@ impl DirEnds {
 
     pub(super) fn get(&self, dir: &RelPath) -> Option<DirEnd> {
         let (time, rights) = (self.times.get(dir), self.rights.get(dir));
-        let attrs = rights.map(|(_, rights)| *rights).unwrap_or_default();
+        let attrs = rights.map(|(_, rights)| rights.clone());
+        let attrs = attrs.unwrap_or_default();
         let marked = time.map(|time| Inode {
             number: time.number,
             mode: FileType::Directory.as_raw_mode(),

@@ -14,8 +14,8 @@ use rustix::io::Errno;
 
 use crate::fail::fail_point;
 use crate::fs::{
-    Attrs, DIR_FLAGS, Inode, Stuck, names, numbers_hold, remove_own_tree, remove_tree, replaced,
-    set_attrs, set_fd_attrs,
+    Assigned, Attrs, DIR_FLAGS, Inode, Stuck, attributes_of, names, numbers_hold, own_scope,
+    remove_own_tree, remove_tree, replaced, set_attrs, set_fd_attrs,
 };
 
 /// Gives the slot's entry the name, and removes what had it. The name is never absent: a rename
@@ -229,6 +229,7 @@ pub(super) fn take_away(
             gid: Some(done.was.st_gid),
             mode: Some(done.was.st_mode & 0o7777),
             mtime: Some(Inode::of(&done.was).time),
+            attributes: Assigned::new(own_scope(), &attributes_of(&done.from, own_scope())?),
         };
         set_fd_attrs(&File::from(done.to), &attrs)?;
         let above = levels.last().map_or(dir, |above| &above.from);

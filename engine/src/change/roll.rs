@@ -13,7 +13,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use rustix::fs::{Mode, OFlags, Stat, fchmod, fstat, openat, statat};
+use rustix::fs::{FileType, Mode, OFlags, Stat, fchmod, fstat, openat, statat};
 
 use super::failed::Failed;
 use super::op::{Op, SessionPlace, Slot};
@@ -21,10 +21,12 @@ use super::place::{
     change_places, give_back_other, is_at, keep_time, place_new, replace, take_away,
 };
 use super::rights;
+use crate::attributes::{Attributes, Scope};
 use crate::error::Error;
 use crate::fail::fail_point;
 use crate::fs::{
-    Attrs, Inode, Reaper, Root, Stuck, is_absent, remove_tree, replaced, set_attrs, set_fd_attrs,
+    Assigned, Attrs, Inode, Reaper, Root, Stuck, attributes_at, attributes_of, is_absent,
+    remove_tree, replaced, set_attrs, set_fd_attrs,
 };
 use crate::path::RelPath;
 use crate::work;
@@ -221,7 +223,8 @@ impl Roll {
                     // Led back, or carried out again: what has not been changed needs no change.
                     let now = statat(&*dir, &c_name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?;
                     let is_it = inode.check(&Inode::of(&now), new.uid).is_ok();
-                    (is_it && has(&now, new)).then_some(()).ok_or(e)
+                    let read = |scope| attributes_at(&*dir, name, inode, scope);
+                    (is_it && has(&now, new, read)).then_some(()).ok_or(e)
                 })?)
             }
             Op::SetDirAttrs {
@@ -234,10 +237,10 @@ impl Roll {
         match self.root.open_dir(dir) {
             Ok(fd) => {
                 judged.check_dir(&fd, attrs.uid)?;
-                let now = fstat(&fd)?;
+                let (now, fd) = (fstat(&fd)?, File::from(fd));
                 // Where nothing may be changed, nothing may have to be.
-                set_fd_attrs(&File::from(fd), attrs)
-                    .or_else(|e| has(&now, attrs).then_some(()).ok_or(e))
+                let read = |scope| attributes_of(&fd, scope);
+                set_fd_attrs(&fd, attrs).or_else(|e| has(&now, attrs, read).then_some(()).ok_or(e))
             }
             // Among what was removed.
             Err(e) if is_absent(&e) => Ok(()),
@@ -307,8 +310,12 @@ impl Roll {
     }
 }
 
-/// Whether an entry has those metadata.
-fn has(now: &Stat, attrs: &Attrs) -> bool {
+/// Whether an entry has those metadata; `read` tells its attributes in a scope.
+fn has(now: &Stat, attrs: &Attrs, read: impl FnOnce(Scope) -> io::Result<Attributes>) -> bool {
+    let is_as_read = |wanted: &Assigned| {
+        let scope = wanted.scope.of_type(FileType::from_raw_mode(now.st_mode));
+        read(scope).is_ok_and(|found| found == wanted.all)
+    };
     let is_symlink = Inode::of(now).is_symlink();
     attrs.uid.is_none_or(|uid| uid == now.st_uid)
         && attrs.gid.is_none_or(|gid| gid == now.st_gid)
@@ -316,6 +323,7 @@ fn has(now: &Stat, attrs: &Attrs) -> bool {
             .mode
             .is_none_or(|mode| is_symlink || mode == now.st_mode & 0o7777)
         && attrs.mtime.is_none_or(|time| time == Inode::of(now).time)
+        && attrs.attributes.as_deref().is_none_or(is_as_read)
 }
 
 /// The last op that moves each path. A journal over several commits may move it more than once:

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use rustix::fs::{CWD, FileType, Mode, RenameFlags, makedev, mknodat, renameat_with};
 
 use super::*;
-use crate::fs::{Attrs, Listed, Root};
+use crate::attributes::{AttributeKind, Attributes, Scope, extended_value};
+use crate::fs::{Assigned, Attrs, Listed, Root, set_attrs};
 use crate::options::Options;
 use crate::path::RelPath;
 use crate::source::stat_name;
@@ -43,10 +44,33 @@ fn make(path: &Path, kind: &str) {
 }
 
 /// Everything about an inode that a push may change.
-fn seen(path: &Path) -> (u64, u32, u32, u32, i64) {
+fn seen(path: &Path) -> (u64, u32, u32, u32, i64, Attributes) {
     let found = fs::symlink_metadata(path).unwrap();
     let (uid, gid) = (found.uid(), found.gid());
-    (found.ino(), uid, gid, found.mode(), found.mtime())
+    let dir = fs::File::open(path.parent().unwrap()).unwrap();
+    let name = path.file_name().unwrap().as_encoded_bytes();
+    let listed = stat_name(&dir, name, Scope::ALL).unwrap();
+    let attributes = listed.entry.attributes;
+    (
+        found.ino(),
+        uid,
+        gid,
+        found.mode(),
+        found.mtime(),
+        attributes,
+    )
+}
+
+/// An ACL, and of extended attributes what each type can have.
+fn some_attributes() -> Attributes {
+    Attributes::of(vec![
+        (AttributeKind::AccessAcl, vec![5, 0, 6, 1, 0, 0, 0]),
+        (
+            AttributeKind::Extended,
+            extended_value(b"trusted.x", b"new"),
+        ),
+    ])
+    .unwrap()
 }
 
 struct Scene {
@@ -80,7 +104,16 @@ impl Scene {
     }
 
     fn listed(&self, name: &str) -> Listed {
-        stat_name(&*self.root, name.as_bytes()).unwrap()
+        stat_name(&*self.root, name.as_bytes(), Scope::ALL).unwrap()
+    }
+
+    fn assign(&self, name: &str, all: &Attributes) {
+        let attrs = Attrs {
+            attributes: Assigned::new(Scope::ALL, all),
+            ..Attrs::default()
+        };
+        let name = std::ffi::CString::new(name).unwrap();
+        set_attrs(&*self.root, &name, None, &attrs).unwrap();
     }
 
     fn swap(&self) {
@@ -109,6 +142,7 @@ fn what_takes_a_name_between_verdict_and_change_stays_as_it_is() {
         gid: Some(8),
         mode: Some(0o4755),
         mtime: Some(crate::entry::Time { secs: 9, nanos: 0 }),
+        attributes: Assigned::new(Scope::ALL, &some_attributes()),
     };
     for kind in KINDS {
         for other in KINDS {
@@ -121,20 +155,28 @@ fn what_takes_a_name_between_verdict_and_change_stays_as_it_is() {
                     let scene = Scene::new();
                     make(&scene.path("x"), kind);
                     make(&scene.path("other"), other);
+                    let old = Attributes::of(vec![(
+                        AttributeKind::Extended,
+                        extended_value(b"trusted.old", b"old"),
+                    )]);
+                    scene.assign("x", &old.unwrap());
                     let before = [seen(&scene.path("x")), seen(&scene.path("other"))];
                     let mut commit = scene.commit(atomic);
                     let listed = scene.listed("x");
                     let swap_at = |at| (at == stage).then(|| scene.swap());
                     swap_at(Stage::Judged);
-                    commit.set_attrs(&scene.top, &listed, attrs).unwrap();
+                    commit
+                        .set_attrs(&scene.top, &listed, attrs.clone())
+                        .unwrap();
                     swap_at(Stage::Added);
+                    let mut way_back = None;
                     let failed = if atomic {
                         let changes = commit.seal().unwrap();
                         swap_at(Stage::Sealed);
                         let mut roll = Roll::open(&scene.root, &changes.sessions).unwrap();
-                        roll.forward(&changes.ops, false, OnFailure::GoOn)
-                            .unwrap()
-                            .len()
+                        let failed = roll.forward(&changes.ops, false, OnFailure::GoOn);
+                        way_back = Some((roll, reversed(&changes.ops)));
+                        failed.unwrap().len()
                     } else {
                         commit.finish().unwrap();
                         0
@@ -143,9 +185,19 @@ fn what_takes_a_name_between_verdict_and_change_stays_as_it_is() {
                     let now = [seen(&scene.path("x")), seen(&scene.path("other"))];
                     if stage == Stage::Never {
                         assert_eq!((now[0].1, now[0].2, now[0].4), (7, 8, 9), "{case}");
-                        assert_eq!((now[1], told), (before[1], 0), "{case}");
+                        let scope = Scope::ALL.of_type(listed.entry.body.file_type());
+                        assert_eq!(now[0].5, some_attributes().within(scope), "{case}");
+                        assert_eq!((&now[1], told), (&before[1], 0), "{case}");
+                        if let Some((mut roll, ops)) = way_back {
+                            let failed = roll.forward(&ops, false, OnFailure::GoOn).unwrap();
+                            assert_eq!(
+                                (failed.len(), seen(&scene.path("x"))),
+                                (0, before[0].clone())
+                            );
+                        }
                     } else {
-                        assert_eq!([now[1], now[0]], before, "{case}");
+                        let [x, other] = now;
+                        assert_eq!([other, x], before, "{case}");
                         // A directory's end is not reached where it is none any more.
                         assert!(told > 0 || kind == "dir", "{case}");
                     }

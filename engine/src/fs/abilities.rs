@@ -18,13 +18,17 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-use super::attrs::Attrs;
+use super::attrs::{Assigned, Attrs};
+use super::inode::Inode;
 use super::lock::Lock;
 use super::meta::{keeping_time, set_attrs, set_fd_attrs};
 use super::remove::names;
 use super::root::{DIR_FLAGS, is_private, open_private};
+use super::xattrs::{attributes_at, attributes_of};
+use crate::attributes::{AttributeKind, Attributes, Scope, extended_value};
 use crate::entry::Time;
 use crate::keeps::{Keeps, TimeStore};
+use crate::namespaces::{CAPABILITY, Namespaces};
 use crate::observer::Differences;
 use crate::path::{RESERVED_NAME, STAND_IN_NAME};
 
@@ -72,12 +76,13 @@ impl Default for Abilities {
 }
 
 impl Abilities {
-    /// Asks the file system of `dir`; `None` if nothing can be found out there.
-    pub(crate) fn of(dir: impl AsFd) -> Option<Self> {
+    /// Asks the file system of `dir`, and about these attributes; `None` if nothing can be found
+    /// out there.
+    pub(crate) fn of(dir: impl AsFd, scope: Scope) -> Option<Self> {
         let dir = dir.as_fd();
         let abilities = match unnamed(dir) {
-            Ok(file) => of_unnamed(&Asked::Unnamed(file)),
-            Err(_) => with_named(dir),
+            Ok(file) => of_unnamed(&Asked::Unnamed(file), scope),
+            Err(_) => with_named(dir, scope),
         };
         // A file system that sets other times than it is told to says nothing about itself.
         abilities.ok().filter(|found| found.keeps.check().is_ok())
@@ -129,28 +134,30 @@ fn unnamed(dir: BorrowedFd<'_>) -> io::Result<File> {
     Ok(File::from(openat(dir, ".", flags, OWN_FILE)?))
 }
 
-/// Local file systems have unnamed files, and keep everything. The kernel ends their times where
-/// they end.
-fn of_unnamed(file: &Asked<'_>) -> io::Result<Abilities> {
+/// Local file systems have unnamed files, and keep everything that `stat` tells. The kernel ends
+/// their times where they end.
+fn of_unnamed(file: &Asked<'_>, scope: Scope) -> io::Result<Abilities> {
     let odd = file.stored(ODD)?;
     if !is_private(&odd) {
-        return of_any(file);
+        return of_any(file, scope);
     }
     let time_store = TimeStore {
         granularity_ns: step(&odd),
         min_secs: file.stored(at(i64::MIN))?.st_mtime,
         max_secs: file.stored(at(i64::MAX))?.st_mtime,
     };
+    let mut keeps = Keeps {
+        time_store,
+        ..Keeps::default()
+    };
+    (keeps.lost.acl, keeps.lost_xattrs) = lost_attributes(file, scope)?;
     Ok(Abilities {
-        keeps: Keeps {
-            time_store,
-            ..Keeps::default()
-        },
+        keeps,
         is_private: true,
     })
 }
 
-fn of_any(file: &Asked<'_>) -> io::Result<Abilities> {
+fn of_any(file: &Asked<'_>, scope: Scope) -> io::Result<Abilities> {
     let odd = file.stored(ODD)?;
     let keeps = |secs: &&i64| file.stored(at(**secs)).is_ok_and(|s| s.st_mtime == **secs);
     let whole = TimeStore::default();
@@ -159,10 +166,14 @@ fn of_any(file: &Asked<'_>) -> io::Result<Abilities> {
         min_secs: *BEGINNINGS.iter().find(keeps).unwrap_or(&whole.min_secs),
         max_secs: *ENDS.iter().find(keeps).unwrap_or(&whole.max_secs),
     };
+    // First, since another owner takes a capability away.
+    let (acl, lost_xattrs) = lost_attributes(file, scope)?;
+    let lost = Differences { acl, ..lost(file)? };
     Ok(Abilities {
         keeps: Keeps {
             time_store,
-            lost: lost(file)?,
+            lost,
+            lost_xattrs,
             folds: false,
         },
         is_private: is_private(&odd),
@@ -213,6 +224,45 @@ fn lost(file: &Asked<'_>) -> io::Result<Differences> {
     Ok(lost)
 }
 
+/// Whether ACLs, and which namespaces of those in `scope`, are not as they are set.
+fn lost_attributes(file: &Asked<'_>, scope: Scope) -> io::Result<(bool, Namespaces)> {
+    let is_kept = |kind: AttributeKind, value: Vec<u8>| -> io::Result<bool> {
+        let all = Attributes::of(vec![(kind, value)])?;
+        let attributes = Assigned::new(scope, &all);
+        let _ = file.set(&Attrs {
+            attributes,
+            ..Attrs::default()
+        });
+        // One that does not even list them has none.
+        Ok(file.attributes(scope).is_ok_and(|found| found == all))
+    };
+    let lost_acls = scope.acls && !is_kept(AttributeKind::AccessAcl, ASKED_ACL.to_vec())?;
+    let mut lost = Namespaces::NONE;
+    for (namespace, name, value) in ASKED_XATTRS {
+        let is_asked = !scope.xattrs.within(namespace).is_empty();
+        let value = extended_value(name, value);
+        if is_asked && !is_kept(AttributeKind::Extended, value)? {
+            lost = lost.and(namespace);
+        }
+    }
+    Ok((lost_acls, lost))
+}
+
+/// A user of whom the owning group has the rights.
+const ASKED_ACL: [u8; 7] = [4, 0, 4, 1, 0, 0, 0];
+
+/// One of each namespace; the capability is none, in the form of Linux 2.6.25.
+const ASKED_XATTRS: [(Namespaces, &[u8], &[u8]); 4] = [
+    (Namespaces::USER, b"user.hasync", b"x"),
+    (
+        Namespaces::CAPABILITY,
+        CAPABILITY,
+        b"\0\0\0\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+    ),
+    (Namespaces::SECURITY, b"security.hasync", b"x"),
+    (Namespaces::TRUSTED, b"trusted.hasync", b"x"),
+];
+
 fn at(secs: i64) -> Time {
     Time { secs, nanos: 0 }
 }
@@ -237,6 +287,15 @@ impl Asked<'_> {
             Asked::Unnamed(file) => fstat(file)?,
             Asked::Named(dir, name) => statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?,
         })
+    }
+
+    fn attributes(&self, scope: Scope) -> io::Result<Attributes> {
+        match self {
+            Asked::Unnamed(file) => attributes_of(file, scope),
+            Asked::Named(dir, name) => {
+                attributes_at(dir, name.to_bytes(), &Inode::of(&self.stat()?), scope)
+            }
+        }
     }
 
     /// What it is once it has been given a time.
@@ -267,15 +326,15 @@ fn step(odd: &Stat) -> u32 {
 }
 
 /// Asks a file in the `.hasync` of `dir`, whose time stays as it is.
-fn with_named(dir: BorrowedFd<'_>) -> io::Result<Abilities> {
+fn with_named(dir: BorrowedFd<'_>, scope: Scope) -> io::Result<Abilities> {
     keeping_time(dir, || {
-        let asked = with_named_in(dir, RESERVED_NAME);
-        asked.or_else(|e| with_named_in(dir, STAND_IN_NAME).map_err(|_| e))
+        let asked = with_named_in(dir, RESERVED_NAME, scope);
+        asked.or_else(|e| with_named_in(dir, STAND_IN_NAME, scope).map_err(|_| e))
     })?
 }
 
 /// The same in what is called `reserved` there.
-fn with_named_in(dir: BorrowedFd<'_>, reserved: &[u8]) -> io::Result<Abilities> {
+fn with_named_in(dir: BorrowedFd<'_>, reserved: &[u8], scope: Scope) -> io::Result<Abilities> {
     let made = match mkdirat(dir, reserved, Mode::RWXU) {
         Ok(()) => true,
         Err(Errno::EXIST) => false,
@@ -284,7 +343,7 @@ fn with_named_in(dir: BorrowedFd<'_>, reserved: &[u8]) -> io::Result<Abilities> 
     let asked = open_own(dir, reserved).map_err(io::Error::from);
     let asked = asked.and_then(|reserved| {
         let locked = Lock::take(reserved, Instant::now() + ASKING_WAIT)?;
-        ask_in(locked.map_err(|_| Errno::WOULDBLOCK)?.as_fd())
+        ask_in(locked.map_err(|_| Errno::WOULDBLOCK)?.as_fd(), scope)
     });
     if made {
         // Another session may have put something there meanwhile.
@@ -306,10 +365,10 @@ pub(crate) fn remove_asked(dir: impl AsFd, reserved: &[u8]) {
 }
 
 /// Asks a new file and a new symlink of a directory of this user's, and removes them.
-fn ask_in(reserved: BorrowedFd<'_>) -> io::Result<Abilities> {
+fn ask_in(reserved: BorrowedFd<'_>, scope: Scope) -> io::Result<Abilities> {
     let name = random_name()?;
     mknodat(reserved, &name, FileType::RegularFile, OWN_FILE, 0)?;
-    let asked = of_any(&Asked::Named(reserved, name.clone()));
+    let asked = of_any(&Asked::Named(reserved, name.clone()), scope);
     let upper = name.to_bytes().to_ascii_uppercase();
     let folds = statat(reserved, upper, AtFlags::SYMLINK_NOFOLLOW).is_ok();
     unlinkat(reserved, &name, AtFlags::empty())?;
@@ -347,9 +406,9 @@ mod tests {
             )
         };
         let before = state();
-        let found = Abilities::of(&root).unwrap();
+        let found = Abilities::of(&root, Scope::ALL).unwrap();
         assert!(found.is_private && !found.keeps.lost.any());
-        let named = with_named(root.as_fd()).unwrap();
+        let named = with_named(root.as_fd(), Scope::ALL).unwrap();
         let step = |found: Abilities| found.keeps.time_store.granularity_ns;
         assert_eq!(step(named), step(found));
         assert!(named.is_private && !named.keeps.lost.any());

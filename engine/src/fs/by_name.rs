@@ -8,7 +8,7 @@
 use std::ffi::CStr;
 use std::fmt;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{
@@ -20,6 +20,7 @@ use super::attrs::Attrs;
 use super::held::Held;
 use super::inode::Inode;
 use super::mode::set_mode;
+use super::xattrs::{Way, proc_path, set_rights};
 use crate::entry::Time;
 
 /// Sets metadata by name for a process that has given that up.
@@ -72,12 +73,13 @@ pub(super) fn set_held(
             chownat(&held.fd, c"", uid, gid, AtFlags::EMPTY_PATH)
         }
     };
-    let mode = attrs.mode.map_or(Ok(()), |mode| {
+    let path = proc_path(held.fd.as_fd());
+    let rights = set_rights(&Way::Held(&path), attrs, |mode| {
         set_mode(dir, name, held, Mode::from_raw_mode(mode))
     });
     let time = attrs.mtime.map_or(Ok(()), |time| set_time(held, time));
     owner?;
-    mode?;
+    rights?;
     Ok(time?)
 }
 

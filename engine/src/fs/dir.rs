@@ -11,9 +11,10 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::attrs::Attrs;
+use super::attrs::{Assigned, Attrs};
 use super::walk::{Follow, Led, follow_from};
-use crate::attributes::Attributes;
+use super::xattrs::{AttributeReader, attributes_of};
+use crate::attributes::{Attributes, Scope};
 use crate::entries::{EntryList, EntrySorter};
 use crate::entry::{Body, Entry, Time};
 use crate::path::{NAME_LEN_MAX, RESERVED_NAME, STAND_IN_NAME, is_reserved};
@@ -50,21 +51,26 @@ pub(crate) struct Listing {
     pub(crate) has_reserved: bool,
     /// What the directory itself was when it was opened.
     pub(crate) own: Meta,
+    pub(crate) own_attributes: Attributes,
 }
 
 /// Reads the directory `dir`, leaving out names for which `skip` says so (a filter, which needs
-/// to know whether the name is a directory). What identifies an inode is noted `with_inodes` only.
-/// Symlinks become what `look_through` makes of them, if there is such a thing.
+/// to know whether the name is a directory). What identifies an inode is noted `with_inodes` only,
+/// and of attributes what is in `scope`. Symlinks become what `look_through` makes of them, if there
+/// is such a thing.
 pub(crate) fn list(
     dir: BorrowedFd<'_>,
     with_inodes: bool,
+    scope: Scope,
     skip: &mut dyn FnMut(&[u8], bool) -> bool,
     look_through: Option<&LookThrough<'_>>,
 ) -> io::Result<Listing> {
     let mut listing = Listing {
         own: Meta::of_dir(&fstat(dir)?),
+        own_attributes: attributes_of(dir, scope)?,
         ..Listing::default()
     };
+    let mut attributes = AttributeReader::new(dir, scope);
     let mut entries = EntrySorter::new(Room::of_directory());
     let mut listed = Listed::blank();
     let mut buffer = Vec::with_capacity(GETDENTS_BUFFER_LEN);
@@ -87,7 +93,7 @@ pub(crate) fn list(
             continue;
         }
         let examined = match name.to_bytes().len() {
-            0..=NAME_LEN_MAX => examine(dir, name, &mut listed),
+            0..=NAME_LEN_MAX => examine(dir, name, attributes.as_mut(), &mut listed),
             _ => Err(Errno::NAMETOOLONG.into()),
         };
         let examined = match look_through {
@@ -119,13 +125,14 @@ pub(crate) fn follow_listed(
     dir: BorrowedFd<'_>,
     listed: &mut Listed,
     follow: Follow,
+    scope: Scope,
 ) -> io::Result<()> {
     let name = std::mem::take(&mut listed.entry.name);
     let found = match follow_from(dir, &name, follow) {
-        Ok(Led::Dir(dir)) => stat(dir, c"."),
+        Ok(Led::Dir(dir)) => stat(dir, c".", scope),
         Ok(Led::Other(dir, name)) => {
             let name = CString::new(name).map_err(|_| io::Error::from(Errno::INVAL));
-            name.and_then(|name| stat(dir, &name))
+            name.and_then(|name| stat(dir, &name, scope))
         }
         Err(e) => Err(e.into()),
     };
@@ -137,29 +144,40 @@ pub(crate) fn follow_listed(
     Ok(())
 }
 
-/// Examines one name of `dir` without following it.
-pub(crate) fn stat(dir: impl AsFd, name: &CStr) -> io::Result<Listed> {
+/// Examines one name of `dir` without following it; of attributes what is in `scope`.
+pub(crate) fn stat(dir: impl AsFd, name: &CStr, scope: Scope) -> io::Result<Listed> {
     let mut listed = Listed::blank();
-    examine(dir.as_fd(), name, &mut listed)?;
+    let mut attributes = AttributeReader::new(dir.as_fd(), scope);
+    examine(dir.as_fd(), name, attributes.as_mut(), &mut listed)?;
     Ok(listed)
 }
 
 /// The same, into `listed`, whose buffers are used again.
-fn examine(dir: BorrowedFd<'_>, name: &CStr, listed: &mut Listed) -> io::Result<()> {
+fn examine(
+    dir: BorrowedFd<'_>,
+    name: &CStr,
+    mut reader: Option<&mut AttributeReader>,
+    listed: &mut Listed,
+) -> io::Result<()> {
     let mut s = statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, STAT_MASK)?;
-    let mut target = Vec::new();
-    if is_symlink(&s) {
-        // Another may take its name now: whose it is and where it leads come from one inode.
+    let (mut target, mut attributes) = (Vec::new(), Attributes::default());
+    let has_any = |reader: &mut &mut AttributeReader| reader.finds_any(name, file_type(&s));
+    if is_symlink(&s) || reader.as_mut().is_some_and(has_any) {
+        // Another may take its name now: whose it is, where it leads and what it has come from one
+        // inode.
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let held = openat(dir, name, flags, Mode::empty())?;
         s = statx(&held, c"", AtFlags::EMPTY_PATH, STAT_MASK)?;
         if is_symlink(&s) {
             target = target_of(held.as_fd())?;
         }
+        if let Some(reader) = reader {
+            attributes = reader.read(held.as_fd(), file_type(&s))?;
+        }
     }
     let rdev = rustix::fs::makedev(s.stx_rdev_major, s.stx_rdev_minor);
     let entry = &mut listed.entry;
-    entry.body = match FileType::from_raw_mode(s.stx_mode.into()) {
+    entry.body = match file_type(&s) {
         FileType::Directory => Body::Dir,
         FileType::Symlink => Body::Symlink { target },
         FileType::CharacterDevice => Body::CharDevice { rdev },
@@ -176,6 +194,7 @@ fn examine(dir: BorrowedFd<'_>, name: &CStr, listed: &mut Listed) -> io::Result<
     entry.mode = u32::from(s.stx_mode) & 0o7777;
     (entry.uid, entry.gid) = (s.stx_uid, s.stx_gid);
     entry.mtime = Time::found(s.stx_mtime.tv_sec, s.stx_mtime.tv_nsec);
+    entry.attributes = attributes;
     listed.dev = rustix::fs::makedev(s.stx_dev_major, s.stx_dev_minor);
     listed.ino = s.stx_ino;
     listed.nlink = s.stx_nlink;
@@ -192,8 +211,12 @@ fn target_of(held: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
     Ok(target)
 }
 
+fn file_type(s: &Statx) -> FileType {
+    FileType::from_raw_mode(s.stx_mode.into())
+}
+
 fn is_symlink(s: &Statx) -> bool {
-    FileType::from_raw_mode(s.stx_mode.into()) == FileType::Symlink
+    file_type(s) == FileType::Symlink
 }
 
 impl Listed {
@@ -209,14 +232,15 @@ impl Listed {
         self.nlink = u32::try_from(opened.nlink()).unwrap_or(u32::MAX);
     }
 
-    /// All of its metadata.
-    pub(crate) fn attrs(&self) -> Attrs {
+    /// All of its metadata; of its attributes those in `scope`, which were examined as well.
+    pub(crate) fn attrs(&self, scope: Scope) -> Attrs {
         let entry = &self.entry;
         Attrs {
             uid: Some(entry.uid),
             gid: Some(entry.gid),
             mode: Some(entry.mode),
             mtime: Some(entry.mtime),
+            attributes: Assigned::new(scope, &entry.attributes),
         }
     }
 

@@ -12,26 +12,26 @@ use super::attrs::Attrs;
 use super::by_name::{set_held, stand_in, timestamps};
 use super::held::Held;
 use super::inode::Inode;
+use super::xattrs::{Way, set_rights};
 use crate::entry::Time;
 
 /// Sets `attrs` on an open file or directory.
 ///
-/// Owner first: a change of owner clears setuid and setgid, so the mode comes after it. A mode
-/// must therefore be given along with an owner when those bits matter. Each part is tried even if
-/// one before it failed; the first error is returned.
+/// Owner first: a change of owner clears setuid, setgid and file capabilities, so these come after
+/// it. They must therefore be given along with an owner when they matter. Each part is tried even
+/// if one before it failed; the first error is returned.
 pub(crate) fn set_fd_attrs(file: &File, attrs: &Attrs) -> io::Result<()> {
     let owner = match (attrs.uid, attrs.gid) {
         (None, None) => Ok(()),
         (uid, gid) => fchown(file, uid.map(Uid::from_raw), gid.map(Gid::from_raw)),
     };
-    let mode = attrs
-        .mode
-        .map_or(Ok(()), |mode| fchmod(file, Mode::from_raw_mode(mode)));
+    let set_mode = |mode| Ok(fchmod(file, Mode::from_raw_mode(mode))?);
+    let rights = set_rights(&Way::Open(file.as_fd()), attrs, set_mode);
     let time = attrs
         .mtime
         .map_or(Ok(()), |time| futimens(file, &timestamps(time)));
     owner?;
-    mode?;
+    rights?;
     Ok(time?)
 }
 
@@ -65,14 +65,13 @@ pub(crate) fn set_new_attrs(file: &File, attrs: Attrs) -> io::Result<u64> {
     let mode = attrs
         .mode
         .filter(|&mode| !is_owned || mode != made.st_mode & 0o7777);
-    let mtime = attrs.mtime;
     set_fd_attrs(
         file,
         &Attrs {
             uid,
             gid,
             mode,
-            mtime,
+            ..attrs
         },
     )?;
     Ok(made.st_ino)
@@ -91,7 +90,7 @@ pub(crate) fn set_attrs(
     let is_symlink = judged.is_some_and(Inode::is_symlink);
     let attrs = Attrs {
         mode: attrs.mode.filter(|_| !is_symlink),
-        ..*attrs
+        ..attrs.clone()
     };
     let held = Held::new(dir, name, judged, &attrs)?;
     let Some(stand_in) = stand_in() else {

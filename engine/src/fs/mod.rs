@@ -21,9 +21,10 @@ mod remove;
 mod root;
 mod trust;
 mod walk;
+mod xattrs;
 
 pub(crate) use abilities::{Abilities, cannot_be_private, open_own, remove_asked};
-pub use attrs::Attrs;
+pub use attrs::{Assigned, Attrs};
 pub use by_name::{ByName, OwnCalls, set_by_name_through};
 pub(crate) use deep::DeepDirs;
 pub(crate) use dir::{Listed, Listing, LookThrough, follow_listed, list, stat};
@@ -45,3 +46,4 @@ pub(crate) use trust::Judgement;
 pub use trust::open_trusted;
 pub(crate) use walk::{Follow, Place, Spot, find_dir, find_dir_beneath, open_dir};
 pub use walk::{Judge, PathCause, PathError, Step, hold, open_file, open_log};
+pub(crate) use xattrs::{attributes_at, attributes_of, own_scope, readable, settable};

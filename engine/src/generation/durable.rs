@@ -315,6 +315,7 @@ mod tests {
 
     use super::*;
     use crate::apply::create_file;
+    use crate::attributes::Scope;
     use crate::change::{Commit, Over};
     use crate::fs::Attrs;
     use crate::options::Options;
@@ -364,7 +365,7 @@ mod tests {
                 .unwrap();
         }
         for (name, mode) in [("mode", 0o600), ("open", 0o700), ("closed", 0o755)] {
-            let listed = stat_name(&**root, name.as_bytes()).unwrap();
+            let listed = stat_name(&**root, name.as_bytes(), Scope::default()).unwrap();
             let mode = Some(mode);
             let attrs = Attrs {
                 mode,

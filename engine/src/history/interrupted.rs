@@ -13,6 +13,7 @@ use rustix::fs::syncfs;
 use serde::{Deserialize, Serialize};
 
 use super::store::Store;
+use crate::attributes::Scope;
 use crate::change::{lock_session, open_stage, remove_session};
 use crate::entry::Body;
 use crate::fs::{Listed, Lock, Root, Stuck, names, open_dir_below};
@@ -127,7 +128,7 @@ impl Interrupted {
         let fitting = self.slots_of(path).filter_map(|(session, slot)| {
             let (dir, name) = slot.split()?;
             let dir = open_dir_below(session, &dir).ok()?;
-            let listed = stat_name(&dir, name).ok()?;
+            let listed = stat_name(&dir, name, Scope::default()).ok()?;
             let is_file = matches!(listed.entry.body, Body::File { .. });
             (is_file && listed.nlink == 1 && fits(&listed)).then_some((dir, listed.entry))
         });

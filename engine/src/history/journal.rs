@@ -114,4 +114,5 @@ fn differ(new: &Attrs, old: &Attrs) -> bool {
         || new.gid.is_some() && new.gid != old.gid
         || new.mode.is_some() && new.mode != old.mode
         || new.mtime.is_some() && new.mtime != old.mtime
+        || new.attributes.is_some() && new.attributes != old.attributes
 }

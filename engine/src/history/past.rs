@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::journal::Journal;
 use crate::change::{Op, SessionPlace, Slot};
 use crate::entry::Entry;
-use crate::fs::{Attrs, Listed, Root, is_absent, names, open_dir_below};
+use crate::fs::{Attrs, Listed, Root, is_absent, names, open_dir_below, own_scope};
 use crate::path::{RelPath, is_reserved};
 use crate::source::stat_name;
 
@@ -114,6 +114,9 @@ impl<'a> Past<'a> {
             entry.gid = attrs.gid.unwrap_or(entry.gid);
             entry.mode = attrs.mode.unwrap_or(entry.mode);
             entry.mtime = attrs.mtime.unwrap_or(entry.mtime);
+            if let Some(assigned) = &attrs.attributes {
+                entry.attributes = assigned.put_into(&entry.attributes)?;
+            }
         }
         Ok(listed)
     }
@@ -144,10 +147,10 @@ impl<'a> Past<'a> {
         let listed = match was.path.split() {
             Some((dir, name)) => self
                 .open(was.space, &dir)
-                .and_then(|dir| stat_name(&dir, name)),
+                .and_then(|dir| stat_name(&dir, name, own_scope())),
             None => self
                 .open(was.space, &was.path)
-                .and_then(|dir| stat_name(&dir, b".")),
+                .and_then(|dir| stat_name(&dir, b".", own_scope())),
         };
         match listed {
             Ok(listed) => Ok(Some(listed)),
@@ -241,6 +244,10 @@ impl<'a> Past<'a> {
             attrs.gid = new.gid.or(attrs.gid);
             attrs.mode = new.mode.or(attrs.mode);
             attrs.mtime = new.mtime.or(attrs.mtime);
+            attrs.attributes = match (&new.attributes, attrs.attributes.take()) {
+                (Some(new), Some(old)) => Some(Box::new(new.after(&old)?)),
+                (new, old) => new.clone().or(old),
+            };
         }
         Ok(())
     }

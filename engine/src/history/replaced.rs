@@ -18,7 +18,7 @@ use super::store::Store;
 use crate::change::{Op, Slot, copy};
 use crate::entry::Time;
 use crate::error::{Error, ErrorKind};
-use crate::fs::{Attrs, Listed, Root, is_absent, names, open_dir_below, set_fd_attrs};
+use crate::fs::{Attrs, Listed, Root, is_absent, names, open_dir_below, own_scope, set_fd_attrs};
 use crate::generation::tree::{Tree, shown_path};
 use crate::lineage::generation::{Generation, GenerationId};
 use crate::observer::Kind;
@@ -218,7 +218,7 @@ fn listed(lying: &Lying) -> io::Result<Option<ReplacedEntry>> {
 
 fn stat_at(top: &OwnedFd, at: &RelPath) -> io::Result<Option<Listed>> {
     let (dir, name) = at.split().ok_or(io::ErrorKind::InvalidInput)?;
-    match open_dir_below(top, &dir).and_then(|dir| stat_name(dir, name)) {
+    match open_dir_below(top, &dir).and_then(|dir| stat_name(dir, name, own_scope())) {
         Ok(found) => Ok(Some(found)),
         Err(e) if is_absent(&e) => Ok(None),
         Err(e) => Err(e),
@@ -289,7 +289,7 @@ impl Copies {
             linkat(first_dir, first_name, dir, name, AtFlags::empty())?;
             return Ok(Vec::new());
         }
-        let mut attrs = then.attrs();
+        let mut attrs = then.attrs(own_scope());
         if !geteuid().is_root() {
             (attrs.uid, attrs.gid) = (None, None);
         }

@@ -18,6 +18,7 @@ fn reader() -> Reader {
         filter: Filter::default(),
         half: crate::filter::Half::Sender,
         with_inodes: false,
+        scope: crate::attributes::Scope::default(),
         summed: Summed::default(),
     }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::names::Names;
 use crate::path::RelPath;
-use crate::since::{Access, Accesses};
+use crate::since::{Accesses, DirAccess};
 use crate::source::Layer;
 use crate::wire::DirIndex;
 
@@ -48,5 +48,5 @@ pub(super) struct NextDir {
     pub(super) path: RelPath,
     pub(super) layers: Vec<Layer>,
     /// What the directory above lists it as.
-    pub(super) listed: Option<Access>,
+    pub(super) listed: Option<DirAccess>,
 }

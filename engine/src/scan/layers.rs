@@ -10,7 +10,7 @@ use super::{ScannedDir, Scanner};
 use crate::entries::{EntryList, EntrySorter};
 use crate::entry::{Body, Entry};
 use crate::filter::Half;
-use crate::fs::{Listed, follow_listed};
+use crate::fs::{Listed, attributes_of, follow_listed};
 use crate::reader::summed;
 use crate::selection::{Chosen, OnlyName, Part, Picked};
 use crate::since::Meta;
@@ -112,7 +112,7 @@ impl Scanner {
                 for (name, e) in &listing.failed {
                     dir.not_listed("examine", &layer.shown(name), e);
                 }
-                layer.own = Some(listing.own);
+                layer.own = Some((listing.own, listing.own_attributes));
                 match part {
                     Part::Chosen(chosen) => self.add_chosen(dir, layer, &chosen, &listing.entries),
                     _ => Ok(listing.entries),
@@ -132,9 +132,10 @@ impl Scanner {
             Picked::Gone => Listed::gone(),
             _ => {
                 let parent = layer.open()?;
-                let mut listed = stat_name(&parent, &only.on_disk)?;
+                let scope = self.fields.attributes();
+                let mut listed = stat_name(&parent, &only.on_disk, scope)?;
                 self.links
-                    .look_through(parent.as_fd(), &mut listed, dir.path.depth())?;
+                    .look_through(parent.as_fd(), &mut listed, dir.path.depth(), scope)?;
                 listed
             }
         };
@@ -180,7 +181,10 @@ impl Scanner {
         mut sorter: EntrySorter,
     ) -> io::Result<EntryList> {
         let fd = layer.open()?;
-        layer.own.get_or_insert(Meta::of_dir(&fstat(&fd)?));
+        if layer.own.is_none() {
+            let attributes = attributes_of(&fd, self.fields.attributes())?;
+            layer.own = Some((Meta::of_dir(&fstat(&fd)?), attributes));
+        }
         for (name, picked) in chosen.names() {
             let found = match picked {
                 Some(Picked::Gone) => Ok(Listed::gone()),
@@ -209,10 +213,13 @@ impl Scanner {
         enters: bool,
         depth: usize,
     ) -> io::Result<Listed> {
-        let mut listed = stat_name(dir, name)?;
+        let scope = self.fields.attributes();
+        let mut listed = stat_name(dir, name, scope)?;
         match self.on_the_way.filter(|_| enters && !listed.entry.is_dir()) {
-            Some(follow) => follow_listed(dir.as_fd(), &mut listed, follow)?,
-            None => self.links.look_through(dir.as_fd(), &mut listed, depth)?,
+            Some(follow) => follow_listed(dir.as_fd(), &mut listed, follow, scope)?,
+            None => self
+                .links
+                .look_through(dir.as_fd(), &mut listed, depth, scope)?,
         }
         match enters && !listed.entry.is_dir() {
             true => Err(io::ErrorKind::NotADirectory.into()),

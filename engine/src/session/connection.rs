@@ -317,6 +317,7 @@ impl Connection {
             digest_key,
             claim: lineage.as_deref().map(Sending::claim),
             whereabouts,
+            readable: crate::fs::readable(),
         };
         self.say_first(&ToReceiver::Hello(Box::new(hello)))?;
         self.hearing.begin(options.stall);
@@ -342,8 +343,11 @@ impl Connection {
                 .map_err(|error| Error::peer(Refusal::TargetName { error }))?;
         }
         let fields = agreed(&reply, options, digest_key);
+        let tree = lineage.as_deref().map(Sending::name);
+        if tree.is_some() || options.lossless {
+            refuse_lossy(&fields, options.lossy, tree)?;
+        }
         if let Some(lineage) = &mut lineage {
-            refuse_lossy(&fields, options.lossy, lineage.name())?;
             lineage.accepted()?;
         }
         Ok((reply, fields))

@@ -44,6 +44,7 @@ pub fn receiver(data: &[u8], dir: &Path) -> Result<(), Error> {
         digest_key: [0; 32],
         claim: None,
         whereabouts: Whereabouts::default(),
+        readable: crate::namespaces::Namespaces::ALL,
     }));
     let mut said = [&preamble()[..], &message(&hello)].concat();
     said.extend(frames(script).into_iter().flat_map(|(_, frame)| frame));

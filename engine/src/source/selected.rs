@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use super::relative::Relative;
 use super::{Opener, RESERVED, gives_contents};
+use crate::attributes::Scope;
 use crate::error::{Error, ErrorKind, describe};
 use crate::filter::Half;
 use crate::fs::{Root, follow_listed, stat};
@@ -144,7 +145,7 @@ impl Opener<'_> {
             return;
         }
         if base.has_base && self.takes_base() {
-            match stat(&*root, c".") {
+            match stat(&*root, c".", Scope::default()) {
                 Ok(listed) => drop(self.source.root_entry.get_or_insert(listed.entry)),
                 Err(e) => {
                     let path = root.path().into();
@@ -215,7 +216,12 @@ impl Opener<'_> {
         let dir = dirs.open(&parent)?;
         let mut listed = self.examine(dir, name, parent.depth())?;
         if with_contents && listed.entry.symlink_target().is_some() {
-            follow_listed(dir.as_fd(), &mut listed, self.on_the_way())?;
+            follow_listed(
+                dir.as_fd(),
+                &mut listed,
+                self.on_the_way(),
+                Scope::default(),
+            )?;
         }
         match listed.entry.is_dir() {
             false if with_contents => Err(io::ErrorKind::NotADirectory.into()),

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::attributes::Attributes;
 use crate::digest::DirDigest;
 use crate::entry::{Entry, Sum};
 use crate::error::ErrorKind;
@@ -11,6 +12,7 @@ use crate::keeps::Keeps;
 use crate::lineage::claim::{Claim, Standing};
 use crate::lineage::generation::{Partial, Sealed};
 use crate::mounted::MountedBelow;
+use crate::namespaces::Namespaces;
 use crate::node_id::NodeId;
 use crate::observer::{Action, Differences, Kind, Warning};
 use crate::options::Options;
@@ -55,6 +57,8 @@ pub(crate) struct Hello {
     /// A tree with a name, in whose root the receiver finds the target by itself.
     pub(crate) claim: Option<Claim>,
     pub(crate) whereabouts: Whereabouts,
+    /// Extended attributes that the sender can read.
+    pub(crate) readable: Namespaces,
 }
 
 /// The receiver's answer.
@@ -193,6 +197,7 @@ pub(crate) enum ToReceiver {
     OtherDir {
         dir: DirIndex,
         meta: Meta,
+        attributes: Attributes,
     },
     /// In place of a hello: how does this node stand to that tree? The answer is `Told`.
     Ask(Ask),

@@ -16,7 +16,7 @@ use crate::change::copy::copy;
 use crate::change::op::Over;
 use crate::change::place::inode;
 use crate::error::Error;
-use crate::fs::{Inode, Listed, numbers_hold, replaced, stat};
+use crate::fs::{Inode, Listed, numbers_hold, own_scope, replaced, stat};
 use crate::options::Options;
 use crate::path::RelPath;
 use crate::work;
@@ -242,8 +242,12 @@ impl Commit {
             }
         }
         let name = std::ffi::CString::new(&*first_name).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let listed = stat(&first_dir, &name)?;
-        let (attrs, from) = (listed.attrs(), (Arc::clone(&first_dir), first_name.clone()));
+        let scope = own_scope();
+        let listed = stat(&first_dir, &name, scope)?;
+        let (attrs, from) = (
+            listed.attrs(scope),
+            (Arc::clone(&first_dir), first_name.clone()),
+        );
         copy(from, &listed, &attrs, &staged.stage, &staged.name)?;
         // Neither what was examined nor what was copied may have been another one.
         let now = inode(&first_dir, &first_name)?;

@@ -16,6 +16,7 @@ use rustix::fs::{AtFlags, Mode, Stat, fchmod, fstat, statat};
 use self::links::Links;
 pub(crate) use self::links::{JudgedFirst, Link};
 use self::pending::Pending;
+use crate::attributes::Scope;
 use crate::change::dirs::{DirEnds, inode_of};
 use crate::change::failed::Told;
 use crate::change::op::{Op, Over, Slot};
@@ -24,9 +25,11 @@ use crate::change::rights::narrowed;
 use crate::change::roll::Roll;
 use crate::change::session::StageDir;
 use crate::change::stage::Stage;
-use crate::entry::Body;
+use crate::entry::{Body, Entry};
 use crate::error::Error;
-use crate::fs::{Attrs, Inode, Listed, Root, flush, numbers_hold, replaced};
+use crate::fs::{
+    Assigned, Attrs, Inode, Listed, Root, attributes_of, flush, numbers_hold, replaced,
+};
 use crate::observer::Warning;
 use crate::options::Options;
 use crate::path::RelPath;
@@ -183,7 +186,7 @@ impl Commit {
         let name = &listed.entry.name;
         match self.judged(dir, listed) {
             Err(cause) => self.not_done("set the metadata of", dir.join(name), cause),
-            Ok(now) if listed.entry.is_dir() => self.set_dir_attrs(dir, name, &now, attrs),
+            Ok(now) if listed.entry.is_dir() => self.set_dir_attrs(dir, &listed.entry, &now, attrs),
             Ok(now) => {
                 if now.st_nlink > 1 {
                     self.changed_links.insert((now.st_dev, now.st_ino));
@@ -225,7 +228,9 @@ impl Commit {
     fn set_dir_attrs(
         &mut self,
         dir: &RelPath,
-        name: &[u8],
+        Entry {
+            name, attributes, ..
+        }: &Entry,
         now: &Stat,
         attrs: Attrs,
     ) -> Result<(), Error> {
@@ -240,7 +245,7 @@ impl Commit {
         if rights.is_empty() {
             return Ok(());
         }
-        self.dirs.set_rights(&path, inode, rights);
+        self.dirs.set_rights(&path, inode, rights.clone());
         if self.is_atomic() {
             return Ok(());
         }
@@ -248,6 +253,7 @@ impl Commit {
         let old = Attrs {
             gid: Some(now.st_gid),
             mode: Some(before),
+            attributes: Assigned::new(Scope::ALL, attributes),
             ..Attrs::default()
         };
         let more = if self.privileged { 0 } else { 0o700 };
@@ -289,10 +295,15 @@ impl Commit {
         if rights.is_empty() {
             return Ok(());
         }
-        self.dirs.set_rights(&root, Inode::of(&now), rights);
+        self.dirs.set_rights(&root, Inode::of(&now), rights.clone());
+        let scope = rights.attributes.as_ref().map(|assigned| assigned.scope);
+        let attributes = attributes_of(&*fd, scope.unwrap_or_default());
         let old = Attrs {
             gid: Some(now.st_gid),
             mode: Some(now.st_mode & 0o7777),
+            attributes: attributes
+                .ok()
+                .and_then(|all| Assigned::new(Scope::ALL, &all)),
             ..Attrs::default()
         };
         if !self.is_atomic()

@@ -16,7 +16,7 @@ use crate::change::op::{Changes, Op};
 use crate::change::place::inode;
 use crate::change::rights::taking_back;
 use crate::error::Error;
-use crate::fs::{Attrs, Inode, set_fd_attrs};
+use crate::fs::{Attrs, Inode, attributes_at, attributes_of, set_fd_attrs};
 use crate::path::RelPath;
 
 /// The tree as it will be, where that differs from the tree on disk.
@@ -80,7 +80,7 @@ impl Commit {
                 Err(cause) => self.not_done(doing, path, cause)?,
             }
         }
-        self.dir_ops(&mut ops);
+        self.dir_ops(&mut ops)?;
         self.roll.let_go();
         Ok(Changes {
             sessions: self.stage.places(),
@@ -127,12 +127,14 @@ impl Commit {
             } => {
                 let now = statat(&fd, &*name, AtFlags::SYMLINK_NOFOLLOW)?;
                 inode.check(&Inode::of(&now), new.uid)?;
+                let inode = Inode::of(&now);
+                let read = |scope| attributes_at(&fd, &name, &inode, scope);
                 Some(Op::SetAttrs {
+                    old: taking_back(&new, &now, read)?,
                     dir,
                     name,
-                    inode: Inode::of(&now),
+                    inode,
                     new,
-                    old: taking_back(&new, &now),
                 })
             }
             op => Some(op),
@@ -140,9 +142,9 @@ impl Commit {
     }
 
     /// Metadata of the directories that are in place.
-    fn dir_ops(&mut self, ops: &mut Vec<Op>) {
+    fn dir_ops(&mut self, ops: &mut Vec<Op>) -> Result<(), Error> {
         let Some(pending) = self.pending.take() else {
-            return;
+            return Ok(());
         };
         let changing: BTreeSet<RelPath> = ops
             .iter()
@@ -165,18 +167,25 @@ impl Commit {
             let end = self.dirs.get(&dir);
             let new = match &end {
                 Some(end) if end.inode.check_dir(&fd, end.attrs.uid).is_err() => continue,
-                Some(end) => end.attrs,
+                Some(end) => end.attrs.clone(),
                 None => Attrs::default(),
             };
             let mtime = self.dirs.old_times.get(&dir).copied().unwrap_or(inode.time);
-            let old = Attrs {
-                mtime: Some(mtime),
-                ..taking_back(&new, &now)
+            let old = match taking_back(&new, &now, |scope| attributes_of(&fd, scope)) {
+                Ok(old) => Attrs {
+                    mtime: Some(mtime),
+                    ..old
+                },
+                Err(cause) => {
+                    self.not_done("read the metadata of", dir, cause)?;
+                    continue;
+                }
             };
             let same = new.mtime.is_none_or(|time| time == inode.time)
                 && new.mode.is_none_or(|mode| mode == now.st_mode & 0o7777)
                 && new.uid.is_none_or(|uid| uid == now.st_uid)
-                && new.gid.is_none_or(|gid| gid == now.st_gid);
+                && new.gid.is_none_or(|gid| gid == now.st_gid)
+                && new.attributes == old.attributes;
             if same && !changing.contains(&dir) {
                 continue;
             }
@@ -188,6 +197,7 @@ impl Commit {
             });
         }
         self.dirs.clear();
+        Ok(())
     }
 
     /// Gives the directories that are not in place yet the metadata that they wait for.

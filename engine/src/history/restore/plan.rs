@@ -5,7 +5,7 @@ use std::io;
 
 use crate::change::{Commit, JudgedFirst, Link, Over, copy};
 use crate::error::{Error, ErrorKind};
-use crate::fs::{Attrs, Listed, Root, is_absent};
+use crate::fs::{Assigned, Attrs, Listed, Root, is_absent, own_scope};
 use crate::history::UndoneChange;
 use crate::history::past::{Past, Was};
 use crate::path::{RelPath, is_reserved};
@@ -280,8 +280,8 @@ impl Plan {
                         continue;
                     }
                     let staged = commit.stage_for(&dir)?;
-                    let (is_dir, attrs) = (then.entry.is_dir(), then.attrs());
-                    let mut now = attrs;
+                    let (is_dir, attrs) = (then.entry.is_dir(), then.attrs(own_scope()));
+                    let mut now = attrs.clone();
                     if is_dir {
                         now.mtime = None;
                         now.mode = now.mode.map(|mode| match commit.needs_more(mode) {
@@ -320,7 +320,10 @@ const OVER_ALL: Over = Over { tree: true, len: 0 };
 /// What is at `path` now.
 fn now(root: &Root, path: &RelPath) -> io::Result<Option<Listed>> {
     let (dir, name) = path.split().ok_or(io::ErrorKind::InvalidInput)?;
-    match root.open_dir(&dir).and_then(|dir| stat_name(dir, name)) {
+    match root
+        .open_dir(&dir)
+        .and_then(|dir| stat_name(dir, name, own_scope()))
+    {
         Ok(listed) => Ok(Some(listed)),
         Err(e) if is_absent(&e) => Ok(None),
         Err(e) => Err(e),
@@ -338,10 +341,17 @@ fn attrs_to_set(now: &Listed, then: &Listed) -> Attrs {
     let owned = now.uid != then.uid || now.gid != then.gid;
     // A change of owner takes permission bits with it.
     let mode = (now.mode != then.mode || owned) && !is_symlink;
+    let is_other = now.attributes != then.attributes;
+    // And with it file capabilities.
+    let attributes = is_other || owned && !then.attributes.is_empty();
     Attrs {
         uid: (now.uid != then.uid).then_some(then.uid),
         gid: (now.gid != then.gid).then_some(then.gid),
         mode: mode.then_some(then.mode),
         mtime: (now.mtime != then.mtime).then_some(then.mtime),
+        attributes: match attributes {
+            true => Assigned::new(own_scope(), &then.attributes),
+            false => None,
+        },
     }
 }

@@ -1,5 +1,5 @@
 //! A tree with a name is not mirrored with less than was asked for, unless its configuration says
-//! so.
+//! so, and nothing at all is under `--ha`.
 
 use crate::digest::Fields;
 use crate::error::{Error, ErrorKind};
@@ -7,11 +7,11 @@ use crate::keeps::lost_words;
 use crate::observer::Differences;
 use crate::path::Shown;
 
-/// Refuses to push the tree to where something is lost that its configuration does not name.
+/// Refuses to push to where something is lost that the configuration of the tree does not name.
 pub(super) fn refuse_lossy(
     fields: &Fields,
     accepted: Differences,
-    tree: &str,
+    tree: Option<&str>,
 ) -> Result<(), Error> {
     let Some((path, first)) = fields.losing(accepted).next() else {
         return Ok(());
@@ -23,6 +23,8 @@ pub(super) fn refuse_lossy(
             perms: all.perms || lost.perms,
             owner: all.owner || lost.owner,
             group: all.group || lost.group,
+            acl: all.acl || lost.acl,
+            xattr: all.xattr || lost.xattr,
             ..all
         });
     let quoted: Vec<String> = lost_words(all)
@@ -34,11 +36,14 @@ pub(super) fn refuse_lossy(
         true => "for its root".to_owned(),
         false => format!("in {}", Shown(&path.as_bytes())),
     };
-    Err(Error::new(
-        ErrorKind::Config,
-        format!(
-            "the standby's file system keeps no {lost} {place}: to mirror tree {tree} without, \
-             write lossy = [{line}] into its section of hasync.toml"
+    let to_do = match tree {
+        Some(tree) => format!(
+            "to mirror tree {tree} without, write lossy = [{line}] into its section of hasync.toml"
         ),
-    ))
+        None => "choose another file system, or push with the parts of --ha that it can keep: \
+                 -aHAXS --delete --numeric-ids"
+            .to_owned(),
+    };
+    let message = format!("the standby's file system keeps no {lost} {place}: {to_do}");
+    Err(Error::new(ErrorKind::Config, message))
 }

@@ -189,6 +189,7 @@ fn told(target: &Path, lie: Lie) -> Result<(), Error> {
         digest_key: [0; 32],
         claim: None,
         whereabouts: Whereabouts::default(),
+        readable: crate::namespaces::Namespaces::ALL,
     };
     std::thread::scope(|scope| {
         let half = scope.spawn(|| {

@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::{Wish, mirrored, through, truth, write};
+use crate::attributes::Attributes;
 use crate::entry::{Body, Time};
 use crate::generation::Tree;
 use crate::since::{Meta, Since};
@@ -82,9 +83,15 @@ fn lie_to_receiver(message: &mut ToReceiver, at: usize, n: u64) {
             let nanos = 0x3fff_fffe | (n & 1) as u32;
             *since = Since::Touched(Time { secs: 1, nanos });
         }
-        (ToReceiver::FileBegin { since, .. }, 27) => *since = Since::Other(meta),
+        (ToReceiver::FileBegin { since, .. }, 27) => {
+            *since = Since::Other(meta, Attributes::default())
+        }
         (message @ ToReceiver::NewDirDone { .. }, 28) => {
-            *message = ToReceiver::OtherDir { dir: n, meta };
+            *message = ToReceiver::OtherDir {
+                dir: n,
+                meta,
+                attributes: Attributes::default(),
+            };
         }
         (
             ToReceiver::Entries { entries, .. } | ToReceiver::NewDir { entries, .. },

@@ -208,6 +208,7 @@ pub(super) fn serve_from(
         digest_key: [0; 32],
         claim: None,
         whereabouts: Whereabouts::default(),
+        readable: crate::namespaces::Namespaces::ALL,
     };
     std::thread::scope(|scope| {
         scope.spawn(move || {

@@ -3,7 +3,7 @@
 use super::Wish::DryRun;
 use super::dry_runs;
 use super::scene::{Lie, Said};
-use crate::attributes::Attributes;
+use crate::attributes::{ATTRIBUTES_LEN_MAX, Attributes};
 use crate::entry::{Body, Entry, Time};
 use crate::generation::GenerationId;
 use crate::ids::IdKind;
@@ -283,7 +283,11 @@ fn directories() -> Lies {
                 && named(rest)
             {
                 let meta = Meta::default();
-                before.push(Message(ToReceiver::OtherDir { dir: 0, meta }));
+                before.push(Message(ToReceiver::OtherDir {
+                    dir: 0,
+                    meta,
+                    attributes: Attributes::default(),
+                }));
             }
         }),
         before!(NotAwaited: Entries { dir, .. } => Message(NewDirDone { dir: *dir })),
@@ -363,13 +367,14 @@ fn entries() -> Lies {
             let double = entries.first().cloned();
             double.into_iter().for_each(|entry| entries.insert(0, entry));
         }),
-        attributes!(AttributesLen: [0; 256 << 10 | 1]),
+        attributes!(AttributesLen: [0; ATTRIBUTES_LEN_MAX + 1]),
         attributes!(AttributesLen: [&[0, 0][..], &70_000_u32.to_le_bytes(), &[0; 70_000]].concat()),
         attributes!(AttributesCut: [1, 0, 1, 0, 0, 0]),
         attributes!(AttributesCut: [1, 0]),
-        attributes!(AttributesOrder: [2, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0]),
-        attributes!(AttributesOrder: [1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0]),
+        attributes!(AttributesOrder: [9, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0]),
+        attributes!(AttributesOrder: [9, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0]),
         attributes!(AttributeKind: [255, 255, 0, 0, 0, 0]),
+        attributes!(AttributeValue: [1, 0, 1, 0, 0, 0, 8]),
         each!(Device: entry => if !entry.is_dir() {
             entry.body = Body::BlockDevice { rdev: 0x0800 };
         }),
@@ -470,7 +475,8 @@ fn content() -> Lies {
         data("Ops", &[0]),
         edit!(Mode: FileBegin { since, .. } => {
             let mode = u32::MAX;
-            *since = Since::Other(Meta { mode, ..Meta::default() });
+            let meta = Meta { mode, ..Meta::default() };
+            *since = Since::Other(meta, Attributes::default());
         }),
         data("Ops", &[0x80]),
         data("Ops", &[5]),

@@ -4,6 +4,7 @@ use super::Wish::{Ask, DryRun};
 use super::scene::{Lie, Said};
 use crate::generation::{GenerationId, Sealed};
 use crate::keeps::TimeStore;
+use crate::namespaces::Namespaces;
 use crate::observer::Kind;
 use crate::wire::{FrameKind, Pulse, ToSender, Verdict, Want, decode, encode};
 
@@ -129,7 +130,7 @@ fn mounts() -> Lies {
     let lie = |refused, all: &[(&str, u16)], count: usize| {
         let mounted = all.iter().map(|&(path, lost)| {
             let path = serde_bytes::ByteBuf::from(path);
-            (path, TimeStore::default(), lost)
+            (path, TimeStore::default(), lost, Namespaces::NONE)
         });
         let mounted: Vec<_> = mounted.cycle().take(count).collect();
         let mut bytes = Vec::new();

@@ -73,7 +73,7 @@ impl Begun {
         let now = Attrs {
             mtime: None,
             mode: more.or(attrs.mode),
-            ..attrs
+            ..attrs.clone()
         };
         let fd = File::from(fd);
         if let Err(e) = set_fd_attrs(&fd, &now) {

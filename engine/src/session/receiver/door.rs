@@ -8,6 +8,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, fstat, unlinkat};
 
 use crate::apply::{create_file, create_node};
+use crate::attributes::Scope;
 use crate::change::{Commit, Link, Over, Slot, Staged, clean_leftovers};
 use crate::entry::Entry;
 use crate::error::{Error, ErrorKind};
@@ -72,14 +73,14 @@ impl Door {
 
     /// What the target has at `name` in `dir`.
     pub(super) fn look(&self, dir: &RelPath, name: &[u8]) -> io::Result<Listed> {
-        stat_name(self.open_dir(dir)?, name)
+        stat_name(self.open_dir(dir)?, name, Scope::default())
     }
 
-    /// The target root's own metadata, if it was there before.
-    pub(super) fn root_listed(&self) -> Option<Listed> {
+    /// The target root's own metadata, with attributes in `scope`, if it was there before.
+    pub(super) fn root_listed(&self, scope: Scope) -> Option<Listed> {
         match self {
             Door::Real(real) if real.is_new => None,
-            _ => root_listed(self.root()?).ok(),
+            _ => root_listed(self.root()?, scope).ok(),
         }
     }
 

@@ -134,6 +134,7 @@ impl Judging<'_> {
     /// mirrored, a symlink is the directory that it leads to.
     fn as_dir(&self, dir: &RelPath, entry: &Entry, local: Listed) -> Listed {
         let options = &self.site.rules.options;
+        let scope = self.site.rules.fields.attributes();
         let is_way = entry.body == Body::Way && !options.atomic;
         let may_be_led = is_way || options.keep_dirlinks && entry.is_dir();
         if !may_be_led || local.entry.symlink_target().is_none() {
@@ -143,7 +144,7 @@ impl Judging<'_> {
             root.follow_below(Follow::Beneath);
         }
         let led = self.site.door.open_dir(&dir.join(&entry.name));
-        let found = led.and_then(|led| stat(led, c"."));
+        let found = led.and_then(|led| stat(led, c".", scope));
         found.map_or(local, |mut found| {
             found.entry.name.clone_from(&entry.name);
             found
@@ -328,7 +329,7 @@ impl Judging<'_> {
         mut wanted: Wanted,
         action: Action,
     ) -> Result<Want, Error> {
-        self.site.tell_lost(within.path, entry.kind())?;
+        self.site.tell_lost(within.path, entry)?;
         let is_link = action == Action::HardLink;
         if wanted.in_the_way {
             let by = if is_link {

@@ -8,6 +8,7 @@ use rustix::fs::FileType;
 use super::door::Door;
 use super::removals::Ways;
 use super::site::Site;
+use crate::attributes::Scope;
 use crate::change::{JudgedFirst, Link, Over};
 use crate::compare::LinkState;
 use crate::entry::Entry;
@@ -157,7 +158,7 @@ impl Links {
             self.looked_in = Some(LookedIn { dir, fd });
         }
         let fd = self.looked_in.as_ref()?.fd.as_ref()?;
-        stat_name(fd, name).ok()
+        stat_name(fd, name, Scope::default()).ok()
     }
 
     /// Makes a first file of a group before those that lead to it.

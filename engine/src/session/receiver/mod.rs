@@ -108,7 +108,11 @@ impl Receiver {
                 };
                 self.dir(place, digest, complete)?;
             }
-            Said::OtherDir { dir, meta } => self.other_dir(dir, meta)?,
+            Said::OtherDir {
+                dir,
+                meta,
+                attributes,
+            } => self.other_dir(dir, meta, attributes)?,
             Said::Entries {
                 dir,
                 entries,

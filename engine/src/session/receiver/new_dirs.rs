@@ -12,7 +12,6 @@ use super::wanted::Wanted;
 use crate::apply::create_node;
 use crate::entry::{Body, Entry};
 use crate::error::Error;
-use crate::observer::Kind;
 use crate::path::RelPath;
 use crate::refusal::Refusal;
 use crate::session::place::path_below;
@@ -145,9 +144,7 @@ impl NewDirs {
                 Body::File { .. } => list.wanted.insert(number, Wanted::default()),
                 Body::Dir | Body::Way => self.announced.add(&list.path, entry, true)?,
                 _ => {
-                    if entry.kind() == Kind::Symlink {
-                        site.tell_lost(&list.path, Kind::Symlink)?;
-                    }
+                    site.tell_lost(&list.path, entry)?;
                     let attrs = site
                         .rules
                         .made_attrs(&list.path, entry, None, list.inherited_gid);

@@ -2,11 +2,12 @@
 //! permissions, and a `.hasync` that others can change.
 
 use super::site::Site;
+use crate::entry::Entry;
 use crate::error::{Error, ErrorKind};
 use crate::fs::{Abilities, Root};
 use crate::keeps::lost_words;
 use crate::mounted::MountedBelow;
-use crate::observer::Kind;
+use crate::observer::Differences;
 use crate::path::{RESERVED_NAME, RelPath};
 
 /// Refuses an atomic push to where its journal, or what it stages, could be changed by others.
@@ -37,10 +38,15 @@ pub(super) fn refuse_not_private(
 }
 
 impl Site {
-    /// Says once that an entry of this kind made in `dir` does not get all that was asked for. For
+    /// Says once that such an entry made in `dir` does not get all that was asked for. For
     /// a tree with a name its configuration has said so, but for symlinks, which few have there.
-    pub(super) fn tell_lost(&mut self, dir: &RelPath, kind: Kind) -> Result<(), Error> {
-        let lost = self.rules.fields.at(dir).lost(kind);
+    pub(super) fn tell_lost(&mut self, dir: &RelPath, entry: &Entry) -> Result<(), Error> {
+        self.tell_lost_attributes(dir, entry)?;
+        let lost = Differences {
+            acl: false,
+            xattr: false,
+            ..self.rules.fields.at(dir).lost(entry.kind())
+        };
         let is_known = match lost.time {
             true => &mut self.voice.bare_links_are_known,
             false => &mut self.voice.lost_is_known,
@@ -61,5 +67,23 @@ impl Site {
                 lost_words(lost).join(" and ")
             )
         })
+    }
+
+    /// The same of ACLs and extended attributes, which few entries have.
+    fn tell_lost_attributes(&mut self, dir: &RelPath, entry: &Entry) -> Result<(), Error> {
+        let lost = self.rules.fields.at(dir).lost_attributes(entry);
+        if !lost.any() || std::mem::replace(&mut self.voice.lost_attributes_are_known, true) {
+            return Ok(());
+        }
+        let shown = self.door.shown(&dir.join(&entry.name));
+        let what = match (lost.acl, lost.xattr) {
+            (true, true) => "ACL and extended attributes",
+            (true, false) => "ACL",
+            _ => "extended attributes",
+        };
+        self.warn(format!(
+            "cannot keep the {what} of {shown} on the target, nor those of others there: its file \
+             system has none of that kind; everything else is mirrored"
+        ))
     }
 }

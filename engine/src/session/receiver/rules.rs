@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use crate::attributes::Attributes;
 use crate::compare::{Judge, Replaced};
 use crate::digest::{DirDigest, EntryPrint, Fields, IdView};
 use crate::entries::EntryList;
@@ -29,7 +30,7 @@ pub(super) struct Rules {
     pub(super) own_groups: Vec<u32>,
     pub(super) umask: u32,
     /// Directories whose metadata are not those of their entries.
-    pub(super) others: HashMap<RelPath, Meta>,
+    pub(super) others: HashMap<RelPath, (Meta, Attributes)>,
 }
 
 impl Rules {
@@ -97,9 +98,9 @@ impl Rules {
         &mut self,
         dir: DirIndex,
         path: &RelPath,
-        meta: Meta,
+        other: (Meta, Attributes),
     ) -> Result<(), Error> {
-        let is_first = self.others.insert(path.clone(), meta).is_none();
+        let is_first = self.others.insert(path.clone(), other).is_none();
         if !is_first || self.others.len() > OTHER_DIRS_MAX {
             return Err(Error::peer(Refusal::NotAwaited { dir }));
         }
@@ -108,9 +109,10 @@ impl Rules {
 
     /// An entry as it is to be judged, if that is not as it was announced.
     pub(super) fn as_found(&self, path: &RelPath, entry: &Entry) -> Option<Entry> {
-        let meta = self.others.get(path).filter(|_| entry.is_dir())?;
+        let (meta, attributes) = self.others.get(path).filter(|_| entry.is_dir())?;
         let mut found = entry.clone();
         meta.put_into(&mut found);
+        found.attributes.clone_from(attributes);
         Some(found)
     }
 }

@@ -22,11 +22,11 @@ use super::unnamed::{recover_unnamed, refuse_kept};
 use super::voice::Voice;
 use crate::change::Commit;
 use crate::compare::{Decision, LinkState};
-use crate::digest::Fields;
+use crate::digest::{Fields, asked_attributes};
 use crate::entry::Entry;
 use crate::error::{Error, ErrorKind};
 use crate::filter::{Filter, Half};
-use crate::fs::{Abilities, Follow, Root, len_max};
+use crate::fs::{Abilities, Follow, Root, len_max, settable};
 use crate::history::{Interrupted, Room};
 use crate::ids::{IdMap, settable_groups};
 use crate::lineage::claim::Claim;
@@ -61,20 +61,23 @@ impl Receiver {
         let Hello {
             options,
             digest_key,
+            readable,
             ..
         } = hello;
         let root = target.root;
         if let Some(root) = root.as_deref().filter(|_| options.keep_dirlinks) {
             root.follow_below(Follow::Beneath);
         }
-        let of_root = root.as_deref().and_then(Abilities::of).unwrap_or_default();
-        let find_mounted = |root: &Arc<Root>| MountedBelow::find(root, of_root);
+        let privileged = rustix::process::geteuid().is_root();
+        let powers = Powers::new(privileged, policy.rights).with(readable.within(settable()));
+        let asked = asked_attributes(&options, powers);
+        let abilities = |root: &Root| Abilities::of(root, asked);
+        let of_root = root.as_deref().and_then(abilities).unwrap_or_default();
+        let find_mounted = |root: &Arc<Root>| MountedBelow::find(root, of_root, asked);
         let mounted = root.as_ref().map(find_mounted).unwrap_or_default();
         if let Some(root) = root.as_deref().filter(|_| options.atomic) {
             refuse_not_private(root, of_root, &mounted, named.is_some())?;
         }
-        let privileged = rustix::process::geteuid().is_root();
-        let powers = Powers::new(privileged, policy.rights);
         let settable = settable_groups(&*policy.accounts)?;
         let settable_ids: Vec<u32> = settable.iter().map(|&(id, _)| id).collect();
         let mut own_groups = settable_ids.clone();
@@ -104,6 +107,7 @@ impl Receiver {
             half: Half::Receiver,
             with_inodes: options.hard_links,
             links: LinkRules::kept(),
+            scope: asked,
             summed: options.summed(),
         };
         let ahead = match threaded {
@@ -161,7 +165,8 @@ impl Receiver {
             return Err(Error::peer(Refusal::LateRootEntry));
         }
         entry.check().map_err(Error::peer)?;
-        let (rules, local) = (&self.site.rules, self.site.door.root_listed());
+        let rules = &self.site.rules;
+        let local = self.site.door.root_listed(rules.fields.attributes());
         let judge = rules.judge();
         let decision = judge.decide(&rules.ids, entry, local.as_ref(), LinkState::NotLinked);
         let changed = match decision {
@@ -277,6 +282,7 @@ mod tests {
             digest_key: [0; 32],
             claim: None,
             whereabouts: Whereabouts::default(),
+            readable: crate::namespaces::Namespaces::ALL,
         };
         let mut bytes = Vec::new();
         encode(&ToReceiver::Hello(Box::new(hello)), &mut bytes).unwrap();

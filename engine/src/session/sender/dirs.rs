@@ -7,6 +7,7 @@ use super::Sender;
 use super::answer::Answer;
 use super::asked::Verdicts;
 use super::reading::FileSource;
+use crate::attributes::Attributes;
 use crate::digest::EntryPrint;
 use crate::error::Error;
 use crate::ids::{IdKind, name_of};
@@ -150,8 +151,14 @@ impl Sender<'_> {
 
     /// Says with which metadata the directory was read, if those are not the listed ones.
     pub(super) fn say_other(&self, dir: &ScannedDir) -> Result<(), Error> {
-        let (dir, other) = (dir.index, dir.other);
-        other.map_or(Ok(()), |meta| self.say(&ToReceiver::OtherDir { dir, meta }))
+        let Some((meta, attributes)) = dir.other.clone() else {
+            return Ok(());
+        };
+        self.say(&ToReceiver::OtherDir {
+            dir: dir.index,
+            meta,
+            attributes,
+        })
     }
 
     /// Queues a directory that the receiver lacks. `above` is the one above all that it lacks here.
@@ -190,11 +197,17 @@ impl Sender<'_> {
     }
 
     /// Announces ids that are used before, or after, the directories announce theirs.
-    pub(super) fn announce_ids(&self, uid: u32, gid: u32) -> Result<(), Error> {
+    pub(super) fn announce_ids(
+        &self,
+        uid: u32,
+        gid: u32,
+        attributes: &Attributes,
+    ) -> Result<(), Error> {
         if self.options.numeric_ids {
             return Ok(());
         }
-        for (kind, id) in [(IdKind::User, uid), (IdKind::Group, gid)] {
+        let own = [(IdKind::User, uid), (IdKind::Group, gid)];
+        for (kind, id) in own.into_iter().chain(attributes.ids()) {
             if let Some(name) = name_of(kind, id) {
                 self.say(&ToReceiver::Id { kind, id, name })?;
             }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::Sender;
 use super::files::{Files, Rest};
 use super::reading::{DirCache, FileSource};
+use crate::attributes::Attributes;
 use crate::entries::EntryList;
 use crate::entry::Time;
 use crate::error::Error;
@@ -77,7 +78,7 @@ impl HeldBack {
                 self.layers.len() - 1
             });
             // Whose it is, if that is known.
-            let own = layer.own.map(|own| own.access());
+            let own = layer.own.as_ref().map(|(own, _)| own.access());
             let (mode, uid, gid) = own.unwrap_or((u32::MAX, 0, 0));
             let own = [mode, uid, gid].map(u64::from);
             for number in [DIR, dir.index, known as u64].into_iter().chain(own) {
@@ -150,7 +151,7 @@ impl HeldBack {
         let (on_disk, path) = record.split_at_checked(on_disk_len)?;
         let layer = Layer {
             path: RelPath::of(on_disk),
-            own: (mode != u32::MAX).then_some(own),
+            own: (mode != u32::MAX).then(|| (own, Attributes::default())),
             ..layer.clone()
         };
         Some((index, RelPath::of(path), layer))

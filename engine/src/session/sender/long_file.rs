@@ -149,9 +149,10 @@ impl Sender<'_> {
                 "is another file than the one that was listed, which has more names; push again"
             ))));
         }
-        let since = file.since(&opened.before, terms.powers);
-        if let Since::Other(meta) = since {
-            self.announce_ids(meta.uid, meta.gid)?;
+        let since = file.since(opened, terms.powers, terms.attributes);
+        let since = since.map_err(|e| NotSent::Source(file.unreadable(&e)))?;
+        if let Since::Other(meta, attributes) = &since {
+            self.announce_ids(meta.uid, meta.gid, attributes)?;
         }
         Ok(since)
     }

@@ -31,10 +31,12 @@ pub(super) use jobs::Job;
 use super::drive::{Machine, Poll, Pool};
 use super::outbox::Outbox;
 use super::window::Window;
+use crate::attributes::Attributes;
 use crate::digest::Fields;
 use crate::entry::Entry;
 use crate::error::Error;
 use crate::filter::Filter;
+use crate::fs::attributes_of;
 use crate::generation::Sending;
 use crate::observer::{Note, Observer, Summary, Warning};
 use crate::options::Options;
@@ -181,16 +183,24 @@ impl<'a> Sender<'a> {
         if self.options.owner && !reply.powers.owners {
             self.telling.observer.note(&Note::OwnersNotKept);
         }
-        if let Some(entry) = self.source.root_entry.clone() {
+        if let Some(mut entry) = self.source.root_entry.clone() {
+            entry.attributes = self.root_attributes()?;
             self.dirs.root_verdict_due = true;
             self.telling.summary.entries.add(entry.kind());
-            self.announce_ids(entry.uid, entry.gid)?;
+            self.announce_ids(entry.uid, entry.gid, &entry.attributes)?;
             self.say(&ToReceiver::RootEntry(Entry {
                 name: b"root".to_vec(),
                 ..entry
             }))?;
         }
         Ok(())
+    }
+
+    fn root_attributes(&self) -> Result<Attributes, Error> {
+        let root = self.source.layers.first().map(|layer| &layer.root);
+        let read = root.map(|root| attributes_of(&**root, self.fields.attributes()));
+        let read = read.unwrap_or_else(|| Ok(Attributes::default()));
+        read.map_err(|e| Error::file("read the ACLs and attributes of the source", &e))
     }
 }
 

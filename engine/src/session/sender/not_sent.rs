@@ -4,6 +4,7 @@ use std::fs::Metadata;
 
 use super::Sender;
 use super::reading::{FileSource, Reading};
+use crate::attributes::Scope;
 use crate::error::Error;
 use crate::observer::Warning;
 use crate::policy::Powers;
@@ -29,6 +30,7 @@ impl From<Error> for NotSent {
 #[derive(Clone, Copy)]
 pub(super) struct Terms {
     pub(super) powers: Powers,
+    pub(super) attributes: Scope,
     pub(super) hard_links: bool,
 }
 
@@ -43,6 +45,7 @@ impl Sender<'_> {
     pub(super) fn terms(&self) -> Terms {
         Terms {
             powers: self.fields.powers,
+            attributes: self.fields.attributes(),
             hard_links: self.options.hard_links,
         }
     }

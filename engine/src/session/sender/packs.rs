@@ -146,10 +146,11 @@ fn try_put_file(
         if attempt > 0 {
             opened.before = opened.file.metadata().map_err(|e| not_read(&e))?;
         }
-        let mtime = match file.since(&opened.before, terms.powers) {
+        let since = file.since(&opened, terms.powers, terms.attributes);
+        let mtime = match since.map_err(|e| not_read(&e))? {
             Since::Same => None,
             Since::Touched(mtime) => Some(mtime),
-            Since::Other(_) => return Err(Put::ByItself),
+            Since::Other(..) => return Err(Put::ByItself),
         };
         let len = opened.before.len();
         if len > PACKED_LEN_MAX || terms.refuse(file, &opened.before) {

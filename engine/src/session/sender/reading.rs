@@ -8,8 +8,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 
+use crate::attributes::{Attributes, Scope};
 use crate::entries::EntryList;
-use crate::fs::FileDir;
+use crate::fs::{FileDir, attributes_of};
 use crate::observer::{Kind, Warning};
 use crate::path::RelPath;
 use crate::policy::Powers;
@@ -114,10 +115,22 @@ impl FileSource {
     }
 
     /// How the metadata of the file that was opened relate to those announced.
-    pub(super) fn since(&self, opened: &Metadata, powers: Powers) -> Since {
-        let mut found = Meta::of_file(opened);
-        found.mode = powers.mode(found.mode, Kind::File);
-        Since::between(&self.announced().1, &found)
+    pub(super) fn since(&self, opened: &Opened, powers: Powers, scope: Scope) -> io::Result<Since> {
+        let announced = match scope.is_empty() {
+            true => Attributes::default(),
+            false => self.attributes(),
+        };
+        let found = attributes_of(&*opened.file, scope)?;
+        let meta = meta_of(&opened.before, powers);
+        Ok(Since::between(
+            (&self.announced().1, &announced),
+            (&meta, &found),
+        ))
+    }
+
+    fn attributes(&self) -> Attributes {
+        let entry = self.scanned().entries.get(self.at);
+        entry.map_or_else(Attributes::default, |entry| entry.attributes)
     }
 
     /// Whether the file that was listed has other names, and this is another file. Where inode
@@ -127,7 +140,7 @@ impl FileSource {
         listed.is_some_and(|listed| {
             listed.nlink > 1
                 && (listed.dev, listed.ino) != (opened.dev(), opened.ino())
-                && (self.since(opened, powers) != Since::Same || self.len() != opened.len())
+                && self.announced() != (opened.len(), meta_of(opened, powers))
         })
     }
 
@@ -142,6 +155,13 @@ impl FileSource {
     pub(super) fn unreadable(&self, e: &io::Error) -> Warning {
         unreadable("read", &self.shown(), e)
     }
+}
+
+/// Its metadata, as far as the receiver takes them.
+fn meta_of(opened: &Metadata, powers: Powers) -> Meta {
+    let mut found = Meta::of_file(opened);
+    found.mode = powers.mode(found.mode, Kind::File);
+    found
 }
 
 /// A file that has been opened, and what it was then.

@@ -140,6 +140,7 @@ impl<'a> World<'a> {
             digest_key: [7; 32],
             claim: None,
             whereabouts: Whereabouts::default(),
+            readable: crate::namespaces::Namespaces::ALL,
         };
         let said = Outbox::new(Box::new(down.written.clone()));
         let receiver = receiver::Push::by_hand(hello, &said, &ServePolicy::default()).unwrap();
