@@ -12,7 +12,8 @@ static ARMED: OnceLock<(String, AtomicU64)> = OnceLock::new();
 /// Ends the process when it comes to `point` for the `passes`th time (from 1 on).
 ///
 /// The points are `staged`, `flushed`, `journal`, `op`, `rolled`, `recorded`, then `keeping` and
-/// `kept`, or `settled` where nothing is kept, and `acknowledged`, in the order of the commit;
+/// `kept`, or `settled` where nothing is kept, and `acknowledged`, in the order of the commit; a
+/// group that cannot be changed as a whole comes to `aborted` and `led back` instead of `rolled`;
 /// `aside`, `absent` and `replaced` come within an op where names cannot be exchanged, and
 /// `pruning` is where a step is about to be removed. Only in builds with debug assertions.
 #[cfg(debug_assertions)]
