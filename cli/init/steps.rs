@@ -28,14 +28,16 @@ pub(super) fn of(manager: Manager, first: &str, address: &str, interval: Duratio
              not take the service:\n  auto_failback off\n"
         ),
         Manager::Keepalived => format!(
-            "On both nodes, in the vrrp_instance of {address} in /etc/keepalived/keepalived.conf:\n  \
-             state BACKUP\n  nopreempt\n  notify_master \"{PROGRAM} mirror start\"\n  \
-             notify_backup \"{PROGRAM} mirror stop\"\n  notify_fault \"{PROGRAM} mirror stop\"\n  \
-             notify_stop \"{PROGRAM} mirror stop\"\n"
+            "On both nodes, in the global_defs of /etc/keepalived/keepalived.conf:\n  \
+             vrrp_notify_fifo /run/hasync-vrrp\nThere too, in the vrrp_instance of {address}:\n  \
+             state BACKUP\n  nopreempt\nOn both nodes, as a service \
+             (cli/examples/hasync-keepalived.service):\n  {PROGRAM} keepalived --fifo \
+             /run/hasync-vrrp\n"
         ),
         Manager::Pacemaker => format!(
-            "Behind the service address, in its group, an agent that becomes primary by the first \
-             line and standby by the second:\n  {PROGRAM} mirror start\n  {PROGRAM} mirror stop\n"
+            "On both nodes, once:\n  mkdir -p /usr/lib/ocf/resource.d/hasync\n  ln -s {PROGRAM} \
+             /usr/lib/ocf/resource.d/hasync/mirror\nThe clone and its constraints are in \
+             hasync-ha(7), for pcs, and in cli/examples/pacemaker.xml.\n"
         ),
     };
     format!("{first_push}{cron}{own}")
@@ -117,8 +119,7 @@ mod tests {
             }
             let ours = typed.filter_map(|line| {
                 let at = line.find(&format!("{PROGRAM} "))? + PROGRAM.len();
-                let words = line[at..].trim_end_matches('"');
-                (!line.starts_with("ln ")).then_some(words)
+                (!line.starts_with("ln ")).then(|| &line[at..])
             });
             let own = text
                 .lines()
