@@ -68,8 +68,8 @@ fn into_listener(scene: &Scene<'_>, other: &Path, sshd: &Sshd) {
     });
 }
 
-/// `run` pushes with build 0 or 1 and gives figures; prints the ratios of the second to the first.
-fn measure<const N: usize>(name: &str, mut run: impl FnMut(usize) -> [f64; N]) {
+/// `run` copies with tool 0 or 1 and gives figures; prints the ratios of the second to the first.
+pub(crate) fn measure<const N: usize>(name: &str, mut run: impl FnMut(usize) -> [f64; N]) {
     for build in [0, 1] {
         run(build);
     }

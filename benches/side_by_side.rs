@@ -4,6 +4,8 @@
 //! or beside another build of itself, both halves of it, seven pairs a row, with the median of
 //! the pairs' ratios:
 //!   cargo bench --bench side_by_side -- --against OTHER/hasync [--full] [--row WORDS]...
+//! or first copies beside tar, into sshd and into `serve --listen`, in the same way:
+//!   cargo bench --bench side_by_side -- --tar [--full] [--row WORDS]...
 //! Wall time is the command's. CPU is what all processors of the machine did until the far side
 //! had ended too, so run it on an idle machine. Bytes are loopback traffic both ways with all
 //! headers; as root the bench runs in a network namespace of its own, so that nothing else is
@@ -28,6 +30,7 @@ mod paired;
     reason = "the fixtures of the tests; the bench needs a few"
 )]
 mod support;
+mod tar;
 mod trees;
 mod warm;
 
@@ -197,6 +200,9 @@ fn main() {
     if let Some(at) = arguments.iter().position(|word| word == "--against") {
         let other = arguments.get(at + 1).map_or("", String::as_str);
         return paired::measure_all(Path::new(other), &sshd, shrink, is_wanted);
+    }
+    if arguments.iter().any(|argument| argument == "--tar") {
+        return tar::measure_all(&sshd, shrink, is_wanted);
     }
     println!(
         "sizes: {}; best of {RUNS}; rsync {}",
@@ -383,20 +389,28 @@ fn push(tool: &Tool, work: &TempTree, target: &Path, way: &Way<'_>) -> Cost {
         .arg(format!("standby:{}", target.display()));
     command.stdin(Stdio::null());
 
-    let (cpu_before, link_before) = (cpu_seconds(), (way.link_bytes)());
-    let start = Instant::now();
-    let status = command.status().unwrap();
-    let wall_s = start.elapsed().as_secs_f64();
-    assert!(status.success(), "{command:?}: {status}");
-    await_idle(way.sshd);
+    let link_before = (way.link_bytes)();
+    let [wall_s, cpu_s] = timed(&mut command, way.sshd);
     let rss_there_kib = kib(&there);
     Cost {
         wall_s,
-        cpu_s: cpu_seconds() - cpu_before,
+        cpu_s,
         link_bytes: (way.link_bytes)() - link_before,
         rss_here_kib: kib(&here),
         rss_there_kib,
     }
+}
+
+/// The seconds that a command takes, and those that the machine's processors do until its session
+/// of the server has ended too.
+fn timed(command: &mut Command, sshd: &Sshd) -> [f64; 2] {
+    let cpu_before = cpu_seconds();
+    let start = Instant::now();
+    let status = command.status().unwrap();
+    let wall_s = start.elapsed().as_secs_f64();
+    assert!(status.success(), "{command:?}: {status}");
+    await_idle(sshd);
+    [wall_s, cpu_seconds() - cpu_before]
 }
 
 /// Waits until every session of the server has ended and was waited for.

@@ -197,7 +197,7 @@ impl Held {
         knows().map_err(|e| Error::file("read the generations of the tree", &e))
     }
 
-    /// As of when what was received here was equal to its source.
+    /// When what was received here was last equal to its source.
     pub(crate) fn received_as_of(&self) -> Result<Option<AsOf>, Error> {
         let as_of = self.store.as_ref().map_or(Ok(None), Store::as_of);
         as_of.map_err(|e| {

@@ -58,7 +58,7 @@ pub struct TreeStatus {
     pub epoch: Epoch,
     /// The generation that its data is: received, acknowledged or begun by a promotion.
     pub head: Option<Generation>,
-    /// As of when the standby is, or was last known to be, equal to the primary.
+    /// The time of the primary's state that the standby has, or was last known to have.
     pub as_of: Option<AsOf>,
     /// As primary: a generation that was asked for, and nothing heard of since.
     pub open: Option<GenerationId>,

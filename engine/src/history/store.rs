@@ -62,7 +62,7 @@ pub(crate) struct Store {
     lock: OnceCell<Lock<Arc<OwnedFd>>>,
 }
 
-/// As of when the head was last seen to be what the source has.
+/// When the source was last seen to have what the head is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Seen {
     pub(crate) head: GenerationId,
@@ -208,7 +208,7 @@ impl Store {
         record::write(&self.dir, HEAD, head)
     }
 
-    /// As of when the head was last seen to be what the source has.
+    /// When the source was last seen to have what the head is.
     pub(crate) fn as_of(&self) -> io::Result<Option<AsOf>> {
         let Some(head) = self.head()? else {
             return Ok(None);
@@ -216,7 +216,7 @@ impl Store {
         Ok(self.seen(head.id)?.or(head.as_of))
     }
 
-    /// As of when a push found the head to be what the source has; `None` if there was none since.
+    /// When a push last found the head to be what the source has; `None` if there was none since.
     pub(crate) fn seen(&self, head: GenerationId) -> io::Result<Option<AsOf>> {
         let seen: Option<Seen> = record::read(&self.dir, AS_OF)?;
         Ok(seen.filter(|seen| seen.head == head).map(|seen| seen.as_of))

@@ -85,7 +85,7 @@ pub struct Generation {
     pub parent_state: Option<GenerationId>,
     /// When it was made, in nanoseconds since 1970 by the clock of the node that keeps the record.
     pub made_ns: i64,
-    /// As of when the source had this state; a partial push has none of its own.
+    /// When the source had this state; a partial push has none of its own.
     pub as_of: Option<AsOf>,
     /// What it changed.
     pub counts: GenerationCounts,
@@ -100,7 +100,7 @@ pub struct Sealed {
     pub head: Generation,
     /// Whether the push made it.
     pub changed: bool,
-    /// As of when that is known to be equal to the source; unknown if the push was partial.
+    /// When that was equal to the source; unknown if the push was partial.
     pub as_of: Option<AsOf>,
     /// It replaced what the receiver had as primary or had given up, and keeps that until told
     /// otherwise.

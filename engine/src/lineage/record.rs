@@ -86,7 +86,7 @@ pub(super) struct Peer {
     pub(super) open: Vec<GenerationId>,
     /// The number that it was asked to make, while that is open.
     pub(super) asked: Number,
-    /// As of when it was last known to be equal.
+    /// When it was last known to be equal.
     pub(super) as_of: Option<AsOf>,
     /// Until when the last push that counts may have read files, in nanoseconds since 1970; the
     /// largest number while nothing was heard of it.
@@ -107,7 +107,7 @@ pub(crate) struct Promotion<'a> {
     pub(crate) equal_to: &'a [GenerationId],
     /// By the first push: it stands for the tree before its first generation.
     pub(crate) by_push: bool,
-    /// As of when what was received here is equal to its source.
+    /// When its source was what was received here.
     pub(crate) received_as_of: Option<AsOf>,
     pub(crate) is_mount: bool,
     pub(crate) now_ns: i64,

@@ -142,7 +142,7 @@ impl<'a> View<'a> {
         here.map(|given_up| &given_up.adopted)
     }
 
-    /// As of when a standby that it pushed to was last known to be equal.
+    /// When a standby that it pushed to was last known to be equal.
     pub(crate) fn sent_as_of(&self) -> Option<AsOf> {
         self.sent().map(|peer| peer.as_of)?
     }
@@ -153,7 +153,7 @@ impl<'a> View<'a> {
     }
 
     /// The modification times, in nanoseconds since 1970, at which a file may have changed once
-    /// more after it was last compared, given as of when the data here was received: within one
+    /// more after it was last compared, given when the data here was received: within one
     /// tick of a clock a second change shows in neither time nor length. After a promotion the
     /// other node may have written, too, at any time since.
     pub(crate) fn recheck(&self, received: Option<AsOf>, now_ns: i64) -> Option<(i64, i64)> {
