@@ -56,8 +56,8 @@ pub(crate) struct Listing {
 
 /// Reads the directory `dir`, leaving out names for which `skip` says so (a filter, which needs
 /// to know whether the name is a directory). What identifies an inode is noted `with_inodes` only,
-/// and of attributes what is in `scope`. Symlinks become what `look_through` makes of them, if there
-/// is such a thing.
+/// and of attributes what is in `scope`. Symlinks become what `look_through` makes of them, if
+/// there is such a thing.
 pub(crate) fn list(
     dir: BorrowedFd<'_>,
     with_inodes: bool,
