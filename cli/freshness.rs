@@ -13,10 +13,11 @@ use hasync_engine::{Wish, escape};
 
 use crate::config::{Config, Stale, Tree};
 use crate::exit::{Exit, Failure};
-use crate::out::Out;
+use crate::out::{self, Out};
 use crate::peer_link::PeerLink;
 use crate::role::{self, Role};
 use crate::state;
+use crate::state::record::Doing;
 use crate::times::long;
 
 /// How long the peer may take to answer.
@@ -56,7 +57,14 @@ pub(crate) fn stale<'a>(
             continue;
         };
         match config.lineage.stale {
-            Stale::Refuse => stale.push((*tree, Failure::new(Exit::Fenced, why))),
+            Stale::Refuse => {
+                let refused = Failure::new(Exit::Fenced, why);
+                let next = "start the service where the newest data is".to_owned();
+                if let Err(failure) = state::put(config, tree, Doing::Promoting, &refused, next) {
+                    out::error(&failure.message);
+                }
+                stale.push((*tree, refused));
+            }
             Stale::Warn => out.say(&format!("{}: warning: {why}", tree.name)),
         }
     }

@@ -14,6 +14,7 @@ use crate::args::PushArgs;
 use crate::brake;
 use crate::config::{Brake, Compress, Config, Node, Tree};
 use crate::exit::{self, Exit, Failure};
+use crate::generations;
 use crate::how_far::HowFar;
 use crate::memory::Memory;
 use crate::numbers::{bytes, commas};
@@ -202,6 +203,8 @@ pub(crate) struct Pushed {
     pub(crate) sent_bytes: u64,
     /// The peer had data that may be nowhere else, which it keeps apart now; in a line.
     pub(crate) kept: Option<String>,
+    /// The peer's tree had been written to by somebody else, which the push replaced; in a line.
+    pub(crate) written: Option<String>,
 }
 
 /// Pushes one tree and reports it.
@@ -261,8 +264,20 @@ fn push_one(tree: &Tree, plan: &Plan, link: &mut PeerLink, out: &Out) -> Result<
             sealed.head.number
         )
     });
-    if let Some(kept) = kept.as_ref().filter(|_| !plan.style.quiet) {
-        out.say(&format!("{}: {kept}", tree.name));
+    let written = sealed.filter(|sealed| sealed.written.count > 0);
+    let written = written.map(|sealed| {
+        let (written, number) = (&sealed.written, sealed.head.number);
+        format!(
+            "generation {number} replaced {} entries that had been written on the peer since the one \
+             before: {}; `hasync kept {} --extract {number} DIR` there copies them out",
+            written.count,
+            generations::first_paths(&written.lines, written.count),
+            tree.name,
+        )
+    });
+    let told = [&kept, &written].into_iter().flatten();
+    for line in told.filter(|_| !plan.style.quiet) {
+        out.say(&format!("{}: {line}", tree.name));
         out.flush();
     }
     if let Some(line) = &line {
@@ -281,6 +296,7 @@ fn push_one(tree: &Tree, plan: &Plan, link: &mut PeerLink, out: &Out) -> Result<
         line,
         sent_bytes: summary.sent_bytes,
         kept,
+        written,
     })
 }
 

@@ -113,6 +113,8 @@ mod role;
 mod second;
 /// What of the sources is pushed, and what symlinks stand for.
 mod selection;
+/// Each state has one sentence and one next step, and the step repairs it.
+mod sentences;
 /// File systems of every kind as targets, by every way of pushing.
 mod situations;
 /// First copy, update and delete over a real sshd, on loopback and between two nodes.

@@ -191,3 +191,99 @@ fn what_is_said_to_be_undoable_is_undone() {
         assert_eq!(read(to.join("index.html")), "four");
     }
 }
+
+/// Written on the standby by accident: told by the push and there, and kept.
+#[test]
+fn what_was_written_on_the_standby_is_told_and_kept() {
+    let pair = Pair::here("");
+    let at = |name: &str| pair.path(Foo1, &format!("html/{name}"));
+    for name in ["edited", "backdated", "mode", "untouched", "gone"] {
+        pair.write(Foo0, &format!("html/{name}"), "source");
+    }
+    pair.run(Foo0, &["push", "--tree", "html"]).expect(0);
+    // A push that replaces what nobody has touched tells nothing.
+    for name in ["untouched", "edited", "backdated", "mode"] {
+        pair.write(Foo0, &format!("html/{name}"), "source, second");
+    }
+    let quiet = pair
+        .run(Foo0, &["push", "--tree", "html"])
+        .expect(0)
+        .stdout_text();
+    assert!(!quiet.contains("written on the peer"), "{quiet}");
+    // The clock of a file system goes in ticks.
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    std::fs::write(at("edited"), "by accident").unwrap();
+    std::fs::write(at("new"), "by accident").unwrap();
+    std::fs::write(at("backdated"), "by accident").unwrap();
+    let old = filetime::FileTime::from_unix_time(1000, 0);
+    filetime::set_file_mtime(at("backdated"), old).unwrap();
+    std::fs::set_permissions(at("mode"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    std::fs::remove_file(pair.path(Foo0, "html/gone")).unwrap();
+    pair.write(Foo0, "html/untouched", "source, third");
+    let told = pair
+        .run(Foo0, &["push", "--tree", "html"])
+        .expect(0)
+        .stdout_text();
+    let words = "generation 3 replaced 4 entries that had been written on the peer since the one \
+                 before: ";
+    assert!(told.contains(words), "{told}");
+    let json = pair
+        .run(Foo1, &["status", "html", "--json"])
+        .expect(0)
+        .stdout;
+    let json: Value = serde_json::from_slice(&json).unwrap();
+    let written = &json["trees"][0]["written_here"];
+    assert_eq!(
+        (&written[0]["number"], &written[0]["count"]),
+        (&3.into(), &4.into()),
+        "{json:#}"
+    );
+    let mut paths: Vec<&str> = written[0]["paths"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(Value::as_str)
+        .collect();
+    paths.sort_unstable();
+    assert_eq!(paths, ["backdated", "edited", "mode", "new"]);
+    let status = pair.run(Foo1, &["status", "html"]).expect(0).stdout_text();
+    assert!(
+        status.contains("generation 3 replaced 4 entries that had been written here"),
+        "{status}"
+    );
+    let to = pair.dir.path("out");
+    extract(&pair, "3", &to, &[]).expect(0);
+    for name in ["edited", "new", "backdated"] {
+        assert_eq!(read(to.join(name)), "by accident", "{name}");
+    }
+    // And the next push has nothing more to tell.
+    pair.write(Foo0, "html/edited", "source, fourth");
+    let quiet = pair
+        .run(Foo0, &["push", "--tree", "html"])
+        .expect(0)
+        .stdout_text();
+    assert!(!quiet.contains("written on the peer"), "{quiet}");
+}
+
+/// Names that go with what was kept are no writing: the change times of their other names move.
+#[test]
+fn links_to_what_was_kept_are_nobodys_writing() {
+    let pair = Pair::here("");
+    pair.keep_undo("keep = 1");
+    let at = |name: &str| pair.path(Foo0, &format!("html/{name}"));
+    pair.write(Foo0, "html/first", "one inode");
+    for name in ["second", "third", "fourth"] {
+        std::fs::hard_link(at("first"), at(name)).unwrap();
+    }
+    pair.run(Foo0, &["push", "--tree", "html"]).expect(0);
+    for (round, name) in ["first", "second", "third", "fourth"].iter().enumerate() {
+        std::fs::remove_file(at(name)).unwrap();
+        pair.write(Foo0, "html/round", round.to_string());
+        let told = pair
+            .run(Foo0, &["push", "--tree", "html"])
+            .expect(0)
+            .stdout_text();
+        assert!(!told.contains("written on the peer"), "{name}: {told}");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}

@@ -354,6 +354,11 @@ impl Cycle<'_> {
             let kept = Failure::new(Exit::Ok, kept);
             self.notice(Event::Promotion, Some(tree), &kept, next);
         }
+        if let Some(written) = &pushed.written {
+            let next = "find out what writes there; hasync kept there lists what was replaced";
+            let written = Failure::new(Exit::NotEqual, written);
+            self.notice(Event::Failure, Some(tree), &written, next);
+        }
         self.look_after(tree, Some(tree), Ok(pushed));
     }
 

@@ -26,7 +26,7 @@ pub(crate) use adopt::run as adopt;
 pub(crate) use diverged::run as diverged;
 pub(crate) use kept::run as kept;
 pub(crate) use log::run as log;
-pub(crate) use status::run as status;
+pub(crate) use status::{first_paths, run as status};
 pub(crate) use undo::run as undo;
 pub(crate) use ways::ways_out;
 

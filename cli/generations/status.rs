@@ -130,6 +130,18 @@ fn text(tree: &TreeState) -> String {
     text
 }
 
+/// The first of so many paths.
+pub(crate) fn first_paths(paths: &[String], count: u64) -> String {
+    const SHOWN: usize = 3;
+    let first: Vec<&str> = paths.iter().take(SHOWN).map(String::as_str).collect();
+    let more = if count > first.len() as u64 {
+        ", ..."
+    } else {
+        ""
+    };
+    format!("{}{more}", first.join(", "))
+}
+
 /// What is kept beside the data.
 fn past(facts: &Facts, say: &mut impl FnMut(String)) {
     let (past, name) = (&facts.past, &facts.name);
@@ -148,6 +160,15 @@ fn past(facts: &Facts, say: &mut impl FnMut(String)) {
             "kept: generation {number} ({id}) of {node} replaced what only this node had; that is in \
              {} until `hasync undo {name} --forget {number}`",
             pinned.path,
+        ));
+    }
+    for written in &past.written_here {
+        let number = written.number;
+        say(format!(
+            "generation {number} replaced {} entries that had been written here since the one before: \
+             {}; `hasync kept {name} --extract {number} DIR` copies them out",
+            written.count,
+            first_paths(&written.paths, written.count),
         ));
     }
     if let Some(first) = past.rubbish.first() {

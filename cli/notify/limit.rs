@@ -108,6 +108,44 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::config::Event;
+
+    #[test]
+    fn another_cause_is_another_key_and_the_same_in_other_figures_is_not() {
+        let key = |exit: Exit, line: &str| {
+            super::key(&Notice {
+                event: Event::Failure,
+                tree: Some("html".to_owned()),
+                exit: exit as u8,
+                line: line.to_owned(),
+                next: String::new(),
+            })
+        };
+        let away = key(Exit::Unreachable, "cannot reach b: connection refused");
+        assert_ne!(away, key(Exit::Auth, "cannot reach b: connection refused"));
+        assert_ne!(
+            away,
+            key(Exit::Unreachable, "cannot reach c: no route to host")
+        );
+        for (exit, one, other) in [
+            (Exit::Timeout, "silent for 20 s", "silent for 21 s"),
+            (
+                Exit::Fenced,
+                "since epoch 2 (generation 7)",
+                "since epoch 2 (of b)",
+            ),
+            (
+                Exit::Partial,
+                "first: cannot read a",
+                "first: cannot read b",
+            ),
+        ] {
+            assert_eq!(key(exit, one), key(exit, other));
+        }
+        // One line, however long.
+        assert!(key(Exit::FileIo, &"\n\u{e9}x ".repeat(900)).len() <= KEY_LEN_MAX);
+        assert!(!key(Exit::FileIo, "a\nb").contains('\n'));
+    }
 
     #[test]
     fn the_same_is_told_again_only_after_a_while() {

@@ -11,7 +11,7 @@ use super::file;
 use super::record::{
     AsOfState, Bytes, DataState, DataWord, Doing, Facts, GenerationState, GivenUp, LastCycle,
     LastStopState, Moment, NodeState, Part, Past, PinnedState, RoleSeen, RoleWord, SCHEMA_VERSION,
-    SpaceState, StagedState, TreeState, Trouble, Written,
+    SpaceState, StagedState, TreeState, Trouble, Written, WrittenState,
 };
 use super::tell::Told;
 use super::trouble::Mark;
@@ -216,7 +216,7 @@ fn of_tree_by(
     };
     let facts = Facts {
         part: part(config, tree, memory, by_test, &status),
-        data: data(&status, undone_from),
+        data: data(tree, memory, &status, undone_from),
         past: past(&status, bytes),
         last_failure,
         peer: memory.peers.get(&tree.name).cloned(),
@@ -282,13 +282,23 @@ fn is_unsent(status: &TreeStatus) -> bool {
     status.role == NodeRole::Primary && (equal_ns.is_none() || made.is_some_and(is_after))
 }
 
-fn data(status: &TreeStatus, undone_from: Option<GivenUp>) -> DataState {
+fn data(
+    tree: &Tree,
+    memory: &Memory,
+    status: &TreeStatus,
+    undone_from: Option<GivenUp>,
+) -> DataState {
+    let known = memory.trees.get(&tree.name);
+    // The root alone was pushed: that it is empty is no news.
+    let was_empty = known.is_some_and(|known| known.entries <= 1);
     let head = status.head.as_ref();
     let lag = status.as_of.as_ref().and_then(|as_of| as_of.lag_ns());
     let lag = lag.and_then(|ns| u64::try_from(ns).ok());
     DataState {
         state: match status.data {
             Data::NotMounted => DataWord::Unmounted,
+            Data::Emptied if !tree.dir().exists() => DataWord::Missing,
+            Data::Emptied if was_empty => DataWord::Complete,
             Data::Emptied => DataWord::Emptied,
             Data::NoHead => DataWord::Unrecorded,
             Data::Here if status.is_interrupted => DataWord::Interrupted,
@@ -312,6 +322,16 @@ fn past(status: &TreeStatus, bytes: Bytes) -> Past {
         }),
         undo: status.undo.iter().map(GenerationState::from).collect(),
         pinned: status.pinned.iter().map(pinned).collect(),
+        written_here: status
+            .written
+            .iter()
+            .map(|(generation, written)| WrittenState {
+                id: generation.id.to_string(),
+                number: generation.number,
+                count: written.count,
+                paths: written.lines.clone(),
+            })
+            .collect(),
         staged: status
             .staged
             .iter()

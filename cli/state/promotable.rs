@@ -18,6 +18,7 @@ pub(super) fn judge(facts: &Facts) -> (bool, String) {
     match facts.data.state {
         DataWord::Unmounted => return refuse(format!("{path} is not mounted")),
         DataWord::Emptied => return refuse(format!("{path} is empty")),
+        DataWord::Missing => return refuse(format!("{path} is not there")),
         DataWord::Unrecorded => return refuse(format!("{path} has no record of {name} beside it")),
         DataWord::Interrupted => {
             return refuse(format!("a commit was cut off: run hasync recover {name}"));

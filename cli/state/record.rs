@@ -123,6 +123,8 @@ pub(crate) struct Past {
     /// What `hasync undo` takes back, the last first.
     pub(crate) undo: Vec<GenerationState>,
     pub(crate) pinned: Vec<PinnedState>,
+    /// What kept generations replaced though it was written here in between.
+    pub(crate) written_here: Vec<WrittenState>,
     pub(crate) staged: Vec<StagedState>,
     /// Directories of what was kept once and could not be removed.
     pub(crate) rubbish: Vec<String>,
@@ -176,6 +178,8 @@ pub(crate) enum DataWord {
     Unmounted,
     /// There was some, and nothing is there.
     Emptied,
+    /// There was some, and its directory is not there.
+    Missing,
     /// There was some, and what is there has no record beside it.
     Unrecorded,
     /// A commit was cut off: it may be a mixture.
@@ -313,6 +317,16 @@ pub(crate) struct PinnedState {
     pub(crate) node: String,
     /// Where they are.
     pub(crate) path: String,
+}
+
+/// Entries that a generation replaced though they were written here since the one before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct WrittenState {
+    pub(crate) id: String,
+    pub(crate) number: Number,
+    pub(crate) count: u64,
+    /// The first ones, below the root.
+    pub(crate) paths: Vec<String>,
 }
 
 /// What a push has staged.

@@ -95,7 +95,7 @@ impl Condition {
         match data.state {
             _ if facts.unreadable.is_some() => Condition::Unreadable,
             DataWord::Unmounted => Condition::Unmounted,
-            DataWord::Emptied => Condition::Emptied,
+            DataWord::Emptied | DataWord::Missing => Condition::Emptied,
             DataWord::Unrecorded => Condition::Unrecorded,
             DataWord::Interrupted => Condition::Interrupted,
             _ if facts.last_failure.is_some() => Condition::Failing,
@@ -195,6 +195,9 @@ pub(crate) fn core(facts: &Facts, condition: Condition) -> String {
         Condition::Unreadable => of_trouble(facts.unreadable.as_ref()),
         Condition::Unmounted => {
             format!("{path} is not a file system of its own any more: its disk is not mounted")
+        }
+        Condition::Emptied if facts.data.state == DataWord::Missing => {
+            format!("{path} is not there, and this node has had data of {name}")
         }
         Condition::Emptied => format!("{path} is empty, and this node has had data of {name}"),
         Condition::Unrecorded => format!(
@@ -324,7 +327,11 @@ fn next(facts: &Facts, condition: Condition) -> String {
         Condition::Unreadable => of(&facts.unreadable),
         Condition::Failing => of(&facts.last_failure),
         Condition::Unmounted => format!("`mount {path}`"),
-        Condition::Emptied | Condition::Unrecorded if is_primary => format!(
+        Condition::Emptied if is_primary => format!(
+            "mount its disk, or correct its path; if the data is lost, on the other node `hasync \
+             promote {name}`; to empty the standby too, `hasync push --tree {name} --no-brake`"
+        ),
+        Condition::Unrecorded if is_primary => format!(
             "mount its disk; if the data is lost, on the other node `hasync promote {name}`"
         ),
         Condition::Emptied => {

@@ -122,3 +122,58 @@ pub(crate) fn peer_said(here: &Standing, there: &Standing, serves: Option<bool>)
 pub(crate) fn heard(config: &Config, said: BTreeMap<String, PeerState>) -> Result<(), Failure> {
     Memory::change(&config.node.state, |memory| memory.peers.extend(said))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark(role: RoleWord, epoch: u64, head: &str) -> Mark {
+        Mark {
+            role,
+            epoch: Epoch::from(epoch),
+            head_id: Some(head.to_owned()),
+            given_up_for: None,
+        }
+    }
+
+    #[test]
+    fn a_failure_stands_until_it_is_about_something_else() {
+        use Doing::{Promoting, Pushing, Receiving, Rejoining};
+        let primary = mark(RoleWord::Primary, 1, "a");
+        let standby = mark(RoleWord::Standby, 1, "a");
+        let promoted = mark(RoleWord::Primary, 2, "b");
+        let moved = mark(RoleWord::Standby, 1, "b");
+        let given_up = Mark {
+            given_up_for: Some("c".to_owned()),
+            ..standby.clone()
+        };
+        for (doing, exit, then, now, stands) in [
+            (Pushing, Exit::Fenced, &primary, &primary, true),
+            (Pushing, Exit::Fenced, &primary, &promoted, false),
+            (Pushing, Exit::Fenced, &primary, &standby, false),
+            (Pushing, Exit::NoSpace, &primary, &promoted, true),
+            (Pushing, Exit::NoSpace, &primary, &standby, false),
+            (Receiving, Exit::Diverged, &standby, &standby, true),
+            (Receiving, Exit::Diverged, &standby, &given_up, false),
+            (Receiving, Exit::Diverged, &standby, &moved, false),
+            (Receiving, Exit::NoSpace, &standby, &moved, true),
+            (Receiving, Exit::NoSpace, &standby, &promoted, false),
+            (Promoting, Exit::Fenced, &standby, &promoted, false),
+            (Rejoining, Exit::Diverged, &primary, &primary, true),
+            (Rejoining, Exit::Diverged, &primary, &standby, false),
+        ] {
+            let trouble = Trouble {
+                doing,
+                exit: exit as u8,
+                line: String::new(),
+                next: String::new(),
+                at: Moment::of(0),
+            };
+            let noted = Noted {
+                trouble,
+                mark: then.clone(),
+            };
+            assert_eq!(noted.standing(now).is_some(), stands, "{noted:?} {now:?}");
+        }
+    }
+}

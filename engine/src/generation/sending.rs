@@ -215,6 +215,8 @@ impl Sending {
         let is_partial = partial || sealed.changed && sealed.head.partial.is_some();
         let as_of = sealed.as_of.map(|_| self.as_of).filter(|_| !is_partial);
         sealed.as_of = as_of;
+        let written = std::mem::take(&mut sealed.written);
+        sealed.written.add(&written);
         let peer = self.peer()?;
         let mut held = self.tree.hold()?;
         sealed.head = self.head(sealed, &held, peer)?;

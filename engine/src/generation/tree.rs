@@ -18,7 +18,7 @@ use crate::history::space::Space;
 use crate::history::store::Store;
 use crate::history::undo::{UndoPolicy, undoable};
 use crate::lineage::claim::{Adopted, Me, Standing};
-use crate::lineage::generation::{Generation, GenerationId};
+use crate::lineage::generation::{Generation, GenerationId, Partial};
 use crate::lineage::ordinal::{Epoch, Number};
 use crate::lineage::record::{NodeRecord, Promotion, Spent};
 use crate::lineage::rules::{Data, Rejoin, Serves};
@@ -78,6 +78,9 @@ pub struct TreeStatus {
     pub undo: Vec<Generation>,
     /// What is kept until they are [forgotten](Tree::forget).
     pub pinned: Vec<Pinned>,
+    /// What the kept generations replaced though somebody had written it here since the generation
+    /// before: their paths.
+    pub written: Vec<(Generation, Partial)>,
     /// Directories of what was kept once and could not be removed: the next push tries again.
     pub rubbish: Vec<PathBuf>,
 }
@@ -264,6 +267,10 @@ impl Tree {
         Ok(TreeStatus {
             pinned: match &store {
                 Some(store) => kept::pinned(store).map_err(read)?,
+                None => Vec::new(),
+            },
+            written: match &store {
+                Some(store) => kept::written(store).map_err(read)?,
                 None => Vec::new(),
             },
             role: view.role(),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::change::{Changes, Failed, Op, SessionPlace};
 use crate::fs::Attrs;
-use crate::lineage::generation::{Generation, GenerationId};
+use crate::lineage::generation::{Generation, GenerationId, Partial};
 use crate::path::RelPath;
 
 /// All of an atomic commit.
@@ -25,6 +25,8 @@ pub(crate) struct Journal {
     pub(crate) keep: bool,
     /// They are all that is left of what a former primary had: kept until somebody says otherwise.
     pub(crate) pinned: bool,
+    /// Those of them that somebody had written there since the generation before.
+    pub(crate) written: Partial,
     /// States of the tree that the ops pass through, if there are any before the last.
     pub(crate) waypoints: Vec<Waypoint>,
 }
@@ -57,6 +59,7 @@ impl Journal {
             notes_lineage: false,
             keep: false,
             pinned: false,
+            written: Partial::default(),
             waypoints: Vec::new(),
         }
     }

@@ -18,7 +18,7 @@ use crate::change::{Op, SessionPlace};
 use crate::fail::fail_point;
 use crate::fs::{Root, names};
 use crate::generation::record;
-use crate::lineage::generation::{Generation, GenerationId};
+use crate::lineage::generation::{Generation, GenerationId, Partial};
 use crate::lineage::ordinal::Number;
 use crate::path::{RESERVED_NAME, RelPath};
 
@@ -126,6 +126,17 @@ pub(crate) fn pinned(store: &Store) -> io::Result<Vec<Pinned>> {
         }));
     }
     Ok(pinned)
+}
+
+/// What the kept generations replaced though somebody had written it here in between, the last one
+/// first.
+pub(crate) fn written(store: &Store) -> io::Result<Vec<(Generation, Partial)>> {
+    let mut written = Vec::new();
+    for (_, place) in step_places(store)? {
+        let kept = read(store, place)?.filter(|kept| kept.journal.written.count > 0);
+        written.extend(kept.map(|kept| (kept.generation, kept.journal.written)));
+    }
+    Ok(written)
 }
 
 /// Removes a pinned step with all that it keeps; `None` if that generation is not pinned. To be

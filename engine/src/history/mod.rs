@@ -5,7 +5,8 @@
 //! goes it; [`replaced`] copies out what a
 //! generation replaced, [`restore`] brings back single paths, out of the [`past`];
 //! [`interrupted`] is what a push had staged when its connection broke, and [`space`] is how much
-//! of that there is room for; [`room`] is made by what gives way, and [`sizes`] is what all of it takes.
+//! of that there is room for; [`written`] is what somebody else
+//! wrote in between; [`room`] is made by what gives way, and [`sizes`] is what all of it takes.
 
 mod clocks;
 mod interrupted;
@@ -21,6 +22,7 @@ pub(crate) mod space;
 pub(crate) mod store;
 pub(crate) mod undo;
 mod undoing;
+mod written;
 
 pub use kept::Pinned;
 pub use replaced::{Extracted, Replaced, ReplacedEntry};
@@ -35,3 +37,4 @@ pub(crate) use prune::prune;
 pub(crate) use room::Room;
 pub(crate) use store::Store;
 pub(crate) use undo::counts;
+pub(crate) use written::{count_from_now, written_since};

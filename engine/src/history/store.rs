@@ -22,7 +22,7 @@ use crate::generation::record::{self, RecordKind};
 use crate::lineage::generation::{Generation, GenerationId};
 use crate::path::{RESERVED_NAME, RelPath};
 
-const HEAD: RecordKind = RecordKind {
+pub(super) const HEAD: RecordKind = RecordKind {
     letters: *b"HD",
     name: "head",
 };

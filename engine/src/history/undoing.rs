@@ -7,6 +7,7 @@ use super::journal::Journal;
 use super::prune::prune;
 use super::store::Store;
 use super::undo::{first_conflict, plan};
+use super::written::count_from_now;
 use crate::change::Op;
 use crate::error::{Error, ErrorKind};
 use crate::generation::durable::{self, Done};
@@ -154,7 +155,8 @@ impl<'a> Undoing<'a> {
         self.held.undone(&self.generation)?;
         // The undo has succeeded. What goes of the past can go after the next one as well, and what
         // cannot go is told by the status.
-        let _ = prune(&self.store, &self.tree.undo, None);
+        let _ =
+            prune(&self.store, &self.tree.undo, None).and_then(|()| count_from_now(&self.store));
         Ok(Undone {
             generation: journal.generation.unwrap_or(self.generation),
             changes,

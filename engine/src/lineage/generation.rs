@@ -105,6 +105,8 @@ pub struct Sealed {
     /// It replaced what the receiver had as primary or had given up, and keeps that until told
     /// otherwise.
     pub pinned: bool,
+    /// Entries that it replaced though they were written there since the generation before.
+    pub written: Partial,
 }
 
 /// What a generation changed.

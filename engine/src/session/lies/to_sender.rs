@@ -2,7 +2,7 @@
 
 use super::Wish::{Ask, DryRun};
 use super::scene::{Lie, Said};
-use crate::generation::{GenerationId, Sealed};
+use crate::generation::{GenerationId, Partial, Sealed};
 use crate::keeps::TimeStore;
 use crate::namespaces::Namespaces;
 use crate::observer::Kind;
@@ -366,6 +366,7 @@ fn ends() -> Lies {
                             changed,
                             as_of,
                             pinned,
+                            written: Partial::default(),
                         })
                     });
                 }

@@ -8,8 +8,8 @@ use super::site::Site;
 use crate::change::{Op, not_ours};
 use crate::error::{Error, ErrorKind};
 use crate::fail::fail_point;
-use crate::generation::{GenerationId, Sealed, commit_staged, note_equal};
-use crate::history::{Interrupted, Journal, Store, counts, prune};
+use crate::generation::{GenerationId, Partial, Sealed, commit_staged, note_equal};
+use crate::history::{Interrupted, Journal, Store, count_from_now, counts, prune, written_since};
 use crate::path::RelPath;
 
 /// What the records of a commit take on disk, and each op in its journal, in bytes.
@@ -77,6 +77,7 @@ fn seal_named(
             changed: false,
             as_of,
             pinned: false,
+            written: Partial::default(),
         };
         return site.done(true, Some(sealed), 0);
     }
@@ -84,6 +85,10 @@ fn seal_named(
     let takes = journal.ops.iter().any(replaces);
     journal.pinned = takes && (named.is_first || held.view().may_be_alone());
     journal.keep = named.tree.undo.keep > 0 || journal.pinned;
+    if !journal.pinned {
+        journal.written = written_since(&store, &journal.ops)
+            .map_err(|e| Error::file("read the records of the tree", &e))?;
+    }
     let mut generation = named.generation(&held, counts(&journal.ops), problems)?;
     if takes && named.is_first {
         // What was there is no generation, and yet a state that can be gone back to.
@@ -109,6 +114,7 @@ fn seal_named(
             changed: false,
             as_of: None,
             pinned: false,
+            written: Partial::default(),
         };
         drop(named);
         return site.done(true, Some(sealed), 0);
@@ -119,6 +125,7 @@ fn seal_named(
         as_of: head.as_of,
         changed: true,
         pinned: journal.pinned,
+        written: journal.written,
         head,
     };
     let (policy, peer_ahead_ns) = (named.tree.undo, named.peer_ahead_ns());
@@ -129,7 +136,7 @@ fn seal_named(
     site.voice.outbox.lock().flush()?;
     // The push has succeeded. What goes of the past can go after the next one as well, and what
     // cannot go is told by the status.
-    let _ = prune(&store, &policy, Some(peer_ahead_ns));
+    let _ = prune(&store, &policy, Some(peer_ahead_ns)).and_then(|()| count_from_now(&store));
     Ok(())
 }
 
