@@ -136,6 +136,9 @@ impl Judge<'_> {
         };
         if content_differs || is_apart {
             differences.time_now = content_differs && !self.options.times;
+            // Its time is one that this push makes.
+            let has_no_time = self.options.times && !self.options.times_of(entry.kind());
+            differences.time |= content_differs && has_no_time;
             return Decision::Make {
                 action: made,
                 differences,

@@ -82,6 +82,11 @@ pub(crate) const LIST: &[Deviation] = &[
                    changes; rsync shows it in a dry run alone.",
     },
     Deviation {
+        name: "symlinks of others",
+        sentence: "For -k, -L and --copy-unsafe-links root follows no symlink of another user \
+                   without --follow-untrusted; rsync follows them all.",
+    },
+    Deviation {
         name: "exit codes",
         sentence: "A DST that cannot be a directory or be made exits 11; rsync exits 3 or 11.",
     },
@@ -95,6 +100,16 @@ pub(crate) fn rsync_options(case: &Case, stopped_by_max_delete: bool) -> Vec<Str
         .filter(|option| !(no_deletes && *option == "--delete"))
         .cloned()
         .collect()
+}
+
+/// What hasync is given besides so that it follows the symlinks that rsync follows.
+pub(crate) fn more_options(case: &Case) -> &'static [&'static str] {
+    let follows = case.has("-k") || case.has("--copy-unsafe-links");
+    if follows {
+        &["--follow-untrusted"]
+    } else {
+        &[]
+    }
 }
 
 /// The exit code that hasync owes where rsync's was `code`, run without its deletions when

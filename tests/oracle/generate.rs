@@ -54,6 +54,16 @@ pub(crate) struct Case {
     pub(crate) slash: bool,
     /// The root of the target is itself an entry of the transfer.
     pub(crate) root_is_mirrored: bool,
+    /// What is pushed of the only source, if not all of it.
+    pub(crate) chosen: Option<Chosen>,
+}
+
+/// Paths of a source, some with a slash at their end.
+#[derive(Debug)]
+pub(crate) struct Chosen {
+    /// They are in a list (`--files-from`), not on the command line (`-R`).
+    listed: bool,
+    paths: Vec<Vec<u8>>,
 }
 
 const NAMES: &[&[u8]] = &[
@@ -110,13 +120,17 @@ impl Case {
         let target = target(&mut rng, &sources[0], hard_links);
         let slash = source_count == 2 || rng.chance(75);
         let missing_source = rng.chance(4);
+        let is_chosen = source_count == 1 && slash && !missing_source && !hard_links;
+        let chosen = (is_chosen && rng.chance(40)).then(|| Chosen::of(&mut rng, &sources[0]));
+        let chosen = chosen.filter(|chosen| !chosen.paths.is_empty());
         Self {
+            root_is_mirrored: slash && chosen.is_none(),
+            chosen,
             sources,
             target,
             options,
             missing_source,
             slash,
-            root_is_mirrored: slash,
         }
     }
 
@@ -134,6 +148,11 @@ impl Case {
     /// Makes the sources under `dir`; gives the SRC arguments.
     pub(crate) fn make_sources(&self, dir: &Path) -> Vec<String> {
         let mut arguments = Vec::new();
+        if let Some(chosen) = &self.chosen {
+            let root = dir.join("src0");
+            make(&root, &self.sources[0]);
+            return chosen.arguments(&root);
+        }
         for (index, spec) in self.sources.iter().enumerate() {
             let root = dir.join(format!("src{index}"));
             make(&root, spec);
@@ -155,6 +174,39 @@ impl Case {
             make(&root.join("src0"), &self.target);
             set_mtime(root, EPOCH, 0);
         }
+    }
+}
+
+impl Chosen {
+    fn of(rng: &mut Rng, source: &Spec) -> Self {
+        let listed = rng.chance(50);
+        let is_typed = |path: &&Vec<u8>| !path.is_empty() && (listed || path.is_ascii());
+        let all: Vec<&Vec<u8>> = source.keys().filter(is_typed).collect();
+        let mut paths = Vec::new();
+        for _ in 0..rng.below(4) + 1 {
+            if all.is_empty() {
+                break;
+            }
+            let path = *rng.pick(&all);
+            let is_dir = source[path].kind == Kind::Dir;
+            let slash: &[u8] = if is_dir && rng.chance(40) { b"/" } else { b"" };
+            paths.push([path, slash].concat());
+        }
+        Self { listed, paths }
+    }
+
+    /// The words that push them; a list lies beside the source.
+    fn arguments(&self, root: &Path) -> Vec<String> {
+        let shown = root.display();
+        if self.listed {
+            let list = root.with_extension("list");
+            std::fs::write(&list, self.paths.join(&0)).unwrap();
+            let option = format!("--files-from={}", list.display());
+            return vec!["-0".into(), option, format!("{shown}/")];
+        }
+        let typed = |path: &Vec<u8>| format!("{shown}/./{}", String::from_utf8_lossy(path));
+        let paths = self.paths.iter().map(typed);
+        ["-R".to_owned()].into_iter().chain(paths).collect()
     }
 }
 
@@ -277,7 +329,10 @@ fn kind(rng: &mut Rng) -> Kind {
             variant: 0,
         },
         50..72 => Kind::Dir,
-        72..86 => Kind::Link(rng.pick::<&[u8]>(NAMES).to_vec()),
+        72..86 => {
+            let up: &[u8] = if rng.chance(25) { b"../" } else { b"" };
+            Kind::Link([up, rng.pick::<&[u8]>(NAMES)].concat())
+        }
         86..91 => Kind::Fifo,
         91..94 => Kind::Socket,
         94..97 => Kind::Char(rng.next() as u32 % 3),
@@ -393,11 +448,20 @@ fn options(rng: &mut Rng) -> Vec<String> {
         ("-O", 8),
         ("-J", 8),
         ("--force", 10),
+        ("-m", 8),
+        ("-k", 6),
+        ("--copy-unsafe-links", 6),
+        ("--safe-links", 8),
+        ("--no-implied-dirs", 10),
     ];
     for (option, percent) in shares {
         if rng.chance(percent) {
             options.push(option.into());
         }
+    }
+    // The members of a link group would be in directories that only a followed symlink shows.
+    if options.iter().any(|option| option == "-H") {
+        options.retain(|option| option != "-k" && option != "--copy-unsafe-links");
     }
     // rsync passes over an entry of a type that is left out in silence then, unless it is new.
     if options.iter().any(|option| option == "-a") {
@@ -408,7 +472,11 @@ fn options(rng: &mut Rng) -> Vec<String> {
             }
         }
     }
-    if recursive && rng.chance(55) {
+    let dirs = !recursive && rng.chance(60);
+    if dirs {
+        options.push("-d".into());
+    }
+    if (recursive || dirs) && rng.chance(55) {
         options.push("--delete".into());
         if rng.chance(15) {
             options.push(format!("--max-delete={}", rng.below(6)));
