@@ -17,6 +17,8 @@ use crate::shell;
 
 /// How long one of the cluster's own programs may take.
 const PATIENCE_WITH_CLUSTER: Duration = Duration::from_secs(5);
+/// The most that the epoch adds to the score of a primary; a million means infinity.
+const EPOCH_MAX: u32 = 900_000;
 /// Where they are, besides the path.
 const SBIN: &str = "/usr/sbin:/sbin";
 
@@ -52,7 +54,14 @@ pub(super) fn update(config: &Config, mark: &mut Mark) -> Result<Option<String>,
         None => return Ok(None),
     };
     let has_left = !mark.is_promoted && has_left(&peer);
+    // Of two that were promoted apart the cluster keeps one, before anybody has compared them.
+    let epochs = here.iter().map(|own| own.standing.epoch);
+    let epoch = epochs
+        .max()
+        .and_then(|epoch| epoch.to_string().parse().ok());
+    let epoch = EPOCH_MAX.min(epoch.unwrap_or(EPOCH_MAX));
     let score = match score_of(rank, config.lineage.stale) {
+        Some(score) if rank == Rank::Primary => Some(score + epoch),
         // It serves: which node is to have the service instead, people decide.
         None if mark.is_promoted => score_of(Rank::Primary, config.lineage.stale),
         Some(_) if has_left && rank <= Rank::Newest => None,
