@@ -8,7 +8,9 @@ use super::site::Site;
 use crate::change::{Op, not_ours};
 use crate::error::{Error, ErrorKind};
 use crate::fail::fail_point;
-use crate::generation::{GenerationId, Partial, Sealed, commit_staged, note_equal};
+use crate::generation::{
+    AsOf, Generation, GenerationId, Held, Partial, Sealed, commit_staged, note_equal,
+};
 use crate::history::{Interrupted, Journal, Store, count_from_now, counts, prune, written_since};
 use crate::path::RelPath;
 
@@ -72,30 +74,10 @@ fn seal_named(
             fail_point("acknowledged");
         }
         drop(named);
-        let sealed = Sealed {
-            head,
-            changed: false,
-            as_of,
-            pinned: false,
-            written: Partial::default(),
-        };
-        return site.done(true, Some(sealed), 0);
+        return site.done(true, Some(unchanged_at(head, as_of)), 0);
     }
     journal.notes_lineage = unchanged.is_none();
-    let takes = journal.ops.iter().any(replaces);
-    journal.pinned = takes && (named.is_first || held.view().may_be_alone());
-    journal.keep = named.tree.undo.keep > 0 || journal.pinned;
-    if !journal.pinned {
-        journal.written = written_since(&store, &journal.ops)
-            .map_err(|e| Error::file("read the records of the tree", &e))?;
-    }
-    let mut generation = named.generation(&held, counts(&journal.ops), problems)?;
-    if takes && named.is_first {
-        // What was there is no generation, and yet a state that can be gone back to.
-        let unknown = GenerationId::random();
-        generation.parent_state = Some(unknown.map_err(|e| Error::file("get random numbers", &e))?);
-    }
-    journal.generation = Some(generation);
+    describe(&mut journal, &named, &held, &store, problems)?;
     let is_made = carry_out(site, &store, &mut journal, going)?;
     let head = if is_made {
         journal.generation
@@ -109,15 +91,8 @@ fn seal_named(
         ));
     };
     if !is_made {
-        let sealed = Sealed {
-            head,
-            changed: false,
-            as_of: None,
-            pinned: false,
-            written: Partial::default(),
-        };
         drop(named);
-        return site.done(true, Some(sealed), 0);
+        return site.done(true, Some(unchanged_at(head, None)), 0);
     }
     named.received(&mut held, &head)?;
     fail_point("acknowledged");
@@ -137,6 +112,42 @@ fn seal_named(
     // The push has succeeded. What goes of the past can go after the next one as well, and what
     // cannot go is told by the status.
     let _ = prune(&store, &policy, Some(peer_ahead_ns)).and_then(|()| count_from_now(&store));
+    Ok(())
+}
+
+/// What a push that made no generation leaves.
+fn unchanged_at(head: Generation, as_of: Option<AsOf>) -> Sealed {
+    Sealed {
+        head,
+        changed: false,
+        as_of,
+        pinned: false,
+        written: Partial::default(),
+    }
+}
+
+/// Says which generation a journal makes, and what is kept of what it replaces.
+fn describe(
+    journal: &mut Journal,
+    named: &Named,
+    held: &Held,
+    store: &Store,
+    problems: Partial,
+) -> Result<(), Error> {
+    let takes = journal.ops.iter().any(replaces);
+    journal.pinned = takes && (named.is_first || held.view().may_be_alone());
+    journal.keep = named.tree.undo.keep > 0 || journal.pinned;
+    if !journal.pinned {
+        journal.written = written_since(store, &journal.ops)
+            .map_err(|e| Error::file("read the records of the tree", &e))?;
+    }
+    let mut generation = named.generation(held, counts(&journal.ops), problems)?;
+    if takes && named.is_first {
+        // What was there is no generation, and yet a state that can be gone back to.
+        let unknown = GenerationId::random();
+        generation.parent_state = Some(unknown.map_err(|e| Error::file("get random numbers", &e))?);
+    }
+    journal.generation = Some(generation);
     Ok(())
 }
 
