@@ -97,14 +97,14 @@ impl Stage {
         }
         if mount == dir_id(&*self.root)?.mount {
             let holder = self.root.open_dir(&RelPath::root())?;
-            match self.make(holder, &RelPath::root(), mount) {
+            match self.make(&holder, &RelPath::root(), mount) {
                 // An unprivileged receiver may have no right to the root, but to what is below it.
                 Err(e) if path.is_root() => return Err(e),
-                Err(e) => return self.make(reopen(dir)?, path, mount).map_err(|_| e),
+                Err(e) => return self.make(&reopen(dir)?, path, mount).map_err(|_| e),
                 made => return made,
             }
         }
-        self.make(reopen(dir)?, path, mount)
+        self.make(&reopen(dir)?, path, mount)
     }
 
     /// A session for a directory that the one of its mount does not reach.
@@ -123,14 +123,14 @@ impl Stage {
         let holder_path = self.highest_apart(mount, path);
         if holder_path != *path {
             let holder = self.root.open_dir(&holder_path)?;
-            if let Ok(made) = self.make(holder, &holder_path, mount) {
+            if let Ok(made) = self.make(&holder, &holder_path, mount) {
                 let session = self.sessions.get(made).ok_or(io::ErrorKind::NotFound)?;
                 if session.crosses_into(dir)? {
                     return Ok(made);
                 }
             }
         }
-        self.make(reopen(dir)?, path, mount)
+        self.make(&reopen(dir)?, path, mount)
     }
 
     /// The highest directory on the way to `path` that the session of the mount does not reach:
@@ -154,14 +154,14 @@ impl Stage {
         highest.unwrap_or_else(|| path.clone())
     }
 
-    fn make(&mut self, holder: OwnedFd, path: &RelPath, mount: (u64, u64)) -> io::Result<usize> {
+    fn make(&mut self, holder: &OwnedFd, path: &RelPath, mount: (u64, u64)) -> io::Result<usize> {
         let number = self.sessions.len();
         let make = |reserved| {
             let holder = holder.try_clone()?;
             Session::make(holder, path.clone(), reserved, mount, number as u32)
         };
         let session = make(RESERVED_NAME).or_else(|e| {
-            let Some(said) = in_the_way(&self.root, path, &holder, &e) else {
+            let Some(said) = in_the_way(&self.root, path, holder, &e) else {
                 return Err(e);
             };
             let stand_in = self.goes_round.then(|| make(STAND_IN_NAME).ok()).flatten();

@@ -154,18 +154,14 @@ impl Form {
     }
 
     /// The form of a file that is named in one of this form.
-    fn within(&self, form: Form) -> Result<Form, FilterError> {
-        Ok(Form {
-            side: self.side_of(form.side)?,
-            perishable: self.perishable || form.perishable,
-            subject: match form.subject {
-                Subject::Path => self.subject,
-                subject => subject,
-            },
-            zeros: self.zeros,
-            hides: self.hides,
-            ..form
-        })
+    fn within(&self, mut form: Form) -> Result<Form, FilterError> {
+        form.side = self.side_of(form.side)?;
+        form.perishable |= self.perishable;
+        if form.subject == Subject::Path {
+            form.subject = self.subject;
+        }
+        (form.zeros, form.hides) = (self.zeros, self.hides);
+        Ok(form)
     }
 
     fn side_of(&self, side: Side) -> Result<Side, FilterError> {

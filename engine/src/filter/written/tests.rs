@@ -110,7 +110,7 @@ fn files_are_read_in_their_form() {
     assert_eq!(patterns(&plain, "a b\n- c\n;x\n"), ["a b", "c"]);
     let words = Form {
         words: true,
-        ..plain.clone()
+        ..Form::patterns(Sense::Exclude)
     };
     assert_eq!(patterns(&words, "a b\n#c\t d"), ["a", "b", "#c", "d"]);
     let zeros = Form {

@@ -1,6 +1,6 @@
 //! What is set on entries of each type is read again, and nothing else is.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::print_stderr, clippy::unwrap_used)]
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;

@@ -84,7 +84,7 @@ fn lie_to_receiver(message: &mut ToReceiver, at: usize, n: u64) {
             *since = Since::Touched(Time { secs: 1, nanos });
         }
         (ToReceiver::FileBegin { since, .. }, 27) => {
-            *since = Since::Other(meta, Attributes::default())
+            *since = Since::Other(meta, Attributes::default());
         }
         (message @ ToReceiver::NewDirDone { .. }, 28) => {
             *message = ToReceiver::OtherDir {

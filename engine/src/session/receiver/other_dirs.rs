@@ -30,7 +30,7 @@ impl Receiver {
         attributes.check(FileType::Directory).map_err(Error::peer)?;
         let other = (meta, attributes);
         if let Some(Dir::New(New { begun: Some(_), .. })) = self.dirs.get(dir) {
-            return self.make_other(dir, other);
+            return self.make_other(dir, &other);
         }
         let path = self.trail.last(dir).cloned();
         let path = path.ok_or_else(|| not_awaited(dir))?;
@@ -39,14 +39,14 @@ impl Receiver {
     }
 
     /// Nobody can see yet what is being made: it is to get these when it is placed.
-    fn make_other(&mut self, dir: DirIndex, other: Other) -> Result<(), Error> {
+    fn make_other(&mut self, dir: DirIndex, other: &Other) -> Result<(), Error> {
         let Some(mut new) = self.dirs.take_new(dir)? else {
             return Ok(());
         };
         let path = &new.list.path;
         let parent = path.parent();
         let inherited = self.site.inherited_gid(&parent);
-        let entry = dir_entry(path, &other);
+        let entry = dir_entry(path, other);
         if let Some(begun) = &mut new.begun {
             begun.attrs = self.site.rules.made_attrs(&parent, &entry, None, inherited);
         }
