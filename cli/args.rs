@@ -13,6 +13,7 @@ mod init;
 mod lists;
 mod nearest;
 mod ocf;
+mod owners;
 mod pair;
 mod plumbing;
 mod push;

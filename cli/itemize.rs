@@ -53,7 +53,7 @@ fn kind_letter(kind: Kind) -> u8 {
     }
 }
 
-/// The nine letters `cstpoguax`; the access time never differs yet.
+/// The nine letters `cstpoguax`.
 fn difference_letters(change: &Change<'_>) -> [u8; 9] {
     let Differences {
         new,
@@ -64,6 +64,7 @@ fn difference_letters(change: &Change<'_>) -> [u8; 9] {
         perms,
         owner,
         group,
+        atime,
         acl,
         xattr,
     } = change.differences;
@@ -78,7 +79,7 @@ fn difference_letters(change: &Change<'_>) -> [u8; 9] {
         letter(perms, b'p'),
         letter(owner, b'o'),
         letter(group, b'g'),
-        b'.',
+        letter(atime, b'u'),
         letter(acl, b'a'),
         letter(xattr, b'x'),
     ];
@@ -129,6 +130,7 @@ mod tests {
         perms: false,
         owner: false,
         group: false,
+        atime: false,
         acl: false,
         xattr: false,
     };
@@ -191,12 +193,13 @@ mod tests {
             perms: true,
             owner: true,
             group: true,
+            atime: true,
             acl: true,
             xattr: true,
         };
         check(
             &change("a", Kind::File, Action::Transfer, all),
-            "<fcstpog.ax a",
+            "<fcstpoguax a",
         );
         let now = Differences {
             time_now: true,

@@ -7,6 +7,7 @@
 
 mod aftermath;
 mod args;
+mod backup;
 mod bar;
 mod brake;
 mod check;
@@ -24,6 +25,7 @@ mod init;
 mod itemize;
 mod itself;
 mod keepalived;
+mod list_only;
 mod log_file;
 mod manual;
 mod memory;

@@ -9,9 +9,11 @@ use hasync_engine::{
 };
 use hasync_transport::Throttle;
 
-use crate::args::PushArgs;
+use crate::args::{FilterWord, PushArgs};
+use crate::backup;
 use crate::exit::{self, Exit, Failure};
 use crate::filters::{self, Asked};
+use crate::list_only;
 use crate::log_file::LogFile;
 use crate::out::{self, Out};
 use crate::push_trees;
@@ -30,6 +32,11 @@ pub(crate) fn run(args: &PushArgs) -> Result<Exit, Failure> {
         return Err(Failure::usage(
             "--config and --no-brake go with --tree or --all; SRC and DST need no configuration",
         ));
+    }
+    if args.list_only {
+        let operands = list_only::operands(args);
+        let (_, target) = target::parse(&operands)?;
+        return list_only::run(args, &options(args, &target)?);
     }
     let plan = Plan::new(args)?;
     let out = Out::stdout();
@@ -136,6 +143,13 @@ fn options(args: &PushArgs, target: &Target) -> Result<Options, Failure> {
              stays other than the source's; leave one of them out",
         ));
     }
+    let backup = backup::asked(args, target.path())?;
+    let protection = backup.as_ref().filter(|_| args.delete);
+    let protection = protection.and_then(|to| backup::protection(to, args.delete_excluded));
+    let mut words = args.filters.clone();
+    if let Some((place, word)) = protection {
+        words.insert(place.min(words.len()), word);
+    }
     Ok(Options {
         recursive: args.recursive,
         links: args.links,
@@ -159,8 +173,16 @@ fn options(args: &PushArgs, target: &Target) -> Result<Options, Failure> {
         existing: args.existing,
         ignore_existing: args.ignore_existing,
         lengths: lengths(args),
-        omit_dir_times: args.omit_dir_times,
+        // Each backup changes the time of the directory that it is in.
+        omit_dir_times: args.omit_dir_times || backup.as_ref().is_some_and(|to| to.dir.is_none()),
         omit_link_times: args.omit_link_times,
+        executability: args.executability,
+        atimes: args.atimes > 0,
+        open_noatime: args.open_noatime,
+        super_user: args.acts_as,
+        backup,
+        modes: args.modes.clone(),
+        owner_maps: args.owner_maps.clone(),
         // rsync's habit: below zero is zero.
         max_delete: args
             .max_delete
@@ -177,7 +199,7 @@ fn options(args: &PushArgs, target: &Target) -> Result<Options, Failure> {
         numeric_ids: args.numeric_ids,
         fsync: !args.no_fsync,
         atomic: args.atomic,
-        filters: rules(args)?,
+        filters: rules(args, &words)?,
         timeout_ms: args.timeout.map_or(0, |seconds| u64::from(seconds) * 1000),
         // Who pushes by hand sees whether it gets on; the default limit is there for all else.
         stall: Duration::ZERO,
@@ -192,9 +214,9 @@ fn options(args: &PushArgs, target: &Target) -> Result<Options, Failure> {
     })
 }
 
-fn rules(args: &PushArgs) -> Result<Vec<FilterRule>, Failure> {
+fn rules(args: &PushArgs, words: &[FilterWord]) -> Result<Vec<FilterRule>, Failure> {
     let mut rules = filters::rules(Asked {
-        words: &args.filters,
+        words,
         cvs: args.cvs_exclude,
         deletes_excluded: args.delete_excluded,
         zeros: args.from0,

@@ -4,7 +4,7 @@
 use std::io::IsTerminal;
 use std::time::Instant;
 
-use hasync_engine::{Action, Change, Note, Observer, Progress, Summary, Warning, escape};
+use hasync_engine::{Action, Change, IdKind, Note, Observer, Progress, Summary, Warning, escape};
 
 use crate::args::PushArgs;
 use crate::bar::Bar;
@@ -316,6 +316,15 @@ impl Observer for Report {
             }
             Note::OwnersNotKept => {
                 return self.tell("the receiver does not run as root: owners are not kept");
+            }
+            Note::NoSuchAccount(kind, name) => {
+                let kind = match kind {
+                    IdKind::User => "user",
+                    IdKind::Group => "group",
+                };
+                let name = escape(name.as_bytes());
+                let line = format!("the receiver has no {kind} {name}: nobody is mapped to it");
+                return self.tell(&line);
             }
             Note::DevicesNotMade => {
                 return self.tell("with this key no devices are made: they are left out");

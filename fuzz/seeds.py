@@ -24,7 +24,7 @@ ZERO = bytes(8)
 def entry(name, body, **values):
     if isinstance(body, str):
         body = Message(body)
-    return {"name": name, "mode": 0o644, "uid": 0, "gid": 0, "mtime": TIME, "body": body,
+    return {"name": name, "mode": 0o644, "uid": 0, "gid": 0, "mtime": TIME, "atime": None, "body": body,
             "link_to": None, "attributes": b"", **values}
 
 

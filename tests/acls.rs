@@ -22,41 +22,81 @@ fn make_target(trees: &TempTree) {
     trees.write("target/replaced", "old");
     trees.write("target/sub/replaced", "old");
     trees.write("target/plain/replaced", "old");
-    for (dir, acl) in [("target", "d:u:1:rwx"), ("target/sub", "d:u:2:rw,d:g:3:r")] {
+    trees.write("target/open/replaced", "old");
+    trees.mkdir("target/setgid");
+    trees.chown("target/setgid", 0, 7);
+    trees.chmod("target/setgid", 0o2755);
+    for (dir, acl) in [
+        ("target", "d:u:1:rwx"),
+        ("target/sub", "d:u:2:rw,d:g:3:r"),
+        ("target/open", "d:u::rwx,d:g::rwx,d:o::rwx"),
+        ("target/setgid", "d:g::rwx,d:m::rx,d:o::-"),
+    ] {
         run_ok("setfacl", &["-m", acl, &trees.text(dir)]);
     }
 }
 
-#[test]
-fn default_acls_apply_as_with_rsync() {
-    assert!(
-        rsync::is_the_oracle(),
-        "rsync 3.5.0 is needed: run tests/run.sh"
-    );
-    let (theirs, ours) = (TempTree::new(), TempTree::new());
-    for dir in ["", "sub/", "plain/"] {
-        theirs.write(format!("source/{dir}new"), "new");
-        theirs.write(format!("source/{dir}replaced"), "newer");
-        theirs.write(format!("source/{dir}newdir/deep/file"), "new");
-        theirs.fifo(format!("source/{dir}fifo"));
-        theirs.symlink("new", format!("source/{dir}link"));
-        theirs.chmod(format!("source/{dir}new"), 0o640);
+fn make_source(trees: &TempTree) {
+    for dir in ["", "sub/", "plain/", "open/", "setgid/"] {
+        trees.write(format!("source/{dir}new"), "new");
+        trees.write(format!("source/{dir}replaced"), "newer");
+        trees.write(format!("source/{dir}newdir/deep/file"), "new");
+        trees.fifo(format!("source/{dir}fifo"));
+        trees.symlink("new", format!("source/{dir}link"));
+        trees.chmod(format!("source/{dir}new"), 0o640);
+        trees.write(format!("source/{dir}all"), "new");
+        for (entry, mode) in [("all", 0o6777), ("fifo", 0o666), ("newdir", 0o1777)] {
+            trees.chmod(format!("source/{dir}{entry}"), mode);
+        }
     }
+}
+
+/// Pushes with both programs into such a target, or into something new in it.
+fn check(options: &[&str], ours_alone: &[&str], new: &str) {
+    let (theirs, ours) = (TempTree::new(), TempTree::new());
+    make_source(&theirs);
     make_target(&theirs);
     make_target(&ours);
     let from = theirs.contents_of("source");
     let rsh = FakeRsh::plain();
-    let options = ["-a".to_owned()];
-    let target = theirs.path("target");
+    let words: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
+    let target = theirs.path("target").join(new);
     let sources = [from.clone()];
-    let done = rsync::push(&rsh, &options, &sources, &target).unwrap();
+    let done = rsync::push(&rsh, &words, &sources, &target).unwrap();
     done.expect(0);
-    let push = Hasync::push(&["-a"]).args([from, ours.text("target")]);
+    let to = ours.path("target").join(new).display().to_string();
+    let push = Hasync::push(options).args(ours_alone).args([from, to]);
     push.run().expect(0);
     let (expected, found) = (acls(&theirs), acls(&ours));
     assert!(expected.len() > 20, "{expected:?}");
     for (expected, found) in expected.iter().zip(&found) {
-        assert_eq!(expected, found);
+        assert_eq!(expected, found, "{options:?} {ours_alone:?} {new}");
     }
     assert_eq!(expected.len(), found.len());
+}
+
+fn need_oracle() {
+    assert!(
+        rsync::is_the_oracle(),
+        "rsync 3.5.0 is needed: run tests/run.sh"
+    );
+}
+
+#[test]
+fn default_acls_apply_as_with_rsync() {
+    need_oracle();
+    check(&["-a"], &[], "");
+}
+
+/// They, and not the umask, decide the mode of what is made, in one commit or many.
+#[test]
+fn without_p_a_default_acl_decides_the_mode() {
+    need_oracle();
+    for options in [&["-rlD"][..], &["-rltgoD"], &["-rlpD", "--no-p"]] {
+        for ours_alone in [&[][..], &["--atomic"]] {
+            for new in ["", "made"] {
+                check(options, ours_alone, new);
+            }
+        }
+    }
 }

@@ -17,6 +17,10 @@ mod attributes;
 mod acls;
 /// A push does not change what it reads, by whatever path or peer it would.
 mod apart;
+/// Times of the last access: mirrored when asked for, else nobody's business.
+mod atimes;
+/// What is replaced or removed is kept when that is asked for, in the target.
+mod backups;
 /// The delete brake of named trees.
 mod brake;
 /// A confined receiver sets all metadata, though not by name.
@@ -67,6 +71,8 @@ mod large_files;
 mod lifecycle;
 /// What goes wrong between the nodes: refused, unknown, silent, garbage, cut at any byte.
 mod link_trouble;
+/// What SRC has, listed as rsync lists it.
+mod list_only;
 /// Each connection to its own server has a process, and a flood of them locks nobody out.
 mod listen;
 /// A reader of the target never misses a name and never sees half a file.

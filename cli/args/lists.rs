@@ -82,10 +82,6 @@ pub(super) const ACCEPTED: &[Accepted] = &[
         "memory is bounded, however large the tree is",
     ),
     accepted(
-        "--super",
-        "the receiving side does all that it has the rights for",
-    ),
-    accepted(
         "--outbuf=MODE",
         "lines appear at once on a terminal, and within 0.2 s elsewhere",
     ),
@@ -211,38 +207,15 @@ pub(super) const REFUSED: &[Refused] = &[
         "use --no-D, or hasync serve --no-devices there",
     ),
     refused(
-        "--atimes, -U",
-        "every reader of the standby sets that time anew",
-        "leave it out",
-    ),
-    refused(
         "--crtimes, -N",
         "no program can set that time",
         "leave it out",
-    ),
-    refused(
-        "--open-noatime",
-        "what may read without a trace depends on the owner of each file",
-        "mount the source with noatime",
     ),
     refused(
         "--preallocate",
         "file systems that delay allocation lay a flushed file out in one piece anyway",
         "leave it out",
     ),
-    refused("--executability, -E", OTHER, "use -p, which keeps all bits"),
-    refused("--chmod=CHANGES", OTHER, "use -p, and chmod on the primary"),
-    refused(
-        "--chown=USER:GROUP",
-        OTHER,
-        "use -og, and chown on the primary",
-    ),
-    refused("--backup, -b", NOT_YET, "leave it out"),
-    refused("--backup-dir=DIR", NOT_YET, "leave it out"),
-    refused("--suffix=SUFFIX", NOT_YET, "leave it out"),
-    refused("--list-only", NOT_YET, "leave it out"),
-    refused("--usermap=MAP", OTHER, "use -o: a user is found by name"),
-    refused("--groupmap=MAP", OTHER, "use -g: a group is found by name"),
 ];
 
 const ONE_TREE: &str = "a mirror is one tree, not a row of trees that share files";
@@ -253,8 +226,6 @@ const BY_HAND: &str = "use hasync signature, delta and patch for files, push for
 const NO_DAEMON: &str = "there is no daemon and no password: all goes through SSH";
 const STARTED: &str = "it is what rsync says to itself";
 const HALF: &str = "half of a mirror is not equal to anything";
-const NOT_YET: &str = "it is not there yet";
-const OTHER: &str = "a standby that differs on purpose is never found equal";
 
 /// The arguments of both lists, for the parser: help does not show them.
 pub(super) fn arguments() -> impl Iterator<Item = Arg> {

@@ -7,12 +7,12 @@ use std::path::PathBuf;
 
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args};
-use hasync_engine::Compression;
+use hasync_engine::{Compression, ModeChanges, OwnerMap, OwnerMaps, SuperUser};
 
 use super::filter_words::{self, FilterWord};
 use super::selection::{self, SelectionArgs};
 use super::trees::TreeArgs;
-use super::{compress, info, lists, rate, size};
+use super::{compress, info, lists, owners, rate, size};
 use crate::exit::Failure;
 use crate::format::Format;
 use crate::numbers::Human;
@@ -59,10 +59,28 @@ pub(crate) struct PushArgs {
     #[arg(short = 'p', long, help_heading = WHAT)]
     #[arg(hide_short_help = true)]
     pub(crate) perms: bool,
+    /// Change permissions before they are compared: D for directories, F for others, as in
+    /// Dg+s,F644 or u=rwX,go-w
+    #[arg(long, value_name = "CHANGES", action = ArgAction::Append, help_heading = WHAT)]
+    #[arg(value_parser = owners::parse_modes, allow_hyphen_values = true, hide_short_help = true)]
+    chmod: Vec<ModeChanges>,
+    /// All changes of permissions.
+    #[arg(skip)]
+    pub(crate) modes: ModeChanges,
+    /// Without -p, whether a file can be executed
+    #[arg(short = 'E', long, help_heading = WHAT, hide_short_help = true)]
+    pub(crate) executability: bool,
     /// Modification times, to the nanosecond
     #[arg(short = 't', long, help_heading = WHAT)]
     #[arg(hide_short_help = true)]
     pub(crate) times: bool,
+    /// Times of the last access, but not of directories; reading leaves them where it can
+    #[arg(short = 'U', long, action = ArgAction::Count, help_heading = WHAT)]
+    #[arg(hide_short_help = true)]
+    pub(crate) atimes: u8,
+    /// Leave those of the source as they are, where that can be
+    #[arg(long, help_heading = WHAT, hide_short_help = true)]
+    pub(crate) open_noatime: bool,
     /// No modification times of directories
     #[arg(short = 'O', long, help_heading = WHAT, hide_short_help = true)]
     pub(crate) omit_dir_times: bool,
@@ -107,6 +125,29 @@ pub(crate) struct PushArgs {
     #[arg(short = 'S', long, help_heading = WHAT)]
     #[arg(hide_short_help = true)]
     pub(crate) sparse: bool,
+    /// Give files to others and make devices even if the receiving side is not root (unless told,
+    /// it does so as root)
+    #[arg(long = "super", help_heading = WHAT, hide_short_help = true)]
+    super_user: bool,
+    /// What the words about that come to.
+    #[arg(skip)]
+    pub(crate) acts_as: SuperUser,
+    /// Give everything to USER and GROUP; either may be left out
+    #[arg(long, value_name = "USER:GROUP", action = ArgAction::Append, help_heading = WHAT)]
+    #[arg(value_parser = owners::parse_chown, hide_short_help = true)]
+    pub(super) chown: Vec<OwnerMaps>,
+    /// Give what FROM has to TO, which is somebody of the receiving side: FROM:TO,... where FROM is
+    /// a name, a pattern, a number, two with - between, or nothing for who has no name
+    #[arg(long, value_name = "MAP", action = ArgAction::Append, help_heading = WHAT)]
+    #[arg(value_parser = OwnerMap::parse, allow_hyphen_values = true, hide_short_help = true)]
+    pub(super) usermap: Vec<OwnerMap>,
+    /// The same of groups
+    #[arg(long, value_name = "MAP", action = ArgAction::Append, help_heading = WHAT)]
+    #[arg(value_parser = OwnerMap::parse, allow_hyphen_values = true, hide_short_help = true)]
+    pub(super) groupmap: Vec<OwnerMap>,
+    /// What becomes of owners and groups.
+    #[arg(skip)]
+    pub(crate) owner_maps: OwnerMaps,
     /// Owner and group as numbers, names are not looked up
     #[arg(long, help_heading = WHAT)]
     #[arg(hide_short_help = true)]
@@ -121,6 +162,16 @@ pub(crate) struct PushArgs {
     /// A directory gives way to what is none, with all that is in it
     #[arg(long, help_heading = WHAT, hide_short_help = true)]
     pub(crate) force: bool,
+    /// Keep what is replaced or removed, under its name and a suffix
+    #[arg(short = 'b', long, help_heading = WHAT, hide_short_help = true)]
+    pub(crate) backup: bool,
+    /// Keep it in DIR, which is in DST (implies -b)
+    #[arg(long, value_name = "DIR", help_heading = WHAT, hide_short_help = true)]
+    pub(crate) backup_dir: Option<OsString>,
+    /// The suffix: ~, or none with --backup-dir, unless told
+    #[arg(long, value_name = "SUFFIX", help_heading = WHAT, hide_short_help = true)]
+    #[arg(allow_hyphen_values = true)]
+    pub(crate) suffix: Option<OsString>,
     /// Remove nothing if more than N entries would go (exit 25)
     #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = WHAT)]
     pub(crate) max_delete: Option<i64>,
@@ -204,6 +255,9 @@ pub(crate) struct PushArgs {
     /// Change nothing, report what would change
     #[arg(short = 'n', long, help_heading = REPORT)]
     pub(crate) dry_run: bool,
+    /// List what SRC has, and push nothing
+    #[arg(long, help_heading = REPORT, hide_short_help = true)]
+    pub(crate) list_only: bool,
     /// Name what changes, and sum up
     #[arg(short = 'v', long, action = ArgAction::Count, help_heading = REPORT)]
     pub(crate) verbose: u8,
@@ -346,8 +400,8 @@ const SWITCHES: &[(&str, &[&str], &[&str])] = &[
     ("links", &["archive", "ha"], &["l"]),
     ("perms", &["archive", "ha", "acls"], &["p"]),
     ("times", &["archive", "ha"], &["t"]),
-    ("group", &["archive", "ha"], &["g"]),
-    ("owner", &["archive", "ha"], &["o"]),
+    ("group", &["archive", "ha", "groupmap"], &["g"]),
+    ("owner", &["archive", "ha", "usermap"], &["o"]),
     ("devices", &["archive", "ha", "devices_and_specials"], &[]),
     ("specials", &["archive", "ha", "devices_and_specials"], &[]),
     ("acls", &["ha"], &["A"]),
@@ -359,6 +413,10 @@ const SWITCHES: &[(&str, &[&str], &[&str])] = &[
     ("from0", &[], &[]),
     ("omit_dir_times", &[], &["O"]),
     ("omit_link_times", &[], &["J"]),
+    ("executability", &[], &["E"]),
+    ("atimes", &[], &["U"]),
+    ("open_noatime", &[], &[]),
+    ("super_user", &[], &["super"]),
     ("human_readable", &[], &["h"]),
     ("force", &[], &[]),
     ("ignore_errors", &[], &[]),
@@ -435,6 +493,13 @@ impl PushArgs {
         self.times = on("times");
         self.group = on("group");
         self.owner = on("owner");
+        self.owner_maps = owners::maps(self)?;
+        // --chown means one of them, or both.
+        let after = |no: &str| last_index(matches, "chown") > last_index(matches, no);
+        self.owner |= self.chown.iter().any(|maps| !maps.users.is_empty()) && after("no_owner");
+        self.group |= self.chown.iter().any(|maps| !maps.groups.is_empty()) && after("no_group");
+        let changes = self.chmod.iter().cloned();
+        self.modes = changes.fold(ModeChanges::default(), ModeChanges::and);
         self.devices = on("devices");
         self.specials = on("specials");
         self.acls = on("acls");
@@ -446,6 +511,16 @@ impl PushArgs {
         self.one_file_system = on("one_file_system");
         self.omit_dir_times = on("omit_dir_times");
         self.omit_link_times = on("omit_link_times");
+        self.executability = on("executability");
+        if !on("atimes") {
+            self.atimes = 0;
+        }
+        self.open_noatime = on("open_noatime");
+        self.acts_as = match (on("super_user"), last_index(matches, "no_super_user")) {
+            (true, _) => SuperUser::Always,
+            (false, Some(_)) => SuperUser::Never,
+            (false, None) => SuperUser::IfRoot,
+        };
         self.force = on("force");
         self.cvs_exclude = on("cvs_exclude");
         self.from0 = on("from0");

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use crate::digest::Fields;
 use crate::entry::{Body, Entry};
-use crate::fs::{Attrs, Listed};
+use crate::fs::{Attrs, Inherited, Listed};
 use crate::ids::{IdKind, IdMap};
 use crate::observer::{Action, Differences, Kind};
 use crate::options::{Options, QuickCheck};
@@ -72,7 +72,7 @@ pub(crate) struct Judge<'a> {
     pub(crate) fields: Cow<'a, Fields>,
     /// Groups that an unprivileged receiver may set, the one of its new files included.
     pub(crate) own_groups: &'a [u32],
-    /// The receiver's umask: what new entries lose without `-p`.
+    /// The receiver's umask: what new entries lose without `-p` and without a default ACL.
     pub(crate) umask: u32,
 }
 
@@ -191,8 +191,11 @@ impl Judge<'_> {
 
     fn metadata_differences(&self, ids: &IdMap, entry: &Entry, local: &Listed) -> Differences {
         let mut differences = Differences::default();
+        let there = Replaced::from(local);
         if self.options.perms && entry.kind() != Kind::Symlink {
-            differences.perms = entry.mode != self.kept_mode(&Replaced::from(local));
+            differences.perms = entry.mode != self.kept_mode(&there);
+        } else if self.options.only_executability() {
+            differences.perms = self.left_mode(entry, &there) != self.kept_mode(&there);
         }
         differences.owner = self
             .uid(ids, entry)
@@ -200,6 +203,12 @@ impl Judge<'_> {
         differences.group = self
             .gid(ids, entry)
             .is_some_and(|gid| gid != local.entry.gid);
+        let stored = |atime| self.fields.of(entry).keeps.time_store.stored(atime);
+        if self.options.atimes_of(entry.kind())
+            && let Some((wanted, there)) = entry.atime.zip(local.entry.atime)
+        {
+            differences.atime = !self.options.is_same_time(stored(wanted), stored(there));
+        }
         (differences.acl, differences.xattr) = self.attributes_differ(ids, entry, local);
         differences
     }
@@ -218,38 +227,43 @@ impl Judge<'_> {
         let mode = if self.options.perms {
             (differences.perms || owned).then_some(entry.mode)
         } else {
-            (owned && local.entry.mode & 0o6000 != 0)
-                .then(|| self.kept_mode(&Replaced::from(local)))
+            (differences.perms || owned && local.entry.mode & 0o6000 != 0)
+                .then(|| self.left_mode(entry, &Replaced::from(local)))
         };
         Attrs {
             uid: self.uid(ids, entry).filter(|_| differences.owner),
             gid: self.gid(ids, entry).filter(|_| differences.group),
             mode: mode.filter(|_| !lost.perms),
-            mtime: differences
-                .time
+            mtime: (differences.time
+                || differences.atime && self.options.times_of(entry.kind()) && !lost.time)
                 .then(|| keeps.time_store.stored(entry.mtime)),
+            // Whatever sets the one time sets both.
+            atime: entry
+                .atime
+                .filter(|_| differences.time || differences.atime)
+                .map(|atime| keeps.time_store.stored(atime)),
             attributes: self.changed_attributes(ids, entry, differences),
         }
     }
 
-    /// The metadata of an entry made anew in a directory; `inherited_gid` is the group that a
-    /// setgid directory passes on.
+    /// The metadata of an entry made anew in a directory, which may pass some on.
     pub(crate) fn made_attrs(
         &self,
         ids: &IdMap,
         entry: &Entry,
         replaced: Option<Replaced>,
-        inherited_gid: Option<u32>,
+        inherited: Inherited,
     ) -> Attrs {
         let same_kind = replaced.filter(|replaced| replaced.kind == entry.kind());
         let is_way = entry.body == Body::Way;
         let mode = match same_kind {
             _ if self.options.perms && !is_way => entry.mode,
-            Some(replaced) if !entry.is_dir() => self.kept_mode(&replaced),
+            Some(replaced) if !entry.is_dir() => self.left_mode(entry, &replaced),
             _ => {
-                let inherits_setgid = inherited_gid.is_some() && entry.is_dir();
+                let inherits_setgid = inherited.gid.is_some() && entry.is_dir();
                 let setgid = if inherits_setgid { 0o2000 } else { 0 };
-                (entry.mode & 0o777 & !self.umask) | setgid
+                let perms = inherited.perms.unwrap_or(0o777 & !self.umask);
+                (entry.mode & perms) | setgid
             }
         };
         let keeps = self.fields.of(entry).keeps;
@@ -259,10 +273,14 @@ impl Judge<'_> {
             gid: self
                 .gid(ids, entry)
                 .filter(|_| !is_way)
-                .or(inherited_gid.filter(|_| !lost.group)),
+                .or(inherited.gid.filter(|_| !lost.group)),
             mode: Some(mode).filter(|_| !lost.perms),
             mtime: (!is_way && self.options.times_of(entry.kind()) && !lost.time)
                 .then(|| keeps.time_store.stored(entry.mtime)),
+            atime: entry
+                .atime
+                .filter(|_| !lost.time)
+                .map(|atime| keeps.time_store.stored(atime)),
             attributes: self.made_attributes(ids, entry),
         }
     }
@@ -271,6 +289,21 @@ impl Judge<'_> {
     /// content nor another owner may come to have them.
     fn kept_mode(&self, there: &Replaced) -> u32 {
         self.fields.powers.mode(there.mode, there.kind)
+    }
+
+    /// The mode that what is there is left, or has afterwards under `-E`: who may read it may
+    /// execute it, or nobody may.
+    fn left_mode(&self, entry: &Entry, there: &Replaced) -> u32 {
+        let kept = self.kept_mode(there);
+        let are_files = entry.kind() == Kind::File && there.kind == Kind::File;
+        if !are_files || !self.options.only_executability() {
+            return kept;
+        }
+        match (entry.mode & 0o111 != 0, kept & 0o111 != 0) {
+            (true, false) => kept | (kept & 0o444) >> 2,
+            (false, true) => kept & !0o111,
+            _ => kept,
+        }
     }
 
     /// What cannot be kept of the entry.
@@ -293,187 +326,4 @@ impl Judge<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::attributes::Attributes;
-    use crate::entry::Time;
-    use crate::keeps::Keeps;
-    use crate::policy::{Powers, Rights};
-
-    fn file(len: u64, secs: i64, mode: u32) -> Entry {
-        Entry {
-            name: b"f".to_vec(),
-            mode,
-            uid: 0,
-            gid: 0,
-            mtime: Time { secs, nanos: 0 },
-            body: Body::File { len, sum: None },
-            link_to: None,
-            attributes: Attributes::default(),
-        }
-    }
-
-    fn check(options: &Options, entry: &Entry, local: Option<Entry>) -> Decision {
-        check_with(Rights::default(), options, entry, local)
-    }
-
-    fn check_with(
-        rights: Rights,
-        options: &Options,
-        entry: &Entry,
-        local: Option<Entry>,
-    ) -> Decision {
-        let powers = Powers::new(true, rights);
-        let fields = Fields::new(options, powers, Vec::new(), Keeps::default(), [0; 32]);
-        let judge = Judge {
-            options,
-            fields: Cow::Owned(fields),
-            own_groups: &[],
-            umask: 0o22,
-        };
-        let local = local.map(|entry| Listed {
-            entry,
-            dev: 0,
-            ino: 0,
-            nlink: 1,
-        });
-        judge.decide(
-            &IdMap::default(),
-            entry,
-            local.as_ref(),
-            LinkState::NotLinked,
-        )
-    }
-
-    #[test]
-    fn quick_check_compares_length_and_time() {
-        let archive = Options::archive();
-        let same = check(&archive, &file(5, 9, 0o644), Some(file(5, 9, 0o644)));
-        assert_eq!(same, Decision::Keep);
-        for other in [file(6, 9, 0o644), file(5, 8, 0o644)] {
-            let decision = check(&archive, &file(5, 9, 0o644), Some(other));
-            assert!(matches!(
-                decision,
-                Decision::Make {
-                    action: Action::Transfer,
-                    ..
-                }
-            ));
-        }
-    }
-
-    #[test]
-    fn a_change_of_mode_alone_moves_no_content() {
-        let decision = check(
-            &Options::archive(),
-            &file(5, 9, 0o600),
-            Some(file(5, 9, 0o644)),
-        );
-        let Decision::SetAttrs { differences, attrs } = decision else {
-            unreachable!("{decision:?}")
-        };
-        assert!(differences.perms && !differences.time);
-        assert_eq!(
-            attrs,
-            Attrs {
-                mode: Some(0o600),
-                ..Attrs::default()
-            }
-        );
-    }
-
-    #[test]
-    fn update_leaves_newer_files_alone_but_not_other_types() {
-        let options = Options {
-            update: true,
-            ..Options::archive()
-        };
-        let newer = check(&options, &file(5, 9, 0o644), Some(file(6, 10, 0o600)));
-        assert_eq!(newer, Decision::KeepNewer);
-        let fifo = Entry {
-            body: Body::Fifo,
-            ..file(0, 10, 0o600)
-        };
-        assert!(matches!(
-            check(&options, &file(5, 9, 0o644), Some(fifo)),
-            Decision::Make { .. }
-        ));
-    }
-
-    const NO_SETUID: Rights = Rights {
-        deletes: true,
-        devices: true,
-        setuid: false,
-    };
-
-    #[test]
-    fn bits_that_may_not_be_set_are_no_difference() {
-        let archive = Options::archive();
-        for there in [0o755, 0o4755, 0o2755, 0o6755] {
-            let local = Some(file(5, 9, there));
-            let decision = check_with(NO_SETUID, &archive, &file(5, 9, 0o755), local);
-            assert_eq!(decision, Decision::Keep, "{there:o}");
-        }
-        // The sticky bit and a directory's setgid lend nobody's rights to anybody.
-        let sticky = check_with(
-            NO_SETUID,
-            &archive,
-            &file(5, 9, 0o755),
-            Some(file(5, 9, 0o1755)),
-        );
-        assert!(matches!(sticky, Decision::SetAttrs { .. }));
-        let dir = |mode| Entry {
-            body: Body::Dir,
-            ..file(0, 9, mode)
-        };
-        let setgid = check_with(NO_SETUID, &archive, &dir(0o2755), Some(dir(0o755)));
-        assert!(matches!(setgid, Decision::SetAttrs { .. }));
-    }
-
-    /// Whoever may not set the bits may not fill a file that has them, nor give it to another.
-    #[test]
-    fn bits_that_are_there_do_not_outlive_a_change() {
-        let without_perms = Options {
-            perms: false,
-            ..Options::archive()
-        };
-        let owner = |uid| Entry {
-            uid,
-            ..file(5, 9, 0o755)
-        };
-        for there in [0o4711, 0o2711, 0o6711] {
-            for (rights, kept) in [(NO_SETUID, 0o711), (Rights::default(), there)] {
-                let local = Entry {
-                    uid: 7,
-                    ..file(5, 9, there)
-                };
-                let given = check_with(rights, &without_perms, &owner(8), Some(local.clone()));
-                let Decision::SetAttrs { attrs, .. } = given else {
-                    unreachable!("{given:?}")
-                };
-                assert_eq!((attrs.uid, attrs.mode), (Some(8), Some(kept)));
-                let powers = Powers::new(true, rights);
-                let fields = Fields::new(
-                    &without_perms,
-                    powers,
-                    Vec::new(),
-                    Keeps::default(),
-                    [0; 32],
-                );
-                let judge = Judge {
-                    options: &without_perms,
-                    fields: Cow::Owned(fields),
-                    own_groups: &[],
-                    umask: 0o22,
-                };
-                let replaced = Replaced {
-                    kind: Kind::File,
-                    mode: there,
-                    len: 5,
-                };
-                let filled = judge.made_attrs(&IdMap::default(), &owner(7), Some(replaced), None);
-                assert_eq!(filled.mode, Some(kept));
-            }
-        }
-    }
-}
+mod tests;

@@ -15,6 +15,7 @@ use crate::entries::EntryList;
 use crate::filter::Filter;
 use crate::fs::Root;
 use crate::observer::Kind;
+use crate::options::Backup;
 use crate::path::{PATH_LEN_MAX, RelPath};
 use crate::path_list::{Mark, PathList, PathWalk};
 use crate::wire::DirIndex;
@@ -60,7 +61,7 @@ impl Extraneous {
     }
 
     /// All of it with everything below.
-    pub(crate) fn doom(mut self, root: &Root, filter: &Filter) -> Doomed {
+    pub(crate) fn doom(mut self, root: &Root, rules: Rules<'_>) -> Doomed {
         self.dirs.sort_unstable();
         let mut doomed = Doomed::default();
         let too_deep = self.too_deep.iter().cloned();
@@ -70,7 +71,7 @@ impl Extraneous {
         let mut walk = self.walk();
         while let Some(kind) = walk.advance() {
             if kind == Kind::Dir {
-                doomed.add_dir(root, &RelPath::of(walk.path()), filter);
+                doomed.add_dir(root, &RelPath::of(walk.path()), rules);
             } else {
                 doomed.others += 1;
             }
@@ -110,6 +111,24 @@ impl ExtraneousWalk<'_> {
 
     fn path(&self) -> &[u8] {
         self.walk.path()
+    }
+}
+
+/// By what it is known what stays.
+#[derive(Clone, Copy)]
+pub(crate) struct Rules<'a> {
+    /// It protects entries.
+    pub(crate) filter: &'a Filter,
+    /// Files leave backups in their directories, which therefore stay.
+    pub(crate) backup: Option<&'a Backup>,
+}
+
+impl Rules<'_> {
+    /// Whether the directory of what has this path stays when that goes.
+    fn leaves_backup(&self, path: &[u8]) -> bool {
+        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
+        self.backup
+            .is_some_and(|backup| backup.is_beside() && !backup.is_one(name))
     }
 }
 
@@ -220,9 +239,9 @@ impl Doomed {
     }
 
     /// Adds a directory that is extraneous, with what is below it.
-    fn add_dir(&mut self, root: &Root, path: &RelPath, filter: &Filter) {
+    fn add_dir(&mut self, root: &Root, path: &RelPath, rules: Rules<'_>) {
         let before = self.below.len();
-        let all = self.add_contents(root, path, filter);
+        let all = self.add_contents(root, path, rules);
         if !self.leave(path, all, true) {
             self.pieces.push(before..self.below.len());
         }
@@ -302,8 +321,12 @@ mod tests {
         for (index, (dir, names)) in dirs.iter().enumerate().rev() {
             extraneous.add((index as DirIndex, &path(dir)), &[], &found(names));
         }
-        let mut doomed = extraneous.doom(&root, &filter);
-        doomed.add_contents(&root, &path("g"), &filter);
+        let rules = Rules {
+            filter: &filter,
+            backup: None,
+        };
+        let mut doomed = extraneous.doom(&root, rules);
+        doomed.add_contents(&root, &path("g"), rules);
         let mut all = Vec::new();
         let mut walk = doomed.walk();
         while let Some((kind, by_itself)) = walk.advance() {

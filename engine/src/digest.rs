@@ -41,9 +41,11 @@ pub(crate) enum GroupScope {
 /// What counts of one entry.
 struct Counts<'a> {
     perms: bool,
+    executability: bool,
     owner: bool,
     group: &'a GroupScope,
     times: bool,
+    atimes: bool,
     attributes: Scope,
 }
 
@@ -57,6 +59,8 @@ pub(crate) struct Fields {
     times: bool,
     omit_dir_times: bool,
     omit_link_times: bool,
+    executability: bool,
+    atimes: bool,
     checksum: bool,
     quick_check: QuickCheck,
     hard_links: bool,
@@ -101,6 +105,8 @@ impl Fields {
             times: options.times,
             omit_dir_times: options.omit_dir_times,
             omit_link_times: options.omit_link_times,
+            executability: options.only_executability(),
+            atimes: options.atimes,
             checksum: options.checksum,
             quick_check: options.quick_check,
             hard_links: options.hard_links,
@@ -147,10 +153,11 @@ impl Fields {
     pub(crate) fn counted(&self, kind: Kind, found: Differences) -> Differences {
         let counts = self.counts(kind);
         Differences {
-            perms: found.perms && counts.perms,
+            perms: found.perms && (counts.perms || counts.executability),
             owner: found.owner && counts.owner,
             group: found.group && !matches!(counts.group, GroupScope::Ignored),
             time: found.time && counts.times,
+            atime: found.atime && counts.atimes,
             acl: found.acl && counts.attributes.acls,
             xattr: found.xattr && !counts.attributes.xattrs.is_empty(),
             ..found
@@ -171,12 +178,14 @@ impl Fields {
         let lost = self.keeps.lost_of(kind);
         Counts {
             perms: self.perms && !lost.perms && kind != Kind::Symlink,
+            executability: self.executability && !lost.perms && kind == Kind::File,
             owner: self.owner && !lost.owner,
             group: match lost.group {
                 true => &GroupScope::Ignored,
                 false => &self.group,
             },
             times: self.times_of(kind) && !lost.time,
+            atimes: self.atimes && !lost.time && !matches!(kind, Kind::Dir | Kind::Symlink),
             attributes: self.attributes_of(kind),
         }
     }
@@ -322,6 +331,9 @@ impl Fields {
             let mode = self.powers.mode(entry.mode, entry.kind());
             out.extend_from_slice(&mode.to_le_bytes());
         }
+        if counts.executability {
+            out.push(u8::from(entry.mode & 0o111 != 0));
+        }
         if counts.owner {
             out.extend_from_slice(&ids.id(IdKind::User, entry.uid).to_le_bytes());
         }
@@ -330,6 +342,11 @@ impl Fields {
         }
         if timed {
             let time = self.keeps.time_store.stored(entry.mtime);
+            out.extend_from_slice(&time.secs.to_le_bytes());
+            out.extend_from_slice(&time.nanos.to_le_bytes());
+        }
+        if let Some(atime) = entry.atime.filter(|_| counts.atimes) {
+            let time = self.keeps.time_store.stored(atime);
             out.extend_from_slice(&time.secs.to_le_bytes());
             out.extend_from_slice(&time.nanos.to_le_bytes());
         }

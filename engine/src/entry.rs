@@ -55,6 +55,8 @@ pub(crate) struct Entry {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
     pub(crate) mtime: Time,
+    /// With `atimes`, but of no directory: the time of the last access.
+    pub(crate) atime: Option<Time>,
     pub(crate) body: Body,
     /// Under `-H`: path of the first entry, in canonical order, of the same inode.
     #[serde(with = "serde_bytes")]
@@ -168,6 +170,7 @@ impl Entry {
         }
         self.mtime.check()?;
         self.attributes.check(self.body.file_type())?;
+        self.atime.map_or(Ok(()), Time::check)?;
         let first = self.link_to.as_deref().map(RelPath::parse).transpose();
         first.map_err(|error| Refusal::LinkTo { error })?;
         match &self.body {

@@ -108,7 +108,7 @@ impl IdMap {
     /// Takes in an announcement. A name that cannot be looked up ends the push: its files would go
     /// to whoever bears the sender's number here.
     pub(crate) fn announce(&mut self, kind: IdKind, id: u32, name: &[u8]) -> Result<(), Error> {
-        let (len, max) = (name.len(), IDS_MAX);
+        let len = name.len();
         if len > ID_NAME_LEN_MAX {
             return Err(Error::peer(Refusal::IdName { len }));
         }
@@ -116,13 +116,29 @@ impl IdMap {
         if id == 0 || self.to_local.contains_key(&(kind, id)) {
             return Ok(());
         }
-        if self.to_local.len() >= max {
-            return Err(Error::peer(Refusal::TooManyIds { max }));
-        }
+        self.has_room()?;
         let found = self.accounts.id(kind, name);
         let local = found.map_err(|why| unanswered(kind, Shown(name), &why))?;
         self.map(kind, id, local);
         Ok(())
+    }
+
+    /// Takes in that an id becomes another one here, even if it is root's.
+    pub(crate) fn mapped(&mut self, kind: IdKind, id: u32, becomes: u32) -> Result<(), Error> {
+        if !self.to_local.contains_key(&(kind, id)) {
+            self.has_room()?;
+            // To the kernel the largest means no change.
+            self.map(kind, id, Some(becomes).filter(|id| *id != u32::MAX));
+        }
+        Ok(())
+    }
+
+    fn has_room(&self) -> Result<(), Error> {
+        let max = IDS_MAX;
+        match self.to_local.len() < max {
+            true => Ok(()),
+            false => Err(Error::peer(Refusal::TooManyIds { max })),
+        }
     }
 
     fn map(&mut self, kind: IdKind, id: u32, local: Option<u32>) {
@@ -151,6 +167,22 @@ impl IdMap {
             None => FOREIGN | u64::from(local),
         }
     }
+}
+
+/// The numbers of the bearers of these names.
+pub(crate) fn look_up(
+    names: &[(IdKind, String)],
+    accounts: &dyn Accounts,
+) -> Result<Vec<Option<u32>>, Error> {
+    let number = |(kind, name): &(IdKind, String)| {
+        let len = name.len();
+        if len > ID_NAME_LEN_MAX {
+            return Err(Error::peer(Refusal::IdName { len }));
+        }
+        let found = accounts.id(*kind, name.as_bytes());
+        found.map_err(|why| unanswered(*kind, Shown(name.as_bytes()), &why))
+    };
+    names.iter().map(number).collect()
 }
 
 /// A group by number and, where it has one, by name.

@@ -8,6 +8,7 @@
 //! network and no environment variable, and prints nothing: it reports to an [`Observer`].
 #![forbid(unsafe_code)]
 
+mod list_source;
 mod read_ahead;
 mod reader;
 mod scan;
@@ -57,6 +58,7 @@ mod page_buf;
 mod path;
 mod path_list;
 mod policy;
+mod recast;
 mod refusal;
 mod sample;
 mod selection;
@@ -86,14 +88,17 @@ pub use fs::{
     open_file, open_log, open_trusted, set_by_name_through,
 };
 pub use ids::{Accounts, IdKind, OwnAccounts};
+pub use list_source::{SourceEntry, list_source};
 pub use observer::{
     Action, Change, Differences, Facts, Kind, KindCounts, Note, Observer, Progress, Summary,
     Warning,
 };
-pub use options::{Brake, Compression, Options, QuickCheck};
+pub use options::{Backup, Brake, Compression, Options, QuickCheck, SuperUser};
 pub use overlap::overlaps;
 pub use path::Shown;
 pub use policy::{Confinement, Greeted, Over, Ready, Rights, ServePolicy, Service, Wish};
+pub use recast::modes::ModeChanges;
+pub use recast::owners::{OwnerMap, OwnerMaps};
 pub use sample::{Sample, sample};
 pub use served_root::ServedRoot;
 pub use session::{Comparison, Connection, Duplex, HELLO_TIME, push, serve};

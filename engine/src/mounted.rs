@@ -239,6 +239,7 @@ mod tests {
             gid: 0,
             mtime: Time { secs: 9, nanos },
             body,
+            atime: None,
             link_to: None,
             attributes: crate::attributes::Attributes::default(),
         };
@@ -300,6 +301,7 @@ mod tests {
                 gid: 0,
                 mtime: Time::default(),
                 body: Body::Fifo,
+                atime: None,
                 link_to: None,
                 attributes: Attributes::from_bytes(attributes),
             };

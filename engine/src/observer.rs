@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::generation::Sealed;
+use crate::ids::IdKind;
 
 /// Receives the events of one push, on the sender's side.
 pub trait Observer {
@@ -50,6 +51,8 @@ pub enum Note<'a> {
     SkippedNonRegular(&'a [u8]),
     /// A directory is not deleted because the filters protect something in it.
     NotEmpty(&'a [u8]),
+    /// Nobody on the receiver has this name, to whom files were to be given: they are not mapped.
+    NoSuchAccount(IdKind, &'a str),
     /// `-o` was asked for, and the receiver does not run as root.
     OwnersNotKept,
     /// The source has devices, and may not have any made on the receiver. Said once.
@@ -141,6 +144,8 @@ pub struct Differences {
     pub owner: bool,
     /// `g`: group.
     pub group: bool,
+    /// `u`: time of the last access.
+    pub atime: bool,
     /// `a`: access ACL or default ACL.
     pub acl: bool,
     /// `x`: extended attributes.
@@ -148,7 +153,7 @@ pub struct Differences {
 }
 
 impl Differences {
-    fn letters(&mut self) -> [&mut bool; 10] {
+    fn letters(&mut self) -> [&mut bool; 11] {
         let Differences {
             new,
             content,
@@ -158,11 +163,12 @@ impl Differences {
             perms,
             owner,
             group,
+            atime,
             acl,
             xattr,
         } = self;
         [
-            new, content, size, time, time_now, perms, owner, group, acl, xattr,
+            new, content, size, time, time_now, perms, owner, group, atime, acl, xattr,
         ]
     }
 

@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 use crate::entry::{Body, Entry, Time};
 use crate::filter::FilterRule;
 use crate::observer::{Differences, Kind};
+use crate::path::RelPath;
+use crate::recast::modes::ModeChanges;
+use crate::recast::owners::OwnerMaps;
+use crate::refusal::Refusal;
 use crate::source_list::SourceList;
 
 /// The options of one push, named after rsync's long options.
@@ -119,6 +123,17 @@ pub struct Options {
     pub omit_dir_times: bool,
     /// `-J`: no modification times of symlinks.
     pub omit_link_times: bool,
+    /// `-U`: times of the last access, but not of directories.
+    pub atimes: bool,
+    /// `--open-noatime`: reading leaves no trace in the source where that can be.
+    #[serde(skip)]
+    pub open_noatime: bool,
+    /// `-E`: without `perms`, whether a file can be executed.
+    pub executability: bool,
+    /// Whether the receiver uses the rights of root.
+    pub super_user: SuperUser,
+    /// `-b`: what is replaced or removed, and is no directory, is kept.
+    pub backup: Option<Backup>,
     /// `-W`: no deltas.
     pub whole_file: bool,
     /// `-x`: stay on the file system of each source.
@@ -132,6 +147,12 @@ pub struct Options {
     pub atomic: bool,
     /// Include and exclude rules, first match wins.
     pub filters: Vec<FilterRule>,
+    /// `--chmod`: what becomes of permissions before they are told.
+    #[serde(skip)]
+    pub modes: ModeChanges,
+    /// `--usermap`, `--groupmap`, `--chown`: what becomes of owners and groups.
+    #[serde(skip)]
+    pub owner_maps: OwnerMaps,
     /// Longest silence of the peer in milliseconds; 0 is the default limit.
     pub timeout_ms: u64,
     /// How long the receiver may stand still although it is not silent; zero is the default limit.
@@ -160,6 +181,40 @@ pub struct Brake {
     pub entries: u64,
 }
 
+/// Under which name what is replaced or removed is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backup {
+    /// A directory of the target, as a path below its root; without one, where it was.
+    #[serde(with = "serde_bytes")]
+    pub dir: Option<Vec<u8>>,
+    /// What its name gets at the end; not empty without a directory.
+    #[serde(with = "serde_bytes")]
+    pub suffix: Vec<u8>,
+}
+
+impl Backup {
+    /// Whether backups stay in the directories that they are of.
+    pub(crate) fn is_beside(&self) -> bool {
+        self.dir.is_none()
+    }
+
+    /// Whether a name is that of a backup, which gets no other.
+    pub(crate) fn is_one(&self, name: &[u8]) -> bool {
+        self.is_beside() && name.len() > self.suffix.len() && name.ends_with(&self.suffix)
+    }
+
+    /// Checks what a peer sent: nothing is kept outside of the target.
+    pub(crate) fn check(&self) -> Result<(), Refusal> {
+        let (suffix, dir) = (&self.suffix, self.dir.as_deref());
+        let is_name = !suffix.iter().any(|byte| matches!(byte, 0 | b'/'));
+        let is_other = dir.map_or(!suffix.is_empty(), |dir| !dir.is_empty());
+        match dir.map(RelPath::parse).transpose() {
+            Ok(_) if is_name && is_other => Ok(()),
+            _ => Err(Refusal::Backup),
+        }
+    }
+}
+
 /// How regular files of equal length are compared without looking into them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum QuickCheck {
@@ -170,6 +225,18 @@ pub enum QuickCheck {
     Lengths,
     /// They are not: each is transferred (`-I`).
     Nothing,
+}
+
+/// Whether a receiver gives files to others and makes devices.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SuperUser {
+    /// As root it does.
+    #[default]
+    IfRoot,
+    /// Whoever it is, it tries to (`--super`).
+    Always,
+    /// Not even as root (`--no-super`).
+    Never,
 }
 
 /// When what the sender says is compressed. Data that does not get shorter never is.
@@ -232,12 +299,19 @@ impl Default for Options {
             lengths: None,
             omit_dir_times: false,
             omit_link_times: false,
+            atimes: false,
+            open_noatime: false,
+            executability: false,
+            super_user: SuperUser::IfRoot,
+            backup: None,
             whole_file: false,
             one_file_system: false,
             numeric_ids: false,
             fsync: true,
             atomic: false,
             filters: Vec::new(),
+            modes: ModeChanges::default(),
+            owner_maps: OwnerMaps::default(),
             timeout_ms: 0,
             stall: Duration::ZERO,
             lossy: Differences::default(),
@@ -283,6 +357,20 @@ impl Options {
         }
     }
 
+    /// Whether a receiver does what root may.
+    pub(crate) fn acts_as_root(&self, is_root: bool) -> bool {
+        match self.super_user {
+            SuperUser::IfRoot => is_root,
+            SuperUser::Always => true,
+            SuperUser::Never => false,
+        }
+    }
+
+    /// Whether it counts if a file can be executed, though its permissions do not.
+    pub(crate) fn only_executability(&self) -> bool {
+        self.executability && !self.perms
+    }
+
     /// Whether two modification times are one.
     pub(crate) fn is_same_time(&self, a: Time, b: Time) -> bool {
         match self.window_s {
@@ -299,6 +387,17 @@ impl Options {
                 Kind::Symlink => !self.omit_link_times,
                 Kind::File | Kind::Device | Kind::Special => true,
             }
+    }
+
+    /// Whether times of the last access count of entries of this kind.
+    pub(crate) fn atimes_of(&self, kind: Kind) -> bool {
+        // To follow a symlink sets its own.
+        self.atimes && !matches!(kind, Kind::Dir | Kind::Symlink)
+    }
+
+    /// Whether reading leaves no trace, where that can be.
+    pub(crate) fn reads_quietly(&self) -> bool {
+        self.atimes || self.open_noatime
     }
 
     /// Whether this removes names on the receiver.

@@ -384,6 +384,7 @@ mod tests {
             gid: 0,
             mtime: Time::default(),
             body,
+            atime: None,
             link_to: None,
             attributes: Attributes::default(),
         };

@@ -30,6 +30,9 @@ pub(crate) struct Reader {
     pub(crate) links: LinkRules,
     /// Attributes that are read.
     pub(crate) scope: Scope,
+    pub(crate) with_atimes: bool,
+    /// Reading leaves no trace, where that can be.
+    pub(crate) is_quiet: bool,
     /// Files that are read to their end, for the sum of their content. Those that cannot be read
     /// have none.
     pub(crate) summed: Summed,
@@ -79,7 +82,7 @@ impl Reader {
         };
         let mut listing = list(
             dir.as_fd(),
-            self.with_inodes,
+            (self.with_inodes, self.with_atimes),
             self.scope,
             &mut skip,
             look_through,
@@ -88,7 +91,9 @@ impl Reader {
         if !self.summed.is_empty() {
             let (entries, dir) = (
                 &mut listing.entries,
-                FileDir::new(dir)?.following(root.follow()),
+                FileDir::new(dir)?
+                    .following(root.follow())
+                    .quietly(self.is_quiet),
             );
             entries.revise(|listed| self.add_sum(&dir, listed, go_on));
         }

@@ -10,6 +10,7 @@ mod prune;
 
 use std::collections::{HashSet, VecDeque};
 use std::io;
+use std::sync::Arc;
 
 use crate::attributes::Attributes;
 use crate::digest::{DirDigest, Fields, IdView};
@@ -28,6 +29,7 @@ use crate::path::{PATH_LEN_MAX, RelPath, Shown};
 use crate::policy::Powers;
 use crate::read_ahead::ReadAhead;
 use crate::reader::Reader;
+use crate::recast::Recast;
 use crate::selection::Part;
 use crate::since::{Accesses, Meta, OTHER_DIRS_MAX};
 use crate::source::{Layer, Source};
@@ -59,12 +61,21 @@ pub(crate) struct ScannedDir {
     pub(crate) not_listed: Option<String>,
     /// What the directory was when it was read, if that is not what the one above lists.
     pub(crate) other: Option<(Meta, Attributes)>,
-    /// Ids that appear here for the first time, with their names.
-    pub(crate) new_ids: Vec<(IdKind, u32, Vec<u8>)>,
+    /// Ids that appear here for the first time, and who they are.
+    pub(crate) new_ids: Vec<(IdKind, u32, NewId)>,
     /// Entries of types that the options, or a receiver that is not root, leave out.
     pub(crate) skipped: Vec<RelPath>,
     pub(crate) left_out: LeftOut,
     pub(crate) warnings: Vec<Warning>,
+}
+
+/// Who an id is to the receiver.
+#[derive(Debug)]
+pub(crate) enum NewId {
+    /// Who has this name there.
+    Named(Vec<u8>),
+    /// Who has this number there.
+    Mapped(u32),
 }
 
 /// What the receiver takes from nobody with these rights, as far as there is any of it.
@@ -155,6 +166,7 @@ pub(crate) struct Scanner {
     on_the_way: Option<Follow>,
     filter: Filter,
     fields: Fields,
+    recast: Arc<Recast>,
     /// What the receiver does.
     powers: Powers,
     /// The root, until it is entered.
@@ -179,7 +191,7 @@ impl Scanner {
         options: Options,
         filter: Filter,
         fields: Fields,
-        powers: Powers,
+        (recast, powers): (Arc<Recast>, Powers),
     ) -> Self {
         // What an argument stands for that could not be opened is not known.
         let root_complete = source.failed.is_empty() || options.ignore_errors;
@@ -190,6 +202,8 @@ impl Scanner {
             with_inodes: options.hard_links || options.one_file_system,
             links,
             scope: fields.attributes(),
+            with_atimes: options.atimes,
+            is_quiet: options.reads_quietly(),
             summed: options.summed(),
         };
         Scanner {
@@ -198,6 +212,7 @@ impl Scanner {
             options,
             filter,
             fields,
+            recast,
             powers,
             root: Some(source.layers.clone()),
             below: Vec::new(),
@@ -292,6 +307,7 @@ impl Scanner {
     ) {
         self.other_dirs += 1;
         if self.other_dirs <= OTHER_DIRS_MAX {
+            let own = (self.recast.meta(own.0, Kind::Dir), own.1);
             self.announce_ids(own.0.uid, own.0.gid, &own.1, dir);
             dir.other = Some(own);
             return;
@@ -401,10 +417,9 @@ impl Scanner {
             entry.body = Body::Unmirrored(kind);
             return Revised::Changed;
         }
-        let mode = self.powers.mode(entry.mode, kind);
-        if mode != entry.mode {
-            entry.mode = mode;
-            dir.left_out.setuid |= self.options.perms;
+        let found = Meta::of_entry(entry);
+        dir.left_out.setuid |= self.options.perms && self.recast.loses_bits(found.mode, kind);
+        if self.recast.entry(entry) {
             revised = Revised::Changed;
         }
         if kind == Kind::Dir {
@@ -418,9 +433,7 @@ impl Scanner {
             if !(self.options.one_file_system && is_elsewhere) {
                 below.names.push(&entry.name);
                 let fingerprint = entry.attributes.fingerprint();
-                below
-                    .accesses
-                    .push((Meta::of_entry(entry).access(), fingerprint));
+                below.accesses.push((found.access(), fingerprint));
                 below.merged.extend(origin.map(Origin::dirs));
             }
         } else if self.options.hard_links && nlink > 1 {
@@ -439,10 +452,7 @@ impl Scanner {
     /// Notes the names of ids on their first use, as many as a receiver takes: the root's may come
     /// on top.
     fn announce_ids(&mut self, uid: u32, gid: u32, attributes: &Attributes, dir: &mut ScannedDir) {
-        if self.options.numeric_ids {
-            return;
-        }
-        if self.known_ids.len() + 2 * IDS_PER_ENTRY > IDS_MAX {
+        if !self.options.numeric_ids && self.known_ids.len() + 2 * IDS_PER_ENTRY > IDS_MAX {
             self.options.numeric_ids = true;
             let message = format!(
                 "more than {IDS_MAX} users and groups: from {} on they are told by their numbers; \
@@ -461,13 +471,14 @@ impl Scanner {
         ];
         let named = attributes.ids().map(|(kind, id)| (true, kind, id));
         for (wanted, kind, id) in wanted.into_iter().chain(named) {
-            if wanted
-                && id != 0
-                && self.known_ids.insert((kind, id))
-                && let Some(name) = name_of(kind, id)
-            {
-                dir.new_ids.push((kind, id, name));
+            let becomes = self.recast.becomes(kind, id);
+            let is_told = becomes.is_some() || id != 0 && !self.options.numeric_ids;
+            if !wanted || !is_told || !self.known_ids.insert((kind, id)) {
+                continue;
             }
+            let named = || name_of(kind, id).map(NewId::Named);
+            let is = becomes.map(NewId::Mapped).or_else(named);
+            dir.new_ids.extend(is.map(|is| (kind, id, is)));
         }
     }
 }

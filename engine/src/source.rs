@@ -5,7 +5,7 @@
 mod relative;
 mod selected;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,7 +17,7 @@ use crate::attributes::{Attributes, Scope};
 use crate::entry::{Entry, Sum};
 use crate::error::{Error, describe};
 use crate::filter::{Filter, Half};
-use crate::fs::{FileDir, Follow, Listed, Root, open_dir, stat};
+use crate::fs::{FileDir, Follow, Listed, Root, open_dir, stat, stat_with_atime};
 use crate::links::LinkRules;
 use crate::options::Options;
 use crate::path::{RelPath, Shown, is_reserved};
@@ -225,6 +225,7 @@ impl Opener<'_> {
         match open_dir(path, follow) {
             Ok(fd) => {
                 let root = Root::from_fd(fd, path.to_owned());
+                let root = root.quietly(self.options.reads_quietly());
                 below
                     .into_iter()
                     .for_each(|follow| root.follow_below(follow));
@@ -261,14 +262,22 @@ pub(crate) fn gives_contents(argument: &[u8]) -> bool {
 }
 
 /// Examines one name of an open directory, and of its attributes those in `scope`.
-pub(crate) fn stat_name(
-    dir: impl std::os::fd::AsFd,
+pub(crate) fn stat_name(dir: impl AsFd, name: &[u8], scope: Scope) -> io::Result<Listed> {
+    stat(dir, &c_name(name)?, scope)
+}
+
+/// The same, with the time of its last access.
+pub(crate) fn stat_name_with_atime(
+    dir: impl AsFd,
     name: &[u8],
     scope: Scope,
 ) -> io::Result<Listed> {
-    let name = std::ffi::CString::new(name)
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "a name with a zero byte"))?;
-    stat(dir, &name, scope)
+    stat_with_atime(dir, &c_name(name)?, scope)
+}
+
+fn c_name(name: &[u8]) -> io::Result<CString> {
+    CString::new(name)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "a name with a zero byte"))
 }
 
 impl Layer {
@@ -289,6 +298,7 @@ impl Layer {
         let is_same = |access| own.is_none_or(|(own, _)| own.access() == access);
         for _ in 0..OPEN_ATTEMPTS {
             let dir = FileDir::new(self.open()?)?.following(self.root.follow());
+            let dir = dir.quietly(self.root.is_quiet());
             // A root is held.
             if self.path.is_root() || is_same(dir.access()) {
                 return Ok(dir);

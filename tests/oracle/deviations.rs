@@ -87,6 +87,11 @@ pub(crate) const LIST: &[Deviation] = &[
                    without --follow-untrusted; rsync follows them all.",
     },
     Deviation {
+        name: "backups",
+        sentence: "What is in --backup-dir is not deleted; rsync deletes it, into that very \
+                   directory, unless a filter protects it.",
+    },
+    Deviation {
         name: "exit codes",
         sentence: "A DST that cannot be a directory or be made exits 11; rsync exits 3 or 11.",
     },
@@ -95,11 +100,19 @@ pub(crate) const LIST: &[Deviation] = &[
 /// The options rsync is given so that its result is the one hasync promises.
 pub(crate) fn rsync_options(case: &Case, stopped_by_max_delete: bool) -> Vec<String> {
     let no_deletes = case.missing_source || stopped_by_max_delete;
-    case.options
-        .iter()
-        .filter(|option| !(no_deletes && *option == "--delete"))
-        .cloned()
-        .collect()
+    let backup_dir = |option: &String| {
+        let dir = option.strip_prefix("--backup-dir=")?.to_owned();
+        Some(format!("--filter=P /{dir}"))
+    };
+    let protection = case.options.iter().find_map(backup_dir);
+    let given = case.options.iter();
+    let given = given.filter(|option| !(no_deletes && *option == "--delete"));
+    // Both programs read the same sources.
+    let quietly = |option: &String| match option.as_str() {
+        "-U" => "-UU".to_owned(),
+        _ => option.clone(),
+    };
+    protection.into_iter().chain(given.map(quietly)).collect()
 }
 
 /// What hasync is given besides so that it follows the symlinks that rsync follows.
@@ -124,10 +137,12 @@ pub(crate) fn exit_code(code: i32, stopped_by_max_delete: bool) -> i32 {
 
 /// True when rsync failed by a fault of its own, so that there is nothing to compare with:
 /// -H and several SRC with the same names (`hard-link gnum 11 precedes flist start`), or a full
-/// directory in the way of a link (`File-list index 7 not in 18 - 20`).
+/// directory in the way of a link (`File-list index 7 not in 18 - 20`). Or it breaks off where a
+/// backup cannot be made, which costs hasync that one entry.
 pub(crate) fn rsync_broke(run: &Finished) -> bool {
     let faults = ["hard-link gnum", "File-list index"];
-    run.code == 2 && faults.iter().any(|fault| run.stderr.contains(fault))
+    let breaks_off = run.code == 11 && run.stderr.contains("keep_backup failed");
+    breaks_off || run.code == 2 && faults.iter().any(|fault| run.stderr.contains(fault))
 }
 
 /// The paths under the target root of all source entries that have more than one name.

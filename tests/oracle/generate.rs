@@ -107,6 +107,28 @@ const PATTERNS: &[&str] = &[
     "--include=/dir/***",
     "--exclude=?",
 ];
+const CHANGES: &[&str] = &[
+    "--chmod=D755,F644",
+    "--chmod=ug=rwX,o=",
+    "--chmod=a+s,Fo+t",
+    "--chmod=g=u,o-w",
+    "--chmod=4750",
+    "--chmod=Fa-x --chmod=Fu+X,Dg+w",
+];
+const OWNERS: &[&str] = &[
+    "--chown=bin:daemon",
+    "--chown=:bin",
+    "--usermap=0-2:12345",
+    "--usermap=daemon:bin,bin:root --groupmap=*:2",
+    "--groupmap=:1,nogroup:0",
+    "--usermap=[nb]*:65534",
+];
+const BACKUPS: &[&str] = &[
+    "-b",
+    "-b --suffix=.old",
+    "--backup-dir=bak",
+    "--backup-dir=bak/k --suffix=~",
+];
 const EPOCH: i64 = 1_600_000_000;
 
 impl Case {
@@ -143,6 +165,12 @@ impl Case {
 
     pub(crate) fn has(&self, option: &str) -> bool {
         self.options.iter().any(|given| given == option)
+    }
+
+    pub(crate) fn keeps_backups(&self) -> bool {
+        self.options
+            .iter()
+            .any(|option| option == "-b" || option.starts_with("--backup-dir"))
     }
 
     /// Makes the sources under `dir`; gives the SRC arguments.
@@ -447,6 +475,8 @@ fn options(rng: &mut Rng) -> Vec<String> {
         ("--min-size=20", 8),
         ("-O", 8),
         ("-J", 8),
+        ("-E", 12),
+        ("-U", 10),
         ("--force", 10),
         ("-m", 8),
         ("-k", 6),
@@ -480,6 +510,17 @@ fn options(rng: &mut Rng) -> Vec<String> {
         options.push("--delete".into());
         if rng.chance(15) {
             options.push(format!("--max-delete={}", rng.below(6)));
+        }
+    }
+    // Which members of a link group are replaced, and kept, depends on who carries the content.
+    let backups = if options.iter().any(|option| option == "-H") {
+        0
+    } else {
+        20
+    };
+    for (words, percent) in [(CHANGES, 20), (OWNERS, 20), (BACKUPS, backups)] {
+        if rng.chance(percent) {
+            options.extend(rng.pick(words).split(' ').map(str::to_owned));
         }
     }
     if rng.chance(35) {

@@ -6,11 +6,14 @@
 
 mod deviations;
 mod generate;
+mod metadata;
 mod scenes;
 mod shapes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use crate::support::hasync::FakeRsh;
 use crate::support::process::Finished;
@@ -242,12 +245,37 @@ fn compare_trees(case: &Case, sources: &[String], before: &Snapshot, trees: &Tem
         deviations::without_unpromised(case, tree, before, &rsync, &linked)
     };
     let (left, right) = (promised(rsync.clone()), promised(hasync));
-    let diff = left.diff(&right);
+    let mut diff = left.diff(&right);
+    if case.has("-U") && !case.keeps_backups() {
+        let [left, right] = ["by-rsync", "by-hasync"].map(|name| atimes(&trees.path(name)));
+        for (path, atime) in left {
+            if right.get(&path).is_some_and(|ours| *ours != atime) {
+                writeln!(
+                    diff,
+                    "{}: times of access {atime} != {}",
+                    path.display(),
+                    right[&path]
+                )
+                .unwrap();
+            }
+        }
+    }
     if diff.is_empty() {
         diff
     } else {
         format!("trees differ (rsync, hasync):\n{diff}")
     }
+}
+
+/// When what is no directory and no symlink was read last.
+fn atimes(root: &Path) -> BTreeMap<PathBuf, i64> {
+    let entries = walkdir::WalkDir::new(root).into_iter().map(Result::unwrap);
+    let read = entries.filter(|entry| !entry.file_type().is_dir() && !entry.path_is_symlink());
+    let atime = |entry: walkdir::DirEntry| {
+        let path = entry.path().strip_prefix(root).unwrap().to_owned();
+        (path, entry.metadata().unwrap().atime())
+    };
+    read.map(atime).collect()
 }
 
 /// The members of link groups, when the push keeps them linked.

@@ -180,7 +180,7 @@ pub(super) fn contents(trees: &TempTree) {
 }
 
 /// Gives every entry one old time, so that only what a shape means to differ differs.
-fn age(trees: &TempTree, roots: &[&str]) {
+pub(super) fn age(trees: &TempTree, roots: &[&str]) {
     for root in roots {
         for entry in walkdir::WalkDir::new(trees.path(root)).contents_first(true) {
             crate::support::temptree::set_mtime(entry.unwrap().path(), 1_500_000_000, 0);

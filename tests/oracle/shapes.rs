@@ -11,12 +11,12 @@ use crate::support::hasync::FakeRsh;
 use crate::support::{Finished, Hasync, Snapshot, TempTree, need_root, rsync};
 
 /// One push: how the trees are made, then the options, the SRCs and the DST by name.
-struct Shape {
-    what: &'static str,
-    make: fn(&TempTree),
-    options: &'static [&'static str],
-    sources: &'static [&'static str],
-    target: &'static str,
+pub(super) struct Shape {
+    pub(super) what: &'static str,
+    pub(super) make: fn(&TempTree),
+    pub(super) options: &'static [&'static str],
+    pub(super) sources: &'static [&'static str],
+    pub(super) target: &'static str,
 }
 
 /// Sources lie under `s`, `s2`; targets under `d`.
@@ -325,7 +325,7 @@ fn hand_picked_pushes_equal_rsync() {
     );
 }
 
-fn check(shape: &Shape) -> Option<String> {
+pub(super) fn check(shape: &Shape) -> Option<String> {
     let (theirs, ours) = (TempTree::new(), TempTree::new());
     for trees in [&theirs, &ours] {
         (shape.make)(trees);

@@ -24,7 +24,7 @@ link.next()
 link.say("HelloReply", owners=True, devices=True, setuid=True, xattrs=0, settable_groups=[],
          time_store={"granularity_ns": 1, "min_secs": -1 << 40, "max_secs": 1 << 40}, lost=0, lost_xattrs=0,
          mounted=[],
-         rename=None, created_root=False, runs=False)
+         rename=None, created_root=False, runs=False, accounts=[])
 link.writer.flush()
 message = wire.encode("ToSender", wire.Message(WHAT, **SAYS[WHAT]))
 frame = len(message).to_bytes(3, "little") + bytes([wire.MESSAGE]) + message

@@ -26,8 +26,10 @@ OPTIONS = {
                                 "whole_file", "one_file_system", "atomic", "force",
                                 "ignore_errors", "mkpath", "existing", "ignore_existing",
                                 "omit_dir_times", "omit_link_times", "delete_missing",
-                                "keep_dirlinks", "acls", "xattrs")},
+                                "keep_dirlinks", "acls", "xattrs", "atimes",
+                                "executability")},
     "max_delete": None, "brake": None, "quick_check": wire.Message("Times"), "window_s": None,
+    "backup": None, "super_user": wire.Message("IfRoot"),
     "filters": [], "timeout_ms": 0,
 }
 
@@ -48,7 +50,8 @@ class Sender:
         key = os.urandom(32)
         self.link.say("Hello", options=OPTIONS, destination=os.fsencode(destination), single=False,
                       digest_key=key, claim=None,
-                      whereabouts={"machine": bytes(16), "dirs": []}, readable=0)
+                      whereabouts={"machine": bytes(16), "dirs": []}, readable=0,
+                      accounts=[])
         child.stdin.flush()
         self.link.greet()
         _, reply = self.link.next()

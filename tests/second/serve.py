@@ -19,7 +19,7 @@ from tree import CONTENT, GROUP, NEW, OWNER, PERMS, SIZE, TIME
 
 UNSUPPORTED = ("hard_links", "dry_run", "checksum", "update", "atomic", "filters", "sparse",
                "one_file_system", "force", "existing", "ignore_existing", "omit_dir_times",
-               "omit_link_times", "mkpath", "window_s", "acls", "xattrs")
+               "omit_link_times", "atimes", "executability", "backup", "mkpath", "window_s", "acls", "xattrs")
 # Digests differ now and then: what changed then is told by short prints first.
 PRINT_LEN = 2
 
@@ -47,7 +47,8 @@ class Receiver:
     def hello(self, hello):
         self.options = options = hello["options"]
         wrong = [name for name in UNSUPPORTED if options[name]]
-        if wrong or hello["claim"] or options["quick_check"].of != "Times":
+        if wrong or hello["claim"] or hello["accounts"] or options["quick_check"].of != "Times" \
+                or options["super_user"].of != "IfRoot":
             self.link.say("Fatal", kind="Usage", message=f"not here: {wrong}")
             self.link.writer.flush()
             sys.exit(1)
@@ -64,7 +65,7 @@ class Receiver:
         mounted = [{"path": path, **coarse} for path in self.coarse]
         reply = {"owners": is_root, "devices": is_root, "setuid": True, "xattrs": 0, "settable_groups": groups,
                  "time_store": store, "lost": 0, "lost_xattrs": 0, "mounted": mounted, "len_max": 1 << 62, "rename": rename,
-                 "created_root": self.is_made, "runs": False}
+                 "created_root": self.is_made, "runs": False, "accounts": []}
         self.link.say("HelloReply", **reply)
         self.ids = tree.Ids()
         self.fields = tree.Fields(options, reply, hello["digest_key"], self.ids.sender)

@@ -35,7 +35,7 @@ def examine(path):
     secs, nanos = divmod(found.st_mtime_ns, 10**9)
     return {"name": os.path.basename(path), "mode": stat.S_IMODE(found.st_mode),
             "uid": found.st_uid, "gid": found.st_gid, "mtime": {"secs": secs, "nanos": nanos},
-            "body": body, "link_to": None, "attributes": b""}
+            "atime": None, "body": body, "link_to": None, "attributes": b""}
 
 
 def canonical(entry):

@@ -10,7 +10,8 @@ STRUCTS = {
     "Time": "secs:int nanos:uint",
     "TimeStore": "granularity_ns:uint min_secs:int max_secs:int",
     "Mounted": "path:bytes time_store:TimeStore lost:uint lost_xattrs:u8",
-    "Entry": "name:bytes mode:uint uid:uint gid:uint mtime:Time body:Body link_to:bytes? "
+    "Entry": "name:bytes mode:uint uid:uint gid:uint mtime:Time atime:Time? body:Body "
+             "link_to:bytes? "
              "attributes:bytes",
     "Verdict": "entry:uint action:Action differences:uint want:Want",
     "Meta": "mode:uint uid:uint gid:uint mtime:Time",
@@ -19,7 +20,9 @@ STRUCTS = {
     "Whereabouts": "machine:16 dirs:[SourceDir]",
     "SourceDir": "path:bytes ids:[Id] mount:uint part:Part",
     "Id": "device:uint inode:uint",
+    "Account": "kind:IdKind name:text",
     "Name": "name:bytes is_dir:bool",
+    "Backup": "dir:bytes? suffix:bytes",
     "Brake": "percent:u8 entries:uint",
     "Form": "lines:Lines words:bool subject:Subject side:Side perishable:bool zeros:bool "
             "hides:bool",
@@ -29,6 +32,7 @@ STRUCTS = {
                "delete_missing:bool keep_dirlinks:bool mkpath:bool "
                "dry_run:bool checksum:bool quick_check:QuickCheck window_s:uint? update:bool "
                "existing:bool ignore_existing:bool omit_dir_times:bool omit_link_times:bool "
+               "atimes:bool executability:bool super_user:SuperUser backup:Backup? "
                "whole_file:bool "
                "one_file_system:bool numeric_ids:bool fsync:bool atomic:bool "
                "filters:[FilterRule] timeout_ms:uint",
@@ -49,6 +53,7 @@ CHOICES = {
     "Sense": ["Exclude", "Include"],
     "Subject": ["Path", "FullPath", "Attribute"],
     "Side": ["Both", "Sender", "Receiver"],
+    "SuperUser": ["IfRoot", "Always", "Never"],
     "QuickCheck": ["Times", "Lengths", "Nothing"],
     "Since": ["Same", "Touched mtime:Time", "Other meta:Meta attributes:bytes"],
     "Named": [],
@@ -57,7 +62,7 @@ CHOICES = {
                   "Config", "Fenced", "Diverged", "NotEqual", "OwnNode", "Braked"],
     "ToReceiver": [
         "Hello options:Options destination:bytes single:bool digest_key:32 claim:Named? "
-        "whereabouts:Whereabouts readable:u8",
+        "whereabouts:Whereabouts readable:u8 accounts:[Account]",
         "Id kind:IdKind id:uint name:bytes",
         "RootEntry entry:Entry",
         "Dir skipped:uint up:uint shared:u8 rest:bytes digest:8 complete:bool",
@@ -77,7 +82,7 @@ CHOICES = {
         "Standing standing:Named",
         "HelloReply owners:bool devices:bool setuid:bool xattrs:u8 settable_groups:[Group] "
         "time_store:TimeStore lost:uint lost_xattrs:u8 mounted:[Mounted] len_max:uint rename:bytes? "
-        "created_root:bool runs:bool",
+        "created_root:bool runs:bool accounts:[uint?]",
         "Differs dir:uint print_len:u8 prints:bytes last:bool",
         "Lacks dir:uint",
         "Compared below:uint",

@@ -122,14 +122,14 @@ impl Hands {
     }
 }
 
-/// A change as the helper is told it: owner, group, mode and time, the entry that is to be changed,
+/// A change as the helper is told it: owner, group, mode and both times, the entry that is to be changed,
 /// the length of its ACLs and attributes and these, and its name to the end. What stays as it is,
 /// or is not known, is a dash.
 pub(super) fn encode(name: &CStr, judged: &Inode, attrs: &Attrs) -> Vec<u8> {
     let number = |number: Option<u32>| number.map_or("-".to_owned(), |n| n.to_string());
     let time = |time: Time| format!("{}.{}", time.secs, time.nanos);
     let (uid, gid, mode) = (number(attrs.uid), number(attrs.gid), number(attrs.mode));
-    let mtime = attrs.mtime.map_or("-".to_owned(), time);
+    let [mtime, atime] = [attrs.mtime, attrs.atime].map(|at| at.map_or("-".to_owned(), time));
     let len = judged.len.map_or("-".to_owned(), |len| len.to_string());
     let attributes = attrs
         .attributes
@@ -139,7 +139,7 @@ pub(super) fn encode(name: &CStr, judged: &Inode, attrs: &Attrs) -> Vec<u8> {
         .as_ref()
         .map_or("-".to_owned(), |bytes| bytes.len().to_string());
     let mut change = format!(
-        "{uid} {gid} {mode} {mtime} {} {} {} {len} {} {} {attributes_len} ",
+        "{uid} {gid} {mode} {mtime} {atime} {} {} {} {len} {} {} {attributes_len} ",
         judged.number,
         judged.mode,
         judged.uid,
@@ -162,7 +162,7 @@ fn decode_time(word: &str) -> Option<Time> {
 
 /// `None` if it is none, or if its name leads elsewhere.
 fn decode(change: &[u8]) -> Option<(CString, Inode, Attrs)> {
-    let mut words = change.splitn(12, |byte| *byte == b' ');
+    let mut words = change.splitn(13, |byte| *byte == b' ');
     let mut word = || std::str::from_utf8(words.next()?).ok();
     let number = |word: &str| match word {
         "-" => Some(None),
@@ -171,10 +171,11 @@ fn decode(change: &[u8]) -> Option<(CString, Inode, Attrs)> {
     let (uid, gid, mode) = (number(word()?)?, number(word()?)?, number(word()?)?);
     // Nobody's number: to the kernel it means that nothing is to change.
     let is_nobody = uid == Some(u32::MAX) || gid == Some(u32::MAX);
-    let mtime = match word()? {
-        "-" => None,
-        time => Some(decode_time(time)?),
+    let time = |word: &str| match word {
+        "-" => Some(None),
+        time => decode_time(time).map(Some),
     };
+    let (mtime, atime) = (time(word()?)?, time(word()?)?);
     let judged = Inode {
         number: word()?.parse().ok()?,
         mode: word()?.parse().ok()?,
@@ -204,6 +205,7 @@ fn decode(change: &[u8]) -> Option<(CString, Inode, Attrs)> {
         gid,
         mode,
         mtime,
+        atime,
         attributes,
     };
     (is_one && is_mode && !is_nobody).then_some((CString::new(name).ok()?, judged, attrs))
@@ -262,6 +264,7 @@ mod tests {
                         gid,
                         mode,
                         mtime,
+                        atime: mtime.filter(|_| uid.is_some()),
                         ..Attrs::default()
                     };
                     let dir = judged(Path::new("/"), c".");
@@ -282,21 +285,22 @@ mod tests {
         let of_file = b"1 2 3 4 1.0 1.0 - ";
         for [change, name] in [
             [&b""[..], b""],
-            [b"- - - - ", b""],
-            [b"- - - - ", b"."],
-            [b"- - - - ", b".."],
-            [b"- - - - ", b"a/b"],
-            [b"- - - - ", b"/etc/shadow"],
-            [b"- - - - ", b"../x"],
-            [b"- - - - ", b"x\0/y"],
-            [b"4294967295 - - - ", b"x"],
-            [b"- 4294967295 - - ", b"x"],
-            [b"-1 - - - ", b"x"],
-            [b"- - 32768 - ", b"x"],
-            [b"- - - 1 ", b"x"],
-            [b"- - - 1.1073741823 ", b"x"],
-            [b"- - - 1.-1 ", b"x"],
-            [b"- - - - - ", b"x"],
+            [b"- - - - - ", b""],
+            [b"- - - - - ", b"."],
+            [b"- - - - - ", b".."],
+            [b"- - - - - ", b"a/b"],
+            [b"- - - - - ", b"/etc/shadow"],
+            [b"- - - - - ", b"../x"],
+            [b"- - - - - ", b"x\0/y"],
+            [b"4294967295 - - - - ", b"x"],
+            [b"- 4294967295 - - - ", b"x"],
+            [b"-1 - - - - ", b"x"],
+            [b"- - 32768 - - ", b"x"],
+            [b"- - - 1 - ", b"x"],
+            [b"- - - - 1 ", b"x"],
+            [b"- - - 1.1073741823 - ", b"x"],
+            [b"- - - 1.-1 - ", b"x"],
+            [b"- - - - - - ", b"x"],
         ] {
             let change = &[change, of_file, name].concat();
             assert_eq!(decode(change), None, "{}", change.escape_ascii());

@@ -255,6 +255,7 @@ fn everything() -> Attrs {
         gid: Some(1),
         mode: Some(0o777),
         mtime: Some(Time { secs: 1, nanos: 0 }),
+        atime: None,
         attributes: None,
     }
 }

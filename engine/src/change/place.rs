@@ -229,6 +229,7 @@ pub(super) fn take_away(
             gid: Some(done.was.st_gid),
             mode: Some(done.was.st_mode & 0o7777),
             mtime: Some(Inode::of(&done.was).time),
+            atime: None,
             attributes: Assigned::new(own_scope(), &attributes_of(&done.from, own_scope())?),
         };
         set_fd_attrs(&File::from(done.to), &attrs)?;

@@ -7,6 +7,7 @@ use rustix::fs::{FileType, Stat};
 
 use crate::acl::group_perms;
 use crate::attributes::{AttributeKind, Attributes, Scope};
+use crate::entry::Time;
 use crate::fs::{Assigned, Attrs};
 use crate::namespaces::Namespaces;
 
@@ -65,7 +66,10 @@ pub(super) fn taking_back(
         mode: mode_matters.then_some(now.st_mode & 0o7777),
         mtime: new
             .mtime
-            .map(|_| crate::entry::Time::found(now.st_mtime, now.st_mtime_nsec)),
+            .map(|_| Time::found(now.st_mtime, now.st_mtime_nsec)),
+        atime: new
+            .atime
+            .map(|_| Time::found(now.st_atime, now.st_atime_nsec)),
         attributes,
     })
 }

@@ -22,6 +22,7 @@ use super::place::{
 };
 use super::rights;
 use crate::attributes::{Attributes, Scope};
+use crate::entry::Time;
 use crate::error::Error;
 use crate::fail::fail_point;
 use crate::fs::{
@@ -324,6 +325,9 @@ fn has(now: &Stat, attrs: &Attrs, read: impl FnOnce(Scope) -> io::Result<Attribu
             .is_none_or(|mode| is_symlink || mode == now.st_mode & 0o7777)
         && attrs.mtime.is_none_or(|time| time == Inode::of(now).time)
         && attrs.attributes.as_deref().is_none_or(is_as_read)
+        && attrs
+            .atime
+            .is_none_or(|time| time == Time::found(now.st_atime, now.st_atime_nsec))
 }
 
 /// The last op that moves each path. A journal over several commits may move it more than once:

@@ -142,6 +142,7 @@ fn what_takes_a_name_between_verdict_and_change_stays_as_it_is() {
         gid: Some(8),
         mode: Some(0o4755),
         mtime: Some(crate::entry::Time { secs: 9, nanos: 0 }),
+        atime: Some(crate::entry::Time { secs: 8, nanos: 1 }),
         attributes: Assigned::new(Scope::ALL, &some_attributes()),
     };
     for kind in KINDS {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, FileType, RawDir};
 
-use super::{Doomed, put_name, too_long};
+use super::{Doomed, Rules, put_name, too_long};
 use crate::filter::{Filter, Half, InForce};
 use crate::fs::{DirId, Root, dir_id};
 use crate::observer::Kind;
@@ -33,12 +33,12 @@ struct Level {
 
 impl Doomed {
     /// Adds what is in the directory at `path`. Returns whether it will be empty.
-    pub(crate) fn add_contents(&mut self, root: &Root, path: &RelPath, filter: &Filter) -> bool {
+    pub(crate) fn add_contents(&mut self, root: &Root, path: &RelPath, rules: Rules<'_>) -> bool {
         let parent = path.split().map(|(parent, _)| parent).unwrap_or_default();
         let parent = root.open_dir(&parent).and_then(dir_id);
         let mut levels = Vec::new();
         // Of the directory that the walk has come back from, or did not enter.
-        let mut all = match self.enter((root, filter), path, parent, &mut levels) {
+        let mut all = match self.enter((root, rules.filter), path, parent, &mut levels) {
             Some(all) => return all,
             None => true,
         };
@@ -68,9 +68,10 @@ impl Doomed {
                 level.children = Children::default();
             } else if kind != Kind::Dir {
                 self.below.push(&child, kind, false);
+                level.all &= !rules.leaves_backup(&child);
             } else {
                 let (path, here) = (level.path.join(&name), Ok(level.id));
-                if let Some(all) = self.enter((root, filter), &path, here, &mut levels)
+                if let Some(all) = self.enter((root, rules.filter), &path, here, &mut levels)
                     && let Some(level) = levels.last_mut()
                 {
                     level.all &= self.leave(&path, all, false);

@@ -19,6 +19,8 @@ const HAS_ATTRIBUTES: u8 = 0x80;
 
 /// Above the mode: the time is before 1970 or after 2106, and has eight bytes.
 const HAS_FAR_TIME: u16 = 0x8000;
+/// The time of the last access follows.
+const HAS_ATIME: u16 = 0x4000;
 
 /// An entry as it is packed. Numbers are LEB128 where small ones are likely.
 pub(super) struct Record<'a> {
@@ -29,6 +31,7 @@ pub(super) struct Record<'a> {
     uid: u32,
     gid: u32,
     mtime: Time,
+    atime: Option<Time>,
     /// Length of a file or of a symlink's target, or a device number.
     size: u64,
     /// The target of a symlink, and what the flags tell of.
@@ -69,7 +72,8 @@ pub(super) fn pack(entry: &Entry, inode: Option<&Listed>, out: &mut Vec<u8>) {
     out.push(tag);
     put_bytes(out, &entry.name);
     let far = if near.is_err() { HAS_FAR_TIME } else { 0 };
-    out.extend_from_slice(&((entry.mode & 0o7777) as u16 | far).to_le_bytes());
+    let read = entry.atime.map_or(0, |_| HAS_ATIME);
+    out.extend_from_slice(&((entry.mode & 0o7777) as u16 | far | read).to_le_bytes());
     put_number(out, entry.uid.into());
     put_number(out, entry.gid.into());
     match near {
@@ -77,6 +81,10 @@ pub(super) fn pack(entry: &Entry, inode: Option<&Listed>, out: &mut Vec<u8>) {
         Err(_) => out.extend_from_slice(&entry.mtime.secs.to_le_bytes()),
     }
     out.extend_from_slice(&entry.mtime.nanos.to_le_bytes());
+    if let Some(atime) = entry.atime {
+        out.extend_from_slice(&atime.secs.to_le_bytes());
+        out.extend_from_slice(&atime.nanos.to_le_bytes());
+    }
     put_number(out, size);
     out.extend_from_slice(entry.symlink_target().unwrap_or_default());
     if let Some(inode) = inode {
@@ -124,14 +132,19 @@ impl<'a> Record<'a> {
             _ => i64::from_le_bytes(take_array(&mut rest)),
         };
         let nanos = u32::from_le_bytes(take_array(&mut rest));
+        let atime = (mode & HAS_ATIME != 0).then(|| Time {
+            secs: i64::from_le_bytes(take_array(&mut rest)),
+            nanos: u32::from_le_bytes(take_array(&mut rest)),
+        });
         let size = take_number(&mut rest);
         Record {
             tag,
             name,
-            mode: mode & !HAS_FAR_TIME,
+            mode: mode & !(HAS_FAR_TIME | HAS_ATIME),
             uid,
             gid,
             mtime: Time { secs, nanos },
+            atime,
             size,
             rest,
         }
@@ -173,7 +186,7 @@ impl<'a> Record<'a> {
         entry.name.extend_from_slice(self.name);
         entry.mode = self.mode.into();
         (entry.uid, entry.gid) = (self.uid, self.gid);
-        entry.mtime = self.mtime;
+        (entry.mtime, entry.atime) = (self.mtime, self.atime);
         let target = match tag & TAG_MASK {
             2 => take(&mut rest, self.size),
             _ => &[],

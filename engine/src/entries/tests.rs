@@ -57,6 +57,7 @@ fn listed() -> impl Strategy<Value = Listed> {
                 uid,
                 gid,
                 mtime: Time { secs, nanos },
+                atime: (nlink % 2 == 1).then_some(Time { secs, nanos: 7 }),
                 body,
                 link_to,
                 attributes: Attributes::from_bytes(&attributes),

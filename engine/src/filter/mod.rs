@@ -41,6 +41,7 @@ pub(crate) use terms::Half;
 
 use crate::fs::Root;
 use crate::path::RelPath;
+use glob::{Glob, Starts};
 use per_dir::Places;
 
 /// An ordered list of rules, ready to match; empty by default, and then nothing is excluded. Clones
@@ -133,4 +134,9 @@ impl Filter {
     pub(crate) fn excludes_all_in(&self, dir: &[u8]) -> bool {
         self.certain.excludes_all_in(dir)
     }
+}
+
+/// Whether a pattern matches the whole of a text that is no path.
+pub(crate) fn matches_whole(pattern: &[u8], text: &[u8]) -> bool {
+    Glob::parse(pattern).is_some_and(|glob| glob.matches(text, Starts::Beginning))
 }

@@ -20,6 +20,8 @@ pub struct Attrs {
     pub mode: Option<u32>,
     /// Time of the last change of content.
     pub mtime: Option<Time>,
+    /// Time of the last access. If a time is set and this is not, it becomes now.
+    pub atime: Option<Time>,
     /// ACLs and extended attributes.
     pub attributes: Option<Box<Assigned>>,
 }
@@ -27,6 +29,11 @@ pub struct Attrs {
 impl Attrs {
     pub(crate) fn is_empty(&self) -> bool {
         *self == Attrs::default()
+    }
+
+    /// Whether a time is set.
+    pub(crate) fn has_times(&self) -> bool {
+        self.mtime.is_some() || self.atime.is_some()
     }
 
     /// Whether the access ACL becomes another one, or none.

@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{
-    AtFlags, CWD, Gid, Mode, Timespec, Timestamps, UTIME_NOW, Uid, chownat, utimensat,
+    AtFlags, CWD, Gid, Mode, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, Uid, chownat, utimensat,
 };
 use rustix::io::Errno;
 
@@ -77,7 +77,10 @@ pub(super) fn set_held(
     let rights = set_rights(&Way::Held(&path), attrs, |mode| {
         set_mode(dir, name, held, Mode::from_raw_mode(mode))
     });
-    let time = attrs.mtime.map_or(Ok(()), |time| set_time(held, time));
+    let time = match attrs.has_times() {
+        true => set_times(held, attrs),
+        false => Ok(()),
+    };
     owner?;
     rights?;
     Ok(time?)
@@ -96,8 +99,8 @@ impl ByName for OwnCalls {
     }
 }
 
-fn set_time(held: &Held, mtime: Time) -> rustix::io::Result<()> {
-    let times = timestamps(mtime);
+fn set_times(held: &Held, attrs: &Attrs) -> rustix::io::Result<()> {
+    let times = timestamps(attrs);
     match utimensat(&held.fd, c"", &times, AtFlags::EMPTY_PATH) {
         // Before Linux 5.8; the way through `/proc` leads to a symlink itself.
         Err(Errno::INVAL | Errno::BADF) => {
@@ -109,15 +112,19 @@ fn set_time(held: &Held, mtime: Time) -> rustix::io::Result<()> {
 
 /// The time of the last access becomes now: servers of FUSE on old libraries ignore a call that
 /// leaves one of the two as it is.
-pub(super) fn timestamps(mtime: Time) -> Timestamps {
-    Timestamps {
-        last_access: Timespec {
+pub(super) fn timestamps(attrs: &Attrs) -> Timestamps {
+    let of = |time: Option<Time>, otherwise| match time {
+        Some(time) => Timespec {
+            tv_sec: time.secs,
+            tv_nsec: time.nanos.into(),
+        },
+        None => Timespec {
             tv_sec: 0,
-            tv_nsec: UTIME_NOW,
+            tv_nsec: otherwise,
         },
-        last_modification: Timespec {
-            tv_sec: mtime.secs,
-            tv_nsec: mtime.nanos.into(),
-        },
+    };
+    Timestamps {
+        last_access: of(attrs.atime, UTIME_NOW),
+        last_modification: of(attrs.mtime, UTIME_OMIT),
     }
 }

@@ -3,7 +3,7 @@
 use std::ffi::{CStr, CString};
 use std::fs::Metadata;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 
 use rustix::fs::{
@@ -55,12 +55,12 @@ pub(crate) struct Listing {
 }
 
 /// Reads the directory `dir`, leaving out names for which `skip` says so (a filter, which needs
-/// to know whether the name is a directory). What identifies an inode is noted `with_inodes` only,
-/// and of attributes what is in `scope`. Symlinks become what `look_through` makes of them, if
-/// there is such a thing.
+/// to know whether the name is a directory). What identifies an inode, and when it was read last,
+/// is noted only if it is asked for, and of attributes what is in `scope`. Symlinks become what
+/// `look_through` makes of them, if there is such a thing.
 pub(crate) fn list(
     dir: BorrowedFd<'_>,
-    with_inodes: bool,
+    (with_inodes, with_atimes): (bool, bool),
     scope: Scope,
     skip: &mut dyn FnMut(&[u8], bool) -> bool,
     look_through: Option<&LookThrough<'_>>,
@@ -93,7 +93,7 @@ pub(crate) fn list(
             continue;
         }
         let examined = match name.to_bytes().len() {
-            0..=NAME_LEN_MAX => examine(dir, name, attributes.as_mut(), &mut listed),
+            0..=NAME_LEN_MAX => examine(dir, name, with_atimes, attributes.as_mut(), &mut listed),
             _ => Err(Errno::NAMETOOLONG.into()),
         };
         let examined = match look_through {
@@ -128,11 +128,24 @@ pub(crate) fn follow_listed(
     scope: Scope,
 ) -> io::Result<()> {
     let name = std::mem::take(&mut listed.entry.name);
+    let with_atime = listed.entry.atime.is_some();
+    let stat = |dir: OwnedFd, name: &CStr| {
+        let mut found = Listed::blank();
+        let mut attributes = AttributeReader::new(dir.as_fd(), scope);
+        let examined = examine(
+            dir.as_fd(),
+            name,
+            with_atime,
+            attributes.as_mut(),
+            &mut found,
+        );
+        examined.map(|()| found)
+    };
     let found = match follow_from(dir, &name, follow) {
-        Ok(Led::Dir(dir)) => stat(dir, c".", scope),
+        Ok(Led::Dir(dir)) => stat(dir, c"."),
         Ok(Led::Other(dir, name)) => {
             let name = CString::new(name).map_err(|_| io::Error::from(Errno::INVAL));
-            name.and_then(|name| stat(dir, &name, scope))
+            name.and_then(|name| stat(dir, &name))
         }
         Err(e) => Err(e.into()),
     };
@@ -148,7 +161,15 @@ pub(crate) fn follow_listed(
 pub(crate) fn stat(dir: impl AsFd, name: &CStr, scope: Scope) -> io::Result<Listed> {
     let mut listed = Listed::blank();
     let mut attributes = AttributeReader::new(dir.as_fd(), scope);
-    examine(dir.as_fd(), name, attributes.as_mut(), &mut listed)?;
+    examine(dir.as_fd(), name, false, attributes.as_mut(), &mut listed)?;
+    Ok(listed)
+}
+
+/// The same, with the time of its last access.
+pub(crate) fn stat_with_atime(dir: impl AsFd, name: &CStr, scope: Scope) -> io::Result<Listed> {
+    let mut listed = Listed::blank();
+    let mut attributes = AttributeReader::new(dir.as_fd(), scope);
+    examine(dir.as_fd(), name, true, attributes.as_mut(), &mut listed)?;
     Ok(listed)
 }
 
@@ -156,10 +177,15 @@ pub(crate) fn stat(dir: impl AsFd, name: &CStr, scope: Scope) -> io::Result<List
 fn examine(
     dir: BorrowedFd<'_>,
     name: &CStr,
+    with_atime: bool,
     mut reader: Option<&mut AttributeReader>,
     listed: &mut Listed,
 ) -> io::Result<()> {
-    let mut s = statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, STAT_MASK)?;
+    let mask = match with_atime {
+        true => STAT_MASK.union(StatxFlags::ATIME),
+        false => STAT_MASK,
+    };
+    let mut s = statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, mask)?;
     let (mut target, mut attributes) = (Vec::new(), Attributes::default());
     let has_any = |reader: &mut &mut AttributeReader| reader.finds_any(name, file_type(&s));
     if is_symlink(&s) || reader.as_mut().is_some_and(has_any) {
@@ -167,7 +193,7 @@ fn examine(
         // inode.
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let held = openat(dir, name, flags, Mode::empty())?;
-        s = statx(&held, c"", AtFlags::EMPTY_PATH, STAT_MASK)?;
+        s = statx(&held, c"", AtFlags::EMPTY_PATH, mask)?;
         if is_symlink(&s) {
             target = target_of(held.as_fd())?;
         }
@@ -194,6 +220,8 @@ fn examine(
     entry.mode = u32::from(s.stx_mode) & 0o7777;
     (entry.uid, entry.gid) = (s.stx_uid, s.stx_gid);
     entry.mtime = Time::found(s.stx_mtime.tv_sec, s.stx_mtime.tv_nsec);
+    let atime = Time::found(s.stx_atime.tv_sec, s.stx_atime.tv_nsec);
+    entry.atime = (with_atime && !entry.is_dir()).then_some(atime);
     entry.attributes = attributes;
     listed.dev = rustix::fs::makedev(s.stx_dev_major, s.stx_dev_minor);
     listed.ino = s.stx_ino;
@@ -240,6 +268,7 @@ impl Listed {
             gid: Some(entry.gid),
             mode: Some(entry.mode),
             mtime: Some(entry.mtime),
+            atime: None,
             attributes: Assigned::new(scope, &entry.attributes),
         }
     }
@@ -261,6 +290,7 @@ impl Listed {
                 gid: 0,
                 mtime: Time::default(),
                 body: Body::Dir,
+                atime: None,
                 link_to: None,
                 attributes: Attributes::default(),
             },

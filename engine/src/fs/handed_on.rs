@@ -94,6 +94,11 @@ impl HandedOn {
     }
 }
 
+/// The default ACL of a directory as the kernel has it; empty if there is none.
+pub(super) fn default_acl(dir: impl AsFd) -> Vec<u8> {
+    attribute(dir.as_fd(), DEFAULT_ACL)
+}
+
 /// Takes the default ACL from a directory that was just made in another.
 pub(crate) fn drop_default_acl(dir: impl AsFd) {
     // Without one, or on a file system without any, this fails.

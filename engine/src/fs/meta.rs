@@ -27,9 +27,10 @@ pub(crate) fn set_fd_attrs(file: &File, attrs: &Attrs) -> io::Result<()> {
     };
     let set_mode = |mode| Ok(fchmod(file, Mode::from_raw_mode(mode))?);
     let rights = set_rights(&Way::Open(file.as_fd()), attrs, set_mode);
-    let time = attrs
-        .mtime
-        .map_or(Ok(()), |time| futimens(file, &timestamps(time)));
+    let time = match attrs.has_times() {
+        true => futimens(file, &timestamps(attrs)),
+        false => Ok(()),
+    };
     owner?;
     rights?;
     Ok(time?)

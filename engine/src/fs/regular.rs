@@ -28,6 +28,8 @@ pub(crate) struct FileDir<Fd> {
     is_ours: bool,
     /// Symlinks that are read as the files that they lead to.
     follow: Option<Follow>,
+    /// Reading does not count as an access, if this user may ask for that.
+    is_quiet: bool,
 }
 
 impl<Fd: AsFd> FileDir<Fd> {
@@ -42,12 +44,18 @@ impl<Fd: AsFd> FileDir<Fd> {
             own,
             is_ours,
             follow: None,
+            is_quiet: false,
         })
     }
 
     /// The same, with files that symlinks in it lead to.
     pub(crate) fn following(self, follow: Option<Follow>) -> Self {
         FileDir { follow, ..self }
+    }
+
+    /// The same, whose files are read without a trace if that `is_quiet`.
+    pub(crate) fn quietly(self, is_quiet: bool) -> Self {
+        FileDir { is_quiet, ..self }
     }
 
     /// Whose the directory itself is.
@@ -92,7 +100,7 @@ impl<Fd: AsFd> FileDir<Fd> {
         }
         match follow_from(&self.fd, name, failed.1)? {
             Led::Dir(_) => Err(failed.0),
-            Led::Other(dir, name) => open(&FileDir::new(dir)?, &name),
+            Led::Other(dir, name) => open(&FileDir::new(dir)?.quietly(self.is_quiet), &name),
         }
     }
 
@@ -100,13 +108,8 @@ impl<Fd: AsFd> FileDir<Fd> {
         let held = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let held = openat(&self.fd, name, held, Mode::empty())?;
         check_type(fstat(&held)?.st_mode)?;
-        match openat(
-            CWD,
-            proc_path(held.as_fd()),
-            READ_FLAGS | flags,
-            Mode::empty(),
-        ) {
-            Ok(fd) => Ok(File::from(fd)),
+        match self.open_at(CWD, proc_path(held.as_fd()).as_bytes(), READ_FLAGS | flags) {
+            Ok(file) => Ok(file),
             Err(e @ Errno::AGAIN) => Err(e.into()),
             // There is no `/proc`, or the file system opens nothing that has lost its name.
             Err(_) => {
@@ -118,7 +121,19 @@ impl<Fd: AsFd> FileDir<Fd> {
 
     fn open_by_name(&self, name: &[u8], flags: OFlags) -> io::Result<File> {
         let flags = READ_FLAGS | OFlags::NOFOLLOW | flags;
-        Ok(File::from(openat(&self.fd, name, flags, Mode::empty())?))
+        Ok(self.open_at(self.fd.as_fd(), name, flags)?)
+    }
+
+    fn open_at(&self, dir: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> Result<File, Errno> {
+        let open = |flags| openat(dir, path, flags, Mode::empty()).map(File::from);
+        match self.is_quiet {
+            true => match open(flags | OFlags::NOATIME) {
+                // Neither root nor its owner: then it leaves a trace.
+                Err(Errno::PERM) => open(flags),
+                result => result,
+            },
+            false => open(flags),
+        }
     }
 }
 

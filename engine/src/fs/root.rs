@@ -37,6 +37,8 @@ pub(crate) struct Root {
     fd: OwnedFd,
     path: PathBuf,
     deep: DeepDirs,
+    /// Its files are read without a trace, where that can be.
+    is_quiet: bool,
 }
 
 impl Root {
@@ -48,8 +50,22 @@ impl Root {
 
     /// A root on a directory that is already open; `path` is for messages.
     pub(crate) fn from_fd(fd: OwnedFd, path: PathBuf) -> Root {
-        let deep = DeepDirs::default();
-        Root { fd, path, deep }
+        Root {
+            fd,
+            path,
+            deep: DeepDirs::default(),
+            is_quiet: false,
+        }
+    }
+
+    /// The same, whose files are read without a trace if that `is_quiet`.
+    pub(crate) fn quietly(self, is_quiet: bool) -> Root {
+        Root { is_quiet, ..self }
+    }
+
+    /// Whether its files are read without a trace, where that can be.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.is_quiet
     }
 
     /// Lets these symlinks to directories below it be followed from now on.

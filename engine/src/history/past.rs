@@ -244,6 +244,7 @@ impl<'a> Past<'a> {
             attrs.gid = new.gid.or(attrs.gid);
             attrs.mode = new.mode.or(attrs.mode);
             attrs.mtime = new.mtime.or(attrs.mtime);
+            attrs.atime = new.atime.or(attrs.atime);
             attrs.attributes = match (&new.attributes, attrs.attributes.take()) {
                 (Some(new), Some(old)) => Some(Box::new(new.after(&old)?)),
                 (new, old) => new.clone().or(old),

@@ -19,6 +19,8 @@ fn reader() -> Reader {
         half: crate::filter::Half::Sender,
         with_inodes: false,
         scope: crate::attributes::Scope::default(),
+        with_atimes: false,
+        is_quiet: false,
         summed: Summed::default(),
     }
 }

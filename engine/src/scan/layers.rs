@@ -14,7 +14,7 @@ use crate::fs::{Listed, attributes_of, follow_listed};
 use crate::reader::summed;
 use crate::selection::{Chosen, OnlyName, Part, Picked};
 use crate::since::Meta;
-use crate::source::{Layer, stat_name, sum_file};
+use crate::source::{Layer, stat_name, stat_name_with_atime, sum_file};
 use crate::spill::Room;
 
 /// Where an entry of several layers comes from.
@@ -121,6 +121,14 @@ impl Scanner {
         }
     }
 
+    fn stat(&self, dir: &OwnedFd, name: &[u8]) -> io::Result<Listed> {
+        let scope = self.fields.attributes();
+        match self.options.atimes {
+            true => stat_name_with_atime(dir, name, scope),
+            false => stat_name(dir, name, scope),
+        }
+    }
+
     /// The entry of that name alone.
     fn read_only(
         &mut self,
@@ -132,8 +140,8 @@ impl Scanner {
             Picked::Gone => Listed::gone(),
             _ => {
                 let parent = layer.open()?;
+                let mut listed = self.stat(&parent, &only.on_disk)?;
                 let scope = self.fields.attributes();
-                let mut listed = stat_name(&parent, &only.on_disk, scope)?;
                 self.links
                     .look_through(parent.as_fd(), &mut listed, dir.path.depth(), scope)?;
                 listed
@@ -213,8 +221,8 @@ impl Scanner {
         enters: bool,
         depth: usize,
     ) -> io::Result<Listed> {
+        let mut listed = self.stat(dir, name)?;
         let scope = self.fields.attributes();
-        let mut listed = stat_name(dir, name, scope)?;
         match self.on_the_way.filter(|_| enters && !listed.entry.is_dir()) {
             Some(follow) => follow_listed(dir.as_fd(), &mut listed, follow, scope)?,
             None => self

@@ -318,6 +318,7 @@ impl Connection {
             claim: lineage.as_deref().map(Sending::claim),
             whereabouts,
             readable: crate::fs::readable(),
+            accounts: options.owner_maps.names(),
         };
         self.say_first(&ToReceiver::Hello(Box::new(hello)))?;
         self.hearing.begin(options.stall);

@@ -45,6 +45,7 @@ pub fn receiver(data: &[u8], dir: &Path) -> Result<(), Error> {
         claim: None,
         whereabouts: Whereabouts::default(),
         readable: crate::namespaces::Namespaces::ALL,
+        accounts: Vec::new(),
     }));
     let mut said = [&preamble()[..], &message(&hello)].concat();
     said.extend(frames(script).into_iter().flat_map(|(_, frame)| frame));

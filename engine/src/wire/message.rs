@@ -59,6 +59,8 @@ pub(crate) struct Hello {
     pub(crate) whereabouts: Whereabouts,
     /// Extended attributes that the sender can read.
     pub(crate) readable: Namespaces,
+    /// Names of the receiver's users and groups, whose numbers are asked for.
+    pub(crate) accounts: Vec<(IdKind, String)>,
 }
 
 /// The receiver's answer.
@@ -78,6 +80,8 @@ pub(crate) struct HelloReply {
     pub(crate) created_root: bool,
     /// The receiver understands runs.
     pub(crate) runs: bool,
+    /// The numbers of the `accounts` of the hello, in their order; none for who is not known.
+    pub(crate) accounts: Vec<Option<u32>>,
 }
 
 #[cfg(any(test, fuzzing))]
@@ -93,6 +97,7 @@ impl HelloReply {
             rename: None,
             created_root: false,
             runs,
+            accounts: Vec::new(),
         }
     }
 }
@@ -201,6 +206,13 @@ pub(crate) enum ToReceiver {
     },
     /// In place of a hello: how does this node stand to that tree? The answer is `Told`.
     Ask(Ask),
+    /// An id of the sender, before its first use, is this one of the receiver, whatever their
+    /// names are.
+    MappedId {
+        kind: IdKind,
+        id: u32,
+        becomes: u32,
+    },
 }
 
 /// What the receiver is to do about one entry of an `Entries` list.

@@ -1,6 +1,7 @@
 //! The door to the target for a push or an undo: it collects [`Op`]s, and has them carried out in
 //! the order in which they came, or hands them over as a whole.
 
+mod backup;
 mod links;
 mod pending;
 mod staging;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Mode, Stat, fchmod, fstat, statat};
 
+use self::backup::Backups;
 use self::links::Links;
 pub(crate) use self::links::{JudgedFirst, Link};
 use self::pending::Pending;
@@ -63,6 +65,7 @@ pub(crate) struct Commit {
     ops: Vec<Op>,
     dirs: DirEnds,
     links: Links,
+    backups: Option<Backups>,
     /// Inodes with several names whose metadata were changed under one of them.
     changed_links: HashSet<(u64, u64)>,
     keep_times: bool,
@@ -85,6 +88,7 @@ impl Commit {
             ops: Vec::new(),
             dirs: DirEnds::default(),
             links: Links::new(options),
+            backups: Backups::new(options),
             changed_links: HashSet::new(),
             keep_times: options.times,
             privileged: rustix::process::geteuid().is_root(),
@@ -102,7 +106,7 @@ impl Commit {
     }
 
     /// Puts a staged entry under its name, in place of what `over` allows.
-    pub(crate) fn place(
+    pub(super) fn put(
         &mut self,
         staged: &Staged,
         dir: RelPath,
@@ -124,7 +128,7 @@ impl Commit {
 
     /// Puts a staged directory in place, complete but for its time, what is still to come into it,
     /// and the permissions of which an unprivileged receiver needs more until then.
-    pub(crate) fn place_dir(
+    pub(super) fn put_dir(
         &mut self,
         staged: &Staged,
         fd: &OwnedFd,
@@ -160,7 +164,7 @@ impl Commit {
                 });
                 Ok(())
             }
-            _ => self.place(staged, dir, name, over),
+            _ => self.put(staged, dir, name, over),
         }
     }
 

@@ -349,6 +349,7 @@ fn attrs_to_set(now: &Listed, then: &Listed) -> Attrs {
         gid: (now.gid != then.gid).then_some(then.gid),
         mode: mode.then_some(then.mode),
         mtime: (now.mtime != then.mtime).then_some(then.mtime),
+        atime: None,
         attributes: match attributes {
             true => Assigned::new(own_scope(), &then.attributes),
             false => None,

@@ -190,6 +190,7 @@ fn told(target: &Path, lie: Lie) -> Result<(), Error> {
         claim: None,
         whereabouts: Whereabouts::default(),
         readable: crate::namespaces::Namespaces::ALL,
+        accounts: Vec::new(),
     };
     std::thread::scope(|scope| {
         let half = scope.spawn(|| {

@@ -218,6 +218,7 @@ fn a_run_of_zeros_does_not_outlast_its_sender() {
                     gid: 0,
                     mtime: Time::default(),
                     body: Body::File { len, sum: None },
+                    atime: None,
                     link_to: None,
                     attributes: Attributes::default(),
                 }],

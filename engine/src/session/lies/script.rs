@@ -209,6 +209,7 @@ pub(super) fn serve_from(
         claim: None,
         whereabouts: Whereabouts::default(),
         readable: crate::namespaces::Namespaces::ALL,
+        accounts: Vec::new(),
     };
     std::thread::scope(|scope| {
         scope.spawn(move || {

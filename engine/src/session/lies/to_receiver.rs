@@ -176,6 +176,10 @@ fn beginnings() -> Lies {
                 nothing(hello);
             }
         }),
+        edit!(Backup: Begins(hello) => hello.options.backup = Some(crate::options::Backup {
+            dir: Some(b"../out".to_vec()),
+            suffix: Vec::new(),
+        })),
         edit!(ComparesForReal: Begins(hello) => hello.claim.as_mut().unwrap().compares = true),
         edit!(TooManySources: Begins(hello) => hello.whereabouts = Whereabouts::of_many(1025)),
         edit!(NamedNotAtomic: Begins(hello) => hello.options.atomic = false),
@@ -310,6 +314,7 @@ fn directory() -> Entry {
         gid: 0,
         mtime: Time::default(),
         body: Body::Dir,
+        atime: None,
         link_to: None,
         attributes: Default::default(),
     }

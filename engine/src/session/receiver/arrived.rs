@@ -11,7 +11,7 @@ use super::wanted::Wanted;
 use crate::change::{Over, Staged};
 use crate::entry::Entry;
 use crate::error::{Error, is_no_space};
-use crate::fs::set_new_attrs;
+use crate::fs::{Inherited, set_new_attrs};
 use crate::path::RelPath;
 use crate::since::Since;
 
@@ -26,7 +26,7 @@ pub(super) enum Place {
 /// A file whose content is right.
 pub(super) struct Arrived<'a> {
     pub(super) dir: &'a RelPath,
-    pub(super) inherited_gid: Option<u32>,
+    pub(super) inherited: Inherited,
     pub(super) entry: &'a Entry,
     pub(super) file: File,
     pub(super) since: Since,
@@ -47,7 +47,7 @@ impl Arrived<'_> {
         }
         let attrs = site
             .rules
-            .made_attrs(self.dir, &found, replaced, self.inherited_gid);
+            .made_attrs(self.dir, &found, replaced, self.inherited);
         let path = || self.dir.join(&self.entry.name);
         let made = set_new_attrs(&self.file, attrs);
         if let Err(e) = &made {

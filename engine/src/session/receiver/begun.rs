@@ -10,7 +10,7 @@ use super::site::Site;
 use crate::change::{Over, Staged};
 use crate::entry::Entry;
 use crate::error::Error;
-use crate::fs::{Attrs, DIR_FLAGS, set_fd_attrs};
+use crate::fs::{Attrs, DIR_FLAGS, Inherited, set_fd_attrs};
 use crate::path::RelPath;
 
 /// A directory in staging.
@@ -33,7 +33,7 @@ impl Begun {
         let Some(staged) = site.unless_fatal(staged)? else {
             return Ok(None);
         };
-        let inherited = site.inherited_gid(&parent);
+        let inherited = site.inherited(&parent);
         let attrs = site.rules.made_attrs(&parent, entry, None, inherited);
         let made = site.door.real()?.room.with(|| {
             mkdirat(&*staged.stage, &*staged.name, Mode::RWXU)?;
@@ -53,11 +53,14 @@ impl Begun {
         }
     }
 
-    /// The group that what is made in it inherits.
-    pub(super) fn passes_on(&self) -> Option<u32> {
+    /// What is made in it inherits. It has the default ACL of the directory that it is to be in.
+    pub(super) fn passes_on(&self, with_perms: bool) -> Inherited {
         let is_setgid = self.attrs.mode.is_some_and(|mode| mode & 0o2000 != 0);
         let own = || rustix::process::getegid().as_raw();
-        is_setgid.then(|| self.attrs.gid.unwrap_or_else(own))
+        Inherited {
+            gid: is_setgid.then(|| self.attrs.gid.unwrap_or_else(own)),
+            perms: with_perms.then(|| Inherited::perms_in(&self.fd)).flatten(),
+        }
     }
 
     /// Puts it in place.

@@ -317,7 +317,7 @@ impl Incoming {
                 let arrived = Arrived {
                     wanted: list.wanted.remove(number).unwrap_or_default(),
                     dir: &list.path,
-                    inherited_gid: list.inherited_gid,
+                    inherited: list.inherited,
                     entry: &entry,
                     file,
                     since: self.since,
@@ -373,7 +373,7 @@ fn packed_file(
             let list = state.list();
             let arrived = Arrived {
                 dir: &list.path,
-                inherited_gid: list.inherited_gid,
+                inherited: list.inherited,
                 entry: &entry,
                 file: made,
                 since: file.mtime.map_or(Since::Same, Since::Touched),

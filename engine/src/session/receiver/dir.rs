@@ -9,6 +9,7 @@ use super::wanted::WantedFiles;
 use crate::entries::EntryList;
 use crate::entry::{Body, Entry};
 use crate::error::Error;
+use crate::fs::Inherited;
 use crate::path::RelPath;
 use crate::policy::Powers;
 use crate::refusal::Refusal;
@@ -71,8 +72,8 @@ pub(super) struct Announced {
     /// Numbers of the entries, if they are not their positions.
     pub(super) numbers: Option<Vec<u32>>,
     pub(super) wanted: WantedFiles,
-    /// The group that new entries inherit here: set if the directory is setgid.
-    pub(super) inherited_gid: Option<u32>,
+    /// What new entries inherit here.
+    pub(super) inherited: Inherited,
 }
 
 /// Where content goes that has arrived.
@@ -92,7 +93,7 @@ impl Announced {
             entries: EntryList::default(),
             numbers: None,
             wanted: WantedFiles::default(),
-            inherited_gid: None,
+            inherited: Inherited::default(),
         }
     }
 

@@ -5,14 +5,14 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, fstat, unlinkat};
+use rustix::fs::{AtFlags, unlinkat};
 
 use crate::apply::{create_file, create_node};
 use crate::attributes::Scope;
 use crate::change::{Commit, Link, Over, Slot, Staged, clean_leftovers};
 use crate::entry::Entry;
 use crate::error::{Error, ErrorKind};
-use crate::fs::{Attrs, Listed, Root, can_hold};
+use crate::fs::{Attrs, Inherited, Listed, Root, can_hold};
 use crate::history::{Room, Store, leave};
 use crate::observer::Warning;
 use crate::path::{RelPath, Shown};
@@ -84,19 +84,21 @@ impl Door {
         }
     }
 
-    /// The group that a setgid directory passes on, as the kernel does to what is made in it;
-    /// staging would lose that.
-    pub(super) fn inherited_gid(&mut self, dir: &RelPath) -> Option<u32> {
-        // The directory may be about to become setgid, or to be so no longer.
-        let found = match self {
-            Door::Real(real) => real.commit.mode_and_group(dir),
-            Door::Dry(_) => self.open_dir(dir).and_then(|dir| {
-                let stat = fstat(dir)?;
-                Ok((stat.st_mode, stat.st_gid))
-            }),
+    /// What a directory passes on as the kernel does to what is made in it; staging would lose
+    /// that. Permissions only `with_perms`.
+    pub(super) fn inherited(&mut self, dir: &RelPath, with_perms: bool) -> Inherited {
+        // Nothing is made in a dry run.
+        let Door::Real(real) = self else {
+            return Inherited::default();
         };
-        let (mode, gid) = found.ok()?;
-        (mode & 0o2000 != 0).then_some(gid)
+        // The directory may be about to become setgid, or to be so no longer.
+        let found = real.commit.mode_and_group(dir).ok();
+        let setgid = found.filter(|(mode, _)| mode & 0o2000 != 0);
+        let opened = with_perms.then(|| real.commit.open(dir).ok()).flatten();
+        Inherited {
+            gid: setgid.map(|(_, gid)| gid),
+            perms: opened.and_then(Inherited::perms_in),
+        }
     }
 
     /// What hasync itself has left in `dir` goes, and leaves no trace.
@@ -206,6 +208,14 @@ impl Door {
         match self {
             Door::Real(real) => real.commit.set_attrs(dir, listed, attrs),
             Door::Dry(_) => Ok(()),
+        }
+    }
+
+    /// Keeps an entry, if backups are asked for; `false` if that failed, and it has to stay.
+    pub(super) fn back_up(&mut self, dir: &RelPath, name: &[u8]) -> Result<bool, Error> {
+        match self {
+            Door::Real(real) => real.commit.back_up(dir, name),
+            Door::Dry(_) => Ok(true),
         }
     }
 

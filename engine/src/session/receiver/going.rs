@@ -3,6 +3,7 @@
 //! push tells it when it is committed.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 
 use rustix::fs::{AtFlags, statat};
 
@@ -10,6 +11,7 @@ use super::door::Door;
 use super::site::Site;
 use crate::delete::{Doomed, DoomedWalk};
 use crate::error::Error;
+use crate::observer::Kind;
 use crate::path::RelPath;
 use crate::wire::ToSender;
 
@@ -18,7 +20,7 @@ use crate::wire::ToSender;
 pub(super) struct Going {
     doomed: Doomed,
     told: u64,
-    /// Directories that stay, with whatever is in them.
+    /// Directories that stay, with whatever is in them, and entries that could not be backed up.
     stay: BTreeSet<RelPath>,
 }
 
@@ -44,13 +46,23 @@ impl Going {
         };
         let (mut ahead, mut told) = (self.doomed.walk(), self.doomed.walk());
         let mut behind = 0;
-        while let Some((_, by_itself)) = ahead.advance() {
+        while let Some((kind, by_itself)) = ahead.advance() {
             behind += 1;
-            // A path takes its time to make, deep down.
-            let path = by_itself.then(|| RelPath::of(ahead.path()));
-            let Some((dir, name)) = path.as_ref().and_then(RelPath::split) else {
+            let path = RelPath::of(ahead.path());
+            let Some((dir, name)) = path.split() else {
                 continue;
             };
+            if kind != Kind::Dir && !is_in(&self.stay, &path) && !back_up(site, &dir, name)? {
+                self.stay.insert(path);
+                continue;
+            }
+            if !by_itself {
+                continue;
+            }
+            if holds_any(&path, &self.stay) {
+                self.stay.insert(path);
+                continue;
+            }
             site.door.remove(dir, name)?;
             if is_atomic {
                 continue;
@@ -59,7 +71,7 @@ impl Going {
             let unmoved = site.door.real()?.commit.take_unmoved();
             self.told += behind;
             for _ in 0..std::mem::take(&mut behind) {
-                tell_next(&mut told, site, &unmoved)?;
+                tell_next(&mut told, site, [&unmoved, &self.stay])?;
             }
         }
         Ok(())
@@ -70,12 +82,11 @@ impl Going {
         if self.told == self.doomed.len() {
             return Ok(());
         }
-        let stay: BTreeSet<RelPath> = self.stay.union(unmoved).cloned().collect();
         let mut walk = self.doomed.walk();
         for _ in 0..self.told {
             walk.advance();
         }
-        while tell_next(&mut walk, site, &stay)? {}
+        while tell_next(&mut walk, site, [unmoved, &self.stay])? {}
         Ok(())
     }
 }
@@ -85,22 +96,41 @@ impl Going {
 fn tell_next(
     walk: &mut DoomedWalk<'_>,
     site: &Site,
-    stay: &BTreeSet<RelPath>,
+    stay: [&BTreeSet<RelPath>; 2],
 ) -> Result<bool, Error> {
     let Some((kind, _)) = walk.advance() else {
         return Ok(false);
     };
-    let stays = !stay.is_empty() && {
+    let stays = stay.iter().any(|all| !all.is_empty()) && {
         let path = RelPath::of(walk.path());
-        let above = |path: &RelPath| path.split().map(|(above, _)| above);
-        let mut ways = std::iter::successors(Some(path.clone()), above);
-        ways.any(|way| stay.contains(&way)) && is_there(&site.door, &path)
+        stay.iter().any(|all| is_in(all, &path)) && is_there(&site.door, &path)
     };
     if !stays {
         let path = walk.path().to_vec();
         site.say(&ToSender::Deleted { path, kind })?;
     }
     Ok(true)
+}
+
+/// Whether a path is one of these, or in one.
+fn is_in(all: &BTreeSet<RelPath>, path: &RelPath) -> bool {
+    let above = |path: &RelPath| path.split().map(|(above, _)| above);
+    let mut ways = std::iter::successors(Some(path.clone()), above);
+    !all.is_empty() && ways.any(|way| all.contains(&way))
+}
+
+/// Whether one of these is in a directory.
+fn holds_any(dir: &RelPath, all: &BTreeSet<RelPath>) -> bool {
+    let mut after = all.range((Bound::Excluded(dir), Bound::Unbounded));
+    after.next().is_some_and(|path| path.is_within(dir))
+}
+
+/// Keeps an entry, if that is asked for; `false` if it has to stay.
+fn back_up(site: &mut Site, dir: &RelPath, name: &[u8]) -> Result<bool, Error> {
+    match &site.rules.options.backup {
+        Some(backup) if !backup.is_one(name) => site.door.back_up(dir, name),
+        _ => Ok(true),
+    }
 }
 
 fn is_there(door: &Door, path: &RelPath) -> bool {

@@ -18,7 +18,7 @@ use crate::entries::EntryList;
 use crate::entry::{Body, Entry};
 use crate::error::Error;
 use crate::filter::{Half, InForce};
-use crate::fs::{Follow, Listed, stat};
+use crate::fs::{Follow, Inherited, Listed, stat};
 use crate::history::Interrupted;
 use crate::observer::{Action, Differences, Kind};
 use crate::path::RelPath;
@@ -40,7 +40,7 @@ pub(super) struct Judging<'a> {
 /// The directory that is being judged.
 struct Within<'a> {
     path: &'a RelPath,
-    inherited_gid: Option<u32>,
+    inherited: Inherited,
     wanted: &'a mut WantedFiles,
     /// Directories of the target that could not give way to what the source has in their place.
     stuck: Vec<(RelPath, Kind)>,
@@ -57,10 +57,10 @@ impl Judging<'_> {
         mut local: EntryList,
         complete: bool,
     ) -> Result<(), Error> {
-        list.inherited_gid = self.site.inherited_gid(&list.path);
+        list.inherited = self.site.inherited(&list.path);
         let mut within = Within {
             path: &list.path,
-            inherited_gid: list.inherited_gid,
+            inherited: list.inherited,
             wanted: &mut list.wanted,
             stuck: Vec::new(),
             gone: Vec::new(),
@@ -381,7 +381,7 @@ impl Judging<'_> {
         let attrs = self
             .site
             .rules
-            .made_attrs(dir, entry, wanted.replaced, within.inherited_gid);
+            .made_attrs(dir, entry, wanted.replaced, within.inherited);
         let staged = self.site.door.stage_node(dir, entry, &attrs);
         let Some(Some((staged, made))) = self.site.unless_fatal(staged)? else {
             return Ok(());
@@ -426,7 +426,7 @@ impl Judging<'_> {
         }
         let arrived = Arrived {
             dir: within.path,
-            inherited_gid: within.inherited_gid,
+            inherited: within.inherited,
             entry,
             file: found.file,
             since: Since::Same,

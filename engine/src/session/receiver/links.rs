@@ -13,7 +13,7 @@ use crate::change::{JudgedFirst, Link, Over};
 use crate::compare::LinkState;
 use crate::entry::Entry;
 use crate::error::Error;
-use crate::fs::Listed;
+use crate::fs::{Inherited, Listed};
 use crate::observer::Differences;
 use crate::path::RelPath;
 use crate::refusal::Refusal;
@@ -136,7 +136,7 @@ impl Links {
         let rules = &site.rules;
         // By the file system that it lies on, which may be mounted below the root.
         let dir = first.parent();
-        let attrs = rules.made_attrs(&dir, entry, None, None);
+        let attrs = rules.made_attrs(&dir, entry, None, Inherited::default());
         let owner = Differences {
             owner: true,
             ..Differences::default()

@@ -77,7 +77,9 @@ impl NewDirs {
         };
         let begun = self.begin(site, &path)?;
         let mut list = Announced::new(path);
-        list.inherited_gid = begun.as_ref().and_then(Begun::passes_on);
+        let with_perms = !site.rules.options.perms;
+        let passed_on = begun.as_ref().map(|begun| begun.passes_on(with_perms));
+        list.inherited = passed_on.unwrap_or_default();
         let all_announced = false;
         Ok(New {
             list,
@@ -147,7 +149,7 @@ impl NewDirs {
                     site.tell_lost(&list.path, entry)?;
                     let attrs = site
                         .rules
-                        .made_attrs(&list.path, entry, None, list.inherited_gid);
+                        .made_attrs(&list.path, entry, None, list.inherited);
                     let make = || create_node(&begun.fd, &entry.name, entry, &attrs);
                     if let Err(e) = site.door.real()?.room.with(make) {
                         site.failed("make", &list.path.join(&entry.name), &e)?;

@@ -8,7 +8,7 @@ use super::dir::{Dir, New, not_awaited};
 use crate::attributes::Attributes;
 use crate::entry::{Body, Entry};
 use crate::error::Error;
-use crate::fs::Attrs;
+use crate::fs::{Attrs, Inherited};
 use crate::observer::Kind;
 use crate::path::RelPath;
 use crate::since::Meta;
@@ -45,7 +45,7 @@ impl Receiver {
         };
         let path = &new.list.path;
         let parent = path.parent();
-        let inherited = self.site.inherited_gid(&parent);
+        let inherited = self.site.inherited(&parent);
         let entry = dir_entry(path, other);
         if let Some(begun) = &mut new.begun {
             begun.attrs = self.site.rules.made_attrs(&parent, &entry, None, inherited);
@@ -65,7 +65,8 @@ impl Receiver {
         let entry = dir_entry(path, other);
         let rules = &self.site.rules;
         let judge = rules.judge_in(&parent);
-        let attrs = judge.made_attrs(&rules.ids, &entry, Some((&local).into()), None);
+        let inherited = Inherited::default();
+        let attrs = judge.made_attrs(&rules.ids, &entry, Some((&local).into()), inherited);
         // All of them: some that are not there yet may be on their way.
         let mode = attrs.mode.filter(|_| rules.options.perms);
         let attrs = Attrs { mode, ..attrs };
@@ -87,6 +88,7 @@ fn dir_entry(path: &RelPath, (meta, attributes): &Other) -> Entry {
         gid,
         mtime,
         body: Body::Dir,
+        atime: None,
         link_to: None,
         attributes: attributes.clone(),
     }

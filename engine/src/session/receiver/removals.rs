@@ -124,7 +124,7 @@ impl Removals {
         let mut doomed = Doomed::default();
         let root = site.door.root();
         root.is_some_and(|root| {
-            doomed.add_contents(root, path, &site.rules.filter) && doomed.len() == 0
+            doomed.add_contents(root, path, site.rules.for_deletions()) && doomed.len() == 0
         })
     }
 
@@ -140,7 +140,7 @@ impl Removals {
             return Ok(GivesWay::AtOnce);
         };
         let mut doomed = Doomed::default();
-        let all = doomed.add_contents(root, path, &site.rules.filter);
+        let all = doomed.add_contents(root, path, site.rules.for_deletions());
         if all && doomed.len() == 0 {
             return Ok(GivesWay::AtOnce);
         }
@@ -154,7 +154,12 @@ impl Removals {
         } else if deletes {
             // It has no counterpart: what is not excluded in it goes all the same.
             stuck.push((path.clone(), Kind::Dir));
-            "parts of it are excluded"
+            match &site.rules.options.backup {
+                Some(backup) if backup.is_beside() => {
+                    "backups of what is in it, or excluded parts, stay there"
+                }
+                _ => "parts of it are excluded",
+            }
         } else if site.rules.rights.deletes {
             "give --delete or --force"
         } else {
@@ -178,7 +183,7 @@ impl Removals {
         let Some(root) = site.door.root().filter(|_| site.rules.options.delete) else {
             return 0;
         };
-        let doomed = extraneous.doom(root, &site.rules.filter);
+        let doomed = extraneous.doom(root, site.rules.for_deletions());
         let (mut walk, mut bytes) = (doomed.walk(), 0);
         while walk.advance().is_some() {
             let path = RelPath::of(walk.path());
@@ -210,9 +215,9 @@ impl Removals {
             }
             return stay(site, self.in_the_way, "not everything could be read");
         }
-        let mut doomed = self.extraneous.doom(&root, &site.rules.filter);
+        let mut doomed = self.extraneous.doom(&root, site.rules.for_deletions());
         for path in self.in_the_way.keys() {
-            doomed.add_contents(&root, path, &site.rules.filter);
+            doomed.add_contents(&root, path, site.rules.for_deletions());
         }
         let (count, below) = (doomed.len(), doomed.below_len());
         self.toll.brake_first(options, named, count, below)?;

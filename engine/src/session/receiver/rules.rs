@@ -6,12 +6,13 @@ use std::collections::HashMap;
 
 use crate::attributes::Attributes;
 use crate::compare::{Judge, Replaced};
+use crate::delete;
 use crate::digest::{DirDigest, EntryPrint, Fields, IdView};
 use crate::entries::EntryList;
 use crate::entry::Entry;
 use crate::error::Error;
 use crate::filter::Filter;
-use crate::fs::Attrs;
+use crate::fs::{Attrs, Inherited};
 use crate::ids::IdMap;
 use crate::options::Options;
 use crate::path::RelPath;
@@ -53,16 +54,24 @@ impl Rules {
         }
     }
 
+    /// By what it is known what stays of what is to go.
+    pub(super) fn for_deletions(&self) -> delete::Rules<'_> {
+        delete::Rules {
+            filter: &self.filter,
+            backup: self.options.backup.as_ref(),
+        }
+    }
+
     /// The metadata of an entry that is made in `dir`.
     pub(super) fn made_attrs(
         &self,
         dir: &RelPath,
         entry: &Entry,
         replaced: Option<Replaced>,
-        inherited_gid: Option<u32>,
+        inherited: Inherited,
     ) -> Attrs {
         let judge = self.judge_in(dir);
-        judge.made_attrs(&self.ids, entry, replaced, inherited_gid)
+        judge.made_attrs(&self.ids, entry, replaced, inherited)
     }
 
     /// Whether two files in `dir` pass the quick check.

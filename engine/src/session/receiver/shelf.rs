@@ -4,6 +4,7 @@
 
 use super::dir::{Announced, Dir, Judged};
 use super::wanted::Wanted;
+use crate::fs::Inherited;
 use crate::path::RelPath;
 use crate::spill::{SpillList, put_number, take_number};
 use crate::wire::DirIndex;
@@ -49,8 +50,10 @@ impl Shelf {
         let mut record = Vec::new();
         if last.is_none() {
             let failed = u64::from(state.drops());
-            let group = list.inherited_gid.map_or(0, |gid| u64::from(gid) + 1);
-            for number in [DIR, dir, failed, group] {
+            // None is zero.
+            let one_up = |id: Option<u32>| id.map_or(0, |id| u64::from(id) + 1);
+            let Inherited { gid, perms } = list.inherited;
+            for number in [DIR, dir, failed, one_up(gid), one_up(perms)] {
                 put_number(&mut record, number);
             }
             record.extend_from_slice(&list.path.as_bytes());
@@ -71,9 +74,10 @@ impl Shelf {
         let parse = |mut record: &[u8]| {
             let (kind, index) = (take_number(&mut record), take_number(&mut record));
             let is_lost = take_number(&mut record) != 0;
-            let group = take_number(&mut record).checked_sub(1);
+            let mut one_down = || Some(take_number(&mut record).checked_sub(1)? as u32);
+            let (gid, perms) = (one_down(), one_down());
             let mut list = Announced::new(RelPath::of(record));
-            list.inherited_gid = group.map(|gid| gid as u32);
+            list.inherited = Inherited { gid, perms };
             (kind == DIR && index == dir).then_some(Judged { list, is_lost })
         };
         let mut judged = self.records.with(self.next, parse).flatten()?;

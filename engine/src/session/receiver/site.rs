@@ -10,6 +10,7 @@ use super::voice::Voice;
 use crate::change::Slot;
 use crate::entries::EntryList;
 use crate::error::{Error, ErrorKind, describe};
+use crate::fs::Inherited;
 use crate::path::RelPath;
 use crate::session::{MESSAGE_LEN, prints};
 use crate::wire::{DirIndex, ToSender};
@@ -97,14 +98,13 @@ impl Site {
         }
     }
 
-    /// The group that what is made in `dir` gets, if nothing else says which.
-    pub(super) fn inherited_gid(&mut self, dir: &RelPath) -> Option<u32> {
-        let is_kept = self.rules.options.group && self.rules.options.perms;
-        if is_kept {
-            None
-        } else {
-            self.door.inherited_gid(dir)
+    /// What is made in `dir` inherits, as far as the source does not say what it gets.
+    pub(super) fn inherited(&mut self, dir: &RelPath) -> Inherited {
+        let options = &self.rules.options;
+        if options.group && options.perms {
+            return Inherited::default();
         }
+        self.door.inherited(dir, !options.perms)
     }
 
     /// The push has failed: leaves what is staged for the next one, if that is likely to want the

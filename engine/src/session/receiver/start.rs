@@ -26,14 +26,15 @@ use crate::digest::{Fields, asked_attributes};
 use crate::entry::Entry;
 use crate::error::{Error, ErrorKind};
 use crate::filter::{Filter, Half};
-use crate::fs::{Abilities, Follow, Root, len_max, settable};
+use crate::fs::{Abilities, Follow, Inherited, Root, len_max, settable};
 use crate::history::{Interrupted, Room};
-use crate::ids::{IdMap, settable_groups};
+use crate::ids::{IdMap, look_up, settable_groups};
 use crate::lineage::claim::Claim;
 use crate::links::LinkRules;
 use crate::mounted::MountedBelow;
 use crate::observer::Action;
 use crate::options::Options;
+use crate::path::RelPath;
 use crate::policy::{Powers, ServePolicy};
 use crate::read_ahead::ReadAhead;
 use crate::reader::Reader;
@@ -62,14 +63,18 @@ impl Receiver {
             options,
             digest_key,
             readable,
+            accounts,
             ..
         } = hello;
         let root = target.root;
         if let Some(root) = root.as_deref().filter(|_| options.keep_dirlinks) {
             root.follow_below(Follow::Beneath);
         }
+        root.iter()
+            .try_for_each(|root| check_backup_dir(root, &options))?;
         let privileged = rustix::process::geteuid().is_root();
-        let powers = Powers::new(privileged, policy.rights).with(readable.within(settable()));
+        let powers = Powers::new(options.acts_as_root(privileged), policy.rights)
+            .with(readable.within(settable()));
         let asked = asked_attributes(&options, powers);
         let abilities = |root: &Root| Abilities::of(root, asked);
         let of_root = root.as_deref().and_then(abilities).unwrap_or_default();
@@ -91,6 +96,7 @@ impl Receiver {
             rename: target.rename,
             created_root: target.created,
             runs: true,
+            accounts: look_up(&accounts, &*policy.accounts)?,
         };
         let voice = Voice::new(outbox, named.is_some());
         voice.say(&ToSender::HelloReply(Box::new(reply)))?;
@@ -108,6 +114,8 @@ impl Receiver {
             with_inodes: options.hard_links,
             links: LinkRules::kept(),
             scope: asked,
+            with_atimes: options.atimes,
+            is_quiet: options.reads_quietly(),
             summed: options.summed(),
         };
         let ahead = match threaded {
@@ -165,8 +173,14 @@ impl Receiver {
             return Err(Error::peer(Refusal::LateRootEntry));
         }
         entry.check().map_err(Error::peer)?;
+        let scope = self.site.rules.fields.attributes();
+        let local = self.site.door.root_listed(scope);
+        // A new one has what the directory that holds it passes on, and passes that on itself.
+        let inherited = match local {
+            None => self.site.inherited(&RelPath::root()),
+            Some(_) => Inherited::default(),
+        };
         let rules = &self.site.rules;
-        let local = self.site.door.root_listed(rules.fields.attributes());
         let judge = rules.judge();
         let decision = judge.decide(&rules.ids, entry, local.as_ref(), LinkState::NotLinked);
         let changed = match decision {
@@ -179,7 +193,7 @@ impl Receiver {
             } => Some((
                 action,
                 differences,
-                judge.made_attrs(&rules.ids, entry, None, None),
+                judge.made_attrs(&rules.ids, entry, None, inherited),
             )),
             Decision::Keep | Decision::KeepNewer | Decision::Skip => None,
         };
@@ -211,7 +225,29 @@ fn check(options: &Options, claim: Option<&Claim>, policy: &ServePolicy) -> Resu
     if !options.dry_run && claim.is_some_and(|claim| claim.compares) {
         return Err(Error::peer(Refusal::ComparesForReal));
     }
+    if let Some(backup) = &options.backup {
+        backup.check().map_err(Error::peer)?;
+    }
     policy.allow(options, claim.map(|claim| claim.tree.as_str()))
+}
+
+/// Refuses to begin what could keep no backups.
+fn check_backup_dir(root: &Root, options: &Options) -> Result<(), Error> {
+    let dir = options
+        .backup
+        .as_ref()
+        .and_then(|backup| backup.dir.as_deref());
+    let dir = dir.map(RelPath::of).unwrap_or_default();
+    match root.open_dir(&dir) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            let shown = root.shown(&dir);
+            Err(Error::file(
+                format_args!("keep backups in {shown} on the target"),
+                &e,
+            ))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Finds the target, and brings a commit to its end there that was cut off.
@@ -283,6 +319,7 @@ mod tests {
             claim: None,
             whereabouts: Whereabouts::default(),
             readable: crate::namespaces::Namespaces::ALL,
+            accounts: Vec::new(),
         };
         let mut bytes = Vec::new();
         encode(&ToReceiver::Hello(Box::new(hello)), &mut bytes).unwrap();

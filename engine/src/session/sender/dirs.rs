@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::ids::{IdKind, name_of};
 use crate::path::RelPath;
 use crate::refusal::Refusal;
-use crate::scan::ScannedDir;
+use crate::scan::{NewId, ScannedDir};
 use crate::session::place::Place;
 use crate::session::prints;
 use crate::session::window::HeldDir;
@@ -109,8 +109,11 @@ impl Sender<'_> {
     pub(super) fn scanned(&mut self, mut held: HeldDir) -> Result<(), Error> {
         let dir = &mut held.dir;
         self.telling.count(dir);
-        for (kind, id, name) in std::mem::take(&mut dir.new_ids) {
-            self.say(&ToReceiver::Id { kind, id, name })?;
+        for (kind, id, is) in std::mem::take(&mut dir.new_ids) {
+            self.say(&match is {
+                NewId::Named(name) => ToReceiver::Id { kind, id, name },
+                NewId::Mapped(becomes) => ToReceiver::MappedId { kind, id, becomes },
+            })?;
         }
         let lacking = self.dirs.lacking.as_ref();
         let lacking = lacking.filter(|lacking| dir.path.is_within(&lacking.root));
@@ -203,12 +206,14 @@ impl Sender<'_> {
         gid: u32,
         attributes: &Attributes,
     ) -> Result<(), Error> {
-        if self.options.numeric_ids {
-            return Ok(());
-        }
         let own = [(IdKind::User, uid), (IdKind::Group, gid)];
         for (kind, id) in own.into_iter().chain(attributes.ids()) {
-            if let Some(name) = name_of(kind, id) {
+            let becomes = self.recast.becomes(kind, id);
+            if let Some(becomes) = becomes {
+                self.say(&ToReceiver::MappedId { kind, id, becomes })?;
+            } else if !self.options.numeric_ids
+                && let Some(name) = name_of(kind, id)
+            {
                 self.say(&ToReceiver::Id { kind, id, name })?;
             }
         }

@@ -149,7 +149,7 @@ impl Sender<'_> {
                 "is another file than the one that was listed, which has more names; push again"
             ))));
         }
-        let since = file.since(opened, terms.powers, terms.attributes);
+        let since = file.since(opened, &terms.recast, terms.attributes);
         let since = since.map_err(|e| NotSent::Source(file.unreadable(&e)))?;
         if let Since::Other(meta, attributes) = &since {
             self.announce_ids(meta.uid, meta.gid, attributes)?;

@@ -23,6 +23,7 @@ mod report;
 mod scanning;
 
 use std::ffi::OsString;
+use std::sync::Arc;
 use std::time::Instant;
 
 pub(super) use event::Event;
@@ -41,6 +42,7 @@ use crate::generation::Sending;
 use crate::observer::{Note, Observer, Summary, Warning};
 use crate::options::Options;
 use crate::path::Shown;
+use crate::recast::Recast;
 use crate::refusal::Refusal;
 use crate::scan::Scanner;
 use crate::source::Source;
@@ -75,6 +77,7 @@ pub(super) struct Sender<'a> {
     options: &'a Options,
     lineage: Option<&'a mut Sending>,
     fields: Fields,
+    recast: Arc<Recast>,
     source: Source,
     /// The most bytes that a file can have on the target.
     len_max: u64,
@@ -125,13 +128,17 @@ impl<'a> Sender<'a> {
         let Push {
             options,
             filter,
-            source,
+            mut source,
             observer,
             lineage,
         } = push;
-        let powers = reply.powers;
+        let recast = Arc::new(Recast::new(options, reply.powers, &reply.accounts));
+        source.root_entry.iter_mut().for_each(|root| {
+            recast.entry(root);
+        });
+        let rules = (Arc::clone(&recast), reply.powers);
         jobs.start(Job::Scan(Box::new(Scan {
-            scanner: Scanner::new(&source, options.clone(), filter, fields.clone(), powers),
+            scanner: Scanner::new(&source, options.clone(), filter, fields.clone(), rules),
             window: Window::default(),
         })));
         let renamed_from = source.renamed_from().map(<[u8]>::to_vec);
@@ -142,6 +149,7 @@ impl<'a> Sender<'a> {
             options,
             lineage,
             fields,
+            recast,
             source,
             len_max: reply.len_max,
             telling: Telling::new(
@@ -182,6 +190,14 @@ impl<'a> Sender<'a> {
         }
         if self.options.owner && !reply.powers.owners {
             self.telling.observer.note(&Note::OwnersNotKept);
+        }
+        let names = self.options.owner_maps.names();
+        for ((kind, name), number) in names.iter().zip(&reply.accounts) {
+            if number.is_none() {
+                self.telling
+                    .observer
+                    .note(&Note::NoSuchAccount(*kind, name));
+            }
         }
         if let Some(mut entry) = self.source.root_entry.clone() {
             entry.attributes = self.root_attributes()?;

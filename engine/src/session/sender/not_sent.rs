@@ -1,13 +1,14 @@
 //! Why a file's content was not sent, and what follows from that.
 
 use std::fs::Metadata;
+use std::sync::Arc;
 
 use super::Sender;
 use super::reading::{FileSource, Reading};
 use crate::attributes::Scope;
 use crate::error::Error;
 use crate::observer::Warning;
-use crate::policy::Powers;
+use crate::recast::Recast;
 use crate::wire::ToReceiver;
 
 /// Why a file's content was not sent.
@@ -27,24 +28,24 @@ impl From<Error> for NotSent {
 }
 
 /// What a file must comply with to be sent.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Terms {
-    pub(super) powers: Powers,
+    pub(super) recast: Arc<Recast>,
     pub(super) attributes: Scope,
     pub(super) hard_links: bool,
 }
 
 impl Terms {
     /// Whether other entries are to be linked to what this file is no longer.
-    pub(super) fn refuse(self, file: &FileSource, opened: &Metadata) -> bool {
-        self.hard_links && file.has_left_its_links(opened, self.powers)
+    pub(super) fn refuse(&self, file: &FileSource, opened: &Metadata) -> bool {
+        self.hard_links && file.has_left_its_links(opened, &self.recast)
     }
 }
 
 impl Sender<'_> {
     pub(super) fn terms(&self) -> Terms {
         Terms {
-            powers: self.fields.powers,
+            recast: Arc::clone(&self.recast),
             attributes: self.fields.attributes(),
             hard_links: self.options.hard_links,
         }

@@ -67,7 +67,7 @@ impl Sender<'_> {
             };
             left -= 1;
             let cache = &mut self.content.cache;
-            match put_file(cache, &file, terms, &mut writer, &mut pack.noise) {
+            match put_file(cache, &file, &terms, &mut writer, &mut pack.noise) {
                 Ok(len) => {
                     self.telling.summary.literal_bytes += len;
                     self.telling.moved_files += 1;
@@ -113,7 +113,7 @@ impl Sender<'_> {
 fn put_file(
     cache: &mut DirCache,
     file: &FileSource,
-    terms: Terms,
+    terms: &Terms,
     writer: &mut FrameWriter,
     noise: &mut Vec<u8>,
 ) -> Result<u64, Put> {
@@ -132,7 +132,7 @@ fn put_file(
 fn try_put_file(
     cache: &mut DirCache,
     file: &FileSource,
-    terms: Terms,
+    terms: &Terms,
     out: &mut Vec<u8>,
 ) -> Result<u64, Put> {
     let not_read = |e: &io::Error| match e.kind() {
@@ -146,7 +146,7 @@ fn try_put_file(
         if attempt > 0 {
             opened.before = opened.file.metadata().map_err(|e| not_read(&e))?;
         }
-        let since = file.since(&opened, terms.powers, terms.attributes);
+        let since = file.since(&opened, &terms.recast, terms.attributes);
         let mtime = match since.map_err(|e| not_read(&e))? {
             Since::Same => None,
             Since::Touched(mtime) => Some(mtime),

@@ -13,7 +13,7 @@ use crate::entries::EntryList;
 use crate::fs::{FileDir, attributes_of};
 use crate::observer::{Kind, Warning};
 use crate::path::RelPath;
-use crate::policy::Powers;
+use crate::recast::Recast;
 use crate::scan::{ScannedDir, unreadable};
 use crate::session::window::HeldDir;
 use crate::since::{Meta, Since};
@@ -115,13 +115,18 @@ impl FileSource {
     }
 
     /// How the metadata of the file that was opened relate to those announced.
-    pub(super) fn since(&self, opened: &Opened, powers: Powers, scope: Scope) -> io::Result<Since> {
+    pub(super) fn since(
+        &self,
+        opened: &Opened,
+        recast: &Recast,
+        scope: Scope,
+    ) -> io::Result<Since> {
         let announced = match scope.is_empty() {
             true => Attributes::default(),
             false => self.attributes(),
         };
         let found = attributes_of(&*opened.file, scope)?;
-        let meta = meta_of(&opened.before, powers);
+        let meta = recast.meta(Meta::of_file(&opened.before), Kind::File);
         Ok(Since::between(
             (&self.announced().1, &announced),
             (&meta, &found),
@@ -135,12 +140,13 @@ impl FileSource {
 
     /// Whether the file that was listed has other names, and this is another file. Where inode
     /// numbers do not hold, it is another if it looks like one.
-    pub(super) fn has_left_its_links(&self, opened: &Metadata, powers: Powers) -> bool {
+    pub(super) fn has_left_its_links(&self, opened: &Metadata, recast: &Recast) -> bool {
         let listed = self.scanned().entries.get_listed(self.at);
         listed.is_some_and(|listed| {
             listed.nlink > 1
                 && (listed.dev, listed.ino) != (opened.dev(), opened.ino())
-                && self.announced() != (opened.len(), meta_of(opened, powers))
+                && self.announced()
+                    != (opened.len(), recast.meta(Meta::of_file(opened), Kind::File))
         })
     }
 
@@ -155,13 +161,6 @@ impl FileSource {
     pub(super) fn unreadable(&self, e: &io::Error) -> Warning {
         unreadable("read", &self.shown(), e)
     }
-}
-
-/// Its metadata, as far as the receiver takes them.
-fn meta_of(opened: &Metadata, powers: Powers) -> Meta {
-    let mut found = Meta::of_file(opened);
-    found.mode = powers.mode(found.mode, Kind::File);
-    found
 }
 
 /// A file that has been opened, and what it was then.

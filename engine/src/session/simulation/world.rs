@@ -141,6 +141,7 @@ impl<'a> World<'a> {
             claim: None,
             whereabouts: Whereabouts::default(),
             readable: crate::namespaces::Namespaces::ALL,
+            accounts: Vec::new(),
         };
         let said = Outbox::new(Box::new(down.written.clone()));
         let receiver = receiver::Push::by_hand(hello, &said, &ServePolicy::default()).unwrap();

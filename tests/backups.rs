@@ -1,0 +1,158 @@
+//! `-b`, `--backup-dir`, `--suffix`: what is replaced or removed is kept, as with rsync, in one
+//! commit or many; and never outside of the target.
+
+use crate::support::hasync::FakeRsh;
+use crate::support::{Hasync, Snapshot, TempTree, need_root, rsync};
+
+/// Each way to lose an entry: other content, another type, deletion, a directory in its place.
+fn scene(trees: &TempTree) {
+    for (file, data) in [
+        ("s/f", "newer"),
+        ("s/same", "same"),
+        ("s/attributes", "same"),
+        ("s/now-file", "file"),
+        ("s/now-dir/inside", "x"),
+        ("s/dir/in/g", "newer"),
+        ("d/f", "old"),
+        ("d/same", "same"),
+        ("d/attributes", "same"),
+        ("d/now-dir", "was a file"),
+        ("d/dir/in/g", "old"),
+        ("d/dir/in/gone", "old"),
+        ("d/gone/deep/x", "old"),
+        ("d/gone/y", "old"),
+        ("d/gone-file", "old"),
+        ("d/older~", "a backup"),
+        ("d/full/z", "old"),
+        ("s/full", "a file"),
+    ] {
+        trees.write(file, data);
+    }
+    trees.symlink("new", "s/link");
+    trees.symlink("old", "d/link");
+    trees.fifo("d/now-file");
+    trees.fifo("d/gone-fifo");
+    trees.mkdir("d/empty");
+    trees.chmod("d/dir", 0o2750);
+    trees.chown("d/dir/in", 1, 2);
+    trees.chmod("d/attributes", 0o600);
+    trees.write("s/linked", "shared");
+    trees.hard_link("s/linked", "s/linked-too");
+    trees.write("d/linked-too", "other");
+    for root in ["s", "d"] {
+        for entry in walkdir::WalkDir::new(trees.path(root)).contents_first(true) {
+            crate::support::temptree::set_mtime(entry.unwrap().path(), 1_500_000_000, 0);
+        }
+    }
+    for old in ["d/f", "d/dir/in/g"] {
+        trees.mtime(old, 1_400_000_000, 0);
+    }
+}
+
+/// Directories have the times that the options leave them: of those that changed, now.
+fn seen(trees: &TempTree) -> Snapshot {
+    Snapshot::of(&trees.path("d")).map(|_, entry| {
+        if entry.kind == 'd' {
+            entry.mtime = (0, 0);
+        }
+    })
+}
+
+#[test]
+fn what_is_replaced_or_removed_is_kept_as_rsync_keeps_it() {
+    need_root();
+    assert!(rsync::is_the_oracle());
+    for options in [
+        &["-a", "-b"][..],
+        &["-a", "-b", "--delete"],
+        &["-aH", "-b", "--delete", "--suffix=.old"],
+        &["-a", "--backup", "--delete-excluded", "--exclude=older~"],
+        &["-a", "--backup-dir=bak"],
+        &["-aH", "--backup-dir=bak", "--delete"],
+        &["-a", "--backup-dir=./k/bak/", "--suffix=.old", "--delete"],
+        &["-a", "--backup-dir=bak", "--force"],
+        &["-rlt", "--backup-dir=bak", "--delete"],
+        &["-a", "--suffix=.old", "--delete"],
+        &["-a", "-b", "--delete", "--max-delete=1"],
+    ] {
+        for ours_alone in [&[][..], &["--atomic"]] {
+            let (theirs, ours) = (TempTree::new(), TempTree::new());
+            [&theirs, &ours].into_iter().for_each(scene);
+            let words: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
+            let rsh = FakeRsh::plain();
+            let sources = [theirs.contents_of("s")];
+            let target = theirs.path("d");
+            let expected = rsync::push(&rsh, &words, &sources, &target).unwrap();
+            let push = || {
+                let paths = [ours.contents_of("s"), ours.text("d")];
+                Hasync::push(options).args(ours_alone).args(paths).run()
+            };
+            let done = push();
+            let is_stopped = options.contains(&"--max-delete=1");
+            assert_eq!(done.code, expected.code, "{options:?} {done}");
+            let diff = seen(&theirs).diff(&seen(&ours));
+            assert!(
+                is_stopped || diff.is_empty(),
+                "{options:?} {ours_alone:?}\n{diff}"
+            );
+            if done.code == 0 {
+                // Nothing is left to do, and what was kept is kept.
+                let before = seen(&ours);
+                push().expect(0);
+                before.assert_same(&seen(&ours));
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_is_kept_outside_of_the_target() {
+    let trees = TempTree::new();
+    trees.write("s/f", "newer");
+    trees.write("d/f", "old");
+    trees.mkdir("out");
+    trees.symlink(trees.path("out"), "d/leads-out");
+    let push = |options: &[&str]| {
+        let paths = [trees.contents_of("s"), trees.text("d")];
+        Hasync::push(&["-a"]).args(options).args(paths).run()
+    };
+    for dir in ["../out", "a/../../out", "/", &trees.text("out")] {
+        let done = push(&[&format!("--backup-dir={dir}")]).expect(1);
+        assert!(done.stderr.contains("is not in DST"), "{done}");
+    }
+    for options in [
+        &["-b", "--suffix="][..],
+        &["--backup-dir=."],
+        &["-b", "--suffix=a/b"],
+    ] {
+        push(options).expect(1);
+    }
+    assert_eq!(trees.read("d/f"), b"old");
+    // Not through what leads out of the target, either.
+    for dir in ["leads-out", "leads-out/k", "f", "f/k"] {
+        let done = push(&[&format!("--backup-dir={dir}")]).expect(11);
+        assert!(done.stderr.contains("cannot keep backups in"), "{done}");
+    }
+    assert_eq!(trees.read("d/f"), b"old");
+    assert!(trees.path("out").read_dir().unwrap().next().is_none());
+}
+
+#[test]
+fn what_cannot_be_kept_stays() {
+    let trees = TempTree::new();
+    trees.write("s/f", "newer");
+    trees.write("d/f", "old");
+    trees.write("d/gone/g", "old");
+    trees.write("d/bak/f~/full", "x");
+    let long = "L".repeat(255);
+    trees.write(format!("s/{long}"), "newer");
+    trees.write(format!("d/{long}"), "old");
+    trees.write("d/bak/gone/g~/full", "x");
+    let paths = [trees.contents_of("s"), trees.text("d")];
+    let push = Hasync::push(&["-a", "--delete", "--backup-dir=bak", "--suffix=~"]).args(paths);
+    let done = push.run().expect(23);
+    assert!(done.stderr.contains("cannot back up"), "{done}");
+    assert_eq!(trees.read("d/f"), b"old");
+    assert_eq!(trees.read("d/gone/g"), b"old");
+    assert_eq!(trees.read(format!("d/{long}")), b"old");
+}
