@@ -74,6 +74,13 @@ impl Format {
         Ok(Format(pieces))
     }
 
+    /// Whether a change is told: one of metadata alone only of a directory, or with `%i`.
+    pub(crate) fn tells(&self, change: &Change<'_>) -> bool {
+        let itemizes = |piece: &Piece| matches!(piece, Piece::Value { what: 'i', .. });
+        let is_more = change.action != Action::Attributes || change.kind == Kind::Dir;
+        is_more || self.0.iter().any(itemizes)
+    }
+
     /// The line of a change, without its newline.
     pub(crate) fn line(&self, change: &Change<'_>, sent: u8) -> Vec<u8> {
         let mut line = String::new();

@@ -6,8 +6,7 @@ use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use hasync_engine::{Change, Place, Summary, escape, harmless};
-use rustix::fs::{Mode, OFlags, open};
+use hasync_engine::{Change, Place, Summary, escape, harmless, open_log};
 
 use crate::exit::{Exit, Failure, cause};
 use crate::format::Format;
@@ -25,25 +24,18 @@ pub(crate) struct LogFile {
 }
 
 impl LogFile {
-    /// Opens `path` to append to it; a symlink of that name is not followed.
+    /// Opens `path` to append to it, through no symlink of another user.
     ///
     /// # Errors
     ///
     /// It cannot be opened.
     pub(crate) fn open(path: &Path, format: Option<&Format>) -> Result<Self, Failure> {
-        let flags = OFlags::WRONLY
-            | OFlags::APPEND
-            | OFlags::CREATE
-            | OFlags::NOFOLLOW
-            | OFlags::NONBLOCK
-            | OFlags::CLOEXEC;
-        let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
-        let file = open(path, flags, mode).map_err(|e| failed("open", path, &e.into()))?;
+        let file = open_log(path).map_err(|e| failed("open", path, &e.into()))?;
         let usual = || Format::parse(USUAL).map_err(Failure::usage);
         let format = format.cloned().map_or_else(usual, Ok)?;
         let mut log = LogFile {
             path: path.to_owned(),
-            file: File::from(file),
+            file,
             format,
             failure: None,
         };
@@ -53,6 +45,9 @@ impl LogFile {
 
     /// Notes a change.
     pub(crate) fn change(&mut self, change: &Change<'_>, sent: u8) {
+        if !self.format.tells(change) {
+            return;
+        }
         let line = self.format.line(change, sent);
         self.say(&String::from_utf8_lossy(&line));
     }

@@ -259,6 +259,7 @@ impl Observer for Report {
         }
         let line = match (change.action, &self.format) {
             (Action::KeepNewer, _) => style.newer.then(|| kept(change)),
+            (_, Some(format)) if !format.tells(change) => None,
             (_, Some(format)) => Some(format.line(change, style.sent_letter)),
             _ if style.itemize => Some(itemized(change, style.sent_letter)),
             // Such a file is named when its content moves, right above that line.

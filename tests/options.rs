@@ -1,7 +1,7 @@
 //! One option at a time: each test fails if its option is taken and ignored.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, lchown, symlink};
 use std::path::Path;
 
 use filetime::{FileTime, set_file_mtime, set_symlink_file_times};
@@ -302,9 +302,28 @@ fn a_log_file_holds_what_happened() {
         text.lines().last().unwrap().contains("total size"),
         "{text}"
     );
+    // Its owner alone decided where a link leads.
+    need_root();
     symlink("log", trees.path("planted")).unwrap();
     let planted = format!("--log-file={}", trees.text("planted"));
+    push(&trees, &["-a", &planted]).expect(0);
+    lchown(trees.path("planted"), Some(65534), Some(65534)).unwrap();
     push(&trees, &["-a", &planted]).expect(11);
+}
+
+#[test]
+fn a_format_without_letters_passes_over_mere_metadata() {
+    let lines = |format: &str| {
+        let trees = pair();
+        push(&trees, &["-a"]).expect(0);
+        let file = trees.path("source").join("new");
+        fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
+        let format = format!("--out-format={format}");
+        push(&trees, &["-a", &format]).expect(0).stdout_text()
+    };
+    assert_eq!(lines("%n"), "");
+    assert_eq!(lines("%%i %n"), "");
+    assert_eq!(lines("%n %i"), "new .f...p.....\n");
 }
 
 #[test]
