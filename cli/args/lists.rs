@@ -362,3 +362,7 @@ impl Names {
 #[cfg(test)]
 #[path = "lists_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "recipes_tests.rs"]
+mod recipes;
