@@ -92,6 +92,16 @@ pub(crate) const LIST: &[Deviation] = &[
                    directory, unless a filter protects it.",
     },
     Deviation {
+        name: "order of directories",
+        sentence: "Of two directories side by side, of which the name of one begins with all of \
+                   the other's, the shorter comes first; rsync sorts them with a slash behind.",
+    },
+    Deviation {
+        name: "replaced directories",
+        sentence: "The -i line of what takes the place of a full directory comes after the \
+                   deletions, which decide whether it can; rsync deletes on the way.",
+    },
+    Deviation {
         name: "exit codes",
         sentence: "A DST that cannot be a directory or be made exits 11; rsync exits 3 or 11.",
     },
@@ -197,6 +207,27 @@ pub(crate) fn without_linked(paths: &BTreeSet<Vec<u8>>, lines: Vec<Vec<u8>>) -> 
         !line.starts_with(b"*") && (is_name(text.len()) || ends.any(|(at, _)| is_name(at)))
     };
     lines.into_iter().filter(|line| !is_linked(line)).collect()
+}
+
+/// Whether the sources have directories side by side that come in another order.
+pub(crate) fn sorts_otherwise(case: &Case) -> bool {
+    let dirs: BTreeSet<&[u8]> = case.dirs().collect();
+    let comes_before = |one: &[u8], other: &[u8]| {
+        let more = other.strip_prefix(one);
+        more.is_some_and(|more| more.first() < Some(&b'/') && !more.contains(&b'/'))
+    };
+    let longer = |one: &&[u8]| {
+        dirs.iter()
+            .any(|other| other != one && comes_before(one, other))
+    };
+    dirs.iter().any(longer)
+}
+
+/// Leaves out the lines of what took the place of directories, which come later.
+pub(crate) fn without_replaced(before: &Snapshot, lines: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    let dirs = before.entries.iter().filter(|(_, entry)| entry.kind == 'd');
+    // A directory's own line ends in a slash.
+    without_linked(&dirs.map(|(path, _)| path.clone()).collect(), lines)
 }
 
 /// Takes the letters p, o and g out of the lines of entries that were setuid or setgid

@@ -156,6 +156,13 @@ impl Case {
         }
     }
 
+    /// The paths of the directories of all sources.
+    pub(crate) fn dirs(&self) -> impl Iterator<Item = &[u8]> {
+        let nodes = self.sources.iter().flatten();
+        let dirs = nodes.filter(|(_, node)| node.kind == Kind::Dir);
+        dirs.map(|(path, _)| &path[..])
+    }
+
     /// True when a letter of `-a` is in force.
     pub(crate) fn keeps(&self, letter: &str) -> bool {
         self.options

@@ -171,21 +171,18 @@ fn run_hasync(case: &Case, sources: &[String], trees: &TempTree, more: &[&str]) 
         .run()
 }
 
-/// Lines as a multiset, with the direction letter of a push.
+/// Lines with the direction letter of a push.
 fn comparable(run: &Finished) -> Vec<Vec<u8>> {
-    let mut lines: Vec<Vec<u8>> = run
-        .lines()
-        .into_iter()
-        .filter(|line| !deviations::is_unsaid(line))
+    let said = run.lines().into_iter();
+    let compared = said.filter(|line| !deviations::is_unsaid(line));
+    compared
         .map(|mut line| {
             if line.first() == Some(&b'>') {
                 line[0] = b'<';
             }
             line
         })
-        .collect();
-    lines.sort();
-    lines
+        .collect()
 }
 
 fn compare_runs(
@@ -209,7 +206,30 @@ fn compare_runs(
         let lines = deviations::without_linked(&linked, lines);
         deviations::without_owner_letters(case, before, lines)
     };
-    out + &compare_lines(&forgive(expected.lines.clone()), &forgive(comparable(real)))
+    let (theirs, ours) = (forgive(expected.lines.clone()), forgive(comparable(real)));
+    out += &compare_lines(&theirs, &ours);
+    if out.is_empty() && !deviations::sorts_otherwise(case) {
+        let in_order = |lines| deviations::without_replaced(before, lines);
+        out += &compare_order(&in_order(theirs), &in_order(ours));
+    }
+    out
+}
+
+/// What differs first in the order of the itemized lines, deletions apart. What is passed over is
+/// said as it is found.
+fn compare_order(expected: &[Vec<u8>], ours: &[Vec<u8>]) -> String {
+    let is_change = |line: &&Vec<u8>| {
+        !line.starts_with(b"*") && line.get(11) == Some(&b' ') && !line.starts_with(b"skipping ")
+    };
+    let mut both = expected
+        .iter()
+        .filter(is_change)
+        .zip(ours.iter().filter(is_change));
+    let differs = both.find(|(expected, ours)| expected != ours);
+    differs.map_or_else(String::new, |(expected, ours)| {
+        let (expected, ours) = (expected.escape_ascii(), ours.escape_ascii());
+        format!("rsync says {expected}\nwhere hasync says {ours}\n")
+    })
 }
 
 fn compare_lines(expected: &[Vec<u8>], ours: &[Vec<u8>]) -> String {
