@@ -67,13 +67,13 @@ pub(crate) fn rules(asked: Asked<'_>) -> Result<Vec<FilterRule>, Failure> {
         };
         let line = line.map_err(|cause| Failure::usage(format!("{option}: {cause}")))?;
         let added = list.add(line, &mut FilterFiles);
-        added.map_err(|cause| failure(option, cause))?;
+        added.map_err(|cause| failure(option, &cause))?;
     }
     for rule in CVS.iter().filter(|_| asked.cvs) {
         let line = RuleLine::parse(rule.as_bytes());
         let line = line.map_err(|cause| Failure::usage(format!("-C: {cause}")))?;
         let added = list.add(line, &mut FilterFiles);
-        added.map_err(|cause| failure("-C", cause))?;
+        added.map_err(|cause| failure("-C", &cause))?;
     }
     let rules = list.into_rules();
     if asked.deletes_excluded {
@@ -85,11 +85,11 @@ pub(crate) fn rules(asked: Asked<'_>) -> Result<Vec<FilterRule>, Failure> {
 fn add_file(list: &mut RuleList, option: &str, file: &Path, sense: Sense) -> Result<(), Failure> {
     let name = file.as_os_str().as_bytes();
     let added = list.add_file(name, &Form::patterns(sense), &mut FilterFiles);
-    added.map_err(|cause| failure(option, cause))
+    added.map_err(|cause| failure(option, &cause))
 }
 
-fn failure(option: &str, e: ListError) -> Failure {
-    let ListError { file, cause } = &e;
+fn failure(option: &str, e: &ListError) -> Failure {
+    let ListError { file, cause } = e;
     match (file, cause) {
         (Some(file), ListCause::Unreadable(cause)) => Failure::new(
             Exit::FileIo,

@@ -124,8 +124,11 @@ fn fill(trees: &TempTree, tree: &str) {
 /// The case of a name that neither of the two mirrors.
 const RSYNCS_OWN: &str = "what rsync keeps for itself";
 
+/// What the entry of a name has.
+type OfEntry = (&'static str, &'static [Given]);
+
 /// What the entries of a source and of a target have, one case each.
-const CASES: &[(&str, &[(&str, &[Given])], &[(&str, &[Given])])] = &[
+const CASES: &[(&str, &[OfEntry], &[OfEntry])] = &[
     ("nothing", &[], &[]),
     (
         "access ACLs come",

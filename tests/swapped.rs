@@ -41,7 +41,7 @@ impl Kind {
     fn make(self, path: &Path) {
         match self {
             Kind::SetuidRoot | Kind::RootOnly | Kind::His => {
-                fs::write(path, format!("{self:?}")).unwrap()
+                fs::write(path, format!("{self:?}")).unwrap();
             }
             Kind::Dir => {
                 fs::create_dir(path).unwrap();

@@ -163,7 +163,7 @@ fn lacking(place: &Place) -> Vec<&'static str> {
             let file = dir.join("asked");
             std::fs::write(&file, "").unwrap();
             let flags = rustix::fs::XattrFlags::empty();
-            let mut got = vec![0; 64];
+            let mut got = [0; 64];
             let held = rustix::fs::setxattr(&file, name, value, flags).is_ok()
                 && rustix::fs::getxattr(&file, name, &mut got[..]) == Ok(value.len());
             std::fs::remove_file(file).unwrap();
