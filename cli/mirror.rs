@@ -163,9 +163,9 @@ pub(crate) fn promote_all(config: &Config, trees: Vec<&Tree>, failed: &mut Faile
         out::error(&failure.message);
     }
     lines.iter().for_each(|line| out.say(line));
-    let next = "nothing needs to be done after a switchover; if the other node broke off, what it had \
-                not sent is there alone: leave its disk as it is, and the first push to it keeps \
-                that";
+    let next = "nothing needs to be done after a switchover; if the other node broke off, what it \
+                had not sent is there alone: leave its disk as it is, and the first push to it \
+                keeps that";
     tell(config, Event::Promotion, &lines.join("; "), next);
 }
 

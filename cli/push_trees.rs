@@ -268,8 +268,8 @@ fn push_one(tree: &Tree, plan: &Plan, link: &mut PeerLink, out: &Out) -> Result<
     let written = written.map(|sealed| {
         let (written, number) = (&sealed.written, sealed.head.number);
         format!(
-            "generation {number} replaced {} entries that had been written on the peer since the one \
-             before: {}; `hasync kept {} --extract {number} DIR` there copies them out",
+            "generation {number} replaced {} entries that had been written on the peer since the \
+             one before: {}; `hasync kept {} --extract {number} DIR` there copies them out",
             written.count,
             generations::first_paths(&written.lines, written.count),
             tree.name,

@@ -1,5 +1,5 @@
-//! Files of filter rules in each directory: what they leave out and protect is what rsync leaves out
-//! and protects, on both sides, and nobody is led astray by one.
+//! Files of filter rules in each directory: what they leave out and protect is what rsync leaves
+//! out and protects, on both sides, and nobody is led astray by one.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -157,16 +157,16 @@ fn past(facts: &Facts, say: &mut impl FnMut(String)) {
         let (number, node) = (pinned.number, escape(pinned.node.as_bytes()));
         let id = pinned.id.get(..8).unwrap_or(&pinned.id);
         say(format!(
-            "kept: generation {number} ({id}) of {node} replaced what only this node had; that is in \
-             {} until `hasync undo {name} --forget {number}`",
+            "kept: generation {number} ({id}) of {node} replaced what only this node had; that \
+             is in {} until `hasync undo {name} --forget {number}`",
             pinned.path,
         ));
     }
     for written in &past.written_here {
         let number = written.number;
         say(format!(
-            "generation {number} replaced {} entries that had been written here since the one before: \
-             {}; `hasync kept {name} --extract {number} DIR` copies them out",
+            "generation {number} replaced {} entries that had been written here since the one \
+             before: {}; `hasync kept {name} --extract {number} DIR` copies them out",
             written.count,
             first_paths(&written.paths, written.count),
         ));

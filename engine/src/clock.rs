@@ -1,5 +1,5 @@
-//! When something was, and how long ago. A point in time is kept by three clocks: the source's, this
-//! node's, and this node's time since boot. Lag is computed by this node's clocks alone, and a
+//! When something was, and how long ago. A point in time is kept by three clocks: the source's,
+//! this node's, and this node's time since boot. Lag is computed by this node's clocks alone, and a
 //! clock that was set in a way that cannot be accounted for makes it unknown, never small.
 
 #[cfg(debug_assertions)]

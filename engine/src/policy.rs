@@ -269,8 +269,8 @@ impl fmt::Debug for Greeted {
     }
 }
 
-/// Hears of each push of a named tree that it is over, by the name that the peer gave, and why it was
-/// not received, if it was not.
+/// Hears of each push of a named tree that it is over, by the name that the peer gave, and why it
+/// was not received, if it was not.
 #[derive(Clone)]
 pub struct Over(pub Arc<Heard>);
 

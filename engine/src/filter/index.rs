@@ -73,7 +73,8 @@ mod tests {
                     Some(rest) => (true, rest),
                     None => (false, rest),
                 };
-                let one = Pattern { negated, ..Pattern::new(Sense::Exclude, rest.as_bytes()).unwrap() };
+                let one = Pattern::new(Sense::Exclude, rest.as_bytes()).unwrap();
+                let one = Pattern { negated, ..one };
                 let rule = FilterRule::Pattern(one.clone());
                 each.push((Filter::from_rules(vec![rule]).unwrap(), sense));
                 all.push(FilterRule::Pattern(Pattern { sense, ..one }));

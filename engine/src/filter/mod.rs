@@ -2,11 +2,12 @@
 //!
 //! A [`Filter`] is an ordered list of [`FilterRule`]s, and the first rule that matches a path
 //! decides, for each of two questions: whether it is sent, and whether it may be deleted. Both
-//! sides hold the same list; the files of rules that it looks for in each directory, each side reads
-//! in its own tree. Paths are bytes, relative to the transfer root. `written` reads rules, `list`
-//! gathers them, `rule` is one, `terms` is what one may say, `segment` matches some, `matcher` compiles the pattern of one,
-//! `glob` matches one wildcard pattern, `index` finds the rules that a path may match, `in_force`
-//! is what counts in one directory, `per_dir` finds that, and `file` opens files of rules.
+//! sides hold the same list; the files of rules that it looks for in each directory, each side
+//! reads in its own tree. Paths are bytes, relative to the transfer root. `written` reads rules,
+//! `list` gathers them, `rule` is one, `terms` is what one may say, `segment` matches some,
+//! `matcher` compiles the pattern of one, `glob` matches one wildcard pattern, `index` finds the
+//! rules that a path may match, `in_force` is what counts in one directory, `per_dir` finds that,
+//! and `file` opens files of rules.
 
 mod error;
 mod file;

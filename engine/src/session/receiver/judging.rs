@@ -195,7 +195,8 @@ impl Judging<'_> {
     }
 
     /// What the target has for an entry although the filters leave it out of the mirror: they may
-    /// exclude directories alone, as `name/` does, or what the sender was told to push all the same.
+    /// exclude directories alone, as `name/` does, or what the sender was told to push all the
+    /// same.
     fn hidden(&self, within: &Within<'_>, entry: &Entry) -> Option<Listed> {
         let filter = &self.site.rules.filter;
         if filter.is_empty() {

@@ -1,5 +1,5 @@
-//! What is to be told of directories: not with the entries of the one above, but when the walk enters
-//! them, as rsync has it.
+//! What is to be told of directories: not with the entries of the one above, but when the walk
+//! enters them, as rsync has it.
 //!
 //! Memory: what is to be told of subdirectories that have not been entered yet, packed.
 
