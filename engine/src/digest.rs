@@ -38,6 +38,14 @@ pub(crate) enum GroupScope {
     Among(Vec<u32>),
 }
 
+/// Of which entries times count.
+#[derive(Clone, Copy, Debug)]
+struct TimeScope {
+    files: bool,
+    dirs: bool,
+    links: bool,
+}
+
 /// What counts of one entry.
 struct Counts<'a> {
     perms: bool,
@@ -56,9 +64,7 @@ pub(crate) struct Fields {
     perms: bool,
     owner: bool,
     group: GroupScope,
-    times: bool,
-    omit_dir_times: bool,
-    omit_link_times: bool,
+    times: TimeScope,
     executability: bool,
     atimes: bool,
     checksum: bool,
@@ -102,9 +108,11 @@ impl Fields {
                 (true, true) => GroupScope::All,
                 (true, false) => GroupScope::Among(settable_groups),
             },
-            times: options.times,
-            omit_dir_times: options.omit_dir_times,
-            omit_link_times: options.omit_link_times,
+            times: TimeScope {
+                files: options.times,
+                dirs: options.times && !options.omit_dir_times,
+                links: options.times && !options.omit_link_times,
+            },
             executability: options.only_executability(),
             atimes: options.atimes,
             checksum: options.checksum,
@@ -165,12 +173,11 @@ impl Fields {
     }
 
     fn times_of(&self, kind: Kind) -> bool {
-        let is_omitted = match kind {
-            Kind::Dir => self.omit_dir_times,
-            Kind::Symlink => self.omit_link_times,
-            Kind::File | Kind::Device | Kind::Special => false,
-        };
-        self.times && !is_omitted
+        match kind {
+            Kind::Dir => self.times.dirs,
+            Kind::Symlink => self.times.links,
+            Kind::File | Kind::Device | Kind::Special => self.times.files,
+        }
     }
 
     /// What counts of an entry of this kind.
@@ -248,7 +255,7 @@ impl Fields {
             perms: lost.perms && self.perms && kind != Kind::Symlink,
             owner: lost.owner && self.owner,
             group: lost.group && !matches!(self.group, GroupScope::Ignored),
-            time: lost.time && self.times,
+            time: lost.time && self.times.files,
             acl: lost.acl && self.attributes.acls && kind != Kind::Symlink,
             xattr: {
                 let lost = self.keeps.lost_xattrs_of(kind);

@@ -26,7 +26,6 @@ use crate::names::Names;
 use crate::observer::{Kind, Warning};
 use crate::options::{Options, Summed};
 use crate::path::{PATH_LEN_MAX, RelPath, Shown};
-use crate::policy::Powers;
 use crate::read_ahead::ReadAhead;
 use crate::reader::Reader;
 use crate::recast::Recast;
@@ -167,8 +166,6 @@ pub(crate) struct Scanner {
     filter: Filter,
     fields: Fields,
     recast: Arc<Recast>,
-    /// What the receiver does.
-    powers: Powers,
     /// The root, until it is entered.
     root: Option<Vec<Layer>>,
     below: Vec<Below>,
@@ -191,7 +188,7 @@ impl Scanner {
         options: Options,
         filter: Filter,
         fields: Fields,
-        (recast, powers): (Arc<Recast>, Powers),
+        recast: Arc<Recast>,
     ) -> Self {
         // What an argument stands for that could not be opened is not known.
         let root_complete = source.failed.is_empty() || options.ignore_errors;
@@ -213,7 +210,6 @@ impl Scanner {
             filter,
             fields,
             recast,
-            powers,
             root: Some(source.layers.clone()),
             below: Vec::new(),
             probe: Reader {
@@ -404,12 +400,12 @@ impl Scanner {
             // Without `-r` no directory is among the sources, and none below them is read.
             Kind::Dir => true,
             Kind::Symlink => self.options.links,
-            Kind::Device => self.options.devices && self.powers.devices,
+            Kind::Device => self.options.devices && self.fields.powers.devices,
             Kind::Special => self.options.specials,
         };
         if !mirrored {
             // One without root takes no device from anybody.
-            if kind == Kind::Device && self.options.devices && self.powers.owners {
+            if kind == Kind::Device && self.options.devices && self.fields.powers.owners {
                 dir.left_out.devices = true;
             } else {
                 dir.skipped.push(dir.path.join(&entry.name));

@@ -122,9 +122,9 @@ impl Hands {
     }
 }
 
-/// A change as the helper is told it: owner, group, mode and both times, the entry that is to be changed,
-/// the length of its ACLs and attributes and these, and its name to the end. What stays as it is,
-/// or is not known, is a dash.
+/// A change as the helper is told it: owner, group, mode and both times, the entry that is to be
+/// changed, the length of its ACLs and attributes and these, and its name to the end. What stays as
+/// it is, or is not known, is a dash.
 pub(super) fn encode(name: &CStr, judged: &Inode, attrs: &Attrs) -> Vec<u8> {
     let number = |number: Option<u32>| number.map_or("-".to_owned(), |n| n.to_string());
     let time = |time: Time| format!("{}.{}", time.secs, time.nanos);

@@ -1,5 +1,5 @@
-//! What counts where in a tree: the files of rules that are looked for in its directories, each read
-//! when what is in its directory is judged, and remembered for the directories below.
+//! What counts where in a tree: the files of rules that are looked for in its directories, each
+//! read when what is in its directory is judged, and remembered for the directories below.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;

@@ -208,7 +208,7 @@ impl Sender<'_> {
     ) -> Result<(), Error> {
         let own = [(IdKind::User, uid), (IdKind::Group, gid)];
         for (kind, id) in own.into_iter().chain(attributes.ids()) {
-            let becomes = self.recast.becomes(kind, id);
+            let becomes = self.terms.recast.becomes(kind, id);
             if let Some(becomes) = becomes {
                 self.say(&ToReceiver::MappedId { kind, id, becomes })?;
             } else if !self.options.numeric_ids

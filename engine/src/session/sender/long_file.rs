@@ -137,7 +137,7 @@ impl Sender<'_> {
 
     /// Whether a file may be sent as what it has turned out to be; with what metadata then.
     fn may_send(&self, file: &FileSource, opened: &Opened) -> Result<Since, NotSent> {
-        let (len, max, terms) = (opened.before.len(), self.len_max, self.terms());
+        let (len, max, terms) = (opened.before.len(), self.terms.len_max, &self.terms);
         if len > max {
             return Err(NotSent::Source(file.warning(format_args!(
                 "has {len} bytes, and on the target a file can have no more than {max}; the \

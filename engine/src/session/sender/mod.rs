@@ -77,10 +77,8 @@ pub(super) struct Sender<'a> {
     options: &'a Options,
     lineage: Option<&'a mut Sending>,
     fields: Fields,
-    recast: Arc<Recast>,
+    terms: Terms,
     source: Source,
-    /// The most bytes that a file can have on the target.
-    len_max: u64,
     telling: Telling<'a>,
     stage: Stage,
     scan: Scanning,
@@ -136,9 +134,14 @@ impl<'a> Sender<'a> {
         source.root_entry.iter_mut().for_each(|root| {
             recast.entry(root);
         });
-        let rules = (Arc::clone(&recast), reply.powers);
         jobs.start(Job::Scan(Box::new(Scan {
-            scanner: Scanner::new(&source, options.clone(), filter, fields.clone(), rules),
+            scanner: Scanner::new(
+                &source,
+                options.clone(),
+                filter,
+                fields.clone(),
+                Arc::clone(&recast),
+            ),
             window: Window::default(),
         })));
         let renamed_from = source.renamed_from().map(<[u8]>::to_vec);
@@ -148,10 +151,14 @@ impl<'a> Sender<'a> {
             jobs,
             options,
             lineage,
+            terms: Terms {
+                recast,
+                attributes: fields.attributes(),
+                hard_links: options.hard_links,
+                len_max: reply.len_max,
+            },
             fields,
-            recast,
             source,
-            len_max: reply.len_max,
             telling: Telling::new(
                 observer,
                 options.delete && !options.ignore_errors,

@@ -33,6 +33,8 @@ pub(super) struct Terms {
     pub(super) recast: Arc<Recast>,
     pub(super) attributes: Scope,
     pub(super) hard_links: bool,
+    /// The most bytes that a file can have on the target.
+    pub(super) len_max: u64,
 }
 
 impl Terms {
@@ -43,14 +45,6 @@ impl Terms {
 }
 
 impl Sender<'_> {
-    pub(super) fn terms(&self) -> Terms {
-        Terms {
-            recast: Arc::clone(&self.recast),
-            attributes: self.fields.attributes(),
-            hard_links: self.options.hard_links,
-        }
-    }
-
     /// What follows from the last attempt to send a long file.
     pub(super) fn sent(
         &mut self,

@@ -51,7 +51,11 @@ impl Sender<'_> {
         pack: &mut PackRest,
     ) -> Result<(), Error> {
         pack.dir = rest.peek().map_or(pack.dir, FileSource::dir);
-        let (dir, terms, outbox) = (pack.dir.to_le_bytes(), self.terms(), self.outbox.clone());
+        let (dir, terms, outbox) = (
+            pack.dir.to_le_bytes(),
+            self.terms.clone(),
+            self.outbox.clone(),
+        );
         // Nobody else here puts anything, and the pings do not pass through here.
         let mut writer = outbox.lock();
         writer.begin(FrameKind::Pack);
