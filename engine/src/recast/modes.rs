@@ -84,7 +84,7 @@ impl ModeChanges {
 impl ModeChange {
     fn apply(&self, mode: u32, could_execute: bool) -> u32 {
         let copied = self.copied.map_or(0, |copied| {
-            ((mode >> copied.shift) & 0o7) * copied.whom & copied.mask
+            (((mode >> copied.shift) & 0o7) * copied.whom) & copied.mask
         });
         let bits = self.bits | copied;
         let added = match self.spares_x && !could_execute {
@@ -177,7 +177,7 @@ impl Who {
                 op,
                 bits: 0,
                 copied: Some(Copied { shift, whom, mask }),
-                cleared: whom * 0o7 | special | sticky,
+                cleared: (whom * 0o7) | special | sticky,
                 spares_x: false,
             });
         }
@@ -198,9 +198,9 @@ impl Who {
         Some(ModeChange {
             on: self.on,
             op,
-            bits: bits * whom & mask | special,
+            bits: ((bits * whom) & mask) | special,
             copied: None,
-            cleared: whom * 0o7 | cleared,
+            cleared: (whom * 0o7) | cleared,
             spares_x,
         })
     }

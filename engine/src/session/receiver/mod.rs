@@ -92,7 +92,7 @@ impl Receiver {
             Said::Ping(_) => {}
             Said::Id { kind, id, name } => self.site.rules.ids.announce(kind, id, &name)?,
             Said::MappedId { kind, id, becomes } => {
-                self.site.rules.ids.mapped(kind, id, becomes)?
+                self.site.rules.ids.mapped(kind, id, becomes)?;
             }
             Said::RootEntry(entry) => self.root_entry(&entry)?,
             Said::Dir {

@@ -29,6 +29,7 @@ use std::time::Instant;
 pub(super) use event::Event;
 pub(super) use jobs::Job;
 
+use self::not_sent::Terms;
 use super::drive::{Machine, Poll, Pool};
 use super::outbox::Outbox;
 use super::window::Window;
