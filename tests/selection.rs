@@ -439,6 +439,44 @@ fn symlinks_of_the_target_stay_where_they_lead_beneath_it() {
     }
 }
 
+/// Neither `-K` nor the way to what is pushed leads a peer to what hasync keeps in the target.
+#[test]
+fn no_link_of_the_target_leads_to_what_is_our_own() {
+    for (to, words) in [
+        (".hasync", &["-aK", "--delete", "src/"][..]),
+        ("./.hasync/", &["-aK", "--delete", "src/"]),
+        ("inner/../.hasync", &["-aK", "--delete", "src/"]),
+        ("via", &["-aK", "--delete", "src/"]),
+        (".HASYNC", &["-aK", "--delete", "src/"]),
+        (".hasync", &["-aR", "--no-implied-dirs", "src/./d/sub/g"]),
+        (".hasync/kept", &["-aRK", "--delete", "src/./d/sub"]),
+    ] {
+        let trees = TempTree::new();
+        trees.write("src/d/sub/g", "planted");
+        trees.write("src/d/f", "planted");
+        for name in ["dst/.hasync/kept/x", "dst/.HASYNC/kept/x"] {
+            trees.write(name, "ours");
+        }
+        trees.mkdir("dst/inner");
+        trees.symlink(".hasync", "dst/via");
+        trees.symlink(to, "dst/d");
+        let own = [".hasync/kept", ".HASYNC/kept"].map(|own| trees.path("dst").join(own));
+        let before = own.each_ref().map(|own| Snapshot::of(own));
+        let exclude = ["--exclude=/inner", "--exclude=/via"];
+        let done = by_hasync(&trees, &[words, &exclude].concat(), "dst");
+        for (before, own) in before.iter().zip(&own) {
+            before.assert_same(&Snapshot::of(own));
+        }
+        for name in ["d", "f", "g", "sub", "kept/sub"] {
+            for own in ["dst/.hasync", "dst/.HASYNC"] {
+                let planted = trees.path(own).join(name);
+                assert!(!planted.exists(), "{to} {words:?} {name} {done}");
+            }
+        }
+        assert!(trees.path("dst/d/sub/g").exists(), "{to} {words:?} {done}");
+    }
+}
+
 /// Root follows nobody's links but its own and its users', wherever it is to follow any.
 #[test]
 fn root_follows_no_planted_symlinks() {

@@ -29,6 +29,8 @@ pub use error::{PathCause, PathError};
 pub(crate) use led::{Led, follow_from};
 pub use log::open_log;
 
+use crate::path::is_reserved;
+
 /// Symlinks followed in one walk: as many as the kernel follows.
 const LINKS_MAX: u32 = 40;
 
@@ -41,7 +43,8 @@ const HELD: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC)
 pub(crate) enum Follow {
     /// None, and no `..` either: the path stays beneath its start.
     Never,
-    /// Those of root and of this user, as long as they do not lead out of the start.
+    /// Those of root and of this user, as long as they lead neither out of the start nor into what
+    /// is hasync's own.
     Beneath,
     /// Those of root and of this user.
     Trusted,
@@ -244,6 +247,9 @@ impl<'w, 'j> Walk<'w, 'j> {
             if name == b".." {
                 self.climb()?;
                 continue;
+            }
+            if self.follow == Follow::Beneath && is_reserved(&name) {
+                return Err(self.refused(&name, "is hasync's own".to_owned()));
             }
             match openat(&self.at, &*name, HELD_DIR, Mode::empty()) {
                 Ok(fd) => self.descend(fd, &name)?,

@@ -239,6 +239,34 @@ fn nothing_leads_out_from_beneath_a_held_directory() {
 }
 
 #[test]
+fn no_link_beneath_a_target_leads_into_what_is_our_own() {
+    let tree = Tree::new();
+    create_dir_all(tree.path(".hasync/store")).unwrap();
+    create_dir_all(tree.path("real/.HASYNC")).unwrap();
+    let held = open_dir(tree.0.path(), Follow::Trusted).unwrap();
+    tree.link(".hasync", "to_own");
+    for (to, leads) in [
+        ("real", true),
+        ("a/../real/sub", true),
+        (".hasync", false),
+        (".hasync/", false),
+        ("./.hasync/store", false),
+        (".hasync/../real", false),
+        ("a/../.hasync", false),
+        ("real/.HASYNC", false),
+        ("to_own", false),
+        ("to_own/store", false),
+    ] {
+        tree.link(to, "link");
+        let led = follow_from(&held, b"link", Follow::Beneath);
+        assert_eq!(matches!(led, Ok(Led::Dir(_))), leads, "{to}: {led:?}");
+        // It is there for whoever is not led by a peer.
+        assert!(tree.walk("link", Follow::Trusted).is_ok(), "{to}");
+        std::fs::remove_file(tree.path("link")).unwrap();
+    }
+}
+
+#[test]
 fn dot_dot_leads_back_and_nowhere_else() {
     let tree = Tree::new();
     let path = tree.path("a/b/../b");
