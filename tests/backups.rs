@@ -156,3 +156,51 @@ fn what_cannot_be_kept_stays() {
     assert_eq!(trees.read("d/gone/g"), b"old");
     assert_eq!(trees.read(format!("d/{long}")), b"old");
 }
+
+#[test]
+fn a_directory_stays_if_something_in_it_cannot_be_kept() {
+    need_root();
+    let long = "L".repeat(255);
+    for in_place in [
+        "file",
+        "empty file",
+        "symlink",
+        "fifo",
+        "first name",
+        "other name",
+    ] {
+        for inside in [&long, &format!("deep/er/{long}"), "taken", "deep/taken"] {
+            for more in [&["--delete"][..], &["--force"], &["--delete", "--atomic"]] {
+                let trees = TempTree::new();
+                trees.write("s/f", "newer");
+                match in_place {
+                    "file" => trees.write("s/gives-way", "newer"),
+                    "empty file" => trees.write("s/gives-way", ""),
+                    "symlink" => trees.symlink("f", "s/gives-way"),
+                    "fifo" => trees.fifo("s/gives-way"),
+                    "first name" => {
+                        trees.write("s/gives-way", "shared");
+                        trees.hard_link("s/gives-way", "s/z");
+                    }
+                    _ => trees.hard_link("s/f", "s/gives-way"),
+                }
+                trees.write(format!("d/gives-way/{inside}"), "old");
+                trees.write("d/gives-way/kept", "old");
+                trees.write(
+                    format!("d/bak/gives-way/{inside}~/full").replace(&long, "x"),
+                    "",
+                );
+                let paths = [trees.contents_of("s"), trees.text("d")];
+                let push = Hasync::push(&["-aH", "--backup-dir=bak", "--suffix=~"]);
+                let done = push.args(more).args(paths).run().expect(23);
+                let old = trees.read(format!("d/gives-way/{inside}"));
+                assert_eq!(old, b"old", "{in_place} {inside} {more:?} {done}");
+                assert!(
+                    done.stderr.contains("did not replace the directory"),
+                    "{in_place} {inside} {more:?} {done}"
+                );
+                assert_eq!(trees.read("d/f"), b"newer");
+            }
+        }
+    }
+}

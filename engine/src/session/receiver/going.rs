@@ -77,6 +77,11 @@ impl Going {
         Ok(())
     }
 
+    /// Whether something in the directory could not be backed up.
+    pub(super) fn keeps_any_in(&self, dir: &RelPath) -> bool {
+        holds_any(dir, &self.stay)
+    }
+
     /// Tells the rest, but for what is still there of what was not moved.
     pub(super) fn tell_rest(&self, site: &Site, unmoved: &BTreeSet<RelPath>) -> Result<(), Error> {
         if self.told == self.doomed.len() {

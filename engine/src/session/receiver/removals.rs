@@ -8,6 +8,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, statat};
 
 use super::brake::Toll;
+use super::door;
 use super::going::Going;
 use super::named::Named;
 use super::site::Site;
@@ -233,7 +234,7 @@ impl Removals {
         let stay = self.in_the_way.iter().filter(|(_, by)| awaited(by));
         let mut going = Going::new(doomed, stay.map(|(path, _)| path.clone()).collect());
         going.go(site)?;
-        let ways = replace(site, self.in_the_way)?;
+        let ways = replace(site, self.in_the_way, &going)?;
         site.door.run()?;
         Ok((ways, going))
     }
@@ -274,10 +275,26 @@ fn tell_stuck(site: &mut Site, root: &Root, doomed: &Doomed) -> Result<(), Error
     Ok(())
 }
 
-/// Puts what was staged for it in place of each directory.
-fn replace(site: &mut Site, in_the_way: BTreeMap<RelPath, Replacement>) -> Result<Ways, Error> {
+/// Puts what was staged for it in place of each directory, unless something in it has to stay.
+fn replace(
+    site: &mut Site,
+    in_the_way: BTreeMap<RelPath, Replacement>,
+    going: &Going,
+) -> Result<Ways, Error> {
     let mut ways = Ways::default();
     for (path, by) in in_the_way {
+        if going.keeps_any_in(&path) {
+            let shown = site.door.shown(&path);
+            site.warn(format!(
+                "did not replace the directory {shown} on the target: not all that is in it could \
+                 be backed up"
+            ))?;
+            if let Replacement::Staged(staged) = by {
+                door::remove(&staged);
+            }
+            ways.barred.insert(path);
+            continue;
+        }
         match (by, path.split()) {
             (Replacement::Staged(staged), Some((dir, name))) => {
                 site.door.place(&staged, &dir, name, OVER_TREE)?;
