@@ -2,7 +2,7 @@
 //! rsync, in the tree, in what is said of it, and in the exit code.
 
 use std::fs;
-use std::os::unix::fs::{lchown, symlink};
+use std::os::unix::fs::{MetadataExt, lchown, symlink};
 use std::process::Command;
 
 use crate::support::hasync::FakeRsh;
@@ -376,6 +376,53 @@ fn missing_sources_are_removed_from_the_target() {
             "-ar --delete-missing-args --files-from=removed src",
         ],
     );
+}
+
+/// rsync lets the first of them win, and deletes what it has just been told to copy.
+#[test]
+fn what_one_source_has_does_not_go_for_what_another_lacks() {
+    for (made, what) in [
+        ("other/gone", "file"),
+        ("other/gone", "symlink"),
+        ("other/gone", "fifo"),
+        ("other/gone/deep/x", "file"),
+        ("other/gone", "hard link"),
+    ] {
+        for sources in [
+            &["src/gone", "other/"][..],
+            &["other/", "src/gone"],
+            &["src/gone", "other/gone"],
+            &["src/gone", "none/gone", "other/"],
+            &["other/gone", "src/gone", "none/gone"],
+        ] {
+            let trees = scene();
+            trees.mkdir("other");
+            match what {
+                "symlink" => trees.symlink("to", made),
+                "fifo" => trees.fifo(made),
+                "hard link" => {
+                    trees.write("other/a", "two names");
+                    trees.hard_link("other/a", made);
+                }
+                _ => trees.write(made, "of the other source"),
+            }
+            trees.mkdir("none");
+            let words = [&["-aH", "--force", "--delete-missing-args"], sources].concat();
+            for _ in 0..2 {
+                by_hasync(&trees, &words, "by-hasync").expect(0);
+                let name = made.replace("other", "by-hasync");
+                let [made, there] = [made, &name].map(|name| {
+                    let found = fs::symlink_metadata(trees.path(name));
+                    found.map(|found| (found.mode(), found.len())).ok()
+                });
+                assert!(made.is_some());
+                assert_eq!(made, there, "{what} {name} {sources:?}");
+            }
+            let lacked = [&["-a", "--delete-missing-args"], &["src/gone"][..]].concat();
+            by_hasync(&trees, &[&lacked[..], &["--force"]].concat(), "by-hasync").expect(0);
+            assert!(!trees.path("by-hasync/gone").exists());
+        }
+    }
 }
 
 /// A link of the target, and what `-K` makes of it; `None` where it has to give way.

@@ -49,7 +49,8 @@ fn way(dir: &Entry) -> Entry {
 
 impl Scanner {
     /// The entries of several layers, and in `dir` where each comes from: the first that has a
-    /// name gives it, but a directory goes before anything else.
+    /// name gives it, but a directory goes before anything else, and anything before what was
+    /// named and is not there.
     pub(super) fn read_layers(&mut self, dir: &mut ScannedDir, layers: &mut [Layer]) -> EntryList {
         let mut found: HashMap<Vec<u8>, (Listed, Origin)> = HashMap::new();
         for (number, layer) in layers.iter_mut().enumerate() {
@@ -61,6 +62,9 @@ impl Scanner {
                         } else {
                             (*first, *origin) = (listed, Origin::layer(number));
                         }
+                    }
+                    Some((first, origin)) if first.entry.body == Body::Gone => {
+                        (*first, *origin) = (listed, Origin::layer(number));
                     }
                     Some(_) => {}
                     None => {
