@@ -7,6 +7,7 @@ use std::process::Command;
 
 use crate::support::hasync::FakeRsh;
 use crate::support::local_user::{LOCAL_USER, plant};
+use crate::support::mounted::Mounted;
 use crate::support::process::{Finished, Running};
 use crate::support::temptree::set_mtime;
 use crate::support::{Hasync, Snapshot, TempTree, need_root};
@@ -522,6 +523,79 @@ fn no_link_of_the_target_leads_to_what_is_our_own() {
         }
         assert!(trees.path("dst/d/sub/g").exists(), "{to} {words:?} {done}");
     }
+}
+
+/// A symlink to a directory that it is in is named and left alone, and so is what the target has
+/// in its place: links by links, and how many entries the target has then.
+#[test]
+fn links_that_lead_back_are_not_followed_for_ever() {
+    for (what, links, looping, made) in [
+        (
+            "to its own directory",
+            &[("a/current", ".")][..],
+            &["a/current"][..],
+            4,
+        ),
+        ("to the top", &[("a/up", "..")], &["a/up"], 4),
+        ("by its whole path", &[("a/up", "/SRC")], &["a/up"], 4),
+        (
+            "through another link",
+            &[("a/x", "y"), ("a/y", "../a")],
+            &["a/x", "a/y"],
+            4,
+        ),
+        (
+            "two in one",
+            &[("a/x", "."), ("a/y", "."), ("z", ".")],
+            &["a/x", "a/y", "z"],
+            4,
+        ),
+        (
+            "one to the other's",
+            &[("a/x", "../b"), ("b/y", "../a")],
+            &["a/x/y", "b/y/x"],
+            8,
+        ),
+        ("to a brother", &[("a/x", "../b")], &[], 6),
+        ("twice to one", &[("x", "a"), ("y", "a")], &[], 8),
+    ] {
+        for options in [&["-aL"][..], &["-ak"], &["-aLm"], &["-aLHx"]] {
+            let trees = TempTree::new();
+            trees.write("src/a/f", "f");
+            trees.write("src/b/g", "g");
+            for (name, to) in links {
+                let to = to.replace("/SRC", &trees.text("src"));
+                trees.symlink(to, format!("src/{name}"));
+            }
+            for name in looping {
+                trees.write(format!("dst/{name}/kept"), "there");
+            }
+            let words = [options, &["--delete", "src/"]].concat();
+            let code = if looping.is_empty() { 0 } else { 23 };
+            let done = by_hasync(&trees, &words, "dst").expect(code);
+            let warned = done.stderr.matches("a directory that it is in").count();
+            assert_eq!(warned, looping.len(), "{what} {options:?} {done}");
+            for name in looping {
+                let kept = trees.path(format!("dst/{name}/kept"));
+                assert!(kept.exists(), "{what} {options:?} {done}");
+            }
+            let entries = walkdir::WalkDir::new(trees.path("dst")).min_depth(1);
+            let count = entries.into_iter().count();
+            assert_eq!(count, made + 2 * looping.len(), "{what} {options:?} {done}");
+        }
+    }
+    // What is mounted where it is in itself ends there, and what is named is pushed.
+    let trees = TempTree::new();
+    trees.write("src/a/f", "f");
+    trees.symlink(".", "src/a/current");
+    let done = by_hasync(&trees, &["-aRL", "src/./a/current/f"], "dst").expect(0);
+    assert!(trees.path("dst/a/current/f").exists(), "{done}");
+    let done = by_hasync(&trees, &["-aL", "src/a/current"], "dst").expect(23);
+    assert!(trees.path("dst/current/f").exists(), "{done}");
+    let mounted = Mounted::bind(&trees.path("src/a"), trees.path("src/a/mounted"));
+    by_hasync(&trees, &["-ak", "--exclude=current", "src/a"], "dst").expect(0);
+    assert!(trees.path("dst/a/mounted/f").exists());
+    drop(mounted);
 }
 
 /// Root follows nobody's links but its own and its users', wherever it is to follow any.

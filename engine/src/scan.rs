@@ -6,6 +6,7 @@
 
 mod below;
 mod layers;
+mod led;
 mod prune;
 
 use std::collections::{HashSet, VecDeque};
@@ -36,6 +37,7 @@ use crate::wire::DirIndex;
 
 use below::{Below, NextDir};
 use layers::{Origin, sum_listed};
+use led::Led;
 
 /// An entry has a user and a group.
 const IDS_PER_ENTRY: usize = 2;
@@ -160,7 +162,7 @@ impl ScannedDir {
 /// The walk. Each call of [`next`](Self::next) reads one directory.
 pub(crate) struct Scanner {
     options: Options,
-    links: LinkRules,
+    led: Led,
     /// Symlinks that are followed on the way to what was named.
     on_the_way: Option<Follow>,
     filter: Filter,
@@ -196,7 +198,7 @@ impl Scanner {
         let reader = Reader {
             filter: filter.clone(),
             half: Half::Sender,
-            with_inodes: options.hard_links || options.one_file_system,
+            with_inodes: options.hard_links || options.one_file_system || links.any(),
             links,
             scope: fields.attributes(),
             with_atimes: options.atimes,
@@ -204,7 +206,7 @@ impl Scanner {
             summed: options.summed(),
         };
         Scanner {
-            links,
+            led: Led::new(links),
             on_the_way: source.layers.first().and_then(|layer| layer.root.follow()),
             options,
             filter,
@@ -260,6 +262,7 @@ impl Scanner {
             parent: dir.index,
             path: dir.path.clone(),
             layers: dir.layers.clone(),
+            passed: self.led.len(),
             names: Names::default(),
             accesses: Accesses::default(),
             merged: VecDeque::new(),
@@ -329,10 +332,11 @@ impl Scanner {
         }
         loop {
             let below = self.below.last_mut()?;
-            match below.pop() {
-                Some(next) => return Some(next),
-                None => self.below.pop(),
-            };
+            if let Some(next) = below.pop() {
+                self.led.back_to(below.passed);
+                return Some(next);
+            }
+            self.below.pop();
         }
     }
 

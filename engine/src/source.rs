@@ -38,6 +38,8 @@ pub(crate) struct Layer {
     pub(crate) dev: Option<u64>,
     /// What the directory was when it was read. What is taken from there must come from the same.
     pub(crate) own: Option<(Meta, Attributes)>,
+    /// Which of the directories that a walk has come through it is, or was entered from.
+    pub(crate) passed: Option<usize>,
 }
 
 /// The SRC arguments, opened.
@@ -149,6 +151,7 @@ impl Opener<'_> {
             part,
             dev,
             own: None,
+            passed: None,
         });
     }
 
@@ -319,6 +322,7 @@ impl Layer {
             dev: self.dev.filter(|_| !matches!(self.part, Part::Chosen(_))),
             part,
             own: None,
+            passed: self.passed,
         }
     }
 

@@ -52,6 +52,8 @@ pub(crate) struct Listing {
     /// What the directory itself was when it was opened.
     pub(crate) own: Meta,
     pub(crate) own_attributes: Attributes,
+    /// Its device and inode.
+    pub(crate) id: (u64, u64),
 }
 
 /// Reads the directory `dir`, leaving out names for which `skip` says so (a filter, which needs
@@ -65,8 +67,10 @@ pub(crate) fn list(
     skip: &mut dyn FnMut(&[u8], bool) -> bool,
     look_through: Option<&LookThrough<'_>>,
 ) -> io::Result<Listing> {
+    let stat = fstat(dir)?;
     let mut listing = Listing {
-        own: Meta::of_dir(&fstat(dir)?),
+        own: Meta::of_dir(&stat),
+        id: (stat.st_dev, stat.st_ino),
         own_attributes: attributes_of(dir, scope)?,
         ..Listing::default()
     };

@@ -13,6 +13,8 @@ pub(super) struct Below {
     pub(super) parent: DirIndex,
     pub(super) path: RelPath,
     pub(super) layers: Vec<Layer>,
+    /// How many directories the walk had come through.
+    pub(super) passed: usize,
     pub(super) names: Names,
     /// Whose they are and what may be done with them, as listed.
     pub(super) accesses: Accesses,

@@ -117,9 +117,11 @@ impl Scanner {
                     dir.not_listed("examine", &layer.shown(name), e);
                 }
                 layer.own = Some((listing.own, listing.own_attributes));
+                self.led.enter(layer, listing.id);
+                let entries = self.without_loops(dir, layer, listing.entries);
                 match part {
-                    Part::Chosen(chosen) => self.add_chosen(dir, layer, &chosen, &listing.entries),
-                    _ => Ok(listing.entries),
+                    Part::Chosen(chosen) => self.add_chosen(dir, layer, &chosen, &entries),
+                    _ => Ok(entries),
                 }
             }
         }
@@ -146,8 +148,12 @@ impl Scanner {
                 let parent = layer.open()?;
                 let mut listed = self.stat(&parent, &only.on_disk)?;
                 let scope = self.fields.attributes();
-                self.links
-                    .look_through(parent.as_fd(), &mut listed, dir.path.depth(), scope)?;
+                self.led.rules.look_through(
+                    parent.as_fd(),
+                    &mut listed,
+                    dir.path.depth(),
+                    scope,
+                )?;
                 listed
             }
         };
@@ -230,7 +236,8 @@ impl Scanner {
         match self.on_the_way.filter(|_| enters && !listed.entry.is_dir()) {
             Some(follow) => follow_listed(dir.as_fd(), &mut listed, follow, scope)?,
             None => self
-                .links
+                .led
+                .rules
                 .look_through(dir.as_fd(), &mut listed, depth, scope)?,
         }
         match enters && !listed.entry.is_dir() {

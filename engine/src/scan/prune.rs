@@ -29,13 +29,16 @@ impl Scanner {
         let mut rest: Vec<(Layer, RelPath)> = layers
             .map(|layer| (layer.child(name), path.clone()))
             .collect();
-        while let Some((layer, path)) = rest.pop() {
-            if self.ends_here(layer, &path, &mut rest) {
+        let passed = self.led.len();
+        let mut is_worth_it = false;
+        while !is_worth_it && let Some((layer, path)) = rest.pop() {
+            is_worth_it = self.ends_here(layer, &path, &mut rest);
+            if is_worth_it {
                 self.found_below = path;
-                return true;
             }
         }
-        false
+        self.led.back_to(passed);
+        is_worth_it
     }
 
     /// Whether the search ends in this directory. If not, those in it are added to the `rest`.
