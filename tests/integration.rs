@@ -67,6 +67,8 @@ mod kept_trees;
 mod keys;
 /// Large files that change in place: device writes, memory.
 mod large_files;
+/// Where symlinks lead a push, at either end.
+mod led;
 /// The recipe replayed: cycles, switchovers, failovers between two nodes.
 mod lifecycle;
 /// What goes wrong between the nodes: refused, unknown, silent, garbage, cut at any byte.
