@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 /// Some namespaces of extended attributes. What belongs to none is never mirrored: the system's,
-/// of which ACLs are told by themselves, and those in which rsync keeps what it could not set.
+/// of which ACLs are told by themselves, those in which rsync keeps what it could not set, and the
+/// names by which XFS shows ACLs once more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "u8", into = "u8")]
 pub(crate) struct Namespaces(u8);
@@ -25,6 +26,7 @@ impl Namespaces {
         match name {
             name if name.starts_with(b"system.") => Self::NONE,
             name if name.starts_with(b"user.rsync.%") => Self::NONE,
+            b"trusted.SGI_ACL_FILE" | b"trusted.SGI_ACL_DEFAULT" => Self::NONE,
             name if name.starts_with(b"user.") => Self::USER,
             CAPABILITY => Self::CAPABILITY,
             name if name.starts_with(b"security.") => Self::SECURITY,
@@ -88,6 +90,9 @@ mod tests {
             (b"security.capability2", Namespaces::SECURITY),
             (b"security.selinux", Namespaces::SECURITY),
             (b"trusted.x", Namespaces::TRUSTED),
+            (b"trusted.SGI_ACL_FILE", Namespaces::NONE),
+            (b"trusted.SGI_ACL_DEFAULT", Namespaces::NONE),
+            (b"trusted.SGI_ACL_FILE2", Namespaces::TRUSTED),
             (b"btrfs.compression", Namespaces::TRUSTED),
             (b"system.posix_acl_access", Namespaces::NONE),
             (b"system.nfs4_acl", Namespaces::NONE),
