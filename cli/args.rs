@@ -18,6 +18,7 @@ mod pair;
 mod plumbing;
 mod push;
 pub(crate) mod rate;
+mod reach;
 mod refusal;
 mod role;
 mod selection;

@@ -86,8 +86,8 @@ fn short_options_combine() {
     assert!(args.hard_links && args.sparse && args.whole_file && args.one_file_system);
     assert_eq!(args.verbose, 1);
     assert_eq!(letters(&args), "rlptgods");
-    assert_eq!(push("-ave ssh").rsh, Some("ssh".into()));
-    assert_eq!(push("-essh").rsh, Some("ssh".into()));
+    assert_eq!(push("-ave ssh").reach.rsh, Some("ssh".into()));
+    assert_eq!(push("-essh").reach.rsh, Some("ssh".into()));
 }
 
 #[test]
@@ -96,15 +96,15 @@ fn long_options_take_their_value_either_way() {
     assert_eq!(push("--max-delete 5").max_delete, Some(5));
     assert_eq!(push("--max-delete=-1").max_delete, Some(-1));
     assert_eq!(
-        push("--rsync-path=/opt/hasync").remote_bin.unwrap(),
+        push("--rsync-path=/opt/hasync").reach.remote_bin.unwrap(),
         "/opt/hasync"
     );
     assert_eq!(
-        push("--remote-bin /opt/hasync").remote_bin.unwrap(),
+        push("--remote-bin /opt/hasync").reach.remote_bin.unwrap(),
         "/opt/hasync"
     );
-    assert!(push("").remote_bin.is_none());
-    assert_eq!(push("--port=2222 --timeout=9").port, Some(2222));
+    assert!(push("").reach.remote_bin.is_none());
+    assert_eq!(push("--port=2222 --timeout=9").reach.port, Some(2222));
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn filters_keep_their_order_across_options() {
         FilterWord::Include("c".into()),
         FilterWord::Exclude("d".into()),
     ];
-    assert_eq!(args.filters, expected);
+    assert_eq!(args.filter.words, expected);
 }
 
 #[test]
@@ -275,7 +275,7 @@ fn the_last_word_about_compression_counts() {
         ("--compress-choice=none", Compression::Never),
         ("-z --zc=none", Compression::Never),
     ] {
-        assert_eq!(push(line).compression, expected, "{line}");
+        assert_eq!(push(line).compress.wish, expected, "{line}");
     }
     let message = refusal(&["push", "--zc=lz4", "a", "b:c"]);
     assert!(message.contains("lz4"), "{message}");

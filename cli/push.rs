@@ -145,8 +145,8 @@ fn options(args: &PushArgs, target: &Target) -> Result<Options, Failure> {
     }
     let backup = backup::asked(args, target.path())?;
     let protection = backup.as_ref().filter(|_| args.delete);
-    let protection = protection.and_then(|to| backup::protection(to, args.delete_excluded));
-    let mut words = args.filters.clone();
+    let protection = protection.and_then(|to| backup::protection(to, args.filter.delete_excluded));
+    let mut words = args.filter.words.clone();
     if let Some((place, word)) = protection {
         words.insert(place.min(words.len()), word);
     }
@@ -179,10 +179,10 @@ fn options(args: &PushArgs, target: &Target) -> Result<Options, Failure> {
         executability: args.executability,
         atimes: args.atimes > 0,
         open_noatime: args.open_noatime,
-        super_user: args.acts_as,
+        super_user: args.given.acts_as,
         backup,
-        modes: args.modes.clone(),
-        owner_maps: args.owner_maps.clone(),
+        modes: args.given.modes.clone(),
+        owner_maps: args.given.maps.clone(),
         // rsync's habit: below zero is zero.
         max_delete: args
             .max_delete
@@ -205,21 +205,21 @@ fn options(args: &PushArgs, target: &Target) -> Result<Options, Failure> {
         stall: Duration::ZERO,
         lossy: Differences::default(),
         lossless: args.ha,
-        compression: match (args.compression, target) {
+        compression: match (args.compress.wish, target) {
             // There is no link to wait for.
             (Compression::Adaptive, Target::Local(_)) => Compression::Never,
             (wish, _) => wish,
         },
-        ..selection::options(&args.selection, args.from0)?
+        ..selection::options(&args.selection, args.filter.from0)?
     })
 }
 
 fn rules(args: &PushArgs, words: &[FilterWord]) -> Result<Vec<FilterRule>, Failure> {
     let mut rules = filters::rules(Asked {
         words,
-        cvs: args.cvs_exclude,
-        deletes_excluded: args.delete_excluded,
-        zeros: args.from0,
+        cvs: args.filter.cvs_exclude,
+        deletes_excluded: args.filter.delete_excluded,
+        zeros: args.filter.from0,
     })?;
     if args.selection.old_dirs {
         let below = FilterRule::exclude(b"/*/*");

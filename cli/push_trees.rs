@@ -149,7 +149,7 @@ impl Plan {
             checksum: args.checksum,
             whole_file: args.whole_file,
             max_delete: args.max_delete.map(limit),
-            compression: match args.compression {
+            compression: match args.compress.wish {
                 Compression::Adaptive => plan.compression,
                 typed => typed,
             },

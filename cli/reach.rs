@@ -52,23 +52,29 @@ impl Reach {
     /// What the command line says about it.
     pub(crate) fn new(args: &PushArgs) -> Result<Self, Failure> {
         let rsh = args
+            .reach
             .rsh
             .as_ref()
             .map(|command| split_words(command.as_bytes()))
             .transpose()?;
         Ok(Reach {
-            port: args.port,
-            identity: args.identity.clone(),
-            ssh_config: args.ssh_config.as_deref().map(config_file),
-            known_hosts: args.known_hosts.clone(),
-            remote_bin: args.remote_bin.clone().unwrap_or_else(|| "hasync".into()),
+            port: args.reach.port,
+            identity: args.reach.identity.clone(),
+            ssh_config: args.reach.ssh_config.as_deref().map(config_file),
+            known_hosts: args.reach.known_hosts.clone(),
+            remote_bin: args
+                .reach
+                .remote_bin
+                .clone()
+                .unwrap_or_else(|| "hasync".into()),
             rsh,
             silence: silence(args.timeout),
             connecting: args
+                .reach
                 .contimeout
                 .filter(|seconds| *seconds > 0)
                 .map(|seconds| Duration::from_secs(seconds.into())),
-            family: match (args.ipv4, args.ipv6) {
+            family: match (args.reach.ipv4, args.reach.ipv6) {
                 (true, _) => Some(ssh::Family::V4),
                 (_, true) => Some(ssh::Family::V6),
                 _ => None,
@@ -85,7 +91,11 @@ impl Reach {
             identity: typed.identity.or(configured.identity),
             ssh_config: typed.ssh_config.or(configured.ssh_config),
             known_hosts: typed.known_hosts.or(configured.known_hosts),
-            remote_bin: args.remote_bin.clone().unwrap_or(configured.remote_bin),
+            remote_bin: args
+                .reach
+                .remote_bin
+                .clone()
+                .unwrap_or(configured.remote_bin),
             rsh: typed.rsh,
             silence: args.timeout.map_or(configured.silence, |_| typed.silence),
             connecting: typed.connecting,

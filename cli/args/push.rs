@@ -7,12 +7,14 @@ use std::path::PathBuf;
 
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args};
-use hasync_engine::{Compression, ModeChanges, OwnerMap, OwnerMaps, SuperUser};
 
-use super::filter_words::{self, FilterWord};
+use super::compress::CompressArgs;
+use super::filter_words::FilterArgs;
+use super::owners::OwnersArgs;
+use super::reach::ReachArgs;
 use super::selection::{self, SelectionArgs};
 use super::trees::TreeArgs;
-use super::{compress, info, lists, owners, rate, size};
+use super::{info, lists, rate, size};
 use crate::exit::Failure;
 use crate::format::Format;
 use crate::numbers::Human;
@@ -21,8 +23,7 @@ pub(super) const NAMED: &str = "Trees of the configuration";
 pub(super) const WHAT: &str = "What is mirrored and removed";
 pub(super) const CHOICE: &str = "Which files are looked at";
 const REPORT: &str = "What is reported";
-const HOW: &str = "How it is done";
-const REACH: &str = "How the other host is reached";
+pub(super) const HOW: &str = "How it is done";
 
 /// The options of `hasync push`.
 #[derive(Args, Clone, Debug)]
@@ -59,14 +60,8 @@ pub(crate) struct PushArgs {
     #[arg(short = 'p', long, help_heading = WHAT)]
     #[arg(hide_short_help = true)]
     pub(crate) perms: bool,
-    /// Change permissions before they are compared: D for directories, F for others, as in
-    /// Dg+s,F644 or u=rwX,go-w
-    #[arg(long, value_name = "CHANGES", action = ArgAction::Append, help_heading = WHAT)]
-    #[arg(value_parser = owners::parse_modes, allow_hyphen_values = true, hide_short_help = true)]
-    chmod: Vec<ModeChanges>,
-    /// All changes of permissions.
-    #[arg(skip)]
-    pub(crate) modes: ModeChanges,
+    #[command(flatten)]
+    pub(crate) given: OwnersArgs,
     /// Without -p, whether a file can be executed
     #[arg(short = 'E', long, help_heading = WHAT, hide_short_help = true)]
     pub(crate) executability: bool,
@@ -125,29 +120,6 @@ pub(crate) struct PushArgs {
     #[arg(short = 'S', long, help_heading = WHAT)]
     #[arg(hide_short_help = true)]
     pub(crate) sparse: bool,
-    /// Give files to others and make devices even if the receiving side is not root (unless told,
-    /// it does so as root)
-    #[arg(long = "super", help_heading = WHAT, hide_short_help = true)]
-    super_user: bool,
-    /// What the words about that come to.
-    #[arg(skip)]
-    pub(crate) acts_as: SuperUser,
-    /// Give everything to USER and GROUP; either may be left out
-    #[arg(long, value_name = "USER:GROUP", action = ArgAction::Append, help_heading = WHAT)]
-    #[arg(value_parser = owners::parse_chown, hide_short_help = true)]
-    pub(super) chown: Vec<OwnerMaps>,
-    /// Give what FROM has to TO, which is somebody of the receiving side: FROM:TO,... where FROM is
-    /// a name, a pattern, a number, two with - between, or nothing for who has no name
-    #[arg(long, value_name = "MAP", action = ArgAction::Append, help_heading = WHAT)]
-    #[arg(value_parser = OwnerMap::parse, allow_hyphen_values = true, hide_short_help = true)]
-    pub(super) usermap: Vec<OwnerMap>,
-    /// The same of groups
-    #[arg(long, value_name = "MAP", action = ArgAction::Append, help_heading = WHAT)]
-    #[arg(value_parser = OwnerMap::parse, allow_hyphen_values = true, hide_short_help = true)]
-    pub(super) groupmap: Vec<OwnerMap>,
-    /// What becomes of owners and groups.
-    #[arg(skip)]
-    pub(crate) owner_maps: OwnerMaps,
     /// Owner and group as numbers, names are not looked up
     #[arg(long, help_heading = WHAT)]
     #[arg(hide_short_help = true)]
@@ -176,39 +148,8 @@ pub(crate) struct PushArgs {
     #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = WHAT)]
     pub(crate) max_delete: Option<i64>,
 
-    /// Leave out what matches PATTERN
-    #[arg(long, value_name = "PATTERN", action = ArgAction::Append)]
-    #[arg(allow_hyphen_values = true, help_heading = CHOICE)]
-    pub(crate) exclude: Vec<OsString>,
-    /// Keep it, whatever a later --exclude says
-    #[arg(long, value_name = "PATTERN", action = ArgAction::Append)]
-    #[arg(allow_hyphen_values = true, help_heading = CHOICE)]
-    pub(crate) include: Vec<OsString>,
-    /// Add a rule: - + H S P R PATTERN, . FILE, : FILE in each directory, or ! to forget all before
-    #[arg(short = 'f', long, value_name = "RULE", action = ArgAction::Append)]
-    #[arg(allow_hyphen_values = true, help_heading = CHOICE, hide_short_help = true)]
-    pub(super) filter: Vec<OsString>,
-    /// Look for rules in the files .rsync-filter; -FF leaves these out themselves
-    #[arg(short = 'F', action = ArgAction::Append, num_args = 0)]
-    #[arg(default_missing_value = ".rsync-filter", help_heading = CHOICE, hide_short_help = true)]
-    pub(super) per_dir: Vec<OsString>,
-    /// Leave out what CVS does, and what the files .cvsignore say
-    #[arg(short = 'C', long, help_heading = CHOICE, hide_short_help = true)]
-    pub(crate) cvs_exclude: bool,
-    /// Zero bytes end what is read from files of patterns
-    #[arg(short = '0', long, help_heading = CHOICE, hide_short_help = true)]
-    pub(crate) from0: bool,
-    /// Remove what is left out too
-    #[arg(long, help_heading = WHAT, hide_short_help = true)]
-    pub(crate) delete_excluded: bool,
-    /// Read exclude patterns from FILE, one a line; - is stdin
-    #[arg(long, value_name = "FILE", action = ArgAction::Append, help_heading = CHOICE)]
-    #[arg(hide_short_help = true)]
-    pub(crate) exclude_from: Vec<PathBuf>,
-    /// Read include patterns from FILE, one a line; - is stdin
-    #[arg(long, value_name = "FILE", action = ArgAction::Append, help_heading = CHOICE)]
-    #[arg(hide_short_help = true)]
-    pub(crate) include_from: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
     /// Files of equal length are equal
     #[arg(long, help_heading = CHOICE, hide_short_help = true)]
     pub(crate) size_only: bool,
@@ -320,23 +261,8 @@ pub(crate) struct PushArgs {
     /// Longest silence of the other side (usually 120)
     #[arg(long, value_name = "SECONDS", help_heading = HOW)]
     pub(crate) timeout: Option<u32>,
-    /// Compress, even where the link is not the limit
-    #[arg(short = 'z', long, help_heading = HOW)]
-    pub(super) compress: bool,
-    /// Never compress
-    #[arg(long, alias = "no-z", help_heading = HOW)]
-    #[arg(hide_short_help = true)]
-    pub(super) no_compress: bool,
-    /// zstd is -z, none is --no-compress
-    #[arg(long, value_name = "NAME", visible_alias = "zc", help_heading = HOW)]
-    #[arg(value_parser = ["zstd", "auto", "none"])]
-    #[arg(hide_short_help = true)]
-    pub(super) compress_choice: Option<String>,
-    /// -z at this level of zstd, up to 22; below 1 is faster still (unless told, 3 to 6)
-    #[arg(long, value_name = "N", visible_alias = "zl", help_heading = HOW)]
-    #[arg(allow_negative_numbers = true)]
-    #[arg(hide_short_help = true)]
-    pub(super) compress_level: Option<i64>,
+    #[command(flatten)]
+    pub(crate) compress: CompressArgs,
     /// Send at most RATE KiB per second, or 1.5M, 500KB
     #[arg(long, value_name = "RATE", value_parser = rate::parse, help_heading = HOW)]
     pub(crate) bwlimit: Option<rate::Rate>,
@@ -345,52 +271,14 @@ pub(crate) struct PushArgs {
     #[arg(long, help_heading = HOW, hide_short_help = true)]
     pub(crate) mkpath: bool,
 
-    /// Longest time to connect (unless told, 10 s or ConnectTimeout)
-    #[arg(long, value_name = "SECONDS", help_heading = REACH, hide_short_help = true)]
-    pub(crate) contimeout: Option<u32>,
-    /// Connect by IPv4 alone
-    #[arg(short = '4', long, help_heading = REACH, hide_short_help = true)]
-    #[arg(overrides_with = "ipv6")]
-    pub(crate) ipv4: bool,
-    /// Connect by IPv6 alone
-    #[arg(short = '6', long, help_heading = REACH, hide_short_help = true)]
-    pub(crate) ipv6: bool,
-    /// Port of the SSH server; -e does not get it
-    #[arg(long, value_name = "PORT", help_heading = REACH)]
-    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) port: Option<u16>,
-    /// Private key to log in with
-    #[arg(long, value_name = "FILE", help_heading = REACH)]
-    pub(crate) identity: Option<PathBuf>,
-    /// Read this in place of the two usual files; none reads no file
-    #[arg(long, value_name = "FILE", help_heading = REACH)]
-    #[arg(hide_short_help = true)]
-    pub(crate) ssh_config: Option<PathBuf>,
-    /// Host keys to trust, in place of ~/.ssh/known_hosts
-    #[arg(long, value_name = "FILE", help_heading = REACH)]
-    #[arg(hide_short_help = true)]
-    pub(crate) known_hosts: Option<PathBuf>,
-    /// The hasync program there, if it is not found by that name
-    #[arg(long, value_name = "PATH", visible_alias = "rsync-path", help_heading = REACH)]
-    #[arg(hide_short_help = true)]
-    pub(crate) remote_bin: Option<OsString>,
-    /// Run COMMAND [-l USER] HOST ..., not built-in SSH
-    #[arg(short = 'e', long, value_name = "COMMAND", help_heading = REACH)]
-    #[arg(allow_hyphen_values = true)]
-    pub(crate) rsh: Option<OsString>,
+    #[command(flatten)]
+    pub(crate) reach: ReachArgs,
 
     /// Print this help; --help=all tells of all options
     #[arg(long, value_name = "all", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "", value_parser = ["", "all"], hide_possible_values = true)]
     #[arg(help_heading = REPORT)]
     pub(super) help: Option<String>,
-
-    /// The filter options in the order in which they were typed.
-    #[arg(skip)]
-    pub(crate) filters: Vec<FilterWord>,
-    /// What the words about compression come to.
-    #[arg(skip)]
-    pub(crate) compression: Compression,
 }
 
 /// A switch that a later word can take back: its id, the ids that turn it on too, and the
@@ -493,13 +381,13 @@ impl PushArgs {
         self.times = on("times");
         self.group = on("group");
         self.owner = on("owner");
-        self.owner_maps = owners::maps(self)?;
+        self.given.settle(matches)?;
         // --chown means one of them, or both.
         let after = |no: &str| last_index(matches, "chown") > last_index(matches, no);
-        self.owner |= self.chown.iter().any(|maps| !maps.users.is_empty()) && after("no_owner");
-        self.group |= self.chown.iter().any(|maps| !maps.groups.is_empty()) && after("no_group");
-        let changes = self.chmod.iter().cloned();
-        self.modes = changes.fold(ModeChanges::default(), ModeChanges::and);
+        self.owner |=
+            self.given.chown.iter().any(|maps| !maps.users.is_empty()) && after("no_owner");
+        self.group |=
+            self.given.chown.iter().any(|maps| !maps.groups.is_empty()) && after("no_group");
         self.devices = on("devices");
         self.specials = on("specials");
         self.acls = on("acls");
@@ -516,14 +404,7 @@ impl PushArgs {
             self.atimes = 0;
         }
         self.open_noatime = on("open_noatime");
-        self.acts_as = match (on("super_user"), last_index(matches, "no_super_user")) {
-            (true, _) => SuperUser::Always,
-            (false, Some(_)) => SuperUser::Never,
-            (false, None) => SuperUser::IfRoot,
-        };
         self.force = on("force");
-        self.cvs_exclude = on("cvs_exclude");
-        self.from0 = on("from0");
         self.ignore_errors = on("ignore_errors");
         self.mkpath = on("mkpath");
         self.size_only = on("size_only");
@@ -544,8 +425,8 @@ impl PushArgs {
         self.no_whole_file &= !self.whole_file;
         self.no_fsync = last_index(matches, "no_fsync") > last_index(matches, "fsync");
         self.verbose = if on("verbose") { self.verbose } else { 0 };
-        self.filters = filter_words::in_order(matches);
-        self.compression = compress::wish(self, matches);
+        self.filter.settle(matches, &on);
+        self.compress.settle(matches);
         self.delete |= IMPLY_DELETE
             .iter()
             .any(|id| last_index(matches, id).is_some());
