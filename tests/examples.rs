@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::support::hasync::RUN_DIR;
 use crate::support::{Finished, Hasync, TempTree, process};
 
 fn example(name: &str) -> String {
@@ -35,6 +36,7 @@ fn run(line: &str) -> Finished {
     Hasync::new()
         .args(&words[1..])
         .args(["--config", &dir.text("hasync.toml")])
+        .env(RUN_DIR, dir.path("run"))
         .run()
 }
 

@@ -21,7 +21,7 @@ fn mirrored(lines: &str) -> Pair {
 
 /// What the file for everybody says.
 fn file(pair: &Pair, node: Node) -> serde_json::Value {
-    let text = std::fs::read_to_string(pair.path(node, "run/status.json")).unwrap_or_default();
+    let text = std::fs::read_to_string(pair.run_dir(node).join("status.json")).unwrap_or_default();
     serde_json::from_str(&text).unwrap_or_default()
 }
 
@@ -33,7 +33,7 @@ fn the_examples_for_jq_in_the_manual_work() {
     await_that("the standby has written its state", || {
         file(&pair, Foo1)["trees"][1]["head"]["number"] == 2
     });
-    let dir = pair.path(Foo1, "run");
+    let dir = pair.run_dir(Foo1);
     let lines = MANUAL.lines().filter(|line| line.starts_with("jq "));
     let said: Vec<String> = lines
         .map(|line| {
@@ -129,7 +129,7 @@ fn anybody_may_check() {
     std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o600)).unwrap();
     as_nobody(&["check"], Foo0).expect(0);
     // Nobody has written anything yet.
-    std::fs::remove_file(pair.path(Foo0, "run/status.json")).unwrap();
+    std::fs::remove_file(pair.run_dir(Foo0).join("status.json")).unwrap();
     let done = as_nobody(&["check"], Foo0).expect(3);
     assert!(
         done.stdout_text()
@@ -144,7 +144,7 @@ fn what_was_written_long_ago_is_old() {
     need_root();
     let pair = mirrored("");
     let program = Reachable::new();
-    let path = pair.path(Foo0, "run/status.json");
+    let path = pair.run_dir(Foo0).join("status.json");
     let mut state = file(&pair, Foo0);
     let since_boot = state["written"]["since_boot_ns"].as_i64().unwrap();
     state["written"]["since_boot_ns"] = (since_boot - 7200 * 1_000_000_000).into();

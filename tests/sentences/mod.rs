@@ -155,7 +155,7 @@ fn await_level(pair: &Pair, node: Node, level: i32) {
 /// The file says the same as the record, and anybody may read it.
 fn assert_file(pair: &Pair, node: Node, told: &Value, what: &str) {
     use std::os::unix::fs::MetadataExt;
-    let path = pair.path(node, "run/status.json");
+    let path = pair.run_dir(node).join("status.json");
     let of_file = || -> Value {
         let text = std::fs::read_to_string(&path).unwrap_or_default();
         let state: Value = serde_json::from_str(&text).unwrap_or_default();

@@ -127,7 +127,7 @@ impl Pair {
         let program = Hasync::program();
         let script = format!(
             "#!/bin/sh\nexport HASYNC_RUN_DIR={}\nexec {} \"$@\" --config {}\n",
-            own("run"),
+            self.run_dir(node).display(),
             program.display(),
             own("hasync.toml")
         );
@@ -201,6 +201,11 @@ impl Pair {
         self.dir.path(node.name()).join(name)
     }
 
+    /// Where its state stands for everybody: apart from what a push could touch.
+    pub(crate) fn run_dir(&self, node: Node) -> PathBuf {
+        self.dir.path(format!("{}-run", node.name()))
+    }
+
     pub(crate) fn write(&self, node: Node, name: &str, data: impl AsRef<[u8]>) {
         let path = self.path(node, name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -234,7 +239,7 @@ impl Pair {
         let hasync = Hasync::new().args(words).arg("--config").arg(config);
         let hasync = hasync
             .env(LAST_GOOD_DIR, self.dir.path("last-good"))
-            .env(RUN_DIR, self.path(node, "run"));
+            .env(RUN_DIR, self.run_dir(node));
         match (&self.net, node) {
             (None, _) => hasync,
             (Some(net), Foo0) => hasync.under(&net.on_primary()),
