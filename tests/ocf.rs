@@ -288,10 +288,15 @@ fn a_peer_that_has_not_handed_over_keeps_the_other_from_being_promoted() {
     foo1.act("promote")
         .expect(1)
         .gives_reason("has not handed over");
-    foo1.act("monitor").expect(0);
+    foo1.act("monitor")
+        .expect(190)
+        .gives_reason("it was not promoted");
     foo1.has_members("foo0 foo1");
-    foo1.act("monitor").expect(0);
+    foo1.act("monitor").expect(190);
     assert!(foo1.score().is_some());
+    // What is received is what a standby is for.
+    pair.run(Foo0, &["push", "--all"]).expect(0);
+    await_that("its half ends", || foo1.act("monitor").code == 0);
     pair.run(Foo1, &["promote", "--all", "--force"]).expect(0);
     foo1.act("promote")
         .expect(1)

@@ -81,7 +81,7 @@ impl Scene {
     fn set() -> Self {
         let smtp = Smtp::start();
         let notify = format!(
-            "[notify]\nlog = \"LOG\"\nsyslog = true\nrepeat = \"1ms\"\n\
+            "[notify]\non = [\"failure\"]\nlog = \"LOG\"\nsyslog = true\nrepeat = \"1ms\"\n\
              command = \"env -0 > ENV; cat > TEXT\"\n\
              mail = {{ to = [\"root\"], smtp = \"{}\" }}\n[role]\ncommand = \"true\"\n",
             smtp.address()
