@@ -403,6 +403,38 @@ fn a_configuration_that_breaks_stops_nothing() {
 }
 
 #[test]
+fn a_max_lag_that_is_no_time_keeps_nothing_from_being_handed_over() {
+    let pair = seeded();
+    let mut foo0 = Agent::new(&pair, Foo0);
+    for wrong in ["soon", "-1", "5 parsecs", "5m5", "99999999999999999999s"] {
+        foo0 = foo0.with("OCF_RESKEY_max_lag", "");
+        foo0.act("start").expect(0);
+        foo0.act("promote").expect(0);
+        foo0 = foo0.with("OCF_RESKEY_max_lag", wrong);
+        for action in ["validate-all", "start", "promote"] {
+            foo0.act(action).expect(6).gives_reason("max_lag");
+        }
+        foo0.act("reload-agent").expect(1).gives_reason("max_lag");
+        foo0.act("monitor").expect(191).gives_reason("max_lag");
+        foo0.act("notify").expect(0);
+        for action in ["demote", "stop"] {
+            pair.write(Foo0, "html/late", format!("{wrong} {action}"));
+            foo0.act(action).expect(0);
+            assert_eq!(pair.read(Foo1, "html/late"), format!("{wrong} {action}"));
+            foo0 = foo0.with("OCF_RESKEY_max_lag", "");
+            foo0.act("start").expect(0);
+            foo0.act("promote").expect(0);
+            foo0 = foo0.with("OCF_RESKEY_max_lag", wrong);
+        }
+        foo0.act("stop").expect(0);
+        // Of what does not run nothing is wrong.
+        foo0.act("monitor").expect(7);
+        foo0.act("demote").expect(7);
+        foo0.act("stop").expect(0);
+    }
+}
+
+#[test]
 fn a_last_push_ends_before_the_cluster_loses_its_patience() {
     let pair = Pair::in_namespaces("[cycle]\nlast_push = \"1h\"\n");
     pair.write(Foo0, "html/index.html", "one");

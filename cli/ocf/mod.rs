@@ -57,7 +57,8 @@ enum Code {
 struct Resource {
     /// The configuration, if it is not the default file.
     config: Option<PathBuf>,
-    max_lag: Option<Duration>,
+    /// Or why it makes no sense: that is said, and lets nobody's data be left behind.
+    max_lag: Result<Option<Duration>, String>,
     /// How long the action may take.
     timeout: Option<Duration>,
     instance: String,
@@ -73,13 +74,7 @@ pub(crate) fn run(args: &OcfArgs) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let out = Out::stdout();
-    let code = match Resource::from_environment(args) {
-        Ok(resource) => resource.act(&args.action, &out),
-        Err(why) => {
-            reason(&why);
-            Code::Configured
-        }
-    };
+    let code = Resource::from_environment(args).act(&args.action, &out);
     let _ = out.finish();
     ExitCode::from(code as u8)
 }
@@ -92,28 +87,34 @@ fn reason(why: &str) {
 }
 
 impl Resource {
-    fn from_environment(args: &OcfArgs) -> Result<Self, String> {
-        let word = |name: &str| std::env::var(name).ok().filter(|word| !word.is_empty());
+    fn from_environment(args: &OcfArgs) -> Self {
+        let word = |name: &str| {
+            let word = std::env::var_os(name).filter(|word| !word.is_empty());
+            word.map(|word| word.to_string_lossy().into_owned())
+        };
         let config = std::env::var_os("OCF_RESKEY_config").filter(|file| !file.is_empty());
         let max_lag = word("OCF_RESKEY_max_lag").map(|typed| {
             let seconds = typed.parse().map(Duration::from_secs);
-            seconds.or_else(|_| config::time(&typed))
+            let time = seconds.or_else(|_| config::time(&typed));
+            time.map_err(|why| format!("the parameter max_lag is no time: {why}"))
         });
         let timeout = word("OCF_RESKEY_CRM_meta_timeout").and_then(|ms| ms.parse().ok());
         let instance = word("OCF_RESOURCE_INSTANCE").unwrap_or_else(|| "mirror".to_owned());
         let temp = std::env::var_os("HA_RSCTMP").filter(|dir| !dir.is_empty());
-        Ok(Resource {
+        Resource {
             config: args.config.clone().or(config.map(PathBuf::from)),
-            max_lag: max_lag
-                .transpose()
-                .map_err(|why| format!("the parameter max_lag is no time: {why}"))?,
+            max_lag: max_lag.transpose(),
             timeout: timeout.map(Duration::from_millis),
             place: MarkPlace::new(temp.map(PathBuf::from), &instance),
             instance,
-        })
+        }
     }
 
     fn act(&self, action: &str, out: &Out) -> Code {
+        if let ("start" | "promote" | "validate-all", Err(why)) = (action, &self.max_lag) {
+            reason(why);
+            return Code::Configured;
+        }
         match (action, self.place.read()) {
             ("validate-all", _) => self.validate(out),
             ("start", Ok(mark)) => self.start(mark.unwrap_or_else(Mark::of_a_start), out),
@@ -202,6 +203,7 @@ impl Resource {
                 Some(failure.message),
             ),
         };
+        trouble = trouble.or(self.max_lag.clone().err());
         let mut lost = None;
         if let Some(config) = &config {
             let node = state::look(config, &config.in_push_order(), RoleLook::Recall);
@@ -297,6 +299,10 @@ impl Resource {
     }
 
     fn reload(&self) -> Code {
+        if let Err(why) = &self.max_lag {
+            reason(why);
+            return Code::Failed;
+        }
         match self.load() {
             Ok(_) => Code::Success,
             Err(_) => Code::Failed,
@@ -305,7 +311,7 @@ impl Resource {
 
     /// Whether nothing about a tree is known to be wrong. That nothing is known is no trouble yet.
     fn is_well(&self, node: &NodeState, tree: &TreeState) -> bool {
-        let limit = self.max_lag;
+        let limit = self.max_lag.as_ref().ok().copied().flatten();
         let limit = limit.unwrap_or(Duration::from_secs(node.max_lag_seconds));
         let lag = tree.facts.data.lag_seconds.map(Duration::from_secs);
         let is_late = lag.is_some_and(|lag| lag > limit);
