@@ -14,12 +14,23 @@ const TEMP: &str = "/run/resource-agents";
 /// The longest mark that is read, in bytes.
 const LEN_MAX: u64 = 1 << 20;
 
+/// The part that the cluster has given to a resource.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Part {
+    Unpromoted,
+    /// It is promoted, or its promotion has begun.
+    Promoted,
+    /// The mark is damaged.
+    #[default]
+    Unknown,
+}
+
 /// What is known of a running resource.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Mark {
-    /// The cluster has promoted it.
-    pub(super) is_promoted: bool,
+    pub(super) part: Part,
     /// By tree, the generation at which the peer was last known to have none that is newer.
     pub(super) proven: BTreeMap<String, String>,
     /// What the cluster's status shows of this node.
@@ -30,6 +41,7 @@ impl Mark {
     /// Of a resource that is just being started: what the cluster's status shows may be old.
     pub(super) fn of_a_start() -> Self {
         Mark {
+            part: Part::Unpromoted,
             shown: Some(String::new()),
             ..Mark::default()
         }
@@ -62,6 +74,7 @@ impl Place {
         Ok(bytes.map(|bytes| serde_json::from_slice(&bytes).unwrap_or_default()))
     }
 
+    /// Has the mark there for whatever comes next, also after a kill.
     pub(super) fn write(&self, mark: &Mark) -> Result<(), Failure> {
         let text = serde_json::to_vec_pretty(mark).unwrap_or_default();
         Ok(StateDir::open(&self.dir)?.replace(&self.name, &text)?)
@@ -90,15 +103,18 @@ mod tests {
         let place = Place::new(Some(temp.path().to_owned()), "mirror/0");
         assert_eq!(place.read().unwrap(), None);
         let mark = Mark {
-            is_promoted: true,
+            part: Part::Promoted,
             ..Mark::default()
         };
         place.write(&mark).unwrap();
         assert_eq!(place.read().unwrap(), Some(mark));
         let other = Place::new(Some(temp.path().to_owned()), "mirror");
         assert_eq!(other.read().unwrap(), None, "each instance has its own");
-        std::fs::write(temp.path().join("hasync/mirror%0.json"), "{").unwrap();
-        assert_eq!(place.read().unwrap(), Some(Mark::default()), "it runs");
+        for damage in ["", "{", "{}", "[]", "{\"part\": \"dance\"}", "\u{fffd}"] {
+            std::fs::write(temp.path().join("hasync/mirror%0.json"), damage).unwrap();
+            let read = place.read().unwrap();
+            assert_eq!(read.map(|mark| mark.part), Some(Part::Unknown), "it runs");
+        }
         place.remove().unwrap();
         place.remove().unwrap();
         assert_eq!(place.read().unwrap(), None);

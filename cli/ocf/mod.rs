@@ -26,7 +26,7 @@ use crate::out::{self, Out};
 use crate::state::record::RoleWord;
 use crate::state::{self, Level, NodeState, RoleLook, TreeState};
 
-use mark::{Mark, Place as MarkPlace};
+use mark::{Mark, Part, Place as MarkPlace};
 
 /// What is left of the cluster's timeout when a last push has to be over.
 const RESERVE: Duration = Duration::from_secs(5);
@@ -117,22 +117,54 @@ impl Resource {
         }
         match (action, self.place.read()) {
             ("validate-all", _) => self.validate(out),
-            ("start", Ok(mark)) => self.start(mark.unwrap_or_else(Mark::of_a_start), out),
-            ("stop", mark) => self.stop(mark.unwrap_or_default(), out),
+            ("start", Ok(mark)) => {
+                let mark = mark.map(|mark| self.settled(mark));
+                self.start(mark.unwrap_or_else(Mark::of_a_start), out)
+            }
+            ("stop", Ok(mark)) => self.stop(mark, out),
+            // What cannot be read may say that it is promoted.
+            ("stop" | "demote", Err(failure)) => {
+                out::error(&failure.message);
+                match action {
+                    "stop" => self.stop(Some(Mark::default()), out),
+                    _ => self.demote(Mark::default(), out),
+                }
+            }
             ("monitor" | "status" | "promote" | "demote" | "reload" | "reload-agent", Ok(None)) => {
                 Code::NotRunning
             }
-            ("monitor" | "status", Ok(Some(mark))) => self.monitor(mark),
+            ("monitor" | "status", Ok(Some(mark))) => self.monitor(self.settled(mark)),
             ("promote", Ok(Some(mark))) => self.promote(mark, out),
             ("demote", Ok(Some(mark))) => self.demote(mark, out),
             ("reload" | "reload-agent", Ok(Some(_))) => self.reload(),
-            ("notify", mark) => self.notify(mark.unwrap_or_default()),
-            ("start" | "monitor" | "status" | "promote" | "demote", Err(failure)) => {
-                reason(&failure.message);
+            ("notify", Ok(Some(mark))) => self.notify(self.settled(mark)),
+            ("notify", _) => Code::Success,
+            ("start" | "monitor" | "status" | "promote" | "reload" | "reload-agent", Err(why)) => {
+                reason(&why.message);
                 Code::Failed
             }
             _ => Code::Unimplemented,
         }
+    }
+
+    /// With a part in any case. Where the mark is damaged the records of this node tell: who is
+    /// primary of anything hands over.
+    fn settled(&self, mut mark: Mark) -> Mark {
+        if mark.part != Part::Unknown {
+            return mark;
+        }
+        let file = self.config.as_deref();
+        let config = Config::load(file).ok().or_else(|| Config::last_good(file));
+        let may_be_primary = config.is_none_or(|config| {
+            let node = state::look(&config, &config.in_push_order(), RoleLook::Recall);
+            let mut trees = node.trees.iter().map(|tree| &tree.facts);
+            trees.any(|facts| facts.unreadable.is_some() || facts.part.role == RoleWord::Primary)
+        });
+        mark.part = match may_be_primary {
+            true => Part::Promoted,
+            false => Part::Unpromoted,
+        };
+        mark
     }
 
     fn load(&self) -> Result<Config, Code> {
@@ -173,7 +205,7 @@ impl Resource {
         let mut failed = Failed::default();
         let trees = mirror::recover_all(&config, &mut failed, out);
         // Whatever is started is no primary yet, and what a cluster has stopped does not serve.
-        if !mark.is_promoted
+        if mark.part == Part::Unpromoted
             && let Err(failure) = mirror::come_back(&config, &trees, || Serves::No, out)
         {
             out::error(&failure.message);
@@ -185,7 +217,7 @@ impl Resource {
     }
 
     fn stop(&self, mark: Option<Mark>, out: &Out) -> Code {
-        if mark.is_some_and(|mark| mark.is_promoted) {
+        if mark.is_some_and(|mark| mark.part != Part::Unpromoted) {
             self.step_down(out);
         }
         score::forget();
@@ -204,12 +236,12 @@ impl Resource {
             ),
         };
         trouble = trouble.or(self.max_lag.clone().err());
-        let mut lost = None;
+        let (is_promoted, mut lost) = (mark.part == Part::Promoted, None);
         if let Some(config) = &config {
             let node = state::look(config, &config.in_push_order(), RoleLook::Recall);
             let trees = || node.trees.iter();
             let is_lost = |tree: &&TreeState| tree.facts.part.role != RoleWord::Primary;
-            lost = trees().find(is_lost).filter(|_| mark.is_promoted).map(told);
+            lost = trees().find(is_lost).filter(|_| is_promoted).map(told);
             let mut ill = trees().filter(|tree| !self.is_well(&node, tree)).map(told);
             trouble = trouble.or_else(|| ill.next());
             trouble = unsent(&node).or(trouble);
@@ -220,7 +252,7 @@ impl Resource {
                 trouble.as_ref().or(unfit.as_ref()),
             );
         }
-        let code = match (mark.is_promoted, &lost, &trouble) {
+        let code = match (is_promoted, &lost, &trouble) {
             (true, Some(why), _) => {
                 reason(&format!("{why}, although the cluster has promoted it"));
                 Code::FailedPromoted
@@ -257,13 +289,17 @@ impl Resource {
         };
         // The service needs all of them.
         if failed.first().is_none() {
+            // Whatever cuts this off: a stop hands over.
+            mark.part = Part::Promoted;
+            if let code @ (Code::Failed | Code::Installed) = self.leave(Code::Success, &mark) {
+                return code;
+            }
             mirror::promote_all(&config, trees, &mut failed, out);
         }
         if let Some(failure) = failed.first() {
             reason(&failure.message);
             return Code::Failed;
         }
-        mark.is_promoted = true;
         state::note(&config);
         self.rank(&config, &mut mark);
         self.leave(Code::Success, &mark)
@@ -271,7 +307,7 @@ impl Resource {
 
     fn demote(&self, mut mark: Mark, out: &Out) -> Code {
         self.step_down(out);
-        mark.is_promoted = false;
+        mark.part = Part::Unpromoted;
         let file = self.config.as_deref();
         if let Some(config) = Config::load(file).ok().or_else(|| Config::last_good(file)) {
             self.rank(&config, &mut mark);
@@ -319,12 +355,9 @@ impl Resource {
     }
 
     /// Whatever has happened to the other instance may have changed how this one ranks.
-    fn notify(&self, mark: Option<Mark>) -> Code {
+    fn notify(&self, mut mark: Mark) -> Code {
         let is_over = std::env::var("OCF_RESKEY_CRM_meta_notify_type").is_ok_and(|at| at == "post");
-        if is_over
-            && let Some(mut mark) = mark
-            && let Ok(config) = Config::load(self.config.as_deref())
-        {
+        if is_over && let Ok(config) = Config::load(self.config.as_deref()) {
             self.rank(&config, &mut mark);
             return self.leave(Code::Success, &mark);
         }

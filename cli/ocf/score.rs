@@ -8,7 +8,7 @@ use std::time::Duration;
 use hasync_engine::generation::{Candidate, GenerationId, Rank, Standing, Unfit};
 use hasync_engine::{Wish, escape};
 
-use super::mark::Mark;
+use super::mark::{Mark, Part};
 use crate::config::{Config, Stale, Tree};
 use crate::exit::{Exit, Failure};
 use crate::freshness::{Asker, PATIENCE};
@@ -53,7 +53,8 @@ pub(super) fn update(config: &Config, mark: &mut Mark) -> Result<Option<String>,
         Some((tree, rank)) => (tree, *rank),
         None => return Ok(None),
     };
-    let has_left = !mark.is_promoted && has_left(&peer);
+    let is_promoted = mark.part == Part::Promoted;
+    let has_left = !is_promoted && has_left(&peer);
     // Of two that were promoted apart the cluster keeps one, before anybody has compared them.
     let epochs = here.iter().map(|own| own.standing.epoch);
     let epoch = epochs
@@ -63,7 +64,7 @@ pub(super) fn update(config: &Config, mark: &mut Mark) -> Result<Option<String>,
     let score = match score_of(rank, config.lineage.stale) {
         Some(score) if rank == Rank::Primary => Some(score + epoch),
         // It serves: which node is to have the service instead, people decide.
-        None if mark.is_promoted => score_of(Rank::Primary, config.lineage.stale),
+        None if is_promoted => score_of(Rank::Primary, config.lineage.stale),
         Some(_) if has_left && rank <= Rank::Newest => None,
         score => score,
     };
@@ -133,7 +134,7 @@ fn has_left(peer: &Result<Vec<Standing>, String>) -> bool {
 
 /// Whether the ranks stand without the peer's word.
 fn settled(config: &Config, mark: &Mark, ranks: &[Rank]) -> bool {
-    if mark.is_promoted {
+    if mark.part == Part::Promoted {
         let last = Memory::recall(&config.node.state).cycles.pop();
         let refused = [Exit::Fenced, Exit::Diverged].map(|exit| exit as u8);
         return last.is_none_or(|cycle| !refused.contains(&cycle.exit));

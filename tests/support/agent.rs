@@ -1,6 +1,7 @@
 //! The resource agent as Pacemaker calls it, with stand-ins for the cluster's own programs.
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
 use super::pair::{Node, Pair};
 use super::{Finished, Hasync, TempTree};
@@ -31,7 +32,8 @@ impl<'a> Agent<'a> {
         agent
     }
 
-    fn stand_in(&self, program: &str, script: &str) {
+    /// Has a program of the cluster's do this from now on.
+    pub(crate) fn stand_in(&self, program: &str, script: &str) {
         let path = format!("bin/{program}");
         self.dir.write(&path, format!("#!/bin/sh\n{script}\n"));
         let mode = std::fs::Permissions::from_mode(0o755);
@@ -52,6 +54,11 @@ impl<'a> Agent<'a> {
     /// The node boots: what is kept until then goes.
     pub(crate) fn boots(&self) {
         let _ = std::fs::remove_dir_all(self.dir.path("run"));
+    }
+
+    /// Where the mark of the running resource is.
+    pub(crate) fn mark(&self) -> PathBuf {
+        self.dir.path("run/hasync/mirror.json")
     }
 
     pub(crate) fn call(&self, action: &str) -> Hasync {

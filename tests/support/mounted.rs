@@ -24,6 +24,11 @@ impl Mounted {
         Self::mount(&["--rbind", &from.display().to_string()], dir)
     }
 
+    /// A directory as it is, and nothing in it can be changed.
+    pub(crate) fn read_only(dir: PathBuf) -> Self {
+        Self::mount(&["-o", "bind,ro", &dir.display().to_string()], dir.clone())
+    }
+
     /// An overlay of directories.
     pub(crate) fn overlay(lower: &str, upper: &str, work: &str, dir: PathBuf) -> Self {
         let layers = format!("lowerdir={lower},upperdir={upper},workdir={work}");
