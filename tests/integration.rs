@@ -91,6 +91,7 @@ mod named_trees;
 mod notices;
 /// The resource agent of Pacemaker, action by action.
 mod ocf;
+mod ocf_handover;
 /// Damaged times, names too long for most, symlinks to nothing: what they cost.
 mod odd_entries;
 /// One option at a time.

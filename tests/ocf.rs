@@ -1,13 +1,11 @@
 //! The resource agent of Pacemaker: each action with its code and its promotion score, as a cluster
 //! calls them one after another. How a real one does is drilled in `drills`.
 
-use std::os::unix::fs::{chown, symlink};
-use std::path::Path;
+use std::os::unix::fs::symlink;
 use std::process::Command;
 
 use crate::support::agent::Agent;
 use crate::support::hasync::{LAST_GOOD_DIR, Reachable};
-use crate::support::mounted::Mounted;
 use crate::support::pair::Node::{Foo0, Foo1};
 use crate::support::pair::Pair;
 use crate::support::process::{Running, run_ok};
@@ -16,7 +14,7 @@ use crate::support::{Finished, Hasync, TempTree, await_that, need_root};
 impl Finished {
     /// The line that crm_mon shows.
     #[track_caller]
-    fn gives_reason(self, words: &str) -> Self {
+    pub(crate) fn gives_reason(self, words: &str) -> Self {
         let mut lines = self.stderr.lines();
         let reason = lines.rfind(|line| line.starts_with("ocf-exit-reason:"));
         assert!(
@@ -36,7 +34,7 @@ fn pair() -> Pair {
 }
 
 /// As the examples have it: seeded from the node with the data, before the cluster starts.
-fn seeded() -> Pair {
+pub(crate) fn seeded() -> Pair {
     let pair = pair();
     pair.run(Foo0, &["promote", "--all"]).expect(0);
     pair.run(Foo0, &["push", "--all"]).expect(0);
@@ -402,180 +400,6 @@ fn a_configuration_that_breaks_stops_nothing() {
     foo0.act("start").expect(0);
     let wrong = Agent::new(&pair, Foo0).with("OCF_RESKEY_max_lag", "soon");
     wrong.act("validate-all").expect(6).gives_reason("max_lag");
-}
-
-#[test]
-fn a_max_lag_that_is_no_time_keeps_nothing_from_being_handed_over() {
-    let pair = seeded();
-    let mut foo0 = Agent::new(&pair, Foo0);
-    for wrong in ["soon", "-1", "5 parsecs", "5m5", "99999999999999999999s"] {
-        foo0 = foo0.with("OCF_RESKEY_max_lag", "");
-        foo0.act("start").expect(0);
-        foo0.act("promote").expect(0);
-        foo0 = foo0.with("OCF_RESKEY_max_lag", wrong);
-        for action in ["validate-all", "start", "promote"] {
-            foo0.act(action).expect(6).gives_reason("max_lag");
-        }
-        foo0.act("reload-agent").expect(1).gives_reason("max_lag");
-        foo0.act("monitor").expect(191).gives_reason("max_lag");
-        foo0.act("notify").expect(0);
-        for action in ["demote", "stop"] {
-            pair.write(Foo0, "html/late", format!("{wrong} {action}"));
-            foo0.act(action).expect(0);
-            assert_eq!(pair.read(Foo1, "html/late"), format!("{wrong} {action}"));
-            foo0 = foo0.with("OCF_RESKEY_max_lag", "");
-            foo0.act("start").expect(0);
-            foo0.act("promote").expect(0);
-            foo0 = foo0.with("OCF_RESKEY_max_lag", wrong);
-        }
-        foo0.act("stop").expect(0);
-        // Of what does not run nothing is wrong.
-        foo0.act("monitor").expect(7);
-        foo0.act("demote").expect(7);
-        foo0.act("stop").expect(0);
-    }
-}
-
-/// Whoever is primary of anything hands over at the stop: the cluster stops what was half promoted.
-#[test]
-fn a_promotion_that_was_cut_off_is_stopped_as_one() {
-    type Cut = fn(&Pair, &Agent);
-    let cuts: [(&str, Cut); 3] = [
-        ("killed when both were promoted", |_, foo0| {
-            // The first ancestor that is the agent, or the shell between.
-            foo0.stand_in(
-                "crm_attribute",
-                "p=$PPID; [ \"$(cat /proc/$p/comm)\" = hasync ] || \
-                 p=$(sed -n 's/^PPid:\\t//p' /proc/$p/status); kill -9 $p",
-            );
-            foo0.act("promote").expect(128 + 9);
-            foo0.stand_in("crm_attribute", ":");
-        }),
-        ("one of two was promoted", |pair, foo0| {
-            let records = pair.path(Foo0, "state/trees/html");
-            let _mounted = Mounted::read_only(records);
-            foo0.act("promote").expect(1).gives_reason("read-only");
-            foo0.act("monitor").expect(9);
-        }),
-        (
-            "its promotion was refused when it was promoted",
-            |pair, foo0| {
-                foo0.act("promote").expect(0);
-                let away = pair.path(Foo0, "away");
-                std::fs::rename(pair.path(Foo0, "html"), &away).unwrap();
-                foo0.act("promote").expect(1);
-                std::fs::rename(&away, pair.path(Foo0, "html")).unwrap();
-            },
-        ),
-    ];
-    for (how, cut) in cuts {
-        let pair = seeded();
-        pair.run(Foo0, &["mirror", "stop"]).expect(0);
-        let foo0 = Agent::new(&pair, Foo0);
-        foo0.act("start").expect(0);
-        cut(&pair, &foo0);
-        pair.write(Foo0, "etc/a", "late");
-        foo0.act("stop").expect(0);
-        assert_eq!(pair.read(Foo1, "etc/a"), "late", "{how}");
-        let status = pair.run(Foo0, &["mirror", "status"]).expect(3);
-        assert!(
-            !status.stdout_text().contains(": primary"),
-            "{how}: {status}"
-        );
-    }
-}
-
-#[test]
-fn a_mark_that_is_damaged_keeps_nothing_from_being_handed_over() {
-    type Damage = fn(&Path);
-    // Each with the answer of the monitor.
-    let damages: [(&str, Damage, i32); 8] = [
-        (
-            "emptied by a full disk",
-            |mark| std::fs::write(mark, "").unwrap(),
-            8,
-        ),
-        ("cut off", |mark| std::fs::write(mark, "{\n").unwrap(), 8),
-        (
-            "without its part",
-            |mark| std::fs::write(mark, "{}").unwrap(),
-            8,
-        ),
-        (
-            "of another form",
-            |mark| std::fs::write(mark, "[1]").unwrap(),
-            8,
-        ),
-        (
-            "no text",
-            |mark| std::fs::write(mark, [0xff; 9]).unwrap(),
-            8,
-        ),
-        (
-            "too long",
-            |mark| std::fs::write(mark, vec![b' '; 2 << 20]).unwrap(),
-            8,
-        ),
-        (
-            "a directory",
-            |mark| {
-                std::fs::remove_file(mark).unwrap();
-                std::fs::create_dir(mark).unwrap();
-            },
-            1,
-        ),
-        (
-            "in somebody else's directory",
-            |mark| chown(mark.parent().unwrap(), Some(65534), None).unwrap(),
-            1,
-        ),
-    ];
-    let pair = seeded();
-    let foo0 = Agent::new(&pair, Foo0);
-    for (how, damage, answer) in damages {
-        for action in ["stop", "demote"] {
-            foo0.boots();
-            foo0.act("start").expect(0);
-            foo0.act("promote").expect(0);
-            damage(&foo0.mark());
-            let done = foo0.act("monitor");
-            assert_eq!(done.code, answer, "{how}: {done}");
-            if done.code == 8 {
-                damage(&foo0.mark());
-            }
-            pair.write(Foo0, "html/late", format!("{how} {action}"));
-            let done = foo0.act(action);
-            assert!(action == "demote" || done.code == 0, "{how}: {done}");
-            let late = pair.read(Foo1, "html/late");
-            assert_eq!(late, format!("{how} {action}"), "{done}");
-            pair.run(Foo0, &["mirror", "status"]).expect(3);
-        }
-    }
-}
-
-#[test]
-fn a_last_push_ends_before_the_cluster_loses_its_patience() {
-    let pair = Pair::in_namespaces("[cycle]\nlast_push = \"1h\"\n");
-    pair.write(Foo0, "html/index.html", "one");
-    pair.write(Foo0, "etc/a", "1");
-    pair.write(Foo0, "etc/b", "1");
-    pair.run(Foo0, &["promote", "--all"]).expect(0);
-    pair.run(Foo0, &["push", "--all"]).expect(0);
-    let foo0 = Agent::new(&pair, Foo0).with("OCF_RESKEY_CRM_meta_timeout", "8000");
-    foo0.act("start").expect(0);
-    foo0.act("promote").expect(0);
-    pair.write(Foo0, "html/late", "x");
-    let sshd = pair.sshd_of(Foo1).id().to_string();
-    run_ok("kill", &["-STOP", &sshd]);
-    let done = foo0.act("demote").expect(0);
-    run_ok("kill", &["-CONT", &sshd]);
-    assert!(
-        done.stderr.contains("the last push is not complete"),
-        "{done}"
-    );
-    foo0.act("monitor")
-        .expect(190)
-        .gives_reason("its time was up");
 }
 
 #[test]

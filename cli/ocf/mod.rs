@@ -13,7 +13,7 @@ mod score;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hasync_engine::generation::Serves;
 use hasync_engine::{Place, harmless};
@@ -30,6 +30,10 @@ use mark::{Mark, Part, Place as MarkPlace};
 
 /// What is left of the cluster's timeout when a last push has to be over.
 const RESERVE: Duration = Duration::from_secs(5);
+/// What is to be left of it for a look at the peer and for the cluster's own programs.
+const RANKING: Duration = Duration::from_secs(10);
+/// The share of what is left that taking the score away may take.
+const FORGET_SHARE: u32 = 4;
 
 /// How an action ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +63,7 @@ struct Resource {
     config: Option<PathBuf>,
     /// Or why it makes no sense: that is said, and lets nobody's data be left behind.
     max_lag: Result<Option<Duration>, String>,
+    began: Instant,
     /// How long the action may take.
     timeout: Option<Duration>,
     instance: String,
@@ -104,6 +109,7 @@ impl Resource {
         Resource {
             config: args.config.clone().or(config.map(PathBuf::from)),
             max_lag: max_lag.transpose(),
+            began: Instant::now(),
             timeout: timeout.map(Duration::from_millis),
             place: MarkPlace::new(temp.map(PathBuf::from), &instance),
             instance,
@@ -220,7 +226,7 @@ impl Resource {
         if mark.is_some_and(|mark| mark.part != Part::Unpromoted) {
             self.step_down(out);
         }
-        score::forget();
+        score::forget(self.left() / FORGET_SHARE);
         if let Err(why) = self.place.remove() {
             out::error(&why);
         }
@@ -307,7 +313,13 @@ impl Resource {
 
     fn demote(&self, mut mark: Mark, out: &Out) -> Code {
         self.step_down(out);
+        // Whatever of the rest takes too long: the next action is to know it.
         mark.part = Part::Unpromoted;
+        let code = self.leave(Code::Success, &mark);
+        if code != Code::Success || self.left() < RANKING {
+            score::forget(self.left() / FORGET_SHARE);
+            return code;
+        }
         let file = self.config.as_deref();
         if let Some(config) = Config::load(file).ok().or_else(|| Config::last_good(file)) {
             self.rank(&config, &mut mark);
@@ -332,6 +344,12 @@ impl Resource {
     fn time(&self) -> Option<Duration> {
         let of = |timeout: Duration| timeout.saturating_sub(RESERVE).max(timeout / 2);
         self.timeout.map(of)
+    }
+
+    /// What is left of the time.
+    fn left(&self) -> Duration {
+        let timeout = self.timeout.unwrap_or(Duration::MAX);
+        timeout.saturating_sub(self.began.elapsed())
     }
 
     fn reload(&self) -> Code {
@@ -369,7 +387,7 @@ impl Resource {
         match score::update(config, mark) {
             Ok(unfit) => unfit,
             Err(failure) => {
-                score::forget();
+                score::forget(self.left());
                 Some(failure.message)
             }
         }

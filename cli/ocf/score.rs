@@ -69,8 +69,11 @@ pub(super) fn update(config: &Config, mark: &mut Mark) -> Result<Option<String>,
         score => score,
     };
     match score {
-        Some(score) => call(&format!("crm_attribute --promotion -v {score}")),
-        None => forget(),
+        Some(score) => {
+            let set = format!("crm_attribute --promotion -v {score}");
+            call(&set, PATIENCE_WITH_CLUSTER);
+        }
+        None => forget(PATIENCE_WITH_CLUSTER),
     }
     Ok(match (rank, &peer) {
         _ if score.is_some() => None,
@@ -83,9 +86,10 @@ pub(super) fn update(config: &Config, mark: &mut Mark) -> Result<Option<String>,
     })
 }
 
-/// Takes the score away.
-pub(super) fn forget() {
-    call("crm_attribute --promotion -D");
+/// Takes the score away, within this time if it is short.
+pub(super) fn forget(patience: Duration) {
+    let patience = patience.min(PATIENCE_WITH_CLUSTER);
+    call("crm_attribute --promotion -D", patience);
 }
 
 /// Has the cluster's status (`crm_mon -A`) show a line about this node, or none.
@@ -95,10 +99,11 @@ pub(super) fn show(instance: &str, mark: &mut Mark, line: Option<&String>) {
     }
     mark.shown = line.cloned();
     let name = quoted(&format!("hasync-{instance}"));
-    call(&match line {
+    let update = match line {
         Some(line) => format!("attrd_updater -n {name} -U {}", quoted(line)),
         None => format!("attrd_updater -n {name} -D"),
-    });
+    };
+    call(&update, PATIENCE_WITH_CLUSTER);
 }
 
 /// A word for the shell.
@@ -109,9 +114,9 @@ fn quoted(word: &str) -> String {
 
 /// Runs a program of the cluster's. Outside of one, as under ocf-tester, it fails, and nobody
 /// promotes by scores.
-fn call(command: &str) {
+fn call(command: &str, patience: Duration) {
     let path = format!("{}:{SBIN}", std::env::var("PATH").unwrap_or_default());
-    let _ = shell::run(command, &[("PATH", &path)], b"", PATIENCE_WITH_CLUSTER);
+    let _ = shell::run(command, &[("PATH", &path)], b"", patience);
 }
 
 /// Whether a peer that is primary is outside of this node's part of the cluster: then nobody has

@@ -25,7 +25,7 @@ impl<'a> Agent<'a> {
         };
         // They write down what they are told.
         for program in ["crm_attribute", "attrd_updater"] {
-            let told = agent.dir.text(program);
+            let told = agent.told_to(program);
             agent.stand_in(program, &format!("echo \"$@\" >>{told}"));
         }
         agent.has_members("foo0 foo1");
@@ -88,6 +88,11 @@ impl<'a> Agent<'a> {
             ["--promotion", "-D"] => None,
             _ => panic!("{last}"),
         }
+    }
+
+    /// Where a program writes down what it is told.
+    pub(crate) fn told_to(&self, program: &str) -> String {
+        self.dir.text(program)
     }
 
     /// What the cluster's status shows of the node, the last lines that were told.

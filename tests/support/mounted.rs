@@ -25,8 +25,11 @@ impl Mounted {
     }
 
     /// A directory as it is, and nothing in it can be changed.
-    pub(crate) fn read_only(dir: PathBuf) -> Self {
-        Self::mount(&["-o", "bind,ro", &dir.display().to_string()], dir.clone())
+    pub(crate) fn read_only(dir: &Path) -> Self {
+        Self::mount(
+            &["-o", "bind,ro", &dir.display().to_string()],
+            dir.to_owned(),
+        )
     }
 
     /// An overlay of directories.
