@@ -100,3 +100,56 @@ fn without_p_a_default_acl_decides_the_mode() {
         }
     }
 }
+
+/// Whom an ACL names is mapped as owners are, whichever of the two comes first.
+#[test]
+fn users_and_groups_of_acls_are_mapped_as_owners_are() {
+    need_oracle();
+    for maps in [
+        &["--usermap=4001:4011,4002:4012"][..],
+        &["--usermap=4001:4002,4002:4001"],
+        &["--groupmap=4001-4003:7", "--usermap=4003:0"],
+        &["--usermap=0:4001,4001:0"],
+        &["--chown=4001:4002"],
+        &["--usermap=4001:daemon"],
+        &["--usermap=4001:daemon", "--numeric-ids"],
+    ] {
+        let (theirs, ours) = (TempTree::new(), TempTree::new());
+        for (name, owner, acl) in [
+            // An id is met in an ACL first, as an owner first, and as one of them alone.
+            ("a", 0, "u:4001:rw"),
+            ("b", 4001, "g:4001:r"),
+            ("c", 4002, "u:4003:r"),
+            ("d", 4003, "g:4002:rw,u:4002:r"),
+            ("dir/e", 4001, "u:4002:rw"),
+            ("dir", 4002, "d:u:4001:rwx,d:g:4003:r,u:4003:rx"),
+        ] {
+            let file = format!("source/{name}");
+            if name != "dir" {
+                theirs.write(&file, name);
+            }
+            theirs.chown(&file, owner, owner);
+            run_ok("setfacl", &["-m", acl, &theirs.text(&file)]);
+        }
+        let from = theirs.contents_of("source");
+        let words = [&["-aA"], maps].concat();
+        let push = |to: &str| Hasync::push(&words).args([&from, to]).run().expect(0);
+        push(&ours.text("target"));
+        let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+        let (rsh, sources) = (FakeRsh::plain(), [from.clone()]);
+        let done = rsync::push(&rsh, &words, &sources, &theirs.path("target"));
+        done.unwrap().expect(0);
+        // With numbers, rsync maps owners alone.
+        let expected = match maps.contains(&"--numeric-ids") {
+            true => acls(&theirs)
+                .iter()
+                .map(|acl| acl.replace("user:4001:", "user:1:"))
+                .collect(),
+            false => acls(&theirs),
+        };
+        assert_eq!(expected, acls(&ours), "{maps:?}");
+        let again = Hasync::push(&["-aAi"]).args(maps);
+        let again = again.args([&from, &ours.text("target")]).run().expect(0);
+        assert_eq!(again.stdout_text(), "", "{maps:?}");
+    }
+}

@@ -306,7 +306,8 @@ impl Scanner {
     ) {
         self.other_dirs += 1;
         if self.other_dirs <= OTHER_DIRS_MAX {
-            let own = (self.recast.meta(own.0, Kind::Dir), own.1);
+            let meta = self.recast.meta(own.0, Kind::Dir);
+            let own = (meta, self.recast.attributes(own.1));
             self.announce_ids(own.0.uid, own.0.gid, &own.1, dir);
             dir.other = Some(own);
             return;
@@ -418,6 +419,7 @@ impl Scanner {
             return Revised::Changed;
         }
         let found = Meta::of_entry(entry);
+        let fingerprint = entry.attributes.fingerprint();
         dir.left_out.setuid |= self.options.perms && self.recast.loses_bits(found.mode, kind);
         if self.recast.entry(entry) {
             revised = Revised::Changed;
@@ -432,7 +434,6 @@ impl Scanner {
             let is_elsewhere = of_source.is_some_and(|of_source| of_source != dev);
             if !(self.options.one_file_system && is_elsewhere) {
                 below.names.push(&entry.name);
-                let fingerprint = entry.attributes.fingerprint();
                 below.accesses.push((found.access(), fingerprint));
                 below.merged.extend(origin.map(Origin::dirs));
             }

@@ -8,6 +8,7 @@ pub(crate) mod owners;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use crate::attributes::{Attributes, Scope};
 use crate::entry::Entry;
 use crate::ids::{IdKind, name_of};
 use crate::observer::Kind;
@@ -58,7 +59,23 @@ impl Recast {
         let found = Meta::of_entry(entry);
         let told = self.meta(found, entry.kind());
         told.put_into(entry);
-        told != found
+        let names_others = !entry.attributes.is_empty() && self.maps_any();
+        if names_others {
+            entry.attributes = self.attributes(std::mem::take(&mut entry.attributes));
+        }
+        told != found || names_others
+    }
+
+    /// Attributes as they are told: the users and groups that ACLs name are mapped as owners are.
+    pub(crate) fn attributes(&self, found: Attributes) -> Attributes {
+        match self.maps_any() {
+            true => found.mapped(Scope::ALL, |kind, id| self.id(kind, id)),
+            false => found,
+        }
+    }
+
+    fn maps_any(&self) -> bool {
+        !self.users.is_empty() || !self.groups.is_empty()
     }
 
     /// The same of metadata alone.

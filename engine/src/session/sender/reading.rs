@@ -125,7 +125,7 @@ impl FileSource {
             true => Attributes::default(),
             false => self.attributes(),
         };
-        let found = attributes_of(&*opened.file, scope)?;
+        let found = recast.attributes(attributes_of(&*opened.file, scope)?);
         let meta = recast.meta(Meta::of_file(&opened.before), Kind::File);
         Ok(Since::between(
             (&self.announced().1, &announced),
