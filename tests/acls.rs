@@ -123,9 +123,10 @@ fn users_and_groups_of_acls_are_mapped_as_owners_are() {
             ("d", 4003, "g:4002:rw,u:4002:r"),
             ("dir/e", 4001, "u:4002:rw"),
             ("dir", 4002, "d:u:4001:rwx,d:g:4003:r,u:4003:rx"),
+            (".", 4001, "u:4001:rwx,d:g:4001:rx"),
         ] {
             let file = format!("source/{name}");
-            if name != "dir" {
+            if name.len() == 1 && name != "." || name == "dir/e" {
                 theirs.write(&file, name);
             }
             theirs.chown(&file, owner, owner);

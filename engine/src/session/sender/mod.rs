@@ -132,9 +132,14 @@ impl<'a> Sender<'a> {
             lineage,
         } = push;
         let recast = Arc::new(Recast::new(options, reply.powers, &reply.accounts));
-        source.root_entry.iter_mut().for_each(|root| {
+        if let Some(root) = &mut source.root_entry {
+            let layer = source.layers.first();
+            let read = layer.map(|layer| attributes_of(&*layer.root, fields.attributes()));
+            let read = read.unwrap_or_else(|| Ok(Attributes::default()));
+            root.attributes =
+                read.map_err(|e| Error::file("read the ACLs and attributes of the source", &e))?;
             recast.entry(root);
-        });
+        }
         jobs.start(Job::Scan(Box::new(Scan {
             scanner: Scanner::new(
                 &source,
@@ -207,8 +212,7 @@ impl<'a> Sender<'a> {
                     .note(&Note::NoSuchAccount(*kind, name));
             }
         }
-        if let Some(mut entry) = self.source.root_entry.clone() {
-            entry.attributes = self.root_attributes()?;
+        if let Some(entry) = self.source.root_entry.clone() {
             self.dirs.root_verdict_due = true;
             self.telling.summary.entries.add(entry.kind());
             self.announce_ids(entry.uid, entry.gid, &entry.attributes)?;
@@ -218,13 +222,6 @@ impl<'a> Sender<'a> {
             }))?;
         }
         Ok(())
-    }
-
-    fn root_attributes(&self) -> Result<Attributes, Error> {
-        let root = self.source.layers.first().map(|layer| &layer.root);
-        let read = root.map(|root| attributes_of(&**root, self.fields.attributes()));
-        let read = read.unwrap_or_else(|| Ok(Attributes::default()));
-        read.map_err(|e| Error::file("read the ACLs and attributes of the source", &e))
     }
 }
 
