@@ -8,8 +8,9 @@ mod below;
 mod layers;
 mod led;
 mod prune;
+mod told_ids;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
@@ -21,12 +22,12 @@ use crate::error::describe;
 use crate::filter::{Filter, Half};
 use crate::first_names::FirstNames;
 use crate::fs::{Follow, Listed};
-use crate::ids::{IDS_MAX, IdKind, name_of};
+use crate::ids::IdKind;
 use crate::links::{LinkRules, is_unsafe};
 use crate::names::Names;
 use crate::observer::{Kind, Warning};
 use crate::options::{Options, Summed};
-use crate::path::{PATH_LEN_MAX, RelPath, Shown};
+use crate::path::{PATH_LEN_MAX, RelPath};
 use crate::read_ahead::ReadAhead;
 use crate::reader::Reader;
 use crate::recast::Recast;
@@ -38,9 +39,7 @@ use crate::wire::DirIndex;
 use below::{Below, NextDir};
 use layers::{Origin, sum_listed};
 use led::Led;
-
-/// An entry has a user and a group.
-const IDS_PER_ENTRY: usize = 2;
+use told_ids::ToldIds;
 
 /// One directory of the source.
 #[derive(Debug)]
@@ -178,7 +177,7 @@ pub(crate) struct Scanner {
     found_below: RelPath,
     next_index: DirIndex,
     first_names: FirstNames,
-    known_ids: HashSet<(IdKind, u32)>,
+    told_ids: ToldIds,
     root_complete: bool,
     /// How many directories were others than those listed.
     other_dirs: usize,
@@ -222,7 +221,7 @@ impl Scanner {
             ahead: ReadAhead::new(reader),
             next_index: 0,
             first_names: FirstNames::default(),
-            known_ids: HashSet::new(),
+            told_ids: ToldIds::besides(source.root_entry.as_ref()),
             root_complete,
             other_dirs: 0,
         }
@@ -448,39 +447,6 @@ impl Scanner {
         }
         self.announce_ids(entry.uid, entry.gid, &entry.attributes, dir);
         revised
-    }
-
-    /// Notes the names of ids on their first use, as many as a receiver takes: the root's may come
-    /// on top.
-    fn announce_ids(&mut self, uid: u32, gid: u32, attributes: &Attributes, dir: &mut ScannedDir) {
-        if !self.options.numeric_ids && self.known_ids.len() + 2 * IDS_PER_ENTRY > IDS_MAX {
-            self.options.numeric_ids = true;
-            let message = format!(
-                "more than {IDS_MAX} users and groups: from {} on they are told by their numbers; \
-                 push with --numeric-ids",
-                Shown(&dir.path.shown())
-            );
-            dir.warnings.push(Warning {
-                vanished: false,
-                message,
-            });
-            return;
-        }
-        let wanted = [
-            (self.options.owner, IdKind::User, uid),
-            (self.options.group, IdKind::Group, gid),
-        ];
-        let named = attributes.ids().map(|(kind, id)| (true, kind, id));
-        for (wanted, kind, id) in wanted.into_iter().chain(named) {
-            let becomes = self.recast.becomes(kind, id);
-            let is_told = becomes.is_some() || id != 0 && !self.options.numeric_ids;
-            if !wanted || !is_told || !self.known_ids.insert((kind, id)) {
-                continue;
-            }
-            let named = || name_of(kind, id).map(NewId::Named);
-            let is = becomes.map(NewId::Mapped).or_else(named);
-            dir.new_ids.extend(is.map(|is| (kind, id, is)));
-        }
     }
 }
 
