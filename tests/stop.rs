@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command};
 
+use crate::support::mounted::Mounted;
 use crate::support::pair::Node::{Foo0, Foo1};
 use crate::support::pair::Pair;
 use crate::support::process::run_ok;
@@ -179,6 +180,39 @@ fn within_its_time_it_ends_however_long_the_last_push_may_take() {
         pair.run(Foo0, &["mirror", "stop", "--within", wrong])
             .expect(1);
     }
+}
+
+#[test]
+fn a_tree_that_cannot_be_demoted_is_told_as_such() {
+    let pair = Pair::here("");
+    let log = pair.path(Foo0, "log");
+    let pair = mirrored(pair);
+    for node in [Foo0, Foo1] {
+        pair.configure_one(node, &format!("[notify]\nlog = \"{}\"\n", log.display()));
+    }
+    pair.write(Foo0, "etc/a", "2");
+    for trees in [&["html"][..], &["conf", "html"]] {
+        let records = trees.iter().map(|tree| format!("state/trees/{tree}"));
+        let mounted: Vec<_> = records
+            .map(|records| Mounted::read_only(&pair.path(Foo0, &records)))
+            .collect();
+        let done = stopped(&pair, &[]);
+        drop(mounted);
+        let words = format!("this node may still be primary of {}: ", trees.join(", "));
+        assert!(done.stderr.contains(&words), "{done}");
+        let notice = pair.read(Foo0, "log");
+        let notice = notice.lines().last().unwrap();
+        assert!(
+            notice.contains(&words) && !notice.contains("is standby"),
+            "{notice}"
+        );
+        assert!(notice.contains("`hasync demote --all`"), "{notice}");
+        for tree in trees {
+            assert!(remembered(&pair)["unsent"][*tree].is_string(), "{done}");
+        }
+        pair.run(Foo0, &["mirror", "start"]).expect(0);
+    }
+    pair.run(Foo0, &["demote", "--all"]).expect(0);
 }
 
 /// A file server in user space, which can hang.

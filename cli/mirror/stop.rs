@@ -187,7 +187,7 @@ fn stop_all(config: &Config, times: Times, out: &Out) -> BTreeMap<String, String
     if let Some(why) = &sent.why {
         out::error(&format!("the last push is not complete: {why}"));
     }
-    let handed_over: BTreeSet<String> = sent.sent;
+    let (handed_over, mut kept) = (sent.sent, BTreeMap::new());
     let demoted = of_each(
         &primary,
         times.end - (times.end - times.killed) / 4,
@@ -196,11 +196,22 @@ fn stop_all(config: &Config, times: Times, out: &Out) -> BTreeMap<String, String
     for (tree, line) in primary.iter().zip(demoted) {
         match line {
             Ok(line) => out.say(&line),
-            Err(why) => out::error(&format!("tree {}: {why}", tree.name)),
+            Err(why) => {
+                out::error(&format!("tree {}: {why}", tree.name));
+                kept.insert(tree.name.clone(), why);
+            }
         }
     }
+    if let Some(line) = may_be_primary(&kept) {
+        out::error(&line);
+    }
+    let (line, next) = words(&kept, &unsent, sent.why.as_deref());
+    // What is still primary may be written to, and none of that is sent.
+    for (tree, why) in kept {
+        unsent.entry(tree).or_insert(why);
+    }
     remember(config, began, &unsent);
-    tell_stop(config, &unsent, sent.why.as_deref());
+    tell(config, Event::Demotion, &line, &next);
     unsent
 }
 
@@ -251,7 +262,7 @@ fn push(config: &Config, trees: &[generation::Tree], times: Times) -> Sent {
     Sent { sent, unsent, why }
 }
 
-/// As of when all of the tree is known to be on the other node, in nanoseconds since 1970.
+/// When all of the tree was last known to be on the other node, in nanoseconds since 1970.
 fn equal_since(tree: &generation::Tree) -> Option<i64> {
     let status = tree.status().ok()?;
     let is_whole = status.head.is_none_or(|head| head.partial.is_none());
@@ -296,25 +307,87 @@ fn remember(config: &Config, began: u64, unsent: &BTreeMap<String, String>) {
     }
 }
 
-fn tell_stop(config: &Config, unsent: &BTreeMap<String, String>, why: Option<&str>) {
+/// That trees could not be demoted, and why not.
+fn may_be_primary(kept: &BTreeMap<String, String>) -> Option<String> {
+    let (_, why) = kept.first_key_value()?;
+    let trees: Vec<_> = kept.keys().map(String::as_str).collect();
+    Some(format!(
+        "this node may still be primary of {}: {why}",
+        trees.join(", ")
+    ))
+}
+
+/// How the stop went, and what to do next. `kept` holds why trees could not be demoted, `unsent`
+/// why they could not be sent, and `why` that in one line.
+fn words(
+    kept: &BTreeMap<String, String>,
+    unsent: &BTreeMap<String, String>,
+    why: Option<&str>,
+) -> (String, String) {
     let why = why.or(unsent.values().next().map(String::as_str));
-    let (line, next) = match why {
-        None => (
-            "this node is standby; the last push is complete".to_owned(),
-            "nothing needs to be done",
-        ),
+    let part = may_be_primary(kept);
+    let part = part.unwrap_or_else(|| "this node is standby".to_owned());
+    let (push, alone) = match why {
+        None => ("the last push is complete".to_owned(), None),
         Some(why) => (
-            format!("this node is standby; the last push is not complete: {why}"),
-            "what changed here since the last good push is here alone: see hasync status before \
-             the other node's first push",
+            format!("the last push is not complete: {why}"),
+            Some(
+                "what changed here since the last good push is here alone: see hasync status \
+                 before the other node's first push",
+            ),
         ),
     };
-    tell(config, Event::Demotion, &line, next);
+    let demote = (!kept.is_empty()).then_some("mend that, then run `hasync demote --all`");
+    let next: Vec<_> = demote.into_iter().chain(alone).collect();
+    let next = match &*next.join("; ") {
+        "" => "nothing needs to be done".to_owned(),
+        next => next.to_owned(),
+    };
+    (format!("{part}; {push}"), next)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_is_told_that_a_node_is_standby_whose_demotion_failed() {
+        let trees = |names: &[&str]| -> BTreeMap<String, String> {
+            let why = |name: &&str| ((*name).to_owned(), format!("{name} is full"));
+            names.iter().map(why).collect()
+        };
+        for (kept, unsent, line, next) in [
+            (
+                &[][..],
+                &[][..],
+                "this node is standby; the last push is complete",
+                "nothing needs to be done",
+            ),
+            (
+                &["html"],
+                &[],
+                "this node may still be primary of html: html is full; the last push is complete",
+                "mend that, then run `hasync demote --all`",
+            ),
+            (
+                &["conf", "html"],
+                &["html"],
+                "this node may still be primary of conf, html: conf is full; the last push is \
+                 not complete: html is full",
+                "mend that, then run `hasync demote --all`; what changed here ",
+            ),
+            (
+                &[],
+                &["conf"],
+                "this node is standby; the last push is not complete: conf is full",
+                "what changed here since the last good push is here alone",
+            ),
+        ] {
+            let told = words(&trees(kept), &trees(unsent), None);
+            assert_eq!(told.0, line);
+            assert!(told.1.starts_with(next), "{}", told.1);
+        }
+    }
 
     #[test]
     fn however_little_time_there_is_each_part_has_some_of_it() {
