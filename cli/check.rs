@@ -10,7 +10,7 @@ use hasync_engine::{Place, harmless};
 
 use crate::args::CheckArgs;
 use crate::config::Config;
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 use crate::generations::any;
 use crate::out::Out;
 use crate::state::{self, Condition, Level, NodeState, RoleLook, TreeState};
@@ -126,20 +126,14 @@ fn find(args: &CheckArgs) -> Result<NodeState, (Level, Failure)> {
 }
 
 fn is_there(file: &Path) -> bool {
-    file.symlink_metadata().is_ok()
+    use std::io::ErrorKind::{NotADirectory, NotFound};
+    // One that this user may not look at is there all the same.
+    let looked = file.symlink_metadata().map_err(|cause| cause.kind());
+    !matches!(looked, Err(NotFound | NotADirectory))
 }
 
 fn by_file(args: &CheckArgs) -> Result<NodeState, Failure> {
-    let mut node = state::read().ok_or_else(|| {
-        let file = state::path();
-        Failure::new(
-            Exit::FileIo,
-            format!(
-                "{} is not there or not readable; hasync cycle, run as root, writes it",
-                file.display()
-            ),
-        )
-    })?;
+    let mut node = state::read_of(args.which.config.config.as_deref())?;
     node.age(&args.which.trees);
     let known = |name: &&String| node.trees.iter().all(|tree| tree.facts.name != **name);
     if let Some(name) = args.which.trees.iter().find(known) {

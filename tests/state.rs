@@ -1,9 +1,10 @@
 //! The record of a node's state: for programs, for a monitor without rights, and for nobody's
 //! configuration but its own.
 
+use std::path::Path;
 use std::process::Command;
 
-use crate::support::hasync::Reachable;
+use crate::support::hasync::{LAST_GOOD_DIR, RUN_DIR, Reachable};
 use crate::support::pair::Node::{self, Foo0, Foo1};
 use crate::support::pair::Pair;
 use crate::support::{Finished, Hasync, await_that, need_root};
@@ -156,6 +157,87 @@ fn what_was_written_long_ago_is_old() {
             .contains("lag 2 h 0 min, more than 1 h 0 min"),
         "{done}"
     );
+}
+
+/// One file stands for a node that may have several configurations.
+#[test]
+fn nobody_is_told_the_state_of_another_configuration() {
+    use std::os::unix::fs::PermissionsExt;
+    need_root();
+    let pair = mirrored("");
+    let program = Reachable::new();
+    let by = |config: &Path, words: &[&str]| {
+        let hasync = Hasync::new().args(words).arg("--config").arg(config);
+        let hasync = hasync.env(RUN_DIR, pair.run_dir(Foo0));
+        hasync.env(LAST_GOOD_DIR, pair.dir.path("last-good"))
+    };
+    let mode = |path: &Path, mode: u32| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let own = pair.path(Foo0, "hasync.toml");
+    let text = pair.read(Foo0, "hasync.toml");
+    pair.write(Foo0, "same.toml", &text);
+    pair.write(Foo0, "closed.toml", &text);
+    pair.write(Foo0, "closed/hasync.toml", &text);
+    pair.write(Foo0, "broken.toml", "[node");
+    mode(&pair.path(Foo0, "closed.toml"), 0o600);
+    mode(&pair.path(Foo0, "closed"), 0o700);
+    by(&own, &["check"]).by_nobody(&program).run().expect(0);
+    let files = [
+        "same.toml",
+        "closed.toml",
+        "closed/hasync.toml",
+        "broken.toml",
+    ];
+    for name in files {
+        let other = pair.path(Foo0, name);
+        let done = by(&other, &["check"]).by_nobody(&program).run().expect(3);
+        let says = format!("is by the configuration {}, not by", own.display());
+        assert!(done.stdout_text().contains(&says), "{name}: {done}");
+        let status = by(&other, &["status", "--json"]).by_nobody(&program).run();
+        assert_ne!(status.code, 0, "{name}: {status}");
+    }
+    let default = Hasync::new().arg("check").env(RUN_DIR, pair.run_dir(Foo0));
+    default.by_nobody(&program).run().expect(3);
+    // A fault of the default one is none of this one's.
+    let default = Hasync::new().args(["status", "--json"]);
+    default.env(RUN_DIR, pair.run_dir(Foo0)).run();
+    by(&own, &["check"]).by_nobody(&program).run().expect(0);
+    // Once each has written its own, it is told that, though nobody may look at the file.
+    for name in &files[..3] {
+        let other = pair.path(Foo0, name);
+        by(&other, &["recover"]).run().expect(0);
+        by(&other, &["check"]).by_nobody(&program).run().expect(0);
+    }
+}
+
+/// A fault is noted beside what was known, which gets no younger by that.
+#[test]
+fn a_fault_does_not_stop_the_clock() {
+    let pair = mirrored("");
+    let path = pair.run_dir(Foo0).join("status.json");
+    let lag = || file(&pair, Foo0)["trees"][1]["lag_seconds"].as_u64();
+    let mut state = file(&pair, Foo0);
+    let since_boot = state["written"]["since_boot_ns"].as_i64().unwrap();
+    state["written"]["since_boot_ns"] = (since_boot - 7200 * 1_000_000_000).into();
+    std::fs::write(&path, state.to_string()).unwrap();
+    assert!(lag().unwrap() < 7200);
+    let good = pair.read(Foo0, "hasync.toml");
+    pair.write(Foo0, "hasync.toml", "[node");
+    for words in [
+        &["cycle"][..],
+        &["status"],
+        &["mirror", "status"],
+        &["recover"],
+    ] {
+        assert_ne!(pair.run(Foo0, words).code, 0);
+        let lag = lag().unwrap();
+        // Nor does each further one age it again.
+        assert!((7200..14_400).contains(&lag), "{words:?}: {lag}");
+    }
+    pair.write(Foo0, "hasync.toml", good);
+    pair.run(Foo0, &["cycle"]).expect(0);
+    assert!(lag().unwrap() < 7200);
 }
 
 #[test]

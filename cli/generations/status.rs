@@ -32,22 +32,23 @@ pub(crate) fn run(args: &StatusArgs) -> Result<Exit, Failure> {
 
 /// The state, from the records or, for who is not root, from the file; and how this leaves.
 fn find(args: &StatusArgs) -> Result<(NodeState, Exit), Failure> {
-    let config = match Config::load(args.which.config.config.as_deref()) {
+    let named = args.which.config.config.as_deref();
+    let config = match Config::load(named) {
         Ok(config) => config,
         Err(failure) => {
-            state::note_fault(args.which.config.config.as_deref(), &failure);
-            return match state::read().filter(|_| args.json) {
-                Some(state) => {
+            state::note_fault(named, &failure);
+            return match state::read_of(named) {
+                Ok(state) if args.json => {
                     out::error(&failure.message);
                     Ok((state, failure.exit))
                 }
-                None => Err(failure),
+                _ => Err(failure),
             };
         }
     };
     let trees = any(&config, &args.which)?;
     if !state::ours(&config)
-        && let Some(mut state) = state::read()
+        && let Ok(mut state) = state::read_of(named)
     {
         state.age(&args.which.trees);
         return Ok((state, Exit::Ok));

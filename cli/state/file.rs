@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use hasync_engine::{escape, harmless_json};
 
 use super::record::{Doing, Moment, NodeState, SCHEMA_VERSION, Trouble, Written};
-use crate::config::Config;
-use crate::exit::{self, Failure};
+use crate::config::{Config, DEFAULT_FILE};
+use crate::exit::{self, Exit, Failure};
 use crate::out;
 
 /// Where it is; it goes with the boot.
@@ -20,7 +20,7 @@ const FILE: &str = "status.json";
 const MAX_LEN: u64 = 16 << 20;
 
 /// The file, for messages too.
-pub(crate) fn path() -> PathBuf {
+fn path() -> PathBuf {
     dir().join(FILE)
 }
 
@@ -32,8 +32,44 @@ fn dir() -> PathBuf {
     RUN_DIR.into()
 }
 
+/// What was written last by the configuration that was named, or else the default one.
+///
+/// # Errors
+///
+/// Nothing was, or it is about another configuration's trees: nobody is told of those instead.
+pub(crate) fn read_of(named: Option<&Path>) -> Result<NodeState, Failure> {
+    let file = path();
+    let refused = |why: String| {
+        let message = format!("{} {why}", file.display());
+        Failure::new(Exit::FileIo, message)
+    };
+    let state = read().ok_or_else(|| {
+        refused("is not there or not readable; hasync cycle, run as root, writes it".to_owned())
+    })?;
+    if is_by(&state, named) {
+        return Ok(state);
+    }
+    let (asked, other) = (shown(named), &state.config);
+    Err(refused(format!(
+        "is by the configuration {other}, not by {asked}: give --config {other}, or run hasync \
+         cycle with {asked} as root"
+    )))
+}
+
+/// Whether a state was written by this configuration, in the words of the command line or as an
+/// absolute path.
+fn is_by(state: &NodeState, named: Option<&Path>) -> bool {
+    let absolute = named.and_then(|file| std::path::absolute(file).ok());
+    state.config == shown(named) || absolute.is_some_and(|file| state.config == shown(Some(&file)))
+}
+
+fn shown(named: Option<&Path>) -> String {
+    let file = named.unwrap_or(Path::new(DEFAULT_FILE));
+    escape(file.as_os_str().as_encoded_bytes()).into_owned()
+}
+
 /// What was written last, if it can be understood.
-pub(crate) fn read() -> Option<NodeState> {
+pub(super) fn read() -> Option<NodeState> {
     let file = fs::File::open(path()).ok()?;
     let state: NodeState = serde_json::from_reader(io::Read::take(file, MAX_LEN)).ok()?;
     (state.schema_version == SCHEMA_VERSION).then_some(state)
@@ -87,17 +123,13 @@ pub(crate) fn config(named: Option<&Path>) -> Result<Config, Failure> {
 /// Writes that this node cannot do anything, because its configuration cannot be used; of the trees
 /// the last word stands. A file that was never used says nothing of this node.
 pub(crate) fn note_fault(named: Option<&Path>, failure: &Failure) {
-    let before = read();
-    let named = named.map(|file| escape(file.as_os_str().as_encoded_bytes()).into_owned());
-    let is_ours = match (&before, &named) {
-        (Some(before), Some(named)) => before.config == *named,
-        (None, Some(_)) => false,
-        (_, None) => true,
+    let mut state = match read() {
+        Some(before) if is_by(&before, named) => before,
+        None if named.is_none() => NodeState::unknown(shown(named), Written::now()),
+        _ => return,
     };
-    if !is_ours {
-        return;
-    }
-    let mut state = before.unwrap_or_else(|| NodeState::unknown(Written::now()));
+    // What was known stays as old as it is.
+    state.age(&[]);
     state.written = Written::now();
     state.fault = Some(Trouble {
         doing: Doing::Looking,

@@ -12,7 +12,7 @@ mod tell;
 mod trouble;
 
 pub(crate) use advice::{after as advice_after, on_standby as advice_on_standby};
-pub(crate) use file::{config, note_fault, path, read};
+pub(crate) use file::{config, note_fault, read_of};
 pub(crate) use gather::{
     RoleLook, is_just_demoted, last_made, look, note, note_role, of_tree, ours,
 };

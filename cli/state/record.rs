@@ -392,11 +392,11 @@ impl NodeState {
     }
 
     /// Of a node of which nothing is known.
-    pub(super) fn unknown(written: Written) -> Self {
+    pub(super) fn unknown(config: String, written: Written) -> Self {
         NodeState {
             schema_version: SCHEMA_VERSION,
             node: String::new(),
-            config: String::new(),
+            config,
             written,
             role: None,
             fault: None,
