@@ -242,16 +242,25 @@ pub(crate) fn names(dir: &OwnedFd) -> io::Result<Vec<Vec<u8>>> {
 }
 
 fn for_each_name(dir: &OwnedFd, mut take: impl FnMut(&[u8])) -> io::Result<()> {
+    has_name(dir, |name| {
+        take(name);
+        false
+    })?;
+    Ok(())
+}
+
+/// Whether a directory has a name that is `wanted`; no other is looked at once there is one.
+pub(crate) fn has_name(dir: &OwnedFd, mut wanted: impl FnMut(&[u8]) -> bool) -> io::Result<bool> {
     let mut buffer = Vec::with_capacity(64 * 1024);
     let mut records = RawDir::new(dir, buffer.spare_capacity_mut());
     while let Some(record) = records.next() {
         let record = record?;
         let name = record.file_name().to_bytes();
-        if name != b"." && name != b".." {
-            take(name);
+        if name != b"." && name != b".." && wanted(name) {
+            return Ok(true);
         }
     }
-    Ok(())
+    Ok(false)
 }
 
 #[cfg(test)]

@@ -4,9 +4,9 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use rustix::fs::{AtFlags, Mode, RawDir, StatxFlags, openat, statx};
+use rustix::fs::{AtFlags, Mode, StatxFlags, openat, statx};
 
-use crate::fs::{DIR_FLAGS, Root};
+use crate::fs::{DIR_FLAGS, Root, has_name};
 use crate::path::RESERVED_NAME;
 
 /// What is found where a tree is.
@@ -46,14 +46,6 @@ fn is_mount(root: &Root) -> io::Result<bool> {
 
 fn is_empty(root: &Root) -> io::Result<bool> {
     let dir = openat(root.as_fd(), ".", DIR_FLAGS, Mode::empty())?;
-    let mut buffer = Vec::with_capacity(4096);
-    let mut records = RawDir::new(&dir, buffer.spare_capacity_mut());
-    while let Some(record) = records.next() {
-        let record = record?;
-        let name = record.file_name().to_bytes();
-        if ![&b"."[..], b"..", RESERVED_NAME, b"lost+found"].contains(&name) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+    let is_own = |name: &[u8]| name == RESERVED_NAME || name == b"lost+found";
+    Ok(!has_name(&dir, |name| !is_own(name))?)
 }
