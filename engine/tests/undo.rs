@@ -301,7 +301,8 @@ fn what_is_too_old_goes() {
     let (a, mut b) = (tree(temp.path(), "a", 0), tree(temp.path(), "b", 20));
     b.undo.max_age_s = Some(3600);
     push_versions(&a, &b, 3);
-    assert_eq!(b.status().unwrap().undo.len(), 3);
+    // Before the first there is nothing.
+    assert_eq!(b.status().unwrap().undo.len(), 2);
     b.undo.max_age_s = Some(0);
     push_versions(&a, &b, 1);
     assert_eq!(b.status().unwrap().undo.len(), 0);
@@ -331,7 +332,8 @@ fn what_a_cut_off_prune_left_goes_with_the_next() {
     )
     .unwrap();
     fs::create_dir_all(kept.join("1-deadbeef/session/deep")).unwrap();
-    assert_eq!(b.status().unwrap().undo.len(), 2);
+    // The way back ends there.
+    assert_eq!(b.status().unwrap().undo.len(), 1);
     push_versions(&a, &b, 1);
     let left = names();
     assert_eq!(left.len(), 3, "{left:?}");
