@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, lchown, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use filetime::{FileTime, set_file_mtime, set_symlink_file_times};
 
@@ -108,6 +108,29 @@ fn what_is_left_alone_is_not_deleted() {
     assert_eq!(trees.read("target/long"), b"1");
     push(&trees, &["-rt", "--delete", "--existing"]).expect(0);
     assert!(!trees.path("target/new").exists());
+}
+
+#[test]
+fn a_directory_in_the_place_of_something_else_exists_but_nothing_in_it_does() {
+    for make in [
+        |at: PathBuf| fs::write(at, "").unwrap(),
+        |at: PathBuf| symlink("nowhere", at).unwrap(),
+        |at: PathBuf| symlink(".", at).unwrap(),
+    ] {
+        for options in [
+            &["-a"][..],
+            &["-aH"],
+            &["-a", "--atomic"],
+            &["-a", "--delete"],
+        ] {
+            let trees = pair();
+            make(trees.path("target/sub"));
+            let done = push(&trees, &[options, &["--existing"]].concat());
+            assert_eq!(done.expect(0).stderr, "", "{options:?}");
+            let below = fs::read_dir(trees.path("target/sub")).unwrap();
+            assert_eq!(below.count(), 0, "{options:?}");
+        }
+    }
 }
 
 #[test]

@@ -161,10 +161,13 @@ impl NewDirs {
     }
 
     /// Makes the directories that were announced and whose entries never came: mount points under
-    /// `-x`, and those that were here when they were compared.
+    /// `-x`, those that take the place of something else under `--existing`, and those that were
+    /// here when they were compared.
     pub(super) fn make_bare(self, site: &mut Site) -> Result<(), Error> {
+        let options = &site.rules.options;
+        let may_be_bare = options.one_file_system || options.existing;
         self.announced.drain(|path, entry| {
-            if !site.rules.options.one_file_system {
+            if !may_be_bare {
                 vanished(site, path)?;
             }
             site.door.run()?;
