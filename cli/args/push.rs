@@ -425,7 +425,7 @@ impl PushArgs {
         self.no_whole_file &= !self.whole_file;
         self.no_fsync = last_index(matches, "no_fsync") > last_index(matches, "fsync");
         self.verbose = if on("verbose") { self.verbose } else { 0 };
-        self.filter.settle(matches, &on);
+        self.filter.settle(matches, on);
         self.compress.settle(matches);
         self.delete |= IMPLY_DELETE
             .iter()
