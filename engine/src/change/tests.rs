@@ -103,6 +103,16 @@ impl Scene {
         Commit::new(Arc::clone(&self.root), &options)
     }
 
+    fn carry_out(&self, commit: &mut Commit, atomic: bool) {
+        if !atomic {
+            commit.finish().unwrap();
+            return;
+        }
+        let changes = commit.seal().unwrap();
+        let mut roll = Roll::open(&self.root, &changes.sessions).unwrap();
+        roll.forward(&changes.ops, false, OnFailure::GoOn).unwrap();
+    }
+
     fn listed(&self, name: &str) -> Listed {
         stat_name(&*self.root, name.as_bytes(), Scope::ALL).unwrap()
     }
@@ -257,13 +267,7 @@ fn a_link_leads_to_the_inode_that_was_judged() {
                 over: Over::default(),
             };
             commit.link(link).unwrap();
-            if atomic {
-                let changes = commit.seal().unwrap();
-                let mut roll = Roll::open(&scene.root, &changes.sessions).unwrap();
-                roll.forward(&changes.ops, false, OnFailure::GoOn).unwrap();
-            } else {
-                commit.finish().unwrap();
-            }
+            scene.carry_out(&mut commit, atomic);
             assert_eq!(commit.take_warnings().len(), usize::from(swapped));
             assert_eq!(scene.path("link").exists(), !swapped, "atomic {atomic}");
         }
@@ -285,13 +289,7 @@ fn a_directory_that_only_changes_its_group_keeps_its_mode() {
         commit
             .set_attrs(&scene.top, &scene.listed("d"), group)
             .unwrap();
-        if atomic {
-            let changes = commit.seal().unwrap();
-            let mut roll = Roll::open(&scene.root, &changes.sessions).unwrap();
-            roll.forward(&changes.ops, false, OnFailure::GoOn).unwrap();
-        } else {
-            commit.finish().unwrap();
-        }
+        scene.carry_out(&mut commit, atomic);
         let found = fs::metadata(scene.path("d")).unwrap();
         assert_eq!(
             (found.gid(), found.mode() & 0o7777),

@@ -51,40 +51,11 @@ fn is_of_nothing(here: &Standing, there: &Standing) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::lineage::generation::{GenerationCounts, GenerationId};
-    use crate::lineage::ordinal::Epoch;
+    use crate::lineage::tests::standings;
 
     /// A node in an epoch, with the generations of these numbers as head and line.
     fn standing(is_primary: bool, epoch: u64, head: u8, line: &[u8]) -> Standing {
-        let id = |n: u8| GenerationId::parse(&format!("{n:032x}")).unwrap();
-        let generation = Generation {
-            id: id(head),
-            epoch: Epoch::from(epoch),
-            number: u64::from(head).into(),
-            node: "a".to_owned(),
-            is_group: false,
-            parent: None,
-            kind: GenerationKind::Push,
-            state: id(head),
-            parent_state: None,
-            made_ns: 0,
-            as_of: None,
-            counts: GenerationCounts::default(),
-            partial: None,
-        };
-        let temp = tempfile::tempdir().unwrap();
-        Standing {
-            node: "a".to_owned(),
-            node_id: crate::node_id::NodeId::of(temp.path()).unwrap(),
-            is_primary,
-            epoch: Epoch::from(epoch),
-            heads: (head > 0).then(|| id(head)).into_iter().collect(),
-            head: (head > 0).then_some(generation),
-            space: None,
-            is_empty: false,
-            adopted: None,
-            line: line.iter().map(|n| id(*n)).collect(),
-        }
+        standings::standing(is_primary, epoch, (head, GenerationKind::Push), line)
     }
 
     #[test]

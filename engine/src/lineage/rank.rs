@@ -118,47 +118,12 @@ impl Candidate<'_> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::lineage::generation::{Generation, GenerationCounts, Partial};
-    use crate::lineage::ordinal::Epoch;
-
-    fn id(n: u8) -> GenerationId {
-        GenerationId::of_bytes([n; 16])
-    }
+    use crate::lineage::generation::Partial;
+    use crate::lineage::tests::standings::{self, id};
 
     /// A node with the generations of these numbers as head, which is of that kind, and as line.
     fn standing(is_primary: bool, head: u8, kind: GenerationKind, line: &[u8]) -> Standing {
-        let state = match kind {
-            GenerationKind::Promotion => line.first().copied().unwrap_or(head),
-            _ => head,
-        };
-        let generation = Generation {
-            id: id(head),
-            epoch: Epoch::from(1),
-            number: u64::from(head).into(),
-            node: "a".to_owned(),
-            is_group: false,
-            parent: None,
-            kind,
-            state: id(state),
-            parent_state: None,
-            made_ns: 0,
-            as_of: None,
-            counts: GenerationCounts::default(),
-            partial: None,
-        };
-        let temp = tempfile::tempdir().unwrap();
-        Standing {
-            node: "a".to_owned(),
-            node_id: crate::node_id::NodeId::of(temp.path()).unwrap(),
-            is_primary,
-            epoch: Epoch::from(1),
-            heads: (head > 0).then(|| id(head)).into_iter().collect(),
-            head: (head > 0).then_some(generation),
-            space: None,
-            is_empty: false,
-            adopted: None,
-            line: line.iter().map(|n| id(*n)).collect(),
-        }
+        standings::standing(is_primary, 1, (head, kind), line)
     }
 
     fn push(is_primary: bool, head: u8, line: &[u8]) -> Standing {

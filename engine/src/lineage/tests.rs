@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod search;
+pub(super) mod standings;
 mod world;
 
 use std::io::Write;
