@@ -293,6 +293,27 @@ impl EntryList {
         order == Some(Ordering::Less)
     }
 
+    /// Whether a directory from position `first` on has the name of something else, in a list in
+    /// canonical order. So much else is `passed`: no directory that comes later has its name.
+    pub(crate) fn repeats_a_name(&self, first: usize, passed: &mut usize) -> bool {
+        let dirs_at = self.dirs_at();
+        let mut dirs = self.records.walk_from(dirs_at.max(first));
+        let mut others = Part {
+            records: self.records.walk_from(*passed),
+            end: dirs_at,
+            next: None,
+        };
+        while let Some(dir) = dirs.next() {
+            if others.find(name_of(dir)).is_some() {
+                return true;
+            }
+        }
+        *passed = others
+            .next
+            .map_or_else(|| others.records.position(), |(_, at)| at);
+        false
+    }
+
     /// Gives back what memory growing took in advance.
     pub(crate) fn shrink(&mut self) {
         self.records.shrink();

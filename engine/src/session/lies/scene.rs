@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{End, Unheard, Wish, duplex, meet, tree, truth};
+use crate::entry::{Body, Entry};
 use crate::error::Error;
 use crate::generation::Tree;
 use crate::options::{Compression, Options};
@@ -260,4 +261,15 @@ pub(super) fn play(
         drop(over);
         Outcome { sender, receiver }
     })
+}
+
+/// Makes the entry before the first directory one of that name.
+pub(super) fn like_a_dir(entries: &mut Vec<Entry>, body: &Body) {
+    let of_dir = entries.iter().find(|entry| entry.is_dir()).cloned();
+    if let Some(dir) = of_dir {
+        entries.retain(|entry| entry.is_dir() || entry.name < dir.name);
+        let at = entries.partition_point(|entry| !entry.is_dir());
+        let body = body.clone();
+        entries.insert(at, Entry { body, ..dir });
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::Wish::DryRun;
 use super::dry_runs;
-use super::scene::{Lie, Said};
+use super::scene::{Lie, Said, like_a_dir};
 use crate::attributes::{ATTRIBUTES_LEN_MAX, Attributes};
 use crate::entry::{Body, Entry, Time};
 use crate::generation::GenerationId;
@@ -372,6 +372,9 @@ fn entries() -> Lies {
             let double = entries.first().cloned();
             double.into_iter().for_each(|entry| entries.insert(0, entry));
         }),
+        // A directory, and something else of the same name.
+        edit!(EntriesOrder: NewDir { entries, .. } => like_a_dir(entries, &Body::Fifo)),
+        edit!(EntriesOrder: Entries { entries, .. } => like_a_dir(entries, &Body::Gone)),
         attributes!(AttributesLen: [0; ATTRIBUTES_LEN_MAX + 1]),
         attributes!(AttributesLen: [&[0, 0][..], &70_000_u32.to_le_bytes(), &[0; 70_000]].concat()),
         attributes!(AttributesCut: [1, 0, 1, 0, 0, 0]),

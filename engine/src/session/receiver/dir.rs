@@ -69,6 +69,8 @@ pub(super) struct Announced {
     pub(super) path: RelPath,
     /// Content is named by position in here.
     pub(super) entries: EntryList,
+    /// Those at the beginning have names before that of any directory that is to come.
+    passed: usize,
     /// Numbers of the entries, if they are not their positions.
     pub(super) numbers: Option<Vec<u32>>,
     pub(super) wanted: WantedFiles,
@@ -91,13 +93,14 @@ impl Announced {
         Announced {
             path,
             entries: EntryList::default(),
+            passed: 0,
             numbers: None,
             wanted: WantedFiles::default(),
             inherited: Inherited::default(),
         }
     }
 
-    /// Adds entries, which must continue in canonical order. Returns the position of the first.
+    /// Adds entries, which must continue in canonical order, each with a name of its own. Returns the position of the first.
     pub(super) fn add(
         &mut self,
         dir: DirIndex,
@@ -112,6 +115,9 @@ impl Announced {
                 return Err(Error::peer(Refusal::EntriesOrder { dir }));
             }
             self.entries.push(&entry);
+        }
+        if self.entries.repeats_a_name(first, &mut self.passed) {
+            return Err(Error::peer(Refusal::EntriesOrder { dir }));
         }
         Ok(first)
     }
