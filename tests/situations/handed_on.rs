@@ -185,3 +185,51 @@ fn spellings_that_are_one_name() {
         }
     }
 }
+
+/// On a loop device, which some of its versions need, and which is gone with the mount.
+fn exfat() -> Result<Place, NotHere> {
+    let mut place = Place::new();
+    let image = place.image(&["mkfs.exfat"], 32);
+    let script = "disk=$(losetup -f --show \"$0\") && mount.exfat-fuse \"$disk\" \"$1\" && \
+                  losetup -d \"$disk\"";
+    place.fuse(&["sh", "-c", script, &image])?;
+    Ok(place)
+}
+
+/// What a source lacks goes in the spelling that was named alone, and never for another source's.
+#[test]
+fn a_missing_spelling_takes_no_other_along() {
+    let place = match exfat() {
+        Ok(place) => place,
+        Err(why) => return report(&format!("an exFAT is not here: {why}")),
+    };
+    for (there, has, lacks, stays) in [
+        ("readme", &["README"][..], "readme", Some("newer")),
+        ("README", &["README"], "readme", Some("newer")),
+        ("readme", &["readme"], "README", Some("newer")),
+        ("readme", &["Other"], "README", Some("old")),
+        ("readme", &["Other"], "readme", None),
+        ("readme/in", &["README/in"], "readme", Some("newer")),
+        ("readme/in", &["Other"], "readme", None),
+    ] {
+        for first in [true, false] {
+            let trees = TempTree::new();
+            let root = place.root.join("root");
+            let _ = fs::remove_dir_all(&root);
+            fs::create_dir_all(root.join(there).parent().unwrap()).unwrap();
+            fs::write(root.join(there), "old").unwrap();
+            has.iter().for_each(|name| trees.write(name, "newer"));
+            let mut words: Vec<String> = has.iter().map(|name| trees.text(name)).collect();
+            if let Some((dir, _)) = has[0].split_once('/') {
+                words = vec![trees.text(dir)];
+            }
+            let at = if first { 0 } else { words.len() };
+            words.insert(at, trees.text(lacks));
+            let push = Hasync::push(&["-r", "--force", "--delete-missing-args"]);
+            let done = push.args(words).arg(&root).run().expect(0);
+            place.forget();
+            let read = fs::read_to_string(root.join(there)).ok();
+            assert_eq!(read.as_deref(), stays, "{there} {has:?} {lacks} {done}");
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! Judging entries that differ, and making at once what needs no content.
 
+use std::collections::HashSet;
+
 use rustix::fs::renameat;
 
 use super::arrived::{Arrived, Place};
@@ -45,7 +47,7 @@ struct Within<'a> {
     /// Directories of the target that could not give way to what the source has in their place.
     stuck: Vec<(RelPath, Kind)>,
     /// Positions of what is to go because the source was expected to have it, and has not.
-    gone: Vec<usize>,
+    gone: HashSet<usize>,
 }
 
 impl Judging<'_> {
@@ -63,7 +65,7 @@ impl Judging<'_> {
             inherited: list.inherited,
             wanted: &mut list.wanted,
             stuck: Vec::new(),
-            gone: Vec::new(),
+            gone: HashSet::new(),
         };
         let mut counterparts = vec![false; local.len()];
         let mut one_name = OneName::in_dir(self.site, &list.path);
@@ -71,6 +73,15 @@ impl Judging<'_> {
         let mut finder = local.finder();
         while let Some((entry, number)) = walk.next().zip(numbers.next()) {
             let mut at = finder.find(entry);
+            if entry.body == Body::Gone {
+                // Another spelling is another name.
+                let found = at.and_then(|at| Some((at, local.get(at)?)));
+                let goes = self.is_gone(&mut within, found)?;
+                if let Some(stays) = at.and_then(|at| counterparts.get_mut(at)) {
+                    *stays |= !goes;
+                }
+                continue;
+            }
             if let Some(one_name) = &mut one_name {
                 match one_name.find(self.site, entry, at, &local)? {
                     Spelt::As(found) => at = found,
@@ -79,11 +90,6 @@ impl Judging<'_> {
             }
             if let Some(found) = at.and_then(|at| counterparts.get_mut(at)) {
                 *found = true;
-            }
-            if entry.body == Body::Gone {
-                let found = at.and_then(|at| Some((at, local.get(at)?)));
-                self.is_gone(&mut within, found)?;
-                continue;
             }
             let local = at
                 .and_then(|at| local.get_listed(at))
@@ -97,37 +103,36 @@ impl Judging<'_> {
         let Within { stuck, gone, .. } = within;
         self.spare_protected(&list.path, &local, &mut counterparts)?;
         let deletes = self.site.rules.options.delete && complete && self.may_delete_in(&list.path);
-        let is_extra = |at: usize| deletes && counterparts.get(at) == Some(&false);
-        local.retain(|at| is_extra(at) || gone.contains(&at));
+        let goes = |at: usize| deletes || gone.contains(&at);
+        local.retain(|at| counterparts.get(at) == Some(&false) && goes(at));
         self.removals.add((told.dir(), &list.path), &stuck, &local);
         Ok(())
     }
 
     /// Lets go what the target has under a name that the source was expected to have. A directory
-    /// with entries goes if they may.
+    /// with entries goes if they may. Returns whether it goes, unless something else has its place.
     fn is_gone(
         &mut self,
         within: &mut Within<'_>,
         found: Option<(usize, Entry)>,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let options = &self.site.rules.options;
         let Some((at, entry)) = found.filter(|_| options.delete_missing) else {
-            return Ok(());
+            return Ok(false);
         };
         let path = within.path.join(&entry.name);
         let (filter, root) = (&self.site.rules.filter, self.site.door.root());
         let rules = root.map(|root| filter.in_dir(Half::Receiver, root, within.path));
         let protects = |rules: &InForce| rules.protects(&path.as_bytes(), entry.is_dir());
         if !rules.is_some_and(|rules| rules.is_ok_and(|rules| !protects(&rules))) {
-            return Ok(());
+            return Ok(false);
         }
         let goes_whole = options.delete || options.force;
         if entry.is_dir() && !goes_whole && !self.removals.is_empty_dir(self.site, &path) {
             let path = path.as_bytes().into_owned();
-            return self.site.say(&ToSender::NotEmpty { path });
+            return self.site.say(&ToSender::NotEmpty { path }).map(|()| false);
         }
-        within.gone.push(at);
-        Ok(())
+        Ok(within.gone.insert(at))
     }
 
     /// What the target has where the source has a directory: under `-K`, and on the way to what is
