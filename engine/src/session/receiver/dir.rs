@@ -100,7 +100,8 @@ impl Announced {
         }
     }
 
-    /// Adds entries, which must continue in canonical order, each with a name of its own. Returns the position of the first.
+    /// Adds entries, which must continue in canonical order, each with a name of its own. Returns
+    /// the position of the first.
     pub(super) fn add(
         &mut self,
         dir: DirIndex,
