@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use hasync_engine::escape;
 use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fstat, lstat, mknodat, open};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 
 use crate::exit::{self, Exit, Failure};
 
@@ -17,6 +18,9 @@ use crate::exit::{self, Exit, Failure};
 const LINE_LEN_MAX: usize = 4096;
 /// The most that is read at once, in bytes.
 const PIECE_LEN: usize = 64 * 1024;
+
+/// Write permission of a group or of everybody.
+const OTHERS_WRITE: u32 = 0o022;
 
 /// A FIFO, and what came through it.
 pub(super) struct Fifo {
@@ -44,9 +48,11 @@ impl Fifo {
         let mut lines = Vec::new();
         // Twice: once more from a new one that was found.
         for _ in 0..2 {
+            // Before it is read: nobody writes to it any more once its name is gone.
+            let is_current = self.is_current();
             self.read(&mut lines)
                 .map_err(|cause| self.cannot("read", &cause))?;
-            if self.is_current() {
+            if is_current {
                 break;
             }
             self.rest.clear();
@@ -113,10 +119,18 @@ impl Fifo {
 
     fn checked(&self, fd: OwnedFd) -> Result<File, Failure> {
         let stat = fstat(&fd).map_err(|e| self.cannot("open", &e.into()))?;
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Fifo => Ok(File::from(fd)),
-            _ => Err(self.refused("is no FIFO")),
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Fifo {
+            return Err(self.refused("is no FIFO"));
         }
+        // Whoever can write to it promotes and demotes this node.
+        let owners = [0, geteuid().as_raw()];
+        if !owners.contains(&stat.st_uid) {
+            return Err(self.refused("belongs to another user"));
+        }
+        if stat.st_mode & OTHERS_WRITE != 0 {
+            return Err(self.refused("can be written by other users"));
+        }
+        Ok(File::from(fd))
     }
 
     fn refused(&self, what: &str) -> Failure {
@@ -139,6 +153,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use std::io::Write;
+    use std::os::unix::fs::PermissionsExt;
 
     /// Opens it as keepalived does.
     fn writer(path: &Path) -> File {
@@ -181,6 +196,62 @@ mod tests {
         writer(&path).write_all(b"\nnext\n").unwrap();
         let lines = fifo.lines().unwrap();
         assert_eq!((lines[0].len(), &*lines[1]), (LINE_LEN_MAX, "next"));
+    }
+
+    /// Each line comes, however soon its FIFO is removed after it.
+    #[test]
+    fn no_last_line_is_lost_with_its_fifo() {
+        const COUNT: usize = 20_000;
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("fifo");
+        let mut fifo = Fifo::new(&path).unwrap();
+        let writes = std::thread::spawn(move || {
+            for index in 0..COUNT {
+                // Once the other end has it open.
+                let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+                let mut file = loop {
+                    match open(&path, flags, Mode::empty()) {
+                        Ok(fd) => break File::from(fd),
+                        Err(_) => std::thread::yield_now(),
+                    }
+                };
+                file.write_all(format!("{index}\n").as_bytes()).unwrap();
+                std::fs::remove_file(&path).unwrap();
+            }
+        });
+        let mut lines = Vec::new();
+        while lines.len() < COUNT && !writes.is_finished() {
+            lines.extend(fifo.lines().unwrap());
+        }
+        writes.join().unwrap();
+        lines.extend(fifo.lines().unwrap());
+        let all: Vec<_> = (0..COUNT).map(|index| index.to_string()).collect();
+        assert_eq!(lines, all);
+    }
+
+    #[test]
+    fn what_others_could_write_to_is_refused() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("fifo");
+        for (mode, owner, is_taken) in [
+            (0o600, None, true),
+            (0o400, None, true),
+            (0o644, None, true),
+            (0o620, None, false),
+            (0o602, None, false),
+            (0o666, None, false),
+            (0o600, Some(65534), false),
+        ] {
+            if owner.is_some() && !geteuid().is_root() {
+                continue;
+            }
+            let _ = std::fs::remove_file(&path);
+            mknodat(CWD, &path, FileType::Fifo, Mode::RUSR, 0).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            std::os::unix::fs::chown(&path, owner, None).unwrap();
+            let taken = Fifo::new(&path);
+            assert_eq!(taken.is_ok(), is_taken, "{mode:o} {owner:?}");
+        }
     }
 
     #[test]
