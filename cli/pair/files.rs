@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-use hasync_transport::ssh::quoted;
+use hasync_transport::ssh::{self, quoted};
 use serde::{Deserialize, Serialize};
 
 use crate::exit::{Exit, Failure, cause, of_io};
@@ -58,8 +58,8 @@ impl Admission {
 
 /// The line that lets `key` run this command and nothing else.
 pub(super) fn line(words: &[String], key: &str, comment: &str) -> String {
-    let command = command(words).replace('\\', "\\\\").replace('"', "\\\"");
-    format!("command=\"{command}\",restrict {key} {comment}")
+    let command = ssh::option_value(&command(words));
+    format!("command={command},restrict {key} {comment}")
 }
 
 /// The words as one command for a login shell.
@@ -262,14 +262,24 @@ mod tests {
 
     #[test]
     fn a_command_survives_the_list_and_the_shell() {
-        let words = ["/opt/my tools/hasync", "serve", "--tree", "it's", "a\"b"];
+        let words = [
+            "/opt/my tools/hasync",
+            "serve",
+            "--tree",
+            "it's",
+            "a\"b",
+            "c\\d",
+            "e\\\"f",
+            "g\\",
+        ];
         let words: Vec<String> = words.map(str::to_owned).into();
         let line = line(&words, KEY, "c");
         let quoted = line.strip_prefix("command=\"").unwrap();
         let quoted = quoted
             .strip_suffix(&format!("\",restrict {KEY} c"))
             .unwrap();
-        let command = quoted.replace("\\\"", "\"").replace("\\\\", "\\");
+        // As sshd and the transport read it.
+        let command = quoted.replace("\\\"", "\"");
         let shown = std::process::Command::new("sh")
             .args(["-c", &format!("printf '%s\\n' {command}")])
             .output()

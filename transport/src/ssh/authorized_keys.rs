@@ -15,6 +15,7 @@ use data_encoding::BASE64;
 
 pub(crate) use self::from::FromList;
 use self::options::KeyOptions;
+pub use self::options::option_value;
 use super::command_line::serve_arguments;
 use super::trusted::{self, Distrust};
 use crate::error::Plain;
@@ -195,6 +196,7 @@ const FILE_MAX_LEN: u64 = 1 << 20;
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::ssh::quoted;
     use std::fs::Permissions;
     use std::os::unix::fs::PermissionsExt;
 
@@ -241,6 +243,18 @@ mod tests {
             admitted("command=\"hasync serve\" MINE ").unwrap().forced,
             Some(vec![])
         );
+    }
+
+    #[test]
+    fn what_is_written_as_a_command_is_read_as_that() {
+        for word in [
+            "/a b", "a\"b", "\"", "c\\d", "\\", "e\\\"f", "g\\\\\"", "\\\"\\", "it's", "'\\''",
+            "a,b=c",
+        ] {
+            let command = format!("/x/hasync serve --root {}", quoted(word));
+            let line = format!("command={},restrict MINE k", option_value(&command));
+            assert_eq!(admitted(&line).unwrap().forced.unwrap(), ["--root", word]);
+        }
     }
 
     #[test]

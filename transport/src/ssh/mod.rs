@@ -37,6 +37,7 @@ mod stream;
 mod trusted;
 
 pub use address::parse_socket_address;
+pub use authorized_keys::option_value;
 pub use client::{ClientOptions, connect};
 pub use config::Family;
 pub use destination::{Destination, Environment};

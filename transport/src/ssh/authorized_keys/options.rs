@@ -105,6 +105,13 @@ fn once<T>(place: &mut Option<T>, name: &str, value: T) -> Result<(), String> {
     }
 }
 
+/// A value in quotes, as sshd and this server read it: of it all, a backslash goes before quotes
+/// alone.
+#[must_use]
+pub fn option_value(value: &str) -> String {
+    format!("\"{}\"", value.replace('"', "\\\""))
+}
+
 /// Takes a quoted value from the front. Of backslashes only those before a quote go.
 fn unquote(text: &str) -> Option<(String, &str)> {
     let mut value = String::new();
