@@ -48,6 +48,19 @@ pub(crate) struct Reach {
     pub(crate) family: Option<ssh::Family>,
 }
 
+/// The key that `hasync pair` makes where the configuration names none.
+pub(crate) fn pair_key() -> Option<PathBuf> {
+    if rustix::process::geteuid().is_root() {
+        return Some("/etc/hasync/id_ed25519".into());
+    }
+    Some(transport::home()?.join(".ssh/id_hasync"))
+}
+
+/// The same if it was made, and nobody else had a hand in it.
+fn made_key() -> Option<PathBuf> {
+    pair_key().filter(|file| engine::open_trusted(file).is_ok())
+}
+
 impl Reach {
     /// What the command line says about it.
     pub(crate) fn new(args: &PushArgs) -> Result<Self, Failure> {
@@ -130,7 +143,7 @@ impl Reach {
     pub(crate) fn from_peer(peer: &Peer) -> Self {
         Reach {
             port: peer.port,
-            identity: peer.identity.clone(),
+            identity: peer.identity.clone().or_else(made_key),
             ssh_config: peer.ssh_config.clone(),
             known_hosts: peer.known_hosts.clone(),
             remote_bin: peer.remote_bin.as_deref().unwrap_or("hasync").into(),

@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use hasync_engine::escape;
+use hasync_transport::ssh::quoted;
 
 use crate::exit::Failure;
 
@@ -191,6 +192,25 @@ fn host_colon(bytes: &[u8]) -> Option<usize> {
     (!bytes.get(..colon)?.contains(&b'/')).then_some(colon)
 }
 
+/// A host as it stands before a colon.
+pub(crate) fn bracketed(host: &str) -> String {
+    match host.contains(':') {
+        true => format!("[{host}]"),
+        false => host.to_owned(),
+    }
+}
+
+/// The command that copies a file to a node, which is reached by `[USER@]HOST` and this port.
+pub(crate) fn scp(login: &str, port: Option<u16>, from: &str, to: &str) -> String {
+    let port = port.map_or_else(String::new, |port| format!("-P {port} "));
+    let (user, host) = match login.rsplit_once('@') {
+        Some((user, host)) => (format!("{user}@"), host),
+        None => (String::new(), login),
+    };
+    let (from, to) = (quoted(from), quoted(to));
+    format!("scp {port}{from} {user}{}:{to}", bracketed(host))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -217,6 +237,25 @@ mod tests {
     fn refusal(operands: &[&str]) -> String {
         let operands: Vec<OsString> = operands.iter().map(OsString::from).collect();
         parse(&operands).unwrap_err().message
+    }
+
+    #[test]
+    fn a_command_that_copies_names_the_port_and_brackets_an_address() {
+        for (login, port, expected) in [
+            ("foo1", None, "scp /x foo1:/y"),
+            ("root@foo1", None, "scp /x root@foo1:/y"),
+            ("10.0.0.2", Some(2222), "scp -P 2222 /x 10.0.0.2:/y"),
+            ("fd00::2", None, "scp /x [fd00::2]:/y"),
+            (
+                "root@fe80::2%eth1",
+                Some(2222),
+                "scp -P 2222 /x root@[fe80::2%eth1]:/y",
+            ),
+            ("a@b@foo1", None, "scp /x a@b@foo1:/y"),
+        ] {
+            assert_eq!(scp(login, port, "/x", "/y"), expected);
+        }
+        assert_eq!(scp("h", None, "/a b", "/c"), "scp '/a b' h:/c");
     }
 
     #[test]

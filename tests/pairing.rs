@@ -132,6 +132,13 @@ fn init_asks_what_no_option_says() {
     let printed = foo0.types(options).expect(0);
     assert_eq!(foo0.reads(CONFIG).unwrap(), printed.stdout_text());
     foo0.types("hasync check-config").expect(0);
+    let there = "hasync init --node foo0=fd00::1 --node foo1=fd00::2 --user admin --port 2222 \
+                 --tree html=/srv/html --manager cron --config /etc/other.toml";
+    let done = foo0.types(there).expect(0);
+    says(
+        &done,
+        &["scp -P 2222 /etc/other.toml admin@[fd00::2]:/etc/other.toml"],
+    );
 }
 
 #[test]
@@ -187,6 +194,52 @@ fn what_is_not_theirs_stays() {
     assert_eq!(done.code, 78, "{done}");
     says(&done, &["10.0.0.2: ", "says something else"]);
     assert_ne!(Some(text), foo0.reads(CONFIG));
+}
+
+/// However the configuration and the directories are named, and whether a key is.
+#[test]
+fn what_is_paired_is_pushed_by_then() {
+    let pair = pair();
+    let (foo0, foo1) = (&pair.foo0, &pair.foo1);
+    for host in [foo0, foo1] {
+        host.types(INIT).expect(0);
+        host.types("sed -i '/^identity/d' /etc/hasync/hasync.toml")
+            .expect(0);
+    }
+    let pin = format!("--yes --fingerprint {}", fingerprint(foo1));
+    let relative = format!("cd /etc && hasync pair --config ./hasync/hasync.toml {pin}");
+    let done = foo0.types(&relative).expect(0);
+    says(
+        &done,
+        &["made, /etc/hasync/id_ed25519", "both directions work"],
+    );
+    let list = foo0.reads("root/.ssh/authorized_keys").unwrap();
+    assert!(
+        list.contains(" --config /etc/hasync/hasync.toml "),
+        "{list}"
+    );
+    foo1.writes("/srv/html/a", "1");
+    foo1.types("cd /tmp && hasync promote --all && hasync push --all")
+        .expect(0);
+    assert_eq!(foo0.reads("/srv/html/a").as_deref(), Some("1"));
+    foo1.types("hasync push --all --dry-run").expect(0);
+
+    // The real sshd reads what stands in its list.
+    for name in ["a b", "a\\b", "a\"b", "a\\\"b", "a\\", "it'\\''s"] {
+        let dir = format!("'/srv/{name}'");
+        for host in [foo0, foo1] {
+            host.types(&format!(
+                "mkdir {dir} && sed -i /^command=/d .ssh/authorized_keys"
+            ))
+            .expect(0);
+        }
+        let done = foo0
+            .types(&format!("hasync pair --yes --root {dir}"))
+            .expect(0);
+        says(&done, &["both directions work"]);
+    }
+    foo0.types("hasync pair --yes --root \"$(printf '/srv/a\\nb')\"")
+        .expect_error(1, &["line break"]);
 }
 
 #[test]

@@ -16,6 +16,7 @@ use crate::exit::{Exit, Failure};
 use crate::out::Out;
 use crate::pair;
 use crate::questions;
+use crate::target;
 
 use text::Wanted;
 
@@ -60,9 +61,12 @@ fn pair_or_tell(args: &InitArgs, file: &Path, text: &str, out: &Out) -> Result<E
     }
     out.say("check-config here:");
     out.say_all(&config::report(&config));
-    let shown = file.display();
+    let shown = file.display().to_string();
+    let login = config.peer.user.as_ref();
+    let login = login.map_or_else(|| peer.clone(), |user| format!("{user}@{peer}"));
     out.say("Then let the other node have the same file, and pair them:");
-    out.say(&format!("  scp {shown} {peer}:{shown}"));
+    let scp = target::scp(&login, config.peer.port, &shown, &shown);
+    out.say(&format!("  {scp}"));
     out.say("  hasync check-config");
     out.say("  hasync pair");
     Ok(Exit::Ok)

@@ -12,6 +12,7 @@ use super::files::Admission;
 use super::node::{Introduction, Node, Terms, Tried, checked};
 use crate::args::PairArgs;
 use crate::exit::{Exit, Failure, cause};
+use crate::target;
 
 /// What each answer begins with: a shell's start files may print lines of their own.
 const MARK: &str = "hasync-pair: ";
@@ -39,6 +40,8 @@ pub(super) struct Far {
     answers: BufReader<ChildStdout>,
     host: String,
     program: String,
+    /// The command that copies this program there.
+    scp: String,
 }
 
 impl Far {
@@ -74,6 +77,7 @@ impl Far {
             child,
             requests: Some(requests),
             answers: BufReader::new(answers),
+            scp: target::scp(&host, port, &own_program(), "/usr/local/bin/hasync"),
             host,
             program: program.to_owned(),
         })
@@ -171,9 +175,9 @@ impl Far {
             Some(127) => Failure::new(
                 Exit::NotFound,
                 format!(
-                    "hasync not found on {host}, as `{program}`; install it there, as with `scp \
-                     {} {host}:/usr/local/bin/hasync`, and type this again",
-                    own_program()
+                    "hasync not found on {host}, as `{program}`; install it there, as with `{}`, \
+                     and type this again",
+                    self.scp
                 ),
             ),
             Some(255) => Failure::new(
@@ -201,7 +205,7 @@ fn own_program() -> String {
     let program = std::env::current_exe().ok();
     program.map_or_else(
         || "hasync".to_owned(),
-        |file| quoted(&file.to_string_lossy()),
+        |file| file.to_string_lossy().into_owned(),
     )
 }
 

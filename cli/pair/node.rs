@@ -16,7 +16,7 @@ use crate::config::{self, Config};
 use crate::exit::{Exit, Failure, cause};
 use crate::itself;
 use crate::peer_link::PeerLink;
-use crate::reach::Reach;
+use crate::reach::{self, Reach};
 use crate::target::{self, Target};
 
 /// Where root keeps what a node needs besides its configuration.
@@ -102,7 +102,8 @@ impl Node {
         Ok(Node {
             config,
             has_config,
-            named_config: named.map(Path::to_owned),
+            // It will be read from wherever a login begins.
+            named_config: named.map(absolute),
             terms,
             typed: None,
             user: None,
@@ -178,10 +179,7 @@ impl Node {
     /// Where a server here listens for the other node, as far as it is known.
     pub(super) fn own_address(&self) -> String {
         let host = self.config.peer.own_host.as_deref().unwrap_or("ADDRESS");
-        let host = match host.contains(':') {
-            true => format!("[{host}]"),
-            false => host.to_owned(),
-        };
+        let host = target::bracketed(host);
         match self.reach().port {
             Some(port) => format!("{host}:{port}"),
             None => format!("{host}:PORT"),
@@ -214,10 +212,7 @@ impl Node {
         if let Some(file) = &self.config.peer.identity {
             return Ok(file.clone());
         }
-        if rustix::process::geteuid().is_root() {
-            return Ok(Path::new(DIR).join("id_ed25519"));
-        }
-        Ok(home_dir()?.join(".ssh/id_hasync"))
+        reach::pair_key().ok_or_else(no_home)
     }
 
     fn reach(&self) -> Reach {
@@ -300,7 +295,16 @@ impl Node {
         }
         words.extend(self.allowed()?);
         words.push("--receive-only".to_owned());
-        Ok(words)
+        match words.iter().find(|word| word.contains(['\n', '\r'])) {
+            None => Ok(words),
+            Some(word) => {
+                let word = hasync_engine::escape(word.as_bytes());
+                let what = "has a line break, which no line of authorized_keys can hold";
+                Err(Failure::usage(format!(
+                    "{word} {what}; give it another name"
+                )))
+            }
+        }
     }
 
     /// The options of `hasync serve` that say what may be pushed here.
@@ -321,7 +325,7 @@ impl Node {
     pub(super) fn admit(&self, key: &str, node: &str) -> Result<Admission, Failure> {
         let file = match &self.terms.authorized_keys {
             Some(file) => file.clone(),
-            None => home_dir()?.join(".ssh/authorized_keys"),
+            None => home().ok_or_else(no_home)?.join(".ssh/authorized_keys"),
         };
         let words = self.serve_words()?;
         let key = checked(key)?.line();
@@ -379,11 +383,7 @@ impl Node {
         let (file, host, reach) = (self.key_file()?, self.host()?, self.reach());
         let user = self.user.clone().or(self.config.peer.user.clone());
         let user = user.map_or_else(String::new, |user| format!("{user}@"));
-        let host = if host.contains(':') {
-            format!("[{host}]")
-        } else {
-            host
-        };
+        let host = target::bracketed(&host);
         let mut push = itself::command()?;
         push.args(["push", "-nq", "--identity"]).arg(&file);
         if let Some(port) = reach.port {
@@ -449,9 +449,11 @@ fn host_keys() -> Vec<String> {
     keys.map(|key| key.line()).collect()
 }
 
-fn home_dir() -> Result<PathBuf, Failure> {
-    home().ok_or_else(|| {
-        let what = "this user has no home directory, in which its keys could be";
-        Failure::new(Exit::Config, what)
-    })
+fn no_home() -> Failure {
+    let what = "this user has no home directory, in which its keys could be";
+    Failure::new(Exit::Config, what)
+}
+
+fn absolute(file: &Path) -> PathBuf {
+    std::path::absolute(file).unwrap_or_else(|_| file.to_owned())
 }
