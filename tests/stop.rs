@@ -182,6 +182,45 @@ fn within_its_time_it_ends_however_long_the_last_push_may_take() {
     }
 }
 
+/// Others may have a hand in a program by now that the last good configuration names.
+#[test]
+fn what_others_could_write_is_not_run_by_the_last_good_configuration() {
+    for lines in [
+        "[role]\ncommand = \"PROGRAM\"\n",
+        "[role]\ncommand = \"exec 'PROGRAM' x\"\nexpect = \"primary\"\n",
+        "[notify]\ncommand = \"PROGRAM\"\n",
+        "[hooks]\nbefore = \"PROGRAM\"\n[role]\ncommand = \"PROGRAM\"\n",
+    ] {
+        let pair = Pair::here("");
+        let (program, ran) = (pair.dir.text("program"), pair.dir.path("ran"));
+        let script = format!("#!/bin/sh\ntouch {}\necho primary\n", ran.display());
+        pair.dir.write("program", script);
+        pair.dir.chmod("program", 0o755);
+        pair.configure(&lines.replace("PROGRAM", &program));
+        let pair = mirrored(pair);
+        std::fs::write(
+            pair.dir.path("program"),
+            format!("#!/bin/sh\ntouch {}\nexit 1\n", ran.display()),
+        )
+        .unwrap();
+        pair.dir.chmod("program", 0o757);
+        let _ = std::fs::remove_file(&ran);
+        let recorded = |code| {
+            pair.dir.chmod("program", 0o755);
+            pair.run(Foo0, &["mirror", "status"]).expect(code);
+            pair.dir.chmod("program", 0o757);
+        };
+        // Whether it serves, only that program could have said.
+        if lines.contains("[role]") {
+            stopped(&pair, &["--unless-serving"]);
+            recorded(0);
+        }
+        let done = stopped(&pair, &[]);
+        recorded(3);
+        assert!(!ran.exists(), "{lines}: {done}");
+    }
+}
+
 #[test]
 fn a_tree_that_cannot_be_demoted_is_told_as_such() {
     let pair = Pair::here("");

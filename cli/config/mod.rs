@@ -88,10 +88,23 @@ impl Config {
         Ok(config)
     }
 
-    /// What the last verb that acted went by, if that is kept, with where it is.
+    /// What the last verb that acted went by, if that is kept, with where it is. Where others have
+    /// a hand in what it names by now, nothing of that decides who serves or who the peer is.
     pub(crate) fn last_good(named: Option<&Path>) -> Option<Self> {
         let (file, text) = last_good::find(named.unwrap_or(Path::new(DEFAULT_FILE)))?;
-        Config::parse(&file, &text).ok()
+        let mut config = Config::parse(&file, &text).ok()?;
+        if trust::check(&config).is_err() {
+            config.disarm();
+        }
+        Some(config)
+    }
+
+    /// Leaves the records as the one thing to go by.
+    fn disarm(&mut self) {
+        self.role = RoleTest::Recorded;
+        let peer = &mut self.peer;
+        (peer.identity, peer.known_hosts, peer.ssh_config) = (None, None, None);
+        peer.check = None;
     }
 
     fn read(named: Option<&Path>) -> Result<(Self, String), Failure> {
