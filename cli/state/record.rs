@@ -106,7 +106,7 @@ pub(crate) struct Part {
 pub(crate) struct DataState {
     pub(crate) state: DataWord,
     pub(crate) head: Option<GenerationState>,
-    /// As of when both nodes were equal.
+    /// When both nodes were last equal.
     pub(crate) as_of: Option<AsOfState>,
     /// How long ago that was; `None` if the clocks do not tell.
     pub(crate) lag_seconds: Option<u64>,
