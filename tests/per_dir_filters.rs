@@ -493,3 +493,40 @@ fn a_file_of_rules_that_is_none_keeps_its_directory_as_it_is() {
         assert!(!trees.path("target/old").exists());
     }
 }
+
+/// What is named in a directory whose rules cannot be told is not pushed for want of them.
+#[test]
+fn what_is_named_is_not_pushed_past_a_file_of_rules_that_is_none() {
+    for rules in [
+        "no rule\n".to_owned(),
+        ". none\n".to_owned(),
+        "- x\n".repeat(300_000),
+    ] {
+        for words in [
+            &["-aR", "source/./sub/a", "source/./b"][..],
+            &["-a", "--files-from=list", "source"],
+            &["-aR", "source/./sub/deep/c", "source/./b"],
+        ] {
+            let trees = TempTree::new();
+            for name in ["sub/a", "sub/deep/c", "b"] {
+                trees.write(format!("source/{name}"), "1");
+            }
+            trees.write("list", "sub/a\nb\n");
+            trees.write("source/sub/.r", &rules);
+            trees.mkdir("target");
+            let target = trees.text("target");
+            let push = |words: &[&str], code: i32| {
+                let push = Hasync::push(&["-f: .r"]).args(words).arg(&target);
+                let mut command = push.command();
+                command.current_dir(trees.root());
+                Running::start(command).finish().expect(code)
+            };
+            let done = push(words, 23);
+            let has = |name: &str| trees.path("target").join(name).exists();
+            assert!(has("b") && !has("sub"), "{words:?} {done}");
+            trees.write("source/sub/.r", "- none\n");
+            push(words, 0);
+            assert!(has("sub"), "{words:?}");
+        }
+    }
+}

@@ -15,7 +15,7 @@ use super::{Opener, RESERVED, gives_contents};
 use crate::attributes::Scope;
 use crate::error::{Error, ErrorKind, describe};
 use crate::filter::Half;
-use crate::fs::{Root, follow_listed, stat};
+use crate::fs::{Root, follow_listed, is_absent, stat};
 use crate::path::{RelPath, Shown, is_reserved};
 use crate::selection::{OnlyName, Part, Picked, Selection};
 use crate::source_list::SourceList;
@@ -175,15 +175,16 @@ impl Opener<'_> {
             Err(e) if self.options.ignore_missing && e.kind() == io::ErrorKind::NotFound => {
                 return None;
             }
-            Err(e) => {
-                let shown = dirs.root.path().join(OsStr::from_bytes(path));
-                self.source.failed.push((shown.into(), describe(&e)));
-                return None;
-            }
+            Err(e) => return self.failed(dirs, path, &e),
         };
         let above = RelPath::of(path).parent();
         let rules = self.filter.in_dir(Half::Sender, dirs.root, &above);
-        let rules = rules.unwrap_or_else(|_| self.filter.for_names_in(dirs.root));
+        let rules = match rules {
+            Ok(rules) => rules,
+            // No rules are where nothing is.
+            Err(e) if is_absent(&e) => self.filter.for_names_in(dirs.root),
+            Err(e) => return self.failed(dirs, path, &e),
+        };
         let is_named = !path.is_empty();
         if is_named && rules.passes_over(Half::Sender, path, is_dir == Some(true)) {
             return None;
@@ -201,6 +202,13 @@ impl Opener<'_> {
                 picked
             }
         }
+    }
+
+    /// Notes a path of which it is not known whether it is pushed.
+    fn failed(&mut self, dirs: &Dirs<'_>, path: &[u8], e: &io::Error) -> Option<Picked> {
+        let shown = dirs.root.path().join(OsStr::from_bytes(path));
+        self.source.failed.push((shown.into(), describe(e)));
+        None
     }
 
     /// Whether a path leads to a directory.
