@@ -204,3 +204,51 @@ fn a_directory_stays_if_something_in_it_cannot_be_kept() {
         }
     }
 }
+
+/// An older backup, or whatever else is in the way, is worth no less than the next.
+#[test]
+fn no_backup_destroys_another() {
+    need_root();
+    for (in_the_way, what) in [
+        ("x", "file"),
+        ("x", "symlink"),
+        ("x", "fifo"),
+        ("x/deep", "file"),
+    ] {
+        for more in [&[][..], &["--delete"], &["--atomic"]] {
+            let trees = TempTree::new();
+            for name in ["x/deep/y", "x/deep/z"] {
+                trees.write(format!("s/{name}"), "newer");
+                trees.write(format!("d/{name}"), "old");
+            }
+            trees.write("s/f", "newer");
+            trees.write("d/f", "old");
+            trees.write("d/x/deep/gone", "old");
+            let path = format!("d/bak/{in_the_way}");
+            trees.mkdir(std::path::Path::new(&path).parent().unwrap());
+            match what {
+                "symlink" => trees.symlink("nothing", &path),
+                "fifo" => trees.fifo(&path),
+                _ => trees.write(&path, "an older backup"),
+            }
+            let before = Snapshot::of(&trees.path("d/bak"));
+            let old = Snapshot::of(&trees.path("d/x"));
+            let paths = [trees.contents_of("s"), trees.text("d")];
+            let push = Hasync::push(&["-a", "--backup-dir=bak"]).args(more);
+            let done = push.args(paths).run().expect(23);
+            let named = format!("\"bak/{in_the_way}\" is no directory");
+            assert!(done.stderr.contains(&named), "{what} {more:?} {done}");
+            let kept = |snapshot: Snapshot| {
+                snapshot.map(|_, entry| {
+                    if entry.kind == 'd' {
+                        entry.mtime = (0, 0);
+                    }
+                })
+            };
+            kept(old).assert_same(&kept(Snapshot::of(&trees.path("d/x"))));
+            assert_eq!(trees.read("d/bak/f"), b"old", "{what} {more:?} {done}");
+            std::fs::remove_file(trees.path("d/bak/f")).unwrap();
+            kept(before).assert_same(&kept(Snapshot::of(&trees.path("d/bak"))));
+        }
+    }
+}

@@ -16,9 +16,9 @@ use crate::change::copy::copy;
 use crate::change::op::{Op, Over};
 use crate::change::place::inode;
 use crate::error::Error;
-use crate::fs::{Attrs, own_scope, set_fd_attrs, stat};
+use crate::fs::{Attrs, is_absent, own_scope, set_fd_attrs, stat};
 use crate::options::{Backup, Options};
-use crate::path::RelPath;
+use crate::path::{RelPath, Shown};
 use crate::umask::umask;
 
 /// The backups of one push.
@@ -123,9 +123,11 @@ impl Commit {
         dir: &RelPath,
         name: &[u8],
     ) -> io::Result<Option<(Staged, RelPath, Vec<u8>)>> {
-        let Ok(from) = self.open(dir) else {
+        let from = match self.open(dir) {
+            Ok(from) => from,
             // In a directory that is not there yet nothing is.
-            return Ok(None);
+            Err(e) if is_absent(&e) => return Ok(None),
+            Err(e) => return Err(e),
         };
         let is_kept = inode(&from, name)?.is_some_and(|old| !old.is_dir());
         let place = self.backups.as_ref().filter(|_| is_kept);
@@ -150,11 +152,14 @@ impl Commit {
         for component in to.components() {
             let above = at.clone();
             at = at.join(component);
-            let Some(backups) = &mut self.backups else {
+            if self.is_way(&at) {
                 continue;
-            };
-            if !backups.made.insert(at.clone()) || self.open(&at).is_ok() {
-                continue;
+            }
+            if inode(&*self.open(&above)?, component)?.is_some() {
+                return Err(io::Error::other(format!(
+                    "{} is no directory, and in the way of its backup; rename that",
+                    Shown(&at.shown())
+                )));
             }
             let attrs = self.attrs_of_way(&at, &above);
             let staged = self.try_stage(&above)?;
@@ -167,8 +172,25 @@ impl Commit {
             placed
                 .and_then(|()| self.run())
                 .map_err(|e| io::Error::other(e.message))?;
+            self.note_way(at.clone());
         }
         Ok(())
+    }
+
+    /// Whether a directory on the way to a backup is there, or will be.
+    fn is_way(&mut self, at: &RelPath) -> bool {
+        let is_noted = |backups: &Backups| backups.made.contains(at);
+        let is_there = self.backups.as_ref().is_some_and(is_noted) || self.open(at).is_ok();
+        if is_there {
+            self.note_way(at.clone());
+        }
+        is_there
+    }
+
+    fn note_way(&mut self, at: RelPath) {
+        if let Some(backups) = &mut self.backups {
+            backups.made.insert(at);
+        }
     }
 
     /// What a directory on the way to a backup gets: as much as is kept of what that in its place
