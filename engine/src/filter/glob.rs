@@ -30,7 +30,7 @@ enum Token {
     /// `?`
     AnyByte,
     /// A class, as the set of bytes it takes; a slash is never among them.
-    Class(ByteSet),
+    Class(Box<ByteSet>),
     /// `*`, with its place among the stars of the pattern.
     Star(usize),
     /// `**`
@@ -63,7 +63,9 @@ impl Glob {
         while let [first, after @ ..] = rest {
             let (token, after) = match first {
                 b'?' => (Token::AnyByte, after),
-                b'[' => parse_class(after).map(|(set, after)| (Token::Class(set), after))?,
+                b'[' => {
+                    parse_class(after).map(|(set, after)| (Token::Class(Box::new(set)), after))?
+                }
                 b'\\' => after
                     .split_first()
                     .map(|(b, after)| (Token::Byte(*b), after))?,

@@ -80,6 +80,15 @@ impl Block {
         Block { parts }
     }
 
+    /// How many bytes its patterns have.
+    pub(super) fn text_len(&self) -> usize {
+        let lens = self.parts.iter().map(|part| match part {
+            Part::Rules(segment) => segment.size().1,
+            Part::Sought(_) => 0,
+        });
+        lens.sum()
+    }
+
     /// Adds the rules in the order in which they count. What is sought by a rule was added behind
     /// that by which its file was found, so that this comes to an end.
     fn put_into(&self, segments: &mut Vec<Arc<Segment>>, sought: &[Sought]) {
