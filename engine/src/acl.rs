@@ -161,6 +161,18 @@ pub(crate) fn access_to_kernel(value: &[u8], mode: u32) -> Vec<u8> {
     parts.to_kernel()
 }
 
+/// The kernel's form of an access ACL that says no more than the mode.
+pub(crate) fn plain_to_kernel(mode: u32) -> Vec<u8> {
+    let of_class = |shift: u32| (mode >> shift & 7) as u8;
+    let parts = Parts {
+        owner: of_class(6),
+        group: of_class(3),
+        other: of_class(0),
+        ..Parts::default()
+    };
+    parts.to_kernel()
+}
+
 /// The kernel's form of a default ACL.
 pub(crate) fn default_to_kernel(value: &[u8]) -> Vec<u8> {
     let ([owner, group, mask, other], named) = split::<DEFAULT_HEAD_LEN>(value);

@@ -308,7 +308,7 @@ pub(super) fn proc_path(held: BorrowedFd<'_>) -> CString {
 
 /// Sets mode, ACLs and extended attributes, in the one order in which nobody has more rights
 /// meanwhile than before or after: what lends rights goes first and comes last; an ACL comes with
-/// the permission bits that belong to it, and goes when they have changed.
+/// the permission bits that belong to it, and goes before its mask could become those of the group.
 pub(super) fn set_rights(
     way: &Way<'_>,
     attrs: &Attrs,
@@ -404,6 +404,9 @@ impl<'a> Change<'a> {
                 .way
                 .set(ACCESS_ACL, &acl::access_to_kernel(access, mode));
             self.note("set", ACCESS_ACL, set);
+        } else if self.has(ACCESS_ACL) {
+            // It goes with this. Where it does not, it goes later, and that says why.
+            let _ = self.way.set(ACCESS_ACL, &acl::plain_to_kernel(mode));
         }
         if let Some(default) = self.all.acl(AttributeKind::DefaultAcl) {
             let set = self.way.set(DEFAULT_ACL, &acl::default_to_kernel(default));
@@ -418,7 +421,10 @@ impl<'a> Change<'a> {
         ];
         for (kind, name) in both {
             if self.scope.acls && self.has(name) && self.all.acl(kind).is_none() {
-                let removed = self.way.remove(name);
+                let removed = match self.way.remove(name) {
+                    Err(Errno::NODATA) => Ok(()),
+                    removed => removed,
+                };
                 self.note("remove", name, removed);
             }
         }

@@ -193,3 +193,43 @@ fn one_that_has_no_room_is_no_full_disk() {
         assert!(!crate::error::is_no_space(&failed("set", b"user.a", errno)));
     }
 }
+
+#[test]
+fn whom_an_acl_names_gains_nothing_while_it_goes() {
+    let temp = populated();
+    for (name, before, after) in [
+        ("file", 0o600, 0o660),
+        ("file", 0o640, 0o670),
+        ("file", 0o644, 0o2775),
+        ("dir", 0o700, 0o777),
+        ("dir", 0o750, 0o750),
+    ] {
+        let acl = Attrs {
+            mode: Some(before),
+            ..attrs(Scope::ALL, &of(&[("a", ACL)]))
+        };
+        if let Err(e) = set(temp.path(), name, &acl) {
+            eprintln!("no ACLs here: {e}");
+            return;
+        }
+        let held = File::open(temp.path().join(name)).unwrap();
+        let none = Attrs {
+            mode: Some(after),
+            ..attrs(Scope::ALL, &of(&[]))
+        };
+        let way = Way::Open(held.as_fd());
+        let has_acl = || {
+            let all = attributes_of(&held, Scope::ALL).unwrap();
+            all.acl(AttributeKind::AccessAcl).is_some()
+        };
+        assert!(has_acl(), "{name}");
+        let mut is_gone = false;
+        let set_mode = |mode| {
+            is_gone = !has_acl();
+            Ok(way.set_mode(mode)?)
+        };
+        set_rights(&way, &none, set_mode).unwrap();
+        assert!(is_gone && !has_acl(), "{name} {before:o} {after:o}");
+        assert_eq!(way.mode().unwrap() & 0o7777, after);
+    }
+}
