@@ -25,11 +25,24 @@ fn scene(trees: &TempTree) {
         ("d/older~", "a backup"),
         ("d/full/z", "old"),
         ("s/full", "a file"),
+        ("s/out", "a file"),
+        ("s/dir/in/climbs", "a file"),
+        ("s/dir/in/stays", "a file"),
     ] {
         trees.write(file, data);
     }
     trees.symlink("new", "s/link");
     trees.symlink("old", "d/link");
+    // Those that may lead out of the tree, and one that does not.
+    for (text, name) in [
+        ("/etc/passwd", "d/out"),
+        ("../out", "d/gone-out"),
+        ("../../../out", "d/dir/in/climbs"),
+        ("../../f", "d/dir/in/stays"),
+        ("../x/../out", "d/gone/out"),
+    ] {
+        trees.symlink(text, name);
+    }
     trees.fifo("d/now-file");
     trees.fifo("d/gone-fifo");
     trees.mkdir("d/empty");
@@ -73,6 +86,8 @@ fn what_is_replaced_or_removed_is_kept_as_rsync_keeps_it() {
         &["-a", "--backup-dir=bak", "--force"],
         &["-rlt", "--backup-dir=bak", "--delete"],
         &["-a", "--suffix=.old", "--delete"],
+        &["-a", "-b", "--delete", "--safe-links"],
+        &["-a", "--backup-dir=bak", "--delete", "--safe-links"],
         &["-a", "-b", "--delete", "--max-delete=1"],
     ] {
         for ours_alone in [&[][..], &["--atomic"]] {

@@ -49,9 +49,6 @@ pub struct Options {
     /// `--copy-unsafe-links`: symlinks that may lead out of the tree as what they lead to.
     #[serde(skip)]
     pub copy_unsafe_links: bool,
-    /// `--safe-links`: no symlinks that may lead out of the tree.
-    #[serde(skip)]
-    pub safe_links: bool,
     /// `-p`: permissions, setuid, setgid and sticky bits.
     pub perms: bool,
     /// `-t`: modification times.
@@ -90,6 +87,8 @@ pub struct Options {
     /// `-K`: a symlink of the target to a directory beneath it stays where the source has a
     /// directory.
     pub keep_dirlinks: bool,
+    /// `--safe-links`: no symlinks that may lead out of the tree, in backups neither.
+    pub safe_links: bool,
     /// `--mkpath`: make the directories too that lead to the target.
     pub mkpath: bool,
     /// `--follow-untrusted`: a symlink on the way to a source is followed whoever owns it. That is

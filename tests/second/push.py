@@ -26,7 +26,7 @@ OPTIONS = {
                                 "whole_file", "one_file_system", "atomic", "force",
                                 "ignore_errors", "mkpath", "existing", "ignore_existing",
                                 "omit_dir_times", "omit_link_times", "delete_missing",
-                                "keep_dirlinks", "acls", "xattrs", "atimes",
+                                "keep_dirlinks", "safe_links", "acls", "xattrs", "atimes",
                                 "executability")},
     "max_delete": None, "brake": None, "quick_check": wire.Message("Times"), "window_s": None,
     "backup": None, "super_user": wire.Message("IfRoot"),

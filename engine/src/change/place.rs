@@ -14,8 +14,8 @@ use rustix::io::Errno;
 
 use crate::fail::fail_point;
 use crate::fs::{
-    Assigned, Attrs, DIR_FLAGS, Inode, Stuck, attributes_of, names, numbers_hold, own_scope,
-    remove_own_tree, remove_tree, replaced, set_attrs, set_fd_attrs,
+    Assigned, Attrs, DIR_FLAGS, Inode, Stuck, attributes_of, has_name, names, numbers_hold,
+    own_scope, remove_own_tree, remove_tree, replaced, set_attrs, set_fd_attrs,
 };
 
 /// Gives the slot's entry the name, and removes what had it. The name is never absent: a rename
@@ -291,6 +291,14 @@ pub(super) fn is_at(dir: &OwnedFd, name: &[u8], wanted: &Inode) -> io::Result<bo
 /// Whether what was found in `dir` is that entry.
 fn is_that(dir: &OwnedFd, found: &Inode, wanted: &Inode) -> bool {
     found.number == wanted.number || !numbers_hold(dir) && found.looks_like(wanted)
+}
+
+/// Whether a directory with entries has that name.
+pub(super) fn is_full_dir(dir: &OwnedFd, name: &[u8]) -> io::Result<bool> {
+    if !inode(dir, name)?.is_some_and(|there| there.is_dir()) {
+        return Ok(false);
+    }
+    has_name(&openat(dir, name, DIR_FLAGS, Mode::empty())?, |_| true)
 }
 
 /// What has a name; `None` if nothing has.

@@ -7,16 +7,17 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{AtFlags, Mode, OFlags, linkat, mkdirat, openat};
+use rustix::fs::{AtFlags, Mode, linkat, mkdirat, openat, readlinkat};
 use rustix::io::Errno;
 
 use super::{Commit, Staged};
 use crate::attributes::Scope;
 use crate::change::copy::copy;
 use crate::change::op::{Op, Over};
-use crate::change::place::inode;
+use crate::change::place::{inode, is_full_dir};
 use crate::error::Error;
-use crate::fs::{Attrs, is_absent, own_scope, set_fd_attrs, stat};
+use crate::fs::{Attrs, DIR_FLAGS, is_absent, own_scope, set_fd_attrs, stat};
+use crate::links::is_unsafe;
 use crate::options::{Backup, Options};
 use crate::path::{RelPath, Shown};
 use crate::umask::umask;
@@ -29,6 +30,8 @@ pub(super) struct Backups {
     dir: Option<RelPath>,
     /// Directories that are there, or will be when they are needed.
     made: HashSet<RelPath>,
+    /// Not of symlinks that may lead out of the tree.
+    safe_links: bool,
     perms: bool,
     owner: bool,
     group: bool,
@@ -40,6 +43,7 @@ impl Backups {
             dir: to.dir.as_deref().map(RelPath::of),
             to,
             made: HashSet::new(),
+            safe_links: options.safe_links,
             perms: options.perms,
             owner: options.owner,
             group: options.group,
@@ -129,11 +133,17 @@ impl Commit {
             Err(e) if is_absent(&e) => return Ok(None),
             Err(e) => return Err(e),
         };
-        let is_kept = inode(&from, name)?.is_some_and(|old| !old.is_dir());
-        let place = self.backups.as_ref().filter(|_| is_kept);
-        let Some((to, new_name)) = place.map(|backups| backups.place(dir, name)) else {
+        let old = inode(&from, name)?.filter(|old| !old.is_dir());
+        let (Some(backups), Some(old)) = (&self.backups, old) else {
             return Ok(None);
         };
+        if backups.safe_links && old.is_symlink() {
+            let target = readlinkat(&*from, name, Vec::new())?;
+            if is_unsafe(target.as_bytes(), dir.depth()) {
+                return Ok(None);
+            }
+        }
+        let (to, new_name) = backups.place(dir, name);
         self.make_way(&to)?;
         // A name that is too long for one is found out here, too.
         if is_full_dir(&*self.open(&to)?, &new_name)? {
@@ -163,9 +173,8 @@ impl Commit {
             }
             let attrs = self.attrs_of_way(&at, &above);
             let staged = self.try_stage(&above)?;
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             mkdirat(&*staged.stage, &*staged.name, Mode::RWXU)?;
-            let made = openat(&*staged.stage, &*staged.name, flags, Mode::empty())?;
+            let made = openat(&*staged.stage, &*staged.name, DIR_FLAGS, Mode::empty())?;
             let made = File::from(made);
             set_fd_attrs(&made, &attrs)?;
             let placed = self.put_dir(&staged, &made.into(), &at, &attrs, Over::default());
@@ -226,16 +235,6 @@ impl Commit {
             ..Attrs::default()
         }
     }
-}
-
-/// Whether a directory with entries has that name.
-fn is_full_dir(dir: &OwnedFd, name: &[u8]) -> io::Result<bool> {
-    if !inode(dir, name)?.is_some_and(|there| there.is_dir()) {
-        return Ok(false);
-    }
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let there = openat(dir, name, flags, Mode::empty())?;
-    Ok(!crate::fs::names(&there)?.is_empty())
 }
 
 /// Gives an entry a name in staging, or where it cannot have another, a copy of it.

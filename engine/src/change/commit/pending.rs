@@ -9,16 +9,14 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{AtFlags, Mode, fstat, openat, statat};
+use rustix::fs::{AtFlags, fstat, statat};
 
 use super::{Commit, Staged};
 use crate::change::op::{Changes, Op};
-use crate::change::place::inode;
+use crate::change::place::{inode, is_full_dir};
 use crate::change::rights::taking_back;
 use crate::error::Error;
-use crate::fs::{
-    Attrs, DIR_FLAGS, Inode, attributes_at, attributes_of, has_name, replaced, set_fd_attrs,
-};
+use crate::fs::{Attrs, Inode, attributes_at, attributes_of, replaced, set_fd_attrs};
 use crate::path::RelPath;
 
 /// The tree as it will be, where that differs from the tree on disk.
@@ -103,13 +101,9 @@ impl Commit {
                 let (slots, slot_name) = self.roll.slot(&slot)?;
                 let new = inode(&slots, &slot_name)?.ok_or(io::ErrorKind::NotFound)?;
                 let old = inode(&fd, &name)?;
-                let is_dir = old.as_ref().is_some_and(Inode::is_dir);
-                if is_dir && !over.tree {
-                    let dir = openat(&fd, &*name, DIR_FLAGS, Mode::empty())?;
-                    if has_name(&dir, |_| true)? {
-                        // No directory with entries was judged there.
-                        return Err(replaced());
-                    }
+                if !over.tree && is_full_dir(&fd, &name)? {
+                    // None was judged there.
+                    return Err(replaced());
                 }
                 Some(Op::Place {
                     dir,
