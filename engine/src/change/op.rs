@@ -74,11 +74,13 @@ pub(crate) enum Op {
         slot: Slot,
         over: Over,
     },
-    /// The entry of that name is gone for good, with everything in it.
+    /// The entry of that name is gone for good; a directory, with everything in it, only if one
+    /// was judged.
     Discard {
         dir: RelPath,
         #[serde(with = "serde_bytes")]
         name: Vec<u8>,
+        tree: bool,
     },
     /// Metadata of an entry that stays, and that was that one when it was judged.
     SetAttrs {

@@ -27,7 +27,7 @@ use crate::error::Error;
 use crate::fail::fail_point;
 use crate::fs::{
     Assigned, Attrs, Inode, Reaper, Root, Stuck, attributes_at, attributes_of, is_absent,
-    remove_tree, replaced, set_attrs, set_fd_attrs,
+    remove_other, remove_tree, replaced, set_attrs, set_fd_attrs,
 };
 use crate::path::RelPath;
 use crate::work;
@@ -209,7 +209,12 @@ impl Roll {
                 }
                 Ok(())
             }
-            Op::Discard { dir, name } => remove_tree(&*self.writable(dir)?, name),
+            Op::Discard {
+                dir,
+                name,
+                tree: true,
+            } => remove_tree(&*self.writable(dir)?, name),
+            Op::Discard { dir, name, .. } => remove_other(&*self.writable(dir)?, name),
             Op::SetAttrs {
                 dir,
                 name,

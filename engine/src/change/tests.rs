@@ -5,7 +5,7 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{CWD, FileType, Mode, RenameFlags, makedev, mknodat, renameat_with};
@@ -346,5 +346,27 @@ fn a_directory_is_opened_last_and_closed_first() {
         roll.forward(&reversed(&changes.ops), false, OnFailure::GoOn)
             .unwrap();
         assert_eq!(seen(&scene.path("d")).3 & 0o777, dir_to);
+    }
+}
+
+/// A directory that took the name of what was to be removed was not meant.
+#[test]
+fn a_directory_in_the_place_of_a_doomed_file_stays() {
+    for make in [
+        |at: PathBuf| fs::write(at.join("of-others"), "").unwrap(),
+        |at: PathBuf| fs::create_dir(at.join("of-others")).unwrap(),
+        |_| {},
+    ] {
+        for atomic in [false, true] {
+            let scene = Scene::new();
+            fs::create_dir(scene.path("doomed")).unwrap();
+            make(scene.path("doomed"));
+            let mut commit = scene.commit(atomic);
+            let (top, name) = (scene.top.clone(), b"doomed".to_vec());
+            commit.remove(top, name, false).unwrap();
+            scene.carry_out(&mut commit, atomic);
+            assert!(scene.path("doomed").is_dir(), "atomic {atomic}");
+            assert_eq!(commit.take_warnings().len(), 1, "atomic {atomic}");
+        }
     }
 }

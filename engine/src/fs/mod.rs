@@ -40,7 +40,7 @@ pub(crate) use machine::{boot, machine};
 pub(crate) use meta::{keeping_time, set_attrs, set_fd_attrs, set_new_attrs};
 pub(crate) use reaper::Reaper;
 pub(crate) use regular::FileDir;
-pub(crate) use remove::{Stuck, has_name, names, remove_own_tree, remove_tree};
+pub(crate) use remove::{Stuck, has_name, names, remove_other, remove_own_tree, remove_tree};
 pub(crate) use root::{
     DIR_FLAGS, DirId, Root, dir_id, flush, is_absent, is_not_ours, open_dir_below, open_private,
 };

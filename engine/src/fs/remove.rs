@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode, RawDir, fchmod, fstat, openat, unlinkat};
 use rustix::io::Errno;
 
+use super::inode::replaced;
 use super::root::{DIR_FLAGS, DirId, dir_id};
 use crate::names::Names;
 use crate::path::RelPath;
@@ -58,6 +59,16 @@ pub(crate) fn remove_tree(dir: impl AsFd, name: &[u8]) -> Result<(), Stuck> {
     let mut removal = Removal::default();
     let result = removal.run(dir, name);
     removal.stuck.map_or(result.map_err(Stuck::from), Err)
+}
+
+/// Removes `name` in `dir` if it is no directory. What is already gone is fine.
+pub(crate) fn remove_other(dir: impl AsFd, name: &[u8]) -> Result<(), Stuck> {
+    match unlinkat(&dir, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        // Linux says EISDIR for a directory, other file systems may follow POSIX and say EPERM.
+        Err(Errno::ISDIR | Errno::PERM) if open_dir(&dir, name).is_ok() => Err(replaced().into()),
+        Err(e) => Err(cause(name, e.into()).into()),
+    }
 }
 
 /// The same of hasync's own. What somebody has open on a file system that keeps it under another

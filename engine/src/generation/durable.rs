@@ -373,7 +373,7 @@ mod tests {
             };
             commit.set_attrs(&top, &listed, attrs).unwrap();
         }
-        commit.remove(open, b"gone".to_vec()).unwrap();
+        commit.remove(open, b"gone".to_vec(), true).unwrap();
         let journal = Journal::new(commit.seal().unwrap());
         commit.stage().forget();
         assert_eq!(commit.take_warnings().len(), 0);

@@ -174,9 +174,9 @@ impl Commit {
         !self.privileged && mode & 0o700 != 0o700
     }
 
-    /// Removes an entry, a directory with everything in it.
-    pub(crate) fn remove(&mut self, dir: RelPath, name: Vec<u8>) -> Result<(), Error> {
-        self.add(Op::Discard { dir, name })
+    /// Removes an entry; what is a directory, with everything in it, only as a `tree`.
+    pub(crate) fn remove(&mut self, dir: RelPath, name: Vec<u8>, tree: bool) -> Result<(), Error> {
+        self.add(Op::Discard { dir, name, tree })
     }
 
     /// Sets metadata of an entry of `dir` that was `listed` so when that was decided; a directory

@@ -113,8 +113,9 @@ impl Commit {
                     old,
                 })
             }
-            Op::Discard { dir, name } => match inode(&fd, &name)? {
+            Op::Discard { dir, name, tree } => match inode(&fd, &name)? {
                 None => None,
+                Some(old) if old.is_dir() && !tree => return Err(replaced()),
                 Some(old) => {
                     let slot = self.try_stage(&dir)?.slot();
                     Some(Op::Remove {

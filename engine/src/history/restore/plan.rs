@@ -310,7 +310,7 @@ impl Plan {
         }
         removals
             .into_iter()
-            .try_for_each(|(dir, name)| commit.remove(dir, name))
+            .try_for_each(|(dir, name)| commit.remove(dir, name, true))
     }
 }
 

@@ -14,7 +14,7 @@ use crate::entry::Entry;
 use crate::error::{Error, ErrorKind};
 use crate::fs::{Attrs, Inherited, Listed, Root, can_hold};
 use crate::history::{Room, Store, leave};
-use crate::observer::Warning;
+use crate::observer::{Kind, Warning};
 use crate::path::{RelPath, Shown};
 use crate::refusal::Refusal;
 use crate::source::stat_name;
@@ -145,10 +145,10 @@ impl Door {
         }
     }
 
-    /// Removes an entry, a directory with everything in it.
-    pub(super) fn remove(&mut self, dir: RelPath, name: &[u8]) -> Result<(), Error> {
+    /// Removes an entry of that kind, a directory with everything in it.
+    pub(super) fn remove(&mut self, dir: RelPath, name: &[u8], kind: Kind) -> Result<(), Error> {
         match self {
-            Door::Real(real) => real.commit.remove(dir, name.to_vec()),
+            Door::Real(real) => real.commit.remove(dir, name.to_vec(), kind == Kind::Dir),
             Door::Dry(_) => Ok(()),
         }
     }

@@ -63,7 +63,7 @@ impl Going {
                 self.stay.insert(path);
                 continue;
             }
-            site.door.remove(dir, name)?;
+            site.door.remove(dir, name, kind)?;
             if is_atomic {
                 continue;
             }
