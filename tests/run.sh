@@ -89,7 +89,8 @@ HASYNC_CAMPAIGN_LOG=$(mktemp)
 export HASYNC_CAMPAIGN_LOG
 trap 'rm -f "$out" "$HASYNC_CAMPAIGN_LOG"' EXIT
 status=0
-cargo test --workspace --no-fail-fast 2>&1 | tee "$out" || status=$?
+# Whoever starts this in the background has interrupts ignored, and so would the tests' servers.
+env --default-signal=INT,QUIT cargo test --workspace --no-fail-fast 2>&1 | tee "$out" || status=$?
 
 step 'campaigns'
 sort -u "$HASYNC_CAMPAIGN_LOG"
