@@ -28,7 +28,7 @@ mod trees;
 
 use std::ffi::OsString;
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::exit::{Exit, Failure};
 
@@ -124,6 +124,9 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Typed, 
     {
         return Ok(Typed::Help(help::of_push(false), Exit::Ok));
     }
+    if let Some(typed) = parse_alone(&words) {
+        return typed;
+    }
     let matches = match command().try_get_matches_from(&words) {
         Ok(matches) => matches,
         Err(error) => return answer(&error, &words),
@@ -132,15 +135,10 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Typed, 
         .map_err(|error| usage(&error, &words))?
         .verb;
     Ok(match verb {
-        Verb::Push(mut args) => {
-            if let Some(which) = &args.help {
-                return Ok(Typed::Help(help::of_push(which == "all"), Exit::Ok));
-            }
-            if let Some(matches) = matches.subcommand_matches("push") {
-                args.settle(matches)?;
-            }
-            Typed::Push(args)
-        }
+        Verb::Push(args) => match matches.subcommand_matches("push") {
+            Some(matches) => return settled(args, matches),
+            None => Typed::Push(args),
+        },
         Verb::Serve(args) => Typed::Serve(args),
         Verb::Demo(args) => Typed::Demo(args),
         Verb::Signature(args) => Typed::Signature(args),
@@ -169,6 +167,37 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Typed, 
         Verb::Completions(args) => Typed::Completions(args),
         Verb::Notify(args) => Typed::Notify(args),
     })
+}
+
+/// Reads the command lines of the two halves of a push as those of programs of their own: the
+/// options of all other verbs are not made then, which takes a tenth of a push of nothing. `None`
+/// if it is another line, or a wrong one, which is then explained beside all verbs.
+fn parse_alone(words: &[OsString]) -> Option<Result<Typed, Failure>> {
+    let words = words.get(1..)?;
+    match words.first()?.to_str()? {
+        "push" => {
+            let push = push::complete(PushArgs::augment_args(clap::Command::new("push")));
+            let matches = push.try_get_matches_from(words).ok()?;
+            let args = PushArgs::from_arg_matches(&matches).ok()?;
+            Some(settled(Box::new(args), &matches))
+        }
+        "serve" => {
+            let serve = ServeArgs::augment_args(clap::Command::new("serve"));
+            let matches = serve.try_get_matches_from(words).ok()?;
+            let args = ServeArgs::from_arg_matches(&matches).ok()?;
+            Some(Ok(Typed::Serve(args)))
+        }
+        _ => None,
+    }
+}
+
+/// What a push was asked for, taken together.
+fn settled(mut args: Box<PushArgs>, matches: &clap::ArgMatches) -> Result<Typed, Failure> {
+    if let Some(which) = &args.help {
+        return Ok(Typed::Help(help::of_push(which == "all"), Exit::Ok));
+    }
+    args.settle(matches)?;
+    Ok(Typed::Push(args))
 }
 
 /// Reads the words behind a `hasync serve` that is forced on a key.

@@ -144,7 +144,7 @@ pub(crate) fn open_private(dir: impl AsFd, name: &[u8]) -> rustix::io::Result<Ow
 }
 
 /// Whether only this user can change what has this metadata.
-pub(super) fn is_private(stat: &Stat) -> bool {
+pub(crate) fn is_private(stat: &Stat) -> bool {
     stat.st_uid == rustix::process::geteuid().as_raw() && stat.st_mode & 0o022 == 0
 }
 

@@ -1,4 +1,5 @@
-//! Hard links. A free name is given to the inode that was judged, which is held while that is done.
+//! Hard links. A free name is given to the inode that was judged, which is held while that is done
+//! if somebody else could change what has its name.
 //! Otherwise a link is made in staging, found to be one to that inode, and put in place like
 //! anything else. Where an inode has as many names as its file system allows, a further one with
 //! the same content and metadata takes the rest.
@@ -16,7 +17,7 @@ use crate::change::copy::copy;
 use crate::change::op::Over;
 use crate::change::place::inode;
 use crate::error::Error;
-use crate::fs::{Inode, Listed, numbers_hold, own_scope, replaced, stat};
+use crate::fs::{Inode, Listed, is_private, numbers_hold, own_scope, replaced, stat};
 use crate::options::Options;
 use crate::path::RelPath;
 use crate::work;
@@ -61,7 +62,16 @@ pub(super) struct Links {
     /// rest: nobody else can give that to something else.
     full: HashMap<RelPath, Staged>,
     /// Where the entry was that got another name last: others come from there too.
-    held_dir: Option<(RelPath, Arc<OwnedFd>)>,
+    held_dir: Option<FirstDir>,
+}
+
+/// The directory of an entry that is to have another name.
+#[derive(Clone, Debug)]
+struct FirstDir {
+    path: RelPath,
+    fd: Arc<OwnedFd>,
+    /// Whether nobody else can give its names to other entries.
+    is_private: bool,
 }
 
 impl Links {
@@ -168,16 +178,29 @@ impl Commit {
     /// Gives a free name to the entry. If that fails, for whatever reason, nothing has changed.
     fn link_in_place(&mut self, link: &Link) -> io::Result<()> {
         let (dir, name) = link.first.split().ok_or(io::ErrorKind::InvalidInput)?;
-        let first_dir = self.first_dir(dir)?;
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let first = openat(&first_dir, name, flags, Mode::empty())?;
-        let found = Inode::held(&first)?;
-        if !self.links.is_first(link, &found, &first_dir) {
+        let FirstDir { fd, is_private, .. } = self.first_dir(dir)?;
+        let held = match is_private {
+            true => None,
+            false => {
+                let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                Some(openat(&fd, name, flags, Mode::empty())?)
+            }
+        };
+        let found = match &held {
+            Some(held) => Inode::held(held)?,
+            None => inode(&fd, name)?.ok_or(io::ErrorKind::NotFound)?,
+        };
+        if !self.links.is_first(link, &found, &fd) {
             return Err(replaced());
         }
-        let held = format!("/proc/self/fd/{}", first.as_raw_fd());
         let to = self.touch(&link.dir)?;
-        linkat(CWD, held, to, &*link.name, AtFlags::SYMLINK_FOLLOW)?;
+        match held {
+            Some(held) => {
+                let held = format!("/proc/self/fd/{}", held.as_raw_fd());
+                linkat(CWD, held, to, &*link.name, AtFlags::SYMLINK_FOLLOW)?;
+            }
+            None => linkat(&fd, name, to, &*link.name, AtFlags::empty())?,
+        }
         let path = link.dir.join(&link.name);
         self.links.note(path, || Some(found.number));
         Ok(())
@@ -185,15 +208,24 @@ impl Commit {
 
     /// Opens the directory of an entry that is to have another name. If it is another one by now,
     /// what is found in it is not what was judged.
-    fn first_dir(&mut self, dir: RelPath) -> io::Result<Arc<OwnedFd>> {
-        match &self.links.held_dir {
-            Some((held, fd)) if *held == dir => Ok(Arc::clone(fd)),
-            _ => {
-                let fd = Arc::new(self.root.open_dir(&dir)?);
-                self.links.held_dir = Some((dir, Arc::clone(&fd)));
-                Ok(fd)
-            }
+    fn first_dir(&mut self, path: RelPath) -> io::Result<FirstDir> {
+        if let Some(held) = self
+            .links
+            .held_dir
+            .as_ref()
+            .filter(|held| held.path == path)
+        {
+            return Ok(held.clone());
         }
+        let fd = Arc::new(self.root.open_dir(&path)?);
+        let is_private = is_private(&fstat(&fd)?);
+        let dir = FirstDir {
+            path,
+            fd,
+            is_private,
+        };
+        self.links.held_dir = Some(dir.clone());
+        Ok(dir)
     }
 
     /// Makes the link in staging; `None` if the name is one already.
