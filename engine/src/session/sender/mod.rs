@@ -255,7 +255,7 @@ impl Machine for Sender<'_> {
         if self.answer_first()? || self.send_content()? || self.advance(now)? {
             return Ok(Poll::Again);
         }
-        if !matches!(self.scan, Scanning::Ended)
+        if matches!(self.scan, Scanning::Running)
             && let Some(left) = self.patience.left(now)
         {
             let until = now + left;
