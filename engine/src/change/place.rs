@@ -293,6 +293,14 @@ fn is_that(dir: &OwnedFd, found: &Inode, wanted: &Inode) -> bool {
     found.number == wanted.number || !numbers_hold(dir) && found.looks_like(wanted)
 }
 
+/// Whether the name stands for that directory, and nothing is in it.
+pub(super) fn is_empty_dir(dir: &OwnedFd, name: &[u8], wanted: &Inode) -> bool {
+    openat(dir, name, DIR_FLAGS, Mode::empty()).is_ok_and(|held| {
+        let is_wanted = Inode::held(&held).is_ok_and(|found| is_that(dir, &found, wanted));
+        is_wanted && has_name(&held, |_| true).is_ok_and(|has_entries| !has_entries)
+    })
+}
+
 /// Whether a directory with entries has that name.
 pub(super) fn is_full_dir(dir: &OwnedFd, name: &[u8]) -> io::Result<bool> {
     if !inode(dir, name)?.is_some_and(|there| there.is_dir()) {

@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, fstat, statat};
 
 use super::{Commit, Staged};
 use crate::change::op::{Changes, Op};
-use crate::change::place::{inode, is_full_dir};
+use crate::change::place::{inode, is_empty_dir};
 use crate::change::rights::taking_back;
 use crate::error::Error;
 use crate::fs::{Attrs, Inode, attributes_at, attributes_of, replaced, set_fd_attrs};
@@ -101,8 +101,9 @@ impl Commit {
                 let (slots, slot_name) = self.roll.slot(&slot)?;
                 let new = inode(&slots, &slot_name)?.ok_or(io::ErrorKind::NotFound)?;
                 let old = inode(&fd, &name)?;
-                if !over.tree && is_full_dir(&fd, &name)? {
-                    // None was judged there.
+                let dir_there = old.as_ref().filter(|old| old.is_dir());
+                if !over.tree && dir_there.is_some_and(|old| !is_empty_dir(&fd, &name, old)) {
+                    // None with entries was judged there.
                     return Err(replaced());
                 }
                 Some(Op::Place {
