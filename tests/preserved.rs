@@ -223,6 +223,27 @@ fn hard_links_stay_one_file_with_h_and_only_with_h() {
     );
 }
 
+/// The receiver keeps of a directory that long no more than the files whose content is to come.
+#[test]
+fn linked_files_are_themselves_among_a_thousand_others() {
+    let trees = TempTree::new();
+    trees.mkdir("source");
+    for at in 0..1000 {
+        let to = format!("a-target-that-takes-some-memory-{at:050}");
+        trees.symlink(to, format!("source/link-{at}"));
+        if at % 100 == 50 {
+            trees.write(format!("source/link-{at}-file"), format!("content of {at}"));
+            trees.hard_link(
+                format!("source/link-{at}-file"),
+                format!("source/other-{at}"),
+            );
+            trees.write(format!("source/plain-{at}"), format!("plain {at}"));
+        }
+    }
+    trees.mkdir("target");
+    mirror(&trees, &["-aH"]);
+}
+
 #[test]
 fn holes_take_no_space_with_s() {
     let trees = TempTree::new();

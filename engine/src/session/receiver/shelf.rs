@@ -46,7 +46,7 @@ impl Shelf {
             return None;
         }
         let list = state.list();
-        let packed = list.entries.packed(number as usize)?;
+        let packed = list.entries.packed(list.position(number)?)?;
         let mut record = Vec::new();
         if last.is_none() {
             let failed = u64::from(state.drops());
