@@ -144,7 +144,7 @@ pub(crate) struct Doomed {
     /// Numbers of those below that go by themselves, for each directory of which a part stays.
     pieces: Vec<Range<u64>>,
     /// Directories that cannot go because something below them is protected.
-    pub(crate) pinned: Vec<RelPath>,
+    pub(crate) pinned: PathList,
     /// Mount points, which stay.
     pub(crate) mounts: Vec<RelPath>,
     /// Directories that could not be read.
@@ -252,7 +252,7 @@ impl Doomed {
         if all {
             self.below.push(&path.as_bytes(), Kind::Dir, as_one);
         } else {
-            self.pinned.push(path.clone());
+            self.pinned.push(&path.as_bytes(), Kind::Dir, false);
         }
         all
     }
@@ -337,8 +337,11 @@ mod tests {
         }
         assert_eq!(all, told);
         assert_eq!(doomed.len(), told.len() as u64);
-        let pinned: Vec<RelPath> = pinned.iter().map(|at| path(at)).collect();
-        assert_eq!(doomed.pinned, pinned);
+        let (mut walk, mut found) = (doomed.pinned.walk(), Vec::new());
+        while walk.advance().is_some() {
+            found.push(str::from_utf8(walk.path()).unwrap().to_owned());
+        }
+        assert_eq!(found, pinned);
         assert!(doomed.mounts.is_empty() && doomed.failed.is_empty());
     }
 

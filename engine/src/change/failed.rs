@@ -17,6 +17,8 @@ use crate::path::RelPath;
 pub(crate) struct Failed {
     /// Position of the op in its list.
     pub(crate) at: usize,
+    /// Another entry, or none, was to have the name afterwards.
+    pub(crate) moves: bool,
     /// What was to be done, such as `remove`.
     pub(crate) doing: &'static str,
     pub(crate) path: RelPath,
@@ -63,6 +65,7 @@ impl Failed {
         let dir = path.split().and_then(|(dir, _)| root.open_dir(&dir).ok());
         Failed {
             at: 0,
+            moves: false,
             doing,
             obstacle: dir.and_then(|dir| Obstacle::find(dir, path.name(), &stuck.cause)),
             path,

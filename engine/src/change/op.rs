@@ -7,14 +7,16 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::Error;
 use crate::fs::{Attrs, Inode};
 use crate::path::RelPath;
+use crate::spill::SpillValues;
 
 /// Everything that an atomic commit changes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(crate) struct Changes {
     pub(crate) sessions: Vec<SessionPlace>,
-    pub(crate) ops: Vec<Op>,
+    pub(crate) ops: Ops,
 }
 
 /// Where a staging directory is.
@@ -100,20 +102,34 @@ pub(crate) enum Op {
     },
 }
 
-/// The ops that lead back, in the order in which they are to be carried out.
-pub(crate) fn reversed(ops: &[Op]) -> Vec<Op> {
-    let is_dir_attrs = |op: &&Op| matches!(op, Op::SetDirAttrs { .. });
-    let changes = ops.iter().rev().filter(|op| !is_dir_attrs(op));
+/// Ops in the order in which they are to be carried out.
+pub(crate) type Ops = SpillValues<Op>;
+
+/// The ops that lead back.
+pub(crate) fn reversed(ops: &Ops) -> Result<Ops, Error> {
+    let is_dir_attrs = |op: &Op| matches!(op, Op::SetDirAttrs { .. });
+    let mut back = Ops::default();
+    let mut add = |op: Op| op.reversed().map_or(Ok(()), |op| back.push(&op));
+    for op in ops.iter_back() {
+        let op = op?;
+        if !is_dir_attrs(&op) {
+            add(op)?;
+        }
+    }
     // Their order, deepest first, is right both ways, and they come last both ways.
-    let dirs = ops.iter().filter(is_dir_attrs);
-    changes.chain(dirs).filter_map(Op::reversed).collect()
+    for op in ops.iter() {
+        let op = op?;
+        if is_dir_attrs(&op) {
+            add(op)?;
+        }
+    }
+    Ok(back)
 }
 
 impl Op {
-    /// `None` if nothing of what was replaced is kept.
-    fn reversed(&self) -> Option<Op> {
-        let mut op = self.clone();
-        match &mut op {
+    /// The op that leads back; `None` if nothing of what was replaced is kept.
+    fn reversed(mut self) -> Option<Op> {
+        match &mut self {
             Op::Place {
                 new,
                 old: Some(old),
@@ -130,7 +146,7 @@ impl Op {
             }
             _ => {}
         }
-        Some(match op {
+        Some(match self {
             Op::Place {
                 dir,
                 name,

@@ -6,7 +6,6 @@
 //! each op looks where the entries that it moves are now, and what has changed places already is
 //! left alone, so that doing everything twice does nothing more.
 
-use std::collections::HashMap;
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
@@ -16,7 +15,7 @@ use std::sync::Arc;
 use rustix::fs::{FileType, Mode, OFlags, Stat, fchmod, fstat, openat, statat};
 
 use super::failed::Failed;
-use super::op::{Op, SessionPlace, Slot};
+use super::op::{Op, Ops, SessionPlace, Slot};
 use super::place::{
     change_places, give_back_other, is_at, keep_time, place_new, replace, take_away,
 };
@@ -30,6 +29,7 @@ use crate::fs::{
     remove_other, remove_tree, replaced, set_attrs, set_fd_attrs,
 };
 use crate::path::RelPath;
+use crate::spill::SpillMap;
 use crate::work;
 
 /// Replaced files from this length on are freed beside the commit.
@@ -94,31 +94,36 @@ impl Roll {
     /// A full disk: the rest is left, to be carried out when there is space.
     pub(crate) fn forward(
         &mut self,
-        ops: &[Op],
+        ops: &Ops,
         again: bool,
         on_failure: OnFailure,
     ) -> Result<Vec<Failed>, Error> {
-        self.narrow(ops);
+        self.narrow(ops)?;
         let mut failed = Vec::new();
         let mut lasts = None;
         for (at, op) in ops.iter().enumerate() {
-            let result = self.carry_out(op);
+            let op = op?;
+            let result = self.carry_out(&op);
             work::did(1);
             fail_point("op");
             let Err(failure) = result else {
                 continue;
             };
-            if again
-                && lasts
-                    .get_or_insert_with(|| Lasts::of(ops))
-                    .is_passed(op, at)
-            {
+            if again && lasts.is_none() {
+                lasts = Some(Lasts::of(ops)?);
+            }
+            if lasts.as_ref().is_some_and(|lasts| lasts.is_passed(&op, at)) {
                 continue;
             }
             if failure.is_no_space() && on_failure == OnFailure::GoOn {
                 return Err(failure.into_error(&self.root));
             }
-            failed.push(Failed { at, ..failure });
+            let moves = op.moves();
+            failed.push(Failed {
+                at,
+                moves,
+                ..failure
+            });
             if on_failure == OnFailure::Stop {
                 break;
             }
@@ -128,25 +133,26 @@ impl Roll {
 
     /// Directories that some are to lose their rights to lose them before anything else changes:
     /// what is about to be put into them is not for those. They gain theirs at the end.
-    fn narrow(&mut self, ops: &[Op]) {
+    fn narrow(&mut self, ops: &Ops) -> Result<(), Error> {
         // Parents before children.
-        for op in ops.iter().rev() {
+        for op in ops.iter_back() {
             if let Op::SetDirAttrs {
                 dir,
                 inode,
                 new,
                 old,
-            } = op
-                && let Some(mode) = rights::narrowed(old, new)
+            } = op?
+                && let Some(mode) = rights::narrowed(&old, &new)
             {
                 // One that is none of those any more, or not yet there, has no such rights to lose.
-                let _ = self.root.open_dir(dir).and_then(|fd| {
+                let _ = self.root.open_dir(&dir).and_then(|fd| {
                     inode.check_dir(&fd, new.uid)?;
                     let mode = (fstat(&fd)?.st_mode & mode & 0o7777) | (mode & 0o1000);
                     Ok(fchmod(&fd, Mode::from_raw_mode(mode))?)
                 });
             }
         }
+        Ok(())
     }
 
     /// Carries out one op.
@@ -337,19 +343,27 @@ fn has(now: &Stat, attrs: &Attrs, read: impl FnOnce(Scope) -> io::Result<Attribu
 
 /// The last op that moves each path. A journal over several commits may move it more than once:
 /// when that is carried out again, an op before the last finds what a later one has made.
-struct Lasts(HashMap<RelPath, usize>);
+struct Lasts(SpillMap);
 
 impl Lasts {
-    fn of(ops: &[Op]) -> Self {
-        let ops = ops.iter().enumerate().filter(|(_, op)| op.moves());
-        Lasts(ops.map(|(at, op)| (op.path(), at)).collect())
+    fn of(ops: &Ops) -> Result<Self, Error> {
+        let mut lasts = SpillMap::default();
+        for (at, op) in ops.iter().enumerate() {
+            let op = op?;
+            if op.moves() {
+                lasts.set(&op.path().as_bytes(), &at.to_le_bytes());
+            }
+        }
+        Ok(Lasts(lasts))
     }
 
     /// Whether an op after this one moves its path, or a directory above.
     fn is_passed(&self, op: &Op, at: usize) -> bool {
         let mut path = op.path();
         loop {
-            if self.0.get(&path).is_some_and(|last| *last > at) {
+            let last = self.0.get(&path.as_bytes());
+            let last = last.and_then(|last| last.try_into().ok().map(usize::from_le_bytes));
+            if last.is_some_and(|last| last > at) {
                 return true;
             }
             match path.split() {

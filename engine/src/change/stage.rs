@@ -213,7 +213,7 @@ impl Stage {
     pub(crate) fn leave(
         &mut self,
         left: impl Iterator<Item = (Slot, RelPath)>,
-        note: impl FnOnce(&OwnedFd, Vec<(RelPath, RelPath)>) -> io::Result<()>,
+        note: impl FnOnce(&OwnedFd, &mut dyn Iterator<Item = (RelPath, RelPath)>) -> io::Result<()>,
     ) -> io::Result<()> {
         let is_own = |session: &Session| session.holder_path.is_root();
         let Some(own) = self.sessions.iter().position(is_own) else {
@@ -223,10 +223,10 @@ impl Stage {
         let of_session = |(slot, path): (Slot, RelPath)| {
             (slot.session == own as u32).then_some((slot.path, path))
         };
-        let left: Vec<_> = left.filter_map(of_session).collect();
-        match left.is_empty() {
-            true => self.sessions.push(session),
-            false => note(session.plain.fd(), left)?,
+        let mut left = left.filter_map(of_session).peekable();
+        match left.peek() {
+            None => self.sessions.push(session),
+            Some(_) => note(session.plain.fd(), &mut left)?,
         }
         // What cannot be removed, the next push removes, or says so.
         self.remove();

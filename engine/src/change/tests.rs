@@ -186,7 +186,7 @@ fn what_takes_a_name_between_verdict_and_change_stays_as_it_is() {
                         swap_at(Stage::Sealed);
                         let mut roll = Roll::open(&scene.root, &changes.sessions).unwrap();
                         let failed = roll.forward(&changes.ops, false, OnFailure::GoOn);
-                        way_back = Some((roll, reversed(&changes.ops)));
+                        way_back = Some((roll, reversed(&changes.ops).unwrap()));
                         failed.unwrap().len()
                     } else {
                         commit.finish().unwrap();
@@ -343,7 +343,7 @@ fn a_directory_is_opened_last_and_closed_first() {
         let mut roll = Roll::open(&scene.root, &changes.sessions).unwrap();
         roll.forward(&changes.ops, false, OnFailure::GoOn).unwrap();
         assert_eq!(seen(&scene.path("d")).3 & 0o777, dir_from);
-        roll.forward(&reversed(&changes.ops), false, OnFailure::GoOn)
+        roll.forward(&reversed(&changes.ops).unwrap(), false, OnFailure::GoOn)
             .unwrap();
         assert_eq!(seen(&scene.path("d")).3 & 0o777, dir_to);
     }

@@ -2,11 +2,13 @@
 //! call returns. A record says what it is, and a BLAKE3 sum over all of it tells a damaged one
 //! from a whole one.
 //!
+//! A journal may be longer than what memory has room for: none of it is ever there as a whole.
+//!
 //! Layout: `hasync`, two letters of kind, version (2 bytes, little endian), payload length (8
 //! bytes), payload (serde through bincode, as messages are), BLAKE3-256 of everything before.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, BufReader, BufWriter, Cursor, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{AtFlags, Mode, OFlags, fchmod, fstat, fsync, openat, renameat, unlinkat};
@@ -15,14 +17,15 @@ use rustix::process::geteuid;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::wire::{decode_record, encode};
+use crate::wire::{encode_record, read_record};
 
 const MAGIC: &[u8; 6] = b"hasync";
 const VERSION: u16 = 1;
-const HEADER_LEN: usize = 18;
-const SUM_LEN: usize = 32;
+const HEADER_LEN: u64 = 18;
+const LEN_AT: u64 = 10;
+const SUM_LEN: u64 = 32;
 
-/// Longest record that is read, in bytes: a journal of some ten million ops.
+/// Longest record, in bytes: a journal of some twenty million ops.
 const RECORD_LEN_MAX: u64 = 4 << 30;
 
 /// What a record is, and the name of its file.
@@ -40,13 +43,13 @@ pub(crate) fn write<T: Serialize>(dir: impl AsFd, kind: RecordKind, value: &T) -
         Ok(()) | Err(Errno::NOENT) => {}
         Err(e) => return Err(e.into()),
     }
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mode = Mode::RUSR | Mode::WUSR;
     let fd = openat(dir, &*fresh, flags, mode)?;
     // Whatever the umask takes away. Not every file system has modes of its own.
     let _ = fchmod(&fd, mode);
     let mut file = File::from(fd);
-    file.write_all(&seal(kind, value)?)?;
+    put(kind, value, &mut file)?;
     fsync(&file)?;
     renameat(dir, &*fresh, dir, kind.name)?;
     Ok(fsync(dir)?)
@@ -70,11 +73,7 @@ pub(crate) fn read<T: DeserializeOwned>(dir: impl AsFd, kind: RecordKind) -> io:
         let message = format!("the record {:?} belongs to uid {uid}", kind.name);
         return Err(io::Error::new(io::ErrorKind::InvalidData, message));
     }
-    let mut bytes = Vec::new();
-    File::from(file)
-        .take(RECORD_LEN_MAX)
-        .read_to_end(&mut bytes)?;
-    unseal(kind, &bytes).map(Some)
+    take(kind, &mut File::from(file)).map(Some)
 }
 
 /// Removes the record in `dir`, if there is one; durable when this returns.
@@ -89,46 +88,89 @@ pub(crate) fn remove(dir: impl AsFd, kind: RecordKind) -> io::Result<()> {
 
 /// A record's bytes.
 pub(crate) fn seal<T: Serialize>(kind: RecordKind, value: &T) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(256);
-    bytes.extend_from_slice(MAGIC);
-    bytes.extend_from_slice(&kind.letters);
-    bytes.extend_from_slice(&VERSION.to_le_bytes());
-    bytes.extend_from_slice(&[0; 8]);
-    encode(value, &mut bytes).map_err(|e| io::Error::other(e.message))?;
-    let len = (bytes.len() - HEADER_LEN) as u64;
-    bytes[HEADER_LEN - 8..HEADER_LEN].copy_from_slice(&len.to_le_bytes());
-    let sum = blake3::hash(&bytes);
-    bytes.extend_from_slice(sum.as_bytes());
-    Ok(bytes)
+    let mut bytes = Cursor::new(Vec::with_capacity(256));
+    put(kind, value, &mut bytes)?;
+    Ok(bytes.into_inner())
 }
 
 /// The value in a record's bytes.
 pub(crate) fn unseal<T: DeserializeOwned>(kind: RecordKind, bytes: &[u8]) -> io::Result<T> {
+    take(kind, &mut Cursor::new(bytes))
+}
+
+/// Puts a record into what is empty.
+fn put<T: Serialize>(
+    kind: RecordKind,
+    value: &T,
+    file: &mut (impl Read + Write + Seek),
+) -> io::Result<()> {
+    let mut out = BufWriter::new(&mut *file);
+    out.write_all(MAGIC)?;
+    out.write_all(&kind.letters)?;
+    out.write_all(&VERSION.to_le_bytes())?;
+    out.write_all(&[0; 8])?;
+    encode_record(value, &mut out)?;
+    out.flush()?;
+    drop(out);
+    let end = file.stream_position()?;
+    if end + SUM_LEN > RECORD_LEN_MAX {
+        let message = format!("the record {:?} would be longer than 4 GiB", kind.name);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    }
+    file.seek(SeekFrom::Start(LEN_AT))?;
+    file.write_all(&(end - HEADER_LEN).to_le_bytes())?;
+    let sum = sum_of(file, end)?;
+    file.seek(SeekFrom::Start(end))?;
+    file.write_all(sum.as_bytes())
+}
+
+/// The sum over the first bytes of a record.
+fn sum_of(file: &mut (impl Read + Seek), len: u64) -> io::Result<blake3::Hash> {
+    file.rewind()?;
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(file.take(len))?;
+    Ok(hasher.finalize())
+}
+
+/// Takes the value out of a record, of which every byte is checked before.
+fn take<T: DeserializeOwned>(kind: RecordKind, file: &mut (impl Read + Seek)) -> io::Result<T> {
     let damaged = |what: &str| {
         let message = format!("the record {:?} {what}", kind.name);
         io::Error::new(io::ErrorKind::InvalidData, message)
     };
-    let (head, rest) = bytes
-        .split_at_checked(HEADER_LEN)
-        .ok_or_else(|| damaged("is cut off"))?;
-    if head[..6] != MAGIC[..] || head[6..8] != kind.letters {
-        return Err(damaged("is something else"));
-    }
-    if head[8..10] != VERSION.to_le_bytes() {
-        return Err(damaged("is of another version of hasync"));
-    }
-    let len = head[10..]
-        .try_into()
-        .map(u64::from_le_bytes)
-        .map_err(|_| damaged("is cut off"))?;
-    if rest.len() as u64 != len.saturating_add(SUM_LEN as u64) {
+    let whole_len = file.seek(SeekFrom::End(0))?;
+    if whole_len < HEADER_LEN + SUM_LEN {
         return Err(damaged("is cut off"));
     }
-    let (covered, sum) = bytes.split_at(bytes.len() - SUM_LEN);
-    if *blake3::hash(covered).as_bytes() != *sum {
+    file.rewind()?;
+    let mut head = [0; HEADER_LEN as usize];
+    file.read_exact(&mut head)?;
+    let (magic, rest) = head.split_at(MAGIC.len());
+    let (letters, rest) = rest.split_at(kind.letters.len());
+    let (version, len) = rest.split_at(VERSION.to_le_bytes().len());
+    if magic != MAGIC || letters != kind.letters {
+        return Err(damaged("is something else"));
+    }
+    if version != VERSION.to_le_bytes() {
+        return Err(damaged("is of another version of hasync"));
+    }
+    let covered_len = whole_len - SUM_LEN;
+    if len != (covered_len - HEADER_LEN).to_le_bytes() || whole_len > RECORD_LEN_MAX {
+        return Err(damaged("is cut off"));
+    }
+    let found = sum_of(file, covered_len)?;
+    let mut sum = [0; SUM_LEN as usize];
+    file.read_exact(&mut sum)?;
+    if found != sum {
         return Err(damaged("is damaged"));
     }
-    decode_record(&covered[HEADER_LEN..]).ok_or_else(|| damaged("does not decode"))
+    file.seek(SeekFrom::Start(HEADER_LEN))?;
+    let mut payload = BufReader::new(file.take(covered_len - HEADER_LEN));
+    let value = read_record(&mut payload).map_err(|_| damaged("does not decode"))?;
+    match payload.read(&mut [0])? {
+        0 => Ok(value),
+        _ => Err(damaged("does not decode")),
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Everything in there had arrived whole and with the right sum, and was flushed before it was
 //! noted where it belongs: a session without that note, as a crash leaves it, is of no use.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -20,6 +20,7 @@ use crate::fs::{Listed, Lock, Root, Stuck, names, open_dir_below};
 use crate::generation::record::{self, RecordKind};
 use crate::path::{RESERVED_NAME, RelPath};
 use crate::source::{open_file, stat_name};
+use crate::spill::{Room, SpillList, SpillSorter, SpillValues, put_number, take_number};
 use crate::work;
 
 const INTERRUPTED: RecordKind = RecordKind {
@@ -37,12 +38,17 @@ struct Left {
 
 /// Notes in the session's directory what is in it, as paths there and in the tree, once that is on
 /// disk.
-pub(crate) fn leave(session: &OwnedFd, left: Vec<(RelPath, RelPath)>) -> io::Result<()> {
-    let left = left.into_iter().map(|(slot, path)| Left { slot, path });
-    let left: Vec<Left> = left.collect();
+pub(crate) fn leave(
+    session: &OwnedFd,
+    left: &mut dyn Iterator<Item = (RelPath, RelPath)>,
+) -> io::Result<()> {
+    let mut all = SpillValues::default();
+    for (slot, path) in left {
+        all.push(&Left { slot, path }).map_err(io::Error::other)?;
+    }
     let _flushing = work::flushing();
     syncfs(session)?;
-    record::write(session, INTERRUPTED, &left)
+    record::write(session, INTERRUPTED, &all)
 }
 
 /// All interrupted sessions of a tree. They are locked for as long as this lives, so that nobody
@@ -50,8 +56,9 @@ pub(crate) fn leave(session: &OwnedFd, left: Vec<(RelPath, RelPath)>) -> io::Res
 #[derive(Debug, Default)]
 pub(crate) struct Interrupted {
     sessions: Vec<Session>,
-    /// Where to look for a path and what is below it.
-    places: BTreeMap<RelPath, Vec<Slot>>,
+    /// Where to look for a path and what is below it, in the order of the paths: of each its key,
+    /// an end that no key has in it, the number of the session, and the path there.
+    places: SpillList,
     /// The lengths of these paths: nothing else needs to be looked for.
     lens: HashSet<usize>,
 }
@@ -62,11 +69,7 @@ struct Session {
     name: Vec<u8>,
 }
 
-#[derive(Debug)]
-struct Slot {
-    session: usize,
-    path: RelPath,
-}
+const KEY_END: [u8; 2] = [0; 2];
 
 /// A file that was found, where it is now.
 pub(crate) struct Found {
@@ -85,6 +88,7 @@ impl Interrupted {
             Err(e) => return Err(e),
         };
         let needed = Store::sessions_needed(root)?;
+        let mut places = SpillSorter::new(Room::default(), |record| (false, record));
         for name in names(&stage)? {
             if needed.contains(&name) {
                 continue;
@@ -93,20 +97,19 @@ impl Interrupted {
                 continue;
             };
             // What cannot be read is of no use, and goes with other leftovers.
-            let Ok(Some(left)) = record::read::<Vec<Left>>(&*fd, INTERRUPTED) else {
+            let Ok(Some(left)) = record::read::<SpillValues<Left>>(&*fd, INTERRUPTED) else {
                 continue;
             };
-            let session = claimed.sessions.len();
-            for Left { slot, path } in left {
+            for Left { slot, path } in left.iter().map_while(Result::ok) {
                 claimed.lens.insert(path.len());
-                let slots = claimed.places.entry(path).or_default();
-                slots.push(Slot {
-                    session,
-                    path: slot,
-                });
+                let mut place = [&*path.sort_key(), &KEY_END].concat();
+                put_number(&mut place, claimed.sessions.len() as u64);
+                place.extend_from_slice(&slot.as_bytes());
+                places.push(&place);
             }
             claimed.sessions.push(Session { fd, name });
         }
+        claimed.places = places.finish();
         Ok(claimed)
     }
 
@@ -116,8 +119,13 @@ impl Interrupted {
 
     /// Whether anything of the directory at `path`, or of what is below it, may be there.
     pub(crate) fn has_within(&self, path: &RelPath) -> bool {
-        let mut below = self.places.range(path..);
-        below.next().is_some_and(|(found, _)| found.is_within(path))
+        let key = path.sort_key();
+        let is_within = |place: &[u8]| {
+            let rest = place.strip_prefix(&*key);
+            rest.is_some_and(|rest| key.is_empty() || rest.starts_with(&[0]))
+        };
+        let first = self.places.with(self.first_from(&key), is_within);
+        first.unwrap_or_default()
             || self
                 .slots_of(path)
                 .any(|(session, slot)| open_dir_below(session, &slot).is_ok())
@@ -144,18 +152,34 @@ impl Interrupted {
         let ways = std::iter::successors(Some(path.clone()), split);
         let ways = ways.filter(|at| self.lens.contains(&at.len()));
         ways.flat_map(move |at| {
-            let slots = self.places.get(&at).into_iter().flatten().rev();
-            slots.filter_map(move |slot| {
-                let session = self.sessions.get(slot.session)?;
-                Some((&*session.fd, slot.path.join_path(&path.below(&at))))
+            let slots = self.slots_at(&at).into_iter().rev();
+            slots.filter_map(move |(session, slot)| {
+                let session = self.sessions.get(session)?;
+                Some((&*session.fd, slot.join_path(&path.below(&at))))
             })
         })
+    }
+
+    /// Where the entry is that belongs at `path`: sessions, and paths there.
+    fn slots_at(&self, path: &RelPath) -> Vec<(usize, RelPath)> {
+        let key = [&*path.sort_key(), &KEY_END].concat();
+        let mut places = self.places.walk_from(self.first_from(&key));
+        let mut slots = Vec::new();
+        while let Some(mut slot) = places.next().and_then(|place| place.strip_prefix(&*key)) {
+            slots.push((take_number(&mut slot) as usize, RelPath::of(slot)));
+        }
+        slots
+    }
+
+    /// The first of the places that is not before `key`.
+    fn first_from(&self, key: &[u8]) -> usize {
+        self.places.partition_point(|place| place < key)
     }
 
     /// Removes the sessions with what is still in them.
     pub(crate) fn remove(&mut self, root: &Root) -> Result<(), Stuck> {
         let holder = root.open_dir(&RelPath::root())?;
-        self.places.clear();
+        self.places = SpillList::default();
         let mut removed = self.sessions.drain(..);
         removed.try_for_each(|session| remove_session(&holder, RESERVED_NAME, &session.name))
     }

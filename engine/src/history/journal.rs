@@ -6,18 +6,19 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::change::{Changes, Failed, Op, SessionPlace};
+use crate::change::{Changes, Failed, Op, Ops, SessionPlace};
+use crate::error::Error;
 use crate::fs::Attrs;
 use crate::lineage::generation::{Generation, GenerationId, Partial};
-use crate::path::RelPath;
+use crate::spill::SpillMap;
 
 /// All of an atomic commit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Journal {
     /// What the tree becomes; `None` if nobody keeps its lineage.
     pub(crate) generation: Option<Generation>,
     pub(crate) sessions: Vec<SessionPlace>,
-    pub(crate) ops: Vec<Op>,
+    pub(crate) ops: Ops,
     pub(crate) direction: Direction,
     /// The generation is made even if nothing can be carried out: it notes where the tree stands.
     pub(crate) notes_lineage: bool,
@@ -72,30 +73,39 @@ impl Journal {
 
     /// Strikes off what could not be carried out: it is nothing that an undo could take back. With
     /// it goes the time of a directory in which nothing has changed.
-    pub(crate) fn strike(&mut self, failed: &[Failed]) {
+    pub(crate) fn strike(&mut self, failed: &[Failed]) -> Result<(), Error> {
         let failed: HashSet<usize> = failed.iter().map(|failed| failed.at).collect();
-        self.retain(|at, _| !failed.contains(&at));
-        let moving = self.ops.iter().filter(|op| op.moves());
-        let changed: HashSet<RelPath> = moving.map(|op| op.dir().clone()).collect();
+        let mut changed = SpillMap::default();
+        self.retain(|at, op| {
+            let keeps = !failed.contains(&at);
+            if keeps && op.moves() {
+                changed.insert(&op.dir().as_bytes(), b"");
+            }
+            keeps
+        })?;
         self.retain(|_, op| match op {
-            Op::SetDirAttrs { dir, new, old, .. } => changed.contains(dir) || differ(new, old),
+            Op::SetDirAttrs { dir, new, old, .. } => {
+                changed.contains(&dir.as_bytes()) || differ(new, old)
+            }
             _ => true,
-        });
+        })
     }
 
-    fn retain(&mut self, keeps: impl Fn(usize, &Op) -> bool) {
-        let mut kept = Vec::with_capacity(self.ops.len());
+    fn retain(&mut self, mut keeps: impl FnMut(usize, &Op) -> bool) -> Result<(), Error> {
+        let mut kept = Ops::default();
         let mut waypoints = self.waypoints.iter_mut().peekable();
-        for (at, op) in std::mem::take(&mut self.ops).into_iter().enumerate() {
+        for (at, op) in self.ops.iter().enumerate() {
+            let op = op?;
             while let Some(end) = waypoints.next_if(|end| end.ops_len <= at as u64) {
                 end.ops_len = kept.len() as u64;
             }
             if keeps(at, &op) {
-                kept.push(op);
+                kept.push(&op)?;
             }
         }
         waypoints.for_each(|end| end.ops_len = kept.len() as u64);
         self.ops = kept;
+        Ok(())
     }
 
     /// Whether one of the steps that it leads over moves nothing: such a step is not used up by

@@ -14,7 +14,8 @@ use rustix::io::Errno;
 use super::journal::{Journal, Waypoint};
 use super::prune::{discard, remove_used};
 use super::store::{JOURNAL, MANIFEST, Store, mkdir_open};
-use crate::change::{Op, SessionPlace};
+use crate::change::{Ops, SessionPlace};
+use crate::error::Error;
 use crate::fail::fail_point;
 use crate::fs::{Root, names};
 use crate::generation::record;
@@ -46,7 +47,7 @@ pub(super) struct Kept {
 /// undo over several commits is several.
 pub(super) struct Step {
     pub(super) sessions: Vec<SessionPlace>,
-    pub(super) ops: Vec<Op>,
+    pub(super) ops: Ops,
     pub(super) from: GenerationId,
     pub(super) to: GenerationId,
     /// The generation that it led to, or through.
@@ -159,7 +160,7 @@ pub(super) fn steps(store: &Store) -> io::Result<Vec<Step>> {
     let mut steps = Vec::new();
     for (_, place) in step_places(store)? {
         if let Some(kept) = read(store, place)? {
-            steps.extend(kept.steps(store.root()));
+            steps.extend(kept.steps(store.root()).map_err(io::Error::other)?);
         }
     }
     Ok(steps)
@@ -167,7 +168,7 @@ pub(super) fn steps(store: &Store) -> io::Result<Vec<Step>> {
 
 impl Kept {
     /// The steps of it that have not been taken back.
-    fn steps(self, root: &Root) -> Vec<Step> {
+    fn steps(self, root: &Root) -> Result<Vec<Step>, Error> {
         let Kept {
             journal,
             generation,
@@ -186,13 +187,16 @@ impl Kept {
         for end in ends {
             let (ops_end, sessions_end) = (end.ops_len as usize, end.sessions_len as usize);
             let sessions = journal.sessions.get(sessions_at..sessions_end);
-            let ops = journal.ops.get(ops_at..ops_end);
-            if let (Some(sessions), Some(ops), Some(from)) = (sessions, ops, from)
+            if let (Some(sessions), Some(from)) = (sessions, from)
                 && sessions.iter().all(|session| is_there(root, session))
             {
-                let mut ops = ops.to_vec();
-                for slot in ops.iter_mut().filter_map(Op::slot_mut) {
-                    slot.session = slot.session.saturating_sub(sessions_at as u32);
+                let mut ops = Ops::default();
+                for at in ops_at..ops_end {
+                    let mut op = journal.ops.get(at)?;
+                    if let Some(slot) = op.slot_mut() {
+                        slot.session = slot.session.saturating_sub(sessions_at as u32);
+                    }
+                    ops.push(&op)?;
                 }
                 steps.push(Step {
                     sessions: sessions.to_vec(),
@@ -204,7 +208,7 @@ impl Kept {
             }
             (ops_at, sessions_at, from) = (ops_end, sessions_end, Some(end.state));
         }
-        steps
+        Ok(steps)
     }
 }
 

@@ -70,7 +70,9 @@ impl<'a> Past<'a> {
             attrs: HashMap::new(),
             held_dir: None,
         };
-        way_back.ops.iter().try_for_each(|op| past.play(op))?;
+        for op in way_back.ops.iter() {
+            past.play(&op.map_err(io::Error::other)?)?;
+        }
         Ok(past)
     }
 

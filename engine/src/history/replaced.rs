@@ -159,8 +159,9 @@ fn lying(root: &Root, kept: &Kept, wanted: &[RelPath]) -> io::Result<Vec<Lying>>
         });
     }
     let mut found: HashMap<RelPath, Lying> = HashMap::new();
-    for op in &kept.journal.ops {
-        let Some((slot, is_replaced)) = taken_away(op) else {
+    for op in kept.journal.ops.iter() {
+        let op = op.map_err(io::Error::other)?;
+        let Some((slot, is_replaced)) = taken_away(&op) else {
             continue;
         };
         let session = sessions.get(slot.session as usize).and_then(Clone::clone);

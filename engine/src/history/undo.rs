@@ -11,7 +11,7 @@ use std::io;
 use super::journal::{Journal, Waypoint};
 use super::kept::{self, Step};
 use super::store::Store;
-use crate::change::{Changes, Op, inode, reversed};
+use crate::change::{Changes, Op, Ops, inode, reversed};
 use crate::clock::now_ns;
 use crate::error::{Error, ErrorKind};
 use crate::fs::{Inode, Root, numbers_hold};
@@ -68,11 +68,12 @@ pub(super) fn plan(
     for step in route {
         let first = journal.sessions.len() as u32;
         journal.sessions.extend(step.sessions.iter().cloned());
-        for mut op in reversed(&step.ops) {
+        for op in reversed(&step.ops)?.iter() {
+            let mut op = op?;
             if let Some(slot) = op.slot_mut() {
                 slot.session += first;
             }
-            journal.ops.push(op);
+            journal.ops.push(&op)?;
         }
         journal.waypoints.push(Waypoint {
             ops_len: journal.ops.len() as u64,
@@ -89,7 +90,7 @@ pub(super) fn plan(
         made_ns: now_ns(),
         as_of: None,
         partial: None,
-        counts: counts(&journal.ops),
+        counts: counts(&journal.ops)?,
         id: GenerationId::random().map_err(|e| Error::file("get random numbers", &e))?,
         ..head.clone()
     });
@@ -147,17 +148,17 @@ fn reachable(steps: &[Step], from: GenerationId) -> Vec<String> {
 }
 
 /// What ops come to.
-pub(crate) fn counts(ops: &[Op]) -> GenerationCounts {
+pub(crate) fn counts(ops: &Ops) -> Result<GenerationCounts, Error> {
     let mut counts = GenerationCounts::default();
-    for op in ops {
-        match op {
+    for op in ops.iter() {
+        match op? {
             Op::Place { .. } | Op::Replace { .. } => counts.placed += 1,
             Op::Remove { .. } | Op::Discard { .. } => counts.removed += 1,
             Op::SetAttrs { .. } => counts.attributes += 1,
             Op::SetDirAttrs { .. } => {}
         }
     }
-    counts
+    Ok(counts)
 }
 
 /// What an op expects under a name.
@@ -172,28 +173,27 @@ enum Expected {
 /// Only what `concerns` says matters.
 pub(super) fn first_conflict(
     root: &Root,
-    ops: &[Op],
+    ops: &Ops,
     concerns: impl Fn(&RelPath) -> bool,
-) -> Option<RelPath> {
+) -> Result<Option<RelPath>, Error> {
     let mut moved: HashSet<RelPath> = HashSet::new();
     // Under whichever of its names, its time is another one than the journal of it says.
-    let touched: HashSet<u64> = ops
-        .iter()
-        .filter_map(|op| match op {
-            Op::SetAttrs { inode, .. } => Some(inode.number),
-            _ => None,
-        })
-        .collect();
-    for op in ops {
-        let (dir, name, expected) = match op {
-            Op::Place { dir, name, old, .. } => (dir, name, Expected::Inode(*old)),
-            Op::Remove { dir, name, old, .. } => (dir, name, Expected::Inode(Some(*old))),
+    let mut touched: HashSet<u64> = HashSet::new();
+    for op in ops.iter() {
+        if let Op::SetAttrs { inode, .. } = op? {
+            touched.insert(inode.number);
+        }
+    }
+    for op in ops.iter() {
+        let (dir, name, expected) = match op? {
+            Op::Place { dir, name, old, .. } => (dir, name, Expected::Inode(old)),
+            Op::Remove { dir, name, old, .. } => (dir, name, Expected::Inode(Some(old))),
             Op::SetAttrs {
                 dir, name, inode, ..
-            } => (dir, name, Expected::AnyTime(*inode)),
+            } => (dir, name, Expected::AnyTime(inode)),
             Op::SetDirAttrs { .. } | Op::Replace { .. } | Op::Discard { .. } => continue,
         };
-        let path = dir.join(name);
+        let path = dir.join(&name);
         if !concerns(&path) {
             continue;
         }
@@ -207,8 +207,8 @@ pub(super) fn first_conflict(
         .any(|path| moved.contains(&path));
         if !is_moved {
             let fits = || -> io::Result<bool> {
-                let dir = root.open_dir(dir)?;
-                let found = inode(&dir, name)?;
+                let dir = root.open_dir(&dir)?;
+                let found = inode(&dir, &name)?;
                 // Where numbers do not hold, what they would tell is told by all else.
                 let is_it = |found: Inode, wanted: Inode| {
                     found.number == wanted.number
@@ -229,10 +229,10 @@ pub(super) fn first_conflict(
                 })
             };
             if !fits().is_ok_and(|fits| fits) {
-                return Some(path);
+                return Ok(Some(path));
             }
         }
         moved.insert(path);
     }
-    None
+    Ok(None)
 }

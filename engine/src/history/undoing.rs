@@ -50,7 +50,9 @@ impl Tree {
     /// is undone.
     pub fn undo(&self, wanted: Option<GenerationId>, dry_run: bool) -> Result<Undone, Error> {
         let (undoing, way_back) = Undoing::begin(self, wanted, |_| true)?;
-        let changes = way_back.ops.iter().filter_map(change).collect();
+        let ops = way_back.ops.iter();
+        let changes = ops.filter_map(|op| op.map(|op| change(&op)).transpose());
+        let changes = changes.collect::<Result<_, _>>()?;
         if dry_run {
             return Ok(undoing.shown(changes));
         }
@@ -107,7 +109,7 @@ impl<'a> Undoing<'a> {
         let number = held.view().number().next();
         let number = number.ok_or_else(|| tree.spent(Spent("number")))?;
         let mut way_back = plan(&store, &head, number, wanted)?;
-        if let Some(path) = first_conflict(store.root(), &way_back.ops, concerns) {
+        if let Some(path) = first_conflict(store.root(), &way_back.ops, concerns)? {
             let (shown, head) = (store.root().shown(&path), head.shown());
             return Err(Error::new(
                 ErrorKind::NotEqual,

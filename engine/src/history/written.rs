@@ -10,8 +10,9 @@ use std::io;
 use rustix::fs::{FileType, Mode, OFlags, Timespec, Timestamps, fstat, futimens, openat};
 
 use super::store::{HEAD, Store};
-use crate::change::Op;
+use crate::change::{Op, Ops};
 use crate::entry::Time;
+use crate::error::Error;
 use crate::escape::escape;
 use crate::fs::Inode;
 use crate::lineage::generation::Partial;
@@ -34,13 +35,15 @@ const NOW: Timestamps = Timestamps {
 
 /// The entries that these ops replace or remove, and that were changed since the last commit; none
 /// where there was no commit before.
-pub(crate) fn written_since(store: &Store, ops: &[Op]) -> io::Result<Partial> {
+pub(crate) fn written_since(store: &Store, ops: &Ops) -> Result<Partial, Error> {
     let mut written = Partial::default();
-    let Some(end) = last_end(store)? else {
+    let end = last_end(store).map_err(|e| Error::file("read the records of the tree", &e))?;
+    let Some(end) = end else {
         return Ok(written);
     };
-    for op in ops {
-        if changed(op).is_some_and(|changed| changed.ctime > end) {
+    for op in ops.iter() {
+        let op = op?;
+        if changed(&op).is_some_and(|changed| changed.ctime > end) {
             written.add_line(&escape(&op.path().as_bytes()));
         }
     }

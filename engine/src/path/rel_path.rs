@@ -153,6 +153,18 @@ impl RelPath {
         }
     }
 
+    /// Bytes whose order is that of the paths: no name holds a zero byte.
+    pub(crate) fn sort_key(&self) -> Vec<u8> {
+        let zero = |&byte: &u8| if byte == b'/' { 0 } else { byte };
+        self.as_bytes().iter().map(zero).collect()
+    }
+
+    /// The path that has this key.
+    pub(crate) fn of_sort_key(key: &[u8]) -> Self {
+        let slash = |&byte: &u8| if byte == 0 { b'/' } else { byte };
+        RelPath::of(&key.iter().map(slash).collect::<Vec<u8>>())
+    }
+
     /// The names that the path is made of.
     pub(crate) fn components(&self) -> impl Iterator<Item = &[u8]> {
         components(self.pieces())

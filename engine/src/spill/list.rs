@@ -154,6 +154,19 @@ impl SpillList {
         take_record(&mut rest).map(see)
     }
 
+    /// The position of the first record that is not `before`, all of which are at the beginning.
+    pub(crate) fn partition_point(&self, mut before: impl FnMut(&[u8]) -> bool) -> usize {
+        let (mut from, mut to) = (0, self.len);
+        while from < to {
+            let middle = from + (to - from) / 2;
+            match self.with(middle, &mut before) {
+                Some(true) => from = middle + 1,
+                _ => to = middle,
+            }
+        }
+        from
+    }
+
     fn in_memory(&self, start: u32) -> Option<&[u8]> {
         let mut rest = self.bytes.in_memory()?.get(start as usize..)?;
         take_record(&mut rest)

@@ -1,5 +1,5 @@
 //! A map whose keys and values are bytes, with eight bytes besides for each of them and about as
-//! many free. Nothing is ever removed.
+//! many free. Nothing is ever removed: what a value is replaced by is added.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -20,7 +20,8 @@ const RECORD_LEN: usize = 128;
 pub(crate) struct SpillMap {
     room: Room,
     hashes: RandomState,
-    /// Each key with its value, the lengths of both in front.
+    /// Each key with its value, the lengths of both in front. Of a key that has several the last
+    /// one counts.
     records: Spill,
     /// Where the record of a key is, in the first slot from the one that its hash names on that
     /// was free when it was added.
@@ -41,7 +42,7 @@ impl SpillMap {
     }
 
     pub(crate) fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
-        self.find(key).ok()
+        self.find(key).ok().map(|(_, value)| value)
     }
 
     pub(crate) fn contains(&self, key: &[u8]) -> bool {
@@ -50,13 +51,26 @@ impl SpillMap {
 
     /// Adds a value if there is none for that key. Returns the one that was there.
     pub(crate) fn insert(&mut self, key: &[u8], value: &[u8]) -> Option<Vec<u8>> {
-        if self.len >= self.slots_len / 4 * 3 {
-            self.grow();
-        }
+        self.make_room();
         let slot = match self.find(key) {
-            Ok(found) => return Some(found),
+            Ok((_, found)) => return Some(found),
             Err(slot) => slot,
         };
+        self.put(slot, key, value);
+        self.len += 1;
+        None
+    }
+
+    /// Gives a key a value, whatever it had.
+    pub(crate) fn set(&mut self, key: &[u8], value: &[u8]) {
+        self.make_room();
+        let found = self.find(key);
+        self.len += u64::from(found.is_err());
+        let slot = found.map_or_else(|slot| slot, |(slot, _)| slot);
+        self.put(slot, key, value);
+    }
+
+    fn put(&mut self, slot: u64, key: &[u8], value: &[u8]) {
         let mut record = Vec::with_capacity(key.len() + value.len() + 4);
         put_number(&mut record, key.len() as u64);
         put_number(&mut record, value.len() as u64);
@@ -65,12 +79,21 @@ impl SpillMap {
         let place = self.records.push(&record);
         let hash = self.hashes.hash_one(key);
         self.slots.change(slot, &pack(hash, place));
-        self.len += 1;
-        None
     }
 
-    /// The value of a key, or the place of the slot that is free for it.
-    fn find(&self, key: &[u8]) -> Result<Vec<u8>, u64> {
+    /// Shows all keys, some of them more than once.
+    pub(crate) fn each_key(&self, mut see: impl FnMut(&[u8])) {
+        let mut records = SpillReader::new(&self.records, 0, self.records.len());
+        while !records.is_at_end() {
+            let (key_len, value_len) = (records.number() as usize, records.number() as usize);
+            if let Some(record) = records.take(key_len + value_len) {
+                see(record.get(..key_len).unwrap_or_default());
+            }
+        }
+    }
+
+    /// The place of the slot of a key and its value, or the place of the one that is free for it.
+    fn find(&self, key: &[u8]) -> Result<(u64, Vec<u8>), u64> {
         let hash = self.hashes.hash_one(key);
         let mut at = self.first_slot(hash);
         for _ in 0..self.slots_len {
@@ -79,7 +102,7 @@ impl SpillMap {
                 0 => return Err(place),
                 slot if is_like(slot, hash) => {
                     if let Some(value) = self.value((slot & PLACE_MASK) - 1, key) {
-                        return Ok(value);
+                        return Ok((place, value));
                     }
                 }
                 _ => {}
@@ -121,12 +144,18 @@ impl SpillMap {
         (record.get(..key_len)? == key).then(|| record.split_off(key_len))
     }
 
+    fn make_room(&mut self) {
+        if self.len >= self.slots_len / 4 * 3 {
+            self.grow();
+        }
+    }
+
     /// Makes room for twice as many.
     fn grow(&mut self) {
         self.slots_len = (2 * self.slots_len).max(SLOTS_MIN);
         // The old ones first: they are not needed any more.
         self.slots = Spill::default();
-        self.slots = Spill::zeros(self.room, self.slots_len as usize * SLOT_LEN);
+        let mut slots = Spill::zeros(self.room, self.slots_len as usize * SLOT_LEN);
         let mut records = SpillReader::new(&self.records, 0, self.records.len());
         let mut key: Vec<u8> = Vec::new();
         while !records.is_at_end() {
@@ -138,16 +167,17 @@ impl SpillMap {
             let hash = self.hashes.hash_one(&*key);
             let mut at = hash & (self.slots_len - 1);
             let mut slot = [0; SLOT_LEN];
-            loop {
-                let place = at * SLOT_LEN as u64;
-                // A file that has failed gives nothing, which is what ends this.
-                if self.slots.read(place, &mut slot) < SLOT_LEN || slot == [0; SLOT_LEN] {
+            // A file that has failed gives nothing, which is what ends this.
+            while slots.read(at * SLOT_LEN as u64, &mut slot) == SLOT_LEN && slot != [0; SLOT_LEN] {
+                let taken = u64::from_le_bytes(slot);
+                if is_like(taken, hash) && self.value((taken & PLACE_MASK) - 1, &key).is_some() {
                     break;
                 }
                 at = (at + 1) % self.slots_len;
             }
-            self.slots.change(at * SLOT_LEN as u64, &pack(hash, place));
+            slots.change(at * SLOT_LEN as u64, &pack(hash, place));
         }
+        self.slots = slots;
     }
 }
 

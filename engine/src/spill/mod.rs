@@ -11,6 +11,7 @@ mod map;
 mod reader;
 mod sorter;
 mod space;
+mod values;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,6 +23,7 @@ pub(crate) use map::SpillMap;
 pub(crate) use reader::{SpillReader, put_number, take_number};
 pub(crate) use sorter::SpillSorter;
 pub(crate) use space::Space;
+pub(crate) use values::SpillValues;
 
 /// Bytes of one kind that are held in memory at most.
 const MEMORY_LEN: usize = 8 << 20;

@@ -116,26 +116,39 @@ proptest! {
             prop_assert_eq!(sorted.len(), all.len());
             for (at, record) in all.iter().enumerate() {
                 prop_assert_eq!(sorted.with(at, <[u8]>::to_vec), Some(record.clone()));
+                let key = (record.len() % 2 == 1, &**record);
+                let is_before = |other: &[u8]| (other.len() % 2 == 1, other) < key;
+                prop_assert_eq!(sorted.partition_point(is_before), at);
             }
+            prop_assert_eq!(sorted.partition_point(|_| true), all.len());
         }
     }
 
     #[test]
-    fn a_map_keeps_the_first_value(
-        pairs in proptest::collection::vec((0..1500_u32, any::<u16>()), 0..2000),
+    fn a_map_keeps_the_first_value_unless_another_is_set(
+        pairs in proptest::collection::vec((0..1500_u32, any::<u16>(), any::<bool>()), 0..2000),
     ) {
         for room in rooms() {
             let (mut map, mut model) = (SpillMap::new(room), HashMap::new());
-            for &(key, value) in &pairs {
+            for &(key, value, sets) in &pairs {
                 // Some keys are long, and some are the beginning of others.
                 let key = vec![b'k'; key as usize % 200].into_iter().chain(key.to_le_bytes());
-                let (key, value) = (key.collect::<Vec<u8>>(), value.to_le_bytes());
-                prop_assert_eq!(map.insert(&key, &value), model.get(&key).cloned());
-                model.entry(key).or_insert_with(|| value.to_vec());
+                let key: Vec<u8> = key.collect();
+                let value = vec![b'v'; usize::from(value % 40)];
+                if sets {
+                    map.set(&key, &value);
+                    model.insert(key, value);
+                } else {
+                    prop_assert_eq!(map.insert(&key, &value), model.get(&key).cloned());
+                    model.entry(key).or_insert(value);
+                }
             }
             for (key, value) in &model {
                 prop_assert_eq!(map.get(key), Some(value.clone()));
             }
+            let mut keys = std::collections::HashSet::new();
+            map.each_key(|key| keys.extend([key.to_vec()]));
+            prop_assert_eq!(keys, model.keys().cloned().collect());
             prop_assert!(!map.contains(b"no such key"));
         }
     }

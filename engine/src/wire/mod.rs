@@ -12,7 +12,7 @@ mod pack;
 mod preamble;
 mod run;
 
-pub(crate) use codec::{decode, decode_record, encode};
+pub(crate) use codec::{DECODE_LIMIT, decode, decode_record, encode, encode_record, read_record};
 pub(crate) use frame::{FRAME_LEN_MAX, Frame, FrameKind, FrameReader};
 pub(crate) use frame_writer::{FrameWriter, Sink, message_frame, new_batch};
 pub(crate) use message::{

@@ -2,7 +2,6 @@
 //! backup is a link to it, made in staging and put in place like anything else before the name is
 //! taken from it: whatever happens, it has one of the two names.
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -20,6 +19,7 @@ use crate::fs::{Attrs, DIR_FLAGS, is_absent, own_scope, set_fd_attrs, stat};
 use crate::links::is_unsafe;
 use crate::options::{Backup, Options};
 use crate::path::{RelPath, Shown};
+use crate::spill::SpillMap;
 use crate::umask::umask;
 
 /// The backups of one push.
@@ -29,7 +29,7 @@ pub(super) struct Backups {
     /// The directory that they go to; without one each stays beside what takes its place.
     dir: Option<RelPath>,
     /// Directories that are there, or will be when they are needed.
-    made: HashSet<RelPath>,
+    made: SpillMap,
     /// Not of symlinks that may lead out of the tree.
     safe_links: bool,
     perms: bool,
@@ -42,7 +42,7 @@ impl Backups {
         options.backup.clone().map(|to| Backups {
             dir: to.dir.as_deref().map(RelPath::of),
             to,
-            made: HashSet::new(),
+            made: SpillMap::default(),
             safe_links: options.safe_links,
             perms: options.perms,
             owner: options.owner,
@@ -181,24 +181,24 @@ impl Commit {
             placed
                 .and_then(|()| self.run())
                 .map_err(|e| io::Error::other(e.message))?;
-            self.note_way(at.clone());
+            self.note_way(&at);
         }
         Ok(())
     }
 
     /// Whether a directory on the way to a backup is there, or will be.
     fn is_way(&mut self, at: &RelPath) -> bool {
-        let is_noted = |backups: &Backups| backups.made.contains(at);
+        let is_noted = |backups: &Backups| backups.made.contains(&at.as_bytes());
         let is_there = self.backups.as_ref().is_some_and(is_noted) || self.open(at).is_ok();
         if is_there {
-            self.note_way(at.clone());
+            self.note_way(at);
         }
         is_there
     }
 
-    fn note_way(&mut self, at: RelPath) {
+    fn note_way(&mut self, at: &RelPath) {
         if let Some(backups) = &mut self.backups {
-            backups.made.insert(at);
+            backups.made.insert(&at.as_bytes(), b"");
         }
     }
 

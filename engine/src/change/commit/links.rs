@@ -14,12 +14,13 @@ use rustix::io::Errno;
 
 use super::{Commit, Staged};
 use crate::change::copy::copy;
-use crate::change::op::Over;
+use crate::change::op::{Op, Over};
 use crate::change::place::inode;
 use crate::error::Error;
 use crate::fs::{Inode, Listed, is_private, numbers_hold, own_scope, replaced, stat};
 use crate::options::Options;
 use crate::path::RelPath;
+use crate::spill::SpillMap;
 use crate::work;
 
 /// A hard link to be made.
@@ -53,7 +54,7 @@ const NAMES_USUAL: u32 = 65_000;
 #[derive(Debug, Default)]
 pub(super) struct Links {
     /// What a plain push with hard links has put in place, by path: the inode's number.
-    placed: Option<HashMap<RelPath, u64>>,
+    placed: Option<SpillMap>,
     /// Inodes with many names: whether they can have more.
     many: HashMap<u64, bool>,
     /// Those among the collected ops.
@@ -78,17 +79,17 @@ impl Links {
     pub(super) fn new(options: &Options) -> Self {
         let is_asked = options.hard_links && !options.atomic;
         Links {
-            placed: is_asked.then(HashMap::new),
+            placed: is_asked.then(SpillMap::default),
             ..Links::default()
         }
     }
 
     /// Notes what is about to be put in place.
-    pub(super) fn note(&mut self, path: RelPath, number: impl FnOnce() -> Option<u64>) {
+    pub(super) fn note(&mut self, path: &RelPath, number: impl FnOnce() -> Option<u64>) {
         if let Some(placed) = &mut self.placed
             && let Some(number) = number()
         {
-            placed.insert(path, number);
+            placed.set(&path.as_bytes(), &number.to_le_bytes());
         }
     }
 
@@ -96,7 +97,10 @@ impl Links {
     /// that holds in `dir`.
     fn is_first(&self, link: &Link, found: &Inode, dir: &OwnedFd) -> bool {
         let judged = &link.judged;
-        let placed = |path: &RelPath| self.placed.as_ref()?.get(path).copied();
+        let placed = |path: &RelPath| {
+            let number = self.placed.as_ref()?.get(&path.as_bytes())?;
+            number.try_into().ok().map(u64::from_le_bytes)
+        };
         let number = placed(&link.first).or_else(|| {
             let above = |path: &RelPath| path.split().map(|(dir, _)| dir);
             let mut dirs = std::iter::successors(above(&link.first), above);
@@ -149,7 +153,7 @@ impl Commit {
     /// Makes a hard link.
     pub(crate) fn link(&mut self, link: Link) -> Result<(), Error> {
         if !self.is_atomic() {
-            let is_in_place = self.ops.len() == self.links.queued.len();
+            let is_in_place = self.batch.len() == self.links.queued.len();
             if !is_in_place || self.links.queued.contains(&link.first) {
                 self.run()?;
                 self.links.queued.clear();
@@ -164,9 +168,9 @@ impl Commit {
             Ok(Some(staged)) => {
                 let path = link.dir.join(&link.name);
                 self.place(&staged, link.dir, link.name, link.over)?;
-                if self.ops.is_empty() {
+                if self.batch.is_empty() {
                     self.links.queued.clear();
-                } else if !self.is_atomic() {
+                } else {
                     self.links.queued.insert(path);
                 }
                 Ok(())
@@ -202,7 +206,7 @@ impl Commit {
             None => linkat(&fd, name, to, &*link.name, AtFlags::empty())?,
         }
         let path = link.dir.join(&link.name);
-        self.links.note(path, || Some(found.number));
+        self.links.note(&path, || Some(found.number));
         Ok(())
     }
 
@@ -310,8 +314,8 @@ impl Commit {
             if let Some(fd) = pending.open(&dir) {
                 return Ok((Arc::new(fd?), name.to_vec(), true));
             }
-            let at = pending.placed_at(&self.ops, first);
-            if let Some(slot) = at.and_then(|at| self.ops.get(at)?.slot()) {
+            let placed = pending.placed_at(first).map_err(io::Error::other)?;
+            if let Some(slot) = placed.as_ref().and_then(Op::slot) {
                 let (slots, name) = self.roll.slot(slot)?;
                 return Ok((slots, name, true));
             }

@@ -7,7 +7,7 @@ mod pending;
 mod staging;
 mod telling;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -35,6 +35,7 @@ use crate::fs::{
 use crate::observer::Warning;
 use crate::options::Options;
 use crate::path::RelPath;
+use crate::spill::{self, SpillMap, SpillValues};
 use crate::work;
 
 /// Ops collected before they are carried out together.
@@ -62,12 +63,13 @@ pub(crate) struct Commit {
     root: Arc<Root>,
     stage: Stage,
     roll: Roll,
-    ops: Vec<Op>,
+    /// What has been collected to be carried out together.
+    batch: Vec<Op>,
     dirs: DirEnds,
     links: Links,
     backups: Option<Backups>,
-    /// Inodes with several names whose metadata were changed under one of them.
-    changed_links: HashSet<(u64, u64)>,
+    /// Inodes with several names whose metadata were changed under one of them: device and number.
+    changed_links: SpillMap,
     keep_times: bool,
     privileged: bool,
     told: Told,
@@ -85,11 +87,11 @@ impl Commit {
             stage: Stage::new(Arc::clone(&root), options.atomic),
             roll: Roll::new(Arc::clone(&root)),
             root,
-            ops: Vec::new(),
+            batch: Vec::new(),
             dirs: DirEnds::default(),
             links: Links::new(options),
             backups: Backups::new(options),
-            changed_links: HashSet::new(),
+            changed_links: SpillMap::default(),
             keep_times: options.times,
             privileged: rustix::process::geteuid().is_root(),
             told: Told::default(),
@@ -114,7 +116,7 @@ impl Commit {
         over: Over,
     ) -> Result<(), Error> {
         let (stage, staged_name) = (&staged.stage, &staged.name);
-        self.links.note(dir.join(&name), || match staged.number {
+        self.links.note(&dir.join(&name), || match staged.number {
             None => Some(inode(stage.fd(), staged_name).ok()??.number),
             number => number,
         });
@@ -154,15 +156,14 @@ impl Commit {
         let (dir, name) = (dir, name.to_vec());
         match &mut self.pending {
             Some(pending) if !pending.covers(&dir) => {
-                pending.add_dir(path.clone(), staged.clone());
+                pending.add_dir(path, staged);
                 let slot = staged.slot();
-                self.ops.push(Op::Replace {
+                pending.ops.push(&Op::Replace {
                     dir,
                     name,
                     slot,
                     over,
-                });
-                Ok(())
+                })
             }
             _ => self.put(staged, dir, name, over),
         }
@@ -193,7 +194,7 @@ impl Commit {
             Ok(now) if listed.entry.is_dir() => self.set_dir_attrs(dir, &listed.entry, &now, attrs),
             Ok(now) => {
                 if now.st_nlink > 1 {
-                    self.changed_links.insert((now.st_dev, now.st_ino));
+                    self.changed_links.insert(&inode_key(&now), b"");
                 }
                 self.add(Op::SetAttrs {
                     dir: dir.clone(),
@@ -223,7 +224,7 @@ impl Commit {
             && (is_own(true) || inode.time == entry.mtime)
             && (!matches!(entry.body, Body::File { .. }) || inode.len == Some(entry.len()))
             && (listed.ino == 0 || listed.ino == now.st_ino || !numbers_hold(&fd));
-        if is_type && (is_as_listed || self.changed_links.contains(&(now.st_dev, now.st_ino))) {
+        if is_type && (is_as_listed || self.changed_links.contains(&inode_key(&now))) {
             return Ok(now);
         }
         Err(replaced())
@@ -322,10 +323,10 @@ impl Commit {
     /// Adds an op; carries out what has been collected when that is enough.
     fn add(&mut self, op: Op) -> Result<(), Error> {
         work::did(1);
-        match &self.pending {
+        match &mut self.pending {
             None => {
-                self.ops.push(op);
-                if self.ops.len() < BATCH_LEN {
+                self.batch.push(op);
+                if self.batch.len() < BATCH_LEN {
                     return Ok(());
                 }
                 self.run()
@@ -337,10 +338,7 @@ impl Commit {
                 }
                 self.carry_out(&op)
             }
-            Some(_) => {
-                self.ops.push(op);
-                Ok(())
-            }
+            Some(pending) => pending.ops.push(&op),
         }
     }
 
@@ -357,11 +355,11 @@ impl Commit {
         if self.is_atomic() {
             return Ok(());
         }
-        let mut ops = std::mem::take(&mut self.ops).into_iter();
+        let mut ops = std::mem::take(&mut self.batch).into_iter();
         while let Some(op) = ops.next() {
             if let Err(e) = self.carry_out(&op) {
                 // The others may fit, when this is called again.
-                self.ops = ops.collect();
+                self.batch = ops.collect();
                 return Err(e);
             }
         }
@@ -392,11 +390,17 @@ impl Commit {
     pub(crate) fn leave_staged(
         &mut self,
         others: impl Iterator<Item = (Slot, RelPath)>,
-        note: impl FnOnce(&OwnedFd, Vec<(RelPath, RelPath)>) -> io::Result<()>,
+        note: impl FnOnce(&OwnedFd, &mut dyn Iterator<Item = (RelPath, RelPath)>) -> io::Result<()>,
     ) -> io::Result<()> {
-        let staged = |op: &Op| Some((op.slot()?.clone(), op.path()));
-        let placed = self.ops.iter().filter_map(staged);
-        self.stage.leave(placed.chain(others), note)
+        let staged = |op: Op| Some((op.slot()?.clone(), op.path()));
+        let ops = self.pending.as_ref().map(|pending| &pending.ops);
+        // What cannot be read any more is not left.
+        let placed = ops
+            .into_iter()
+            .flat_map(SpillValues::iter)
+            .map_while(Result::ok);
+        self.stage
+            .leave(placed.filter_map(staged).chain(others), note)
     }
 
     /// The staging, once a journal answers for what is in it.
@@ -435,14 +439,14 @@ impl Commit {
                 old: Attrs::default(),
             })?;
         }
-        Ok(())
+        spill::check()
     }
 
     /// Opens a directory whose contents are about to change, noting what the change would spoil.
     fn touch(&mut self, dir: &RelPath) -> io::Result<Arc<OwnedFd>> {
         let fd = self.open(dir)?;
         let is_noted = match &self.pending {
-            Some(pending) => self.dirs.old_times.contains_key(dir) || pending.covers(dir),
+            Some(pending) => self.dirs.old_time(dir).is_some() || pending.covers(dir),
             None => self.privileged && (!self.keep_times || self.dirs.has_time(dir)),
         };
         if is_noted {
@@ -450,7 +454,7 @@ impl Commit {
         }
         let now = inode_of(&fd)?;
         if self.is_atomic() {
-            self.dirs.old_times.insert(dir.clone(), now.time);
+            self.dirs.set_old_time(dir, now.time);
         }
         if self.keep_times {
             self.dirs.keep_time(dir, &now);
@@ -474,4 +478,9 @@ impl Commit {
             None => self.roll.open_dir(dir),
         }
     }
+}
+
+/// What tells an inode from all others.
+fn inode_key(stat: &Stat) -> [u8; 16] {
+    (u128::from(stat.st_dev) << 64 | u128::from(stat.st_ino)).to_be_bytes()
 }

@@ -4,45 +4,58 @@
 //! A new directory is filled where it is staged, whatever belongs into it, and takes its name with
 //! everything in it by one rename.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, fstat, statat};
 
 use super::{Commit, Staged};
-use crate::change::op::{Changes, Op};
+use crate::change::op::{Changes, Op, Ops};
 use crate::change::place::{inode, is_empty_dir};
 use crate::change::rights::taking_back;
+use crate::change::session::StageDir;
 use crate::error::Error;
 use crate::fs::{Attrs, Inode, attributes_at, attributes_of, replaced, set_fd_attrs};
 use crate::path::RelPath;
+use crate::spill::{self, SpillMap};
 
 /// The tree as it will be, where that differs from the tree on disk.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
-    /// New directories, each where it is staged. None is in another: what belongs into one is made
-    /// there at once.
-    dirs: BTreeMap<RelPath, Staged>,
+    pub(super) ops: Ops,
+    /// New directories, each where it is staged: the number of the staging directory and the name
+    /// there. None is in another: what belongs into one is made there at once.
+    dirs: SpillMap,
+    /// How long their paths are: nothing else needs to be looked for.
+    lens: HashSet<usize>,
+    stages: Vec<Arc<StageDir>>,
     /// Positions of the ops that put other entries in place, as far as they were looked through.
-    others: HashMap<RelPath, usize>,
+    others: SpillMap,
     indexed_len: usize,
 }
 
 impl Pending {
-    /// The closest staged directory before it in the order of a walk, if `dir` is that or in it.
-    fn above(&self, dir: &RelPath) -> Option<(&RelPath, &Staged)> {
-        let before = self.dirs.range(..=dir).next_back();
-        before.filter(|(above, _)| dir.is_within(above))
+    /// The staged directory that `dir` is or is in: where that is, and the way from there.
+    fn above(&self, dir: &RelPath) -> Option<(&Arc<StageDir>, RelPath)> {
+        let bytes = dir.as_bytes();
+        let is_end = |at: usize| matches!(bytes.get(at), None | Some(b'/'));
+        let (above_len, staged) = (0..=bytes.len())
+            .filter(|at| is_end(*at) && self.lens.contains(at))
+            .find_map(|at| Some((at, self.dirs.get(bytes.get(..at)?)?)))?;
+        let (stage, name) = staged.split_first_chunk()?;
+        let stage = self.stages.get(u32::from_le_bytes(*stage) as usize)?;
+        let rest = bytes.get(above_len + 1..).unwrap_or_default();
+        let path = RelPath::root().join(name).join_path(&RelPath::of(rest));
+        Some((stage, path))
     }
 
     /// Opens a directory that is not in place yet; `None` if `dir` is none of these.
     pub(super) fn open(&self, dir: &RelPath) -> Option<io::Result<OwnedFd>> {
-        let (above, staged) = self.above(dir)?;
-        let rest = dir.below(above);
-        let path = RelPath::root().join(&staged.name).join_path(&rest);
-        Some(staged.stage.open_dir(&path))
+        let (stage, path) = self.above(dir)?;
+        Some(stage.open_dir(&path))
     }
 
     /// Whether `dir` is one of these, or in one.
@@ -50,19 +63,30 @@ impl Pending {
         self.above(dir).is_some()
     }
 
-    pub(super) fn add_dir(&mut self, path: RelPath, staged: Staged) {
-        self.dirs.insert(path, staged);
+    pub(super) fn add_dir(&mut self, path: &RelPath, staged: &Staged) {
+        // They come directory by directory.
+        let is_its = |stage: &Arc<StageDir>| Arc::ptr_eq(stage, &staged.stage);
+        let number = self.stages.iter().rposition(is_its).unwrap_or_else(|| {
+            self.stages.push(Arc::clone(&staged.stage));
+            self.stages.len() - 1
+        });
+        let at = [&(number as u32).to_le_bytes()[..], &staged.name].concat();
+        self.lens.insert(path.len());
+        self.dirs.set(&path.as_bytes(), &at);
     }
 
-    /// Position of the op that puts an entry in place at `path`.
-    pub(super) fn placed_at(&mut self, ops: &[Op], path: &RelPath) -> Option<usize> {
-        for (at, op) in ops.iter().enumerate().skip(self.indexed_len) {
+    /// The op that puts an entry in place at `path`: the last one, if there are more.
+    pub(super) fn placed_at(&mut self, path: &RelPath) -> Result<Option<Op>, Error> {
+        for at in self.indexed_len..self.ops.len() {
+            let op = self.ops.get(at)?;
             if op.slot().is_some() {
-                self.others.insert(op.path(), at);
+                self.others.set(&op.path().as_bytes(), &at.to_le_bytes());
             }
         }
-        self.indexed_len = ops.len();
-        self.others.get(path).copied()
+        self.indexed_len = self.ops.len();
+        let at = self.others.get(&path.as_bytes());
+        let at = at.and_then(|at| at.try_into().ok().map(usize::from_le_bytes));
+        at.map(|at| self.ops.get(at)).transpose()
     }
 }
 
@@ -72,16 +96,22 @@ impl Commit {
     pub(crate) fn seal(&mut self) -> Result<Changes, Error> {
         self.finish_staged_dirs()?;
         self.drop_spare_links();
-        let mut ops = Vec::with_capacity(self.ops.len());
-        for op in std::mem::take(&mut self.ops) {
+        let pending = self.pending.as_mut();
+        let added = pending.map(|pending| std::mem::take(&mut pending.ops));
+        let added = added.unwrap_or_default();
+        let mut ops = Ops::default();
+        for op in added.iter() {
+            let op = op?;
             let (doing, path) = (op.verb(), op.path());
             match self.sealed(op) {
-                Ok(op) => ops.extend(op),
+                Ok(op) => op.map_or(Ok(()), |op| ops.push(&op))?,
                 Err(cause) => self.not_done(doing, path, cause)?,
             }
         }
+        drop(added);
         self.dir_ops(&mut ops)?;
         self.roll.let_go();
+        spill::check()?;
         Ok(Changes {
             sessions: self.stage.places(),
             ops,
@@ -151,15 +181,17 @@ impl Commit {
     }
 
     /// Metadata of the directories that are in place.
-    fn dir_ops(&mut self, ops: &mut Vec<Op>) -> Result<(), Error> {
+    fn dir_ops(&mut self, ops: &mut Ops) -> Result<(), Error> {
         let Some(pending) = self.pending.take() else {
             return Ok(());
         };
-        let changing: BTreeSet<RelPath> = ops
-            .iter()
-            .filter(|op| op.moves())
-            .map(|op| op.dir().clone())
-            .collect();
+        let mut changing = SpillMap::default();
+        for op in ops.iter() {
+            let op = op?;
+            if op.moves() {
+                changing.insert(&op.dir().as_bytes(), b"");
+            }
+        }
         for dir in self.dirs.paths() {
             if pending.covers(&dir) {
                 continue;
@@ -179,7 +211,7 @@ impl Commit {
                 Some(end) => end.attrs.clone(),
                 None => Attrs::default(),
             };
-            let mtime = self.dirs.old_times.get(&dir).copied().unwrap_or(inode.time);
+            let mtime = self.dirs.old_time(&dir).unwrap_or(inode.time);
             let old = match taking_back(&new, &now, |scope| attributes_of(&fd, scope)) {
                 Ok(old) => Attrs {
                     mtime: Some(mtime),
@@ -195,15 +227,15 @@ impl Commit {
                 && new.uid.is_none_or(|uid| uid == now.st_uid)
                 && new.gid.is_none_or(|gid| gid == now.st_gid)
                 && new.attributes == old.attributes;
-            if same && !changing.contains(&dir) {
+            if same && !changing.contains(&dir.as_bytes()) {
                 continue;
             }
-            ops.push(Op::SetDirAttrs {
+            ops.push(&Op::SetDirAttrs {
                 dir,
                 inode,
                 new,
                 old,
-            });
+            })?;
         }
         self.dirs.clear();
         Ok(())

@@ -12,7 +12,7 @@ impl Commit {
     /// The staging directory for entries of the target directory `dir`, and a free name in it.
     pub(crate) fn stage_for(&mut self, dir: &RelPath) -> Result<Staged, Error> {
         let mut staged = self.try_stage(dir);
-        if staged.is_err() && !self.ops.is_empty() && !self.is_atomic() {
+        if staged.is_err() && !self.batch.is_empty() {
             // The directory itself may be among what has been collected.
             self.run()?;
             staged = self.try_stage(dir);

@@ -33,6 +33,7 @@ impl Commit {
         self.unmoved.insert(path.clone());
         self.failed(Failed {
             at: 0,
+            moves: true,
             doing,
             path,
             cause,

@@ -68,7 +68,7 @@ impl Tree {
             return Err(Error::new(ErrorKind::FileIo, message));
         }
         journal.keep = self.undo.keep > 0;
-        undoing.generation.counts = counts(&journal.ops);
+        undoing.generation.counts = counts(&journal.ops)?;
         let undone = undoing.commit(journal, changes, |store, journal| {
             commit_staged(store, journal, commit.stage())
         });

@@ -259,8 +259,9 @@ fn stay(
 
 /// Tells what of what goes has to stay, as far as that is known before.
 fn tell_stuck(site: &mut Site, root: &Root, doomed: &Doomed) -> Result<(), Error> {
-    for path in &doomed.pinned {
-        let path = path.as_bytes().into_owned();
+    let mut pinned = doomed.pinned.walk();
+    while pinned.advance().is_some() {
+        let path = pinned.path().to_vec();
         site.say(&ToSender::NotEmpty { path })?;
     }
     for path in &doomed.mounts {

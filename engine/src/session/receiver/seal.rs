@@ -5,7 +5,7 @@
 use super::going::Going;
 use super::named::Named;
 use super::site::Site;
-use crate::change::{Op, not_ours};
+use crate::change::{Op, Ops, not_ours};
 use crate::error::{Error, ErrorKind};
 use crate::fail::fail_point;
 use crate::generation::{
@@ -134,14 +134,13 @@ fn describe(
     store: &Store,
     problems: Partial,
 ) -> Result<(), Error> {
-    let takes = journal.ops.iter().any(replaces);
+    let takes = takes_anything(&journal.ops)?;
     journal.pinned = takes && (named.is_first || held.view().may_be_alone());
     journal.keep = named.tree.undo.keep > 0 || journal.pinned;
     if !journal.pinned {
-        journal.written = written_since(store, &journal.ops)
-            .map_err(|e| Error::file("read the records of the tree", &e))?;
+        journal.written = written_since(store, &journal.ops)?;
     }
-    let mut generation = named.generation(held, counts(&journal.ops), problems)?;
+    let mut generation = named.generation(held, counts(&journal.ops)?, problems)?;
     if takes && named.is_first {
         // What was there is no generation, and yet a state that can be gone back to.
         let unknown = GenerationId::random();
@@ -179,11 +178,13 @@ fn carry_out(
     Ok(done.made)
 }
 
-/// Whether an op takes something away that was there.
-fn replaces(op: &Op) -> bool {
-    match op {
-        Op::Place { old, .. } => old.is_some(),
-        Op::Remove { .. } | Op::Replace { .. } | Op::Discard { .. } | Op::SetAttrs { .. } => true,
-        Op::SetDirAttrs { .. } => false,
+/// Whether something is taken away that was there.
+fn takes_anything(ops: &Ops) -> Result<bool, Error> {
+    for op in ops.iter() {
+        match op? {
+            Op::Place { old: None, .. } | Op::SetDirAttrs { .. } => {}
+            _ => return Ok(true),
+        }
     }
+    Ok(false)
 }

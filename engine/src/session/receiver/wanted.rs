@@ -112,17 +112,10 @@ impl WantedFiles {
 
     fn find(&self, number: u32) -> Option<Wanted> {
         let known = self.known.as_ref()?;
-        let (mut from, mut to) = (0, known.len());
-        while from < to {
-            let middle = from + (to - from) / 2;
-            let (found, wanted) = known.with(middle, decode)?;
-            match found.cmp(&u64::from(number)) {
-                std::cmp::Ordering::Less => from = middle + 1,
-                std::cmp::Ordering::Greater => to = middle,
-                std::cmp::Ordering::Equal => return Some(wanted),
-            }
-        }
-        None
+        let number = u64::from(number);
+        let at = known.partition_point(|mut record| take_number(&mut record) < number);
+        let (found, wanted) = known.with(at, decode)?;
+        (found == number).then_some(wanted)
     }
 }
 
