@@ -45,6 +45,29 @@ pub(crate) struct FrameWriter {
     plain_bytes: u64,
 }
 
+/// A frame that is being built, after those that had been collected before.
+pub(crate) struct OpenFrame {
+    buf: Vec<u8>,
+    at: usize,
+}
+
+impl OpenFrame {
+    /// What it holds so far.
+    pub(crate) fn payload(&self) -> &[u8] {
+        self.buf.get(self.at + HEADER_LEN..).unwrap_or_default()
+    }
+
+    /// The buffer that ends with it. Only append to it, or shorten it back to a length it had.
+    pub(crate) fn end(&mut self) -> &mut Vec<u8> {
+        &mut self.buf
+    }
+
+    /// Empties it.
+    pub(crate) fn clear(&mut self) {
+        self.buf.truncate(self.at + HEADER_LEN);
+    }
+}
+
 enum Way {
     Link(Box<dyn Write + Send>),
     Sink(Box<dyn Sink>),
@@ -126,8 +149,7 @@ impl FrameWriter {
         self.finish()
     }
 
-    /// Puts a frame like [`put`](Self::put), whose `end` has been [taken](Self::take_noise) out of
-    /// others.
+    /// Puts a frame like [`put`](Self::put), whose `end` is [noise](Self::is_noise).
     pub(crate) fn put_noise(
         &mut self,
         kind: FrameKind,
@@ -165,31 +187,48 @@ impl FrameWriter {
         self.buf.extend_from_slice(&header_of(kind as u8, 0));
     }
 
-    /// The buffer that ends with the open frame's payload. Only append to it, or shorten it back
-    /// to a length it had since `begin`.
+    /// The buffer that ends with the open frame's payload. Only append to it.
     pub(crate) fn payload(&mut self) -> &mut Vec<u8> {
         &mut self.buf
     }
 
+    /// Starts a frame that is built by itself, while nobody holds this.
+    pub(crate) fn take_out(&mut self, kind: FrameKind) -> OpenFrame {
+        self.begin(kind);
+        OpenFrame {
+            at: self.open.take().unwrap_or_default(),
+            buf: std::mem::take(&mut self.buf),
+        }
+    }
+
+    /// Puts a frame that was taken out, unless it is empty; what was put meanwhile follows it.
+    pub(crate) fn put_back(&mut self, frame: OpenFrame) -> Result<(), Error> {
+        let is_empty = frame.payload().is_empty();
+        let OpenFrame { buf, at } = frame;
+        let since = std::mem::replace(&mut self.buf, buf);
+        self.open = Some(at);
+        if is_empty {
+            self.discard();
+        }
+        self.close()?;
+        self.buf.extend_from_slice(&since);
+        self.finish()
+    }
+
+    /// Whether content had better not be compressed with the rest.
+    pub(crate) fn is_noise(&mut self, content: &[u8]) -> bool {
+        let packer = self.packer.as_mut();
+        packer.is_some_and(|packer| packer.is_noise(content))
+    }
+
     /// The open frame's payload so far.
-    pub(crate) fn open_payload(&self) -> &[u8] {
+    fn open_payload(&self) -> &[u8] {
         let from = self.open.map_or(self.buf.len(), |at| at + HEADER_LEN);
         self.buf.get(from..).unwrap_or_default()
     }
 
-    /// Moves the end of the open frame, from `start` of the buffer on, to `noise` if the content
-    /// in it, from `content_at` on, is noise that had better not be compressed with the rest.
-    pub(crate) fn take_noise(&mut self, start: usize, content_at: usize, noise: &mut Vec<u8>) {
-        if let Some(packer) = &mut self.packer
-            && let Some(content) = self.buf.get(content_at..)
-            && packer.is_noise(content)
-        {
-            noise.extend(self.buf.drain(start..));
-        }
-    }
-
     /// Forgets the open frame.
-    pub(crate) fn discard(&mut self) {
+    fn discard(&mut self) {
         if let Some(at) = self.open.take() {
             self.buf.truncate(at);
         }
@@ -329,19 +368,24 @@ mod tests {
         let mut writer = FrameWriter::new(Box::new(wire.clone()));
         let always = Compression::Always { level: Some(3) };
         writer.compress(always).unwrap();
-        writer.begin(FrameKind::Pack);
+        let mut pack = writer.take_out(FrameKind::Pack);
         let mut taken = Vec::new();
         for content in [&text, &noise, &text] {
-            let start = writer.payload().len();
-            writer.payload().extend_from_slice(b"head");
-            writer.payload().extend_from_slice(content);
-            writer.take_noise(start, start + 4, &mut taken);
+            let to = match writer.is_noise(content) {
+                true => &mut taken,
+                false => pack.end(),
+            };
+            to.extend_from_slice(&[b"head", &content[..]].concat());
         }
         assert!(taken == [b"head", &noise[..]].concat());
-        writer.finish().unwrap();
+        // What is put meanwhile comes after it.
+        writer.put(FrameKind::Data, b"later", b"").unwrap();
+        writer.put_back(pack).unwrap();
         writer.put_noise(FrameKind::Pack, b"dir", &taken).unwrap();
-        writer.begin(FrameKind::Pack);
-        writer.discard();
+        let mut nothing = writer.take_out(FrameKind::Pack);
+        nothing.end().extend_from_slice(b"something");
+        nothing.clear();
+        writer.put_back(nothing).unwrap();
         writer.flush().unwrap();
 
         let bytes = wire.0.lock().unwrap().clone();
@@ -349,7 +393,7 @@ mod tests {
         assert!(bytes.len() < noise.len() + 1000, "{}", bytes.len());
         let mut reader = FrameReader::with_runs(Box::new(io::Cursor::new(bytes)));
         let texts = [b"head", &text[..]].concat().repeat(2);
-        for expected in [texts, [b"dir", &taken[..]].concat()] {
+        for expected in [texts, b"later".to_vec(), [b"dir", &taken[..]].concat()] {
             assert!(reader.next().unwrap().unwrap().payload == expected);
         }
         assert!(reader.next().unwrap().is_none());

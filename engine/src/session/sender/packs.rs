@@ -12,8 +12,7 @@ use crate::error::Error;
 use crate::observer::Warning;
 use crate::since::Since;
 use crate::wire::{
-    DirIndex, FrameKind, FrameWriter, PACK_HEADER_LEN_MAX, pack_sum, patch_packed,
-    put_packed_header,
+    DirIndex, FrameKind, PACK_HEADER_LEN_MAX, pack_sum, patch_packed, put_packed_header,
 };
 
 /// Files up to this length travel in packs.
@@ -51,19 +50,15 @@ impl Sender<'_> {
         pack: &mut PackRest,
     ) -> Result<(), Error> {
         pack.dir = rest.peek().map_or(pack.dir, FileSource::dir);
-        let (dir, terms, outbox) = (
-            pack.dir.to_le_bytes(),
-            self.terms.clone(),
-            self.outbox.clone(),
-        );
-        // Nobody else here puts anything, and the pings do not pass through here.
-        let mut writer = outbox.lock();
-        writer.begin(FrameKind::Pack);
-        writer.payload().extend_from_slice(&dir);
+        let dir = pack.dir.to_le_bytes();
+        let (terms, outbox) = (self.terms.clone(), self.outbox.clone());
+        // Disks may be slow: nobody waits for them but this.
+        let mut frame = outbox.lock().take_out(FrameKind::Pack);
+        frame.end().extend_from_slice(&dir);
         let is_small = |file: &FileSource| file.len() <= PACKED_LEN_MAX;
         let mut left = PACKED_FILES_MAX;
         while left > 0
-            && writer.open_payload().len() < CONTENT_FRAME_LEN
+            && frame.payload().len() < CONTENT_FRAME_LEN
             && pack.noise.len() < CONTENT_FRAME_LEN
         {
             let Some(file) = rest.next_if(is_small) else {
@@ -71,8 +66,13 @@ impl Sender<'_> {
             };
             left -= 1;
             let cache = &mut self.content.cache;
-            match put_file(cache, &file, &terms, &mut writer, &mut pack.noise) {
-                Ok(len) => {
+            match put_file(cache, &file, &terms, frame.end()) {
+                Ok(at) => {
+                    let content = frame.end().get(at.content..).unwrap_or_default();
+                    let len = content.len() as u64;
+                    if outbox.lock().is_noise(content) {
+                        pack.noise.extend(frame.end().drain(at.header..));
+                    }
                     self.telling.summary.literal_bytes += len;
                     self.telling.moved_files += 1;
                     self.progress(&file, len, len);
@@ -80,13 +80,15 @@ impl Sender<'_> {
                 Err(failed) => pack.failed.push_back((file, failed)),
             }
         }
-        if writer.open_payload().len() > dir.len() {
-            let sum = pack_sum(&[writer.open_payload()]);
-            writer.payload().extend_from_slice(&sum);
-            writer.finish()?;
-        } else {
-            writer.discard();
+        match frame.payload().len() > dir.len() {
+            true => {
+                let sum = pack_sum(&[frame.payload()]);
+                frame.end().extend_from_slice(&sum);
+            }
+            false => frame.clear(),
         }
+        let mut writer = outbox.lock();
+        writer.put_back(frame)?;
         if left == 0 {
             writer.flush()?;
         }
@@ -112,33 +114,34 @@ impl Sender<'_> {
     }
 }
 
-/// Puts one whole file into the open pack, or if it does not compress into `noise`; nothing of it
-/// stays in either if that fails.
+/// Where a file begins in a pack, and its content.
+struct At {
+    header: usize,
+    content: usize,
+}
+
+/// Puts one whole file into a pack; nothing of it stays there if that fails.
 fn put_file(
     cache: &mut DirCache,
     file: &FileSource,
     terms: &Terms,
-    writer: &mut FrameWriter,
-    noise: &mut Vec<u8>,
-) -> Result<u64, Put> {
-    let start = writer.payload().len();
-    let result = try_put_file(cache, file, terms, writer.payload());
-    match result {
-        Ok(len) => {
-            let content_at = writer.payload().len() - len as usize;
-            writer.take_noise(start, content_at, noise);
-        }
-        Err(_) => writer.payload().truncate(start),
+    out: &mut Vec<u8>,
+) -> Result<At, Put> {
+    let header = out.len();
+    let result = try_put_file(cache, file, terms, out);
+    if result.is_err() {
+        out.truncate(header);
     }
-    result
+    result.map(|content| At { header, content })
 }
 
+/// The same; where its content begins.
 fn try_put_file(
     cache: &mut DirCache,
     file: &FileSource,
     terms: &Terms,
     out: &mut Vec<u8>,
-) -> Result<u64, Put> {
+) -> Result<usize, Put> {
     let not_read = |e: &io::Error| match e.kind() {
         io::ErrorKind::WouldBlock => Put::Leased,
         _ => Put::Failed(file.unreadable(e)),
@@ -169,7 +172,7 @@ fn try_put_file(
         match reading {
             Reading::Steady => {
                 patch_packed(out, content_at);
-                return Ok(len);
+                return Ok(content_at);
             }
             Reading::OtherLength => break,
             Reading::Quiet | Reading::Changing => {}
