@@ -28,6 +28,13 @@ pub(crate) const IDS_MAX: usize = 1 << 20;
 /// Longest name of one in bytes; a longer one counts as none.
 const ID_NAME_LEN_MAX: usize = 1024;
 
+/// Length of all names that a sender may ask the numbers of, each with a byte more: each is looked
+/// up.
+pub(crate) const ACCOUNTS_LEN_MAX: usize = 64 << 10;
+
+/// Groups that a receiver may set: no process has more.
+pub(crate) const SETTABLE_GROUPS_MAX: usize = 1 << 16;
+
 /// Looks up the users and groups of this node for a receiver, which may be confined in a way that
 /// keeps it from doing so itself. The error is why there is no answer.
 pub trait Accounts: fmt::Debug + Send + Sync {
@@ -174,6 +181,10 @@ pub(crate) fn look_up(
     names: &[(IdKind, String)],
     accounts: &dyn Accounts,
 ) -> Result<Vec<Option<u32>>, Error> {
+    let max = ACCOUNTS_LEN_MAX;
+    if accounts_len(names) > max {
+        return Err(Error::peer(Refusal::AccountsLen { max }));
+    }
     let number = |(kind, name): &(IdKind, String)| {
         let len = name.len();
         if len > ID_NAME_LEN_MAX {
@@ -183,6 +194,28 @@ pub(crate) fn look_up(
         found.map_err(|why| unanswered(*kind, Shown(name.as_bytes()), &why))
     };
     names.iter().map(number).collect()
+}
+
+/// How much is asked by these names.
+fn accounts_len(names: &[(IdKind, String)]) -> usize {
+    names.iter().map(|(_, name)| name.len() + 1).sum()
+}
+
+/// Refuses to ask more than a receiver would answer.
+pub(crate) fn check_accounts(names: &[(IdKind, String)]) -> Result<(), Error> {
+    let longest = names.iter().map(|(_, name)| name.len()).max();
+    let message = match longest {
+        Some(len) if len > ID_NAME_LEN_MAX => {
+            format!("a user or group of the target has a name of {len} bytes, above 1,024")
+        }
+        _ if accounts_len(names) > ACCOUNTS_LEN_MAX => {
+            "the users and groups of the target that are named by --usermap, --groupmap and \
+             --chown have more than 64 KiB of names: give numbers"
+                .to_owned()
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::new(ErrorKind::Usage, message))
 }
 
 /// A group by number and, where it has one, by name.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const ROOMS: [&str; 3] = ["wire", "session", "spill"];
 
 /// Limits of what a half does by itself: no peer can tell whether it keeps to them.
-const OWN: [&str; 24] = [
+const OWN: [&str; 25] = [
     "leases.rs BREAK_TIME_MAX",
     "pack.rs PACK_HEADER_LEN_MAX",
     "run.rs PACKED_LEN_MAX",
@@ -26,6 +26,7 @@ const OWN: [&str; 24] = [
     "links.rs TAKEN_MAX",
     "drive.rs HANDLED_MAX",
     "deltas.rs PREPARED_MAX",
+    "deltas.rs UNSETTLED_MAX",
     "connection.rs WORKERS_MAX",
     "patience.rs WAIT_MAX",
     "reader.rs NUMBER_LEN_MAX",

@@ -86,6 +86,7 @@ refusals! {
 
     IdName { len: usize } => "a user or group with a name of {len} bytes",
     TooManyIds { max: usize } => "more than {max} users and groups",
+    AccountsLen { max: usize } => "more than {max} bytes of names of users and groups",
 
     // Directories and their entries.
     LateRootEntry => "the root's metadata after its directory",
@@ -158,6 +159,8 @@ refusals! {
     MountPath { error: NameError } => "{error} as a mount below the target",
     Lost { lost: u16 } => "a file system that loses {lost:#x}",
     TargetName { error: NameError } => "{error} as the target's name",
+    TooManyGroups { max: usize } => "more than {max} groups that it can set",
+    Accounts { asked: usize, told: usize } => "{told} users and groups where {asked} were asked for",
     OtherGeneration => "the acknowledgement of another generation",
     EarlyDone => "the end before everything was sent",
     NotDurable => "an end before everything is on disk",
@@ -182,7 +185,7 @@ refusals! {
     Signature { error: SignatureError } => "{error}",
     Exchange { error: MessageError } => "{error}",
     DeletedUnasked => "a deletion that nobody asked for",
-    DeletedPath { error: NameError } => "{error} deleted",
+    DeletedPath { error: NameError } => "{error} deleted, or kept",
 }
 
 #[cfg(test)]

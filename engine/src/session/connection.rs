@@ -25,7 +25,7 @@ use crate::digest::Fields;
 use crate::error::{Error, ErrorKind, Fault};
 use crate::filter::Filter;
 use crate::generation::{Sending, Tree};
-use crate::ids::groups_here;
+use crate::ids::{check_accounts, groups_here};
 use crate::observer::{Note, Observer, Summary};
 use crate::options::{Compression, Options};
 use crate::overlap::Whereabouts;
@@ -310,6 +310,9 @@ impl Connection {
         let mut digest_key = [0; 32];
         rustix::rand::getrandom(&mut digest_key, rustix::rand::GetRandomFlags::empty())
             .map_err(|e| Error::file("get random numbers", &e.into()))?;
+        let accounts = options.owner_maps.names();
+        check_accounts(&accounts)?;
+        let asked = accounts.len();
         let hello = Hello {
             options: options.clone(),
             destination: destination.to_vec(),
@@ -318,7 +321,7 @@ impl Connection {
             claim: lineage.as_deref().map(Sending::claim),
             whereabouts,
             readable: crate::fs::readable(),
-            accounts: options.owner_maps.names(),
+            accounts,
         };
         self.say_first(&ToReceiver::Hello(Box::new(hello)))?;
         self.hearing.begin(options.stall);
@@ -337,12 +340,7 @@ impl Connection {
             Event::LinkEnd(e) => return Err(e),
             _ => return Err(Error::peer(Refusal::NotReply)),
         };
-        reply.keeps.check()?;
-        reply.mounted.check()?;
-        if let Some(name) = &reply.rename {
-            crate::path::check_name(name)
-                .map_err(|error| Error::peer(Refusal::TargetName { error }))?;
-        }
+        reply.check(asked)?;
         let fields = agreed(&reply, options, digest_key);
         let tree = lineage.as_deref().map(Sending::name);
         if tree.is_some() || options.lossless {

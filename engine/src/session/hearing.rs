@@ -15,7 +15,8 @@ use crate::error::Error;
 use crate::observer::Warning;
 use crate::refusal::Refusal;
 use crate::wire::{
-    ExchangePiece, Frame, FrameKind, FrameReader, ToSender, Verdict, check_preamble, decode,
+    DECODE_LIMIT, ExchangePiece, FRAME_LEN_MAX, Frame, FrameKind, FrameReader, ToSender, Verdict,
+    check_preamble, decode,
 };
 
 /// Shared by the threads of a sender.
@@ -154,15 +155,15 @@ impl Reading {
     /// Reads until nobody wants it any more.
     fn read(&mut self) -> Result<(), Error> {
         loop {
-            let event = self.next()?;
-            let len = held_len(&event);
+            let (event, len) = self.next()?;
             if !self.hearing.inbox.put_read(event, len) {
                 return Ok(());
             }
         }
     }
 
-    fn next(&mut self) -> Result<Event, Error> {
+    /// The next event, and the bytes that it takes.
+    fn next(&mut self) -> Result<(Event, usize), Error> {
         if !self.is_greeted {
             check_preamble(self.reader.preamble()?)?;
             self.is_greeted = true;
@@ -171,7 +172,7 @@ impl Reading {
             let Some(frame) = self.reader.next()? else {
                 return Err(gone());
             };
-            let event = event_of(&frame)?;
+            let (event, frame_len) = (event_of(&frame)?, frame.payload.len());
             if let Event::Message(ToSender::Ping(pulse)) = event {
                 // It has done its work: however long a connection idles, none pile up.
                 self.hearing.headway().pinged(pulse, Instant::now());
@@ -180,7 +181,8 @@ impl Reading {
             self.hearing.headway().spoke(Instant::now());
             let read_bytes = self.reader.read_bytes();
             self.hearing.read_bytes.store(read_bytes, Ordering::Relaxed);
-            return Ok(event);
+            let len = held_len(&event, frame_len);
+            return Ok((event, len));
         }
     }
 }
@@ -202,8 +204,8 @@ pub(super) fn event_of(frame: &Frame<'_>) -> Result<Event, Error> {
     }
 }
 
-/// Bytes that an event takes in memory. What comes once in a session is small.
-fn held_len(event: &Event) -> usize {
+/// Bytes that an event takes in memory, which was in a frame of that length.
+fn held_len(event: &Event, frame_len: usize) -> usize {
     let held = match event {
         Event::Message(message) => match message {
             ToSender::Differs { prints, .. } => prints.capacity(),
@@ -212,7 +214,8 @@ fn held_len(event: &Event) -> usize {
             ToSender::Warning(Warning { message, .. }) | ToSender::Fatal { message, .. } => {
                 message.capacity()
             }
-            _ => 0,
+            // What comes once in an honest session: as much as it may have been decoded to.
+            _ => frame_len * (DECODE_LIMIT / FRAME_LEN_MAX),
         },
         Event::Exchange { bytes, .. } => bytes.capacity(),
         _ => 0,

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::attributes::Attributes;
 use crate::digest::DirDigest;
 use crate::entry::{Entry, Sum};
-use crate::error::ErrorKind;
-use crate::ids::{IdKind, NamedGroup};
+use crate::error::{Error, ErrorKind};
+use crate::ids::{IdKind, NamedGroup, SETTABLE_GROUPS_MAX};
 use crate::keeps::Keeps;
 use crate::lineage::claim::{Claim, Standing};
 use crate::lineage::generation::{Partial, Sealed};
@@ -17,7 +17,9 @@ use crate::node_id::NodeId;
 use crate::observer::{Action, Differences, Kind, Warning};
 use crate::options::Options;
 use crate::overlap::Whereabouts;
+use crate::path::check_name;
 use crate::policy::{Powers, Wish};
+use crate::refusal::Refusal;
 use crate::since::{Meta, Since};
 use crate::term::Term;
 
@@ -82,6 +84,23 @@ pub(crate) struct HelloReply {
     pub(crate) runs: bool,
     /// The numbers of the `accounts` of the hello, in their order; none for who is not known.
     pub(crate) accounts: Vec<Option<u32>>,
+}
+
+impl HelloReply {
+    /// Checks the answer to a hello with so many accounts.
+    pub(crate) fn check(&self, asked: usize) -> Result<(), Error> {
+        self.keeps.check()?;
+        self.mounted.check()?;
+        let (told, max) = (self.accounts.len(), SETTABLE_GROUPS_MAX);
+        let name = self.rename.as_deref();
+        let refusal = match name.map_or(Ok(()), check_name) {
+            Err(error) => Refusal::TargetName { error },
+            Ok(()) if told != asked => Refusal::Accounts { asked, told },
+            Ok(()) if self.settable_groups.len() > max => Refusal::TooManyGroups { max },
+            Ok(()) => return Ok(()),
+        };
+        Err(Error::peer(refusal))
+    }
 }
 
 #[cfg(any(test, fuzzing))]

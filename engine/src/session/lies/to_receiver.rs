@@ -223,7 +223,18 @@ fn ids() -> Lies {
         id,
         name: name.to_vec(),
     };
+    let account = |len: usize| (IdKind::User, "n".repeat(len));
     vec![
+        Lie::tell("IdName", move |message, _| {
+            if let ToReceiver::Hello(hello) = message {
+                hello.accounts = vec![account(1025)];
+            }
+        }),
+        Lie::tell("AccountsLen", move |message, _| {
+            if let ToReceiver::Hello(hello) = message {
+                hello.accounts = vec![account(1); 32 << 10 | 1];
+            }
+        }),
         Lie::tell("IdName", move |message, before| {
             if let Dir { .. } = message {
                 before.push(Message(of(7, &[b'n'; 1025])));

@@ -121,6 +121,10 @@ fn replies() -> Lies {
         edit!(Lost: HelloReply(reply) => reply.keeps.lost.content = true),
         edit!(TargetName: HelloReply(reply) => reply.rename = Some(b"../../etc".to_vec())),
         edit!(TargetName: HelloReply(reply) => reply.rename = Some(b".hasync".to_vec())),
+        edit!(Accounts: HelloReply(reply) => reply.accounts.push(Some(0))),
+        edit!(TooManyGroups: HelloReply(reply) => {
+            reply.settable_groups = vec![(7, None); (1 << 16) + 1];
+        }),
         before!(NotReply: Told { .. } => Frame(FrameKind::Exchange, vec![0; 13])).of(Ask),
     ]
 }
@@ -340,6 +344,10 @@ fn ends() -> Lies {
         })
     };
     vec![
+        before!(DeletedPath: Done { .. } => Message(ToSender::NotEmpty {
+            path: b"a/../b".to_vec(),
+        })),
+        before!(NotDue: Verdicts { .. } => Message(Compared { below: u64::MAX })),
         early!(Differs { .. }),
         early!(Verdicts { .. }),
         early!(Settled { .. }),

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::sync::Arc;
 
+use super::asked::ExpectedFiles;
 use super::reading::{DirCache, FileSource, Key, Opened};
 use crate::delta::exchange::{Comparison, ComparisonError, MAX_ANSWER_LEN, Plan, Step, is_sample};
 use crate::delta::{BlockLen, IndexedSignature, Signature, is_mostly_hole};
@@ -23,6 +24,10 @@ const RECEIVED_BYTES_MAX: usize = 64 << 20;
 
 /// Files that are being prepared to be sent, or are: each may hold the index of a signature.
 const PREPARED_MAX: usize = 2;
+
+/// Files sent by a delta of which it is not known how they came out: with more, no further one is
+/// prepared. A receiver settles one as soon as it has it.
+const UNSETTLED_MAX: usize = 4096;
 
 /// How the content of a file is sent.
 pub(in crate::session) enum Means {
@@ -98,7 +103,9 @@ pub(in crate::session) enum Next {
 /// The files of which the receiver has a basis.
 #[derive(Default)]
 pub(super) struct Deltas {
-    /// About whose basis something is awaited.
+    /// Whose bases are to be described.
+    expected: ExpectedFiles,
+    /// About whose basis something more is awaited.
     awaited: HashMap<Key, DeltaTask>,
     /// About whose basis something has been said.
     ready: VecDeque<DeltaTask>,
@@ -115,8 +122,8 @@ pub(super) struct Deltas {
 
 impl Deltas {
     /// The receiver wants a file, and is going to describe its basis.
-    pub(super) fn expect(&mut self, file: FileSource) {
-        self.wait_for(file, Stage::Described);
+    pub(super) fn expect(&mut self, file: &FileSource) {
+        self.expected.push(file);
     }
 
     fn wait_for(&mut self, file: FileSource, stage: Stage) {
@@ -129,10 +136,14 @@ impl Deltas {
         self.awaited.insert(key, task);
     }
 
+    /// Those whose bases have been described, as far as they have not been sent.
+    fn under_way(&self) -> usize {
+        self.awaited.len() + self.ready.len() + self.preparing + self.prepared.len()
+    }
+
     /// All of them have been sent.
     pub(super) fn are_sent(&self) -> bool {
-        let waiting = self.awaited.len() + self.ready.len() + self.prepared.len();
-        waiting + self.preparing == 0
+        self.expected.len() + self.under_way() == 0
     }
 
     /// The receiver has them as they should be, too, or asked for more.
@@ -152,7 +163,8 @@ impl Deltas {
 
     /// What has been said last about some basis, to be made something of.
     pub(super) fn pop_ready(&mut self) -> Option<Box<DeltaTask>> {
-        if self.preparing + self.prepared.len() >= PREPARED_MAX {
+        let is_full = self.preparing + self.prepared.len() >= PREPARED_MAX;
+        if is_full || self.sources.len() >= UNSETTLED_MAX {
             return None;
         }
         let task = self.ready.pop_front()?;
@@ -165,6 +177,14 @@ impl Deltas {
     /// A piece of what the receiver says about a basis.
     pub(super) fn told(&mut self, piece: &ExchangePiece<'_>) -> Result<(), Error> {
         let key = (piece.dir, piece.entry);
+        if !self.awaited.contains_key(&key)
+            && let Some(file) = self.expected.take(key)
+        {
+            if self.under_way() >= EXCHANGES_MAX {
+                return Err(too_many());
+            }
+            self.wait_for(file, Stage::Described);
+        }
         let is_awaited = |task: &&mut DeltaTask| {
             let is_answered = true;
             !matches!(task.stage, Stage::Summing { is_answered: told } if told == is_answered)
@@ -217,8 +237,7 @@ impl Deltas {
             Next::Ask(ask, compared) => {
                 self.open_exchanges += 1;
                 if self.open_exchanges > EXCHANGES_MAX {
-                    let max = EXCHANGES_MAX;
-                    return Err(Error::peer(Refusal::TooManyExchanges { max }));
+                    return Err(too_many());
                 }
                 self.wait_for(file, Stage::Summing { is_answered: false });
                 Ok(Some((ask, Some(compared))))
@@ -234,6 +253,12 @@ impl Deltas {
             }
         }
     }
+}
+
+/// More is said of bases than an honest receiver says at once.
+fn too_many() -> Error {
+    let max = EXCHANGES_MAX;
+    Error::peer(Refusal::TooManyExchanges { max })
 }
 
 impl DeltaTask {

@@ -75,6 +75,8 @@ pub(super) struct Dirs {
     pub(super) root_verdict_due: bool,
     /// The directory announced last.
     announced: Option<(DirIndex, RelPath)>,
+    /// Those below this index have been compared, as far as the receiver has said.
+    compared_below: DirIndex,
     /// Directories announced or scanned, in order, whose outcome is not reported yet.
     pub(super) pending: VecDeque<PendingDir>,
     /// The last directory that the receiver lacks: everything below goes unasked.
@@ -222,7 +224,14 @@ impl Sender<'_> {
 
     /// Every directory below `below` that has had no other answer is equal.
     pub(super) fn compared(&mut self, below: DirIndex) -> Result<(), Error> {
-        for pending in &mut self.dirs.pending {
+        let announced = self.dirs.announced.as_ref();
+        if below > announced.map_or(0, |(last, _)| last + 1) {
+            return Err(unasked(below));
+        }
+        let before = std::mem::replace(&mut self.dirs.compared_below, below);
+        let is_before = |pending: &PendingDir| pending.held.dir.index < before;
+        let from = self.dirs.pending.partition_point(is_before);
+        for pending in self.dirs.pending.iter_mut().skip(from) {
             if pending.held.dir.index >= below {
                 break;
             }
@@ -376,6 +385,7 @@ impl Sender<'_> {
         self.go_on_below(dir);
         let mut later = Vec::new();
         for verdict in verdicts.iter() {
+            let verdict = verdict?;
             let Some(&position) = positions.get(verdict.entry as usize) else {
                 continue;
             };
@@ -391,7 +401,7 @@ impl Sender<'_> {
                 continue;
             }
             if verdict.want == Want::Delta {
-                self.deltas.expect(file);
+                self.deltas.expect(&file);
             } else if verdict.differences.new
                 && self.links.hold_back(&held, position, verdict.entry)
             {

@@ -1,14 +1,14 @@
 //! What is to be told of directories: not with the entries of the one above, but when the walk
 //! enters them, as rsync has it.
 //!
-//! Memory: what is to be told of subdirectories that have not been entered yet, packed.
-
-use std::collections::VecDeque;
+//! Memory: what is to be told of subdirectories that have not been entered yet, packed, and in a
+//! file beyond that.
 
 use crate::entries::EntryList;
 use crate::entry::Entry;
 use crate::observer::{Action, Differences};
 use crate::path::RelPath;
+use crate::spill::SpillValues;
 
 /// What happens to a directory; nothing, if it is told only that it is as it should be.
 pub(super) type Fate = Option<(Action, Differences)>;
@@ -30,20 +30,23 @@ pub(super) struct Entering {
 struct Level {
     dir: RelPath,
     entries: EntryList,
-    fates: VecDeque<Fate>,
+    fates: SpillValues<Fate>,
+    /// How many have been told.
+    told: usize,
 }
 
 impl Level {
     /// The first that has not been told.
     fn first(&self) -> Option<RelPath> {
-        let name = self.entries.name(self.entries.len() - self.fates.len())?;
+        let name = self.entries.name(self.told)?;
         Some(self.dir.join(&name))
     }
 
     fn take(&mut self) -> Option<Told> {
-        let at = self.entries.len() - self.fates.len();
-        let fate = self.fates.pop_front()?;
-        let entry = self.entries.get(at)?;
+        let entry = self.entries.get(self.told)?;
+        // One that is lost ends the push, with whatever is said next.
+        let fate = self.fates.get(self.told).ok()?;
+        self.told += 1;
         let path = self.dir.join(&entry.name);
         Some(Told { path, entry, fate })
     }
@@ -56,12 +59,14 @@ impl Entering {
             self.levels.push(Level {
                 dir: dir.clone(),
                 entries: EntryList::default(),
-                fates: VecDeque::new(),
+                fates: SpillValues::default(),
+                told: 0,
             });
         }
         if let Some(level) = self.levels.last_mut() {
+            // What is in memory can be encoded.
+            let _ = level.fates.push(&fate);
             level.entries.push(entry);
-            level.fates.push_back(fate);
         }
     }
 

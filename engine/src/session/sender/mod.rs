@@ -42,7 +42,7 @@ use crate::fs::attributes_of;
 use crate::generation::Sending;
 use crate::observer::{Note, Observer, Summary, Warning};
 use crate::options::Options;
-use crate::path::Shown;
+use crate::path::{RelPath, Shown};
 use crate::recast::Recast;
 use crate::refusal::Refusal;
 use crate::scan::Scanner;
@@ -393,11 +393,13 @@ impl Sender<'_> {
                 if !matches!(self.stage, Stage::Ending) || !self.options.deletes() {
                     return Err(Error::peer(Refusal::DeletedUnasked));
                 }
-                self.telling.deleted(&path, kind)?;
+                check_told(&path)?;
+                self.telling.deleted(&path, kind);
             }
             ToSender::DeletionsStopped { count } => self.telling.deletions_stopped(count),
             ToSender::Warning(warning) => self.telling.pass_on(&warning),
             ToSender::NotEmpty { path } => {
+                check_told(&path)?;
                 self.telling.observer.note(&Note::NotEmpty(&path));
             }
             ToSender::Fatal { kind, message } => return Err(Error::told(kind, message)),
@@ -444,6 +446,15 @@ impl Sender<'_> {
         spill::check()?;
         self.outbox.lock().put_to_receiver(message)
     }
+}
+
+/// Refuses the path of something on the target that is none.
+fn check_told(path: &[u8]) -> Result<(), Error> {
+    let parsed = RelPath::parse(path);
+    let error = parsed.map(drop).err();
+    error.map_or(Ok(()), |error| {
+        Err(Error::peer(Refusal::DeletedPath { error }))
+    })
 }
 
 /// A missing argument is an error, not a file that vanished.

@@ -7,13 +7,11 @@ use super::dirs::{PendingDir, Stage};
 use super::entering::{Entering, Fate, Told};
 use super::reading::FileSource;
 use crate::entry::{Body, Entry};
-use crate::error::Error;
 use crate::generation::Partial;
 use crate::observer::{
     Action, Change, Differences, Facts, Kind, Note, Observer, Progress, Summary, Warning,
 };
 use crate::path::RelPath;
-use crate::refusal::Refusal;
 use crate::scan::{LeftOut, ScannedDir};
 use crate::wire::{Verdict, Want};
 
@@ -122,7 +120,8 @@ impl<'a> Telling<'a> {
                 verdicts,
             } => {
                 let mut unchanged = 0..dir.entries.len();
-                for verdict in verdicts.iter() {
+                // One that is lost ends the push, with whatever is said next.
+                for verdict in verdicts.iter().map_while(Result::ok) {
                     let at = positions.get(verdict.entry as usize).copied();
                     let Some((at, entry)) =
                         at.and_then(|at| Some((at as usize, dir.entries.get(at as usize)?)))
@@ -309,8 +308,7 @@ impl<'a> Telling<'a> {
     }
 
     /// The receiver removed, or would remove, an entry.
-    pub(super) fn deleted(&mut self, path: &[u8], kind: Kind) -> Result<(), Error> {
-        RelPath::parse(path).map_err(|error| Error::peer(Refusal::DeletedPath { error }))?;
+    pub(super) fn deleted(&mut self, path: &[u8], kind: Kind) {
         self.summary.deleted.add(kind);
         let differences = Differences::default();
         let action = Action::Delete;
@@ -323,7 +321,6 @@ impl<'a> Telling<'a> {
             len: 0,
             facts: Facts::default(),
         });
-        Ok(())
     }
 
     /// Something could not be listed that may be there: the first time it is said what follows.
