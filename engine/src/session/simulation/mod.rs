@@ -76,10 +76,17 @@ fn play(seed: u64) -> bool {
         }
     }
     let before = seen(&target, false);
-    let meddling = chance.one_in(4).then(|| Meddling {
-        tree: chance.of(&[&source, &target]).clone(),
-        after_steps: chance.below(300),
-    });
+    let meddling = match chance.below(8) {
+        0 | 1 => Some(Meddling::One {
+            tree: chance.of(&[&source, &target]).clone(),
+            after_steps: chance.below(300),
+        }),
+        2 => Some(Meddling::Bases {
+            target: target.clone(),
+            after_pieces: chance.below(4),
+        }),
+        _ => None,
+    };
     let is_alone = meddling.is_none();
     let weather = weather(&mut chance);
     let ended = World::run(&source, &target, &options, weather, meddling, &mut chance);

@@ -195,6 +195,17 @@ pub(super) fn meddle(top: &Path, chance: &mut Chance) {
     }
 }
 
+/// Changes every file of a tree, none of them in its length.
+pub(super) fn spoil(top: &Path) {
+    let walk = walkdir::WalkDir::new(top).into_iter();
+    let files = walk.filter_entry(|entry| !is_own(entry)).flatten();
+    for entry in files.filter(|entry| entry.file_type().is_file()) {
+        let mut bytes = fs::read(entry.path()).unwrap();
+        bytes.iter_mut().step_by(97).for_each(|byte| *byte ^= 0xAA);
+        fs::write(entry.path(), bytes).unwrap();
+    }
+}
+
 fn remove(path: &Path) {
     if path.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
         fs::remove_dir_all(path).unwrap();

@@ -77,10 +77,15 @@ enum Step {
     ToReceiver,
 }
 
-/// Somebody else who changes a file of a tree after so many steps.
-pub(super) struct Meddling {
-    pub(super) tree: PathBuf,
-    pub(super) after_steps: usize,
+/// Somebody else who changes files meanwhile.
+pub(super) enum Meddling {
+    /// One of a tree, after so many steps.
+    One { tree: PathBuf, after_steps: usize },
+    /// All of the target, once the sender has heard so many pieces about what they are a basis for.
+    Bases {
+        target: PathBuf,
+        after_pieces: usize,
+    },
 }
 
 pub(super) struct World<'a> {
@@ -94,6 +99,8 @@ pub(super) struct World<'a> {
     /// What is done seldom while there is anything else to be done, and who changes files when.
     slow: Step,
     meddling: Option<Meddling>,
+    /// Pieces about bases that the sender has heard.
+    pieces: usize,
     /// The sender waits for an event, or for this moment.
     waits: Option<Option<Instant>>,
     receiver: receiver::Push,
@@ -169,6 +176,7 @@ impl<'a> World<'a> {
             hears: FrameReader::new(Box::new(down.arrived.clone())),
             slow: Step::Sender,
             meddling: None,
+            pieces: 0,
             waits: None,
             receiver,
             answers: said,
@@ -182,9 +190,7 @@ impl<'a> World<'a> {
     /// Goes on, step by step, to the end.
     fn play(mut self, chance: &mut Chance) -> Ended {
         for number in 0..STEPS_MAX {
-            if let Some(meddling) = self.meddling.take_if(|other| other.after_steps == number) {
-                trees::meddle(&meddling.tree, chance);
-            }
+            self.meddle(number, chance);
             self.up.carry(self.now, chance);
             self.down.carry(self.now, chance);
             let steps = self.steps();
@@ -206,6 +212,19 @@ impl<'a> World<'a> {
             assert!(waiting_len <= WAITING_LEN_MAX, "{waiting_len} bytes wait");
         }
         panic!("no end after {STEPS_MAX} steps: {:?}", self.steps());
+    }
+
+    /// Lets others change files, if it is time.
+    fn meddle(&mut self, step: usize, chance: &mut Chance) {
+        let is_due = |meddling: &mut Meddling| match meddling {
+            Meddling::One { after_steps, .. } => *after_steps == step,
+            Meddling::Bases { after_pieces, .. } => *after_pieces < self.pieces,
+        };
+        match self.meddling.take_if(is_due) {
+            Some(Meddling::One { tree, .. }) => trees::meddle(&tree, chance),
+            Some(Meddling::Bases { target, .. }) => trees::spoil(&target),
+            None => {}
+        }
     }
 
     /// All that can be done at this moment.
@@ -256,8 +275,9 @@ impl<'a> World<'a> {
                 if !self.down.arrive() {
                     return Ok(Some(false));
                 }
-                let frame = self.hears.next()?.unwrap();
-                self.events.push_back(event_of(&frame)?);
+                let event = event_of(&self.hears.next()?.unwrap())?;
+                self.pieces += usize::from(matches!(event, Event::Exchange { .. }));
+                self.events.push_back(event);
             }
             Step::ToReceiver => {
                 if !self.up.arrive() {
