@@ -17,6 +17,7 @@ from wire import DATA, EXCHANGE, MESSAGE, PACK, PREAMBLE, Message, encode, leb12
 
 DELETE, HARD_LINKS, CHECKSUM, SPARSE, ATOMIC, UPDATE, WHOLE, DRY_RUN, NUMERIC = (
     1 << bit for bit in range(9))
+ATTRIBUTES, BACKUP, LED, MISSING = (1 << bit for bit in range(12, 16))
 TIME = {"secs": 1_600_000_000, "nanos": 5}
 ZERO = bytes(8)
 
@@ -130,6 +131,20 @@ def receivers():
     yield "link_first", script(HARD_LINKS, *ROOT, links, *inner, link_first, *whole, DONE)
     yield "replaced", script(DELETE, *ROOT, entries(0, [file(b"dir", 1)], [0, 1, 2]), *inner,
                              pack(0, (0, b"x")), *whole, DONE)
+    mapped = to_receiver("MappedId", kind="Group", id=0, becomes=7)
+    yield "mapped", script(0, root_entry, mapped, *below, wanted, *inner, *filled, small, *delta,
+                           DONE)
+    yield "backups", script(BACKUP | DELETE | WHOLE, *every, *filled, small, *whole, DONE)
+    yield "backups_apart", script(BACKUP | LED | DELETE, *ROOT, *emptied, DONE)
+    attributes = b"".join(struct.pack("<HI", kind, len(value)) + value for kind, value in (
+        (1, b"\7\1\7\0\0\0\0"), (3, b"\6user.avalue")))
+    kept = entries(0, [file(b"file", 5, attributes=attributes), KEPT], [0, 1, 2])
+    yield "attributes", script(ATTRIBUTES | WHOLE, *ROOT, kept, *inner, pack(0, (0, b"12345")),
+                               *whole, DONE)
+    yield "refused_attributes", script(WHOLE, *ROOT, entries(0, [file(
+        b"file", 5, attributes=attributes[:-1])], [0, 1, 2]))
+    gone = entries(0, [entry(b"file", "Gone"), entry(b"link", "Gone"), KEPT], [0, 1, 2])
+    yield "missing", script(MISSING, *ROOT, gone, *inner, *whole, DONE)
     yield "refused_nothing", script(0, DONE)
 
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::{Connection, Duplex, serve};
 use crate::error::Error;
 use crate::observer::{Change, Note, Observer, Warning};
-use crate::options::Options;
+use crate::options::{Backup, Options};
 use crate::overlap::Whereabouts;
 use crate::policy::ServePolicy;
 use crate::wire::{
@@ -108,6 +108,16 @@ fn options(bits: u16) -> Options {
         perms: !has(9),
         times: !has(10),
         max_delete: has(11).then_some(1),
+        acls: has(12),
+        xattrs: has(12),
+        backup: has(13).then(|| Backup {
+            dir: has(14).then(|| b"kept".to_vec()),
+            suffix: b"~".to_vec(),
+        }),
+        keep_dirlinks: has(14),
+        safe_links: has(15),
+        atimes: has(15),
+        delete_missing: has(15),
         devices: false,
         ..Options::archive()
     }
