@@ -257,6 +257,51 @@ fn names_of_one_directory_stay_below_the_ceiling() {
     );
 }
 
+/// Every entry of a tree changes, some in their metadata alone, some so that a delta is worth it.
+fn change_all(trees: &TempTree, count: usize, place: impl Fn(usize) -> String) {
+    for number in 0..count {
+        let file = trees.path(place(number)).join(format!("file{number:07}"));
+        if number % 2 == 0 {
+            fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
+        } else {
+            fs::write(file, [7; 700]).unwrap();
+        }
+    }
+}
+
+/// Commits of which nothing is carried out before everything is staged, in one directory and in
+/// many, and what is sent for them.
+#[test]
+fn changed_entries_stay_below_the_ceiling() {
+    let count = rounds("changed entries", 40_000, 1_000_000);
+    let limit = if soak() { CEILING_KIB } else { 64 << 10 };
+    let places = [
+        (|_| "source/one".to_owned()) as fn(usize) -> String,
+        |number| format!("source/many/{:05}", number / 100),
+    ];
+    for (what, place) in ["one directory", "many directories"].iter().zip(places) {
+        let trees = large_tree();
+        for number in 0..count {
+            let dir = trees.path(place(number));
+            fs::create_dir_all(&dir).unwrap();
+            fs::write(dir.join(format!("file{number:07}")), [7; 600]).unwrap();
+        }
+        let check = |what: &str, options: &[&str]| {
+            let found = own_peaks(&trees, what, options);
+            assert!(found.iter().all(|&kib| kib <= limit), "{what}: {found:?}");
+        };
+        check(&format!("first copy, {what}"), &["-aH", "--atomic"]);
+        change_all(&trees, count, place);
+        check(&format!("all changed, {what}"), &["-aH", "--atomic"]);
+        for end in ["one", "many"] {
+            let _ = fs::remove_dir_all(trees.path("source").join(end));
+        }
+        let options = ["-a", "--atomic", "--delete"];
+        check(&format!("all deleted, {what}"), &options);
+        assert!(!trees.path("target/one").exists() && !trees.path("target/many").exists());
+    }
+}
+
 #[test]
 fn link_groups_stay_below_the_ceiling() {
     let count = rounds("link groups", 100_000, 5_000_000);

@@ -5,10 +5,11 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::hasync::FakeRsh;
-use crate::support::{Finished, Hasync, Snapshot, TempTree, need_root};
+use crate::support::{Finished, Hasync, Snapshot, TempTree, await_that, need_root};
 
 const PUSH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/second/push.py");
 const SERVE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/second/serve.py");
+const LIAR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/second/liar.py");
 const FLOOD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/second/flood.py");
 
 const NOTHING: &str = "entries 0, new directories 0, files 0\n";
@@ -180,7 +181,12 @@ fn a_flood_of_answers_does_not_fill_the_memory() {
         // Refused: the prints of too many names.
         ("Differs", 400, 12),
     ] {
-        let rsh = FakeRsh::with_script(&format!("exec python3 -B '{FLOOD}' {message} {mib}"));
+        let log = trees.path(format!("taken of {message}"));
+        let flood = format!(
+            "exec python3 -B '{FLOOD}' {message} {mib} '{}'",
+            log.display()
+        );
+        let rsh = FakeRsh::with_script(&flood);
         let report = trees.path("rss");
         Hasync::push(&["-r", "--delete", "-e", &rsh.path()])
             .arg(trees.contents_of("source"))
@@ -191,5 +197,64 @@ fn a_flood_of_answers_does_not_fill_the_memory() {
         let peak_kib = std::fs::read_to_string(report).unwrap();
         let peak_mib = peak_kib.trim().parse::<u64>().unwrap() / 1024;
         assert!(peak_mib < MEMORY_MAX_MIB, "{message}: {peak_mib} MiB");
+        let taken = || std::fs::read_to_string(&log).ok()?.parse::<u64>().ok();
+        await_that("the flood to end", || taken().is_some());
+        let taken = taken().unwrap();
+        assert!(taken >= 1 << 20, "{message}: {taken} bytes were taken");
+    }
+}
+
+/// What a refusal of a lie may take, however much of it there is.
+const LIE_S_MAX: u64 = 60;
+
+/// Lies in bytes that no half of this project says: each is refused, in bounded memory and time.
+#[test]
+fn lies_from_the_document_alone_are_refused() {
+    need_root();
+    let trees = TempTree::new();
+    trees.write("target/file", "content");
+    let target = trees.text("target");
+    let played = Hasync::new()
+        .under(&["python3", "-B", LIAR, "senders", &target])
+        .arg("serve")
+        .run()
+        .expect(0)
+        .stdout_text();
+    let mut wrong = Vec::new();
+    for line in played.lines() {
+        let [_, exit, kib, seconds] = line.split('\t').collect::<Vec<_>>()[..] else {
+            panic!("{line:?}");
+        };
+        let kib: u64 = kib.parse().unwrap();
+        let seconds: u64 = seconds.parse().unwrap();
+        if exit != "12" || kib / 1024 >= MEMORY_MAX_MIB || seconds > LIE_S_MAX {
+            wrong.push(line);
+        }
+    }
+    assert!(played.lines().count() >= 60, "{played}");
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn a_receiver_that_lies_from_the_document_alone_is_refused() {
+    let trees = TempTree::new();
+    trees.write("source/file", noise(5000, 1));
+    trees.write("source/other", "content");
+    let list = Command::new("python3").args(["-B", LIAR, "list"]).output();
+    let lies = String::from_utf8(list.unwrap().stdout).unwrap();
+    assert!(lies.lines().count() >= 30, "{lies}");
+    for lie in lies.lines() {
+        let rsh = FakeRsh::with_script(&format!("exec python3 -B '{LIAR}' receiver '{lie}'"));
+        let refused = Hasync::push(&["-r", "--delete", "-e", &rsh.path()])
+            .arg(trees.contents_of("source"))
+            .arg("host:target")
+            .under(&["/usr/bin/time", "-q", "-f", "%M", "-o", &trees.text("rss")])
+            .run()
+            .expect(12);
+        // A liar that fails says so, and proves nothing.
+        assert!(!refused.stderr.contains("Traceback"), "{lie}: {refused}");
+        let peak_kib = std::fs::read_to_string(trees.path("rss")).unwrap();
+        let peak_mib = peak_kib.trim().parse::<u64>().unwrap() / 1024;
+        assert!(peak_mib < MEMORY_MAX_MIB, "{lie}: {peak_mib} MiB");
     }
 }

@@ -77,6 +77,8 @@ CHOICES = {
         "ContentDone deletable:bool problems:Partial",
         "Ping done:uint flushing:bool",
         "OtherDir dir:uint meta:Meta attributes:bytes",
+        "Ask",
+        "MappedId kind:IdKind id:uint becomes:uint",
     ],
     "ToSender": [
         "Standing standing:Named",
