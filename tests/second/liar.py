@@ -6,7 +6,7 @@ from PROTOCOL.md alone.
     liar.py senders DESTINATION PROGRAM...
 
 plays all lies of a sender to PROGRAM, which receives on its standard input and output, and tells
-of each the exit code of PROGRAM, its peak memory in KiB and how many seconds it lived.
+of each the exit code of PROGRAM and its peak memory in KiB. What does not end is killed.
 """
 
 import copy
@@ -14,11 +14,13 @@ import os
 import subprocess
 import sys
 import threading
-import time
 
 import push
 import wire
 from blake3 import blake3
+
+# Longer than any lie may be listened to.
+DEADLINE_S = 600
 
 TIME = {"secs": 1, "nanos": 0}
 HUGE = (1 << 64) - 1
@@ -40,7 +42,8 @@ class Receiving:
                                       stderr=subprocess.DEVNULL)
         self.link = wire.Link(self.child.stdout, self.child.stdin, "ToReceiver", "ToSender")
         self.options, self.destination = {**copy.deepcopy(push.OPTIONS), **options}, destination
-        self.start = time.monotonic()
+        self.alarm = threading.Timer(DEADLINE_S, self.child.kill)
+        self.alarm.start()
 
     def hello(self, **more):
         hello = {"options": self.options, "destination": os.fsencode(self.destination),
@@ -79,7 +82,7 @@ class Receiving:
         self.link.say("ContentDone", deletable=True, problems={"count": 0, "lines": []})
 
     def play(self, lie):
-        """Its exit code, peak memory and life, once it has left."""
+        """Its exit code and peak memory, once it has left."""
         try:
             lie(self)
             if not self.child.stdin.closed:
@@ -87,8 +90,8 @@ class Receiving:
         except (BrokenPipeError, ConnectionResetError):
             pass
         _, status, used = os.wait4(self.child.pid, 0)
-        seconds = time.monotonic() - self.start
-        return os.waitstatus_to_exitcode(status), used.ru_maxrss, seconds
+        self.alarm.cancel()
+        return os.waitstatus_to_exitcode(status), used.ru_maxrss
 
 
 def many(count, say):
@@ -263,7 +266,7 @@ SENDER_LIES = {
     "links without end":
         lambda far: (new_tree(far, last=False),
                      [far.new_dir(1, b"new", [entry(b"%05d" % at, link_to=LONG)], last=False)
-                      for at in range(3000)]),
+                      for at in range(500)]),
     "a link out of the tree":
         lambda far: new_tree(far, entry(b"a", link_to=b"../../etc/shadow")),
     "mapped without end": begun(mapped),
@@ -311,8 +314,8 @@ OPTIONS = {
 def play_senders(destination, program):
     for name, lie in SENDER_LIES.items():
         far = Receiving(destination, program, OPTIONS.get(name, {}))
-        code, kib, seconds = far.play(lie)
-        print(f"{name}\t{code}\t{kib}\t{seconds:.0f}", flush=True)
+        code, kib = far.play(lie)
+        print(f"{name}\t{code}\t{kib}", flush=True)
 
 
 REPLY = {"owners": True, "devices": True, "setuid": True, "xattrs": 0, "settable_groups": [],
