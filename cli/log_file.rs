@@ -30,7 +30,7 @@ impl LogFile {
     ///
     /// It cannot be opened.
     pub(crate) fn open(path: &Path, format: Option<&Format>) -> Result<Self, Failure> {
-        let file = open_log(path).map_err(|e| failed("open", path, &e.into()))?;
+        let file = open_log(path, 0o640).map_err(|e| failed("open", path, &e.into()))?;
         let usual = || Format::parse(USUAL).map_err(Failure::usage);
         let format = format.cloned().map_or_else(usual, Ok)?;
         let mut log = LogFile {

@@ -5,10 +5,12 @@
 mod roff;
 
 use std::borrow::Cow;
+use std::io;
 
 use clap::Command;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
+use hasync_engine::{Existing, make_dirs, put_file};
 
 use crate::args::{self, CompletionsArgs, ManArgs};
 use crate::exit::{Exit, Failure, cause};
@@ -47,7 +49,8 @@ pub(crate) fn run(args: &ManArgs) -> Result<Exit, Failure> {
         let section = name.rsplit('.').next().unwrap_or(SECTION);
         let dir = args.dir.join(format!("man{section}"));
         let path = dir.join(&name);
-        let written = std::fs::create_dir_all(&dir).and_then(|()| std::fs::write(&path, page));
+        let made = make_dirs(&dir, 0o755).map_err(io::Error::from);
+        let written = made.and_then(|()| put_file(&path, &page, 0o644, Existing::IsReplaced));
         written.map_err(|e| {
             let (path, why) = (path.display(), cause(&e));
             Failure::new(Exit::FileIo, format!("cannot write {path}: {why}"))

@@ -150,3 +150,5 @@ mod trusted_config;
 mod unchanged;
 /// Where /proc is missing, a push does what it does elsewhere.
 mod without_proc;
+/// What a verb writes goes through no symlink that a local user has planted.
+mod written;

@@ -2,13 +2,14 @@
 //! that it made when it ends: the name is looked at again and again, and whatever still stands in
 //! the old one is read before the new one.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use hasync_engine::escape;
-use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fstat, lstat, mknodat, open};
+use hasync_engine::{escape, hold};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, mknodat, openat, statat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
@@ -92,22 +93,39 @@ impl Fifo {
     fn is_current(&self) -> bool {
         let identity = |stat: Stat| (stat.st_dev, stat.st_ino);
         let here = self.file.as_ref().and_then(|file| fstat(file).ok());
-        let named = lstat(&self.path).ok();
+        let place = self.place().ok().flatten();
+        let stat = |(dir, name)| statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).ok();
+        let named = place.and_then(stat);
         here.is_some() && here.map(identity) == named.map(identity)
     }
 
+    /// Its directory, held, and its name there; `None` if the directory is not there. Others'
+    /// symlinks lead to none.
+    fn place(&self) -> io::Result<Option<(OwnedFd, &OsStr)>> {
+        let name = self.path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        match hold(self.path.parent().unwrap_or(Path::new(""))) {
+            Ok(dir) => Ok(Some((dir, name))),
+            Err(e) => match io::Error::from(e) {
+                e if e.kind() == io::ErrorKind::NotFound => Ok(None),
+                e => Err(e),
+            },
+        }
+    }
+
     fn open(&mut self) -> Result<(), Failure> {
+        self.file = None;
+        let place = self.place().map_err(|e| self.cannot("open", &e))?;
+        let Some((dir, name)) = place else {
+            return Ok(());
+        };
         let mode = Mode::RUSR | Mode::WUSR;
-        match mknodat(CWD, &self.path, FileType::Fifo, mode, 0) {
+        match mknodat(&dir, name, FileType::Fifo, mode, 0) {
             Ok(()) | Err(Errno::EXIST) => {}
-            Err(Errno::NOENT) => {
-                self.file = None;
-                return Ok(());
-            }
+            Err(Errno::NOENT) => return Ok(()),
             Err(e) => return Err(self.cannot("make", &e.into())),
         }
         let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        self.file = match open(&self.path, flags, Mode::empty()) {
+        self.file = match openat(&dir, name, flags, Mode::empty()) {
             Ok(fd) => Some(self.checked(fd)?),
             // It has gone again.
             Err(Errno::NOENT) => None,
@@ -152,8 +170,9 @@ impl Fifo {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use rustix::fs::{CWD, open};
     use std::io::Write;
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{PermissionsExt, lchown, symlink};
 
     /// Opens it as keepalived does.
     fn writer(path: &Path) -> File {
@@ -252,6 +271,28 @@ mod tests {
             let taken = Fifo::new(&path);
             assert_eq!(taken.is_ok(), is_taken, "{mode:o} {owner:?}");
         }
+    }
+
+    #[test]
+    fn nothing_is_made_behind_a_planted_symlink() {
+        if !geteuid().is_root() {
+            return;
+        }
+        let temp = tempfile::tempdir().unwrap();
+        let at = |name: &str| temp.path().join(name);
+        std::fs::create_dir(at("victim")).unwrap();
+        for name in ["of root", "planted"] {
+            symlink("victim", at(name)).unwrap();
+        }
+        lchown(at("planted"), Some(4242), Some(4242)).unwrap();
+        let refused = Fifo::new(&at("planted/fifo")).err().unwrap();
+        assert!(
+            refused.message.contains("is a symlink to"),
+            "{}",
+            refused.message
+        );
+        assert_eq!(std::fs::read_dir(at("victim")).unwrap().count(), 0);
+        assert!(Fifo::new(&at("of root/fifo")).is_ok());
     }
 
     #[test]

@@ -157,7 +157,7 @@ fn append(file: &std::path::Path, letter: &Letter) -> Result<(), String> {
     let time = times::rfc3339(SystemTime::now());
     let (subject, next) = (letter.subject(Place::Line), letter.next(Place::Line));
     let line = format!("{time} {subject}; {next}\n");
-    let mut log = hasync_engine::open_log(file).map_err(|fault| fault.to_string())?;
+    let mut log = hasync_engine::open_log(file, 0o640).map_err(|fault| fault.to_string())?;
     log.write_all(line.as_bytes())
         .map_err(|cause| exit::cause(&cause))
 }

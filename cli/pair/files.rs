@@ -2,11 +2,10 @@
 //! the file changes. Every file is whole at any time, keeps its mode and owner, and a new one gets
 //! its mode at birth.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
-use std::path::{Path, PathBuf};
+use std::io::{self, Read};
+use std::path::Path;
 
+use hasync_engine::{Existing, make_dirs, open_file, put_file};
 use hasync_transport::ssh::{self, quoted};
 use serde::{Deserialize, Serialize};
 
@@ -79,10 +78,9 @@ pub(super) fn admit(
         let (file, why) = (file.display(), cause(&e));
         Failure::new(of_io(&e), format!("cannot add a key to {file}: {why}"))
     };
-    let (old, real) = match fs::canonicalize(file) {
-        Ok(real) => (fs::read(&real).map_err(cannot)?, real),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => (Vec::new(), file.to_owned()),
-        Err(e) => return Err(cannot(e)),
+    let old = match read(file) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+        old => old.map_err(cannot)?,
     };
     let old = String::from_utf8(old).map_err(|_| {
         let what = format!("{} is no text; nothing was added to it", file.display());
@@ -90,14 +88,21 @@ pub(super) fn admit(
     })?;
     let (new, change) = with_line(&old, line, key);
     if let Some(new) = new {
-        make_parent(&real, 0o700).map_err(cannot)?;
-        replace(&real, new.as_bytes()).map_err(cannot)?;
+        make_parent(file, 0o700).map_err(cannot)?;
+        let replaced = put_file(file, new.as_bytes(), 0o600, Existing::IsReplaced);
+        replaced.map_err(cannot)?;
     }
     Ok(Admission {
         file: file.display().to_string(),
         command,
         change,
     })
+}
+
+fn read(file: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = open_file(file, &mut |_| Ok(()))?.read_to_end(&mut bytes);
+    read.map(|_| bytes)
 }
 
 /// The text with the line in it, if it has to change.
@@ -140,68 +145,17 @@ fn is_ours(line: &str, key: &str) -> bool {
 /// The directory of a file, with this mode if it has to be made.
 pub(super) fn make_parent(file: &Path, mode: u32) -> io::Result<()> {
     match file.parent() {
-        Some(dir) => DirBuilder::new().recursive(true).mode(mode).create(dir),
+        Some(dir) => Ok(make_dirs(dir, mode)?),
         None => Ok(()),
     }
-}
-
-/// Makes a file that is there whole or not at all; `false` if there is one.
-pub(super) fn make(file: &Path, text: &str, mode: u32) -> io::Result<bool> {
-    let (aside, _) = write_aside(file, text.as_bytes(), mode)?;
-    let linked = fs::hard_link(&aside, file);
-    let _ = fs::remove_file(&aside);
-    match linked {
-        Ok(()) => sync_parent(file).map(|()| true),
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-        Err(e) => Err(e),
-    }
-}
-
-/// Gives a file new content in one step.
-fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
-    let (aside, written) = write_aside(file, bytes, 0o600)?;
-    let taken_over = match fs::metadata(file) {
-        Ok(old) => fchown(&written, Some(old.uid()), Some(old.gid())).and_then(|()| {
-            written.set_permissions(fs::Permissions::from_mode(old.mode() & 0o7777))
-        }),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(e) => Err(e),
-    };
-    let renamed = taken_over.and_then(|()| fs::rename(&aside, file));
-    if renamed.is_err() {
-        let _ = fs::remove_file(&aside);
-    }
-    renamed.and_then(|()| sync_parent(file))
-}
-
-/// A file beside the one that is meant, complete and on disk.
-fn write_aside(file: &Path, bytes: &[u8], mode: u32) -> io::Result<(PathBuf, File)> {
-    let mut aside = file.as_os_str().to_owned();
-    aside.push(format!(".{}.new", std::process::id()));
-    let aside = PathBuf::from(aside);
-    let mut made = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(&aside)?;
-    let written = made.write_all(bytes).and_then(|()| made.sync_all());
-    match written {
-        Ok(()) => Ok((aside, made)),
-        Err(e) => {
-            let _ = fs::remove_file(&aside);
-            Err(e)
-        }
-    }
-}
-
-fn sync_parent(file: &Path) -> io::Result<()> {
-    file.parent()
-        .map_or(Ok(()), |dir| File::open(dir)?.sync_all())
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
     use super::*;
 
     const KEY: &str = "ssh-ed25519 AAAAkey";
@@ -261,6 +215,35 @@ mod tests {
     }
 
     #[test]
+    fn a_list_behind_a_planted_symlink_is_left_alone() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir(at("victim")).unwrap();
+        fs::write(at("victim/keys"), "ssh-rsa BBBB me\n").unwrap();
+        for (name, target) in [
+            ("dir", "victim"),
+            ("list", "victim/keys"),
+            ("new", "victim/new"),
+        ] {
+            std::os::unix::fs::symlink(target, at(name)).unwrap();
+            std::os::unix::fs::lchown(at(name), Some(4242), Some(4242)).unwrap();
+        }
+        for name in ["dir/keys", "dir/new", "dir/sub/new", "list", "new"] {
+            let admitted = admit(&at(name), &bound("h serve -x"), KEY, String::new());
+            let why = admitted.unwrap_err().message;
+            assert!(why.contains("is a symlink to"), "{name}: {why}");
+        }
+        assert_eq!(
+            fs::read_to_string(at("victim/keys")).unwrap(),
+            "ssh-rsa BBBB me\n"
+        );
+        assert_eq!(fs::read_dir(at("victim")).unwrap().count(), 1);
+    }
+
+    #[test]
     fn a_command_survives_the_list_and_the_shell() {
         let words = [
             "/opt/my tools/hasync",
@@ -312,12 +295,5 @@ mod tests {
         assert!(link.is_symlink());
         assert_eq!(mode(&list), 0o640);
         assert_eq!(fs::read_to_string(&list).unwrap().lines().count(), 2);
-
-        let file = dir.path().join("hasync.toml");
-        assert!(make(&file, "one", 0o644).unwrap());
-        assert!(!make(&file, "two", 0o644).unwrap());
-        assert_eq!(fs::read_to_string(&file).unwrap(), "one");
-        assert_eq!(mode(&file), 0o644);
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3);
     }
 }

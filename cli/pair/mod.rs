@@ -14,6 +14,7 @@ mod node;
 
 use std::path::Path;
 
+use hasync_engine::{Existing, put_file};
 use hasync_transport::ssh::PublicHalf;
 
 use crate::args::{InitArgs, PairArgs};
@@ -69,7 +70,7 @@ pub(crate) fn make_file(file: &Path, text: &str) -> Result<bool, Failure> {
         Failure::new(exit::of_io(&e), format!("cannot write {file}: {why}"))
     };
     files::make_parent(file, 0o755).map_err(cannot)?;
-    if files::make(file, text, 0o644).map_err(cannot)? {
+    if put_file(file, text.as_bytes(), 0o644, Existing::Stays).map_err(cannot)? {
         return Ok(true);
     }
     if std::fs::read(file).map_err(cannot)? == text.as_bytes() {

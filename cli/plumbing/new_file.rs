@@ -12,6 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use hasync_engine::hold;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
 use rustix::fs::{
     fchmod, fchown, fstat, fsync, linkat, openat, renameat, statat, syncfs, unlinkat,
@@ -228,10 +229,14 @@ fn take_over(file: &File, replaced: &Stat) -> io::Result<()> {
 
 /// Opens a directory to make a name in, if need be without the right to read it.
 fn open_dir(path: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let open = |how| openat(CWD, path, flags | how, Mode::empty());
-    match open(OFlags::RDONLY) {
-        Err(Errno::ACCESS) => Ok(open(OFlags::PATH)?),
+    let held = hold(path)?;
+    match openat(
+        &held,
+        ".",
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    ) {
+        Err(Errno::ACCESS) => Ok(held),
         result => Ok(result?),
     }
 }

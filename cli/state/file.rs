@@ -1,12 +1,12 @@
 //! `/run/hasync/status.json`: the state of this node, for whoever is not root. It is written whole
 //! and renamed, without a lock, by whatever changes something; the last one stands.
 
-use std::fs::{self, DirBuilder, OpenOptions, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use hasync_engine::{escape, harmless_json};
+use hasync_engine::{Existing, escape, harmless_json, only_files, open_file, put_file};
 
 use super::record::{Doing, Moment, NodeState, SCHEMA_VERSION, Trouble, Written};
 use crate::config::{Config, DEFAULT_FILE};
@@ -70,7 +70,8 @@ fn shown(named: Option<&Path>) -> String {
 
 /// What was written last, if it can be understood.
 pub(super) fn read() -> Option<NodeState> {
-    let file = fs::File::open(path()).ok()?;
+    // A FIFO in its place is not waited for.
+    let file = open_file(&path(), &mut only_files).ok()?;
     let state: NodeState = serde_json::from_reader(io::Read::take(file, MAX_LEN)).ok()?;
     (state.schema_version == SCHEMA_VERSION).then_some(state)
 }
@@ -93,26 +94,7 @@ fn try_write(state: &NodeState) -> io::Result<()> {
         Err(e) => return Err(e),
     }
     let text = harmless_json(&format!("{}\n", serde_json::to_string_pretty(state)?));
-    let fresh = dir.join(format!("{FILE}.{}", std::process::id()));
-    // Left by a process of the same number that was killed.
-    match fs::remove_file(&fresh) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-        _ => {}
-    }
-    let written = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o644)
-        .open(&fresh)
-        .and_then(|mut file| {
-            file.set_permissions(Permissions::from_mode(0o644))?;
-            file.write_all(text.as_bytes())
-        })
-        .and_then(|()| fs::rename(&fresh, path()));
-    if written.is_err() {
-        let _ = fs::remove_file(&fresh);
-    }
-    written
+    put_file(&path(), text.as_bytes(), 0o644, Existing::IsReplaced).map(drop)
 }
 
 /// The configuration of this node, for a verb that acts. That it cannot be used is a state as well.

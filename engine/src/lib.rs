@@ -84,8 +84,8 @@ pub use error::{Error, ErrorKind};
 pub use escape::{Place, escape, harmless, harmless_json};
 pub use filter::{Filter, FilterRule};
 pub use fs::{
-    Assigned, Attrs, ByName, Inode, Judge, Lock, OwnCalls, PathCause, PathError, Step, hold,
-    open_file, open_log, open_trusted, set_by_name_through,
+    Assigned, Attrs, ByName, Existing, Inode, Judge, Lock, OwnCalls, PathCause, PathError, Step,
+    hold, make_dirs, only_files, open_file, open_log, open_trusted, put_file, set_by_name_through,
 };
 pub use ids::{Accounts, IdKind, OwnAccounts};
 pub use list_source::{SourceEntry, list_source};

@@ -19,7 +19,8 @@ use rustix::process::geteuid;
 
 use crate::error::{Error, ErrorKind};
 use crate::fs::{
-    Attrs, DIR_FLAGS, Follow, Judgement, Lock, PathCause, PathError, Place, find_dir, set_attrs,
+    Attrs, DIR_FLAGS, Follow, Judgement, Lock, Nearest, PathCause, PathError, Place, find_dir,
+    nearest, set_attrs,
 };
 use crate::path::Shown;
 
@@ -66,11 +67,14 @@ impl StateDir {
     pub fn open(path: &Path) -> Result<Self, Error> {
         let fd = loop {
             match find(path)? {
-                Found::Dir(fd) => break fd,
-                Found::Missing { dir, name, mode } => match make_dir(&dir, &name, mode) {
-                    Ok(()) | Err(Errno::EXIST) => {}
-                    Err(e) => return Err(cannot("make the state directory", path, e)),
-                },
+                Nearest::Dir(fd) => break fd,
+                Nearest::Missing { spot, is_last } => {
+                    let mode = if is_last { Mode::RWXU } else { PUBLIC_DIR };
+                    match make_dir(&spot.dir, &spot.name, mode) {
+                        Ok(()) | Err(Errno::EXIST) => {}
+                        Err(e) => return Err(cannot("make the state directory", path, e)),
+                    }
+                }
             }
         };
         StateDir {
@@ -87,11 +91,11 @@ impl StateDir {
     /// As [`open`](Self::open) has them, but what is root's may be looked at by whoever can.
     pub fn look(path: &Path) -> Result<Option<Self>, Error> {
         Ok(match find(path)? {
-            Found::Dir(fd) => Some(StateDir {
+            Nearest::Dir(fd) => Some(StateDir {
                 fd,
                 path: path.to_owned(),
             }),
-            Found::Missing { .. } => None,
+            Nearest::Missing { .. } => None,
         })
     }
 
@@ -246,40 +250,10 @@ impl AsFd for StateDir {
     }
 }
 
-/// What is at the path of a state directory.
-enum Found {
-    Dir(OwnedFd),
-    /// The first that is missing, in the directory that holds it, and the mode that it gets.
-    Missing {
-        dir: OwnedFd,
-        name: Vec<u8>,
-        mode: Mode,
-    },
-}
-
 /// Walks to a state directory by a way that only root and this user may change. The directory
 /// itself may have any mode.
-fn find(path: &Path) -> Result<Found, Error> {
-    let mut mode = Mode::RWXU;
-    for part in path.ancestors() {
-        match walk(part) {
-            Ok(Place::Dir(fd)) if part == path => return Ok(Found::Dir(fd)),
-            // Somebody has made it just now.
-            Ok(Place::Dir(_)) => return find(path),
-            Ok(Place::Missing(spot)) if !spot.is_symlink => {
-                let (dir, name) = (spot.dir, spot.name);
-                return Ok(Found::Missing { dir, name, mode });
-            }
-            Ok(Place::Missing(_)) => return Err(refused(part, "is a symlink to nothing")),
-            Ok(Place::Other(_)) => return Err(cannot("use", part, Errno::NOTDIR)),
-            Err(PathError {
-                cause: PathCause::Io(e),
-                ..
-            }) if e.kind() == io::ErrorKind::NotFound => mode = PUBLIC_DIR,
-            Err(e) => return Err(of_walk(path, &e)),
-        }
-    }
-    Err(cannot("use", path, Errno::NOENT))
+fn find(path: &Path) -> Result<Nearest, Error> {
+    nearest(path, walk).map_err(|e| of_walk(path, &e))
 }
 
 fn walk(path: &Path) -> Result<Place, PathError> {

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use super::list::Files;
 use super::terms::{Half, MAX_FILTER_LEN};
-use crate::fs::{Root, Step, open_file};
+use crate::fs::{Root, only_files, open_file};
 use crate::path::RelPath;
 
 /// The longest file that is read, in bytes: comments may take as much as the rules.
@@ -36,11 +36,7 @@ pub(super) fn read_in(root: &Root, dir: &RelPath, name: &[u8]) -> io::Result<Opt
 
 /// Reads the file at `path`; `None` if there is nothing that counts.
 pub(super) fn read_at(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let mut judge = |step: &Step<'_>| match FileType::from_raw_mode(step.mode) {
-        FileType::RegularFile | FileType::Directory | FileType::Symlink => Ok(()),
-        _ => Err("is no regular file".to_owned()),
-    };
-    match open_file(path, &mut judge) {
+    match open_file(path, &mut only_files) {
         Ok(file) => whole(file),
         Err(e) => match io::Error::from(e) {
             e if is_nothing(&e) => Ok(None),

@@ -47,6 +47,11 @@ pub(crate) use root::{
 };
 pub(crate) use trust::Judgement;
 pub use trust::open_trusted;
-pub(crate) use walk::{Follow, Place, Spot, find_dir, find_dir_beneath, open_dir};
-pub use walk::{Judge, PathCause, PathError, Step, hold, open_file, open_log};
+pub use walk::{
+    Existing, Judge, PathCause, PathError, Step, hold, make_dirs, only_files, open_file, open_log,
+    put_file,
+};
+pub(crate) use walk::{
+    Follow, Nearest, Place, Spot, find_dir, find_dir_beneath, make_dir, nearest, open_dir,
+};
 pub(crate) use xattrs::{attributes_at, attributes_of, own_scope, readable, settable};

@@ -18,7 +18,9 @@ use super::store::Store;
 use crate::change::{Op, Slot, copy};
 use crate::entry::Time;
 use crate::error::{Error, ErrorKind};
-use crate::fs::{Attrs, Listed, Root, is_absent, names, open_dir_below, own_scope, set_fd_attrs};
+use crate::fs::{
+    Attrs, Listed, Root, is_absent, make_dir, names, open_dir_below, own_scope, set_fd_attrs,
+};
 use crate::generation::tree::{Tree, shown_path};
 use crate::lineage::generation::{Generation, GenerationId};
 use crate::observer::Kind;
@@ -238,14 +240,8 @@ struct Copies {
 
 impl Copies {
     fn into(to: &Path) -> Result<Self, String> {
-        let why = |e: io::Error| e.to_string();
-        match std::fs::create_dir(to) {
-            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(why(e)),
-            _ => {}
-        }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let top = rustix::fs::open(to, flags, Mode::empty()).map_err(|e| why(e.into()))?;
-        if !names(&top).map_err(why)?.is_empty() {
+        let top = make_dir(to, Mode::from_raw_mode(0o777)).map_err(|e| e.to_string())?;
+        if !names(&top).map_err(|e| e.to_string())?.is_empty() {
             return Err("it is not empty".to_owned());
         }
         Ok(Copies {

@@ -2,10 +2,10 @@
 //! What is accepted here, ssh accepts: `hostkey_oracle_tests` asks it.
 
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use data_encoding::BASE64;
+use hasync_engine::{make_dirs, open_log};
 
 use super::config_file::Place;
 use super::known_hosts_line::{Marker, hashed_name, parse};
@@ -175,11 +175,7 @@ pub(crate) fn add(
         name.to_owned()
     };
     if let Some(directory) = file.parent() {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .map_err(cannot)?;
+        make_dirs(directory, 0o700).map_err(|e| cannot(e.into()))?;
     }
     let ends_open = std::fs::read(file).is_ok_and(|text| text.last().is_some_and(|&c| c != b'\n'));
     let line = line_for(&listed, key_type, blob);
@@ -188,12 +184,7 @@ pub(crate) fn add(
     } else {
         format!("{line}\n")
     };
-    let mut known_hosts = std::fs::OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(file)
-        .map_err(cannot)?;
+    let mut known_hosts = open_log(file, 0o600).map_err(|e| cannot(e.into()))?;
     known_hosts.write_all(text.as_bytes()).map_err(cannot)
 }
 
@@ -264,6 +255,39 @@ mod tests {
         assert!(matches!(revoked, Verdict::Revoked { place } if place.line == 2));
         let authority = judge("@cert-authority * ssh-ed25519 KEY\n", "b", None, KEY);
         assert!(matches!(authority, Verdict::Unknown { authority: Some(_) }));
+    }
+
+    #[test]
+    fn nothing_is_added_through_a_planted_symlink() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::create_dir(at("victim")).unwrap();
+        std::fs::write(at("victim/file"), "of root").unwrap();
+        for (name, target) in [
+            ("dir", "victim"),
+            ("list", "victim/file"),
+            ("new", "victim/new"),
+        ] {
+            std::os::unix::fs::symlink(target, at(name)).unwrap();
+            std::os::unix::fs::lchown(at(name), Some(4242), Some(4242)).unwrap();
+        }
+        for name in [
+            "dir/known_hosts",
+            "dir/sub/known_hosts",
+            "dir/file",
+            "list",
+            "new",
+        ] {
+            assert!(
+                add(&at(name), "b", false, "ssh-ed25519", KEY).is_err(),
+                "{name}"
+            );
+        }
+        assert_eq!(std::fs::read(at("victim/file")).unwrap(), b"of root");
+        assert_eq!(std::fs::read_dir(at("victim")).unwrap().count(), 1);
     }
 
     #[test]

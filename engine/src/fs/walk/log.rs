@@ -1,4 +1,4 @@
-//! Opening a log where its path leads.
+//! Opening a log, or another list that grows, where its path leads.
 
 use std::fs::File;
 use std::path::Path;
@@ -9,12 +9,12 @@ use rustix::io::Errno;
 use super::{Follow, Landed, PathError, Step, Walk};
 
 /// Opens a log to add to, following only symlinks of root and of this user; one that is missing is
-/// made. Nothing waits for the reader of a FIFO: without one, this fails.
+/// made with this mode. Nothing waits for the reader of a FIFO: without one, this fails.
 ///
 /// # Errors
 ///
 /// Where and why the walk ended, or if the file has other names: one of them may be anybody's.
-pub fn open_log(path: &Path) -> Result<File, PathError> {
+pub fn open_log(path: &Path, mode: u32) -> Result<File, PathError> {
     let mut judge = |_: &Step<'_>| Ok(());
     let mut walk = Walk::new(path, Follow::Trusted, &mut judge)?;
     let (Landed::Missing(name) | Landed::Other(name, _)) = walk.run()? else {
@@ -23,8 +23,8 @@ pub fn open_log(path: &Path) -> Result<File, PathError> {
     let mut flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::NONBLOCK;
     flags |= OFlags::NOCTTY | OFlags::CLOEXEC;
     flags.set(OFlags::NOFOLLOW, !walk.has_jumped);
-    let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP;
-    let log = openat(&walk.at, &*name, flags, mode).map_err(|e| walk.failed(&name, e))?;
+    let log = openat(&walk.at, &*name, flags, Mode::from_raw_mode(mode))
+        .map_err(|e| walk.failed(&name, e))?;
     let stat = fstat(&log).map_err(|e| walk.failed(&name, e))?;
     if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_nlink > 1 {
         return Err(walk.refused(

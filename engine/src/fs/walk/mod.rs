@@ -11,11 +11,13 @@
 mod error;
 mod led;
 mod log;
+mod nearest;
+mod open;
+mod put;
 #[cfg(test)]
 mod tests;
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -28,6 +30,9 @@ use rustix::io::Errno;
 pub use error::{PathCause, PathError};
 pub(crate) use led::{Led, follow_from};
 pub use log::open_log;
+pub(crate) use nearest::{Nearest, make_dir, nearest};
+pub use open::{hold, only_files, open_file};
+pub use put::{Existing, make_dirs, put_file};
 
 use crate::path::is_reserved;
 
@@ -82,37 +87,6 @@ impl Step<'_> {
 /// Says in words why a step of a walk is refused, if it is: they complete a sentence that begins
 /// with its path.
 pub type Judge<'a> = dyn FnMut(&Step<'_>) -> Result<(), String> + 'a;
-
-/// Opens the file that a path names for reading, following only symlinks of root and of this user,
-/// and only if `judge` has nothing against any step of the way.
-///
-/// # Errors
-///
-/// Where and why the walk ended.
-pub fn open_file(path: &Path, judge: &mut Judge<'_>) -> Result<File, PathError> {
-    let mut walk = Walk::new(path, Follow::Trusted, judge)?;
-    let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::CLOEXEC;
-    match walk.run()? {
-        Landed::Dir => Err(walk.failed(b"", Errno::ISDIR)),
-        Landed::Missing(name) => Err(walk.failed(&name, Errno::NOENT)),
-        Landed::Other(name, judged) => walk.open(&name, &judged, flags).map(File::from),
-    }
-}
-
-/// Holds what a path names without opening it, following only symlinks of root and of this user.
-///
-/// # Errors
-///
-/// Where and why the walk ended.
-pub fn hold(path: &Path) -> Result<OwnedFd, PathError> {
-    let judge: &mut Judge<'_> = &mut |_| Ok(());
-    let mut walk = Walk::new(path, Follow::Trusted, judge)?;
-    match walk.run()? {
-        Landed::Dir => Ok(walk.at),
-        Landed::Missing(name) => Err(walk.failed(&name, Errno::NOENT)),
-        Landed::Other(name, judged) => walk.open(&name, &judged, HELD),
-    }
-}
 
 /// What is at the end of a path to a directory.
 #[derive(Debug)]
