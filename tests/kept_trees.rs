@@ -30,18 +30,29 @@ impl Scene {
     /// Pushes a directory or a file of foo0 to `destination` of foo1, as its `hasync serve` with
     /// `more` options lets it.
     fn push(&self, source: &str, destination: &str, more: &str) -> Finished {
+        self.push_with(&[], source, destination, more)
+    }
+
+    fn push_with(&self, options: &[&str], source: &str, destination: &str, more: &str) -> Finished {
         let receiver = self.pair.path(Foo1, "hasync").display().to_string();
         let rsh = FakeRsh::with_script(&format!("exec {receiver} serve {more}"));
         let source = self.pair.path(Foo0, source).display().to_string();
         let push = Hasync::push(&["-a", "--delete"]).args(rsh.options());
-        push.args([source, format!("host:{destination}")]).run()
+        push.args(options)
+            .args([source, format!("host:{destination}")])
+            .run()
     }
 
     #[track_caller]
     fn assert_refused(&self, destination: &str, more: &str) {
         let before = Snapshot::of(&self.pair.path(Foo1, ""));
-        for source in ["other/", "other", "other/file"] {
-            let done = self.push(source, destination, more);
+        for (source, options) in [
+            ("other/", &[][..]),
+            ("other", &[]),
+            ("other/file", &[]),
+            ("other/", &["--mkpath", "-b"]),
+        ] {
+            let done = self.push_with(options, source, destination, more);
             let done = done.expect_error(1, &["tree html", "--tree html"]);
             let diff = before.diff(&Snapshot::of(&self.pair.path(Foo1, "")));
             assert!(diff.is_empty(), "{destination} {more}: {diff}\n{done}");
@@ -93,6 +104,16 @@ fn by_another_path() {
                 .expect_error(1, &["outside the roots"]);
         } else {
             scene.assert_refused(name, &more);
+        }
+    }
+    // Nor are directories made there that lead on.
+    for name in ["html/a/b/", "html/sub/a/b/c", "html/data/a/b", "to_sub/a/b"] {
+        let before = Snapshot::of(&scene.pair.path(Foo1, ""));
+        for source in ["other/", "other/file"] {
+            let done = scene.push_with(&["--mkpath"], source, &scene.text(name), "");
+            let done = done.expect_error(1, &["tree html"]);
+            let diff = before.diff(&Snapshot::of(&scene.pair.path(Foo1, "")));
+            assert!(diff.is_empty(), "{name}: {diff}\n{done}");
         }
     }
     // Above it everything would be gone with it; a sender that claims to have one entry alone may

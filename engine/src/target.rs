@@ -49,18 +49,28 @@ impl Found {
     }
 
     /// Makes the directories that lead to a destination, as far as they are missing
-    /// (`--mkpath`). Each is made in the one above it, which is followed anew.
-    pub(crate) fn make_way(destination: &[u8], policy: &ServePolicy) -> Result<(), Error> {
+    /// (`--mkpath`), and as far as `judge` has nothing against one. Each is made in the one above
+    /// it, which is followed anew.
+    pub(crate) fn make_way(
+        destination: &[u8],
+        policy: &ServePolicy,
+        judge: impl Fn(&Found) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let path = resolve(destination, policy)?;
         let above = path.ancestors().skip(1);
         let above = above.filter(|above| !above.as_os_str().is_empty());
+        // Above a served root nothing is missing.
+        let is_served = |above: &&Path| policy.roots.is_empty() || policy.root_of(above).is_some();
+        let above = above.take_while(is_served);
         let is_dir = |above: &&Path| {
             let found = Found::at(above.to_path_buf(), policy);
             found.is_ok_and(|found| found.root().is_some())
         };
         let missing: Vec<&Path> = above.take_while(|above| !is_dir(above)).collect();
         for above in missing.into_iter().rev() {
-            Found::at(above.to_owned(), policy)?.into_target(false, true, false)?;
+            let found = Found::at(above.to_owned(), policy)?;
+            judge(&found)?;
+            found.into_target(false, true, false)?;
         }
         Ok(())
     }

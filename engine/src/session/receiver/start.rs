@@ -267,7 +267,8 @@ fn find(
         }
         None => {
             if hello.options.mkpath && !dry_run {
-                Found::make_way(&hello.destination, policy)?;
+                let judge = |found: &Found| refuse_kept(found, false, policy);
+                Found::make_way(&hello.destination, policy, judge)?;
             }
             let found = Found::destination(&hello.destination, policy)?;
             refuse_kept(&found, hello.single, policy)?;
