@@ -14,7 +14,7 @@ use crate::support::pair::{Node, Pair};
 use crate::support::{Hasync, Snapshot, Sshd, TempTree, need_root};
 
 /// As few as these would mean that the report is not whole.
-const ATTEMPTS_MIN: usize = 70;
+const ATTEMPTS_MIN: usize = 76;
 
 /// What there is to be had outside.
 struct Outside {

@@ -1,7 +1,7 @@
 //! System calls that a receiver never makes and that no rule about files or ports covers.
 
 use nix::libc;
-use seccompiler::SeccompCmpArgLen::Qword;
+use seccompiler::SeccompCmpArgLen::{Dword, Qword};
 use seccompiler::SeccompCmpOp::Ne;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCondition, SeccompFilter, SeccompRule, apply_filter,
@@ -44,6 +44,53 @@ pub(super) const OUTWARD: [libc::c_long; 30] = [
     libc::SYS_vhangup,
 ];
 
+/// What reaches the other processes of this user, whatever rules there are about files: signals,
+/// their memory, limits and turns, and what they share without a name in the file system. Before
+/// Linux 6.12 nothing else keeps a signal from being sent.
+pub(super) const TO_OTHERS: &[libc::c_long] = &[
+    libc::SYS_kill,
+    libc::SYS_tkill,
+    libc::SYS_tgkill,
+    libc::SYS_rt_sigqueueinfo,
+    libc::SYS_rt_tgsigqueueinfo,
+    libc::SYS_pidfd_send_signal,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_process_madvise,
+    libc::SYS_process_mrelease,
+    libc::SYS_kcmp,
+    libc::SYS_prlimit64,
+    libc::SYS_setpriority,
+    libc::SYS_ioprio_set,
+    libc::SYS_sched_setparam,
+    libc::SYS_sched_setscheduler,
+    libc::SYS_sched_setattr,
+    libc::SYS_sched_setaffinity,
+    libc::SYS_migrate_pages,
+    libc::SYS_move_pages,
+    libc::SYS_shmget,
+    libc::SYS_shmat,
+    libc::SYS_shmctl,
+    libc::SYS_semget,
+    libc::SYS_semop,
+    libc::SYS_semtimedop,
+    libc::SYS_semctl,
+    libc::SYS_msgget,
+    libc::SYS_msgsnd,
+    libc::SYS_msgrcv,
+    libc::SYS_msgctl,
+    libc::SYS_mq_open,
+    libc::SYS_mq_unlink,
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    libc::SYS_keyctl,
+    libc::SYS_syslog,
+    libc::SYS_userfaultfd,
+    QUOTACTL_FD,
+];
+
 /// Changes of the metadata of whatever can be named. Those by descriptor take one that was opened
 /// to read or write.
 pub(super) const BY_NAME: &[libc::c_long] = &[
@@ -75,6 +122,7 @@ pub(super) const BY_NAME: &[libc::c_long] = &[
 ];
 
 /// Calls that are younger than the library's list of them. Their numbers are the same everywhere.
+const QUOTACTL_FD: libc::c_long = 443;
 const FCHMODAT2: libc::c_long = 452;
 const SETXATTRAT: libc::c_long = 463;
 const REMOVEXATTRAT: libc::c_long = 466;
@@ -97,6 +145,7 @@ pub(super) fn refuse(calls: &[libc::c_long]) -> bool {
 pub(super) fn can_be_refused() -> bool {
     // The kernel lists what its filters can do where it has them.
     filter(&OUTWARD).is_some()
+        && filter(TO_OTHERS).is_some()
         && filter(BY_NAME).is_some()
         && std::fs::read_to_string("/proc/sys/kernel/seccomp/actions_avail")
             .is_ok_and(|actions| actions.split_whitespace().any(|action| action == "errno"))
@@ -105,13 +154,22 @@ pub(super) fn can_be_refused() -> bool {
 fn filter(calls: &[libc::c_long]) -> Option<BpfProgram> {
     let mut refused = std::collections::BTreeMap::new();
     for &call in calls {
-        let rules = match call {
+        // The argument that has to be this for the call to be let through.
+        let harmless = match call {
             // Without a name it changes what is open.
-            libc::SYS_utimensat => {
-                let named = SeccompCondition::new(1, Qword, Ne, 0).ok()?;
-                vec![SeccompRule::new(vec![named]).ok()?]
+            libc::SYS_utimensat => Some((1, Qword, 0)),
+            // The own limits, as each new thread looks at them.
+            libc::SYS_prlimit64 => Some((0, Dword, 0)),
+            // To end itself.
+            libc::SYS_tgkill => Some((0, Dword, std::process::id().into())),
+            _ => None,
+        };
+        let rules = match harmless {
+            Some((argument, len, value)) => {
+                let other = SeccompCondition::new(argument, len, Ne, value).ok()?;
+                vec![SeccompRule::new(vec![other]).ok()?]
             }
-            _ => Vec::new(),
+            None => Vec::new(),
         };
         #[cfg(target_arch = "x86_64")]
         refused.insert(call | X32, rules.clone());
@@ -132,8 +190,9 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
 
-    /// What the kernel would make of a call: an interpreter of the few instructions of a filter.
-    fn is_refused(program: &BpfProgram, call: i64, second_argument: u64) -> bool {
+    /// What the kernel would make of a call whose first two arguments are these: an interpreter of
+    /// the few instructions of a filter.
+    fn is_refused(program: &BpfProgram, call: i64, arguments: [u64; 2]) -> bool {
         let (mut at, mut loaded) = (0, 0);
         loop {
             let step = &program[at];
@@ -144,8 +203,8 @@ mod tests {
                     loaded = match step.k {
                         0 => u32::try_from(call).unwrap(),
                         4 => audit_arch(),
-                        24 => (second_argument & u64::from(u32::MAX)) as u32,
-                        28 => (second_argument >> 32) as u32,
+                        at @ (16 | 24) => arguments[(at as usize - 16) / 8] as u32,
+                        at @ (20 | 28) => (arguments[(at as usize - 16) / 8] >> 32) as u32,
                         other => panic!("nothing is to be read at {other}"),
                     };
                     continue;
@@ -178,19 +237,25 @@ mod tests {
     fn each_call_is_refused_and_those_on_what_is_open_are_not() {
         let by_name = filter(BY_NAME).unwrap();
         let outward = filter(&OUTWARD).unwrap();
-        for (calls, program) in [(BY_NAME, &by_name), (&OUTWARD, &outward)] {
+        let to_others = filter(TO_OTHERS).unwrap();
+        let all = [
+            (BY_NAME, &by_name),
+            (&OUTWARD, &outward),
+            (TO_OTHERS, &to_others),
+        ];
+        for (calls, program) in all {
             for call in calls {
-                assert!(is_refused(program, *call, 0x7fff_0000_1000), "{call}");
                 // Addresses end in zeros, too.
-                assert!(is_refused(program, *call, 1 << 32), "{call}");
-                assert!(is_refused(program, *call, 1), "{call}");
+                for argument in [0x7fff_0000_1000, 1 << 32, 1] {
+                    assert!(is_refused(program, *call, [1, argument]), "{call}");
+                }
                 #[cfg(target_arch = "x86_64")]
-                assert!(is_refused(program, *call | X32, 1), "{call}");
+                assert!(is_refused(program, *call | X32, [1, 1]), "{call}");
             }
         }
         #[cfg(target_arch = "x86_64")]
         for call in X32_EXEC {
-            assert!(is_refused(&outward, call, 1), "{call}");
+            assert!(is_refused(&outward, call, [1, 1]), "{call}");
         }
         for call in [
             libc::SYS_fchmod,
@@ -202,10 +267,15 @@ mod tests {
             libc::SYS_sendmsg,
             libc::SYS_recvmsg,
         ] {
-            assert!(!is_refused(&by_name, call, 1), "{call}");
-            assert!(!is_refused(&outward, call, 1), "{call}");
+            for (_, program) in all {
+                assert!(!is_refused(program, call, [1, 1]), "{call}");
+            }
         }
         // Without a name: the times of what is open.
-        assert!(!is_refused(&by_name, libc::SYS_utimensat, 0));
+        assert!(!is_refused(&by_name, libc::SYS_utimensat, [3, 0]));
+        assert!(!is_refused(&to_others, libc::SYS_prlimit64, [0, 3]));
+        let own = u64::from(std::process::id());
+        assert!(!is_refused(&to_others, libc::SYS_tgkill, [own, 3]));
+        assert!(is_refused(&to_others, libc::SYS_tgkill, [own + 1, 3]));
     }
 }

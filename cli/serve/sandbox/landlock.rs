@@ -104,15 +104,6 @@ pub(super) fn gaps() -> Vec<&'static str> {
              6.2)",
         );
     }
-    let scoped = Ruleset::default()
-        .set_compatibility(CompatLevel::HardRequirement)
-        .scope(Scope::Signal);
-    if scoped.is_err() {
-        gaps.push(
-            "this kernel cannot keep a receiver from sending signals to the other processes of \
-             its user (Landlock, Linux 6.12)",
-        );
-    }
     gaps
 }
 

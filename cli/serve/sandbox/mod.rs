@@ -31,8 +31,9 @@ use crate::exit::{Exit, Failure};
 /// What has to be changed by name, `helper` changes.
 pub(super) fn enter(policy: &mut ServePolicy, helper: Arc<Helper>) -> Result<(), Failure> {
     capabilities::drop_most(policy.rights).map_err(failed)?;
-    // Where it cannot be, `gaps` says so.
+    // Where they cannot be, `gaps` says so.
     let _ = calls::refuse(&calls::OUTWARD);
+    let _ = calls::refuse(calls::TO_OTHERS);
     let is_bound = !policy.roots.is_empty() || policy.only_trees.is_some();
     if is_bound {
         return restrict(&served(policy), helper).map_err(failed);
@@ -51,8 +52,8 @@ pub(crate) fn gaps() -> Vec<&'static str> {
     if !calls::can_be_refused() {
         gaps.push(
             "this kernel cannot keep a receiver from making system calls (seccomp): whoever took \
-             one over could open sockets, run programs, and as root change owners and modes of any \
-             file",
+             one over could open sockets, run programs, reach the other processes of its user, and \
+             as root change owners and modes of any file",
         );
     }
     gaps

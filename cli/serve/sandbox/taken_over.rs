@@ -21,8 +21,14 @@ use rustix::fs::{
     AtFlags, CWD, Mode, OFlags, RenameFlags, Timespec, Timestamps, XattrFlags, chownat, fchmod,
     fsetxattr, futimens, lremovexattr, lsetxattr, openat, removexattr, setxattr, utimensat,
 };
-use rustix::process::{Pid, Signal, kill_process};
-use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags, set_capabilities};
+use rustix::process::{
+    Pid, PidfdFlags, PidfdGetfdFlags, Resource, Rlimit, Signal, kill_process, pidfd_getfd,
+    pidfd_open, pidfd_send_signal, prlimit, setpriority_process,
+};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, UnshareFlags, sched_getaffinity, sched_setaffinity,
+    set_capabilities,
+};
 
 use super::landlock::Place;
 use crate::serve::helper::Helper;
@@ -49,6 +55,7 @@ pub(super) fn try_all(places: &[Place], helper: &Helper) {
         by_the_helper(&outside, home, helper),
         names(&outside, home),
         others(&outside, port, pid),
+        processes(pid),
         rights(&outside),
     ];
     let mut report = String::new();
@@ -373,6 +380,37 @@ fn others(outside: &Path, port: u32, pid: u32) -> Vec<Attempt<'_>> {
                 outside.join("file").display()
             )))
             .map(drop)
+        }),
+    ]
+}
+
+/// What a process of the same user can be done without a file of its own.
+fn processes(pid: u32) -> Vec<Attempt<'static>> {
+    let process = move || Pid::from_raw(pid.cast_signed()).ok_or(io::ErrorKind::NotFound);
+    let held = move || io::Result::Ok(pidfd_open(process()?, PidfdFlags::empty())?);
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    vec![
+        attempt("limit", move || {
+            Ok(prlimit(Some(process()?), Resource::Core, none).map(drop)?)
+        }),
+        attempt("limit init", move || {
+            Ok(prlimit(Some(Pid::INIT), Resource::Core, none).map(drop)?)
+        }),
+        attempt("priority", move || {
+            Ok(setpriority_process(Some(process()?), 19)?)
+        }),
+        attempt("processors", move || {
+            let all = sched_getaffinity(Some(process()?))?;
+            Ok(sched_setaffinity(Some(process()?), &all)?)
+        }),
+        attempt("signal a descriptor", move || {
+            Ok(pidfd_send_signal(held()?, Signal::TERM)?)
+        }),
+        attempt("descriptor", move || {
+            Ok(pidfd_getfd(held()?, 0, PidfdGetfdFlags::empty()).map(drop)?)
         }),
     ]
 }
