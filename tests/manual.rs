@@ -1,5 +1,5 @@
 //! The manual pages: they format without a warning, fit a terminal of 80 columns, and the tests
-//! that the page on security names are there.
+//! and files that the page on security names are there.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -51,18 +51,30 @@ fn every_page_formats_and_fits_a_terminal() {
 }
 
 #[test]
-fn the_tests_that_the_page_on_security_names_are_there() {
+fn the_tests_and_files_that_the_page_on_security_names_are_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let page = fs::read_to_string(root.join("cli/manual/hasync-security.7")).unwrap();
     // A test stands on a line of its own, and may be broken behind each underscore.
-    let is_test = |name: &String| {
+    let is_test = |name: &str| {
         name.matches('_').count() > 1
             && name
                 .chars()
                 .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
     };
-    let lines = page.lines().map(|line| line.replace("\\:", ""));
-    let named: Vec<String> = lines.filter(is_test).collect();
+    let lines: Vec<String> = page.lines().map(|line| line.replace("\\:", "")).collect();
+    let is_file = |line: &&String| {
+        ["cli/", "engine/", "transport/"]
+            .iter()
+            .any(|top| line.starts_with(top))
+    };
+    let files: Vec<_> = lines.iter().filter(is_file).collect();
+    assert!(files.len() > 40, "{files:?}");
+    let missing: Vec<_> = files
+        .iter()
+        .filter(|file| !root.join(file).exists())
+        .collect();
+    assert!(missing.is_empty(), "no such file: {missing:#?}");
+    let named: Vec<&String> = lines.iter().filter(|line| is_test(line)).collect();
     assert!(named.len() > 20, "{named:?}");
     let mut tests = BTreeSet::new();
     for top in ["cli", "engine", "tests", "transport"] {
@@ -76,6 +88,9 @@ fn the_tests_that_the_page_on_security_names_are_there() {
             tests.extend(functions);
         }
     }
-    let missing: Vec<&String> = named.iter().filter(|name| !tests.contains(*name)).collect();
+    let missing: Vec<_> = named
+        .iter()
+        .filter(|name| !tests.contains(**name))
+        .collect();
     assert!(missing.is_empty(), "no such test: {missing:#?}");
 }

@@ -71,3 +71,23 @@ fn sets(effective: CapabilitySet, permitted: CapabilitySet) -> CapabilitySets {
         inheritable: CapabilitySet::empty(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manual_names_what_is_kept() {
+        let page = include_str!("../../manual/hasync-security.7");
+        let kept: Vec<String> = KEPT
+            .iter_names()
+            .map(|(name, _)| format!("CAP_{name}"))
+            .collect();
+        let is_missing = |name: &&String| !page.contains(name.as_str());
+        let missing: Vec<&String> = kept.iter().filter(is_missing).collect();
+        assert!(
+            missing.is_empty() && page.matches("CAP_").count() == kept.len(),
+            "{missing:?}"
+        );
+    }
+}
