@@ -87,6 +87,8 @@ mod many;
 mod mounts;
 /// Trees of the configuration: pushed by name, promoted, looked at, undone.
 mod named_trees;
+/// By no option of a push does a narrowed key get more than it may.
+mod narrowed;
 /// Notices arrive by every way that the configuration names.
 mod notices;
 /// The resource agent of Pacemaker, action by action.

@@ -12,10 +12,10 @@ use crate::support::pair::{Node, Pair};
 use crate::support::{Hasync, Sshd, TempTree, need_root};
 
 /// What makes the command line of a push, of options, a source and a target.
-type Push = Box<dyn Fn(&[&str], &str, &Path) -> Hasync>;
+pub(crate) type Push = Box<dyn Fn(&[&str], &str, &Path) -> Hasync>;
 
 /// Every way to confine the receiving half to these options of `serve`.
-fn confined_to(options: &str) -> Vec<(&'static str, Push)> {
+pub(crate) fn confined_to(options: &str) -> Vec<(&'static str, Push)> {
     let words: Vec<&str> = options.split_whitespace().collect();
     let forced = format!("restrict,command=\"/x/hasync serve {options}\" KEY\n");
     let by_option = OwnServer::with(&[&["--root", "/"], &words[..]].concat());
