@@ -11,12 +11,14 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use data_encoding::BASE64;
+use russh::keys::ssh_key::PublicKey;
 
 pub(crate) use self::from::FromList;
 use self::options::KeyOptions;
 pub use self::options::option_value;
 use super::command_line::serve_arguments;
+use super::key_words::{BLANKS, KeyWords};
+use super::keys::{RSA_MIN_BITS, rsa_bits, too_small};
 use super::trusted::{self, Distrust};
 use crate::error::Plain;
 
@@ -121,23 +123,26 @@ struct Entry<'a> {
 
 impl<'a> Entry<'a> {
     fn parse(line: &'a str) -> Option<Entry<'a>> {
-        let line = line.trim_start_matches(BLANKS);
+        // To sshd a NUL ends the line.
+        let line = line.split('\0').next()?.trim_start_matches(BLANKS);
         if line.starts_with('#') {
             return None;
         }
         // Options, if any, come before the key type and may hold blanks in quotes.
-        let (options, key) = match key_on(line) {
+        let (options, key) = match KeyWords::take(line) {
             Some(key) => (None, key),
             None => {
                 let (options, rest) = options::split(line)?;
-                (Some(options), key_on(rest.trim_start_matches(BLANKS))?)
+                let key = KeyWords::take(rest.trim_start_matches(BLANKS))?;
+                (Some(options), key)
             }
         };
-        let (blob, comment) = key;
+        let words = key.rest.trim_end_matches('\r').split(BLANKS);
+        let comment: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
         Some(Entry {
             options,
-            blob,
-            comment,
+            blob: key.blob,
+            comment: comment.join(" "),
         })
     }
 
@@ -159,6 +164,13 @@ impl<'a> Entry<'a> {
         if self.blob.get(4..7) == Some(b"sk-") {
             return Err(line("that its owner touched it cannot be checked here"));
         }
+        let key = PublicKey::from_bytes(&self.blob).ok();
+        if let Some(bits) = key
+            .and_then(|key| rsa_bits(&key))
+            .filter(|bits| *bits < RSA_MIN_BITS)
+        {
+            return Err(Refusal::Line(too_small(bits)));
+        }
         if options.expiry.is_some_and(|expiry| now >= expiry) {
             return Err(line("it has expired"));
         }
@@ -177,19 +189,6 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// `TYPE BASE64 [COMMENT]`
-fn key_on(text: &str) -> Option<(Vec<u8>, String)> {
-    let text = text.trim_end_matches(['\r', ' ', '\t']);
-    let mut words = text.split(BLANKS).filter(|word| !word.is_empty());
-    let (key_type, key) = (words.next()?, words.next()?);
-    let blob = BASE64.decode(key.as_bytes()).ok()?;
-    // The blob repeats its type behind a four-byte length: the two must agree.
-    let named = blob.get(4..4 + key_type.len())? == key_type.as_bytes();
-    let comment: Vec<&str> = words.collect();
-    named.then(|| (blob, comment.join(" ")))
-}
-
-const BLANKS: [char; 2] = [' ', '\t'];
 const FILE_MAX_LEN: u64 = 1 << 20;
 
 #[cfg(test)]
@@ -197,6 +196,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::ssh::quoted;
+    use data_encoding::BASE64;
     use std::fs::Permissions;
     use std::os::unix::fs::PermissionsExt;
 
@@ -301,6 +301,29 @@ mod tests {
         }
     }
 
+    /// However sshd would still read it, a line is not passed over for a later one that says less.
+    #[test]
+    fn a_forced_command_counts_however_its_key_is_spelt() {
+        let blob = blob("ssh-rsa", "mine");
+        let key = BASE64.encode(&blob);
+        let (front, end) = key.split_at(8);
+        for spelt in [
+            format!("ssh-rsa {key}"),
+            format!("rsa-sha2-256 {key}"),
+            format!("rsa-sha2-512\t {key}"),
+            format!("ssh-rsa {front}\x0b\x0c\r{end}"),
+            format!("ssh-rsa {key}\0 x"),
+        ] {
+            let text = format!("command=\"/bin/false\" {spelt}\nMINE\n");
+            let why = looked_up(&text, "ssh-rsa").unwrap_err();
+            assert!(why.contains("keys:1: its command="), "{spelt:?}: {why}");
+            assert!(
+                looked_up(&format!("{spelt}\n"), "ssh-rsa").is_ok(),
+                "{spelt:?}"
+            );
+        }
+    }
+
     #[test]
     fn what_is_not_utf_8_is_no_option() {
         assert!(admitted("MINE caf\u{e9}\n").is_ok());
@@ -314,6 +337,24 @@ mod tests {
         for options in ["", "no-touch-required "] {
             let text = format!("{options}MINE\n");
             assert!(looked_up(&text, "sk-ssh-ed25519@openssh.com").is_err());
+        }
+    }
+
+    #[test]
+    fn a_small_rsa_key_is_not_taken() {
+        for (bits, is_taken) in [(512, false), (768, false), (1023, false), (1024, true)] {
+            let mut modulus = vec![0xff_u8; (bits as usize).div_ceil(8)];
+            modulus[0] >>= (8 - bits % 8) % 8;
+            // A first bit would be a sign.
+            let sign: &[u8] = if modulus[0] >= 0x80 { &[0] } else { &[] };
+            let modulus = [sign, &modulus].concat();
+            let string = |bytes: &[u8]| [&(bytes.len() as u32).to_be_bytes(), bytes].concat();
+            let blob = [string(b"ssh-rsa"), string(&[3]), string(&modulus)].concat();
+            let text = format!("ssh-rsa {}\n", BASE64.encode(&blob));
+            let file = Path::new("keys");
+            let found = look_up(file, &text, &blob, [10, 0, 0, 1].into(), &|_| Ok(()));
+            assert_eq!(found.is_ok(), is_taken, "{bits}: {found:?}");
+            assert!(is_taken || found.unwrap_err().contains(&format!("{bits} bits")));
         }
     }
 

@@ -18,6 +18,7 @@ use super::config_tokens::{Reached, Token};
 use super::config_values::Found;
 use super::config_words::{expand_path, expand_tokens};
 use super::destination::Destination;
+use super::keys::RSA_MIN_BITS;
 use crate::{Error, ErrorKind};
 
 /// Everything a connection needs to know.
@@ -359,8 +360,6 @@ impl FileNames<'_> {
     }
 }
 
-/// The default of `RequiredRSASize`.
-const RSA_MIN_BITS: u32 = 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 const ALIVE_COUNT_MAX: usize = 3;

@@ -43,6 +43,10 @@ const ASKED: &[Asked] = &[
     asked("fd00::2", 2222, ""),
     asked("FD00:0::02", 22, ""),
     asked("fe80::2%lo", 2222, ""),
+    asked("::ffff:10.0.0.1", 2222, ""),
+    asked("h.", 2222, ""),
+    asked("h", 2222, "HostKeyAlias *"),
+    asked("h", 22, "HostKeyAlias k,h"),
 ];
 
 /// Lines of known_hosts. KEY is what the host shows, OTHER another key of its type, TYPE one of
@@ -100,6 +104,10 @@ const LINES: &[&str] = &[
     "  \tNAME\t KEY  comment more",
     "NAME\x0cKEY",
     "NAME\x0bKEY",
+    "NAME SPLIT",
+    "@revoked NAME SPLIT",
+    "@revoked NAME ED25519 RAW",
+    "NAME ED25519 RAW",
     "NAME\rKEY",
     "\u{a0}NAME KEY",
     "\u{feff}NAME KEY",
@@ -151,6 +159,9 @@ impl Oracle {
             keys.push((word, public.trim().to_owned()));
         }
         let raw = keys[3].1.split(' ').nth(1).unwrap().to_owned();
+        let (front, end) = keys[3].1.split_at(40);
+        let split = format!("{front}\x0b\r{end}");
+        keys.push(("SPLIT", split));
         keys.push(("RAW", raw));
         let config = format!(
             "HostKey {}\nStrictModes no\nUsePAM no\nPidFile none\n",

@@ -1,10 +1,11 @@
 //! Private key files: reading them the way ssh does, and making new ones.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
+use hasync_engine::{Existing, put_file};
 use ring::rand::{SecureRandom, SystemRandom};
 use russh::keys::ssh_key::private::{Ed25519Keypair, KeypairData};
 use russh::keys::ssh_key::{LineEnding, PrivateKey, PublicKey};
@@ -89,6 +90,11 @@ pub(crate) fn rsa_bits(key: &PublicKey) -> Option<u32> {
     (modulus.len() as u32).checked_mul(8)?.checked_sub(first)
 }
 
+/// Why an RSA key of so few bits is not taken.
+pub(crate) fn too_small(bits: u32) -> String {
+    format!("it has {bits} bits, and RSA keys need {RSA_MIN_BITS} or more")
+}
+
 /// The public key in a `.pub` file.
 pub(crate) fn read_public_key(path: &Path) -> Option<PublicKey> {
     let mut text = String::new();
@@ -114,7 +120,10 @@ pub(crate) fn read_host_key(path: &Path, uid: u32) -> Result<PrivateKey, Error> 
         Distrust::Others(why) => KeyFileError::Unusable(why),
     });
     match opened.and_then(|file| read_opened(file, path, uid)) {
-        Ok(KeyFile::Usable(key)) => Ok(*key),
+        Ok(KeyFile::Usable(key)) => match rsa_bits(key.public_key()) {
+            Some(bits) if bits < RSA_MIN_BITS => Err(wrong(&too_small(bits))),
+            _ => Ok(*key),
+        },
         Ok(KeyFile::Encrypted(_)) => Err(wrong("has a passphrase, and nobody is there to type it")),
         Err(KeyFileError::Missing) => Err(wrong(
             "does not exist (ssh-keygen -t ed25519 -N '' -f FILE makes one)",
@@ -148,13 +157,19 @@ pub fn generate_key_pair(path: &Path, comment: &str) -> Result<String, Error> {
     let public = key.public_key().to_openssh().map_err(|e| failed(&e))?;
     let mut public_path = path.as_os_str().to_owned();
     public_path.push(".pub");
-    write_new(path, private.as_bytes(), 0o600).map_err(|e| failed(&Plain(&e)))?;
-    write_new(
-        &PathBuf::from(public_path),
-        format!("{public}\n").as_bytes(),
-        0o644,
-    )
-    .map_err(|e| failed(&Plain(&e)))?;
+    let public_line = format!("{public}\n");
+    for (path, bytes, mode) in [
+        (path.as_os_str(), private.as_bytes(), 0o600),
+        (&public_path, public_line.as_bytes(), 0o644),
+    ] {
+        let put = put_file(Path::new(path), bytes, mode, Existing::Stays);
+        if !put.map_err(|e| failed(&Plain(&e)))? {
+            return Err(failed(&format_args!(
+                "{} is there",
+                Path::new(path).display()
+            )));
+        }
+    }
     Ok(public)
 }
 
@@ -172,25 +187,8 @@ pub fn public_half(path: &Path) -> Result<PublicHalf, Error> {
     }
 }
 
-/// A file that is there whole or not at all, and replaces none.
-fn write_new(path: &Path, data: &[u8], mode: u32) -> std::io::Result<()> {
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(format!(".{}.new", std::process::id()));
-    let aside = Path::new(&aside);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(aside)?;
-    let written = file
-        .write_all(data)
-        .and_then(|()| file.sync_all())
-        .and_then(|()| std::fs::hard_link(aside, path));
-    // It has its name, or is not wanted.
-    let _ = std::fs::remove_file(aside);
-    written
-}
-
+/// Smaller RSA keys are nobody's proof of anything: ssh and sshd take none either.
+pub(crate) const RSA_MIN_BITS: u32 = 1024;
 /// Larger than the largest RSA key file by far.
 const KEY_FILE_MAX_LEN: u64 = 256 * 1024;
 
@@ -236,8 +234,7 @@ mod tests {
             "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n",
             "\u{0}garbage",
         ] {
-            let _ = std::fs::remove_file(&path);
-            write_new(&path, text.as_bytes(), 0o600).unwrap();
+            put_file(&path, text.as_bytes(), 0o600, Existing::IsReplaced).unwrap();
             let read = read_private_key(&path, rustix::process::geteuid().as_raw());
             assert!(matches!(read, Err(KeyFileError::Unusable(_))), "{text:?}");
         }

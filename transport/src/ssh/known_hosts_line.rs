@@ -4,6 +4,7 @@ use data_encoding::BASE64;
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 
+use super::key_words::{BLANKS, KeyWords};
 use super::pattern;
 use crate::{Error, ErrorKind};
 
@@ -24,35 +25,26 @@ pub(crate) enum Marker {
 
 /// The key on this line, if the line lists `name` and is well formed.
 pub(crate) fn parse(line: &str, name: &str) -> Option<Entry> {
-    let line = line.trim_start_matches(BLANK);
-    let (marker, rest) = match line.split_once(BLANK) {
+    let line = line.trim_start_matches(BLANKS);
+    let (marker, rest) = match line.split_once(BLANKS) {
         Some(("@cert-authority", rest)) => (Some(Marker::CertAuthority), rest),
         Some(("@revoked", rest)) => (Some(Marker::Revoked), rest),
         _ => (None, line),
     };
     // To ssh a NUL ends the hosts, and after them the line.
     let (hosts, rest) = rest
-        .trim_start_matches(BLANK)
+        .trim_start_matches(BLANKS)
         .split_once([' ', '\t', '\0'])?;
     // More markers, unknown ones, comments.
     if hosts.starts_with(['@', '#']) || !lists(hosts, name) {
         return None;
     }
     let rest = rest.split('\0').next()?;
-    let mut words = rest.split(BLANK).filter(|word| !word.is_empty());
-    let (key_type, key) = (words.next()?, words.next()?);
-    let ignored = |c: &u8| c.is_ascii_whitespace() || *c == VERTICAL_TAB;
-    let key: Vec<u8> = key.bytes().filter(|c| !ignored(c)).collect();
-    let blob = BASE64.decode(&key).ok()?;
-    let key_type = match key_type {
-        "rsa-sha2-256" | "rsa-sha2-512" => "ssh-rsa",
-        other => other,
-    };
-    let named = [&(key_type.len() as u32).to_be_bytes(), key_type.as_bytes()].concat();
-    blob.starts_with(&named).then(|| Entry {
+    let key = KeyWords::take(rest.trim_start_matches(BLANKS))?;
+    Some(Entry {
         marker,
-        key_type: key_type.to_owned(),
-        blob,
+        key_type: key.key_type.to_owned(),
+        blob: key.blob,
     })
 }
 
@@ -87,10 +79,8 @@ pub(crate) fn hashed_name(name: &str) -> Result<String, Error> {
     ))
 }
 
-const BLANK: [char; 2] = [' ', '\t'];
 /// As long as a SHA-1 sum.
 const SALT_LEN: usize = 20;
-const VERTICAL_TAB: u8 = 0x0b;
 
 #[cfg(test)]
 mod tests {

@@ -21,6 +21,7 @@ mod hostkey;
 #[cfg(test)]
 mod hostkey_oracle_tests;
 mod introduce;
+mod key_words;
 mod keys;
 mod known_hosts;
 mod known_hosts_line;

@@ -19,6 +19,14 @@ const CASES: &[(&str, bool, bool)] = &[
     ("KEY\r", true, true),
     ("KEY me\r", true, true),
     ("\t KEY \t", true, true),
+    ("KEY\0junk", true, true),
+    ("restrict KEY\0", true, true),
+    ("SPLIT me", true, true),
+    ("restrict SPLIT", true, true),
+    ("no-such SPLIT", false, false),
+    ("restrict\0 KEY", false, false),
+    ("\0KEY", false, false),
+    ("KEY=", false, false),
     ("restrict KEY", true, true),
     ("restrict\tKEY", true, true),
     ("restrict \t KEY", true, true),
@@ -137,7 +145,11 @@ fn whoever_logs_in_here_is_let_in_by_sshd() {
         .collect();
     let lines = CASES.iter().zip(&public);
     let text: Vec<String> = lines
-        .map(|((line, ..), key)| line.replace("KEY", key))
+        .map(|((line, ..), key)| {
+            let (front, end) = key.split_at(key.len() - 9);
+            let split = format!("{front}\x0b\r{end}");
+            line.replace("KEY", key).replace("SPLIT", &split)
+        })
         .collect();
     std::fs::write(at("keys"), text.join("\n")).unwrap();
     std::fs::set_permissions(at("keys"), Permissions::from_mode(0o600)).unwrap();
