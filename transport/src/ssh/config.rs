@@ -290,9 +290,12 @@ fn key_limits(found: &Found) -> Result<KeyLimits, Error> {
 }
 
 fn rekey_len(found: &Found) -> Result<Option<u64>, Error> {
-    let Some((value, directive)) = found.first("rekeylimit")? else {
+    // It may have a time behind, which is not kept to here.
+    let directive = found.0.iter().find(|found| found.keyword == "rekeylimit");
+    let Some(directive) = directive else {
         return Ok(None);
     };
+    let value = directive.value()?;
     if matches!(value, "default" | "none") {
         return Ok(None);
     }
@@ -346,7 +349,7 @@ impl FileNames<'_> {
             .iter()
             .filter(|directive| directive.keyword == keyword)
         {
-            let name = directive.value()?;
+            let name = directive.only_value()?;
             if name != "none" {
                 paths.push(self.expand(name, directive)?);
             }

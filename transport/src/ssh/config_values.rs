@@ -11,7 +11,7 @@ impl Found {
         let Some(directive) = self.0.iter().find(|directive| directive.keyword == keyword) else {
             return Ok(None);
         };
-        Ok(Some((directive.value()?, directive)))
+        Ok(Some((directive.only_value()?, directive)))
     }
 
     pub(crate) fn flag(&self, keyword: &str) -> Result<Option<bool>, Error> {
@@ -60,6 +60,17 @@ impl Directive {
             _ => Err(self
                 .place
                 .error(format_args!("{} needs a value", self.keyword))),
+        }
+    }
+
+    /// The value of a directive that has one; ssh takes no more either.
+    pub(crate) fn only_value(&self) -> Result<&str, Error> {
+        match self.arguments.len() {
+            0 | 1 => self.value(),
+            _ => {
+                let what = format_args!("{} has more than one value", self.keyword);
+                Err(self.place.error(what))
+            }
         }
     }
 

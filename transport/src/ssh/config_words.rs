@@ -9,20 +9,21 @@ use crate::home::no_home;
 
 /// Splits a line into its lower-case keyword and arguments. `None` for blank lines and comments.
 pub(crate) fn split_line(line: &str) -> Result<Option<(String, Vec<String>)>, &'static str> {
-    let line = line.trim();
+    let line = line.trim_end_matches([' ', '\t', '\r', '\n', '\x0c']);
+    let line = line.trim_start_matches(BLANKS);
     if line.is_empty() || line.starts_with('#') {
         return Ok(None);
     }
     let end = line
-        .find(|c: char| c.is_whitespace() || c == '=')
+        .find(|c| c == '=' || BLANKS.contains(&c))
         .unwrap_or(line.len());
     let (keyword, rest) = line.split_at(end);
-    let rest = rest.trim_start();
+    let rest = rest.trim_start_matches(BLANKS);
     let rest = rest.strip_prefix('=').unwrap_or(rest);
     Ok(Some((keyword.to_ascii_lowercase(), split_arguments(rest)?)))
 }
 
-/// Splits arguments at white space; quotes hold one together, `#` ends the line.
+/// Splits arguments at blanks; quotes hold one together, `#` ends the line.
 fn split_arguments(text: &str) -> Result<Vec<String>, &'static str> {
     let mut arguments = Vec::new();
     let mut current: Option<String> = None;
@@ -44,7 +45,7 @@ fn split_arguments(text: &str) -> Result<Vec<String>, &'static str> {
                 current.get_or_insert_default();
             }
             None if c == '#' && current.is_none() => break,
-            None if c.is_whitespace() => arguments.extend(current.take()),
+            None if matches!(c, ' ' | '\t') => arguments.extend(current.take()),
             None => current.get_or_insert_default().push(c),
         }
     }
@@ -54,6 +55,9 @@ fn split_arguments(text: &str) -> Result<Vec<String>, &'static str> {
     arguments.extend(current);
     Ok(arguments)
 }
+
+/// What parts a keyword from its arguments: to ssh nothing else is white space.
+const BLANKS: [char; 4] = [' ', '\t', '\r', '\n'];
 
 /// Replaces `%x` tokens.
 pub(crate) fn expand_tokens(text: &str, tokens: &[Token]) -> Result<String, String> {
