@@ -12,7 +12,7 @@ use russh::client::{AuthResult, Handle};
 use russh::keys::PrivateKeyWithHashAlg;
 use russh::keys::agent::AgentIdentity;
 use russh::keys::agent::client::AgentClient;
-use russh::keys::ssh_key::{HashAlg, PrivateKey, PublicKey};
+use russh::keys::ssh_key::{Algorithm, HashAlg, PrivateKey, PublicKey};
 use tokio::net::UnixStream;
 
 use super::algorithms::rsa_hash;
@@ -132,6 +132,14 @@ fn candidates(
         // A public key alone selects one of the agent's.
         let held_public = |key: &PublicKey| agent.is_some_and(|agent| agent.holds(key));
         let key = match read_private_key(path, uid) {
+            Ok(KeyFile::Usable(key)) if is_on_token(key.public_key()) => {
+                if !held_public(key.public_key()) {
+                    let way = "ssh-add it to an agent, or use -e ssh";
+                    notes.push(format!("{name} (a FIDO key, whose token signs: {way})"));
+                    continue;
+                }
+                Key::Agent(key.public_key().clone())
+            }
             Ok(KeyFile::Usable(key)) => Key::File(key),
             Ok(KeyFile::Encrypted(Some(key))) if held_public(&key) => Key::Agent(*key),
             Ok(KeyFile::Encrypted(_)) => {
@@ -176,6 +184,12 @@ fn candidates(
         new
     });
     ordered
+}
+
+/// Whether the file of a key says only which token has it.
+fn is_on_token(key: &PublicKey) -> bool {
+    use Algorithm::{SkEcdsaSha2NistP256, SkEd25519};
+    matches!(key.algorithm(), SkEd25519 | SkEcdsaSha2NistP256)
 }
 
 struct Attempt<'a> {

@@ -163,6 +163,82 @@ fn certify(sshd: &Sshd, name: &str, more: &[&str]) {
     assert!(keygen.unwrap().success());
 }
 
+/// The file of a key on a token, with a handle that no token knows.
+fn write_token_key(sshd: &Sshd, name: &str, key_type: &str, point: &[&[u8]]) {
+    let string = |bytes: &[u8]| [&(bytes.len() as u32).to_be_bytes()[..], bytes].concat();
+    let point: Vec<u8> = point.iter().flat_map(|part| string(part)).collect();
+    let public = [string(key_type.as_bytes()), point, string(b"ssh:")].concat();
+    let mut section = [7_u32.to_be_bytes(), 7_u32.to_be_bytes()].concat();
+    section.extend(
+        [
+            &public[..],
+            &[1],
+            &string(b"handle"),
+            &string(b""),
+            &string(b"k"),
+        ]
+        .concat(),
+    );
+    let padding = section.len().next_multiple_of(8) - section.len();
+    section.extend(1..=padding as u8);
+    let head = [b"none", b"none", &b""[..]]
+        .map(|word| string(word))
+        .concat();
+    let one = 1_u32.to_be_bytes();
+    let key = [
+        b"openssh-key-v1\0",
+        &head[..],
+        &one,
+        &string(&public),
+        &string(&section),
+    ]
+    .concat();
+    let body = data_encoding::BASE64.encode(&key);
+    let marks = ["BEGIN", "END"].map(|mark| format!("-----{mark} OPENSSH PRIVATE KEY-----"));
+    std::fs::write(
+        sshd.path(name),
+        format!("{}\n{body}\n{}\n", marks[0], marks[1]),
+    )
+    .unwrap();
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(sshd.path(name), private).unwrap();
+    // It is one: ssh-keygen reads it.
+    let mut keygen = Command::new("ssh-keygen");
+    let keygen = keygen
+        .args(["-y", "-f"])
+        .arg(sshd.path(name))
+        .output()
+        .unwrap();
+    let shown = String::from_utf8(keygen.stdout).unwrap();
+    assert!(
+        keygen.status.success() && shown.starts_with(key_type),
+        "{shown}"
+    );
+}
+
+#[test]
+fn a_key_on_a_token_is_left_to_ssh() {
+    let sshd = Sshd::start();
+    // The generator of the curve, as any point of it would do.
+    let base = "046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296\
+                4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5";
+    let base = data_encoding::HEXLOWER.decode(base.as_bytes()).unwrap();
+    let kinds: [(&str, &[&[u8]]); 2] = [
+        ("sk-ssh-ed25519@openssh.com", &[&[7; 32]]),
+        ("sk-ecdsa-sha2-nistp256@openssh.com", &[b"nistp256", &base]),
+    ];
+    for (key_type, point) in kinds {
+        write_token_key(&sshd, "token", key_type, point);
+        let mut options = sshd.options();
+        options.identities = vec![sshd.path("token")];
+        let words = ["token (a FIDO key", "-e ssh"];
+        assert_kind(&sshd.refusal(&options), ErrorKind::Auth, &words);
+        // Another key is tried all the same.
+        options.identities.push(sshd.path("user"));
+        output_of(ssh::connect(&sshd.destination(), "true", &options).unwrap());
+    }
+}
+
 #[test]
 fn a_users_certificate_is_left_to_ssh() {
     let sshd = Sshd::start();
