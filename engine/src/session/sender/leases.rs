@@ -1,6 +1,6 @@
 //! Files that somebody has a lease on, as Samba and knfsd take them. To open one asks for the lease
 //! to be given up, within a time that the system sets: such files come last, when most are free,
-//! and the rest is waited for, once for all of them together.
+//! and the rest is waited for, once for all of them together. Whatever is free after that is sent.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,7 +11,7 @@ use super::deltas::Means;
 use super::jobs::Job;
 use super::long_file::LongFile;
 use super::not_sent::NotSent;
-use super::reading::{FileSource, Opened};
+use super::reading::{DirCache, FileSource, Opened};
 use crate::error::Error;
 
 /// Where the system says after how many seconds it takes a lease away.
@@ -42,7 +42,7 @@ enum Wait {
         since: Instant,
         until: Instant,
     },
-    /// The wait for an earlier one has taken all the time there was, and goes on.
+    /// There is no time left: what cannot be opened at once is not waited for.
     Over,
 }
 
@@ -94,11 +94,15 @@ impl Sender<'_> {
                     .into_iter()
                     .for_each(|file| self.jobs.start(Job::Open(file)));
             }
-            Wait::Opening { .. } | Wait::Over => {
+            // That attempt goes on, and is nobody's any more.
+            Wait::Opening { .. } => {
                 self.leased.wait = Wait::Over;
-                if let Some(file) = self.leased.files.pop_front() {
-                    self.sent(&file, Err(NotSent::not_given_up(&file)))?;
-                }
+                self.had(Err(io::ErrorKind::WouldBlock.into()))?;
+            }
+            Wait::Over => {
+                let first = self.leased.files.front();
+                let opened = first.map(|file| DirCache::default().open(file));
+                opened.map_or(Ok(()), |opened| self.had(opened))?;
             }
         }
         Ok(true)
@@ -113,6 +117,11 @@ impl Sender<'_> {
         let waited = now.saturating_duration_since(since);
         self.leased.left = Some(left.saturating_sub(waited));
         self.leased.wait = Wait::Nothing;
+        self.had(opened)
+    }
+
+    /// Sends the first of them, if it could be opened.
+    fn had(&mut self, opened: io::Result<Opened>) -> Result<(), Error> {
         let Some(file) = self.leased.files.pop_front() else {
             return Ok(());
         };
@@ -120,6 +129,9 @@ impl Sender<'_> {
             Ok(opened) => {
                 self.content.opened = Some(LongFile::new(file, Means::Opened(opened)));
                 Ok(())
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                self.sent(&file, Err(NotSent::not_given_up(&file)))
             }
             Err(e) => {
                 let unreadable = NotSent::Source(file.unreadable(&e));
