@@ -7,8 +7,8 @@ pub(super) const CIRCLES: &[(&str, &str)] = &[
         "a directory is listed into what packs its entries",
     ),
     (
-        "generation/durable.rs history/kept.rs history/prune.rs history/undo.rs",
-        "a commit is carried out by what keeps its past",
+        "history/kept.rs history/prune.rs history/undo.rs",
+        "what is kept goes, and leads back",
     ),
     (
         "generation/held.rs generation/tree.rs",

@@ -19,8 +19,8 @@ use rustix::io::Errno;
 use super::op::Slot;
 use super::place::place_new;
 use crate::fs::{
-    DIR_FLAGS, DeepDirs, HandedOn, Lock, Root, Stuck, dir_id, drop_default_acl, hints_at_extents,
-    keeping_time, open_own, remove_own_tree,
+    DIR_FLAGS, DeepDirs, HandedOn, Lock, Root, Stuck, dir_id, drop_default_acl, has_name,
+    hints_at_extents, keeping_time, open_own, remove_own_tree,
 };
 use crate::path::{RESERVED_NAME, RelPath, STAND_IN_NAME};
 
@@ -352,6 +352,7 @@ pub(crate) fn remove_if_empty(holder: &OwnedFd, reserved: &[u8]) -> io::Result<(
             Ok(()) | Err(Errno::NOENT) => {}
             // Another session's.
             Err(Errno::NOTEMPTY | Errno::EXIST) => return Ok(()),
+            Err(Errno::PERM) if has_name(&opened, |_| true)? => return Ok(()),
             Err(e) => return Err(e.into()),
         }
     }

@@ -13,7 +13,7 @@ use crate::change::{
 use crate::clock::AsOf;
 use crate::error::Error;
 use crate::fail::fail_point;
-use crate::fs::{Root, keeping_time, remove_own_tree};
+use crate::fs::{Root, is_absent, keeping_time, remove_own_tree};
 use crate::history::journal::{Direction, Journal};
 use crate::history::store::Store;
 use crate::history::{counts, kept};
@@ -236,7 +236,7 @@ fn settle(store: &Store, journal: &Journal) -> Result<Vec<String>, Error> {
         Some(generation) if journal.keep => store
             .log_once(generation)
             .and_then(|()| kept::keep(store, journal, generation))
-            .map(|()| Vec::new()),
+            .map(|()| lines(&tidy(store, journal), store.root())),
         Some(generation) => store
             .log_once(generation)
             .and_then(|()| drop_sessions(store, journal)),
@@ -272,12 +272,13 @@ fn drop_sessions(store: &Store, journal: &Journal) -> io::Result<Vec<String>> {
             Err(e) => return Err(e),
         }
     }
-    tidy(store, journal)?;
+    failed.extend(tidy(store, journal));
     Ok(lines(&failed, root))
 }
 
 /// Removes directories of hasync's own that are empty now, and spares the times of what holds them.
-pub(crate) fn tidy(store: &Store, journal: &Journal) -> io::Result<()> {
+/// Returns what stays all the same.
+fn tidy(store: &Store, journal: &Journal) -> Vec<Failed> {
     let root = store.root();
     let holders: BTreeSet<RelPath> = journal
         .sessions
@@ -285,16 +286,26 @@ pub(crate) fn tidy(store: &Store, journal: &Journal) -> io::Result<()> {
         .map(|place| place.holder.clone())
         .chain([RelPath::root()])
         .collect();
-    for path in holders {
-        let holder = root.open_dir(&path)?;
+    let tidied = |path: &RelPath| {
+        let holder = root.open_dir(path)?;
         keeping_time(&holder, || {
             if path.is_root() && journal.generation.is_none() {
                 store.remove_if_empty()?;
             }
             remove_if_empty(&holder, RESERVED_NAME)
-        })??;
-    }
-    Ok(())
+        })?
+    };
+    let stays = |path: &RelPath| {
+        // What has gone since has nothing left in it.
+        let e = tidied(path).err().filter(|e| !is_absent(e))?;
+        Some(Failed::new(
+            root,
+            "remove",
+            &path.join(RESERVED_NAME),
+            e.into(),
+        ))
+    };
+    holders.iter().filter_map(stays).collect()
 }
 
 fn flush(root: &Root, others: &[impl AsFd]) -> Result<(), Error> {

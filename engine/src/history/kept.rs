@@ -101,7 +101,7 @@ pub(crate) fn keep(store: &Store, journal: &Journal, generation: &Generation) ->
     fsync(&own)?;
     fsync(store.dir())?;
     fail_point("kept");
-    crate::generation::durable::tidy(store, journal)
+    Ok(())
 }
 
 /// The generations whose commits are kept, the last one first.

@@ -144,7 +144,12 @@ pub(super) fn remove_used(store: &Store, place: &RelPath) -> io::Result<()> {
     if journal.has_step_without_session() || journal.sessions.iter().any(is_left) {
         return Ok(());
     }
-    discard(store, place, &journal)
+    let removed = discard(store, place, &journal);
+    match find(store, place) {
+        // It is none any more: what is left of it is swept up later, and told until then.
+        Ok(Found::Rubbish) => Ok(()),
+        _ => removed,
+    }
 }
 
 /// Removes a step.
@@ -214,7 +219,7 @@ fn remove_step(store: &Store, place: &RelPath, journal: &Journal) -> io::Result<
                 continue;
             }
         };
-        let removed = remove_tree(&dir, &session.name);
+        let removed = remove_tree(&dir, &session.name, None);
         result = result.and(removed.map_err(|stuck| stuck.cause));
         if !session.holder.is_root() {
             result = result.and(remove_empty(store.root(), &session.holder, place));
@@ -228,7 +233,7 @@ fn remove_own(store: &Store, place: &RelPath) -> io::Result<()> {
     let above = store
         .root()
         .open_reserved(&RelPath::root(), &undo_dir(store))?;
-    remove_tree(&above, place.name()).map_err(|stuck| stuck.cause)
+    remove_tree(&above, place.name(), None).map_err(|stuck| stuck.cause)
 }
 
 /// Removes the directory of a step on another mount, if no session is left in it.
