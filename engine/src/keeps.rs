@@ -1,6 +1,9 @@
 //! What a file system keeps of an entry's metadata. Both halves compare by it, so that what cannot
 //! be kept is no difference.
 
+use std::borrow::Cow;
+
+use icu_normalizer::DecomposingNormalizerBorrowed;
 use serde::{Deserialize, Serialize};
 
 use crate::entry::Time;
@@ -18,9 +21,38 @@ pub(crate) struct Keeps {
     pub(crate) lost: Differences,
     /// Nor extended attributes in these namespaces.
     pub(crate) lost_xattrs: Namespaces,
-    /// Whether two spellings of a name are one: no matter of the sender's.
+    /// Which spellings of a name are one: no matter of the sender's.
     #[serde(skip)]
-    pub(crate) folds: bool,
+    pub(crate) folds: Folds,
+}
+
+/// Which spellings of a name a file system takes for one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Folds {
+    /// Small letters and large ones.
+    pub(crate) case: bool,
+    /// A letter with its accent, and both one after the other.
+    pub(crate) form: bool,
+}
+
+impl Folds {
+    /// What all spellings of a name have in common, or nearly: the file system may know better.
+    pub(crate) fn fold(self, name: &[u8]) -> Vec<u8> {
+        let Ok(text) = std::str::from_utf8(name) else {
+            return name.to_vec();
+        };
+        let text = match self.case {
+            true => Cow::Owned(text.to_lowercase()),
+            false => Cow::Borrowed(text),
+        };
+        match self.form {
+            true => DecomposingNormalizerBorrowed::new_nfd()
+                .normalize(&text)
+                .into_owned(),
+            false => text.into_owned(),
+        }
+        .into_bytes()
+    }
 }
 
 impl Keeps {

@@ -5,7 +5,7 @@
 //! `.hasync` is, and both are gone when the answer is there; what a crash leaves of that,
 //! [`remove_asked`] removes.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -27,13 +27,17 @@ use super::root::{DIR_FLAGS, is_private, open_private};
 use super::xattrs::{attributes_at, attributes_of};
 use crate::attributes::{AttributeKind, Attributes, Scope, extended_value};
 use crate::entry::Time;
-use crate::keeps::{Keeps, TimeStore};
+use crate::keeps::{Folds, Keeps, TimeStore};
 use crate::namespaces::{CAPABILITY, Namespaces};
 use crate::observer::Differences;
 use crate::path::{RESERVED_NAME, STAND_IN_NAME};
 
 /// How names of what is asked begin.
 const ASKED: &str = "asked-";
+
+/// A letter with its accent, and both one after the other.
+const ACCENTED: &[u8] = "\u{e9}".as_bytes();
+const APART: &[u8] = "e\u{301}".as_bytes();
 
 /// How long it is waited for others who ask, or clean up after one.
 const ASKING_WAIT: Duration = Duration::from_secs(10);
@@ -174,7 +178,7 @@ fn of_any(file: &Asked<'_>, scope: Scope) -> io::Result<Abilities> {
             time_store,
             lost,
             lost_xattrs,
-            folds: false,
+            folds: Folds::default(),
         },
         is_private: is_private(&odd),
     })
@@ -367,10 +371,20 @@ pub(crate) fn remove_asked(dir: impl AsFd, reserved: &[u8]) {
 /// Asks a new file and a new symlink of a directory of this user's, and removes them.
 fn ask_in(reserved: BorrowedFd<'_>, scope: Scope) -> io::Result<Abilities> {
     let name = random_name()?;
-    mknodat(reserved, &name, FileType::RegularFile, OWN_FILE, 0)?;
+    let make = |name: &CStr| mknodat(reserved, name, FileType::RegularFile, OWN_FILE, 0);
+    let accented = CString::new([name.to_bytes(), ACCENTED].concat())?;
+    // Not everywhere may a name be of other letters than those of ASCII.
+    let name = match make(&accented) {
+        Ok(()) => accented,
+        Err(_) => make(&name).map(|()| name)?,
+    };
     let asked = of_any(&Asked::Named(reserved, name.clone()), scope);
-    let upper = name.to_bytes().to_ascii_uppercase();
-    let folds = statat(reserved, upper, AtFlags::SYMLINK_NOFOLLOW).is_ok();
+    let is_there = |name: &[u8]| statat(reserved, name, AtFlags::SYMLINK_NOFOLLOW).is_ok();
+    let apart = name.to_bytes().strip_suffix(ACCENTED);
+    let folds = Folds {
+        case: is_there(&name.to_bytes().to_ascii_uppercase()),
+        form: apart.is_some_and(|begin| is_there(&[begin, APART].concat())),
+    };
     unlinkat(reserved, &name, AtFlags::empty())?;
     let mut abilities = asked?;
     abilities.keeps.folds = folds;

@@ -22,7 +22,7 @@ const LABEL: &str = "security.selinux";
 const LEN_MAX: usize = 1 << 16;
 
 /// Flags that are handed on, and that another directory can be given: those with a name here, no
-/// compression, direct access and folded case.
+/// compression and direct access.
 const FLAGS: IFlags = IFlags::SYNC
     .union(IFlags::NODUMP)
     .union(IFlags::NOATIME)
@@ -31,7 +31,11 @@ const FLAGS: IFlags = IFlags::SYNC
     .union(IFlags::DIRSYNC)
     .union(IFlags::JOURNALING)
     .union(IFlags::NOTAIL)
-    .union(IFlags::from_bits_retain(0x4200_0400));
+    .union(IFlags::from_bits_retain(0x0200_0400))
+    .union(FOLDED);
+
+/// Names that differ in case, or in the form of letters, are one.
+const FOLDED: IFlags = IFlags::from_bits_retain(0x4000_0000);
 
 /// Flags of a directory into which nothing may be renamed from outside of its project, or of what
 /// is encrypted with its key.
@@ -92,6 +96,11 @@ impl HandedOn {
         }
         Ok(())
     }
+}
+
+/// Whether a directory folds names, which one may that is in another that does not.
+pub(crate) fn folds_names(dir: impl AsFd) -> bool {
+    ioctl_getflags(dir).is_ok_and(|flags| flags.contains(FOLDED))
 }
 
 /// The default ACL of a directory as the kernel has it; empty if there is none.

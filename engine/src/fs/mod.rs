@@ -30,7 +30,7 @@ pub use by_name::{ByName, OwnCalls, set_by_name_through};
 pub(crate) use deep::DeepDirs;
 pub(crate) use dir::{Listed, Listing, LookThrough, follow_listed, list, stat, stat_with_atime};
 pub(crate) use extent::{Extent, Mounts, Seen, Shared, ancestors};
-pub(crate) use handed_on::{HandedOn, drop_default_acl, hints_at_extents};
+pub(crate) use handed_on::{HandedOn, drop_default_acl, folds_names, hints_at_extents};
 pub(crate) use inherited::Inherited;
 pub use inode::Inode;
 pub(crate) use inode::{numbers_hold, replaced};

@@ -1,5 +1,6 @@
-//! Two spellings that are one entry on the target: a file system that folds case has room for one
-//! of them. The other is named and left out, the same one each time, and what is there stays.
+//! Two spellings that are one entry on the target: a file system that folds case, or forms of
+//! letters, has room for one of them. The other is named and left out, the same one each time, and
+//! what is there stays.
 
 use std::collections::HashMap;
 
@@ -7,21 +8,32 @@ use super::site::Site;
 use crate::entries::EntryList;
 use crate::entry::Entry;
 use crate::error::Error;
-use crate::fs::names;
+use crate::fs::{folds_names, names};
+use crate::keeps::Folds;
 use crate::path::{RelPath, Shown};
 
 /// The names of one directory that have been judged, by what they are folded to.
 pub(super) struct OneName<'a> {
     dir: &'a RelPath,
-    judged: HashMap<String, Vec<u8>>,
+    folds: Folds,
+    judged: HashMap<Vec<u8>, Vec<u8>>,
 }
 
 impl<'a> OneName<'a> {
     /// `None` where each spelling is a name.
     pub(super) fn in_dir(site: &Site, dir: &'a RelPath) -> Option<Self> {
-        let folds = site.rules.fields.at(dir).keeps.folds;
-        folds.then(|| OneName {
+        let of_mount = site.rules.fields.at(dir).keeps.folds;
+        let is_folding = || site.door.open_dir(dir).is_ok_and(folds_names);
+        let folds = match of_mount == Folds::default() && is_folding() {
+            true => Folds {
+                case: true,
+                form: true,
+            },
+            false => of_mount,
+        };
+        (folds != Folds::default()).then(|| OneName {
             dir,
+            folds,
             judged: HashMap::new(),
         })
     }
@@ -35,7 +47,7 @@ impl<'a> OneName<'a> {
         found: Option<usize>,
         local: &EntryList,
     ) -> Result<Spelt, Error> {
-        let key = folded(&entry.name);
+        let key = self.folds.fold(&entry.name);
         let before = self.judged.insert(key.clone(), entry.name.clone());
         if let Some(before) = before {
             self.judged.insert(key, before.clone());
@@ -47,7 +59,7 @@ impl<'a> OneName<'a> {
         let mut walk = local.walk();
         let mut at = 0;
         while let Some(there) = walk.next() {
-            if folded(&there.name) == key {
+            if self.folds.fold(&there.name) == key {
                 return Ok(Spelt::As(Some(at)));
             }
             at += 1;
@@ -55,7 +67,7 @@ impl<'a> OneName<'a> {
         // One that is as it is on the source has the name.
         let listed = site.door.open_dir(self.dir).and_then(|dir| names(&dir));
         let mut listed = listed.unwrap_or_default().into_iter();
-        match listed.find(|name| *name != entry.name && folded(name) == key) {
+        match listed.find(|name| *name != entry.name && self.folds.fold(name) == key) {
             Some(other) => self.refuse(site, entry, &other),
             None => Ok(Spelt::As(None)),
         }
@@ -78,9 +90,4 @@ pub(super) enum Spelt {
     As(Option<usize>),
     /// Another entry of the source.
     Taken,
-}
-
-/// A name as a file system may compare it.
-fn folded(name: &[u8]) -> String {
-    String::from_utf8_lossy(name).to_lowercase()
 }
