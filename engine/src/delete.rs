@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use crate::entries::EntryList;
 use crate::filter::Filter;
-use crate::fs::Root;
+use crate::fs::{Root, WhichDir};
 use crate::observer::Kind;
 use crate::options::Backup;
 use crate::path::{PATH_LEN_MAX, RelPath};
@@ -31,24 +31,26 @@ pub(crate) struct Extraneous {
 }
 
 impl Extraneous {
-    /// Adds what a directory, in which nothing else is extraneous, holds on top: first `others`,
-    /// then the entries of `local`, in the order of their names, the last one first.
+    /// Adds what a directory, in which nothing else is extraneous, holds on top: first the
+    /// directories `others`, then the entries of `local` by their names, the last one first.
     pub(crate) fn add(
         &mut self,
         (dir, path): (DirIndex, &RelPath),
-        others: &[(RelPath, Kind)],
+        others: &[(RelPath, WhichDir)],
         local: &EntryList,
     ) {
         let from = self.entries.mark();
-        for (path, kind) in others {
-            self.entries.push(&path.as_bytes(), *kind, false);
+        for (path, which) in others {
+            self.entries.push_dir(&path.as_bytes(), Some(*which), false);
         }
         let mut child = path.as_bytes().into_owned();
         let mut goes_deeper = false;
-        for (name, kind) in local.names_down() {
+        for (name, kind, which) in local.names_down() {
             put_name(&mut child, path.len(), &name);
             if child.len() > PATH_LEN_MAX {
                 goes_deeper = true;
+            } else if kind == Kind::Dir {
+                self.entries.push_dir(&child, which, false);
             } else {
                 self.entries.push(&child, kind, false);
             }
@@ -71,7 +73,7 @@ impl Extraneous {
         let mut walk = self.walk();
         while let Some(kind) = walk.advance() {
             if kind == Kind::Dir {
-                doomed.add_dir(root, &RelPath::of(walk.path()), rules);
+                doomed.add_dir(root, (&RelPath::of(walk.path()), walk.walk.which()), rules);
             } else {
                 doomed.others += 1;
             }
@@ -205,6 +207,11 @@ impl DoomedWalk<'_> {
         Some((kind, marked || matches!(self.at, At::Pieces(_))))
     }
 
+    /// Which directory the walk is at, if it is at one.
+    pub(crate) fn which(&self) -> Option<WhichDir> {
+        self.below.which().filter(|_| self.is_below)
+    }
+
     /// The path that the walk is at.
     pub(crate) fn path(&self) -> &[u8] {
         if self.is_below {
@@ -239,18 +246,23 @@ impl Doomed {
     }
 
     /// Adds a directory that is extraneous, with what is below it.
-    fn add_dir(&mut self, root: &Root, path: &RelPath, rules: Rules<'_>) {
+    fn add_dir(&mut self, root: &Root, dir: (&RelPath, Option<WhichDir>), rules: Rules<'_>) {
         let before = self.below.len();
-        let all = self.add_contents(root, path, rules);
-        if !self.leave(path, all, true) {
+        let all = self.add_contents(root, dir, rules);
+        if !self.leave(dir, all, true) {
             self.pieces.push(before..self.below.len());
         }
     }
 
     /// Adds a directory after what is in it, if all of that goes; returns whether it does.
-    fn leave(&mut self, path: &RelPath, all: bool, as_one: bool) -> bool {
+    fn leave(
+        &mut self,
+        (path, which): (&RelPath, Option<WhichDir>),
+        all: bool,
+        as_one: bool,
+    ) -> bool {
         if all {
-            self.below.push(&path.as_bytes(), Kind::Dir, as_one);
+            self.below.push_dir(&path.as_bytes(), which, as_one);
         } else {
             self.pinned.push(&path.as_bytes(), Kind::Dir, false);
         }
@@ -326,7 +338,7 @@ mod tests {
             backup: None,
         };
         let mut doomed = extraneous.doom(&root, rules);
-        doomed.add_contents(&root, &path("g"), rules);
+        doomed.add_contents(&root, (&path("g"), None), rules);
         let mut all = Vec::new();
         let mut walk = doomed.walk();
         while let Some((kind, by_itself)) = walk.advance() {

@@ -7,7 +7,7 @@ mod record;
 use std::cmp::Ordering;
 
 use crate::entry::Entry;
-use crate::fs::Listed;
+use crate::fs::{Listed, WhichDir};
 use crate::observer::Kind;
 use crate::since::Meta;
 use crate::spill::{ListWalk, Room, SpillList, SpillSorter};
@@ -265,17 +265,20 @@ impl EntryList {
         self.records = kept;
     }
 
-    /// The names with their types, the last name first, whatever the types, of a list in canonical
-    /// order.
-    pub(crate) fn names_down(&self) -> impl Iterator<Item = (Vec<u8>, Kind)> {
+    /// The names with their types, and with which directory each is if that is known: the last name
+    /// first, whatever the types, of a list in canonical order.
+    pub(crate) fn names_down(&self) -> impl Iterator<Item = (Vec<u8>, Kind, Option<WhichDir>)> {
         let dirs_at = self.dirs_at();
         let named = move |at: usize| {
-            self.with(at, |record| (record.name.to_vec(), record.kind_and_len().0))
+            self.with(at, |record| {
+                let (name, kind) = (record.name.to_vec(), record.kind_and_len().0);
+                (name, kind, record.which_dir())
+            })
         };
         let down = |from: usize, to: usize| (from..to).rev().filter_map(named).peekable();
         let (mut others, mut dirs) = (down(0, dirs_at), down(dirs_at, self.len()));
         std::iter::from_fn(move || match (others.peek(), dirs.peek()) {
-            (Some((other, _)), Some((dir, _))) if other > dir => others.next(),
+            (Some((other, ..)), Some((dir, ..))) if other > dir => others.next(),
             (_, Some(_)) => dirs.next(),
             _ => others.next(),
         })

@@ -2,6 +2,7 @@
 //! path only what sets it apart from the one before is kept, so that a list in the order of a walk
 //! takes a few bytes and the end of the name for each.
 
+use crate::fs::WhichDir;
 use crate::observer::Kind;
 use crate::spill::{Spill, SpillReader, put_number};
 
@@ -9,7 +10,7 @@ use crate::spill::{Spill, SpillReader, put_number};
 #[derive(Debug, Default)]
 pub(crate) struct PathList {
     /// Of each path in turn: a tag; how many bytes it has in common with the one before, and how
-    /// many follow, both as LEB128; those.
+    /// many follow, both as LEB128; those; which directory it is, if that is known.
     bytes: Spill,
     len: u64,
     last: Vec<u8>,
@@ -27,6 +28,7 @@ const KINDS: [Kind; 5] = [
 ];
 
 const MARKED: u8 = 0x80;
+const IS_KNOWN: u8 = 0x40;
 
 impl PathList {
     pub(crate) fn len(&self) -> u64 {
@@ -34,11 +36,26 @@ impl PathList {
     }
 
     pub(crate) fn push(&mut self, path: &[u8], kind: Kind, marked: bool) {
-        let flag = if marked { MARKED } else { 0 };
+        self.push_with(path, kind, if marked { MARKED } else { 0 });
+    }
+
+    /// The same of a directory, if it is known with which one it is.
+    pub(crate) fn push_dir(&mut self, path: &[u8], which: Option<WhichDir>, marked: bool) {
+        let Some(WhichDir { number, uid }) = which else {
+            return self.push(path, Kind::Dir, marked);
+        };
+        self.push_with(path, Kind::Dir, IS_KNOWN | if marked { MARKED } else { 0 });
+        let mut known = Vec::with_capacity(12);
+        put_number(&mut known, number);
+        put_number(&mut known, uid.into());
+        self.bytes.push(&known);
+    }
+
+    fn push_with(&mut self, path: &[u8], kind: Kind, flags: u8) {
         let same = self.last.iter().zip(path).take_while(|(a, b)| a == b);
         let shared = same.count();
         let rest = path.get(shared..).unwrap_or_default();
-        let mut begin = vec![code_of(kind) | flag];
+        let mut begin = vec![code_of(kind) | flags];
         put_number(&mut begin, shared as u64);
         put_number(&mut begin, rest.len() as u64);
         self.bytes.push(&begin);
@@ -65,6 +82,7 @@ impl PathList {
         PathWalk {
             rest: SpillReader::new(&self.bytes, from, to),
             path: Vec::new(),
+            which: None,
         }
     }
 }
@@ -73,19 +91,29 @@ impl PathList {
 pub(crate) struct PathWalk<'a> {
     rest: SpillReader<'a>,
     path: Vec<u8>,
+    which: Option<WhichDir>,
 }
 
 impl PathWalk<'_> {
     /// Goes on to the next path: its kind, and whether it was marked.
     pub(crate) fn advance(&mut self) -> Option<(Kind, bool)> {
         let &tag = self.rest.take(1)?.first()?;
-        let kind = kind_of_code(tag & !MARKED)?;
+        let kind = kind_of_code(tag & !(MARKED | IS_KNOWN))?;
         let shared = usize::try_from(self.rest.number()).ok()?;
         let len = usize::try_from(self.rest.number()).ok()?;
         let end = self.rest.take(len)?;
         self.path.truncate(shared);
         self.path.extend_from_slice(end);
+        self.which = (tag & IS_KNOWN != 0).then(|| WhichDir {
+            number: self.rest.number(),
+            uid: self.rest.number() as u32,
+        });
         Some((kind, tag & MARKED != 0))
+    }
+
+    /// Which directory has that path, if that is known.
+    pub(crate) fn which(&self) -> Option<WhichDir> {
+        self.which
     }
 
     /// The path that the walk is at.
@@ -94,7 +122,7 @@ impl PathWalk<'_> {
     }
 }
 
-/// One byte that stands for a kind, below 128.
+/// One byte that stands for a kind, below 64.
 pub(crate) fn code_of(kind: Kind) -> u8 {
     let code = KINDS.iter().position(|&known| known == kind);
     code.unwrap_or_default() as u8
@@ -111,18 +139,25 @@ mod tests {
 
     use super::*;
 
-    fn all(mut walk: PathWalk<'_>) -> Vec<(Vec<u8>, Kind, bool)> {
+    type Listing = (Vec<u8>, Kind, bool, Option<WhichDir>);
+
+    fn all(mut walk: PathWalk<'_>) -> Vec<Listing> {
         let mut found = Vec::new();
         while let Some((kind, marked)) = walk.advance() {
-            found.push((walk.path().to_vec(), kind, marked));
+            found.push((walk.path().to_vec(), kind, marked, walk.which()));
         }
         found
     }
 
-    fn listing() -> impl Strategy<Value = (Vec<u8>, Kind, bool)> {
+    fn listing() -> impl Strategy<Value = Listing> {
         let path = proptest::collection::vec(proptest::sample::select(&b"ab/"[..]), 0..400);
         let kind = proptest::sample::select(&KINDS[..]);
-        (path, kind, any::<bool>())
+        let which = proptest::option::of((any::<u64>(), any::<u32>()));
+        (path, kind, any::<bool>(), which).prop_map(|(path, kind, marked, which)| {
+            let which = which.filter(|_| kind == Kind::Dir);
+            let which = which.map(|(number, uid)| WhichDir { number, uid });
+            (path, kind, marked, which)
+        })
     }
 
     proptest! {
@@ -133,9 +168,12 @@ mod tests {
             after in proptest::collection::vec(listing(), 0..6),
         ) {
             let mut list = PathList::default();
-            let add = |list: &mut PathList, listings: &[(Vec<u8>, Kind, bool)]| {
-                for (path, kind, marked) in listings {
-                    list.push(path, *kind, *marked);
+            let add = |list: &mut PathList, listings: &[Listing]| {
+                for (path, kind, marked, which) in listings {
+                    match kind {
+                        Kind::Dir => list.push_dir(path, *which, *marked),
+                        kind => list.push(path, *kind, *marked),
+                    }
                 }
                 list.mark()
             };

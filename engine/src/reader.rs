@@ -9,7 +9,7 @@ use crate::attributes::Scope;
 use crate::entries::Revised;
 use crate::entry::{Body, Sum};
 use crate::filter::{Filter, Half};
-use crate::fs::{FileDir, Listed, Listing, LookThrough, Root, list};
+use crate::fs::{FileDir, Inodes, Listed, Listing, LookThrough, Root, list};
 use crate::links::LinkRules;
 use crate::options::Summed;
 use crate::path::RelPath;
@@ -24,8 +24,7 @@ const STEP_LEN: usize = 256;
 pub(crate) struct Reader {
     pub(crate) filter: Filter,
     pub(crate) half: Half,
-    /// See [`list`].
-    pub(crate) with_inodes: bool,
+    pub(crate) inodes: Inodes,
     /// Symlinks that are listed as what they lead to.
     pub(crate) links: LinkRules,
     /// Attributes that are read.
@@ -82,7 +81,7 @@ impl Reader {
         };
         let mut listing = list(
             dir.as_fd(),
-            (self.with_inodes, self.with_atimes),
+            (self.inodes, self.with_atimes),
             self.scope,
             &mut skip,
             look_through,

@@ -21,7 +21,7 @@ use crate::entry::Body;
 use crate::error::describe;
 use crate::filter::{Filter, Half};
 use crate::first_names::FirstNames;
-use crate::fs::{Follow, Listed};
+use crate::fs::{Follow, Inodes, Listed};
 use crate::ids::IdKind;
 use crate::links::{LinkRules, is_unsafe};
 use crate::names::Names;
@@ -197,7 +197,10 @@ impl Scanner {
         let reader = Reader {
             filter: filter.clone(),
             half: Half::Sender,
-            with_inodes: options.hard_links || options.one_file_system || links.any(),
+            inodes: match options.hard_links || options.one_file_system || links.any() {
+                true => Inodes::All,
+                false => Inodes::None,
+            },
             links,
             scope: fields.attributes(),
             with_atimes: options.atimes,

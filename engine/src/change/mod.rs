@@ -46,7 +46,7 @@ mod tests;
 pub(crate) use commit::{Commit, JudgedFirst, Link, Staged};
 pub(crate) use copy::copy;
 pub(crate) use failed::{Failed, Told};
-pub(crate) use op::{Changes, Op, Ops, Over, SessionPlace, Slot, reversed};
+pub(crate) use op::{Changes, Op, Ops, Over, SessionPlace, Slot, Tree, reversed};
 pub(crate) use place::inode;
 pub(crate) use roll::{OnFailure, Roll};
 pub(crate) use session::{lock_session, not_ours, open_stage, remove_if_empty, remove_session};

@@ -5,10 +5,13 @@
 //! the slot holds what is to be put in place, afterwards what was replaced or removed: the two
 //! change places. Such ops can be carried out again after a crash, and led back.
 
+use std::io;
+use std::os::fd::AsFd;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::fs::{Attrs, Inode};
+use crate::fs::{Attrs, Inode, WhichDir, replaced};
 use crate::path::RelPath;
 use crate::spill::SpillValues;
 
@@ -39,11 +42,40 @@ pub(crate) struct Slot {
     pub(crate) path: RelPath,
 }
 
+/// Which directory goes, with everything that is in it, if one has the name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Tree {
+    /// None was judged there.
+    #[default]
+    None,
+    Only(WhichDir),
+    Any,
+}
+
+impl Tree {
+    /// The only one, if it is known which.
+    pub(crate) fn which(&self) -> Option<&WhichDir> {
+        match self {
+            Tree::Only(which) => Some(which),
+            Tree::None | Tree::Any => None,
+        }
+    }
+
+    /// Checks that what is `found` in `dir` is meant.
+    pub(super) fn check(&self, found: &Inode, dir: impl AsFd) -> io::Result<()> {
+        match self {
+            Tree::Only(which) => which.check(found, dir),
+            Tree::None if found.is_dir() => Err(replaced()),
+            Tree::None | Tree::Any => Ok(()),
+        }
+    }
+}
+
 /// What a plain push may replace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Over {
-    /// Whether it may be a directory with entries.
-    pub(crate) tree: bool,
+    /// The directory that it may be; one without entries it may be in any case.
+    pub(crate) tree: Tree,
     /// Length of the file that has the name, in bytes, as far as it is known.
     pub(crate) len: u64,
 }
@@ -76,13 +108,12 @@ pub(crate) enum Op {
         slot: Slot,
         over: Over,
     },
-    /// The entry of that name is gone for good; a directory, with everything in it, only if one
-    /// was judged.
+    /// The entry of that name is gone for good; a directory only if it is that one.
     Discard {
         dir: RelPath,
         #[serde(with = "serde_bytes")]
         name: Vec<u8>,
-        tree: bool,
+        tree: Tree,
     },
     /// Metadata of an entry that stays, and that was that one when it was judged.
     SetAttrs {

@@ -12,10 +12,11 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::op::Tree;
 use crate::fail::fail_point;
 use crate::fs::{
     Assigned, Attrs, DIR_FLAGS, Inode, Stuck, attributes_of, has_name, names, numbers_hold,
-    own_scope, remove_own_tree, remove_tree, replaced, set_attrs, set_fd_attrs,
+    own_scope, remove_tree, replaced, set_attrs, set_fd_attrs, unless_open,
 };
 
 /// Gives the slot's entry the name, and removes what had it. The name is never absent: a rename
@@ -25,7 +26,7 @@ pub(super) fn replace(
     slot: &[u8],
     dir: &OwnedFd,
     name: &[u8],
-    over_tree: bool,
+    over: &Tree,
 ) -> Result<(), Stuck> {
     // A plain rename replaces a non-directory by another, and an empty directory by a directory.
     match renameat(slots, slot, dir, name) {
@@ -33,12 +34,12 @@ pub(super) fn replace(
         result => return Ok(result?),
     }
     match exchange(slots, slot, dir, name) {
-        Err(Errno::XDEV) => return clear_and_place(slots, slot, dir, name, over_tree),
+        Err(Errno::XDEV) => return clear_and_place(slots, slot, dir, name, over),
         result => result?,
     }
-    if over_tree {
+    if *over != Tree::None {
         // What has to stay of it goes back where it was.
-        return remove_own_tree(slots, slot).or_else(|stuck| {
+        return unless_open(remove_tree(slots, slot, over.which())).or_else(|stuck| {
             exchange(slots, slot, dir, name)?;
             Err(stuck)
         });
@@ -53,9 +54,14 @@ pub(super) fn replace(
     Ok(())
 }
 
+/// Whether a file system says so that it knows no other rename than the plain one.
+fn is_unknown(e: Errno) -> bool {
+    matches!(e, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP)
+}
+
 fn exchange(slots: &OwnedFd, slot: &[u8], dir: &OwnedFd, name: &[u8]) -> rustix::io::Result<()> {
     match renameat_with(slots, slot, dir, name, RenameFlags::EXCHANGE) {
-        Err(Errno::INVAL | Errno::NOSYS) => {
+        Err(e) if is_unknown(e) => {
             // A file system that cannot exchange: the name is absent between these two calls,
             // which only a change between directory and non-directory meets.
             let aside = [slot, b".old"].concat();
@@ -78,11 +84,11 @@ fn clear_and_place(
     slot: &[u8],
     dir: &OwnedFd,
     name: &[u8],
-    over_tree: bool,
+    over: &Tree,
 ) -> Result<(), Stuck> {
-    match over_tree {
-        true => remove_tree(dir, name)?,
-        false => remove_one(dir, name)?,
+    match over {
+        Tree::None => remove_one(dir, name)?,
+        Tree::Only(_) | Tree::Any => remove_tree(dir, name, over.which())?,
     }
     Ok(renameat(slots, slot, dir, name)?)
 }
@@ -105,10 +111,7 @@ pub(super) fn change_places(
     new: &Inode,
 ) -> io::Result<()> {
     let aside = [slot, b".old"].concat();
-    if !is_at(slots, slot, new)? {
-        if !is_at(dir, name, new)? {
-            return Err(io::Error::other("what was staged for it is gone"));
-        }
+    if has_moved((slots, slot), (dir, name), new)? {
         // Done before, at least as far as the name goes.
         return match renameat(slots, &*aside, slots, slot) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
@@ -117,10 +120,36 @@ pub(super) fn change_places(
     }
     match renameat_with(slots, slot, dir, name, RenameFlags::EXCHANGE) {
         Err(Errno::NOENT) => Ok(place_new(slots, slot, dir, name)?),
-        Err(Errno::INVAL | Errno::NOSYS | Errno::XDEV) => {
+        Err(e) if e == Errno::XDEV || is_unknown(e) => {
             replace_keeping(slots, slot, &aside, dir, name)
         }
         result => Ok(result?),
+    }
+}
+
+/// Whether an entry has left its slot for its name. Where numbers do not hold, another may have its
+/// number by now, or look like it: what has both counts for more.
+fn has_moved(
+    (slots, slot): (&OwnedFd, &[u8]),
+    (dir, name): (&OwnedFd, &[u8]),
+    new: &Inode,
+) -> io::Result<bool> {
+    let is_numbered = |found: &Inode| {
+        let is_sure = || found.looks_like(new) || numbers_hold(slots);
+        found.number == new.number && is_sure()
+    };
+    let staged = inode(slots, slot)?;
+    if staged.as_ref().is_some_and(is_numbered) {
+        return Ok(false);
+    }
+    let placed = inode(dir, name)?;
+    if placed.as_ref().is_some_and(is_numbered) {
+        return Ok(true);
+    }
+    match (staged, placed) {
+        (Some(staged), _) if is_that(slots, &staged, new) => Ok(false),
+        (_, Some(placed)) if is_that(dir, &placed, new) => Ok(true),
+        _ => Err(io::Error::other("what was staged for it is gone")),
     }
 }
 
@@ -153,7 +182,7 @@ pub(super) fn place_new(
     match renameat_with(slots, slot, dir, name, RenameFlags::NOREPLACE) {
         // The kernel has looked whether there is anything before it asks a file system that knows
         // no such call.
-        Err(Errno::INVAL | Errno::NOSYS) => renameat(slots, slot, dir, name),
+        Err(e) if is_unknown(e) => renameat(slots, slot, dir, name),
         result => result,
     }
 }

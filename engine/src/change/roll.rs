@@ -15,7 +15,7 @@ use std::sync::Arc;
 use rustix::fs::{FileType, Mode, OFlags, Stat, fchmod, fstat, openat, statat};
 
 use super::failed::Failed;
-use super::op::{Op, Ops, SessionPlace, Slot};
+use super::op::{Op, Ops, SessionPlace, Slot, Tree};
 use super::place::{
     change_places, give_back_other, is_at, keep_time, place_new, replace, take_away,
 };
@@ -209,7 +209,7 @@ impl Roll {
                     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                     openat(&*dir, &**name, flags, Mode::empty())
                 });
-                replace(&slots, &slot, &dir, name, over.tree)?;
+                replace(&slots, &slot, &dir, name, &over.tree)?;
                 if let Some(Ok(old)) = old {
                     self.reaper.reap(old);
                 }
@@ -218,9 +218,11 @@ impl Roll {
             Op::Discard {
                 dir,
                 name,
-                tree: true,
-            } => remove_tree(&*self.writable(dir)?, name),
-            Op::Discard { dir, name, .. } => remove_other(&*self.writable(dir)?, name),
+                tree: Tree::None,
+            } => remove_other(&*self.writable(dir)?, name),
+            Op::Discard { dir, name, tree } => {
+                remove_tree(&*self.writable(dir)?, name, tree.which())
+            }
             Op::SetAttrs {
                 dir,
                 name,

@@ -8,9 +8,10 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{CWD, FileType, Mode, RenameFlags, makedev, mknodat, renameat_with};
+use rustix::fs::{CWD, FileType, Mode, RenameFlags, makedev, mkdirat, mknodat, renameat_with};
 
 use super::*;
+use crate::apply::create_file;
 use crate::attributes::{AttributeKind, Attributes, Scope, extended_value};
 use crate::fs::{Assigned, Attrs, Listed, Root, set_attrs};
 use crate::options::Options;
@@ -349,6 +350,93 @@ fn a_directory_is_opened_last_and_closed_first() {
     }
 }
 
+/// What is there, with everything in it.
+fn all(path: &Path) -> Vec<(PathBuf, u64)> {
+    let walk = walkdir::WalkDir::new(path).follow_root_links(false);
+    let entries = walk.sort_by_file_name().into_iter();
+    let found = |entry: walkdir::Result<walkdir::DirEntry>| {
+        let entry = entry.unwrap();
+        let below = entry.path().strip_prefix(path).unwrap().to_owned();
+        (below, entry.metadata().unwrap().ino())
+    };
+    entries.map(found).collect()
+}
+
+/// A directory goes with everything that is in it: nothing else does that took its name, neither
+/// where nothing comes in its place nor where something does.
+#[test]
+fn what_took_the_name_of_a_doomed_directory_stays() {
+    for instead in [None, Some("file"), Some("dir")] {
+        // What is no directory is replaced like any other.
+        let others = if instead.is_some() {
+            &["dir"][..]
+        } else {
+            &KINDS
+        };
+        for other in others {
+            for (stage, atomic) in [
+                (Stage::Added, false),
+                (Stage::Added, true),
+                (Stage::Sealed, true),
+                (Stage::Never, false),
+                (Stage::Never, true),
+            ] {
+                let case = format!("{other}, {stage:?}, atomic {atomic}, {instead:?} instead");
+                let scene = Scene::new();
+                for (name, kind) in [("x", "dir"), ("other", *other)] {
+                    make(&scene.path(name), kind);
+                    if kind == "dir" {
+                        fs::write(scene.path(name).join("inside"), name).unwrap();
+                    }
+                }
+                let tree = Tree::Only(scene.listed("x").which_dir());
+                let before = [all(&scene.path("other")), all(&scene.path("x"))];
+                let mut commit = scene.commit(atomic);
+                let (top, x) = (scene.top.clone(), b"x".to_vec());
+                match instead {
+                    None => commit.remove(top, x, tree).unwrap(),
+                    Some(kind) => {
+                        let staged = commit.stage_for(&top).unwrap();
+                        let (stage, name) = (&*staged.stage, &*staged.name);
+                        match kind {
+                            "dir" => mkdirat(stage, name, Mode::RWXU).unwrap(),
+                            _ => drop(create_file(stage, name, 0o600).unwrap()),
+                        }
+                        let over = Over { tree, len: 0 };
+                        commit.place(&staged, top, x, over).unwrap();
+                    }
+                }
+                if stage == Stage::Added {
+                    scene.swap();
+                }
+                let failed = if atomic {
+                    let changes = commit.seal().unwrap();
+                    if stage == Stage::Sealed {
+                        scene.swap();
+                    }
+                    let mut roll = Roll::open(&scene.root, &changes.sessions).unwrap();
+                    let failed = roll.forward(&changes.ops, false, OnFailure::GoOn);
+                    failed.unwrap().len()
+                } else {
+                    commit.finish().unwrap();
+                    0
+                };
+                let told = failed + commit.take_warnings().len();
+                if stage == Stage::Never {
+                    assert_eq!((all(&scene.path("other")), told), (before[0].clone(), 0));
+                    assert!(!scene.path("x/inside").exists(), "{case}");
+                    continue;
+                }
+                let now = [all(&scene.path("x")), all(&scene.path("other"))];
+                assert_eq!(now, before, "{case}");
+                // Once a list is sealed, what is elsewhere may have been moved by it before.
+                let may_be_done = stage == Stage::Sealed && instead.is_none();
+                assert!(told == 1 || may_be_done, "{case}: {told}");
+            }
+        }
+    }
+}
+
 /// A directory that took the name of what was to be removed was not meant.
 #[test]
 fn a_directory_in_the_place_of_a_doomed_file_stays() {
@@ -363,7 +451,7 @@ fn a_directory_in_the_place_of_a_doomed_file_stays() {
             make(scene.path("doomed"));
             let mut commit = scene.commit(atomic);
             let (top, name) = (scene.top.clone(), b"doomed".to_vec());
-            commit.remove(top, name, false).unwrap();
+            commit.remove(top, name, Tree::None).unwrap();
             scene.carry_out(&mut commit, atomic);
             assert!(scene.path("doomed").is_dir(), "atomic {atomic}");
             assert_eq!(commit.take_warnings().len(), 1, "atomic {atomic}");

@@ -9,7 +9,7 @@ use rustix::fs::{AtFlags, FileType, RawDir};
 
 use super::{Doomed, Rules, put_name, too_long};
 use crate::filter::{Filter, Half, InForce};
-use crate::fs::{DirId, Root, dir_id};
+use crate::fs::{DirId, Root, WhichDir, dir_id};
 use crate::observer::Kind;
 use crate::path::{PATH_LEN_MAX, RESERVED_NAME, RelPath, STAND_IN_NAME, is_reserved};
 use crate::path_list::{code_of, kind_of_code};
@@ -20,6 +20,7 @@ use crate::work;
 struct Level {
     path: RelPath,
     id: DirId,
+    which: WhichDir,
     /// The filter rules that count for what is in it.
     rules: Arc<InForce>,
     /// What has not been listed yet.
@@ -32,13 +33,19 @@ struct Level {
 }
 
 impl Doomed {
-    /// Adds what is in the directory at `path`. Returns whether it will be empty.
-    pub(crate) fn add_contents(&mut self, root: &Root, path: &RelPath, rules: Rules<'_>) -> bool {
+    /// Adds what is in the directory at `path`, which is that one if it is known `which`. Returns
+    /// whether it will be empty.
+    pub(crate) fn add_contents(
+        &mut self,
+        root: &Root,
+        (path, which): (&RelPath, Option<WhichDir>),
+        rules: Rules<'_>,
+    ) -> bool {
         let parent = path.split().map(|(parent, _)| parent).unwrap_or_default();
         let parent = root.open_dir(&parent).and_then(dir_id);
         let mut levels = Vec::new();
         // Of the directory that the walk has come back from, or did not enter.
-        let mut all = match self.enter((root, rules.filter), path, parent, &mut levels) {
+        let mut all = match self.enter((root, rules.filter), (path, which), parent, &mut levels) {
             Some(all) => return all,
             None => true,
         };
@@ -49,7 +56,8 @@ impl Doomed {
                 let left = levels.pop();
                 if let (Some(left), Some(above)) = (left, levels.last_mut()) {
                     above.is_deep |= left.is_deep;
-                    above.all &= !left.is_deep && self.leave(&left.path, all, false);
+                    let dir = (&left.path, Some(left.which));
+                    above.all &= !left.is_deep && self.leave(dir, all, false);
                 }
                 continue;
             };
@@ -71,10 +79,11 @@ impl Doomed {
                 level.all &= !rules.leaves_backup(&child);
             } else {
                 let (path, here) = (level.path.join(&name), Ok(level.id));
-                if let Some(all) = self.enter((root, rules.filter), &path, here, &mut levels)
+                let dir = (&path, None);
+                if let Some(all) = self.enter((root, rules.filter), dir, here, &mut levels)
                     && let Some(level) = levels.last_mut()
                 {
-                    level.all &= self.leave(&path, all, false);
+                    level.all &= self.leave(dir, all, false);
                 }
             }
         }
@@ -86,7 +95,7 @@ impl Doomed {
     fn enter(
         &mut self,
         (root, filter): (&Root, &Filter),
-        path: &RelPath,
+        (path, which): (&RelPath, Option<WhichDir>),
         above: io::Result<DirId>,
         levels: &mut Vec<Level>,
     ) -> Option<bool> {
@@ -97,15 +106,22 @@ impl Doomed {
             if !is_below {
                 return Ok(None);
             }
+            which.map_or(Ok(()), |which| which.check_open(&dir))?;
             let rules = filter.in_dir(Half::Receiver, root, path)?;
-            Ok(Some((id, rules, Children::read(&dir)?)))
+            Ok(Some((
+                id,
+                WhichDir::of(&dir)?,
+                rules,
+                Children::read(&dir)?,
+            )))
         });
         match read {
-            Ok(Some((id, rules, children))) => {
+            Ok(Some((id, which, rules, children))) => {
                 let (path, all) = (path.clone(), true);
                 levels.push(Level {
                     path,
                     id,
+                    which,
                     rules,
                     children,
                     all,

@@ -2,7 +2,7 @@
 
 use crate::attributes::Attributes;
 use crate::entry::{Body, Entry, Sum, Time};
-use crate::fs::Listed;
+use crate::fs::{Listed, WhichDir};
 use crate::observer::Kind;
 use crate::since::Meta;
 use crate::spill::{put_number, take_number};
@@ -176,6 +176,18 @@ impl<'a> Record<'a> {
             7 => (Kind::File, 0),
             _ => (Kind::Special, 0),
         }
+    }
+
+    /// Which directory it is, if that was noted.
+    pub(super) fn which_dir(mut self) -> Option<WhichDir> {
+        let is_noted = self.tag & TAG_MASK == DIR_TAG && self.tag & HAS_INODE != 0;
+        is_noted.then(|| {
+            let _dev = take_number(&mut self.rest);
+            WhichDir {
+                number: take_number(&mut self.rest),
+                uid: self.uid,
+            }
+        })
     }
 
     /// Puts the entry into `listed`, whose buffers it uses again.

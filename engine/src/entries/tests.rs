@@ -132,7 +132,11 @@ proptest! {
             let dirs = all.iter().filter(|listed| listed.entry.is_dir());
             let dirs: Vec<Vec<u8>> = dirs.map(|dir| dir.entry.name.clone()).collect();
             prop_assert_eq!(list.dir_names().collect::<Vec<_>>(), dirs);
-            let named = |listed: &Listed| (listed.entry.name.clone(), listed.entry.kind());
+            let named = |listed: &Listed| {
+                let which = WhichDir { number: listed.ino, uid: listed.entry.uid };
+                let which = (listed.entry.body == Body::Dir).then_some(which);
+                (listed.entry.name.clone(), listed.entry.kind(), which)
+            };
                 let mut down: Vec<_> = all.iter().map(named).collect();
             down.sort_by(|a, b| b.0.cmp(&a.0));
             prop_assert_eq!(list.names_down().collect::<Vec<_>>(), down);

@@ -12,6 +12,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::attrs::{Assigned, Attrs};
+use super::inode::WhichDir;
 use super::walk::{Follow, Led, follow_from};
 use super::xattrs::{AttributeReader, attributes_of};
 use crate::attributes::{Attributes, Scope};
@@ -56,13 +57,31 @@ pub(crate) struct Listing {
     pub(crate) id: (u64, u64),
 }
 
+/// Of which entries it is noted what identifies their inodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Inodes {
+    None,
+    OfDirs,
+    All,
+}
+
+impl Inodes {
+    fn noted_of(self, entry: &Entry) -> bool {
+        match self {
+            Inodes::None => false,
+            Inodes::OfDirs => entry.is_dir(),
+            Inodes::All => true,
+        }
+    }
+}
+
 /// Reads the directory `dir`, leaving out names for which `skip` says so (a filter, which needs
 /// to know whether the name is a directory). What identifies an inode, and when it was read last,
 /// is noted only if it is asked for, and of attributes what is in `scope`. Symlinks become what
 /// `look_through` makes of them, if there is such a thing.
 pub(crate) fn list(
     dir: BorrowedFd<'_>,
-    (with_inodes, with_atimes): (bool, bool),
+    (inodes, with_atimes): (Inodes, bool),
     scope: Scope,
     skip: &mut dyn FnMut(&[u8], bool) -> bool,
     look_through: Option<&LookThrough<'_>>,
@@ -109,7 +128,7 @@ pub(crate) fn list(
                 if may_be_other && skip(name.to_bytes(), listed.entry.is_dir()) {
                     continue;
                 }
-                entries.push(&listed, with_inodes);
+                entries.push(&listed, inodes.noted_of(&listed.entry));
             }
             // Gone between the two calls: as if it had gone before.
             Err(e) if Errno::from_io_error(&e) == Some(Errno::NOENT) => {}
@@ -274,6 +293,14 @@ impl Listed {
             mtime: Some(entry.mtime),
             atime: None,
             attributes: Assigned::new(scope, &entry.attributes),
+        }
+    }
+
+    /// Which directory it is.
+    pub(crate) fn which_dir(&self) -> WhichDir {
+        WhichDir {
+            number: self.ino,
+            uid: self.entry.uid,
         }
     }
 

@@ -4,7 +4,7 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use rustix::fs::{FileType, FsWord, Stat, fstat, fstatfs};
+use rustix::fs::{FileType, Stat, fstat, fstatfs};
 use serde::{Deserialize, Serialize};
 
 use super::attrs::Attrs;
@@ -121,13 +121,55 @@ impl Inode {
     }
 }
 
+/// A directory that was judged to go, with everything that is in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct WhichDir {
+    pub(crate) number: u64,
+    pub(crate) uid: u32,
+}
+
+impl WhichDir {
+    pub(crate) fn of(dir: impl AsFd) -> io::Result<Self> {
+        let stat = fstat(dir)?;
+        let (number, uid) = (stat.st_ino, stat.st_uid);
+        Ok(WhichDir { number, uid })
+    }
+
+    /// Checks that what is `found` in `dir` is it. Where numbers do not hold, its owner tells.
+    ///
+    /// # Errors
+    ///
+    /// If it is another one.
+    pub(crate) fn check(&self, found: &Inode, dir: impl AsFd) -> io::Result<()> {
+        let is_numbered = found.number == self.number || !numbers_hold(dir);
+        let is_it = found.is_dir() && found.uid == self.uid && is_numbered;
+        is_it.then_some(()).ok_or_else(replaced)
+    }
+
+    /// The same of an open directory.
+    ///
+    /// # Errors
+    ///
+    /// If it is another one.
+    pub(crate) fn check_open(&self, dir: impl AsFd) -> io::Result<()> {
+        self.check(&Inode::held(&dir)?, dir)
+    }
+}
+
 /// Whether an inode keeps its number in the file system of `dir` until it is removed. A FUSE file
 /// system may forget it when nobody uses the inode, an overlay when it is mounted again or copies
-/// the inode up.
+/// the inode up; those of other systems make numbers up for what is in memory.
 pub(crate) fn numbers_hold(dir: impl AsFd) -> bool {
-    const FUSE: FsWord = 0x6573_5546;
-    const OVERLAY: FsWord = 0x794c_7630;
-    fstatfs(dir).is_ok_and(|fs| !matches!(fs.f_type, FUSE | OVERLAY))
+    const FUSE: u32 = 0x6573_5546;
+    const OVERLAY: u32 = 0x794c_7630;
+    const AUFS: u32 = 0x6175_6673;
+    const FAT: u32 = 0x4d44;
+    const EXFAT: u32 = 0x2011_bab0;
+    const CIFS: u32 = 0xff53_4d42;
+    const SMB2: u32 = 0xfe53_4d42;
+    const PLAN_9: u32 = 0x0102_1997;
+    let made_up = [FUSE, OVERLAY, AUFS, FAT, EXFAT, CIFS, SMB2, PLAN_9];
+    fstatfs(dir).is_ok_and(|fs| !made_up.contains(&(fs.f_type as u32)))
 }
 
 pub(crate) fn replaced() -> io::Error {

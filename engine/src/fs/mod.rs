@@ -28,19 +28,23 @@ pub(crate) use abilities::{Abilities, cannot_be_private, open_own, remove_asked}
 pub use attrs::{Assigned, Attrs};
 pub use by_name::{ByName, OwnCalls, set_by_name_through};
 pub(crate) use deep::DeepDirs;
-pub(crate) use dir::{Listed, Listing, LookThrough, follow_listed, list, stat, stat_with_atime};
+pub(crate) use dir::{
+    Inodes, Listed, Listing, LookThrough, follow_listed, list, stat, stat_with_atime,
+};
 pub(crate) use extent::{Extent, Mounts, Seen, Shared, ancestors};
 pub(crate) use handed_on::{HandedOn, drop_default_acl, folds_names, hints_at_extents};
 pub(crate) use inherited::Inherited;
 pub use inode::Inode;
-pub(crate) use inode::{numbers_hold, replaced};
+pub(crate) use inode::{WhichDir, numbers_hold, replaced};
 pub use lock::Lock;
 pub(crate) use longest::{can_hold, len_max};
 pub(crate) use machine::{boot, machine};
 pub(crate) use meta::{keeping_time, set_attrs, set_fd_attrs, set_new_attrs};
 pub(crate) use reaper::Reaper;
 pub(crate) use regular::FileDir;
-pub(crate) use remove::{Stuck, has_name, names, remove_other, remove_own_tree, remove_tree};
+pub(crate) use remove::{
+    Stuck, has_name, names, remove_other, remove_own_tree, remove_tree, unless_open,
+};
 pub(crate) use root::{
     DIR_FLAGS, DirId, Root, dir_id, flush, is_absent, is_not_ours, is_private, open_dir_below,
     open_private,

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode, RawDir, fchmod, fstat, openat, unlinkat};
 use rustix::io::Errno;
 
-use super::inode::replaced;
+use super::inode::{WhichDir, replaced};
 use super::root::{DIR_FLAGS, DirId, dir_id};
 use crate::names::Names;
 use crate::path::RelPath;
@@ -49,15 +49,19 @@ impl From<Errno> for Stuck {
     }
 }
 
-/// Removes `name` in `dir`, and everything below it when it is a directory. What is already gone
-/// is fine.
+/// Removes `name` in `dir`, and everything below it when it is a directory: that one alone, if it
+/// is known `which`. What is already gone is fine.
 ///
 /// Only one directory is held open at a time. The way back up is `..`, checked against the
 /// directory that the way down came from, so that a directory moved meanwhile cannot lead the
 /// removal elsewhere.
-pub(crate) fn remove_tree(dir: impl AsFd, name: &[u8]) -> Result<(), Stuck> {
+pub(crate) fn remove_tree(
+    dir: impl AsFd,
+    name: &[u8],
+    which: Option<&WhichDir>,
+) -> Result<(), Stuck> {
     let mut removal = Removal::default();
-    let result = removal.run(dir, name);
+    let result = removal.run(dir, name, which);
     removal.stuck.map_or(result.map_err(Stuck::from), Err)
 }
 
@@ -74,7 +78,12 @@ pub(crate) fn remove_other(dir: impl AsFd, name: &[u8]) -> Result<(), Stuck> {
 /// The same of hasync's own. What somebody has open on a file system that keeps it under another
 /// name until then is left: it goes with the next attempt.
 pub(crate) fn remove_own_tree(dir: impl AsFd, name: &[u8]) -> Result<(), Stuck> {
-    match remove_tree(dir, name) {
+    unless_open(remove_tree(dir, name, None))
+}
+
+/// Takes what is still open somewhere for removed.
+pub(crate) fn unless_open(removed: Result<(), Stuck>) -> Result<(), Stuck> {
+    match removed {
         Err(stuck) if stuck.cause.kind() == io::ErrorKind::ResourceBusy => Ok(()),
         result => result,
     }
@@ -109,10 +118,14 @@ struct Removal {
 
 impl Removal {
     /// Fails if the way is lost; what could not be removed is in `stuck`.
-    fn run(&mut self, dir: impl AsFd, name: &[u8]) -> io::Result<()> {
+    fn run(&mut self, dir: impl AsFd, name: &[u8], which: Option<&WhichDir>) -> io::Result<()> {
         let dir = dir.as_fd();
         let top = dir_id(dir)?;
-        let Some(mut held) = self.go_down(&dir, top, name).map_err(|e| cause(name, e))? else {
+        let entered = match which {
+            Some(which) => self.enter(&dir, top, name, which),
+            None => self.go_down(&dir, top, name),
+        };
+        let Some(mut held) = entered.map_err(|e| cause(name, e))? else {
             return Ok(());
         };
         while let Some(current) = self.levels.last_mut() {
@@ -150,6 +163,32 @@ impl Removal {
         Ok(())
     }
 
+    /// Opens the directory that has the name, if it is that one.
+    fn enter(
+        &mut self,
+        dir: &impl AsFd,
+        here: DirId,
+        name: &[u8],
+        which: &WhichDir,
+    ) -> io::Result<Option<OwnedFd>> {
+        match open_dir(dir, name) {
+            Ok(opened) => {
+                which.check_open(&opened)?;
+                self.descend(here, name, opened).map(Some)
+            }
+            Err(e) => match Errno::from_io_error(&e) {
+                Some(Errno::NOENT) => Ok(None),
+                Some(Errno::NOTDIR | Errno::LOOP) => Err(replaced()),
+                // It may be empty, which is not known without the right to read it.
+                Some(Errno::ACCESS) => {
+                    unlinkat(dir, name, AtFlags::REMOVEDIR).map_err(|_| e)?;
+                    Ok(None)
+                }
+                _ => Err(e),
+            },
+        }
+    }
+
     /// Removes the name, or opens the directory that has it.
     fn go_down(
         &mut self,
@@ -166,11 +205,16 @@ impl Removal {
             }
             Err(e) => return Err(e),
         };
+        self.descend(here, name, below).map(Some)
+    }
+
+    /// Goes on in a directory that was opened, unless something is mounted there.
+    fn descend(&mut self, here: DirId, name: &[u8], below: OwnedFd) -> io::Result<OwnedFd> {
         if dir_id(&below)?.mount != here.mount {
             return Err(Errno::BUSY.into());
         }
         self.levels.push(level(name.to_vec(), &below)?);
-        Ok(Some(below))
+        Ok(below)
     }
 
     /// Something of that name in the directory that the removal is in has to stay.
@@ -333,7 +377,7 @@ mod tests {
             };
             set("+i", immutable);
             set("+a", append_only);
-            let result = remove_tree(std::fs::File::open(temp.path()).unwrap(), b"t");
+            let result = remove_tree(std::fs::File::open(temp.path()).unwrap(), b"t", None);
             set("-i", immutable);
             set("-a", append_only);
             assert_eq!(left(temp.path()), expected, "{immutable:?} {append_only:?}");

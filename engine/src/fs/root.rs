@@ -288,6 +288,6 @@ mod tests {
         }
         assert!(rel.as_bytes().len() > 8000);
         assert!(root.open_dir(&rel).is_ok());
-        super::super::remove_tree(&root, &name).unwrap();
+        super::super::remove_tree(&root, &name, None).unwrap();
     }
 }

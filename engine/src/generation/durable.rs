@@ -325,7 +325,7 @@ mod tests {
     use super::*;
     use crate::apply::create_file;
     use crate::attributes::Scope;
-    use crate::change::{Commit, Ops, Over};
+    use crate::change::{Commit, Ops, Over, Tree};
     use crate::fs::Attrs;
     use crate::options::Options;
     use crate::source::stat_name;
@@ -382,7 +382,7 @@ mod tests {
             };
             commit.set_attrs(&top, &listed, attrs).unwrap();
         }
-        commit.remove(open, b"gone".to_vec(), true).unwrap();
+        commit.remove(open, b"gone".to_vec(), Tree::Any).unwrap();
         let journal = Journal::new(commit.seal().unwrap());
         commit.stage().forget();
         assert_eq!(commit.take_warnings().len(), 0);

@@ -17,7 +17,7 @@ fn reader() -> Reader {
         links: LinkRules::kept(),
         filter: Filter::default(),
         half: crate::filter::Half::Sender,
-        with_inodes: false,
+        inodes: crate::fs::Inodes::None,
         scope: crate::attributes::Scope::default(),
         with_atimes: false,
         is_quiet: false,

@@ -21,7 +21,7 @@ use self::pending::Pending;
 use crate::attributes::Scope;
 use crate::change::dirs::{DirEnds, inode_of};
 use crate::change::failed::Told;
-use crate::change::op::{Op, Over, Slot};
+use crate::change::op::{Op, Over, Slot, Tree};
 use crate::change::place::inode;
 use crate::change::rights::narrowed;
 use crate::change::roll::Roll;
@@ -175,8 +175,8 @@ impl Commit {
         !self.privileged && mode & 0o700 != 0o700
     }
 
-    /// Removes an entry; what is a directory, with everything in it, only as a `tree`.
-    pub(crate) fn remove(&mut self, dir: RelPath, name: Vec<u8>, tree: bool) -> Result<(), Error> {
+    /// Removes an entry; if it is a directory, as what goes as a `tree`.
+    pub(crate) fn remove(&mut self, dir: RelPath, name: Vec<u8>, tree: Tree) -> Result<(), Error> {
         self.add(Op::Discard { dir, name, tree })
     }
 

@@ -18,7 +18,7 @@ use crate::change::place::{inode, is_empty_dir};
 use crate::change::rights::taking_back;
 use crate::change::session::StageDir;
 use crate::error::Error;
-use crate::fs::{Attrs, Inode, attributes_at, attributes_of, replaced, set_fd_attrs};
+use crate::fs::{Attrs, Inode, attributes_at, attributes_of, set_fd_attrs};
 use crate::path::RelPath;
 use crate::spill::{self, SpillMap};
 
@@ -131,10 +131,10 @@ impl Commit {
                 let (slots, slot_name) = self.roll.slot(&slot)?;
                 let new = inode(&slots, &slot_name)?.ok_or(io::ErrorKind::NotFound)?;
                 let old = inode(&fd, &name)?;
-                let dir_there = old.as_ref().filter(|old| old.is_dir());
-                if !over.tree && dir_there.is_some_and(|old| !is_empty_dir(&fd, &name, old)) {
-                    // None with entries was judged there.
-                    return Err(replaced());
+                if let Some(old) = old.as_ref().filter(|old| old.is_dir())
+                    && !is_empty_dir(&fd, &name, old)
+                {
+                    over.tree.check(old, &fd)?;
                 }
                 Some(Op::Place {
                     dir,
@@ -146,8 +146,8 @@ impl Commit {
             }
             Op::Discard { dir, name, tree } => match inode(&fd, &name)? {
                 None => None,
-                Some(old) if old.is_dir() && !tree => return Err(replaced()),
                 Some(old) => {
+                    tree.check(&old, &fd)?;
                     let slot = self.try_stage(&dir)?.slot();
                     Some(Op::Remove {
                         dir,

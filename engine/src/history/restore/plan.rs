@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 
-use crate::change::{Commit, JudgedFirst, Link, Over, copy};
+use crate::change::{Commit, JudgedFirst, Link, Over, Tree, copy};
 use crate::error::{Error, ErrorKind};
 use crate::fs::{Assigned, Attrs, Listed, Root, is_absent, own_scope};
 use crate::history::UndoneChange;
@@ -310,12 +310,15 @@ impl Plan {
         }
         removals
             .into_iter()
-            .try_for_each(|(dir, name)| commit.remove(dir, name, true))
+            .try_for_each(|(dir, name)| commit.remove(dir, name, Tree::Any))
     }
 }
 
 /// Whatever is there gives way.
-const OVER_ALL: Over = Over { tree: true, len: 0 };
+const OVER_ALL: Over = Over {
+    tree: Tree::Any,
+    len: 0,
+};
 
 /// What is at `path` now.
 fn now(root: &Root, path: &RelPath) -> io::Result<Option<Listed>> {

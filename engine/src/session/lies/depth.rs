@@ -246,7 +246,7 @@ fn depth_is_refused_or_held() {
         let e = told(temp.path(), lie).unwrap_err();
         let peak_kb = peak_kb();
         // The standard library would go down as deep by recursion.
-        remove_tree(Root::open(temp.path()).unwrap(), NAME).unwrap();
+        remove_tree(Root::open(temp.path()).unwrap(), NAME, None).unwrap();
         let met = match &e.fault {
             Fault::Peer(refusal) => Some(refusal.name()),
             _ => None,

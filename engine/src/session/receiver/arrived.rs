@@ -69,12 +69,12 @@ impl Arrived<'_> {
             },
         };
         if in_the_way {
-            removals.replace(path(), Replacement::Staged(staged));
+            removals.arrived(&path(), Replacement::Staged(staged));
             return Ok(());
         }
         let over = Over {
-            tree: false,
             len: replaced.map_or(0, |replaced| replaced.len),
+            ..Over::default()
         };
         site.door.place(&staged, self.dir, &self.entry.name, over)?;
         site.full.handed_over(&mut site.door, self.entry.len())

@@ -9,12 +9,12 @@ use rustix::fs::{AtFlags, unlinkat};
 
 use crate::apply::{create_file, create_node};
 use crate::attributes::Scope;
-use crate::change::{Commit, Link, Over, Slot, Staged, clean_leftovers};
+use crate::change::{Commit, Link, Over, Slot, Staged, Tree, clean_leftovers};
 use crate::entry::Entry;
 use crate::error::{Error, ErrorKind};
 use crate::fs::{Attrs, Inherited, Listed, Root, can_hold};
 use crate::history::{Room, Store, leave};
-use crate::observer::{Kind, Warning};
+use crate::observer::Warning;
 use crate::path::{RelPath, Shown};
 use crate::refusal::Refusal;
 use crate::source::stat_name;
@@ -145,10 +145,10 @@ impl Door {
         }
     }
 
-    /// Removes an entry of that kind, a directory with everything in it.
-    pub(super) fn remove(&mut self, dir: RelPath, name: &[u8], kind: Kind) -> Result<(), Error> {
+    /// Removes an entry, a directory with everything in it.
+    pub(super) fn remove(&mut self, dir: RelPath, name: &[u8], tree: Tree) -> Result<(), Error> {
         match self {
-            Door::Real(real) => real.commit.remove(dir, name.to_vec(), kind == Kind::Dir),
+            Door::Real(real) => real.commit.remove(dir, name.to_vec(), tree),
             Door::Dry(_) => Ok(()),
         }
     }

@@ -9,6 +9,7 @@ use rustix::fs::{AtFlags, statat};
 
 use super::door::Door;
 use super::site::Site;
+use crate::change::Tree;
 use crate::delete::{Doomed, DoomedWalk};
 use crate::error::Error;
 use crate::observer::Kind;
@@ -63,7 +64,8 @@ impl Going {
                 self.stay.insert(path);
                 continue;
             }
-            site.door.remove(dir, name, kind)?;
+            let tree = ahead.which().map_or(Tree::None, Tree::Only);
+            site.door.remove(dir, name, tree)?;
             if is_atomic {
                 continue;
             }

@@ -20,9 +20,9 @@ use crate::entries::EntryList;
 use crate::entry::{Body, Entry};
 use crate::error::Error;
 use crate::filter::{Half, InForce};
-use crate::fs::{Follow, Inherited, Listed, stat};
+use crate::fs::{Follow, Inherited, Listed, WhichDir, stat};
 use crate::history::Interrupted;
-use crate::observer::{Action, Differences, Kind};
+use crate::observer::{Action, Differences};
 use crate::path::RelPath;
 use crate::session::{SIGNATURE_LEN_MIN, prefix};
 use crate::since::Since;
@@ -45,7 +45,7 @@ struct Within<'a> {
     inherited: Inherited,
     wanted: &'a mut WantedFiles,
     /// Directories of the target that could not give way to what the source has in their place.
-    stuck: Vec<(RelPath, Kind)>,
+    stuck: Vec<(RelPath, WhichDir)>,
     /// Positions of what is to go because the source was expected to have it, and has not.
     gone: HashSet<usize>,
 }
@@ -256,8 +256,8 @@ impl Judging<'_> {
             } => {
                 let gives_way = match local {
                     Some(local) if local.entry.is_dir() && !entry.is_dir() => {
-                        let stuck = &mut within.stuck;
-                        self.removals.may_replace(self.site, &path, stuck)?
+                        let (dir, stuck) = ((&path, local.which_dir()), &mut within.stuck);
+                        self.removals.may_replace(self.site, dir, stuck)?
                     }
                     _ => GivesWay::AtOnce,
                 };
@@ -267,9 +267,17 @@ impl Judging<'_> {
                 if let Some(local) = local {
                     self.removals.toll.replaces(&local.entry);
                 }
+                let in_the_way = local.filter(|_| gives_way == GivesWay::WithDeletions);
+                if let Some(local) = in_the_way {
+                    let by = match action {
+                        Action::HardLink => Replacement::Link,
+                        _ => Replacement::Awaited,
+                    };
+                    self.removals.replace(path, local.which_dir(), by);
+                }
                 let wanted = Wanted {
                     replaced: local.map(Replaced::from),
-                    in_the_way: gives_way == GivesWay::WithDeletions,
+                    in_the_way: in_the_way.is_some(),
                     ..Wanted::default()
                 };
                 // Whether the directory can go is known when everything has been compared.
@@ -336,16 +344,7 @@ impl Judging<'_> {
         action: Action,
     ) -> Result<Want, Error> {
         self.site.tell_lost(within.path, entry)?;
-        let is_link = action == Action::HardLink;
-        if wanted.in_the_way {
-            let by = if is_link {
-                Replacement::Link
-            } else {
-                Replacement::Awaited
-            };
-            self.removals.replace(within.path.join(&entry.name), by);
-        }
-        if is_link {
+        if action == Action::HardLink {
             self.links.pend(self.site, within.path, entry)?;
             return Ok(Want::Nothing);
         }
@@ -397,7 +396,7 @@ impl Judging<'_> {
         }
         let path = dir.join(&entry.name);
         if wanted.in_the_way {
-            self.removals.replace(path, Replacement::Staged(staged));
+            self.removals.arrived(&path, Replacement::Staged(staged));
             return Ok(());
         }
         let name = &entry.name;

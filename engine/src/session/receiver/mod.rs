@@ -233,7 +233,7 @@ impl Receiver {
         };
         if wanted.in_the_way {
             // Made with the other links, once the directory is gone; those lead to this one.
-            self.removals.replace(at, Replacement::Link);
+            self.removals.arrived(&at, Replacement::Link);
             self.links.pend_first(link);
             return Ok(());
         }

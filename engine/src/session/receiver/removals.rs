@@ -12,12 +12,11 @@ use super::door;
 use super::going::Going;
 use super::named::Named;
 use super::site::Site;
-use crate::change::{Over, Staged};
+use crate::change::{Over, Staged, Tree};
 use crate::delete::{Doomed, Extraneous};
 use crate::entries::EntryList;
 use crate::error::{Error, describe};
-use crate::fs::Root;
-use crate::observer::Kind;
+use crate::fs::{Root, WhichDir};
 use crate::options::Options;
 use crate::path::RelPath;
 use crate::wire::{DirIndex, ToSender};
@@ -28,20 +27,23 @@ const IN_THE_WAY_MAX: usize = 1 << 16;
 /// Bytes in a block, as `stat` counts.
 const BLOCK_LEN: u64 = 512;
 
-/// A directory gives way, with everything that is in it.
-const OVER_TREE: Over = Over { tree: true, len: 0 };
-
 /// Entries of the target on their way out.
 #[derive(Default)]
 pub(super) struct Removals {
     /// Entries of the target that the source does not have.
     extraneous: Extraneous,
     /// Non-empty directories in the way of something else, which give way with the deletions.
-    in_the_way: BTreeMap<RelPath, Replacement>,
+    in_the_way: BTreeMap<RelPath, InTheWay>,
     /// A directory of the target could not be read: nothing is deleted.
     unread: bool,
     /// What the push takes from the target.
     pub(super) toll: Toll,
+}
+
+/// A directory that gives way.
+struct InTheWay {
+    which: WhichDir,
+    by: Replacement,
 }
 
 /// What comes in place of a directory.
@@ -57,7 +59,7 @@ pub(super) enum Replacement {
 #[derive(Default)]
 pub(super) struct Ways {
     /// They give way.
-    clear: BTreeSet<RelPath>,
+    clear: BTreeMap<RelPath, WhichDir>,
     /// They had to, and could not.
     barred: BTreeSet<RelPath>,
 }
@@ -65,12 +67,16 @@ pub(super) struct Ways {
 impl Ways {
     /// What a link at this path may replace; `None` if it is not made.
     pub(super) fn over(&self, path: &RelPath) -> Option<Over> {
-        let over = match self.clear.contains(path) {
-            true => OVER_TREE,
-            false => Over::default(),
-        };
+        let over = self.clear.get(path).copied().map(over_tree);
+        let over = over.unwrap_or_default();
         (!self.barred.contains(path)).then_some(over)
     }
+}
+
+/// A directory gives way, with everything that is in it.
+fn over_tree(which: WhichDir) -> Over {
+    let tree = Tree::Only(which);
+    Over { tree, len: 0 }
 }
 
 /// Whether a directory gives way to something else.
@@ -114,7 +120,7 @@ impl Removals {
     pub(super) fn add(
         &mut self,
         dir: (DirIndex, &RelPath),
-        stuck: &[(RelPath, Kind)],
+        stuck: &[(RelPath, WhichDir)],
         local: &EntryList,
     ) {
         self.extraneous.add(dir, stuck, local);
@@ -125,7 +131,8 @@ impl Removals {
         let mut doomed = Doomed::default();
         let root = site.door.root();
         root.is_some_and(|root| {
-            doomed.add_contents(root, path, site.rules.for_deletions()) && doomed.len() == 0
+            let dir = (path, None);
+            doomed.add_contents(root, dir, site.rules.for_deletions()) && doomed.len() == 0
         })
     }
 
@@ -134,14 +141,15 @@ impl Removals {
     pub(super) fn may_replace(
         &self,
         site: &mut Site,
-        path: &RelPath,
-        stuck: &mut Vec<(RelPath, Kind)>,
+        (path, which): (&RelPath, WhichDir),
+        stuck: &mut Vec<(RelPath, WhichDir)>,
     ) -> Result<GivesWay, Error> {
         let Some(root) = site.door.root() else {
             return Ok(GivesWay::AtOnce);
         };
         let mut doomed = Doomed::default();
-        let all = doomed.add_contents(root, path, site.rules.for_deletions());
+        let dir = (path, Some(which));
+        let all = doomed.add_contents(root, dir, site.rules.for_deletions());
         if all && doomed.len() == 0 {
             return Ok(GivesWay::AtOnce);
         }
@@ -154,8 +162,11 @@ impl Removals {
             "too many directories would be replaced by one push; push again"
         } else if deletes {
             // It has no counterpart: what is not excluded in it goes all the same.
-            stuck.push((path.clone(), Kind::Dir));
+            stuck.push((path.clone(), which));
             match &site.rules.options.backup {
+                _ if doomed.mounts.first() == Some(path) => "it is a mount point",
+                _ if !doomed.mounts.is_empty() => "something is mounted in it",
+                _ if !doomed.failed.is_empty() => "not all of it can be read",
                 Some(backup) if backup.is_beside() => {
                     "backups of what is in it, or excluded parts, stay there"
                 }
@@ -174,8 +185,15 @@ impl Removals {
     }
 
     /// This comes in place of a directory in the way.
-    pub(super) fn replace(&mut self, path: RelPath, by: Replacement) {
-        self.in_the_way.insert(path, by);
+    pub(super) fn replace(&mut self, path: RelPath, which: WhichDir, by: Replacement) {
+        self.in_the_way.insert(path, InTheWay { which, by });
+    }
+
+    /// By now it is known what comes in place of a directory in the way.
+    pub(super) fn arrived(&mut self, path: &RelPath, by: Replacement) {
+        if let Some(in_the_way) = self.in_the_way.get_mut(path) {
+            in_the_way.by = by;
+        }
     }
 
     /// What the deletions would give back, as far as it has been compared, in bytes.
@@ -217,8 +235,9 @@ impl Removals {
             return stay(site, self.in_the_way, "not everything could be read");
         }
         let mut doomed = self.extraneous.doom(&root, site.rules.for_deletions());
-        for path in self.in_the_way.keys() {
-            doomed.add_contents(&root, path, site.rules.for_deletions());
+        for (path, InTheWay { which, .. }) in &self.in_the_way {
+            let dir = (path, Some(*which));
+            doomed.add_contents(&root, dir, site.rules.for_deletions());
         }
         let (count, below) = (doomed.len(), doomed.below_len());
         self.toll.brake_first(options, named, count, below)?;
@@ -230,8 +249,8 @@ impl Removals {
         }
         site.full.deleted = count;
         tell_stuck(site, &root, &doomed)?;
-        let awaited = |by: &Replacement| matches!(by, Replacement::Awaited);
-        let stay = self.in_the_way.iter().filter(|(_, by)| awaited(by));
+        let is_awaited = |way: &InTheWay| matches!(way.by, Replacement::Awaited);
+        let stay = self.in_the_way.iter().filter(|(_, way)| is_awaited(way));
         let mut going = Going::new(doomed, stay.map(|(path, _)| path.clone()).collect());
         going.go(site)?;
         let ways = replace(site, self.in_the_way, &going)?;
@@ -243,7 +262,7 @@ impl Removals {
 /// Nothing is removed: says of each directory in the way why it stays.
 fn stay(
     site: &mut Site,
-    in_the_way: BTreeMap<RelPath, Replacement>,
+    in_the_way: BTreeMap<RelPath, InTheWay>,
     why: &str,
 ) -> Result<(Ways, Going), Error> {
     for path in in_the_way.keys() {
@@ -251,7 +270,7 @@ fn stay(
         site.warn(format!("did not replace the directory {shown}: {why}"))?;
     }
     let ways = Ways {
-        clear: BTreeSet::new(),
+        clear: BTreeMap::new(),
         barred: in_the_way.into_keys().collect(),
     };
     Ok((ways, Going::default()))
@@ -279,11 +298,11 @@ fn tell_stuck(site: &mut Site, root: &Root, doomed: &Doomed) -> Result<(), Error
 /// Puts what was staged for it in place of each directory, unless something in it has to stay.
 fn replace(
     site: &mut Site,
-    in_the_way: BTreeMap<RelPath, Replacement>,
+    in_the_way: BTreeMap<RelPath, InTheWay>,
     going: &Going,
 ) -> Result<Ways, Error> {
     let mut ways = Ways::default();
-    for (path, by) in in_the_way {
+    for (path, InTheWay { which, by }) in in_the_way {
         if going.keeps_any_in(&path) {
             let shown = site.door.shown(&path);
             site.warn(format!(
@@ -298,10 +317,10 @@ fn replace(
         }
         match (by, path.split()) {
             (Replacement::Staged(staged), Some((dir, name))) => {
-                site.door.place(&staged, &dir, name, OVER_TREE)?;
+                site.door.place(&staged, &dir, name, over_tree(which))?;
             }
             (Replacement::Link, _) => {
-                ways.clear.insert(path);
+                ways.clear.insert(path, which);
             }
             _ => {}
         }

@@ -26,7 +26,7 @@ use crate::digest::{Fields, asked_attributes};
 use crate::entry::Entry;
 use crate::error::{Error, ErrorKind};
 use crate::filter::{Filter, Half};
-use crate::fs::{Abilities, Follow, Inherited, Root, len_max, settable};
+use crate::fs::{Abilities, Follow, Inherited, Inodes, Root, len_max, settable};
 use crate::history::{Interrupted, Room};
 use crate::ids::{IdMap, look_up, settable_groups};
 use crate::lineage::claim::Claim;
@@ -111,7 +111,11 @@ impl Receiver {
         let reader = Reader {
             filter: filter.clone(),
             half: Half::Receiver,
-            with_inodes: options.hard_links,
+            // Which directory goes is judged now.
+            inodes: match options.hard_links {
+                true => Inodes::All,
+                false => Inodes::OfDirs,
+            },
             links: LinkRules::kept(),
             scope: asked,
             with_atimes: options.atimes,
