@@ -7,7 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, RawDir, Statx, StatxFlags, fstat, openat, readlinkat, statx,
+    AtFlags, FileType, Mode, OFlags, RawDir, Statx, StatxAttributes, StatxFlags, fstat, openat,
+    readlinkat, statx,
 };
 use rustix::io::Errno;
 
@@ -98,6 +99,7 @@ pub(crate) fn list(
     let mut listed = Listed::blank();
     let mut buffer = Vec::with_capacity(GETDENTS_BUFFER_LEN);
     let mut records = RawDir::new(dir, buffer.spare_capacity_mut());
+    let mut is_encrypted = false;
     while let Some(record) = records.next() {
         let record = record?;
         let name = record.file_name();
@@ -119,10 +121,10 @@ pub(crate) fn list(
             0..=NAME_LEN_MAX => examine(dir, name, with_atimes, attributes.as_mut(), &mut listed),
             _ => Err(Errno::NAMETOOLONG.into()),
         };
-        let examined = match look_through {
-            Some(look_through) => examined.and_then(|()| look_through(dir, &mut listed)),
-            None => examined,
-        };
+        let examined = examined.and_then(|found| {
+            is_encrypted |= found.contains(StatxAttributes::ENCRYPTED);
+            look_through.map_or(Ok(()), |look_through| look_through(dir, &mut listed))
+        });
         match examined {
             Ok(()) => {
                 if may_be_other && skip(name.to_bytes(), listed.entry.is_dir()) {
@@ -136,8 +138,19 @@ pub(crate) fn list(
             Err(e) => listing.failed.push((name.to_bytes().to_vec(), e)),
         }
     }
+    if is_encrypted && is_locked(dir) {
+        let what = "it is encrypted, and its key is not there; unlock it";
+        return Err(io::Error::other(what));
+    }
     listing.entries = entries.finish();
     Ok(listing)
+}
+
+/// Whether the names that an encrypted directory lists are made up, because there is no key to read
+/// the true ones with.
+fn is_locked(dir: BorrowedFd<'_>) -> bool {
+    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+    openat(dir, ".", flags, Mode::RUSR | Mode::WUSR).is_err_and(|e| e == Errno::NOKEY)
 }
 
 /// Makes of a symlink that was found in a directory what it is to be listed as.
@@ -162,7 +175,7 @@ pub(crate) fn follow_listed(
             attributes.as_mut(),
             &mut found,
         );
-        examined.map(|()| found)
+        examined.map(|_| found)
     };
     let found = match follow_from(dir, &name, follow) {
         Ok(Led::Dir(dir)) => stat(dir, c"."),
@@ -196,14 +209,14 @@ pub(crate) fn stat_with_atime(dir: impl AsFd, name: &CStr, scope: Scope) -> io::
     Ok(listed)
 }
 
-/// The same, into `listed`, whose buffers are used again.
+/// The same, into `listed`, whose buffers are used again. Returns what its file system says of it.
 fn examine(
     dir: BorrowedFd<'_>,
     name: &CStr,
     with_atime: bool,
     mut reader: Option<&mut AttributeReader>,
     listed: &mut Listed,
-) -> io::Result<()> {
+) -> io::Result<StatxAttributes> {
     let mask = match with_atime {
         true => STAT_MASK.union(StatxFlags::ATIME),
         false => STAT_MASK,
@@ -249,7 +262,7 @@ fn examine(
     listed.dev = rustix::fs::makedev(s.stx_dev_major, s.stx_dev_minor);
     listed.ino = s.stx_ino;
     listed.nlink = s.stx_nlink;
-    Ok(())
+    Ok(s.stx_attributes)
 }
 
 /// The target of a symlink, which not every file system keeps from being none.
