@@ -4,17 +4,20 @@
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::loopfs::LoopFs;
 use crate::support::mounted::Mounted;
 use crate::support::pair::Node::{Foo0, Foo1};
 use crate::support::pair::Pair;
+use crate::support::process::Running;
 use crate::support::refused_call::RefusedCall;
 use crate::support::rng::Rng;
 use crate::support::versions::{self, Watcher};
-use crate::support::{Hasync, Snapshot, TempTree, await_that, process, rounds};
+use crate::support::{Hasync, Snapshot, TempTree, await_that, process, report, rounds};
 
 const FILES: usize = 24;
 
@@ -124,10 +127,7 @@ fn a_commit_on_an_overlay_ended_at_any_step_is_one_generation_or_the_next() {
 fn a_commit_on_fuse_ended_at_any_step_is_one_generation_or_the_next() {
     let disk = TempTree::new();
     let at = disk.path("standby");
-    let _mounted = Mounted::by(
-        &["bindfs", &disk.mkdir("below").display().to_string()],
-        at.clone(),
-    );
+    let _mounted = bindfs(&disk, &at, &[]);
     let pair = Pair::with_standby_on(&at.join("foo1"));
     let old = mirrored(&pair);
     end_at_each_step(&pair, old);
@@ -250,34 +250,126 @@ fn a_recovery_ended_at_any_step_goes_on() {
     }
 }
 
+/// How many of the ends that pushes came to met an open commit: one whose journal was on disk.
+#[derive(Default)]
+struct Ends {
+    all: usize,
+    open: usize,
+}
+
+/// The processes of a push's far half.
+struct Far(Vec<Pid>);
+
+impl Far {
+    /// Lets a push go on to any moment, and three times out of four stops the far half at one of
+    /// its commit.
+    fn await_moment(pair: &Pair, push: &mut Running, rng: &mut Rng) -> Self {
+        if rng.below(4) == 0 {
+            std::thread::sleep(Duration::from_millis(20 + rng.below(400) as u64));
+            return Far::of(pair);
+        }
+        let stage = pair.path(Foo1, "html/.hasync/stage");
+        while !stage.exists() && !push.is_over() {
+            std::thread::yield_now();
+        }
+        let far = Far::of(pair);
+        while !is_open(pair) && !push.is_over() {
+            std::thread::yield_now();
+        }
+        std::thread::sleep(Duration::from_micros(rng.below(COMMIT_US) as u64));
+        far.signal(Signal::STOP);
+        far
+    }
+
+    fn of(pair: &Pair) -> Self {
+        let all = process::descendants_running(pair.sshd_id(), &Hasync::program());
+        let all = all
+            .into_iter()
+            .map(|pid| Pid::from_raw(pid.try_into().unwrap()));
+        Far(all.flatten().collect())
+    }
+
+    /// Those that have ended by themselves are past it.
+    fn signal(&self, signal: Signal) {
+        for pid in &self.0 {
+            let _ = kill_process(*pid, signal);
+        }
+    }
+}
+
+impl Ends {
+    /// Counts one, when nothing has been recovered yet.
+    fn count(&mut self, pair: &Pair) {
+        self.all += 1;
+        self.open += usize::from(is_open(pair));
+    }
+
+    fn report(&self, campaign: &str) {
+        let Ends { all, open } = self;
+        report(&format!("{campaign}: {open} of {all} met an open commit"));
+        assert!(open * 10 >= all * 3, "{campaign}: {open} of {all}");
+    }
+}
+
+/// About as long as the changes of a commit take here, in microseconds.
+const COMMIT_US: usize = 5_000;
+
+fn is_open(pair: &Pair) -> bool {
+    pair.path(Foo1, "html/.hasync/trees/html/journal").exists()
+}
+
+/// A version whose commit takes a while.
+fn write_large(root: &Path, version: u32) {
+    write_version(root, version);
+    versions::write_tree(&root.join("many"), 300, version, 1);
+}
+
 #[test]
 fn kills_at_random_moments_leave_no_mixture() {
-    let pair = Pair::here("");
+    kills("the disk", &Pair::here(""));
+}
+
+#[test]
+fn kills_at_random_moments_on_fuse_leave_no_mixture() {
+    let disk = TempTree::new();
+    let at = disk.path("standby");
+    // Else what the reader has open is renamed, and goes when the times of directories are set.
+    let _mounted = bindfs(&disk, &at, &["-o", "hard_remove"]);
+    kills("bindfs", &Pair::with_standby_on(&at.join("foo1")));
+}
+
+fn bindfs(disk: &TempTree, at: &Path, options: &[&str]) -> Mounted {
+    let below = disk.mkdir("below").display().to_string();
+    let command = [&["bindfs"], options, &[below.as_str()]].concat();
+    Mounted::by(&command, at.to_owned())
+}
+
+fn kills(kind: &str, pair: &Pair) {
     let mut rng = Rng::new(5);
-    let mut old = mirrored(&pair);
+    let (mut old, mut ends) = (mirrored(pair), Ends::default());
     let watcher = Watcher::start(&pair.path(Foo1, "html"), FILES);
-    let count = u32::try_from(rounds("kill -9 in a commit, under a reader", 10, 1000)).unwrap();
+    let campaign = format!("kill -9 in a commit, under a reader, on {kind}");
+    let count = u32::try_from(rounds(&campaign, 8, 200)).unwrap();
     for version in 2..2 + count {
-        write_version(&pair.path(Foo0, "html"), version);
+        write_large(&pair.path(Foo0, "html"), version);
         let new = pair.html(Foo0);
         let mut push = pair.on(Foo0, &["push", "--tree", "html"]).start();
-        std::thread::sleep(Duration::from_millis(20 + rng.below(200) as u64));
+        let far = Far::await_moment(pair, &mut push, &mut rng);
+        ends.count(pair);
         if rng.below(2) == 0 {
             push.kill();
+            far.signal(Signal::CONT);
         } else {
-            let program = crate::support::Hasync::program();
-            for far in process::descendants_running(pair.sshd_id(), &program) {
-                let far = far.to_string();
-                let _ = Command::new("kill").args(["-9", &far]).status();
-            }
+            far.signal(Signal::KILL);
         }
         push.finish();
         // The far half may outlive its killed sender for a moment.
-        assert_whole(&pair, &old, &new, "after a kill");
-        push_on(&pair, &new);
+        assert_whole(pair, &old, &new, "after a kill");
+        push_on(pair, &new);
         old = new;
     }
     assert!(watcher.finish() > 0, "nothing was watched");
+    ends.report(&campaign);
 }
 
 /// The same on a file system that cannot exchange names: what is replaced goes aside first.
@@ -346,11 +438,11 @@ fn power_cuts(kind: &str, mebibytes: u64) {
     let mut old = mirrored(&pair);
     let normal = 4;
     let count = u32::try_from(rounds(&format!("power cuts on {kind}"), normal, 200)).unwrap();
-    let mut committed = 0;
+    let mut ends = Ends::default();
     for version in 2..2 + count {
-        write_version(&pair.path(Foo0, "html"), version);
+        write_large(&pair.path(Foo0, "html"), version);
         let new = pair.html(Foo0);
-        if version % 2 == 0 {
+        if version.is_multiple_of(4) {
             // Right after success: everything is there, and nothing else.
             pair.run(Foo0, &["push", "--tree", "html"]).expect(0);
             disk.cut_power();
@@ -358,21 +450,22 @@ fn power_cuts(kind: &str, mebibytes: u64) {
         } else {
             // At any moment, while others' writes make the kernel write back.
             let mut syncs = disk.sync_all_the_time();
-            let push = pair.on(Foo0, &["push", "--tree", "html"]).start();
-            std::thread::sleep(Duration::from_millis(20 + rng.below(400) as u64));
-            disk.cut_power();
+            let mut push = pair.on(Foo0, &["push", "--tree", "html"]).start();
+            let far = Far::await_moment(&pair, &mut push, &mut rng);
+            std::thread::sleep(Duration::from_millis(rng.below(60) as u64));
+            disk.shut_down();
+            far.signal(Signal::KILL);
+            disk.boot();
             let _ = syncs.kill();
             let _ = syncs.wait();
             push.finish();
-            committed += u32::from(assert_whole(&pair, &old, &new, "after a power cut"));
+            ends.count(&pair);
+            assert_whole(&pair, &old, &new, "after a power cut");
         }
         push_on(&pair, &new);
         old = new;
     }
-    println!(
-        "{kind}: {committed} of {} cut pushes were committed",
-        count / 2
-    );
+    ends.report(&format!("power cuts on {kind}"));
 }
 
 #[test]

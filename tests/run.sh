@@ -24,7 +24,7 @@ getfacl:acl getfattr:attr getcap:libcap2-bin ip:iproute2 tc:iproute2 nft:nftable
 mkfs.btrfs:btrfs-progs mkfs.ext4:e2fsprogs setpriv:util-linux
 man:man-db jq:jq unshare:util-linux prlimit:util-linux script:bsdutils strace:strace time:time ps:procps cc:gcc
 bindfs:bindfs fuse2fs:fuse2fs fuse-overlayfs:fuse-overlayfs lowntfs-3g:ntfs-3g mergerfs:mergerfs
-mkfs.exfat:exfatprogs mkfs.vfat:dosfstools mount.exfat-fuse:exfat-fuse sshfs:sshfs
+mksquashfs:squashfs-tools mkfs.exfat:exfatprogs mkfs.vfat:dosfstools mount.exfat-fuse:exfat-fuse sshfs:sshfs
 aiosmtpd:python3-aiosmtpd python3:python3 /usr/libexec/heartbeat/heartbeat:heartbeat
 keepalived:keepalived corosync:corosync pacemakerd:pacemaker cibadmin:pacemaker-cli-utils
 ocf-tester:resource-agents xmllint:libxml2-utils'

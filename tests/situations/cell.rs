@@ -144,6 +144,11 @@ fn named(place: &Place, expected: Expected) {
     let diff = arrived[0].diff(&kept(place));
     assert!(diff.is_empty(), "undone (before, after):\n{diff}{undone}");
     assert_nothing_staged(place, &undone);
+    let path = ["undo", "html", "--path", "special/small"];
+    let undone = pair.run(Foo1, &path).expect(0);
+    let small = std::fs::read_to_string(place.root.join("special/small")).unwrap();
+    assert_eq!(small, "small, and second", "{undone}");
+    assert_nothing_staged(place, &undone);
 }
 
 /// Which of ACLs and extended attributes a place does not hold: it is tried, where a mirror would

@@ -9,6 +9,7 @@ mod place;
 mod removal;
 mod source;
 mod squatted;
+mod stubborn;
 
 use cell::{Expected, Way, check};
 use place::{ALL, Keeps, NotHere, Place, kernel_has};
@@ -124,6 +125,28 @@ fn layers(place: &Place) -> String {
     format!("lowerdir={lower},upperdir={upper},workdir={work}")
 }
 
+/// A lower layer of which nothing can be changed at all.
+fn overlay_over_an_image() -> Result<Place, NotHere> {
+    kernel_has("overlay")?;
+    kernel_has("squashfs")?;
+    let mut place = Place::new();
+    place.mount(&["mount", "-t", "tmpfs", "tmpfs"], "disk")?;
+    lower(&place);
+    let image = place.text("image");
+    run_ok(
+        "mksquashfs",
+        &[&place.text("lower"), &image, "-quiet", "-no-progress"],
+    );
+    place.mount(&["mount", "-o", "loop", &image], "packed")?;
+    let [packed, upper, work] = ["packed", "disk/upper", "disk/work"].map(|name| place.mkdir(name));
+    let options = format!("lowerdir={packed},upperdir={upper},workdir={work}");
+    place.mount(
+        &["mount", "-t", "overlay", "overlay", "-o", &options],
+        "target",
+    )?;
+    Ok(place)
+}
+
 fn overlay(more: &str) -> Result<Place, NotHere> {
     kernel_has("overlay")?;
     let mut place = Place::new();
@@ -197,6 +220,16 @@ fn sshfs() -> Result<Place, NotHere> {
         ..SECONDS
     };
     Ok(place.served_by(sshd).keeping(keeps))
+}
+
+/// A file system in memory that is odd in this way.
+fn memory(way: &str) -> Result<Place, NotHere> {
+    const SERVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/odd/memory.py");
+    let mut place = Place::new();
+    place.fuse(&["python3", SERVER, way])?;
+    // Nothing of it outlives the mount.
+    place.stays = true;
+    Ok(place)
 }
 
 const NTFS: [&str; 3] = ["mkntfs", "-F", "-Q"];
@@ -298,20 +331,38 @@ rows! {
     on_ext4: [Way::Named], || ext4(&[], ""), KEPT;
     on_ext4_with_whole_seconds: WAYS, old_ext4, KEPT;
     on_ext4_with_whole_seconds_below_the_root: FEW, old_ext4_below, KEPT;
+    on_ext4_that_lists_no_types: FEW,
+        || ext4(&["-O", "^dir_index,^filetype,^has_journal"], ""), KEPT;
+    on_ext4_with_content_in_inodes: FEW, || ext4(&["-O", "inline_data"], ""), KEPT;
+    on_ext4_without_setuid: FEW, || ext4(&[], "nosuid,noexec,nodiratime,lazytime"), KEPT;
     on_xfs: [Way::Named], xfs, KEPT;
     on_btrfs: [Way::Named], btrfs, KEPT;
     on_tmpfs: WAYS, tmpfs, KEPT;
     on_overlay: WAYS, || overlay(""), KEPT;
     on_overlay_with_other_inode_numbers: FEW, || overlay(",xino=off,redirect_dir=off"), KEPT;
+    on_overlay_that_keeps_data_below: FEW,
+        || overlay(",metacopy=on,redirect_dir=on,index=on"), KEPT;
+    on_overlay_over_an_image: FEW, overlay_over_an_image, KEPT;
     on_fuse_overlay: WAYS, fuse_overlay, KEPT;
     on_bindfs: WAYS, || over(&["bindfs"]), KEPT;
+    on_bindfs_without_change_times: FEW, || over(&["bindfs", "--ctime-from-mtime"]), KEPT;
     on_mergerfs: WAYS, mergerfs, KEPT;
     on_fuse2fs: WAYS, fuse2fs, KEPT;
     on_sshfs: WAYS, sshfs, KEPT;
+    on_fuse_that_folds_forms: FEW, || memory("form"), KEPT;
+    on_fuse_that_renames_what_is_open: FEW, || memory("silly"), KEPT;
     on_ntfs: WAYS, || ntfs("ntfs-3g", "permissions"), KEPT;
     on_low_ntfs: WAYS, || ntfs("lowntfs-3g", "permissions"), KEPT;
     on_low_ntfs_without_case: WAYS, || ntfs("lowntfs-3g", "permissions,ignore_case"), KEPT;
     where_owners_and_modes_are_made_up: WAYS, exfat,
+        Expected { lost: &["owners", "modes"], refused: None };
+    where_all_of_ntfs_is_roots: FEW,
+        || ntfs("ntfs-3g", "umask=077").map(|place| place.keeping(Keeps {
+            owners: false,
+            modes: false,
+            step_ns: 100,
+            ..ALL
+        })),
         Expected { lost: &["owners", "modes"], refused: None };
     where_others_own_everything: WAYS,
         || without(over(&["bindfs", "--force-user=1000", "--force-group=1000"]), false, true),
@@ -347,7 +398,18 @@ rows! {
 /// are both there one is named, the same each time.
 #[test]
 fn two_spellings_of_one_name() {
-    let place = ntfs("lowntfs-3g", "permissions,ignore_case").unwrap();
+    let folds_case = ntfs("lowntfs-3g", "permissions,ignore_case").unwrap();
+    two_spellings(&folds_case, ["README", "Readme"], ["Dir", "dir"]);
+    let folds_forms = memory("form").unwrap();
+    let accents = ["Caf\u{e9}", "Cafe\u{301}"];
+    two_spellings(
+        &folds_forms,
+        accents,
+        ["\u{c5}ngstr\u{f6}m", "A\u{30a}ngstro\u{308}m"],
+    );
+}
+
+fn two_spellings(place: &Place, [file, other_file]: [&str; 2], [dir, other_dir]: [&str; 2]) {
     let trees = TempTree::new();
     let push = || {
         let to = [
@@ -357,34 +419,37 @@ fn two_spellings_of_one_name() {
         Hasync::push(&["-ai", "--delete"]).args(to).run()
     };
     let there = |name: &str| std::fs::read_to_string(place.root.join(name)).unwrap();
-    trees.write("source/README", "first");
-    trees.write("source/Dir/file", "in it");
+    trees.write(format!("source/{file}"), "first");
+    trees.write(format!("source/{dir}/file"), "in it");
     push().expect(0);
-    for (from, to) in [("README", "Readme"), ("Dir", "dir")] {
+    for (from, to) in [(file, other_file), (dir, other_dir)] {
         std::fs::rename(
             trees.path(format!("source/{from}")),
             trees.path(format!("source/{to}")),
         )
         .unwrap();
     }
-    trees.write("source/Readme", "first, renamed");
+    trees.write(format!("source/{other_file}"), "first, renamed");
     for round in 0..2 {
         // The kernel knows the other spelling for a second longer.
         place.forget();
         let done = push().expect(0);
         assert!(round == 0 || done.stdout.is_empty(), "{done}");
-        assert_eq!(there("Readme"), "first, renamed");
-        assert_eq!(there("dir/file"), "in it");
+        assert_eq!(there(other_file), "first, renamed");
+        assert_eq!(there(&format!("{other_dir}/file")), "in it");
     }
-    trees.write("source/README", "second");
+    trees.write(format!("source/{file}"), "second");
+    let mut kept = None;
     for _ in 0..2 {
         place.forget();
         let done = push().expect(23);
         place.forget();
         assert!(
-            done.stderr.contains("README") && done.stderr.contains("Readme"),
+            done.stderr.contains(file) && done.stderr.contains(other_file),
             "{done}"
         );
-        assert_eq!(there("readme"), "second");
+        assert_eq!(there(other_file), there(file));
+        kept.get_or_insert_with(|| there(file));
+        assert_eq!(kept, Some(there(file)), "another one each time: {done}");
     }
 }

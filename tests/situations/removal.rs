@@ -3,8 +3,8 @@
 
 use std::fs::{self, File};
 
-use super::place::Place;
-use super::{ntfs, over};
+use super::place::{NotHere, Place};
+use super::{memory, ntfs, over};
 use crate::support::{Finished, Hasync, Snapshot, TempTree, await_that, report};
 
 fn push(trees: &TempTree, place: &Place, more: &[&str]) -> Finished {
@@ -96,10 +96,14 @@ fn what_can_be_listed_alone_stays_alone() {
 /// A program on the standby reads what goes, by itself, with its directory, or to make place.
 #[test]
 fn what_is_open_ends_no_push() {
-    for more in [&[][..], &["--atomic"]] {
-        let place = match over(&["bindfs"]) {
+    let places: [fn() -> Result<Place, NotHere>; 2] = [|| over(&["bindfs"]), || memory("silly")];
+    for (make, more) in places
+        .iter()
+        .flat_map(|make| [(make, &[][..]), (make, &["--atomic"])])
+    {
+        let place = match make() {
             Ok(place) => place,
-            Err(why) => return report(&format!("no bindfs: {why}")),
+            Err(why) => return report(&format!("what is open is not tried: {why}")),
         };
         let trees = TempTree::new();
         let names = [
@@ -134,8 +138,10 @@ fn what_is_open_ends_no_push() {
         drop(open);
         // The server of the file system is told a little later.
         let all = || walkdir::WalkDir::new(&place.root).into_iter().flatten();
-        let is_hidden =
-            |name: &std::ffi::OsStr| name.as_encoded_bytes().starts_with(b".fuse_hidden");
+        let is_hidden = |name: &std::ffi::OsStr| {
+            let begins = |prefix: &[u8]| name.as_encoded_bytes().starts_with(prefix);
+            begins(b".fuse_hidden") || begins(b".nfs")
+        };
         await_that("nothing is open", || {
             !all().any(|entry| is_hidden(entry.file_name()))
         });

@@ -64,8 +64,19 @@ impl LoopFs {
     /// What a power cut leaves: everything that has not reached the disk is lost. Mounted again,
     /// as after a boot.
     pub(crate) fn cut_power(&self) {
+        self.shut_down();
+        self.boot();
+    }
+
+    /// Nothing reaches the disk any more.
+    pub(crate) fn shut_down(&self) {
         let mount = self.mount.display().to_string();
         run_ok("xfs_io", &["-x", "-c", "shutdown", &mount]);
+    }
+
+    /// Mounts what is on the disk again.
+    pub(crate) fn boot(&self) {
+        let mount = self.mount.display().to_string();
         // A mount namespace of another test may hold on to the dead file system: what is on the
         // disk goes on in a copy of it. Programs of our own meet errors, end, and let go.
         let image = self.scratch.path("image").display().to_string();

@@ -1,0 +1,273 @@
+//! What cannot be changed on a target that is sound otherwise: everything else arrives, the message
+//! names it with its cause, the same each time, and when it is free again the next push makes all
+//! equal. A tree with a name makes one generation of that, and no further one.
+
+use std::fs;
+use std::path::Path;
+
+use super::cell::Way;
+use super::place::{NotHere, Place};
+use super::{FEW, WAYS, btrfs, ext4};
+use crate::support::pair::Node::{Foo0, Foo1};
+use crate::support::pair::Pair;
+use crate::support::process::run_ok;
+use crate::support::temptree::set_mtime;
+use crate::support::{Finished, Hasync, Snapshot, TempTree, report, soak};
+
+/// One of them.
+struct Stubborn {
+    name: &'static str,
+    make: fn() -> Result<Place, NotHere>,
+    /// Commands, to which the path of the entry is added, that hold it and let it go.
+    entry: &'static str,
+    hold: &'static [&'static str],
+    free: &'static [&'static str],
+    /// What is not changed then, by the beginnings of its paths, and what is said.
+    stays: &'static [&'static str],
+    said: &'static str,
+}
+
+fn plain() -> Result<Place, NotHere> {
+    ext4(&[], "")
+}
+
+/// A directory `dir` that is a part of its own.
+fn parted() -> Result<Place, NotHere> {
+    let place = btrfs()?;
+    let dir = place.root.join("dir").display().to_string();
+    run_ok("btrfs", &["-q", "subvolume", "create", &dir]);
+    Ok(place)
+}
+
+/// A directory `dir` whose names and content are encrypted.
+fn encrypted() -> Result<Place, NotHere> {
+    let place = ext4(&["-O", "encrypt"], "")?;
+    let dir = place.root.join("dir");
+    fs::create_dir(&dir).unwrap();
+    bash(
+        &[ADD_KEY, "xfs_io -c \"set_encpolicy ${key##* }\" \"$0\""].concat(),
+        &dir,
+    );
+    Ok(place)
+}
+
+/// The key is 64 bytes on the standard input.
+const ADD_KEY: &str =
+    "key=$(head -c 64 /dev/zero | tr '\\0' k | xfs_io -c add_enckey \"$0/..\") || exit 1; ";
+const REMOVE_KEY: &str = "id=$(xfs_io -c get_encpolicy \"$0\" | sed -n 's/.*identifier: //p'); \
+     xfs_io -c \"rm_enckey $id\" \"$0/..\" && echo 2 > /proc/sys/vm/drop_caches";
+
+fn bash(script: &str, path: &Path) {
+    run_ok("bash", &["-c", script, &path.display().to_string()]);
+}
+
+const COVER: &[&str] = &[
+    "bash",
+    "-c",
+    "echo other > \"$0.other\"; mount --bind \"$0.other\" \"$0\"",
+];
+const READ_ONLY: &[&str] = &["bash", "-c", "mount -o bind,ro \"$0\" \"$0\""];
+const UNCOVER: &[&str] = &["bash", "-c", "umount \"$0\"; rm -f \"$0.other\""];
+
+const CASES: [Stubborn; 8] = [
+    Stubborn {
+        name: "a file that is a mount point",
+        make: plain,
+        entry: "file",
+        hold: COVER,
+        free: UNCOVER,
+        stays: &["file"],
+        said: "it is a mount point",
+    },
+    Stubborn {
+        name: "a directory that is mounted read-only",
+        make: plain,
+        entry: "dir",
+        hold: READ_ONLY,
+        free: UNCOVER,
+        stays: &["dir"],
+        said: "read-only",
+    },
+    Stubborn {
+        name: "a part that is read-only",
+        make: parted,
+        entry: "dir",
+        hold: &["bash", "-c", "btrfs property set \"$0\" ro true"],
+        free: &["bash", "-c", "btrfs property set \"$0\" ro false"],
+        stays: &["dir"],
+        said: "read-only",
+    },
+    Stubborn {
+        name: "a file that is immutable",
+        make: plain,
+        entry: "file",
+        hold: &["chattr", "+i"],
+        free: &["chattr", "-i"],
+        stays: &["file"],
+        said: "it is immutable",
+    },
+    Stubborn {
+        name: "a file to which can only be added",
+        make: plain,
+        entry: "file",
+        hold: &["chattr", "+a"],
+        free: &["chattr", "-a"],
+        stays: &["file"],
+        said: "it is append-only",
+    },
+    Stubborn {
+        name: "a directory that is immutable",
+        make: plain,
+        entry: "dir",
+        hold: &["chattr", "+i"],
+        free: &["chattr", "-i"],
+        stays: &["dir/file", "dir/goes", "dir/new"],
+        said: "its directory is immutable",
+    },
+    Stubborn {
+        name: "a directory to which can only be added",
+        make: plain,
+        entry: "dir",
+        hold: &["chattr", "+a"],
+        free: &["chattr", "-a"],
+        stays: &["dir/file", "dir/goes"],
+        said: "its directory is immutable or append-only",
+    },
+    Stubborn {
+        name: "a directory whose key is not there",
+        make: encrypted,
+        entry: "dir",
+        hold: &["bash", "-c", REMOVE_KEY],
+        free: &["bash", "-c", ADD_KEY],
+        // Names that nobody can read may be those of the source: nothing is deleted.
+        stays: &["dir", "goes"],
+        said: "its key is not there",
+    },
+];
+
+const FILES: [&str; 4] = ["file", "beside", "dir/file", "dir/sub/file"];
+
+fn write(source: &Path, version: usize) {
+    let _ = fs::remove_dir_all(source);
+    let only = if version == 1 {
+        ["goes", "dir/goes"]
+    } else {
+        ["new", "dir/new"]
+    };
+    for name in FILES.iter().chain(&only) {
+        let path = source.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "x".repeat(version)).unwrap();
+    }
+    for dir in ["dir/sub", "dir", ""] {
+        set_mtime(&source.join(dir), 1_500_000_000, 0);
+    }
+}
+
+/// What of a tree is not in a directory of hasync's own.
+fn data(root: &Path) -> Snapshot {
+    let mut there = Snapshot::of(root);
+    let is_own = |path: &[u8]| path.split(|b| *b == b'/').any(|part| part == b".hasync");
+    let is_other = |path: &[u8]| path.ends_with(b".other");
+    there
+        .entries
+        .retain(|path, _| !is_own(path) && !is_other(path));
+    there
+}
+
+/// Where one way of pushing leads from, and how.
+struct Pushed<'a> {
+    source: std::path::PathBuf,
+    push: Box<dyn Fn() -> Finished + 'a>,
+}
+
+fn check(case: &Stubborn, way: Way, place: &Place, pushed: &Pushed<'_>, kept: &dyn Fn() -> usize) {
+    let what = format!("{}, {way:?}", case.name);
+    let entry = place.root.join(case.entry);
+    let run = |words: &[&str]| {
+        let path = entry.display().to_string();
+        run_ok(words[0], &[&words[1..], &[path.as_str()]].concat());
+    };
+    write(&pushed.source, 1);
+    (pushed.push)().expect(0);
+    run(case.hold);
+    write(&pushed.source, 2);
+    let before = kept();
+    let done = (pushed.push)().expect(23);
+    assert!(done.stderr.contains(case.said), "{what}: {done}");
+    let stays = |path: &str| case.stays.iter().any(|held| path.starts_with(held));
+    for name in FILES
+        .iter()
+        .chain(&["new", "dir/new"])
+        .filter(|name| !stays(name))
+    {
+        let there = fs::read_to_string(place.root.join(name));
+        assert_eq!(there.ok().as_deref(), Some("xx"), "{what}: {name} {done}");
+    }
+    if !stays("goes") {
+        assert!(!place.root.join("goes").exists(), "{what}: {done}");
+    }
+    let made = kept();
+    assert!(made <= before + 1, "{what}: {before}, then {made}");
+    for _ in 0..2 {
+        let again = (pushed.push)().expect(23);
+        let lines = |done: &Finished| -> std::collections::BTreeSet<String> {
+            done.stderr.lines().map(str::to_owned).collect()
+        };
+        assert_eq!(
+            lines(&again),
+            lines(&done),
+            "{what}: said otherwise: {again}{done}"
+        );
+        assert_eq!(kept(), made, "{what}: a generation of nothing: {again}");
+    }
+    run(case.free);
+    let done = (pushed.push)().expect(0);
+    let diff = data(&pushed.source).diff(&data(&place.root));
+    assert!(diff.is_empty(), "{what}: {diff}{done}");
+    let staged = Snapshot::of(&place.root).litter().into_iter();
+    let staged: Vec<String> = staged.filter(|path| path.contains("/stage/")).collect();
+    assert!(staged.is_empty(), "{what}: {staged:?} {done}");
+}
+
+#[test]
+fn what_cannot_be_changed_keeps_nothing_else() {
+    let ways = if soak() { &WAYS[..] } else { &FEW };
+    for case in &CASES {
+        for &way in ways {
+            let place = match (case.make)() {
+                Ok(place) => place,
+                Err(why) => return report(&format!("{} is not here: {why}", case.name)),
+            };
+            let root = place.root.display().to_string();
+            if way == Way::Named {
+                let pair = Pair::here("");
+                let undo = format!("path = \"{root}\"\nundo = {{ keep = 9 }}");
+                pair.set(Foo1, "path = ", &undo);
+                let pushed = Pushed {
+                    source: pair.path(Foo0, "html"),
+                    push: Box::new(|| pair.run(Foo0, &["push", "--tree", "html"])),
+                };
+                check(case, way, &place, &pushed, &|| pair.kept().len());
+                continue;
+            }
+            let trees = TempTree::new();
+            let options: &[&str] = if way == Way::Atomic {
+                &["--atomic"]
+            } else {
+                &[]
+            };
+            let pushed = Pushed {
+                source: trees.path("source"),
+                push: Box::new(|| {
+                    let to = [trees.contents_of("source"), root.clone()];
+                    Hasync::push(&["-a", "--delete"])
+                        .args(options)
+                        .args(to)
+                        .run()
+                }),
+            };
+            check(case, way, &place, &pushed, &|| 0);
+        }
+    }
+}
