@@ -10,10 +10,11 @@ use rustix::io::Errno;
 
 use crate::apply::{create_file, create_node};
 use crate::entry::Body;
-use crate::fs::{Attrs, DIR_FLAGS, FileDir, Listed, set_fd_attrs};
+use crate::fs::{Attrs, DIR_FLAGS, FileDir, Listed, set_new_attrs};
 
 /// Makes in `dir` a copy of an entry that is at `from`: all of a file, a directory without what is
-/// in it.
+/// in it. It is made with the permissions that it is to have, as far as that goes: not everywhere
+/// can they be changed.
 pub(crate) fn copy(
     (from, from_name): (Arc<OwnedFd>, Vec<u8>),
     then: &Listed,
@@ -24,17 +25,19 @@ pub(crate) fn copy(
     let (dir, entry) = (dir.as_fd(), &then.entry);
     match &entry.body {
         Body::Dir => {
-            mkdirat(dir, name, Mode::RWXU)?;
-            set_fd_attrs(
-                &File::from(openat(dir, name, DIR_FLAGS, Mode::empty())?),
-                attrs,
-            )
+            mkdirat(
+                dir,
+                name,
+                Mode::from_raw_mode(entry.mode & 0o777) | Mode::RWXU,
+            )?;
+            let made = File::from(openat(dir, name, DIR_FLAGS, Mode::empty())?);
+            set_new_attrs(&made, attrs.clone()).map(drop)
         }
         Body::File { .. } => {
             let (basis, _) = FileDir::new(&*from)?.open(&from_name)?;
-            let file = create_file(dir, name, 0o600)?;
+            let file = create_file(dir, name, entry.mode)?;
             copy_content(&basis, &file)?;
-            set_fd_attrs(&file, attrs)
+            set_new_attrs(&file, attrs.clone()).map(drop)
         }
         _ => create_node(dir, name, entry, attrs),
     }
