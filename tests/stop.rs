@@ -3,13 +3,13 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Child, Command};
 
+use crate::support::hanging::HangingDisk;
 use crate::support::mounted::Mounted;
 use crate::support::pair::Node::{Foo0, Foo1};
 use crate::support::pair::Pair;
 use crate::support::process::run_ok;
-use crate::support::{Finished, Hasync, TempTree, await_that};
+use crate::support::{Finished, Hasync, Rng, TempTree, await_that};
 
 /// foo0 is primary, its trees are equal to foo1's, and one file is not pushed yet.
 fn mirrored(pair: Pair) -> Pair {
@@ -157,6 +157,26 @@ fn a_stop_that_sent_everything_says_so() {
     assert_eq!(remembered(&pair)["unsent"], serde_json::json!({}));
 }
 
+/// Somebody pushes by hand, and what is written meanwhile is not in that.
+#[test]
+fn a_push_that_is_running_is_waited_for() {
+    let pair = mirrored(Pair::here(""));
+    pair.write(Foo0, "html/large", Rng::new(5).bytes(2_000_000));
+    let by_hand = pair.on(Foo0, &["push", "--all", "--bwlimit=500"]).start();
+    await_that("it has begun", || {
+        let status = pair.run(Foo1, &["status", "html"]).expect(0);
+        status.stdout_text().contains("a push is running")
+    });
+    pair.write(Foo0, "html/last", "y");
+    let done = stopped(&pair, &[]);
+    by_hand.finish().expect(0);
+    assert_eq!(remembered(&pair)["unsent"], serde_json::json!({}), "{done}");
+    assert_eq!(pair.read(Foo1, "html/last"), "y");
+    pair.run(Foo1, &["mirror", "start"]).expect(0);
+    pair.run(Foo1, &["cycle"]).expect(0);
+    pair.assert_equal();
+}
+
 #[test]
 fn within_its_time_it_ends_however_long_the_last_push_may_take() {
     let pair = mirrored(Pair::in_namespaces("[cycle]\nlast_push = \"1h\"\n"));
@@ -254,51 +274,18 @@ fn a_tree_that_cannot_be_demoted_is_told_as_such() {
     pair.run(Foo0, &["demote", "--all"]).expect(0);
 }
 
-/// A file server in user space, which can hang.
-struct Server(Child, String);
-
-impl Server {
-    fn start(disk: &Path, at: &Path) -> Self {
-        let at = at.display().to_string();
-        let child = Command::new("bindfs")
-            .args(["-f", &disk.display().to_string(), &at])
-            .spawn()
-            .unwrap();
-        let server = Server(child, at);
-        await_that("it is mounted", || {
-            let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
-            mounts.contains(&server.1)
-        });
-        server
-    }
-
-    fn signal(&self, signal: &str) {
-        run_ok("kill", &[signal, &self.0.id().to_string()]);
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-        let _ = Command::new("umount").args(["-l", &self.1]).status();
-    }
-}
-
 #[test]
 fn a_disk_that_hangs_holds_nothing_up() {
     let pair = Pair::here("");
-    let disk = pair.path(Foo0, "disk");
-    std::fs::create_dir(&disk).unwrap();
-    let server = Server::start(&disk, &pair.path(Foo0, "html"));
+    let disk = HangingDisk::at(&pair.path(Foo0, "html"));
     let pair = mirrored(pair);
     pair.write(Foo0, "etc/a", "2");
-    server.signal("-STOP");
+    disk.hangs(true);
     let done = stopped(&pair, &["--within", "6s"]);
-    server.signal("-CONT");
+    disk.hangs(false);
     assert!(done.stderr.contains("tree html: its disk"), "{done}");
     // What does not hang is handed over.
     assert!(done.stdout_text().contains("conf: standby"), "{done}");
     assert_eq!(pair.read(Foo1, "etc/a"), "2");
-    drop(server);
+    drop(disk);
 }

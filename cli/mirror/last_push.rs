@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::config::Config;
-use crate::exit;
+use crate::exit::{self, Exit};
 use crate::itself;
 use crate::out;
 
@@ -24,10 +24,15 @@ const DYING: Duration = Duration::from_millis(300);
 /// How long its last words are waited for: what it started may have inherited its outputs.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
+/// When it is tried again if another push of the same tree is running.
+const AGAIN: Duration = Duration::from_millis(500);
+
 /// How it went.
 pub(super) struct Ended {
     /// Why it is not complete.
     pub(super) all: Result<(), String>,
+    /// Because another push of the same tree is running.
+    is_locked: bool,
     /// What was said last about each tree that went wrong.
     pub(super) lines: BTreeMap<String, String>,
 }
@@ -36,12 +41,14 @@ impl Ended {
     pub(super) fn not_begun(why: String) -> Self {
         Ended {
             all: Err(why),
+            is_locked: false,
             lines: BTreeMap::new(),
         }
     }
 }
 
-/// Pushes these trees; asks the push to end at `deadline`, and makes it at `killed`.
+/// Pushes these trees; asks the push to end at `deadline`, and makes it at `killed`. A push that
+/// somebody else has begun is waited for: what changed since is not in it.
 pub(super) fn last_push(
     config: &Config,
     trees: &[Tree],
@@ -51,6 +58,22 @@ pub(super) fn last_push(
     if trees.is_empty() {
         return Ended::not_begun("no tree can be read".to_owned());
     }
+    let mut ended = push(config, trees, deadline, killed, out::error);
+    while ended.is_locked && Instant::now() + AGAIN < deadline {
+        thread::sleep(AGAIN);
+        ended = push(config, trees, deadline, killed, |_| {});
+    }
+    ended
+}
+
+/// One try, whose words are shown like that.
+fn push(
+    config: &Config,
+    trees: &[Tree],
+    deadline: Instant,
+    killed: Instant,
+    show: impl Fn(&str) + Send + 'static,
+) -> Ended {
     let names = trees.iter().flat_map(|tree| ["--tree", &tree.name]);
     let started = itself::command().map_err(|failure| failure.message);
     let started = started.and_then(|mut command| {
@@ -67,7 +90,7 @@ pub(super) fn last_push(
         Ok(child) => child,
         Err(why) => return Ended::not_begun(why),
     };
-    let words = child.stderr.take().map(read_lines);
+    let words = child.stderr.take().map(|stderr| read_lines(stderr, show));
     let all = wait(&mut child, deadline, killed);
     let mut lines = BTreeMap::new();
     while let Some(line) = words
@@ -82,16 +105,24 @@ pub(super) fn last_push(
         Some(line) => format!("{why}: {line}"),
         None => why,
     });
-    Ended { all, lines }
+    let locked = format!("(exit {})", Exit::Locked);
+    Ended {
+        all,
+        is_locked: lines.values().any(|line| line.ends_with(&locked)),
+        lines,
+    }
 }
 
 /// The lines of its standard error, which are shown as they come.
-fn read_lines(stderr: impl Read + Send + 'static) -> Receiver<String> {
+fn read_lines(
+    stderr: impl Read + Send + 'static,
+    show: impl Fn(&str) + Send + 'static,
+) -> Receiver<String> {
     let (tell, told) = channel();
     thread::spawn(move || {
         for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
             let line = String::from_utf8_lossy(&line).into_owned();
-            out::error(line.strip_prefix(OURS).unwrap_or(&line));
+            show(line.strip_prefix(OURS).unwrap_or(&line));
             // Whoever waits for it may have had no time left.
             let _ = tell.send(line);
         }

@@ -8,7 +8,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hasync_engine::generation::{self, NodeRole};
+use hasync_engine::generation::{self, AsOf, NodeRole};
 
 use super::last_push::{Ended, last_push};
 use super::tell;
@@ -230,6 +230,7 @@ fn push(config: &Config, trees: &[generation::Tree], times: Times) -> Sent {
     let lock = CycleLock::wait_for_last_push(&config.node.state, times.pushed);
     let before: Vec<_> = trees.iter().map(equal_since).collect();
     let ended = match &lock {
+    let began_ns = AsOf::now().here_ns;
         Ok(Ok(_)) => last_push(config, trees, times.pushed, times.killed),
         Ok(Err(holder)) => Ended::not_begun(format!(
             "a cycle (process {}) was running for {} and did not end in time",
@@ -250,8 +251,10 @@ fn push(config: &Config, trees: &[generation::Tree], times: Times) -> Sent {
     let (mut sent, mut unsent) = (BTreeSet::new(), BTreeMap::new());
     for (tree, before) in trees.iter().zip(before) {
         let name = tree.name.clone();
-        // Its own push came through although another's did not.
-        if equal_since(tree).is_some_and(|now| Some(now) != before) {
+        // Its own push came through although another's did not. One that somebody else had begun
+        // lacks what was written since.
+        let is_new = |equal_ns: &i64| *equal_ns >= began_ns && Some(*equal_ns) != before;
+        if equal_since(tree).filter(is_new).is_some() {
             sent.insert(name);
         } else {
             let own = ended.lines.get(&name).unwrap_or(&why).clone();

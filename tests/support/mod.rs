@@ -1,14 +1,15 @@
 //! Fixtures of the integration tests: trees on disk, the program under test, a real sshd and
 //! hasync's own server, an SMTP server, two network namespaces, mount namespaces without `/proc`,
-//! small loop-mounted file systems, a kernel that lacks a call, hosts as they are after
-//! their installation, a pair of configured nodes with a service that moves by hand or by a cluster
-//! manager, the resource agent of one, tree snapshots and the rsync oracle. Each file holds one
-//! fixture and cleans up after itself on drop.
+//! small loop-mounted file systems, a disk that hangs, a kernel that lacks a call, hosts as they
+//! are after their installation, a pair of configured nodes with a service that moves by hand or by
+//! a cluster manager, the resource agent of one, tree snapshots and the rsync oracle. Each file
+//! holds one fixture and cleans up after itself on drop.
 
 pub(crate) mod agent;
 pub(crate) mod clean_root;
 pub(crate) mod cluster;
 pub(crate) mod flood;
+pub(crate) mod hanging;
 pub(crate) mod hasync;
 pub(crate) mod local_user;
 pub(crate) mod loopfs;
