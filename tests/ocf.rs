@@ -86,11 +86,11 @@ fn ocf_tester_passes() {
 fn the_life_of_a_resource() {
     let pair = seeded();
     let (foo0, foo1) = (Agent::new(&pair, Foo0), Agent::new(&pair, Foo1));
+    foo1.act("demote").expect(7);
     // A probe finds nothing, whatever the records say.
     for agent in [&foo0, &foo1] {
         agent.act("monitor").expect(7);
         agent.act("promote").expect(7);
-        agent.act("demote").expect(7);
         agent.act("stop").expect(0);
         agent.act("start").expect(0);
         agent.act("start").expect(0);

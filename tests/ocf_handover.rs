@@ -1,11 +1,12 @@
 //! The resource agent of Pacemaker hands over whatever is wrong: its parameters, its mark, a
-//! promotion that was cut off, a peer that hangs.
+//! promotion that was cut off, a peer or a disk that hangs. What it cannot hand over it tells.
 
 use std::os::unix::fs::chown;
 use std::path::Path;
 
 use crate::ocf::seeded;
 use crate::support::agent::Agent;
+use crate::support::hanging::HangingDisk;
 use crate::support::mounted::Mounted;
 use crate::support::pair::Node::{Foo0, Foo1};
 use crate::support::pair::Pair;
@@ -198,4 +199,107 @@ fn a_last_push_ends_before_the_cluster_loses_its_patience() {
     foo0.act("monitor")
         .expect(190)
         .gives_reason("its time was up");
+}
+
+/// The cluster stops what could not be demoted, and shows why.
+#[test]
+fn a_tree_that_stays_primary_fails_the_demotion() {
+    let pair = seeded();
+    let (foo0, foo1) = (Agent::new(&pair, Foo0), Agent::new(&pair, Foo1));
+    foo0.act("start").expect(0);
+    foo1.act("start").expect(0);
+    for trees in [&["html"][..], &["conf", "html"]] {
+        foo0.act("promote").expect(0);
+        pair.write(Foo0, "html/late", trees.join(" "));
+        let records = trees.iter().map(|tree| format!("state/trees/{tree}"));
+        let mounted: Vec<_> = records
+            .map(|records| Mounted::read_only(&pair.path(Foo0, &records)))
+            .collect();
+        let why = format!("this node may still be primary of {}: ", trees.join(", "));
+        foo0.act("demote").expect(1).gives_reason(&why);
+        assert_eq!(foo0.score(), None, "nobody is promoted here meanwhile");
+        if trees.len() == 1 {
+            foo0.act("monitor").expect(9);
+        }
+        foo0.act("stop").expect(0);
+        drop(mounted);
+        foo0.act("monitor").expect(7);
+        foo0.act("start").expect(0);
+        foo1.act("monitor");
+        assert!(foo0.score() > foo1.score(), "nobody else can be promoted");
+    }
+    foo0.act("promote").expect(0);
+    pair.write(Foo0, "html/late", "last");
+    foo0.act("demote").expect(0);
+    assert_eq!(pair.read(Foo1, "html/late"), "last");
+}
+
+/// The mark is taken away under a running resource: a probe has to say so, and whatever the
+/// cluster does then loses nothing.
+#[test]
+fn a_mark_that_is_gone_is_not_running_and_still_hands_over() {
+    let pair = seeded();
+    let (foo0, foo1) = (Agent::new(&pair, Foo0), Agent::new(&pair, Foo1));
+    foo1.act("start").expect(0);
+    // Pacemaker starts again what is not running any more, and the score leads back.
+    foo0.act("start").expect(0);
+    foo0.act("promote").expect(0);
+    foo0.boots();
+    foo0.act("monitor").expect(7);
+    foo1.act("promote")
+        .expect(1)
+        .gives_reason("has not handed over");
+    foo0.act("start").expect(0);
+    assert!(foo0.score() > foo1.score());
+    foo0.act("promote").expect(0);
+    foo0.act("monitor").expect(8);
+    // It moves the service before it has found out.
+    pair.write(Foo0, "html/late", "x");
+    foo0.boots();
+    foo0.act("demote").expect(7);
+    assert_eq!(pair.read(Foo1, "html/late"), "x");
+    pair.run(Foo0, &["mirror", "status"]).expect(3);
+    foo1.act("promote").expect(0);
+    // What is a standby's is left as it is.
+    foo0.act("demote").expect(7);
+    foo0.act("stop").expect(0);
+    pair.run(Foo1, &["cycle"]).expect(0);
+    pair.assert_equal();
+}
+
+/// A disk that hangs is the trouble of whoever serves from it. On the other node it is shown, and
+/// that node is not promoted.
+#[test]
+fn a_disk_that_hangs_holds_no_action_up() {
+    for node in [Foo0, Foo1] {
+        let pair = Pair::here("");
+        let disk = HangingDisk::at(&pair.path(node, "html"));
+        pair.write(Foo0, "html/index.html", "one");
+        pair.write(Foo0, "etc/a", "1");
+        pair.write(Foo0, "etc/b", "1");
+        pair.run(Foo0, &["promote", "--all"]).expect(0);
+        pair.run(Foo0, &["push", "--all"]).expect(0);
+        let agent = Agent::new(&pair, node).with("OCF_RESKEY_CRM_meta_timeout", "4000");
+        let agent = agent.with("OCF_RESKEY_CRM_meta_notify_type", "post");
+        agent.act("start").expect(0);
+        if node == Foo0 {
+            agent.act("promote").expect(0);
+        }
+        disk.hangs(true);
+        let hangs = "did not end within 2 s";
+        let shown = if node == Foo0 { 9 } else { 190 };
+        let monitored = agent.act("monitor");
+        let notified = agent.act("notify");
+        let promoted = agent.act("promote");
+        // Of the half of hasync that looked at it nothing is left to hold it.
+        disk.hangs(false);
+        monitored.expect(shown).gives_reason(hangs);
+        notified.expect(0);
+        promoted.expect(1).gives_reason(hangs);
+        if node == Foo1 {
+            let told = agent.told("crm_attribute");
+            assert!(told.lines().last().unwrap().ends_with("-D"), "{told}");
+        }
+        drop(disk);
+    }
 }

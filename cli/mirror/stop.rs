@@ -40,8 +40,8 @@ pub(crate) struct Stop<'a> {
     pub(crate) unless_serving: bool,
 }
 
-/// Stops in time. Returns what could not be sent, tree by tree.
-pub(crate) fn stop(how: Stop<'_>, out: &Out) -> BTreeMap<String, String> {
+/// Stops in time. Returns why this node may still be primary of something, if it may.
+pub(crate) fn stop(how: Stop<'_>, out: &Out) -> Option<String> {
     let began = Instant::now();
     let (tell_time, time) = channel();
     let (tell_end, end) = channel();
@@ -57,8 +57,8 @@ pub(crate) fn stop(how: Stop<'_>, out: &Out) -> BTreeMap<String, String> {
         if unless_serving && serves(&config) {
             return;
         }
-        let unsent = stop_all(&config, Times::new(began, within), &lines);
-        let _ = tell_end.send(unsent);
+        let primary = stop_all(&config, Times::new(began, within), &lines);
+        let _ = tell_end.send(primary);
         note(config, file.as_deref(), fault.as_ref());
     });
     // A file server that hangs may have the configuration, too.
@@ -66,12 +66,12 @@ pub(crate) fn stop(how: Stop<'_>, out: &Out) -> BTreeMap<String, String> {
     let limit = time.recv_timeout(patience).unwrap_or(patience);
     let left = || limit.saturating_sub(began.elapsed());
     match end.recv_timeout(left()) {
-        Ok(unsent) => {
+        Ok(primary) => {
             // What it writes down for everybody may take a disk that hangs.
             let _ = end.recv_timeout(left());
-            unsent
+            primary
         }
-        Err(RecvTimeoutError::Disconnected) => BTreeMap::new(),
+        Err(RecvTimeoutError::Disconnected) => None,
         Err(RecvTimeoutError::Timeout) => {
             let line = format!(
                 "the mirror could not be stopped within {}: what is asked for here does not \
@@ -79,7 +79,7 @@ pub(crate) fn stop(how: Stop<'_>, out: &Out) -> BTreeMap<String, String> {
                 long(limit)
             );
             out::error(&line);
-            BTreeMap::from([(String::new(), line)])
+            Some(line)
         }
     }
 }
@@ -155,7 +155,7 @@ impl Times {
     }
 }
 
-fn stop_all(config: &Config, times: Times, out: &Out) -> BTreeMap<String, String> {
+fn stop_all(config: &Config, times: Times, out: &Out) -> Option<String> {
     let trees = config.in_push_order();
     let trees: Vec<_> = trees.iter().map(|tree| tree.on(&config.node)).collect();
     let roles = of_each(&trees, times.looked, |tree| {
@@ -176,7 +176,7 @@ fn stop_all(config: &Config, times: Times, out: &Out) -> BTreeMap<String, String
         }
     }
     if primary.is_empty() {
-        return unsent;
+        return None;
     }
     let began = memory::now();
     let to_push = primary
@@ -202,8 +202,9 @@ fn stop_all(config: &Config, times: Times, out: &Out) -> BTreeMap<String, String
             }
         }
     }
-    if let Some(line) = may_be_primary(&kept) {
-        out::error(&line);
+    let still = may_be_primary(&kept);
+    if let Some(line) = &still {
+        out::error(line);
     }
     let (line, next) = words(&kept, &unsent, sent.why.as_deref());
     // What is still primary may be written to, and none of that is sent.
@@ -212,7 +213,7 @@ fn stop_all(config: &Config, times: Times, out: &Out) -> BTreeMap<String, String
     }
     remember(config, began, &unsent);
     tell(config, Event::Demotion, &line, &next);
-    unsent
+    still
 }
 
 /// What came of the last push.
@@ -229,8 +230,8 @@ fn push(config: &Config, trees: &[generation::Tree], times: Times) -> Sent {
     // A running cycle is not disturbed; its lock keeps further ones away until all is done.
     let lock = CycleLock::wait_for_last_push(&config.node.state, times.pushed);
     let before: Vec<_> = trees.iter().map(equal_since).collect();
-    let ended = match &lock {
     let began_ns = AsOf::now().here_ns;
+    let ended = match &lock {
         Ok(Ok(_)) => last_push(config, trees, times.pushed, times.killed),
         Ok(Err(holder)) => Ended::not_begun(format!(
             "a cycle (process {}) was running for {} and did not end in time",

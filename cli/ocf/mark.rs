@@ -21,6 +21,8 @@ pub(super) enum Part {
     Unpromoted,
     /// It is promoted, or its promotion has begun.
     Promoted,
+    /// Its demotion failed, after a last push was tried.
+    Demoting,
     /// The mark is damaged.
     #[default]
     Unknown,
@@ -49,6 +51,7 @@ impl Mark {
 }
 
 /// Where the mark of one resource is.
+#[derive(Clone)]
 pub(super) struct Place {
     dir: PathBuf,
     name: String,

@@ -4,8 +4,9 @@
 //! Running is what the cluster has started here, which a mark tells that a boot removes; a start
 //! completes what was cut off and lets a former primary follow, and makes no generation. Promotion
 //! and demotion are those of `hasync mirror`. A stop never fails, whatever stands in its way: that
-//! would have this node shot.
+//! would have this node shot. Each action ends before the cluster loses its patience.
 
+mod in_time;
 mod mark;
 mod meta_data;
 mod score;
@@ -25,11 +26,15 @@ use crate::mirror::{self, Failed, Stop};
 use crate::out::{self, Out};
 use crate::state::record::RoleWord;
 use crate::state::{self, Level, NodeState, RoleLook, TreeState};
+use crate::times::long;
 
+use in_time::in_time;
 use mark::{Mark, Part, Place as MarkPlace};
 
-/// What is left of the cluster's timeout when a last push has to be over.
+/// What is left of the cluster's timeout when an action, or a last push, has to be over.
 const RESERVE: Duration = Duration::from_secs(5);
+/// How long a stop tries once more to demote what could not be demoted.
+const ONCE_MORE: Duration = Duration::from_secs(10);
 /// What is to be left of it for a look at the peer and for the cluster's own programs.
 const RANKING: Duration = Duration::from_secs(10);
 /// The share of what is left that taking the score away may take.
@@ -58,6 +63,7 @@ enum Code {
 }
 
 /// The resource as Pacemaker describes it in the environment.
+#[derive(Clone)]
 struct Resource {
     /// The configuration, if it is not the default file.
     config: Option<PathBuf>,
@@ -79,7 +85,8 @@ pub(crate) fn run(args: &OcfArgs) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let out = Out::stdout();
-    let code = Resource::from_environment(args).act(&args.action, &out);
+    let resource = Resource::from_environment(args);
+    let code = resource.act_in_time(&args.action, &out);
     let _ = out.finish();
     ExitCode::from(code as u8)
 }
@@ -89,6 +96,12 @@ fn reason(why: &str) {
     // With standard error closed there is nobody left to tell.
     let why = harmless(why, Place::Line);
     let _ = writeln!(std::io::stderr(), "ocf-exit-reason:{why}");
+}
+
+/// The answer of an action that failed for this reason.
+fn failed(why: impl AsRef<str>) -> Code {
+    reason(why.as_ref());
+    Code::Failed
 }
 
 impl Resource {
@@ -116,6 +129,39 @@ impl Resource {
         }
     }
 
+    /// Acts, and answers in time though a disk or a name service does not.
+    fn act_in_time(&self, action: &str, out: &Out) -> Code {
+        let limit = match action {
+            // They look after their time themselves, and hand over as long as there is some.
+            "stop" | "demote" => Duration::MAX,
+            _ => self.time().unwrap_or(Duration::MAX),
+        };
+        let (resource, named, lines) = (self.clone(), action.to_owned(), out.clone());
+        let acted = in_time(limit, move || resource.act(&named, &lines));
+        acted.unwrap_or_else(|| self.late(action, limit))
+    }
+
+    /// The answer of an action that hangs.
+    fn late(&self, action: &str, limit: Duration) -> Code {
+        if action == "notify" {
+            return Code::Success;
+        }
+        reason(&format!(
+            "{action} did not end within {}: what it looks at, a disk or a name service, does not \
+             answer",
+            long(limit)
+        ));
+        match (action, self.place.read()) {
+            // A restart makes no disk answer; whoever serves from it had better move.
+            ("monitor" | "status", Ok(Some(mark))) if mark.part == Part::Unpromoted => {
+                score::forget(RESERVE / 2);
+                Code::Degraded
+            }
+            ("monitor" | "status", Ok(Some(_))) => Code::FailedPromoted,
+            _ => Code::Failed,
+        }
+    }
+
     fn act(&self, action: &str, out: &Out) -> Code {
         if let ("start" | "promote" | "validate-all", Err(why)) = (action, &self.max_lag) {
             reason(why);
@@ -136,7 +182,12 @@ impl Resource {
                     _ => self.demote(Mark::default(), out),
                 }
             }
-            ("monitor" | "status" | "promote" | "demote" | "reload" | "reload-agent", Ok(None)) => {
+            ("demote", Ok(None)) => {
+                // Whatever took the mark away, the records tell who is primary.
+                self.step_down(self.time(), out)
+                    .map_or(Code::NotRunning, failed)
+            }
+            ("monitor" | "status" | "promote" | "reload" | "reload-agent", Ok(None)) => {
                 Code::NotRunning
             }
             ("monitor" | "status", Ok(Some(mark))) => self.monitor(self.settled(mark)),
@@ -146,8 +197,7 @@ impl Resource {
             ("notify", Ok(Some(mark))) => self.notify(self.settled(mark)),
             ("notify", _) => Code::Success,
             ("start" | "monitor" | "status" | "promote" | "reload" | "reload-agent", Err(why)) => {
-                reason(&why.message);
-                Code::Failed
+                failed(why.message)
             }
             _ => Code::Unimplemented,
         }
@@ -223,8 +273,16 @@ impl Resource {
     }
 
     fn stop(&self, mark: Option<Mark>, out: &Out) -> Code {
-        if mark.is_some_and(|mark| mark.part != Part::Unpromoted) {
-            self.step_down(out);
+        match mark.map(|mark| mark.part) {
+            None | Some(Part::Unpromoted) => {}
+            // Whoever takes over has waited for the last push already.
+            Some(Part::Demoting) => {
+                let within = self.time().unwrap_or(ONCE_MORE).min(ONCE_MORE);
+                self.step_down(Some(within), out);
+            }
+            Some(Part::Promoted | Part::Unknown) => {
+                self.step_down(self.time(), out);
+            }
         }
         score::forget(self.left() / FORGET_SHARE);
         if let Err(why) = self.place.remove() {
@@ -242,7 +300,7 @@ impl Resource {
             ),
         };
         trouble = trouble.or(self.max_lag.clone().err());
-        let (is_promoted, mut lost) = (mark.part == Part::Promoted, None);
+        let (is_promoted, mut lost) = (mark.part != Part::Unpromoted, None);
         if let Some(config) = &config {
             let node = state::look(config, &config.in_push_order(), RoleLook::Recall);
             let trees = || node.trees.iter();
@@ -282,29 +340,26 @@ impl Resource {
             Err(code) => return code,
         };
         if let Some(time) = self.time() {
-            config.cycle.last_push.0 = config.cycle.last_push.0.min(time);
+            // The promotion itself takes some of it.
+            config.cycle.last_push.0 = config.cycle.last_push.0.min(time / 2);
         }
-        let mut failed = Failed::default();
-        let trees = mirror::recover_all(&config, &mut failed, out);
-        let trees = match mirror::promotable(&config, trees, true, &mut failed, out) {
+        let mut refused = Failed::default();
+        let trees = mirror::recover_all(&config, &mut refused, out);
+        let trees = match mirror::promotable(&config, trees, true, &mut refused, out) {
             Ok(trees) => trees,
-            Err(failure) => {
-                reason(&failure.message);
-                return Code::Failed;
-            }
+            Err(failure) => return failed(failure.message),
         };
         // The service needs all of them.
-        if failed.first().is_none() {
+        if refused.first().is_none() {
             // Whatever cuts this off: a stop hands over.
             mark.part = Part::Promoted;
             if let code @ (Code::Failed | Code::Installed) = self.leave(Code::Success, &mark) {
                 return code;
             }
-            mirror::promote_all(&config, trees, &mut failed, out);
+            mirror::promote_all(&config, trees, &mut refused, out);
         }
-        if let Some(failure) = failed.first() {
-            reason(&failure.message);
-            return Code::Failed;
+        if let Some(failure) = refused.first() {
+            return failed(&failure.message);
         }
         state::note(&config);
         self.rank(&config, &mut mark);
@@ -312,14 +367,28 @@ impl Resource {
     }
 
     fn demote(&self, mut mark: Mark, out: &Out) -> Code {
-        self.step_down(out);
+        let still = self.step_down(self.time(), out);
+        mark.part = match still {
+            Some(_) => Part::Demoting,
+            None => Part::Unpromoted,
+        };
         // Whatever of the rest takes too long: the next action is to know it.
-        mark.part = Part::Unpromoted;
         let code = self.leave(Code::Success, &mark);
-        if code != Code::Success || self.left() < RANKING {
+        if let Some(why) = still {
             score::forget(self.left() / FORGET_SHARE);
+            return failed(why);
+        }
+        let left = self.left();
+        if code != Code::Success || left < RANKING {
+            score::forget(left / FORGET_SHARE);
             return code;
         }
+        let resource = self.clone();
+        in_time(left - RESERVE, move || resource.demoted(mark)).unwrap_or(code)
+    }
+
+    /// How a node ranks that has just been demoted, and what the cluster's status shows of it.
+    fn demoted(&self, mut mark: Mark) -> Code {
         let file = self.config.as_deref();
         if let Some(config) = Config::load(file).ok().or_else(|| Config::last_good(file)) {
             self.rank(&config, &mut mark);
@@ -329,15 +398,15 @@ impl Resource {
         self.leave(Code::Success, &mark)
     }
 
-    /// The last push, and the demotion, before the cluster loses its patience.
-    fn step_down(&self, out: &Out) {
+    /// The last push, and the demotion, within that time; why this node may be primary all the
+    /// same. What could not be sent was told, and the next monitor tells it again.
+    fn step_down(&self, within: Option<Duration>, out: &Out) -> Option<String> {
         let how = Stop {
             file: self.config.as_deref(),
-            within: self.time(),
+            within,
             unless_serving: false,
         };
-        // It was told, and the next monitor tells it again.
-        drop(mirror::stop(how, out));
+        mirror::stop(how, out)
     }
 
     /// The time for the action itself.
@@ -354,8 +423,7 @@ impl Resource {
 
     fn reload(&self) -> Code {
         if let Err(why) = &self.max_lag {
-            reason(why);
-            return Code::Failed;
+            return failed(why);
         }
         match self.load() {
             Ok(_) => Code::Success,

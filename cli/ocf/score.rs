@@ -49,9 +49,9 @@ pub(super) fn update(config: &Config, mark: &mut Mark) -> Result<Option<String>,
         }
     }
     prove(mark, &trees, &here, &ranks);
-    let (tree, rank) = match trees.iter().zip(&ranks).min_by_key(|(_, rank)| **rank) {
-        Some((tree, rank)) => (tree, *rank),
-        None => return Ok(None),
+    let worst = trees.iter().zip(&ranks).min_by_key(|(_, rank)| **rank);
+    let (Some((tree, _)), Some(rank)) = (worst, of_node(&ranks)) else {
+        return Ok(None);
     };
     let is_promoted = mark.part == Part::Promoted;
     let has_left = !is_promoted && has_left(&peer);
@@ -84,6 +84,13 @@ pub(super) fn update(config: &Config, mark: &mut Mark) -> Result<Option<String>,
             tree.name
         )),
     })
+}
+
+/// The rank of a node, given those of its trees: the worst, unless none is unfit or behind. Who is
+/// still primary of one then has to be promoted, or nobody can be.
+fn of_node(ranks: &[Rank]) -> Option<Rank> {
+    let (worst, best) = (*ranks.iter().min()?, *ranks.iter().max()?);
+    Some(if worst < Rank::Newest { worst } else { best })
 }
 
 /// Takes the score away, within this time if it is short.
@@ -251,6 +258,22 @@ mod tests {
         assert!(score_of(unknown, Stale::Warn).is_some());
         let diverged = Rank::None(Unfit::Diverged);
         assert_eq!(score_of(diverged, Stale::Warn), None);
+    }
+
+    #[test]
+    fn one_tree_can_spoil_the_rank_of_a_node_and_one_that_is_primary_makes_it() {
+        use Rank::{Behind, LastPrimary, Newest, Primary};
+        let diverged = Rank::None(Unfit::Diverged);
+        for (ranks, expected) in [
+            (&[][..], None),
+            (&[Newest, Newest], Some(Newest)),
+            (&[Newest, Primary], Some(Primary)),
+            (&[LastPrimary, Newest], Some(LastPrimary)),
+            (&[Primary, Behind], Some(Behind)),
+            (&[diverged, Primary], Some(diverged)),
+        ] {
+            assert_eq!(of_node(ranks), expected, "{ranks:?}");
+        }
     }
 
     #[test]
