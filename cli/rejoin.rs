@@ -8,6 +8,7 @@ use hasync_engine::generation::{NodeRole, Rejoin, Serves};
 use crate::config::{AfterCrash, Config, RoleTest, Tree};
 use crate::exit::Failure;
 use crate::freshness::{Asker, PATIENCE};
+use crate::out;
 use crate::role::{self, Role};
 
 /// What became of a tree of which this node is recorded as primary.
@@ -34,8 +35,11 @@ pub(crate) fn rejoin_that<'a>(
 ) -> Result<Vec<Back<'a>>, Failure> {
     let mut recorded = Vec::new();
     for tree in trees {
-        if tree.on(&config.node).status()?.role == NodeRole::Primary {
-            recorded.push(*tree);
+        match tree.on(&config.node).status() {
+            Ok(status) if status.role == NodeRole::Primary => recorded.push(*tree),
+            Ok(_) => {}
+            // One tree does not keep the others from it.
+            Err(why) => out::error(&format!("tree {}: {}", tree.name, why.message)),
         }
     }
     if recorded.is_empty() || config.lineage.rejoin == AfterCrash::Ask {

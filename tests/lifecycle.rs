@@ -181,6 +181,40 @@ fn after_a_crash_the_old_primary_is_refused_until_it_gives_in() {
         .tells(&["restored   late\n"]);
 }
 
+/// One tree does not hold back the others, whatever tells the role.
+#[test]
+fn a_tree_whose_records_are_damaged_holds_back_no_other() {
+    for role in [BY_ADDRESS, ""] {
+        let pair = Pair::in_namespaces(role);
+        pair.write(Foo0, "html/index.html", "one");
+        pair.write(Foo0, "etc/a", "1");
+        pair.write(Foo0, "etc/b", "1");
+        pair.take_over(Foo0).expect(0);
+        pair.run(Foo0, &["cycle"]).expect(0);
+        let record = std::fs::read(pair.path(Foo0, "state/trees/html/node")).unwrap();
+        pair.write(Foo0, "state/trees/html/node", "hasync");
+        pair.write(Foo0, "etc/a", "2");
+        pair.run(Foo0, &["cycle"])
+            .expect(11)
+            .tells(&["tree html: cannot read the state of tree html"]);
+        assert_eq!(pair.read(Foo1, "etc/a"), "2", "{role}");
+        pair.run(Foo0, &["check"]).expect(2);
+        pair.write(Foo0, "etc/a", "3");
+        pair.give_up(Foo0)
+            .expect(0)
+            .tells(&["this node may still be primary of html", "conf: standby"]);
+        assert_eq!(pair.read(Foo1, "etc/a"), "3", "{role}");
+        pair.run(Foo0, &["recover"])
+            .expect(11)
+            .tells(&["conf: nothing to recover"]);
+        pair.write(Foo0, "state/trees/html/node", record);
+        pair.run(Foo0, &["demote", "html"]).expect(0);
+        pair.take_over(Foo1).expect(0);
+        pair.run(Foo1, &["cycle"]).expect(0);
+        pair.assert_equal();
+    }
+}
+
 #[test]
 fn an_overlap_is_skipped_and_mailed() {
     let pair = Pair::recipe("");

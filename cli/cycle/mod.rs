@@ -154,7 +154,8 @@ impl Cycle<'_> {
             return Ok(Exit::Ok);
         }
         for tree in &self.config.trees {
-            tree.on(&self.config.node).serves()?;
+            // Where it cannot be noted, the push of that tree fails as well, and no other.
+            let _ = tree.on(&self.config.node).serves();
         }
         let _lock = match self.lock()? {
             Turn::Taken(lock) => lock,

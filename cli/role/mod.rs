@@ -133,23 +133,24 @@ fn by_addresses(
     Ok(Found::new(true, found.join(", ")))
 }
 
-/// What `promote` and `demote` left in the records of the trees.
+/// What `promote` and `demote` left in the records of the trees. Those that can be read tell.
 fn recorded(config: &Config) -> Result<Found, Failure> {
-    let (mut primary, mut other) = (Vec::new(), Vec::new());
+    let (mut primary, mut other, mut damaged) = (Vec::new(), Vec::new(), None);
     for tree in &config.trees {
-        let status = tree.on(&config.node).status()?;
-        match status.role {
-            NodeRole::Primary => primary.push(tree.name.as_str()),
-            NodeRole::Standby | NodeRole::New => other.push(tree.name.as_str()),
+        match tree.on(&config.node).status().map(|status| status.role) {
+            Ok(NodeRole::Primary) => primary.push(tree.name.as_str()),
+            Ok(NodeRole::Standby | NodeRole::New) => other.push(tree.name.as_str()),
+            Err(why) => damaged = Some(why),
         }
     }
-    match (primary.as_slice(), other.as_slice()) {
-        ([], _) => Ok(Found::new(false, "no tree was promoted on this node")),
-        (promoted, []) => {
+    match (primary.as_slice(), other.as_slice(), damaged) {
+        ([], _, Some(why)) => Err(why.into()),
+        ([], _, None) => Ok(Found::new(false, "no tree was promoted on this node")),
+        (promoted, [], _) => {
             let why = format!("recorded as primary of {}", promoted.join(", "));
             Ok(Found::new(true, why))
         }
-        (promoted, others) => Err(Failure::new(
+        (promoted, others, _) => Err(Failure::new(
             Exit::Config,
             format!(
                 "this node is recorded as primary of {} and not of {}; run hasync promote --all, \
