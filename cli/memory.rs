@@ -132,6 +132,13 @@ pub(crate) fn now() -> u64 {
     since.as_ref().map_or(0, Duration::as_secs)
 }
 
+/// What is left of a time that began then, in seconds since 1970. A clock that was set back since
+/// does not make it longer: then it is over.
+pub(crate) fn left(since: u64, time: Duration) -> Option<Duration> {
+    let age = Duration::from_secs(now().checked_sub(since)?);
+    time.checked_sub(age).filter(|left| !left.is_zero())
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -159,6 +166,17 @@ mod tests {
             (MAX_CYCLES, 100)
         );
         assert_eq!(memory.cycles[0].line.as_ref().unwrap().len(), MAX_LINE);
+    }
+
+    #[test]
+    fn a_time_ends_however_the_clock_is_set() {
+        let hour = Duration::from_secs(3600);
+        for (ago, ends) in [(-7200, true), (-30, true), (30, false), (7200, true)] {
+            let left = left(now().saturating_add_signed(-ago), hour);
+            assert_eq!(left.is_none(), ends, "{ago} s ago");
+            assert!(left.is_none_or(|left| left < hour), "{left:?}");
+        }
+        assert_eq!(left(now().saturating_sub(1), Duration::ZERO), None);
     }
 
     #[test]

@@ -25,9 +25,7 @@ pub(super) fn left(
     exit: Exit,
 ) -> Option<Duration> {
     let since = *Memory::recall(&config.node.state).held.get(&tree.name)?;
-    let age = Duration::from_secs(memory::now().saturating_sub(since));
-    let left = interval.checked_sub(age).filter(|left| !left.is_zero());
-    left.filter(|_| passes(exit))
+    memory::left(since, interval).filter(|_| passes(exit))
 }
 
 /// Whether it may be over by the next cycle without anybody doing anything.

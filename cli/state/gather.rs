@@ -102,10 +102,8 @@ pub(crate) fn is_just_demoted(config: &Config, tree: &Tree) -> Result<bool, Fail
 }
 
 fn is_recent(config: &Config, tree: &Tree, memory: &Memory) -> bool {
-    let interval = config.cycle.interval.0.as_secs();
     let moved = memory.moved.get(&tree.name);
-    // A clock that was set back does not make that last.
-    moved.is_some_and(|since| (*since..since.saturating_add(interval)).contains(&memory::now()))
+    moved.is_some_and(|since| memory::left(*since, config.cycle.interval.0).is_some())
 }
 
 /// The last word on this node, by this configuration.
@@ -248,9 +246,9 @@ fn part(
     by_test: Option<RoleWord>,
     status: &TreeStatus,
 ) -> Part {
-    let interval = config.cycle.interval.0.as_secs();
+    let interval = config.cycle.interval.0;
     let held = memory.held.get(&tree.name);
-    let held = held.map(|since| since.saturating_add(interval));
+    let held = held.filter(|since| memory::left(**since, interval).is_some());
     let is_mismatch = match status.role {
         NodeRole::Primary => by_test == Some(RoleWord::Standby),
         NodeRole::Standby => by_test == Some(RoleWord::Primary),
@@ -265,21 +263,13 @@ fn part(
         handed_over: status.was_primary,
         held_until: held.filter(|until| *until > memory::now()).map(Moment::of),
         is_moving: is_mismatch && is_recent(config, tree, memory),
-        is_unsent: is_unsent(status),
-        unacknowledged: status.open.map(|id| id.to_string()),
+        is_unsent: status.owes.head,
+        unacknowledged: status.owes.open.map(|id| id.to_string()),
         given_up_for: status.adopted.as_ref().map(|adopted| GivenUp {
             node: adopted.node.clone(),
             id: adopted.id.to_string(),
         }),
     }
-}
-
-fn is_unsent(status: &TreeStatus) -> bool {
-    let made = status.head.as_ref();
-    let made = made.filter(|head| head.kind != GenerationKind::Push);
-    let equal_ns = status.as_of.as_ref().map(|as_of| as_of.here_ns);
-    let is_after = |head: &Generation| equal_ns.is_none_or(|ns| ns < head.made_ns);
-    status.role == NodeRole::Primary && (equal_ns.is_none() || made.is_some_and(is_after))
 }
 
 fn data(

@@ -423,7 +423,7 @@ fn a_promotion_that_finds_an_equal_standby_leaves_nothing_open() {
     let (a, b) = mirrored(temp.path());
     a.restart();
     assert!(!push(&a, &b).unwrap().changed);
-    assert_eq!(a.tree.status().unwrap().open, None);
+    assert_eq!(a.tree.status().unwrap().owes.open, None);
     a.write("file", "goes on");
     push(&a, &b).unwrap();
     assert_eq!(b.read("file").unwrap(), "goes on");

@@ -13,12 +13,10 @@ use crate::memory::{self, Memory};
 pub(super) fn grant(config: &Config) -> Result<(), Failure> {
     let mut is_due = false;
     Memory::change(&config.node.state, |memory| {
-        let (now, interval) = (memory::now(), config.cycle.interval.0.as_secs());
-        // A clock that was set back does not keep it from being due.
-        let age = memory.last_push_wished.map(|since| now.checked_sub(since));
-        is_due = age.is_none_or(|age| age.is_none_or(|age| age >= interval));
+        let wished = memory.last_push_wished;
+        is_due = wished.is_none_or(|at| memory::left(at, config.cycle.interval.0).is_none());
         if is_due {
-            memory.last_push_wished = Some(now);
+            memory.last_push_wished = Some(memory::now());
         }
     })?;
     if !is_due {

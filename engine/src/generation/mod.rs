@@ -30,7 +30,7 @@ pub use crate::lineage::generation::{
 pub use crate::lineage::ordinal::{Epoch, Number};
 pub use crate::lineage::rank::{Candidate, Rank, Unfit};
 pub use crate::lineage::rules::{Data, Rejoin, Serves};
-pub use crate::lineage::view::NodeRole;
+pub use crate::lineage::view::{NodeRole, Owes};
 pub use crate::lineage::ways_out::{Command, WayOut, ways_out};
 pub use sending::Reconciled;
 pub use tree::{LeftOver, Recovered, Tree, TreeStatus};

@@ -22,7 +22,7 @@ use crate::lineage::generation::{Generation, GenerationId, Partial};
 use crate::lineage::ordinal::{Epoch, Number};
 use crate::lineage::record::{NodeRecord, Promotion, Spent};
 use crate::lineage::rules::{Data, Rejoin, Serves};
-use crate::lineage::view::{NodeRole, View};
+use crate::lineage::view::{NodeRole, Owes, View};
 use crate::node_id::NodeId;
 use crate::path::{RelPath, Shown};
 
@@ -60,8 +60,8 @@ pub struct TreeStatus {
     pub head: Option<Generation>,
     /// The time of the primary's state that the standby has, or was last known to have.
     pub as_of: Option<AsOf>,
-    /// As primary: a generation that was asked for, and nothing heard of since.
-    pub open: Option<GenerationId>,
+    /// As primary: what a standby has not heard of, or has not answered.
+    pub owes: Owes,
     /// The data here is given up for that, which the next push brings.
     pub adopted: Option<Adopted>,
     /// Whether what this node has had of the tree can be seen.
@@ -285,7 +285,7 @@ impl Tree {
             epoch: view.epoch(),
             head: view.head().cloned(),
             as_of: received.or_else(|| view.sent_as_of().filter(|_| sends)),
-            open: view.open().next(),
+            owes: view.owes(),
             adopted: view.adopted().cloned(),
             is_interrupted: match &store {
                 Some(store) => store.is_interrupted().map_err(read)?,

@@ -20,6 +20,16 @@ pub enum NodeRole {
     Standby,
 }
 
+/// What is still to come of a primary.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Owes {
+    /// No standby is known to have its head: it was promoted or undone since, or never pushed to
+    /// the end.
+    pub head: bool,
+    /// A generation that was asked for, and nothing heard of since.
+    pub open: Option<GenerationId>,
+}
+
 /// A record, and the head beside the data that it is about.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct View<'a> {
@@ -72,6 +82,17 @@ impl<'a> View<'a> {
         let peers = head.into_iter().flat_map(|_| self.record.peers.values());
         let open = peers.flat_map(|peer| &peer.open).copied();
         open.filter(move |id| Some(*id) != head)
+    }
+
+    /// What is still to come of it, if it is primary.
+    pub(crate) fn owes(&self) -> Owes {
+        let head = self.head().map(|head| head.id);
+        let mut peers = self.record.peers.values();
+        let is_known = peers.any(|peer| peer.acked.is_some() && peer.acked == head);
+        Owes {
+            head: self.is_primary() && !is_known,
+            open: self.open().next(),
+        }
     }
 
     /// The ids that led to what it has.
