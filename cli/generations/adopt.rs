@@ -170,7 +170,9 @@ fn present(
         ));
     };
     let id = head.id.to_string();
-    if !id.starts_with(&typed.to_ascii_lowercase()) {
+    let is_typed = |id: &str| id.starts_with(&typed.to_ascii_lowercase());
+    // A promotion since has the same data.
+    if !is_typed(&id) && !is_typed(&head.state.to_string()) {
         return Err(Failure::new(
             Exit::NotEqual,
             format!(

@@ -81,7 +81,7 @@ fn what_follows(tree: &Tree, dry_run: bool) -> Result<Option<String>, Failure> {
         return Ok(None);
     }
     let name = &tree.name;
-    let made = state::last_made(&tree.log()?);
+    let made = state::last_made(tree)?;
     let (primary, back) = made.map_or_else(
         || ("the primary".to_owned(), String::new()),
         |made| {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use hasync_engine::escape;
-use hasync_engine::generation::{Data, Generation, GenerationKind, NodeRole, TreeStatus};
+use hasync_engine::generation::{self, Data, Generation, GenerationKind, NodeRole, TreeStatus};
 use hasync_engine::history::Sizes;
 
 use super::file;
@@ -170,7 +170,7 @@ fn unreadable(config: &Config, tree: &Tree, failure: &Failure) -> TreeState {
         ..place(config, tree)
     };
     TreeState {
-        told: Told::of(&facts),
+        told: Told::of(&facts, &config.node.name),
         facts,
     }
 }
@@ -205,7 +205,7 @@ fn of_tree_by(
     let noted = memory.troubles.get(&tree.name);
     let last_failure = noted.and_then(|noted| noted.standing(&mark(&status)).cloned());
     let undone_from = match is_undone(&status) {
-        true => last_made(&named.log()?),
+        true => last_made(&named)?,
         false => None,
     };
     let bytes = match before.filter(|before| has_same_past(before, &status)) {
@@ -221,7 +221,7 @@ fn of_tree_by(
         ..place(config, tree)
     };
     Ok(TreeState {
-        told: Told::of(&facts),
+        told: Told::of(&facts, &config.node.name),
         facts,
     })
 }
@@ -261,7 +261,7 @@ fn part(
         epoch: status.epoch,
         may_be_alone: status.may_be_alone,
         handed_over: status.was_primary,
-        held_until: held.filter(|until| *until > memory::now()).map(Moment::of),
+        held_until: held.map(|since| Moment::of(since.saturating_add(interval.as_secs()))),
         is_moving: is_mismatch && is_recent(config, tree, memory),
         is_unsent: status.owes.head,
         unacknowledged: status.owes.open.map(|id| id.to_string()),
@@ -370,16 +370,21 @@ fn is_undone(status: &TreeStatus) -> bool {
     status.role == NodeRole::Standby && head.is_some_and(|head| head.kind == GenerationKind::Undo)
 }
 
-/// The last generation that was no undo: the other node has it.
-pub(crate) fn last_made(log: &[Generation]) -> Option<GivenUp> {
+/// The last generation that was no undo: the other node has it, whichever made it.
+pub(crate) fn last_made(tree: &generation::Tree) -> Result<Option<GivenUp>, Failure> {
+    let log = tree.log()?;
     let made = log
-        .iter()
+        .into_iter()
         .rev()
-        .find(|one| one.kind != GenerationKind::Undo)?;
-    Some(GivenUp {
-        node: made.node.clone(),
+        .find(|one| one.kind != GenerationKind::Undo);
+    let other = || Memory::recall(&tree.state_dir).peers.remove(&tree.name);
+    Ok(made.map(|made| GivenUp {
+        node: match made.node == tree.node {
+            true => other().map_or(made.node, |peer| peer.node),
+            false => made.node,
+        },
         id: made.id.to_string(),
-    })
+    }))
 }
 
 /// What the configuration says that the standby need not keep, in its words.

@@ -9,6 +9,8 @@ mod gather;
 mod promotable;
 pub(crate) mod record;
 mod tell;
+#[cfg(test)]
+mod tell_tests;
 mod trouble;
 
 pub(crate) use advice::{after as advice_after, on_standby as advice_on_standby};

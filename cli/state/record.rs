@@ -381,7 +381,7 @@ impl NodeState {
             let lag = tree.facts.data.lag_seconds;
             tree.facts.data.lag_seconds =
                 lag.and_then(|lag| Some(lag.saturating_add(age?.as_secs())));
-            tree.told = Told::of(&tree.facts);
+            tree.told = Told::of(&tree.facts, &self.node);
         }
     }
 

@@ -73,14 +73,15 @@ pub(crate) struct Told {
 pub(crate) const NOTHING: &str = "nothing needs to be done";
 
 impl Told {
-    pub(crate) fn of(facts: &Facts) -> Self {
+    /// Of a tree on the node of that name.
+    pub(crate) fn of(facts: &Facts, node: &str) -> Self {
         let condition = Condition::of(facts);
         let (promotable, reason) = super::promotable::judge(facts);
         Told {
             condition,
             level: condition.level(facts),
             sentence: sentence(facts, condition),
-            next: next(facts, condition),
+            next: next(facts, condition, node),
             promotable,
             promotable_reason: reason,
         }
@@ -250,7 +251,12 @@ pub(crate) fn core(facts: &Facts, condition: Condition) -> String {
             let first = first.map_or_else(String::new, |line| {
                 format!(", first: {}", escape(line.as_bytes()))
             });
-            format!("{count} entries are not as on the source{first}")
+            let entries = if count == 1 {
+                "entry is"
+            } else {
+                "entries are"
+            };
+            format!("{count} {entries} not as on the source{first}")
         }
         Condition::New => "nothing was sent or received yet".to_owned(),
         Condition::Unsent => {
@@ -313,11 +319,14 @@ fn equal(facts: &Facts) -> String {
 }
 
 /// What to do now; what is to be typed stands between backticks.
-fn next(facts: &Facts, condition: Condition) -> String {
+fn next(facts: &Facts, condition: Condition, node: &str) -> String {
     let (name, path) = (&facts.name, &facts.path);
     let push = format!("`hasync push --tree {name}`");
-    let head = facts.data.head.as_ref();
-    let maker = head.map_or("the primary".into(), |head| escape(head.node.as_bytes()));
+    // What a former primary has is its own, and comes from the other node now.
+    let maker = facts.data.head.as_ref().map(|head| head.node.as_str());
+    let other = facts.peer.as_ref().map(|peer| peer.node.as_str());
+    let maker = maker.filter(|maker| *maker != node).or(other);
+    let maker = maker.map_or("the primary".into(), |maker| escape(maker.as_bytes()));
     let of = |trouble: &Option<Trouble>| {
         let next = trouble.as_ref().map(|trouble| trouble.next.clone());
         next.unwrap_or_else(|| NOTHING.to_owned())
@@ -364,7 +373,7 @@ fn next(facts: &Facts, condition: Condition) -> String {
         Condition::Mismatch if is_primary => "`hasync mirror stop`".to_owned(),
         Condition::Mismatch => "`hasync mirror start`".to_owned(),
         Condition::Partial if is_primary => format!("mend that, then {push}"),
-        Condition::Partial => format!("mend that on {maker}, then there {push}"),
+        Condition::Partial => format!("mend that, then on {maker} {push}"),
         Condition::New => format!("on the node with the data {push}"),
         Condition::Unsent => push,
         Condition::Ageless if is_primary => push,

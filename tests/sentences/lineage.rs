@@ -89,6 +89,28 @@ pub(super) fn rows() -> Vec<Row> {
             ..ROW
         },
         Row {
+            what: "an undo on a former primary, given up",
+            happens: |pair| {
+                for text in ["zero", "one"] {
+                    pair.write(Foo1, "html/index.html", text);
+                    push(pair, Foo1, 0);
+                }
+                pair.run(Foo1, &["mirror", "stop"]).expect(0);
+                pair.run(Foo0, &["mirror", "start"]).expect(0);
+                pair.write(Foo0, "html/other", "two");
+                push(pair, Foo0, 0);
+                pair.run(Foo0, &["mirror", "stop"]).expect(0);
+                pair.run(Foo1, &["mirror", "start"]).expect(0);
+                pair.run(Foo0, &["undo", "html"]).expect(0);
+            },
+            level: WARNING,
+            condition: "undone",
+            sentence: "the next push of foo1 is refused (81)",
+            next: "; to take what foo1 has, `hasync adopt html --from foo1 --generation ",
+            way: 1,
+            ..ROW
+        },
+        Row {
             what: "a push after an undo on the standby, which is kept",
             happens: undone_and_pushed,
             level: CRITICAL,

@@ -22,6 +22,7 @@ const CRITICAL: i32 = 2;
 const UNKNOWN: i32 = 3;
 
 /// One row of the table.
+#[derive(Clone, Copy)]
 struct Row {
     what: &'static str,
     happens: fn(&mut Pair),
@@ -198,7 +199,7 @@ fn play(row: &Row) {
     let status = pair.run(row.on, &["status", "html"]).stdout_text();
     assert!(status.contains(row.sentence), "{what}: {status}");
     // What nobody has met yet is in no file.
-    if !["new", "emptied", "unrecorded"].contains(&row.condition) {
+    if !["new", "emptied", "unrecorded", "unreadable"].contains(&row.condition) {
         assert_file(&pair, row.on, told, what);
     }
 
@@ -239,6 +240,37 @@ fn the_sentence_of_each_lineage_names_the_step_that_mends_it() {
 fn the_sentence_of_each_trouble_names_the_step_that_mends_it() {
     need_root();
     play_all(&trouble::rows());
+}
+
+/// The table of the manual, and the answer of `check` where it is one.
+#[test]
+fn each_condition_of_the_manual_is_met_with_its_level() {
+    let manual = include_str!("../../cli/manual/hasync-state.md");
+    let conditions = manual.split("## check").next().unwrap();
+    let rows = [lineage::rows(), trouble::rows()].concat();
+    for line in conditions.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let (name, level) = (cells[1].trim_matches('`'), cells[3]);
+        let met: Vec<i32> = rows
+            .iter()
+            .filter(|row| row.condition == name)
+            .map(|row| row.level)
+            .collect();
+        // It takes a mount, and has a test of its own.
+        assert!(name == "unmounted" || !met.is_empty(), "{name}");
+        let levels: &[i32] = match level {
+            "WARNING" => &[WARNING],
+            "CRITICAL" => &[CRITICAL],
+            "UNKNOWN" => &[UNKNOWN],
+            "by the lag" => &[OK],
+            "by its exit code" => &[OK, WARNING, CRITICAL],
+            other => panic!("{other}"),
+        };
+        assert!(met.iter().all(|met| levels.contains(met)), "{name}");
+    }
+    for row in &rows {
+        assert!(conditions.contains(&format!("| `{}` |", row.condition)));
+    }
 }
 
 /// Each row is tried, whatever became of the others.

@@ -2,6 +2,15 @@
 
 use super::*;
 
+/// Whether the standby can give up its file.
+fn stick(pair: &Pair, flag: &str) {
+    run_ok("chattr", &[flag, &pair.dir.text("foo1/html/index.html")]);
+}
+
+fn read(pair: &Pair, name: &str) -> Vec<u8> {
+    std::fs::read(pair.path(Foo1, name)).unwrap()
+}
+
 pub(super) fn rows() -> Vec<Row> {
     vec![
         Row {
@@ -16,6 +25,19 @@ pub(super) fn rows() -> Vec<Row> {
             condition: "emptied",
             sentence: "html is empty, and this node has had data of html",
             next: "mount its disk; if it is a new one, on ",
+            ..ROW
+        },
+        Row {
+            what: "a former primary whose tree was emptied",
+            happens: |pair| {
+                switched(pair);
+                std::fs::remove_dir_all(pair.path(Foo0, "html")).unwrap();
+                std::fs::create_dir(pair.path(Foo0, "html")).unwrap();
+            },
+            level: CRITICAL,
+            condition: "emptied",
+            sentence: "html is empty, and this node has had data of html",
+            next: "mount its disk; if it is a new one, on foo1 `hasync push --tree html` fills it",
             ..ROW
         },
         Row {
@@ -53,11 +75,7 @@ pub(super) fn rows() -> Vec<Row> {
             what: "a file that the standby cannot give up",
             happens: |pair| {
                 mirrored(pair);
-                let stuck = pair.dir.text("foo1/html/index.html");
-                Command::new("chattr")
-                    .args(["+i", &stuck])
-                    .status()
-                    .unwrap();
+                stick(pair, "+i");
                 pair.write(Foo0, "html/index.html", "two");
                 pair.write(Foo0, "html/other", "x");
                 push(pair, Foo0, 23);
@@ -66,12 +84,67 @@ pub(super) fn rows() -> Vec<Row> {
             condition: "failing",
             sentence: "the last push failed: partial: 1 entry was not mirrored, first: ",
             next: "mend that, then `hasync push --tree html`",
+            mend: |pair| stick(pair, "-i"),
+            ..ROW
+        },
+        Row {
+            what: "a file that the standby could not give up, on the standby",
+            happens: |pair| {
+                mirrored(pair);
+                stick(pair, "+i");
+                pair.write(Foo0, "html/index.html", "two");
+                pair.write(Foo0, "html/other", "x");
+                push(pair, Foo0, 23);
+            },
+            on: Foo1,
+            level: WARNING,
+            condition: "partial",
+            sentence: "1 entry is not as on the source, first: ",
+            next: "mend that, then on foo0 `hasync push --tree html`",
+            mend: |pair| stick(pair, "-i"),
+            ..ROW
+        },
+        Row {
+            what: "a standby whose clock was set back over a boot",
+            happens: |pair| {
+                let script = pair.read(Foo1, "hasync");
+                // As the half of hasync there knew it, an hour later and in another boot.
+                let (_, exec) = script.rsplit_once("\nexec ").unwrap();
+                let boot = pair.path(Foo1, "boot_id").display().to_string();
+                pair.write(Foo1, "boot_id", "00000002-0000-4000-8000-000000000000\n");
+                let before = format!(
+                    "#!/bin/sh\nexport HASYNC_CLOCK_OFFSET=3600 HASYNC_RUN_DIR={}\nexec unshare \
+                     -m sh -c 'mount --bind {boot} /proc/sys/kernel/random/boot_id && exec {}' \
+                     hasync \"$@\"\n",
+                    pair.run_dir(Foo1).display(),
+                    exec.trim_end()
+                );
+                pair.write(Foo1, "hasync", before);
+                mirrored(pair);
+                pair.write(Foo1, "hasync", script);
+            },
+            on: Foo1,
+            level: UNKNOWN,
+            condition: "ageless",
+            sentence: "how long ago is unknown because a clock was set",
+            next: "on foo0 `hasync push --tree html`",
+            ..ROW
+        },
+        Row {
+            what: "a standby whose records are damaged",
+            happens: |pair| {
+                mirrored(pair);
+                pair.write(Foo1, "record", read(pair, "state/trees/html/node"));
+                pair.write(Foo1, "state/trees/html/node", "hasync");
+            },
+            on: Foo1,
+            level: CRITICAL,
+            condition: "unreadable",
+            sentence: "cannot read the state of tree html",
+            next: "mend that, then `hasync status html`",
             mend: |pair| {
-                let stuck = pair.dir.text("foo1/html/index.html");
-                Command::new("chattr")
-                    .args(["-i", &stuck])
-                    .status()
-                    .unwrap();
+                let record = read(pair, "record");
+                pair.write(Foo1, "state/trees/html/node", record);
             },
             ..ROW
         },
