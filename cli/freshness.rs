@@ -54,6 +54,9 @@ pub(crate) fn stale<'a>(
     let mut stale = Vec::new();
     for (tree, answer) in trees.iter().zip(told) {
         let Some(why) = reason(tree, &answer, hands_over) else {
+            if answer.freshness() == Freshness::Unknown {
+                out.say(&unknown(tree, &answer));
+            }
             continue;
         };
         match config.lineage.stale {
@@ -146,6 +149,15 @@ fn reason(tree: &Tree, answer: &Answer, hands_over: bool) -> Option<String> {
         )),
         Freshness::Fresh | Freshness::Unknown | Freshness::Awaited => None,
     }
+}
+
+/// What is said where nobody can tell whether the peer still has the service.
+fn unknown(tree: &Tree, answer: &Answer) -> String {
+    let (name, peer) = (&tree.name, escape(answer.there.node.as_bytes()));
+    format!(
+        "{name}: warning: {peer} is primary of it too, and no [role] there tells whether it \
+         serves: until `hasync demote {name}` there, each refuses the other's pushes (80)"
+    )
 }
 
 /// How both nodes stand to a tree.

@@ -118,6 +118,24 @@ fn a_peer_that_has_the_service_is_not_joined() {
     );
 }
 
+/// Without a `[role]` nobody knows, and nobody is held up; it is said what follows.
+#[test]
+fn a_peer_that_may_have_the_service_is_told_of() {
+    let pair = Pair::here("");
+    pair.write(Foo0, "html/index.html", "one");
+    pair.run(Foo0, &["push", "--tree", "html"]).expect(0);
+    let done = pair.run(Foo1, &["promote", "html"]).expect(0);
+    tells(
+        &done,
+        &["foo0 is primary of it too", "html: primary, epoch 2"],
+    );
+    pair.run(Foo1, &["push", "--tree", "html"]).expect(80);
+    pair.run(Foo0, &["demote", "html"]).expect(0);
+    pair.run(Foo1, &["push", "--tree", "html"]).expect(0);
+    let done = pair.run(Foo1, &["promote", "html"]).expect(0);
+    assert!(!done.stdout_text().contains("warning"), "{done}");
+}
+
 #[test]
 fn a_node_that_is_behind_is_not_promoted_unless_it_is_said_or_configured() {
     for configured in [false, true] {
