@@ -7,6 +7,8 @@ mod search;
 pub(super) mod standings;
 mod world;
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::io::Write;
 use std::ops::ControlFlow;
 
@@ -16,7 +18,7 @@ use proptest::test_runner::{Config, RngSeed, TestRunner};
 use super::claim::Standing;
 use super::rules::{Rejoin, Serves};
 use crate::clock::Boot;
-use search::{ACTIONS, Action, Broken, Search, act, check};
+use search::{ACTIONS, Action, Broken, Search, act, check, key};
 use world::{End, Fault, World};
 
 /// Further, and more of them, is for those who have time.
@@ -69,6 +71,7 @@ fn no_long_history_breaks_a_promise() {
         ..Config::default()
     });
     let history = proptest::collection::vec(0..ACTIONS.len(), 0..60);
+    let seen = RefCell::new(HashSet::new());
     let ran = runner.run(&(any::<bool>(), history), |(is_new, history)| {
         let mut world = match is_new {
             true => World::new(Fault::None),
@@ -80,11 +83,18 @@ fn no_long_history_breaks_a_promise() {
             };
             let broken = check(&world, ACTIONS[at], &next);
             prop_assert!(broken.is_none(), "{:?} by {:?}", broken, ACTIONS[at]);
+            seen.borrow_mut().insert(key(&next));
             world = next;
         }
         Ok(())
     });
     ran.unwrap();
+    let (mut out, count) = (std::io::stdout(), seen.borrow().len());
+    writeln!(
+        out,
+        "{count} states in {cases} histories (normal 400, soak 20,000)"
+    )
+    .unwrap();
 }
 
 #[test]

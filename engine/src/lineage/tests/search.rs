@@ -23,6 +23,8 @@ pub(super) enum Action {
     Crash(usize),
     Promote(usize),
     Demote(usize),
+    /// The last push, and the demotion after it.
+    Stop(usize),
     Adopt(usize),
     Rejoin(usize),
     Undo(usize),
@@ -33,13 +35,15 @@ pub(super) enum Action {
 }
 
 use Action::{
-    Adopt, Advance, Begin, Crash, Cut, Demote, LoseData, LoseState, Mount, Promote, Push, Undo,
-    Unmount, Write,
+    Adopt, Advance, Begin, Crash, Cut, Demote, LoseData, LoseState, Mount, Promote, Push, Stop,
+    Undo, Unmount, Write,
 };
 
-pub(super) const ACTIONS: [Action; 28] = [
+pub(super) const ACTIONS: [Action; 30] = [
     Push(0),
     Push(1),
+    Stop(0),
+    Stop(1),
     Promote(0),
     Promote(1),
     Demote(0),
@@ -170,7 +174,7 @@ impl<'a> Search<'a> {
 }
 
 /// The state, with its generations numbered in the order in which they occur.
-fn key(world: &World) -> blake3::Hash {
+pub(super) fn key(world: &World) -> blake3::Hash {
     let mut bytes = Vec::new();
     crate::wire::encode(world, &mut bytes).unwrap();
     let mut ids: Vec<[u8; 8]> = Vec::new();
@@ -206,6 +210,10 @@ pub(super) fn act(world: &World, action: Action) -> Option<World> {
             .is_mounted
             .then(|| next.promote(at, Default::default()))?,
         Demote(at) => next.demote(at, false),
+        Stop(at) => (is_free && world.view(at).is_primary()).then(|| {
+            let end = next.push_or_reconcile(at);
+            next.demote(at, matches!(end, End::Equal | End::Changed));
+        })?,
         Adopt(at) => {
             let other = world.standing(1 - at);
             let id = other.head.filter(|_| world.view(at).head().is_some())?.id;
