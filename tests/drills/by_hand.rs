@@ -464,6 +464,64 @@ fn what_is_not_mounted() {
             ",
         ),
         (
+            "the source, and its state is lost",
+            "foo0 mounts html",
+            "
+            foo0 unmounts html
+            foo0 loses-state
+            foo0 cycle = 25
+            foo1 has html/a one
+            foo0 start = 1
+            says foo1 is standby of tree html and ahead
+            foo0 mounts html
+            foo0 writes html/b two
+            foo0 start = 1
+            foo0 mirror start --force = 0
+            foo0 cycle = 81
+            foo0 keeps foo0
+            foo0 cycle = 0
+            equal
+            foo1 has html/b two
+            ",
+        ),
+        (
+            "the standby, and its state is lost",
+            "foo1 mounts html",
+            "
+            foo1 unmounts html
+            foo1 loses-state
+            foo0 writes html/b two
+            # Nobody there knows of a disk any more.
+            foo0 cycle = 0
+            foo1 mounts html
+            foo0 writes html/c three
+            foo0 cycle = 0
+            equal
+            foo0 stop = 0
+            foo1 start = 0
+            foo1 cycle = 0
+            equal
+            ",
+        ),
+        (
+            "a standby whose disk is too small for the last push",
+            "foo1 mounts-16m html",
+            "
+            foo0 writes-32m html/large
+            foo0 writes etc/a two
+            foo0 stop = 0
+            says the last push is not complete
+            foo1 has etc/a two
+            foo1 start = 0
+            foo1 lacks html/large
+            foo1 writes html/b two
+            foo1 cycle = 0
+            equal
+            foo0 undo html -nv = 0
+            says restored   large
+            ",
+        ),
+        (
             "a head that was renamed away",
             "",
             "

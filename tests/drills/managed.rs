@@ -84,6 +84,7 @@ impl Stage {
     fn crashes(&mut self, node: Node) {
         let member = self.member(node).take().unwrap();
         member.crash(&self.pair, node);
+        self.victim = Some(node);
         // What else runs there is not reached.
         self.pair.net.as_ref().unwrap().part();
         self.is_parted = true;
@@ -139,8 +140,10 @@ impl Stage {
             && self.pair.dir.path(asked(node)).exists()
         {
             self.victim = None;
-            let member = self.member(node).take().unwrap();
-            member.crash(&self.pair, node);
+            // What crashed has no power to lose.
+            if let Some(member) = self.member(node).take() {
+                member.crash(&self.pair, node);
+            }
             for node in [node.other(), node] {
                 let _ = std::fs::remove_file(self.pair.dir.path(asked(node)));
             }
@@ -436,5 +439,5 @@ fn pacemaker_plays() {
     ];
     // Stickiness keeps the service where it is: there is no failback.
     play(Pacemaker { fences: false }, &drills, 0);
-    play(Pacemaker { fences: true }, &[SWITCHOVER, FENCED], 0);
+    play(Pacemaker { fences: true }, &[SWITCHOVER, CRASH, FENCED], 0);
 }

@@ -6,4 +6,6 @@
 mod by_hand;
 /// Played by heartbeat, keepalived and Pacemaker.
 mod managed;
+/// Histories that nobody thought of.
+mod random;
 mod scene;

@@ -2,25 +2,26 @@
 //!
 //! * `foo0 start = 0`, `foo0 stop = 0`: the service comes and goes with `hasync mirror`
 //! * `foo0 loses-service`, `foo0 gets-service`: it moves, and nobody tells hasync
-//! * `foo0 WORDS = 0`: `hasync WORDS` with this exit code; `= 0|81` one of these
+//! * `foo0 WORDS = 0`: `hasync WORDS` with this exit code
 //! * `says WORDS`, `hides WORDS`: the command before does, or does not
 //! * `foo0 writes html/a text`, `foo0 removes html/a`, `foo0 fills html 350 text`
 //! * `foo0 has html/a text`, `foo0 lacks html/a`, `equal`
 //! * `cut`, `mend`: the link; `foo0 crashes`, `foo0 boots`: the node
 //! * `foo0 dies-at POINT`: the half of hasync that receives there ends at that step, until it boots
 //! * `foo0 loses-state`, `foo0 loses-records`: what is apart from the data, and beside it
-//! * `foo0 mounts html`, `foo0 unmounts html`: on a pair side by side
+//! * `foo0 mounts html`, `foo0 mounts-16m html`, `foo0 unmounts html`: on a pair side by side
+//! * `foo0 writes-32m html/a`: more than there is room for
 //! * `foo0 repairs`: pushes from the holder of the service until the pair mirrors, typing what
 //!   `hasync status` prints; `foo0 keeps foo1`: types the way out that foo0 prints to keep foo1's
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-use crate::support::Finished;
 use crate::support::mounted::Mounted;
 use crate::support::pair::Node::{self, Foo0, Foo1};
 use crate::support::pair::Pair;
 use crate::support::service::{BY_ADDRESS, BY_FILE};
+use crate::support::{Finished, Rng};
 
 /// Where a drill is played.
 #[derive(Clone, Copy)]
@@ -104,7 +105,7 @@ impl Scene {
 
     fn act(&self, node: Node, line: &str) {
         let pair = &self.pair;
-        if let Some((command, codes)) = line.rsplit_once(" = ") {
+        if let Some((command, code)) = line.rsplit_once(" = ") {
             let done = match command {
                 "start" => {
                     pair.serve(node, true);
@@ -118,8 +119,7 @@ impl Scene {
                 words => self.hasync(node, &words.split(' ').collect::<Vec<_>>()),
             };
             *self.last.borrow_mut() = Some(done.clone());
-            let is_due = codes.split('|').any(|code| code == done.code.to_string());
-            assert!(is_due, "{}", self.told());
+            assert_eq!(code, done.code.to_string(), "{}", self.told());
             return;
         }
         let words: Vec<&str> = line.splitn(3, ' ').collect();
@@ -154,6 +154,11 @@ impl Scene {
                 let mounted = Mounted::bind(&disk, pair.path(node, dir));
                 self.mounted.borrow_mut().push((node, mounted));
             }
+            ["mounts-16m", dir] => {
+                let mounted = Mounted::at(pair.path(node, dir));
+                self.mounted.borrow_mut().push((node, mounted));
+            }
+            ["writes-32m", file] => pair.write(node, file, Rng::new(7).bytes(32 << 20)),
             ["unmounts", _] => self
                 .mounted
                 .borrow_mut()
@@ -279,7 +284,7 @@ pub(super) fn keep(pair: &Pair, node: Node, winner: Node) {
 
 /// The commands of hasync between backticks, each with the node that it is to be typed on: the one
 /// named in front of it, or the one that said so.
-fn commands(text: &str, said_by: Node) -> Vec<(Node, Vec<String>)> {
+pub(super) fn commands(text: &str, said_by: Node) -> Vec<(Node, Vec<String>)> {
     let mut found = Vec::new();
     let mut on = said_by;
     for (at, part) in text.split('`').enumerate() {
