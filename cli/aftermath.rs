@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use hasync_engine::Wish;
 use hasync_engine::generation::Standing;
+use hasync_engine::{Wish, escape};
 
 use crate::config::{Config, Tree};
 use crate::exit::{Exit, Failure};
@@ -62,6 +62,14 @@ fn next_step(config: &Config, tree: &Tree, exit: Exit, link: &mut PeerLink) -> S
         let ways: Vec<String> = ways.into_iter().filter(|way| way.contains('`')).collect();
         if !ways.is_empty() {
             return ways.join("; ");
+        }
+        // Nothing is at odds: the other node is the one that pushes.
+        if there.is_primary && !here.is_primary {
+            let (name, peer) = (&tree.name, escape(there.node.as_bytes()));
+            return format!(
+                "on {peer} `hasync push --tree {name}`; to go on with what is here, `hasync \
+                 promote {name}`"
+            );
         }
     }
     state::advice_after(config, Some(tree), exit)

@@ -400,10 +400,11 @@ impl Play {
     /// Of several ways the one to keep what the holder has.
     fn way(&self, next: &str, tree: &str, on: Node, holder: Node) -> Vec<(Node, Vec<String>)> {
         let name = holder.name();
-        let wanted = [
+        let mut wanted = vec![
             format!("keep what {name} has"),
             format!("take what {name} has"),
         ];
+        wanted.extend((on == holder).then(|| "go on with what is here".to_owned()));
         let ways: Vec<&str> = next.split("; to ").collect();
         let wanted = ways
             .iter()

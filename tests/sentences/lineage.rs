@@ -145,6 +145,20 @@ pub(super) fn rows() -> Vec<Row> {
             ..ROW
         },
         Row {
+            what: "a push from the standby",
+            happens: |pair| {
+                mirrored(pair);
+                push(pair, Foo1, 80);
+            },
+            on: Foo1,
+            level: CRITICAL,
+            condition: "failing",
+            sentence: "the last push failed: this node is a standby of tree html",
+            next: "on foo0 `hasync push --tree html`; to go on with what is here, `hasync promote \
+                   html`",
+            ..ROW
+        },
+        Row {
             what: "an undo on the primary",
             happens: |pair| {
                 mirrored(pair);
