@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use hasync_engine as engine;
 use hasync_engine::delta::PatchError;
 use hasync_engine::delta::file::{ApplyError, FileError};
+pub(crate) use hasync_engine::describe as cause;
 use hasync_transport as transport;
 
 /// How a run ends.
@@ -124,6 +125,11 @@ impl Failure {
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Failure::new(Exit::Usage, message)
     }
+
+    /// A call on a file that failed: `cannot WHAT: why`.
+    pub(crate) fn cannot(what: impl fmt::Display, why: &io::Error) -> Self {
+        Failure::new(Exit::FileIo, format!("cannot {what}: {}", cause(why)))
+    }
 }
 
 impl From<engine::Error> for Failure {
@@ -161,21 +167,6 @@ impl From<transport::Error> for Failure {
             _ => Exit::Stream,
         };
         Failure::new(exit, error.to_string())
-    }
-}
-
-/// The cause of a failed call in the words of the system, fit for the end of a line: first letter
-/// small, and without the number that Rust adds.
-pub(crate) fn cause(error: &io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or(&text);
-    let mut chars = text.chars();
-    match (chars.next(), chars.as_str()) {
-        // "I/O" and the like keep their capitals.
-        (Some(first), rest) if rest.starts_with(|next: char| next.is_lowercase()) => {
-            first.to_lowercase().chain(rest.chars()).collect()
-        }
-        _ => text.to_owned(),
     }
 }
 

@@ -12,7 +12,7 @@ use hasync_engine::filter::{
 use hasync_engine::open_file;
 
 use crate::args::FilterWord;
-use crate::exit::{self, Exit, Failure};
+use crate::exit::Failure;
 
 /// The most bytes read from one file of patterns.
 const MAX_FILE_LEN: u64 = 16 * 1024 * 1024;
@@ -91,10 +91,9 @@ fn add_file(list: &mut RuleList, option: &str, file: &Path, sense: Sense) -> Res
 fn failure(option: &str, e: &ListError) -> Failure {
     let ListError { file, cause } = e;
     match (file, cause) {
-        (Some(file), ListCause::Unreadable(cause)) => Failure::new(
-            Exit::FileIo,
-            format!("cannot read {file} of {option}: {}", exit::cause(cause)),
-        ),
+        (Some(file), ListCause::Unreadable(cause)) => {
+            Failure::cannot(format!("read {file} of {option}"), cause)
+        }
         (Some(_), _) => Failure::usage(format!("{option} {e}")),
         (None, _) => Failure::usage(format!("{option}: {e}")),
     }
@@ -140,6 +139,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::exit::Exit;
 
     fn of(words: &[FilterWord]) -> Result<Vec<FilterRule>, Failure> {
         rules(Asked {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use hasync_engine::{Change, Place, Summary, escape, harmless, open_log};
 
-use crate::exit::{Exit, Failure, cause};
+use crate::exit::Failure;
 use crate::format::Format;
 use crate::times;
 
@@ -86,6 +86,5 @@ impl LogFile {
 
 fn failed(verb: &str, path: &Path, e: &io::Error) -> Failure {
     let shown = escape(path.as_os_str().as_bytes());
-    let message = format!("cannot {verb} \"{shown}\" of --log-file: {}", cause(e));
-    Failure::new(Exit::FileIo, message)
+    Failure::cannot(format!("{verb} \"{shown}\" of --log-file"), e)
 }

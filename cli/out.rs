@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use hasync_engine::{Place, escape, harmless, harmless_json};
 
-use crate::exit::{self, Exit, Failure};
+use crate::exit::{Exit, Failure};
 use crate::signals;
 
 /// Longest time that lines of a running push stay in the buffer when new ones come.
@@ -143,12 +143,9 @@ impl Out {
         let mut state = self.state();
         state.flush();
         match state.failure.take() {
-            Some(cause) if cause.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(
-                Exit::FileIo,
-                format!(
-                    "cannot write the report to standard output: {}",
-                    exit::cause(&cause)
-                ),
+            Some(cause) if cause.kind() != io::ErrorKind::BrokenPipe => Err(Failure::cannot(
+                "write the report to standard output",
+                &cause,
             )),
             _ => Ok(()),
         }

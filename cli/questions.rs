@@ -3,7 +3,7 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
-use crate::exit::{Exit, Failure, cause};
+use crate::exit::Failure;
 
 /// Whether anybody is there to answer.
 pub(crate) fn can_ask() -> bool {
@@ -17,10 +17,7 @@ pub(crate) fn ask(question: &str, options: &str) -> Result<String, Failure> {
             "nobody is at the terminal to be asked \"{question}\"; give {options}"
         )));
     }
-    let failed = |e: io::Error| {
-        let why = cause(&e);
-        Failure::new(Exit::FileIo, format!("cannot ask at the terminal: {why}"))
-    };
+    let failed = |e: io::Error| Failure::cannot("ask at the terminal", &e);
     let mut terminal = io::stderr();
     write!(terminal, "{question} ")
         .and_then(|()| terminal.flush())

@@ -7,7 +7,7 @@ use std::path::Path;
 use hasync_engine::{Options, SourceList, escape};
 
 use crate::args::SelectionArgs;
-use crate::exit::{self, Exit, Failure};
+use crate::exit::Failure;
 use crate::{filters, target};
 
 /// The most bytes read from a list.
@@ -64,11 +64,8 @@ pub(crate) fn options(args: &SelectionArgs, zeros: bool) -> Result<Options, Fail
 
 fn read(file: &Path, zeros: bool) -> Result<SourceList, Failure> {
     let text = filters::read(file, LIST_LEN_MAX).map_err(|cause| {
-        let (name, why) = (escape(file.as_os_str().as_bytes()), exit::cause(&cause));
-        Failure::new(
-            Exit::FileIo,
-            format!("cannot read \"{name}\" of --files-from: {why}"),
-        )
+        let name = escape(file.as_os_str().as_bytes());
+        Failure::cannot(format!("read \"{name}\" of --files-from"), &cause)
     })?;
     Ok(SourceList::parse(&text, zeros))
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use hasync_engine::{Attempt, Lock, StateDir};
 
-use crate::exit::{self, Exit, Failure};
+use crate::exit::Failure;
 use crate::memory;
 
 /// The right to run a cycle, until it is dropped.
@@ -69,11 +69,8 @@ fn take_in(
     let noted = file.rewind().and_then(|()| file.set_len(0));
     let noted = noted.and_then(|()| file.write_all(note.as_bytes()));
     noted.map_err(|cause| {
-        let (state, cause) = (state.display(), exit::cause(&cause));
-        Failure::new(
-            Exit::FileIo,
-            format!("cannot write {state}/{name}: {cause}"),
-        )
+        let state = state.display();
+        Failure::cannot(format!("write {state}/{name}"), &cause)
     })?;
     Ok(Ok(CycleLock(file)))
 }

@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, mknodat, openat, 
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-use crate::exit::{self, Exit, Failure};
+use crate::exit::{Exit, Failure};
 
 /// The longest line that anybody means, in bytes.
 const LINE_LEN_MAX: usize = 4096;
@@ -161,8 +161,7 @@ impl Fifo {
 
     fn cannot(&self, what: &str, cause: &io::Error) -> Failure {
         let path = escape(self.path.as_os_str().as_encoded_bytes());
-        let message = format!("cannot {what} the FIFO {path}: {}", exit::cause(cause));
-        Failure::new(Exit::FileIo, message)
+        Failure::cannot(format!("{what} the FIFO {path}"), cause)
     }
 }
 

@@ -10,7 +10,7 @@ use rustix::fs::OFlags;
 
 use super::quoted;
 use crate::args::named;
-use crate::exit::{self, Exit, Failure};
+use crate::exit::{self, Failure};
 
 /// An open input.
 #[derive(Debug)]
@@ -63,12 +63,8 @@ impl Input {
             "standard input".to_owned()
         };
         let opened = opened.and_then(|file| Ok((file.metadata()?, file)));
-        let (metadata, file) = opened.map_err(|cause| {
-            Failure::new(
-                Exit::FileIo,
-                format!("cannot open {shown}: {}", exit::cause(&cause)),
-            )
-        })?;
+        let (metadata, file) =
+            opened.map_err(|cause| Failure::cannot(format!("open {shown}"), &cause))?;
         Ok(Self {
             file,
             metadata,

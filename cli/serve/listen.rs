@@ -14,7 +14,7 @@ use hasync_transport::ssh::server::{Listener, Process, ServerOptions};
 
 use super::log::Log;
 use super::{Service, sandbox};
-use crate::exit::{self, Exit, Failure};
+use crate::exit::{Exit, Failure};
 use crate::itself;
 use crate::signals;
 
@@ -27,13 +27,7 @@ impl Service {
         options: ServerOptions,
     ) -> Result<Exit, Failure> {
         let keys = shown(&options.host_keys);
-        let cannot = |e: io::Error| {
-            let cause = exit::cause(&e);
-            Failure::new(
-                Exit::FileIo,
-                format!("cannot log to standard output: {cause}"),
-            )
-        };
+        let cannot = |e: io::Error| Failure::cannot("log to standard output", &e);
         let greeting = Log::stdout().map_err(cannot)?;
         let log = Log::stdout().map_err(cannot)?;
         let listener = Listener::bind(address, options, move |line| log.say(line))?;

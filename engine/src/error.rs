@@ -173,8 +173,9 @@ pub(crate) fn is_no_space(cause: &io::Error) -> bool {
     )
 }
 
-/// The cause in the words of the system, first letter small, without Rust's `(os error N)`.
-pub(crate) fn describe(cause: &io::Error) -> String {
+/// The cause of a failed call in the words of the system, fit for the end of a line: first letter
+/// small, and without the number that Rust adds.
+pub fn describe(cause: &io::Error) -> String {
     let text = cause.to_string();
     let text = text.split(" (os error").next().unwrap_or(&text);
     let mut chars = text.chars();
@@ -186,4 +187,19 @@ pub(crate) fn describe(cause: &io::Error) -> String {
             text.to_owned()
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_fits_the_end_of_a_line() {
+        for (errno, expected) in [(2, "no such file or directory"), (5, "input/output error")] {
+            assert_eq!(describe(&io::Error::from_raw_os_error(errno)), expected);
+        }
+        for (text, expected) in [("EOF met", "EOF met"), ("I/O", "I/O"), ("", ""), ("É", "É")] {
+            assert_eq!(describe(&io::Error::other(text)), expected);
+        }
+    }
 }

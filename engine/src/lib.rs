@@ -80,7 +80,7 @@ pub mod fuzzing {
 }
 
 pub use entry::Time;
-pub use error::{Error, ErrorKind};
+pub use error::{Error, ErrorKind, describe};
 pub use escape::{Place, escape, harmless, harmless_json};
 pub use filter::{Filter, FilterRule};
 pub use fs::{

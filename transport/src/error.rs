@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use hasync_engine::describe;
+
 /// What went wrong, coarse enough to choose an exit code by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -55,7 +57,7 @@ impl Error {
     }
 
     pub(crate) fn io(what: impl fmt::Display, cause: &io::Error) -> Error {
-        Error::new(ErrorKind::Io, format!("{what}: {}", Plain(cause)))
+        Error::new(ErrorKind::Io, format!("{what}: {}", describe(cause)))
     }
 }
 
@@ -81,25 +83,6 @@ impl From<Error> for io::Error {
     }
 }
 
-/// An operating system error as one lower-case phrase, without its "(os error N)".
-pub(crate) struct Plain<'a>(pub(crate) &'a io::Error);
-
-impl fmt::Display for Plain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = self.0.to_string();
-        let text = text.split(" (os error").next().unwrap_or_default();
-        let mut chars = text.chars();
-        // "EOF" and the like keep their capitals.
-        let second_is_lower = text.chars().nth(1).is_some_and(char::is_lowercase);
-        match chars.next() {
-            Some(first) if second_is_lower => {
-                write!(f, "{}{}", first.to_lowercase(), chars.as_str())
-            }
-            _ => f.write_str(text),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -111,13 +94,5 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
         assert_eq!(Error::of(&error).unwrap().kind(), ErrorKind::HostKey);
         assert!(Error::of(&io::Error::from_raw_os_error(2)).is_none());
-    }
-
-    #[test]
-    fn os_errors_print_without_their_number() {
-        assert_eq!(
-            Plain(&io::Error::from_raw_os_error(2)).to_string(),
-            "no such file or directory"
-        );
     }
 }

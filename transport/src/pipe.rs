@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use hasync_engine::describe;
 use rustix::event::{PollFd, PollFlags, poll};
 
-use crate::error::Plain;
 use crate::link::{failed_start, late, push_tail};
 use crate::{Control, Error, ErrorKind, Finish, Link, Traffic};
 
@@ -37,7 +37,7 @@ pub fn spawn(mut command: Command, peer: &str, stderr: ChildStderr) -> Result<Li
     let mut child = command.spawn().map_err(|e| {
         Error::new(
             ErrorKind::Config,
-            format!("{peer}: cannot run {program}: {}", Plain(&e)),
+            format!("{peer}: cannot run {program}: {}", describe(&e)),
         )
     })?;
     let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {

@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 
 use crate::config::Config;
-use crate::exit::{self, Exit, Failure};
+use crate::exit::Failure;
 use crate::itself;
 use crate::memory::{self, Memory};
 
@@ -31,8 +31,7 @@ pub(super) fn grant(config: &Config) -> Result<(), Failure> {
         .stderr(Stdio::null())
         .process_group(0)
         .spawn();
-    started.map(drop).map_err(|cause| {
-        let cause = exit::cause(&cause);
-        Failure::new(Exit::FileIo, format!("cannot start the last push: {cause}"))
-    })
+    started
+        .map(drop)
+        .map_err(|cause| Failure::cannot("start the last push", &cause))
 }

@@ -20,7 +20,7 @@ use super::command_line::serve_arguments;
 use super::key_words::{BLANKS, KeyWords};
 use super::keys::{RSA_MIN_BITS, rsa_bits, too_small};
 use super::trusted::{self, Distrust};
-use crate::error::Plain;
+use hasync_engine::describe;
 
 /// A key that may log in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,7 +110,7 @@ enum Refusal {
 pub(crate) fn read(file: &Path) -> Result<String, String> {
     match trusted::read(file, FILE_MAX_LEN) {
         Ok(text) => Ok(text),
-        Err(Distrust::Unreadable(e)) => Err(format!("{}: {}", file.display(), Plain(&e))),
+        Err(Distrust::Unreadable(e)) => Err(format!("{}: {}", file.display(), describe(&e))),
         Err(Distrust::Others(why)) => Err(why),
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hasync_engine::describe;
 use russh::client::{DisconnectReason, Handle, Handler, Session};
 use russh::keys::PublicKeyOrCertificate;
 use russh::{ChannelId, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Disconnect, Sig, SshId};
@@ -20,7 +21,6 @@ use super::socket::{Counters, Socket};
 use super::state::{Arrival, ChannelState, Phase};
 use super::stream::{ChannelReader, ChannelWriter};
 use super::{PACKET_LEN, QUEUE_PACKETS, WINDOW_LEN, algorithms, limits};
-use crate::error::Plain;
 use crate::{Control, Error, ErrorKind, Finish, Link, Traffic};
 
 /// What the caller decides, before the configuration files are asked.
@@ -115,7 +115,7 @@ async fn open(
 ) -> Result<Opened, Error> {
     let tcp = connect_tcp(&target, &settings).await?;
     let address = tcp.peer_addr();
-    let address = address.map_err(|e| target.error(ErrorKind::Closed, Plain(&e)))?;
+    let address = address.map_err(|e| target.error(ErrorKind::Closed, describe(&e)))?;
     let host_keys = HostKeys::load(&settings, Some(&address))?;
     let deadline = Instant::now() + options.handshake_timeout;
     let limit_s = options.handshake_timeout.as_secs();
@@ -251,7 +251,7 @@ pub(crate) fn lost(when: &str, error: &russh::Error, stall_limit: Duration) -> E
         russh::Error::KeepaliveTimeout | russh::Error::InactivityTimeout => silent(stall_limit),
         russh::Error::IO(e) if e.kind() == std::io::ErrorKind::TimedOut => silent(stall_limit),
         russh::Error::IO(e) if e.kind() != std::io::ErrorKind::UnexpectedEof => {
-            let what = format!("the connection broke {when}: {}", Plain(e));
+            let what = format!("the connection broke {when}: {}", describe(e));
             Error::new(ErrorKind::Closed, what)
         }
         russh::Error::IO(_) | russh::Error::Disconnect | russh::Error::HUP => Error::new(

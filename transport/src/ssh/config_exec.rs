@@ -4,16 +4,15 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use hasync_engine::describe;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
-
-use crate::error::Plain;
 
 /// Whether the command exits with 0. One that has not ended within `limit` is ended.
 pub(crate) fn succeeds(command: &str, limit: Duration) -> Result<bool, String> {
     let shell = std::env::var_os("SHELL").filter(|shell| !shell.is_empty());
     let shell = shell.unwrap_or_else(|| "/bin/sh".into());
-    let cannot = |e: std::io::Error| format!("running {command}: {}", Plain(&e));
+    let cannot = |e: std::io::Error| format!("running {command}: {}", describe(&e));
     let mut child = Command::new(shell)
         .args(["-c", command])
         .stdin(Stdio::null())

@@ -72,7 +72,11 @@ pub(crate) fn directives(
 /// whoever named it.
 fn read(path: &Path, uid: u32) -> Result<String, Error> {
     let cannot = |e| {
-        let message = format!("reading {}: {}", path.display(), crate::error::Plain(&e));
+        let message = format!(
+            "reading {}: {}",
+            path.display(),
+            hasync_engine::describe(&e)
+        );
         Error::new(ErrorKind::Config, message)
     };
     let mut file = File::open(path).map_err(cannot)?;

@@ -2,12 +2,12 @@
 
 use std::net::SocketAddr;
 
+use hasync_engine::describe;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::config::{Family, Settings};
 use super::destination::Destination;
-use crate::error::Plain;
 use crate::{Error, ErrorKind};
 
 /// How messages name what is being connected to.
@@ -69,7 +69,7 @@ pub(crate) async fn connect_tcp(target: &Target, settings: &Settings) -> Result<
                     }
                     _ => "",
                 };
-                let what = format_args!("connecting to {address} failed: {}{hint}", Plain(&e));
+                let what = format_args!("connecting to {address} failed: {}{hint}", describe(&e));
                 last = target.error(kind_of(&e), what);
             }
             Err(_) => {
@@ -100,7 +100,7 @@ async fn dial(to: SocketAddr, from: Option<SocketAddr>) -> std::io::Result<TcpSt
     socket.connect(to).await
 }
 
-async fn resolve(target: &Target, family: Family) -> Result<Vec<SocketAddr>, Error> {
+pub(super) async fn resolve(target: &Target, family: Family) -> Result<Vec<SocketAddr>, Error> {
     let found = tokio::net::lookup_host((target.host.as_str(), target.port)).await;
     let mut addresses: Vec<SocketAddr> = found
         .map_err(|e| {

@@ -2,6 +2,9 @@
 //! it becomes known once somebody has compared it. Nothing is sent to a host that is only looked
 //! at.
 
+use std::fmt;
+use std::future::Future;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,7 +16,7 @@ use tokio::time::timeout;
 
 use super::client::{lost, session_config};
 use super::config::{self, Settings};
-use super::dial::{Target, connect_tcp};
+use super::dial::{Target, connect_tcp, resolve};
 use super::hostkey::{HostKeys, fingerprint, key_type};
 use super::runner::Running;
 use super::{ClientOptions, Destination};
@@ -53,6 +56,13 @@ impl PublicHalf {
     }
 }
 
+/// Type and fingerprint, for people to compare.
+impl fmt::Display for PublicHalf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.key_type(), self.fingerprint())
+    }
+}
+
 /// The key that a host shows to whoever connects.
 ///
 /// # Errors
@@ -62,17 +72,47 @@ pub fn shown_key(to: &Destination, options: &ClientOptions) -> Result<PublicHalf
     config::check_host(to)?;
     let settings = config::settings(to, options)?;
     let target = Target::new(to, &settings);
-    let running = Running::start("ssh client")?;
-    let limit = options.handshake_timeout;
-    let gone = || Error::new(ErrorKind::Io, "the ssh thread ended");
     let name = target.name.clone();
-    let late = || {
-        let seconds = limit.as_secs();
-        let what = format!("{name}: the key exchange took longer than {seconds} s");
-        Error::new(ErrorKind::Timeout, what)
-    };
-    let looked = running.run(async move { timeout(limit, look(target, settings)).await });
-    looked.ok_or_else(gone)?.map_err(|_| late())?
+    in_time(&name, options, look(target, settings))
+}
+
+/// The addresses of a host, each once.
+///
+/// # Errors
+///
+/// The configuration cannot be used, or the name cannot be resolved in time.
+pub fn addresses(to: &Destination, options: &ClientOptions) -> Result<Vec<IpAddr>, Error> {
+    config::check_host(to)?;
+    let settings = config::settings(to, options)?;
+    let target = Target::new(to, &settings);
+    let name = target.name.clone();
+    let found = in_time(&name, options, async move {
+        resolve(&target, settings.family).await
+    })?;
+    let mut found: Vec<IpAddr> = found
+        .iter()
+        .map(|found| found.ip().to_canonical())
+        .collect();
+    found.sort();
+    found.dedup();
+    Ok(found)
+}
+
+/// Runs `work` on a thread of its own, for as long as a key exchange may take.
+fn in_time<T: Send + 'static>(
+    name: &str,
+    options: &ClientOptions,
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
+    let limit = options.handshake_timeout;
+    let running = Running::start("ssh client")?;
+    let done = running.run(async move { timeout(limit, work).await });
+    done.ok_or_else(|| Error::new(ErrorKind::Io, "the ssh thread ended"))?
+        .map_err(|_| {
+            let seconds = limit.as_secs();
+            let what = format!("{name}: the key exchange took longer than {seconds} s");
+            Error::new(ErrorKind::Timeout, what)
+        })?
 }
 
 async fn look(target: Target, settings: Settings) -> Result<PublicHalf, Error> {
@@ -180,5 +220,30 @@ mod tests {
         }
         assert_eq!(std::fs::read_to_string(file).unwrap().lines().count(), 3);
         assert!(PublicHalf::parse("ssh-ed25519 AAAA").is_none());
+    }
+
+    #[test]
+    fn a_host_has_the_addresses_of_what_the_configuration_makes_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("config");
+        std::fs::write(&file, "Host b\n HostName 10.0.0.2\nHost c\n ProxyJump b\n").unwrap();
+        let options = ClientOptions {
+            config_file: Some(file),
+            ..ClientOptions::default()
+        };
+        let of = |host: &str| {
+            let to = Destination {
+                host: host.to_owned(),
+                user: None,
+                port: None,
+            };
+            addresses(&to, &options)
+        };
+        for (host, expected) in [("b", "10.0.0.2"), ("fd00::2", "fd00::2")] {
+            let expected: IpAddr = expected.parse().unwrap();
+            assert_eq!(of(host).unwrap(), [expected]);
+        }
+        assert_eq!(of("c").unwrap_err().kind(), ErrorKind::Config);
+        assert!(of("-x").is_err());
     }
 }

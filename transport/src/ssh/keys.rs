@@ -5,7 +5,7 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use hasync_engine::{Existing, put_file};
+use hasync_engine::{Existing, describe, put_file};
 use ring::rand::{SecureRandom, SystemRandom};
 use russh::keys::ssh_key::private::{Ed25519Keypair, KeypairData};
 use russh::keys::ssh_key::{LineEnding, PrivateKey, PublicKey};
@@ -13,7 +13,6 @@ use russh::keys::ssh_key::{LineEnding, PrivateKey, PublicKey};
 use super::introduce::PublicHalf;
 use super::openssh_key;
 use super::trusted::{self, Distrust};
-use crate::error::Plain;
 use crate::{Error, ErrorKind};
 
 /// What a private key file gives.
@@ -32,7 +31,7 @@ pub(crate) fn read_private_key(path: &Path, uid: u32) -> Result<KeyFile, KeyFile
 fn cannot(e: &std::io::Error) -> KeyFileError {
     match e.kind() {
         std::io::ErrorKind::NotFound => KeyFileError::Missing,
-        _ => KeyFileError::Unusable(Plain(e).to_string()),
+        _ => KeyFileError::Unusable(describe(e)),
     }
 }
 
@@ -163,7 +162,7 @@ pub fn generate_key_pair(path: &Path, comment: &str) -> Result<String, Error> {
         (&public_path, public_line.as_bytes(), 0o644),
     ] {
         let put = put_file(Path::new(path), bytes, mode, Existing::Stays);
-        if !put.map_err(|e| failed(&Plain(&e)))? {
+        if !put.map_err(|e| failed(&describe(&e)))? {
             return Err(failed(&format_args!(
                 "{} is there",
                 Path::new(path).display()

@@ -11,6 +11,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use hasync_engine::describe;
 use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
@@ -22,7 +23,6 @@ use self::gate::FIRST_ID;
 use self::lobby::Lobby;
 use super::authorized_keys;
 use super::server::{ServerLimits, ServerOptions, host_key_fingerprints};
-use crate::error::Plain;
 use crate::{Error, ErrorKind};
 
 /// A bound address, before [`Listener::run`] also while nobody is served.
@@ -58,7 +58,7 @@ impl Process for std::process::Child {
             Ok(None) => None,
             Ok(Some(status)) if status.success() => Some(Ok(())),
             Ok(Some(status)) => Some(Err(status.to_string())),
-            Err(e) => Some(Err(Plain(&e).to_string())),
+            Err(e) => Some(Err(describe(&e))),
         }
     }
 }

@@ -43,7 +43,7 @@ pub use client::{ClientOptions, connect};
 pub use config::Family;
 pub use destination::{Destination, Environment};
 pub use hostkey::quoted;
-pub use introduce::{PublicHalf, is_known, make_known, shown_key};
+pub use introduce::{PublicHalf, addresses, is_known, make_known, shown_key};
 pub use keys::{generate_host_key, generate_key_pair, public_half};
 
 use std::time::Duration;

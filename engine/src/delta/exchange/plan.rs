@@ -47,12 +47,6 @@ impl Plan {
         basis_len == self.source_len && total_len(&self.equal) == basis_len
     }
 
-    /// Bytes known to be in the basis at the same offset.
-    #[must_use]
-    pub fn equal_bytes(&self) -> u64 {
-        total_len(&self.equal)
-    }
-
     /// Reads of `source` what may be new, rolls over it if rolling sums were asked for, and passes
     /// the ops to `sink`.
     ///

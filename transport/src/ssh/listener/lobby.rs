@@ -11,6 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use hasync_engine::describe;
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
@@ -20,7 +21,6 @@ use super::damper::{Damper, STRETCH};
 use super::gate::{Gate, Id, Start};
 use super::named::Named;
 use super::{Log, Process};
-use crate::error::Plain;
 use crate::ssh::report::{Reports, Said};
 use crate::ssh::server::ServerLimits;
 
@@ -100,7 +100,7 @@ where
             self.gate.leave(id);
             self.log_stranger(
                 address,
-                format_args!("not served: {}", Plain(&e.into())),
+                format_args!("not served: {}", describe(&e.into())),
                 now,
             );
         } else {
@@ -231,7 +231,7 @@ where
             }
             Err(e) => {
                 self.gate.leave(id);
-                let why = Plain(&e);
+                let why = describe(&e);
                 self.log_stranger(address, format_args!("no process for it: {why}"), now);
             }
         }
