@@ -1,8 +1,8 @@
 //! `hasync pair` and `hasync init` where something is there already, or in the way: what is not
 //! theirs they leave alone, and what does not work they say.
 
-use crate::support::Finished;
 use crate::support::clean_root::{CleanPair, CleanRoot, SSHD};
+use crate::support::{Finished, await_that};
 
 const CONFIG: &str = "/etc/hasync/hasync.toml";
 const INIT: &str = "hasync init --node foo0=10.0.0.1 --node foo1=10.0.0.2 --tree html=/srv/html \
@@ -175,7 +175,7 @@ fn what_is_not_theirs_stays() {
     }
 
     // Options of somebody else's are left as they are.
-    foo1.types("sed -i 's/^command=/from=\"10.0.0.1\",command=/' .ssh/authorized_keys")
+    foo1.types("sed -i 's/^command=/pty,command=/' .ssh/authorized_keys")
         .expect(0);
     let list = foo1.reads("root/.ssh/authorized_keys");
     let done = foo0.types("hasync pair --yes").expect(0);
@@ -243,6 +243,165 @@ fn what_is_paired_is_pushed_by_then() {
 }
 
 #[test]
+fn a_key_is_taken_from_the_other_nodes_address_alone() {
+    let pair = pair();
+    let (foo0, foo1) = (&pair.foo0, &pair.foo1);
+    for host in [foo0, foo1] {
+        host.types(INIT).expect(0);
+    }
+    let list = |host: &CleanRoot| host.reads("root/.ssh/authorized_keys").unwrap();
+    let pin = format!("--yes --fingerprint {}", fingerprint(foo1));
+    let done = foo0.types(&format!("hasync pair --from {pin}")).expect(0);
+    says(&done, &["from 10.0.0.1 alone", "both directions work"]);
+    let narrowed = [
+        (foo0, "from=\"10.0.0.2\",command="),
+        (foo1, "from=\"10.0.0.1\",command="),
+    ];
+    for (host, start) in narrowed {
+        assert!(list(host).contains(start), "{}", list(host));
+    }
+    let printed = foo1.types("hasync pair --print --from").expect(0);
+    says(&printed, &["from=\"10.0.0.2\",command="]);
+
+    let told = foo0.types("hasync pair --by-hand --from --port 8730");
+    let told = told.expect(0).stdout_text();
+    let start = "hasync pair --by-hand --key ";
+    let typed = told.lines().find(|line| line.trim().starts_with(start));
+    foo1.types(typed.unwrap()).expect(0);
+    let own_list = foo1.reads("/etc/hasync/authorized_keys").unwrap();
+    assert!(
+        own_list.starts_with("from=\"10.0.0.1\",command="),
+        "{own_list}"
+    );
+
+    // The same key from elsewhere.
+    foo0.types("ip addr add 10.0.0.9/24 dev link0").expect(0);
+    foo0.writes("root/ssh_config", "BindAddress 10.0.0.9\n");
+    foo0.writes("/srv/html/a", "1");
+    let push = "hasync push --tree html -n --ssh-config ssh_config";
+    foo0.types("hasync promote --all").expect(0);
+    foo0.types(push).expect_error(77, &["10.0.0.2"]);
+    foo0.types("sed -i s/9/1/ ssh_config").expect(0);
+    foo0.types(push).expect(0);
+
+    // Another tree: what narrows the keys stays, whether it is asked for again or not.
+    for host in [foo0, foo1] {
+        let mail = "\n[[tree]]\nname = \"mail\"\npath = \"/srv/mail\"\n";
+        host.types("mkdir /srv/mail").expect(0);
+        host.adds(CONFIG, mail);
+    }
+    let done = foo0.types("hasync pair --yes").expect(0);
+    says(&done, &["is bound anew", "from 10.0.0.1 alone"]);
+    let before = [files(foo0), files(foo1)];
+    let done = foo0.types("hasync pair --yes --from").expect(0);
+    says(&done, &["nothing was to be changed"]);
+    assert_eq!([files(foo0), files(foo1)], before);
+    for (host, start) in narrowed {
+        assert!(list(host).contains(start), "{}", list(host));
+        assert_eq!(list(host).matches("hasync@foo").count(), 1);
+    }
+}
+
+/// By a password, and by way of another host: what ssh can do, the first login can.
+#[test]
+fn the_first_login_is_the_administrators() {
+    let pair = CleanPair::boot(SSHD);
+    pair.await_sshd();
+    let (foo0, foo1) = (&pair.foo0, &pair.foo1);
+    for host in [foo0, foo1] {
+        host.install();
+        host.types("mkdir /srv/html").expect(0);
+    }
+    let pin = format!("--yes --fingerprint {}", fingerprint(foo1));
+    foo1.types("echo root:secret | chpasswd -c SHA512")
+        .expect(0);
+    let login = |password: &str, options: &str| {
+        let asked = format!("printf '#!/bin/sh\necho {password}\n' >ask && chmod 755 ask");
+        foo0.types(&asked).expect(0);
+        let ask = "SSH_ASKPASS=$HOME/ask SSH_ASKPASS_REQUIRE=force";
+        foo0.types(&format!(
+            "{ask} hasync pair --root /srv {options} {pin} root@standby"
+        ))
+    };
+    let refused = login("guess", "");
+    assert_eq!(refused.code, 69, "{refused}");
+    says(
+        &refused,
+        &["Permission denied", "the login on root@standby"],
+    );
+    let done = login("secret", "").expect(0);
+    says(&done, &["both directions work"]);
+
+    // Where sshd reads another list.
+    for host in [foo0, foo1] {
+        host.adds(
+            "/etc/ssh/sshd_config",
+            "AuthorizedKeysFile /etc/ssh/keys/%u\n",
+        );
+        host.rereads();
+    }
+    await_that("sshd reads another list", || login("secret", "").code == 77);
+    says(
+        &login("secret", ""),
+        &["AuthorizedKeysFile", "--authorized-keys"],
+    );
+    let list = "--authorized-keys /etc/ssh/keys/root";
+    says(&login("secret", list).expect(0), &["both directions work"]);
+    for host in [foo0, foo1] {
+        host.types("sed -i /^AuthorizedKeys/d /etc/ssh/sshd_config")
+            .expect(0);
+        host.rereads();
+    }
+
+    // A host between them, as which the standby plays itself: only ssh finds the way.
+    foo1.types("rm -r .ssh /etc/hasync").expect(0);
+    foo0.types("rm -r .ssh /etc/hasync").expect(0);
+    pair.let_the_administrator_in();
+    foo0.writes(
+        "root/.ssh/config",
+        "Host far\n HostName 127.0.0.1\n HostKeyAlias standby\n ProxyJump root@standby\n",
+    );
+    foo0.types("ssh-keyscan standby >.ssh/known_hosts 2>/dev/null")
+        .expect(0);
+    let done = foo0.types("hasync pair --yes --root /srv root@far");
+    assert_eq!(done.code, 78, "{done}");
+    let words = [
+        "proxyjump",
+        "login: root@far answers",
+        "the login came by way of another host",
+        "cannot push into /srv",
+    ];
+    says(&done, &words);
+    assert_eq!(foo1.reads("root/.ssh/known_hosts"), None);
+
+    // With a configuration both know where the other one is, however the login goes.
+    for host in [foo0, foo1] {
+        host.types(INIT).expect(0);
+    }
+    let done = foo0.types(&format!("hasync pair {pin} root@far")).expect(0);
+    says(&done, &["login: root@far answers", "both directions work"]);
+}
+
+#[test]
+fn a_node_is_not_paired_with_itself() {
+    let pair = pair();
+    let foo0 = &pair.foo0;
+    foo0.types("cat .ssh/id_ed25519.pub >>.ssh/authorized_keys")
+        .expect(0);
+    let pin = format!("--yes --fingerprint {}", fingerprint(foo0));
+    let done = foo0.types(&format!("hasync pair --root /srv {pin} root@primary"));
+    assert_eq!(done.code, 1, "{done}");
+    says(&done, &["has this node's own key"]);
+    assert_eq!(
+        foo0.reads("root/.ssh/authorized_keys")
+            .unwrap()
+            .lines()
+            .count(),
+        1
+    );
+}
+
+#[test]
 fn what_does_not_work_is_said() {
     let pair = pair();
     let (foo0, foo1) = (&pair.foo0, &pair.foo1);
@@ -285,8 +444,8 @@ fn what_does_not_work_is_said() {
     // Another machine answers under the name.
     foo1.types("rm /etc/ssh/ssh_host_* && ssh-keygen -A")
         .expect(0);
-    foo1.types("kill -HUP $(pgrep -o sshd)").expect(0);
-    crate::support::await_that("sshd has its new key", || {
+    foo1.rereads();
+    await_that("sshd has its new key", || {
         let now = foo0.types("ssh-keyscan -t ed25519 10.0.0.2 2>/dev/null");
         let known = foo0.reads("/etc/hasync/known_hosts").unwrap();
         let key = now.stdout_text();

@@ -13,6 +13,7 @@ Examples:
   hasync pair root@standby
   hasync pair --yes --fingerprint SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU root@standby
   hasync pair --root /srv root@standby
+  hasync pair --from root@standby
   hasync pair --print
   hasync pair --by-hand standby
 
@@ -34,6 +35,9 @@ pub(crate) struct PairArgs {
     /// The list of keys that may log in, on both nodes, in place of ~/.ssh/authorized_keys
     #[arg(long, value_name = "FILE", value_parser = crate::config::path)]
     pub(crate) authorized_keys: Option<PathBuf>,
+    /// Take each key from the other node's addresses alone
+    #[arg(long)]
+    pub(crate) from: bool,
     /// Ask nothing; a host key that is not known yet needs its --fingerprint
     #[arg(short = 'y', long)]
     pub(crate) yes: bool,
@@ -68,6 +72,7 @@ impl PairArgs {
             port: None,
             remote_bin: None,
             authorized_keys: None,
+            from: false,
             yes: init.yes,
             fingerprint: init.fingerprint.clone(),
             print: false,

@@ -9,7 +9,7 @@ use hasync_transport::ssh::{self, quoted};
 use super::files;
 use super::node::{DIR, HOST_KEY, Node, OWN_LIST, checked};
 use crate::args::PairArgs;
-use crate::exit::{Exit, Failure, cause};
+use crate::exit::{Exit, Failure};
 use crate::out::Out;
 
 /// What helps where nobody can log in.
@@ -22,7 +22,7 @@ pub(super) fn print(node: &Node, out: &Out) -> Result<Exit, Failure> {
     let made = "(made by the first hasync pair)".to_owned();
     let key = node.own_key()?.unwrap_or(made.clone());
     out.say("# for authorized_keys on the other node, where its hasync has this path:");
-    out.say(&files::line(&node.serve_words()?, &key, &node.comment()));
+    out.say(&node.own_binding(key)?.line());
     out.say("# for known_hosts on the other node, behind the name that it has for this one:");
     match node.host_keys().as_slice() {
         [] => out.say(&made),
@@ -40,11 +40,7 @@ pub(super) fn pair(node: &Node, args: &PairArgs, out: &Out) -> Result<Exit, Fail
     let mut is_complete = false;
     if let (Some(key), Some(shown)) = (&args.key, &args.host_key) {
         let (host, shown) = (node.host()?, checked(shown)?);
-        out.say(&format!(
-            "host key of {host}: {} {}",
-            shown.key_type(),
-            shown.fingerprint()
-        ));
+        out.say(&format!("host key of {host}: {shown}"));
         if let Some(file) = node.believe(&shown)? {
             out.say(&format!("known_hosts: {host} is added to {file}"));
         }
@@ -52,10 +48,7 @@ pub(super) fn pair(node: &Node, args: &PairArgs, out: &Out) -> Result<Exit, Fail
             .authorized_keys
             .as_deref()
             .unwrap_or(Path::new(OWN_LIST));
-        let key = checked(key)?.line();
-        let words = node.serve_words()?;
-        let line = files::line(&words, &key, &format!("hasync@{host}"));
-        let admitted = files::admit(list, &line, &key, files::command(&words))?;
+        let admitted = files::admit(list, node.binding(key, &host)?)?;
         out.say(&admitted.told(&host, "this node"));
         is_complete = true;
     }
@@ -85,6 +78,9 @@ pub(super) fn pair(node: &Node, args: &PairArgs, out: &Out) -> Result<Exit, Fail
 fn rest_of(node: &Node, args: &PairArgs) -> String {
     let roots = args.root.iter().map(|root| quoted(&root.to_string_lossy()));
     let mut words: String = roots.map(|root| format!(" --root {root}")).collect();
+    if args.from {
+        words.push_str(" --from");
+    }
     if let Some(port) = args.port {
         words.push_str(&format!(" --port {port}"));
     }
@@ -99,10 +95,7 @@ fn rest_of(node: &Node, args: &PairArgs) -> String {
 fn host_key(out: &Out) -> Result<String, Failure> {
     let file = Path::new(HOST_KEY);
     if !file.exists() {
-        files::make_parent(file, 0o755).map_err(|e| {
-            let why = cause(&e);
-            Failure::new(Exit::FileIo, format!("cannot make {DIR}: {why}"))
-        })?;
+        files::make_parent(file, 0o755).map_err(|e| Failure::cannot(format!("make {DIR}"), &e))?;
         ssh::generate_host_key(file)?;
         out.say(&format!("host key of this node: made, {HOST_KEY}"));
     }

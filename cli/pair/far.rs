@@ -150,7 +150,7 @@ impl Far {
             };
             let answer: Answer<T> = serde_json::from_str(answer).map_err(|_| {
                 let what = format!(
-                    "{} answers what is not understood; is the same version of hasync there?",
+                    "cannot understand the answer of {}; install the same hasync on both nodes",
                     self.host
                 );
                 Failure::new(Exit::Incompatible, what)
@@ -231,7 +231,7 @@ pub(super) fn serve(args: &PairArgs) -> Result<Exit, Failure> {
             Ok(request) => answer(&mut node, request),
             Err(_) => Err(Failure::new(
                 Exit::Incompatible,
-                "the other node asks what is not understood; is the same version of hasync there?",
+                "cannot understand the other node; install the same hasync on both nodes",
             )),
         };
         let answer: Answer<serde_json::Value> =

@@ -18,6 +18,8 @@ pub(super) struct Admission {
     pub(super) file: String,
     /// The command that the key is bound to.
     pub(super) command: String,
+    /// The addresses that it is taken from, if not from all.
+    pub(super) from: Option<String>,
     pub(super) change: Change,
 }
 
@@ -41,24 +43,44 @@ impl Admission {
 
     /// The line about it: whose key may do what, and on which node.
     pub(super) fn told(&self, whose: &str, on: &str) -> String {
-        let (file, command) = (&self.file, &self.command);
+        let from = self.from.as_ref();
+        let from = from.map_or_else(String::new, |from| format!(" from {from} alone"));
+        let (file, command) = (&self.file, format!("`{}`{from}", self.command));
         let what = match self.change {
-            Change::None => format!("is bound already to `{command}`, in {file}"),
-            Change::Added => format!("may run `{command}` and nothing else, by a line in {file}"),
-            Change::Rebound => format!("is bound anew to `{command}`, in {file}"),
+            Change::None => format!("is bound already to {command}, in {file}"),
+            Change::Added => format!("may run {command} and nothing else, by a line in {file}"),
+            Change::Rebound => format!("is bound anew to {command}, in {file}"),
             Change::Foreign => format!(
-                "stands in {file} with options of somebody else's; it should be bound to \
-                 `{command}`"
+                "stands in {file} with options of somebody else's; it should be bound to {command}"
             ),
         };
         format!("authorized_keys: on {on} the key of {whose} {what}")
     }
 }
 
-/// The line that lets `key` run this command and nothing else.
-pub(super) fn line(words: &[String], key: &str, comment: &str) -> String {
-    let command = ssh::option_value(&command(words));
-    format!("command={command},restrict {key} {comment}")
+/// What a key may do: run one command, and nothing else.
+#[derive(Clone, Debug)]
+pub(super) struct Binding {
+    /// The command.
+    pub(super) words: Vec<String>,
+    /// The addresses that it is taken from; without them, those that it is bound to already.
+    pub(super) from: Option<String>,
+    /// `TYPE BASE64`.
+    pub(super) key: String,
+    pub(super) comment: String,
+}
+
+impl Binding {
+    /// The line of a list that says so.
+    pub(super) fn line(&self) -> String {
+        let from = self.from.as_ref();
+        let from = from.map_or_else(String::new, |from| {
+            format!("from={},", ssh::option_value(from))
+        });
+        let command = ssh::option_value(&command(&self.words));
+        let (key, comment) = (&self.key, &self.comment);
+        format!("{from}command={command},restrict {key} {comment}")
+    }
 }
 
 /// The words as one command for a login shell.
@@ -67,13 +89,8 @@ pub(super) fn command(words: &[String]) -> String {
     words.join(" ")
 }
 
-/// Has `line`, which is for `key`, stand in the list.
-pub(super) fn admit(
-    file: &Path,
-    line: &str,
-    key: &str,
-    command: String,
-) -> Result<Admission, Failure> {
+/// Has the line of this key stand in the list.
+pub(super) fn admit(file: &Path, mut binding: Binding) -> Result<Admission, Failure> {
     let cannot = |e: io::Error| {
         let (file, why) = (file.display(), cause(&e));
         Failure::new(of_io(&e), format!("cannot add a key to {file}: {why}"))
@@ -86,7 +103,7 @@ pub(super) fn admit(
         let what = format!("{} is no text; nothing was added to it", file.display());
         Failure::new(Exit::Config, what)
     })?;
-    let (new, change) = with_line(&old, line, key);
+    let (new, change) = with_line(&old, &mut binding);
     if let Some(new) = new {
         make_parent(file, 0o700).map_err(cannot)?;
         let replaced = put_file(file, new.as_bytes(), 0o600, Existing::IsReplaced);
@@ -94,7 +111,8 @@ pub(super) fn admit(
     }
     Ok(Admission {
         file: file.display().to_string(),
-        command,
+        command: command(&binding.words),
+        from: binding.from,
         change,
     })
 }
@@ -105,10 +123,17 @@ fn read(file: &Path) -> io::Result<Vec<u8>> {
     read.map(|_| bytes)
 }
 
-/// The text with the line in it, if it has to change.
-fn with_line(text: &str, line: &str, key: &str) -> (Option<String>, Change) {
-    let is_of_key = |old: &&str| !old.trim_start().starts_with('#') && old.contains(key);
+/// The text with the line in it, if it has to change. What narrows the key already stays.
+fn with_line(text: &str, binding: &mut Binding) -> (Option<String>, Change) {
+    let key = binding.key.clone();
+    let is_of_key = |old: &&str| !old.trim_start().starts_with('#') && old.contains(&key);
     let found: Vec<&str> = text.lines().filter(is_of_key).collect();
+    if let [old] = found[..]
+        && let Some(from) = narrowed_by(old, &key)
+    {
+        binding.from = binding.from.take().or(from);
+    }
+    let line = binding.line();
     if found.iter().any(|old| old.trim() == line) {
         return (None, Change::None);
     }
@@ -121,10 +146,10 @@ fn with_line(text: &str, line: &str, key: &str) -> (Option<String>, Change) {
             };
             (Some(format!("{text}{gap}{line}\n")), Change::Added)
         }
-        [old] if is_ours(old, key) => {
+        [old] if narrowed_by(old, &key).is_some() => {
             let lines: Vec<&str> = text
                 .lines()
-                .map(|kept| if kept == old { line } else { kept })
+                .map(|kept| if kept == old { &line } else { kept })
                 .collect();
             (Some(format!("{}\n", lines.join("\n"))), Change::Rebound)
         }
@@ -132,14 +157,21 @@ fn with_line(text: &str, line: &str, key: &str) -> (Option<String>, Change) {
     }
 }
 
-/// Whether `hasync pair` made this line: a command that serves, `restrict`, and no more.
-fn is_ours(line: &str, key: &str) -> bool {
+/// The `from=` of a line that `hasync pair` made: a command that serves, `restrict`, and no more.
+/// Nothing if somebody else had a hand in it.
+fn narrowed_by(line: &str, key: &str) -> Option<Option<String>> {
     let options = line.split(key).next().unwrap_or_default().trim();
-    let command = options
-        .strip_prefix("command=\"")
-        .and_then(|rest| rest.strip_suffix("\",restrict"));
-    let plain = |command: &str| !command.replace("\\\"", "").contains('"');
-    command.is_some_and(|command| plain(command) && command.contains(" serve "))
+    let (from, rest) = match options.strip_prefix("from=\"") {
+        Some(rest) => {
+            let (from, rest) = rest.split_once("\",")?;
+            (Some(from.to_owned()), rest)
+        }
+        None => (None, options),
+    };
+    let command = rest.strip_prefix("command=\"")?;
+    let command = command.strip_suffix("\",restrict")?;
+    let is_plain = !command.replace("\\\"", "").contains('"');
+    (is_plain && command.contains(" serve ")).then_some(from)
 }
 
 /// The directory of a file, with this mode if it has to be made.
@@ -160,15 +192,21 @@ mod tests {
 
     const KEY: &str = "ssh-ed25519 AAAAkey";
 
-    fn bound(words: &str) -> String {
-        let words: Vec<String> = words.split(' ').map(str::to_owned).collect();
-        line(&words, KEY, "hasync@foo0")
+    fn binding(words: &str, key: &str) -> Binding {
+        Binding {
+            words: words.split(' ').map(str::to_owned).collect(),
+            from: None,
+            key: key.to_owned(),
+            comment: "hasync@foo0".to_owned(),
+        }
     }
 
     #[test]
     fn a_list_gets_one_line_for_a_key() {
-        let new = bound("/usr/bin/hasync serve --tree html mail --receive-only");
-        let old = bound("/usr/bin/hasync serve --tree html --receive-only");
+        let wanted = binding("/usr/bin/hasync serve --tree html mail --receive-only", KEY);
+        let new = wanted.line();
+        let old = binding("/usr/bin/hasync serve --tree html --receive-only", KEY).line();
+        let here = |line: &str| format!("from=\"10.0.0.1,fd00::1\",{line}");
         let others = "# mine\nssh-rsa BBBB me\n";
         for (text, expected, change) in [
             (String::new(), Some(format!("{new}\n")), Change::Added),
@@ -189,10 +227,23 @@ mod tests {
                 Some(format!("{new}\n{others}")),
                 Change::Rebound,
             ),
+            // What narrows it stays.
+            (format!("{}\n", here(&new)), None, Change::None),
+            (
+                format!("{}\n", here(&old)),
+                Some(format!("{}\n", here(&new))),
+                Change::Rebound,
+            ),
             // What somebody else has decided stays.
             (format!("{KEY} root\n"), None, Change::Foreign),
             (format!("restrict {KEY}\n"), None, Change::Foreign),
-            (format!("from=\"10.0.0.1\",{old}\n"), None, Change::Foreign),
+            (format!("pty,{old}\n"), None, Change::Foreign),
+            (
+                format!("from=\"10.0.0.1\",pty,{old}\n"),
+                None,
+                Change::Foreign,
+            ),
+            (format!("from=\"10.0.0.1\"{old}\n"), None, Change::Foreign),
             (old.replace(",restrict", ""), None, Change::Foreign),
             (
                 old.replace(
@@ -210,7 +261,15 @@ mod tests {
                 Change::Added,
             ),
         ] {
-            assert_eq!(with_line(&text, &new, KEY), (expected, change), "{text}");
+            let done = with_line(&text, &mut wanted.clone());
+            assert_eq!(done, (expected, change), "{text}");
+        }
+        let mut narrowed = wanted;
+        narrowed.from = Some("10.0.0.9".to_owned());
+        for old in [format!("{new}\n"), format!("{}\n", here(&old))] {
+            let expected = Some(format!("from=\"10.0.0.9\",{new}\n"));
+            let done = with_line(&old, &mut narrowed.clone());
+            assert_eq!(done, (expected, Change::Rebound), "{old}");
         }
     }
 
@@ -232,7 +291,7 @@ mod tests {
             std::os::unix::fs::lchown(at(name), Some(4242), Some(4242)).unwrap();
         }
         for name in ["dir/keys", "dir/new", "dir/sub/new", "list", "new"] {
-            let admitted = admit(&at(name), &bound("h serve -x"), KEY, String::new());
+            let admitted = admit(&at(name), binding("h serve -x", KEY));
             let why = admitted.unwrap_err().message;
             assert!(why.contains("is a symlink to"), "{name}: {why}");
         }
@@ -256,10 +315,14 @@ mod tests {
             "g\\",
         ];
         let words: Vec<String> = words.map(str::to_owned).into();
-        let line = line(&words, KEY, "c");
+        let bound = Binding {
+            words: words.clone(),
+            ..binding("", KEY)
+        };
+        let line = bound.line();
         let quoted = line.strip_prefix("command=\"").unwrap();
         let quoted = quoted
-            .strip_suffix(&format!("\",restrict {KEY} c"))
+            .strip_suffix(&format!("\",restrict {KEY} hasync@foo0"))
             .unwrap();
         // As sshd and the transport read it.
         let command = quoted.replace("\\\"", "\"");
@@ -278,19 +341,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o7777;
         let list = dir.path().join("new/authorized_keys");
-        let admitted = || admit(&list, &bound("h serve -x"), KEY, String::new()).unwrap();
+        let admitted = || admit(&list, binding("h serve -x", KEY)).unwrap();
         assert_eq!(admitted().change, Change::Added);
         assert_eq!((mode(list.parent().unwrap()), mode(&list)), (0o700, 0o600));
         fs::set_permissions(&list, fs::Permissions::from_mode(0o640)).unwrap();
         assert_eq!(admitted().change, Change::None);
         let link = dir.path().join("link");
         std::os::unix::fs::symlink(&list, &link).unwrap();
-        let other = admit(
-            &link,
-            &line(&["x".to_owned()], "k o", "c"),
-            "k o",
-            String::new(),
-        );
+        let other = admit(&link, binding("x", "k o"));
         assert_eq!(other.unwrap().change, Change::Added);
         assert!(link.is_symlink());
         assert_eq!(mode(&list), 0o640);

@@ -24,7 +24,7 @@ use crate::questions;
 
 use far::Far;
 use files::Admission;
-use node::{Introduction, Node, Tried};
+use node::{Introduction, Node, Terms, Tried};
 
 /// Pairs this node with another.
 pub(crate) fn run(args: &PairArgs) -> Result<Exit, Failure> {
@@ -103,17 +103,13 @@ impl Trust {
 
     /// Whether this is the key of that node; `command` shows the right one there.
     fn decide(&self, key: &PublicHalf, whose: &str, command: &str) -> Result<(), Failure> {
-        let fingerprint = key.fingerprint();
-        if self.fingerprints.contains(&fingerprint) {
+        if self.fingerprints.contains(&key.fingerprint()) {
             return Ok(());
         }
         let refuse = |why: &str| {
             Failure::new(
                 Exit::HostKey,
-                format!(
-                    "the host key of {whose} is not trusted: it shows {} {fingerprint}{why}",
-                    key.key_type()
-                ),
+                format!("the host key of {whose} is not trusted: it shows {key}{why}"),
             )
         };
         if !self.fingerprints.is_empty() {
@@ -148,7 +144,7 @@ impl Pairing<'_> {
         let here = node.introduce()?;
         self.say_key(&here, "this node");
         let host = node.host()?;
-        self.know_peer(node, &here, &host)?;
+        let is_direct = self.know_peer(node, &here, &host)?;
         let mut far = match Far::login(node, args) {
             Ok(far) => far,
             Err(failure) => {
@@ -165,16 +161,27 @@ impl Pairing<'_> {
             let name = far.name();
             self.out.say(&format!("configuration of {name}: {verb}"));
         }
-        let there = far.introduce(&node.terms())?;
+        let there = far.introduce(&Terms {
+            is_direct,
+            ..node.terms()
+        })?;
         let name = there.node.clone();
+        if there.key == here.key {
+            return Err(Failure::usage(format!(
+                "{} has this node's own key: it is this node, or a copy of it, where {} has to be \
+                 removed first",
+                far.name(),
+                there.key_file
+            )));
+        }
         self.say_key(&there, &name);
         self.be_known(&here, &mut far, &name)?;
-        let admitted = node.admit(&there.key, &there.node)?;
-        self.say_admission(&admitted, &name, "this node");
-        let admitted = far.admit(&here.key, &here.node)?;
-        self.say_admission(&admitted, "this node", &name);
-        let forth = self.tell_tried(&node.attempt(), "this node", &name);
-        let back = self.tell_tried(&far.attempt()?, &name, "this node");
+        let list_here = node.admit(&there.key, &there.node)?;
+        self.say_admission(&list_here, &name, "this node");
+        let list_there = far.admit(&here.key, &here.node)?;
+        self.say_admission(&list_there, "this node", &name);
+        let forth = self.tell_tried(&node.attempt(), "this node", &name, &list_there);
+        let back = self.tell_tried(&far.attempt()?, &name, "this node", &list_here);
         if self.shared.is_some() {
             for (who, report) in [("this node", node.report()), (name.as_str(), far.report()?)] {
                 self.out.say(&format!("check-config on {who}:"));
@@ -199,33 +206,31 @@ impl Pairing<'_> {
             .say(&format!("key of {name}: {verb}, {}", who.key_file));
     }
 
-    /// The other node is known by its host key, before anybody logs in there.
-    fn know_peer(&mut self, node: &Node, here: &Introduction, host: &str) -> Result<(), Failure> {
+    /// The other node is known by its host key, before anybody logs in there. Whether it can be
+    /// seen without a host between them.
+    fn know_peer(&mut self, node: &Node, here: &Introduction, host: &str) -> Result<bool, Failure> {
         let key = match node.look() {
             Ok(key) => key,
             Err(failure) if failure.exit == Exit::Config => {
                 // Such as ProxyJump, which ssh knows: its login may still help.
                 out::error(&failure.message);
-                return Ok(());
+                return Ok(false);
             }
             Err(failure) => {
                 self.out.say(&by_hand::HINT.replace("HOST", host));
                 return Err(failure);
             }
         };
-        let shown = |key: &PublicHalf| format!("{} {}", key.key_type(), key.fingerprint());
-        self.out
-            .say(&format!("host key of {host}: {}", shown(&key)));
+        self.out.say(&format!("host key of {host}: {key}"));
         let own = here
             .host_keys
             .iter()
             .filter_map(|line| PublicHalf::parse(line));
         for own in own.filter(|own| own.key_type() == key.key_type()) {
-            self.out
-                .say(&format!("host key of this node: {}", shown(&own)));
+            self.out.say(&format!("host key of this node: {own}"));
         }
         if node.knows(&key)? {
-            return Ok(());
+            return Ok(true);
         }
         self.out.flush();
         self.trust.decide(&key, host, SHOW_HOST_KEYS)?;
@@ -234,7 +239,7 @@ impl Pairing<'_> {
             self.out
                 .say(&format!("known_hosts: {host} is added to {file}"));
         }
-        Ok(())
+        Ok(true)
     }
 
     /// The other node knows this one by the host key that it sees, if that is one of ours.
@@ -251,11 +256,8 @@ impl Pairing<'_> {
             .iter()
             .any(|line| PublicHalf::parse(line).as_ref() == Some(&key));
         if !is_ours && !far.knows(&key)? {
-            self.out.say(&format!(
-                "host key that {name} sees of this node: {} {}",
-                key.key_type(),
-                key.fingerprint()
-            ));
+            self.out
+                .say(&format!("host key that {name} sees of this node: {key}"));
             self.out.flush();
             self.trust.decide(&key, "this node", SHOW_HOST_KEYS)?;
         }
@@ -274,7 +276,7 @@ impl Pairing<'_> {
     }
 
     /// Says how one direction went, and how a run that could not do it leaves.
-    fn tell_tried(&self, tried: &[Tried], from: &str, to: &str) -> Exit {
+    fn tell_tried(&self, tried: &[Tried], from: &str, to: &str, list: &Admission) -> Exit {
         let mut worst = Exit::Ok;
         let mut works = Vec::new();
         for one in tried {
@@ -290,6 +292,15 @@ impl Pairing<'_> {
                     worst = exit::worse(worst, failure.exit);
                 }
             }
+        }
+        if worst == Exit::Auth {
+            let file = &list.file;
+            self.out.say(&format!(
+                "hint: the sshd of {to} may read another list than {file} (AuthorizedKeysFile in \
+                 sshd_config; name it by --authorized-keys), let nobody in as this user \
+                 (PermitRootLogin, AllowUsers), or not trust the mode of the list or of a \
+                 directory above it; its log says which"
+            ));
         }
         if !works.is_empty() {
             let works = works.join(", ");

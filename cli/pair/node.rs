@@ -10,10 +10,10 @@ use hasync_transport::home;
 use hasync_transport::ssh::{self, PublicHalf};
 use serde::{Deserialize, Serialize};
 
-use super::files::{self, Admission};
+use super::files::{self, Admission, Binding};
 use crate::args::PairArgs;
 use crate::config::{self, Config};
-use crate::exit::{Exit, Failure, cause};
+use crate::exit::{Exit, Failure};
 use crate::itself;
 use crate::peer_link::PeerLink;
 use crate::reach::{self, Reach};
@@ -35,6 +35,10 @@ const SSHD_DIR: &str = "/etc/ssh";
 pub(super) struct Terms {
     pub(super) roots: Vec<PathBuf>,
     pub(super) authorized_keys: Option<PathBuf>,
+    /// Each key is taken from the other node's addresses alone.
+    pub(super) from: bool,
+    /// The node that logs in has seen the other one, without a host between them.
+    pub(super) is_direct: bool,
 }
 
 /// Who a node is.
@@ -76,6 +80,8 @@ impl Node {
         let terms = Terms {
             roots: args.root.clone(),
             authorized_keys: args.authorized_keys.clone(),
+            from: args.from,
+            is_direct: true,
         };
         let mut node = Node::new(args.config.config.as_deref(), terms)?;
         node.port = args.port;
@@ -132,6 +138,10 @@ impl Node {
 
     /// Goes by what the node says that has logged in.
     pub(super) fn agree(&mut self, terms: Terms) {
+        if !terms.is_direct && !self.has_config {
+            // The login came from the host between them.
+            self.config.peer.host = None;
+        }
         self.terms = terms;
     }
 
@@ -167,7 +177,13 @@ impl Node {
     /// The other node, as this one reaches it.
     pub(super) fn host(&self) -> Result<String, Failure> {
         self.config.peer.host.clone().ok_or_else(|| {
-            Failure::usage("which node is the other one? give it, as in hasync pair root@standby")
+            Failure::usage(match self.terms.is_direct {
+                true => "which node is the other one? give it, as in hasync pair root@standby",
+                false => {
+                    "the login came by way of another host, and no configuration here says where \
+                     the other node is; write one with hasync init"
+                }
+            })
         })
     }
 
@@ -189,9 +205,15 @@ impl Node {
     /// Where the login goes: `[USER@]HOST`, as typed if it was, and the port.
     pub(super) fn login(&self) -> Result<(String, Option<u16>), Failure> {
         let host = self.typed.clone().map_or_else(|| self.host(), Ok)?;
-        let user = self.user.clone().or(self.config.peer.user.clone());
-        let at = user.map_or_else(String::new, |user| format!("{user}@"));
+        let at = self
+            .user()
+            .map_or_else(String::new, |user| format!("{user}@"));
         Ok((format!("{at}{host}"), self.reach().port))
+    }
+
+    /// Who logs in there.
+    fn user(&self) -> Option<String> {
+        self.user.clone().or(self.config.peer.user.clone())
     }
 
     /// The program on the other node.
@@ -225,8 +247,7 @@ impl Node {
     }
 
     fn way(&self) -> Result<(ssh::Destination, ssh::ClientOptions), Failure> {
-        let user = self.user.clone().or(self.config.peer.user.clone());
-        Ok(self.reach().ssh(user, self.host()?))
+        Ok(self.reach().ssh(self.user(), self.host()?))
     }
 
     /// Says who it is, with a key that is made if it has none.
@@ -235,10 +256,8 @@ impl Node {
         let file = self.key_file()?;
         let made = !file.exists();
         if made {
-            let cannot = |e: std::io::Error| {
-                let (file, why) = (file.display(), cause(&e));
-                Failure::new(Exit::FileIo, format!("cannot make the key {file}: {why}"))
-            };
+            let what = format!("make the key {}", file.display());
+            let cannot = |e| Failure::cannot(what, &e);
             let in_home = file.parent().is_some_and(|dir| dir.ends_with(".ssh"));
             files::make_parent(&file, if in_home { 0o700 } else { 0o755 }).map_err(cannot)?;
             ssh::generate_key_pair(&file, &self.comment())?;
@@ -285,10 +304,8 @@ impl Node {
 
     /// The words that the other node's key is bound to.
     pub(super) fn serve_words(&self) -> Result<Vec<String>, Failure> {
-        let program = std::env::current_exe().map_err(|e| {
-            let why = cause(&e);
-            Failure::new(Exit::FileIo, format!("cannot tell where hasync is: {why}"))
-        })?;
+        let program =
+            std::env::current_exe().map_err(|e| Failure::cannot("tell where hasync is", &e))?;
         let mut words = vec![program.display().to_string(), "serve".to_owned()];
         if let Some(file) = &self.named_config {
             words.extend(["--config".to_owned(), file.display().to_string()]);
@@ -327,10 +344,48 @@ impl Node {
             Some(file) => file.clone(),
             None => home().ok_or_else(no_home)?.join(".ssh/authorized_keys"),
         };
-        let words = self.serve_words()?;
-        let key = checked(key)?.line();
-        let line = files::line(&words, &key, &comment_of(node));
-        files::admit(&file, &line, &key, files::command(&words))
+        files::admit(&file, self.binding(key, node)?)
+    }
+
+    /// What the other node's key may do here.
+    pub(super) fn binding(&self, key: &str, node: &str) -> Result<Binding, Failure> {
+        let from = match self.terms.from {
+            true => Some(self.addresses(self.host()?)?),
+            false => None,
+        };
+        Ok(Binding {
+            words: self.serve_words()?,
+            from,
+            key: checked(key)?.line(),
+            comment: comment_of(node),
+        })
+    }
+
+    /// The same for the key of this node on the other one, if it has the program in the same
+    /// place; `key` may be missing yet.
+    pub(super) fn own_binding(&self, key: String) -> Result<Binding, Failure> {
+        let from = match (self.terms.from, &self.config.peer.own_host) {
+            (false, _) => None,
+            (true, Some(own)) => Some(self.addresses(own.clone())?),
+            (true, None) => {
+                let what = "--from needs the address of this node, which [peer] hosts says";
+                return Err(Failure::new(Exit::Config, what));
+            }
+        };
+        Ok(Binding {
+            words: self.serve_words()?,
+            from,
+            key,
+            comment: self.comment(),
+        })
+    }
+
+    /// All addresses of a node, as the option `from` has them.
+    fn addresses(&self, host: String) -> Result<String, Failure> {
+        let (destination, options) = self.reach().ssh(None, host);
+        let found = ssh::addresses(&destination, &options)?;
+        let words: Vec<String> = found.iter().map(ToString::to_string).collect();
+        Ok(words.join(","))
     }
 
     /// Reaches the other node as a push would, for each tree or directory.
@@ -340,7 +395,7 @@ impl Node {
         }
         let mut tried = Vec::new();
         let mut config = self.config.clone();
-        config.peer.user = self.user.clone().or(config.peer.user);
+        config.peer.user = self.user();
         config.peer.port = self.port.or(config.peer.port);
         let mut link = match PeerLink::configured(&config) {
             Ok(link) => link,
@@ -381,8 +436,9 @@ impl Node {
 
     fn attempt_root(&self, root: &Path) -> Result<(), Failure> {
         let (file, host, reach) = (self.key_file()?, self.host()?, self.reach());
-        let user = self.user.clone().or(self.config.peer.user.clone());
-        let user = user.map_or_else(String::new, |user| format!("{user}@"));
+        let user = self
+            .user()
+            .map_or_else(String::new, |user| format!("{user}@"));
         let host = target::bracketed(&host);
         let mut push = itself::command()?;
         push.args(["push", "-nq", "--identity"]).arg(&file);
@@ -400,7 +456,7 @@ impl Node {
             .args([SAMPLE.to_owned(), to])
             .stdin(Stdio::null())
             .output()
-            .map_err(|e| Failure::new(Exit::FileIo, format!("cannot try it: {}", cause(&e))))?;
+            .map_err(|e| Failure::cannot("try it", &e))?;
         if done.status.success() {
             return Ok(());
         }

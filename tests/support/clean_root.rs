@@ -7,6 +7,8 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::netns::NetNs;
 use super::process::{Finished, Running, run_ok};
 use super::{Hasync, TempTree, await_that};
@@ -62,6 +64,11 @@ impl CleanPair {
         let key = self.foo0.types(key).expect(0).stdout_text();
         self.foo1.types("mkdir -pm 700 .ssh").expect(0);
         self.foo1.adds("root/.ssh/authorized_keys", &key);
+        self.await_sshd();
+    }
+
+    /// Both take logins.
+    pub(crate) fn await_sshd(&self) {
         for host in [&self.foo0, &self.foo1] {
             await_that("sshd listens", || {
                 host.types("ssh-keyscan 127.0.0.1").code == 0
@@ -173,6 +180,12 @@ impl CleanRoot {
         self.types(&format!(
             "printf '{answers}' | script -qec '{quoted}' /dev/null"
         ))
+    }
+
+    /// What runs there reads its configuration anew.
+    pub(crate) fn rereads(&self) {
+        let main = Pid::from_child(&self.child);
+        kill_process(main, Signal::HUP).unwrap();
     }
 
     /// Starts something there that goes on.
