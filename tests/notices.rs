@@ -27,7 +27,7 @@ fn mail_reaches_a_smarthost() {
     let mail = smtp.await_mail("this is a test");
     for line in [
         "From: hasync@foo0",
-        "To: root@foo0, ops@example.com",
+        "To: root@foo0,\n ops@example.com",
         "Subject: hasync foo0: recovery: this is a test, nothing has happened",
         "nothing needs to be done",
     ] {

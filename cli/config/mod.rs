@@ -197,6 +197,11 @@ pub(crate) fn host(word: &str) -> Result<String, String> {
     units::Word::read(word).map(|host: units::Host| host.0)
 }
 
+/// A mail address, as the file has it.
+pub(crate) fn mail_address(word: &str) -> Result<String, String> {
+    units::Word::read(word).map(|address: MailAddress| address.0)
+}
+
 /// A time as the file has it, such as `90s` or `5m`.
 pub(crate) fn time(word: &str) -> Result<std::time::Duration, String> {
     units::Word::read(word).map(|time: units::Time| time.0)

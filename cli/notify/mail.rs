@@ -6,11 +6,10 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use hasync_engine::Place;
-use lettre::address::{Address, Envelope};
-use lettre::{SmtpTransport, Transport};
 
 use super::letter::Letter;
-use crate::config::{Mail, MailAddress};
+use super::smtp;
+use crate::config::{self, Mail, MailAddress};
 use crate::shell;
 use crate::times;
 
@@ -63,35 +62,19 @@ fn by_smtp(
         _ => (host, SMTP_PORT),
     };
     let name = name.trim_start_matches('[').trim_end_matches(']');
-    let address = |word: &MailAddress| {
-        let full = with_domain(word, &letter.node(Place::Header));
-        full.parse::<Address>()
-            .map_err(|cause| format!("{full} is no address for SMTP: {cause}"))
-    };
-    let to = mail.to.iter().map(address).collect::<Result<Vec<_>, _>>()?;
-    let from = address(&sender(mail))?;
-    let envelope = Envelope::new(Some(from), to).map_err(|cause| cause.to_string())?;
-    let server = SmtpTransport::builder_dangerous(name)
-        .port(port)
-        .timeout(Some(timeout))
-        .build();
-    let sent = server.send_raw(&envelope, message.as_bytes());
-    sent.map(drop)
-        .map_err(|cause| format!("smarthost {host}: {}", with_causes(&cause)))
-}
-
-/// The whole chain of causes: the outermost alone says "Connection error".
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let words = inner.to_string();
-        if !text.contains(&words) {
-            text = format!("{text}: {words}");
-        }
-        cause = inner.source();
+    let node = letter.node(Place::Header);
+    let from = with_domain(&sender(mail), &node);
+    let to: Vec<String> = mail.to.iter().map(|to| with_domain(to, &node)).collect();
+    let is_address = |word: &&String| config::mail_address(word).is_ok();
+    if let Some(odd) = to.iter().chain([&from]).find(|word| !is_address(word)) {
+        return Err(format!("{odd} is no address for SMTP"));
     }
-    text
+    let mail = smtp::Mail {
+        from: &from,
+        to: &to,
+        text: message,
+    };
+    smtp::send(name, port, &mail, timeout).map_err(|cause| format!("smarthost {host}: {cause}"))
 }
 
 fn sender(mail: &Mail) -> MailAddress {
@@ -119,7 +102,8 @@ fn message(mail: &Mail, letter: &Letter, for_smtp: bool) -> String {
     let newline = if for_smtp { "\r\n" } else { "\n" };
     let headers = [
         format!("From: {}", header(&sender(mail))),
-        format!("To: {}", to.join(", ")),
+        // Many of them take a line each, which no server refuses for its length.
+        format!("To: {}", to.join(&format!(",{newline} "))),
         format!("Subject: {subject}"),
         format!("Date: {}", times::rfc2822(SystemTime::now())),
         "Auto-Submitted: auto-generated".to_owned(),

@@ -6,6 +6,7 @@ mod apart;
 mod letter;
 mod limit;
 mod mail;
+mod smtp;
 mod syslog;
 mod teller;
 
