@@ -39,6 +39,7 @@ pub(crate) use generations::{
     AdoptArgs, AnyTrees, CheckArgs, DivergedArgs, KeptArgs, LogArgs, PromoteArgs, SomeTrees,
     StatusArgs, UndoArgs,
 };
+pub(crate) use help::help_of;
 pub(crate) use init::{InitArgs, Manager, tree as tree_word};
 pub(crate) use lists::{Section, sections};
 pub(crate) use ocf::{KeepalivedArgs, OcfArgs};
@@ -48,67 +49,13 @@ pub(crate) use push::PushArgs;
 use refusal::{answer, usage};
 pub(crate) use role::{RoleArgs, WantedRole};
 pub(crate) use selection::SelectionArgs;
-pub(crate) use serve::{CompletionsArgs, DemoArgs, ManArgs, ServeArgs};
+pub(crate) use serve::{CompletionsArgs, DemoArgs, HelpArgs, ManArgs, ServeArgs};
 
 /// One parsed command line.
 #[derive(Debug)]
 pub(crate) enum Typed {
-    /// `hasync push`
-    Push(Box<PushArgs>),
-    /// `hasync serve`
-    Serve(ServeArgs),
-    /// `hasync demo`
-    Demo(DemoArgs),
-    /// `hasync signature`
-    Signature(SignatureArgs),
-    /// `hasync delta`
-    Delta(DeltaArgs),
-    /// `hasync patch`
-    Patch(PatchArgs),
-    /// `hasync init`
-    Init(Box<InitArgs>),
-    /// `hasync pair`
-    Pair(Box<PairArgs>),
-    /// `hasync check-config`
-    CheckConfig(CheckConfigArgs),
-    /// `hasync role`
-    Role(RoleArgs),
-    /// `hasync promote`
-    Promote(PromoteArgs),
-    /// `hasync demote`
-    Demote(SomeTrees),
-    /// `hasync status`
-    Status(StatusArgs),
-    /// `hasync log`
-    Log(LogArgs),
-    /// `hasync undo`
-    Undo(UndoArgs),
-    /// `hasync kept`
-    Kept(KeptArgs),
-    /// `hasync recover`
-    Recover(AnyTrees),
-    /// `hasync diverged`
-    Diverged(DivergedArgs),
-    /// `hasync adopt`
-    Adopt(AdoptArgs),
-    /// `hasync check`
-    Check(CheckArgs),
-    /// `hasync cycle`
-    Cycle(CycleArgs),
-    /// `hasync plan`
-    Plan(PlanArgs),
-    /// `hasync mirror`
-    Mirror(MirrorArgs),
-    /// `hasync ocf`
-    Ocf(OcfArgs),
-    /// `hasync keepalived`
-    Keepalived(KeepalivedArgs),
-    /// `hasync man`
-    Man(ManArgs),
-    /// `hasync completions`
-    Completions(CompletionsArgs),
-    /// `hasync notify`
-    Notify(NotifyArgs),
+    /// What is to be done.
+    Verb(Verb),
     /// Text to print, and the code to leave with: 0 when it was asked for.
     Help(String, Exit),
 }
@@ -134,39 +81,10 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Typed, 
     let verb = Cli::from_arg_matches(&matches)
         .map_err(|error| usage(&error, &words))?
         .verb;
-    Ok(match verb {
-        Verb::Push(args) => match matches.subcommand_matches("push") {
-            Some(matches) => return settled(args, matches),
-            None => Typed::Push(args),
-        },
-        Verb::Serve(args) => Typed::Serve(args),
-        Verb::Demo(args) => Typed::Demo(args),
-        Verb::Signature(args) => Typed::Signature(args),
-        Verb::Delta(args) => Typed::Delta(args),
-        Verb::Patch(args) => Typed::Patch(args),
-        Verb::Init(args) => Typed::Init(args),
-        Verb::Pair(args) => Typed::Pair(args),
-        Verb::CheckConfig(args) => Typed::CheckConfig(args),
-        Verb::Role(args) => Typed::Role(args),
-        Verb::Promote(args) => Typed::Promote(args),
-        Verb::Demote(args) => Typed::Demote(args),
-        Verb::Status(args) => Typed::Status(args),
-        Verb::Log(args) => Typed::Log(args),
-        Verb::Undo(args) => Typed::Undo(args),
-        Verb::Kept(args) => Typed::Kept(args),
-        Verb::Recover(args) => Typed::Recover(args),
-        Verb::Diverged(args) => Typed::Diverged(args),
-        Verb::Adopt(args) => Typed::Adopt(args),
-        Verb::Check(args) => Typed::Check(args),
-        Verb::Cycle(args) => Typed::Cycle(args),
-        Verb::Plan(args) => Typed::Plan(args),
-        Verb::Mirror(args) => Typed::Mirror(args),
-        Verb::Ocf(args) => Typed::Ocf(args),
-        Verb::Keepalived(args) => Typed::Keepalived(args),
-        Verb::Man(args) => Typed::Man(args),
-        Verb::Completions(args) => Typed::Completions(args),
-        Verb::Notify(args) => Typed::Notify(args),
-    })
+    match (verb, matches.subcommand_matches("push")) {
+        (Verb::Push(args), Some(matches)) => settled(args, matches),
+        (verb, _) => Ok(Typed::Verb(verb)),
+    }
 }
 
 /// Reads the command lines of the two halves of a push as those of programs of their own: the
@@ -185,7 +103,7 @@ fn parse_alone(words: &[OsString]) -> Option<Result<Typed, Failure>> {
             let serve = ServeArgs::augment_args(clap::Command::new("serve"));
             let matches = serve.try_get_matches_from(words).ok()?;
             let args = ServeArgs::from_arg_matches(&matches).ok()?;
-            Some(Ok(Typed::Serve(args)))
+            Some(Ok(Typed::Verb(Verb::Serve(args))))
         }
         _ => None,
     }
@@ -197,7 +115,7 @@ fn settled(mut args: Box<PushArgs>, matches: &clap::ArgMatches) -> Result<Typed,
         return Ok(Typed::Help(help::of_push(which == "all"), Exit::Ok));
     }
     args.settle(matches)?;
-    Ok(Typed::Push(args))
+    Ok(Typed::Verb(Verb::Push(args)))
 }
 
 /// Reads the words behind a `hasync serve` that is forced on a key.
@@ -232,21 +150,23 @@ Examples:
   hasync push --all
   hasync status
 
-`hasync VERB --help` shows the options of a verb.")]
+`hasync VERB --help` shows the options of a verb, and `hasync help` lists the
+pages of the manual.")]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
 }
 
+/// What can be done, each with its options.
 #[derive(Debug, Subcommand)]
-enum Verb {
+pub(crate) enum Verb {
     /// Make a directory on another host equal to one here
     Push(Box<PushArgs>),
     /// Receive pushes: started by sshd, or as an SSH server of its own
     Serve(ServeArgs),
     /// Show how each tree stands, and when the standby was last equal
     Status(StatusArgs),
-    /// Tell the same to a monitoring system, as a Nagios plugin
+    /// Report trouble and lag to monitoring, as a Nagios plugin
     Check(CheckArgs),
     /// List what has changed in a tree, push by push
     Log(LogArgs),
@@ -294,6 +214,8 @@ enum Verb {
     Man(ManArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
+    /// Show a page of the manual, or which there are
+    Help(HelpArgs),
     /// Tell a notice of a run that does not wait for it
     #[command(hide = true)]
     Notify(NotifyArgs),

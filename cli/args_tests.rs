@@ -17,7 +17,7 @@ fn push(line: &str) -> PushArgs {
     all.extend(line.split_whitespace());
     all.extend(["src/", "host:dst"]);
     match parse(words(&all)).unwrap() {
-        Typed::Push(args) => *args,
+        Typed::Verb(Verb::Push(args)) => *args,
         other => panic!("not a push: {other:?}"),
     }
 }
@@ -110,7 +110,7 @@ fn long_options_take_their_value_either_way() {
 #[test]
 fn options_may_follow_operands() {
     let args = match parse(words(&["push", "a", "b:c", "-a", "--", "-d"])).unwrap() {
-        Typed::Push(args) => args,
+        Typed::Verb(Verb::Push(args)) => args,
         other => panic!("not a push: {other:?}"),
     };
     assert!(args.archive);
@@ -299,7 +299,7 @@ fn the_name_of_a_resource_script_is_its_verb() {
     let mirror = |line: &str| {
         let words = line.split_whitespace().map(OsString::from);
         match parse(words).unwrap() {
-            Typed::Mirror(args) => args,
+            Typed::Verb(Verb::Mirror(args)) => args,
             other => panic!("not a mirror: {other:?}"),
         }
     };
@@ -322,7 +322,7 @@ fn the_name_of_a_resource_script_is_its_verb() {
 fn trees(line: &str) -> TreeArgs {
     let all = ["push"].into_iter().chain(line.split_whitespace());
     match parse(words(&all.collect::<Vec<_>>())).unwrap() {
-        Typed::Push(args) => args.trees,
+        Typed::Verb(Verb::Push(args)) => args.trees,
         other => panic!("not a push: {other:?}"),
     }
 }

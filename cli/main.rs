@@ -58,7 +58,7 @@ mod times;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use args::Typed;
+use args::{Typed, Verb};
 use exit::Failure;
 
 fn main() -> ExitCode {
@@ -83,7 +83,9 @@ fn main() -> ExitCode {
         .is_some_and(|verb| verb == "check");
     let outcome = match args::parse(std::env::args_os()) {
         Err(failure) if is_check => Ok(check::misused(&failure)),
-        parsed => parsed.and_then(run),
+        Err(failure) => Err(failure),
+        Ok(Typed::Help(text, exit)) => out::help(&text, exit).map(ExitCode::from),
+        Ok(Typed::Verb(verb)) => run(verb),
     };
     signals::stop_if_leaving();
     match outcome {
@@ -103,39 +105,39 @@ fn spill_dirs() -> Vec<PathBuf> {
     named.chain(usual).collect()
 }
 
-fn run(typed: Typed) -> Result<ExitCode, Failure> {
+fn run(verb: Verb) -> Result<ExitCode, Failure> {
     hasync_engine::spill_into(spill_dirs());
-    let exit = match typed {
-        Typed::Push(args) => push::run(&args),
-        Typed::Serve(args) => serve::run(&args),
-        Typed::Demo(args) => demo::run(&args),
-        Typed::Man(args) => manual::run(&args),
-        Typed::Completions(args) => manual::completions(&args),
-        Typed::Notify(args) => notify::run(&args),
-        Typed::Signature(args) => plumbing::signature(&args),
-        Typed::Delta(args) => plumbing::delta(&args),
-        Typed::Patch(args) => plumbing::patch(&args),
-        Typed::Init(args) => init::run(&args),
-        Typed::Pair(args) => pair::run(&args),
-        Typed::CheckConfig(args) => config::check_config(&args),
-        Typed::Role(args) => role::run(&args),
-        Typed::Promote(args) => generations::promote(&args),
-        Typed::Demote(args) => generations::demote(&args),
-        Typed::Status(args) => generations::status(&args),
-        Typed::Log(args) => generations::log(&args),
-        Typed::Undo(args) => generations::undo(&args),
-        Typed::Kept(args) => generations::kept(&args),
-        Typed::Recover(args) => generations::recover(&args),
-        Typed::Diverged(args) => generations::diverged(&args),
-        Typed::Adopt(args) => generations::adopt(&args),
-        Typed::Help(text, exit) => out::help(&text, exit),
-        Typed::Plan(args) => plan::run(&args),
-        Typed::Cycle(args) => cycle::run(&args),
-        Typed::Keepalived(args) => keepalived::run(&args),
+    let exit = match verb {
+        Verb::Push(args) => push::run(&args),
+        Verb::Serve(args) => serve::run(&args),
+        Verb::Demo(args) => demo::run(&args),
+        Verb::Man(args) => manual::run(&args),
+        Verb::Completions(args) => manual::completions(&args),
+        Verb::Notify(args) => notify::run(&args),
+        Verb::Signature(args) => plumbing::signature(&args),
+        Verb::Delta(args) => plumbing::delta(&args),
+        Verb::Patch(args) => plumbing::patch(&args),
+        Verb::Init(args) => init::run(&args),
+        Verb::Pair(args) => pair::run(&args),
+        Verb::CheckConfig(args) => config::check_config(&args),
+        Verb::Role(args) => role::run(&args),
+        Verb::Promote(args) => generations::promote(&args),
+        Verb::Demote(args) => generations::demote(&args),
+        Verb::Status(args) => generations::status(&args),
+        Verb::Log(args) => generations::log(&args),
+        Verb::Undo(args) => generations::undo(&args),
+        Verb::Kept(args) => generations::kept(&args),
+        Verb::Recover(args) => generations::recover(&args),
+        Verb::Diverged(args) => generations::diverged(&args),
+        Verb::Adopt(args) => generations::adopt(&args),
+        Verb::Help(args) => manual::help(&args),
+        Verb::Plan(args) => plan::run(&args),
+        Verb::Cycle(args) => cycle::run(&args),
+        Verb::Keepalived(args) => keepalived::run(&args),
         // What calls these has exit codes of its own.
-        Typed::Check(args) => return Ok(check::run(&args)),
-        Typed::Mirror(args) => return Ok(mirror::run(&args)),
-        Typed::Ocf(args) => return Ok(ocf::run(&args)),
+        Verb::Check(args) => return Ok(check::run(&args)),
+        Verb::Mirror(args) => return Ok(mirror::run(&args)),
+        Verb::Ocf(args) => return Ok(ocf::run(&args)),
     };
     exit.map(ExitCode::from)
 }

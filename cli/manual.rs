@@ -1,10 +1,10 @@
-//! `hasync man DIR`: the manual pages. Those of the verbs and of the configuration file are made
-//! from what `--help` says and from the commented example, so that they cannot say anything else;
-//! the others are written by hand.
+//! `hasync man DIR` and `hasync help TOPIC`: the manual. The pages of the verbs are made from what
+//! `--help` says, so that they cannot say anything else; the others are written, in Markdown.
 
+mod markdown;
 mod roff;
+mod text;
 
-use std::borrow::Cow;
 use std::io;
 
 use clap::Command;
@@ -12,26 +12,27 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 use hasync_engine::{Existing, make_dirs, put_file};
 
-use crate::args::{self, CompletionsArgs, ManArgs};
-use crate::exit::{Exit, Failure, cause};
+use crate::args::{self, CompletionsArgs, HelpArgs, ManArgs};
+use crate::exit::{Exit, Failure};
 use crate::out;
 
-const EXAMPLE: &str = include_str!("examples/hasync.toml");
-
-/// Pages that are written, by name: in Markdown but for one.
-const WRITTEN: [(&str, &str); 9] = [
-    ("hasync-ha", include_str!("manual/hasync-ha.md")),
-    ("hasync-trees", include_str!("manual/hasync-trees.md")),
-    ("hasync-rsync", include_str!("manual/hasync-rsync.md")),
-    ("hasync-state", include_str!("manual/hasync-state.md")),
-    ("hasync-exit", include_str!("manual/hasync-exit.md")),
-    ("hasync-delta", include_str!("manual/hasync-delta.md")),
-    ("hasync-speed", include_str!("manual/hasync-speed.md")),
-    (
-        "hasync-internals",
-        include_str!("manual/hasync-internals.md"),
+/// Pages that are written. The first line of each has its name.
+const WRITTEN: [&str; 10] = [
+    include_str!("manual/hasync-ha.md"),
+    include_str!("manual/hasync-trees.md"),
+    concat!(
+        include_str!("manual/hasync.toml.md"),
+        "\n```toml\n",
+        include_str!("examples/hasync.toml"),
+        "```\n"
     ),
-    ("hasync-security", include_str!("manual/hasync-security.7")),
+    include_str!("manual/hasync-rsync.md"),
+    include_str!("manual/hasync-state.md"),
+    include_str!("manual/hasync-exit.md"),
+    include_str!("manual/hasync-security.md"),
+    include_str!("manual/hasync-internals.md"),
+    include_str!("manual/hasync-speed.md"),
+    include_str!("manual/hasync-delta.md"),
 ];
 
 /// What is written about a verb, behind what its help says.
@@ -51,10 +52,7 @@ pub(crate) fn run(args: &ManArgs) -> Result<Exit, Failure> {
         let path = dir.join(&name);
         let made = make_dirs(&dir, 0o755).map_err(io::Error::from);
         let written = made.and_then(|()| put_file(&path, &page, 0o644, Existing::IsReplaced));
-        written.map_err(|e| {
-            let (path, why) = (path.display(), cause(&e));
-            Failure::new(Exit::FileIo, format!("cannot write {path}: {why}"))
-        })?;
+        written.map_err(|e| Failure::cannot(format!("write {}", path.display()), &e))?;
     }
     Ok(Exit::Ok)
 }
@@ -64,6 +62,61 @@ pub(crate) fn completions(args: &CompletionsArgs) -> Result<Exit, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut args::command(), "hasync", &mut script);
     out::help(&String::from_utf8_lossy(&script), Exit::Ok)
+}
+
+/// Prints a page of the manual as text, or which pages there are.
+pub(crate) fn help(args: &HelpArgs) -> Result<Exit, Failure> {
+    let Some(topic) = &args.topic else {
+        return out::help(&contents(), Exit::Ok);
+    };
+    // Whoever types `hasync-ha(7)` means `ha`.
+    let word = topic.split('(').next().unwrap_or(topic);
+    let word = word.strip_prefix("hasync").unwrap_or(word);
+    let word = word.trim_start_matches(['-', '.']);
+    let verb = args::help_of(word).into_iter();
+    let about = ABOUT.iter().filter(|(verb, _)| *verb == word);
+    let about = about.map(|(_, about)| text::from_markdown(about));
+    let written = WRITTEN.iter().filter(|page| topic_of(page) == word);
+    let written = written.map(|page| text::from_markdown(page));
+    let found: Vec<String> = verb.chain(about).chain(written).collect();
+    match (found.is_empty(), word.is_empty()) {
+        (false, _) => out::help(&found.join("\n"), Exit::Ok),
+        (true, true) => out::help(&contents(), Exit::Ok),
+        (true, false) => {
+            let topics: Vec<&str> = WRITTEN.iter().map(|page| topic_of(page)).collect();
+            let topics = topics.join(", ");
+            Err(Failure::usage(format!(
+                "no page is about '{topic}'; there is one about each verb, and about {topics}"
+            )))
+        }
+    }
+}
+
+/// The verbs, and behind them the other pages.
+fn contents() -> String {
+    let mut text = args::command().render_help().to_string();
+    text.push_str("\nPages of the manual, by hasync help TOPIC:\n");
+    for page in WRITTEN {
+        let (_, about) = title_of(page);
+        text.push_str(&format!("  {:9}  {about}\n", topic_of(page)));
+    }
+    text
+}
+
+/// `hasync-ha(7)` and what the page is about.
+fn title_of(page: &str) -> (&str, &str) {
+    let title = page.lines().next().unwrap_or_default();
+    title
+        .trim_start_matches("# ")
+        .split_once(": ")
+        .unwrap_or((title, ""))
+}
+
+/// `ha` of `hasync-ha(7)`.
+fn topic_of(page: &str) -> &str {
+    let (name, _) = title_of(page);
+    let name = name.split('(').next().unwrap_or(name);
+    name.get("hasync-".len()..).unwrap_or(name)
 }
 
 /// The name of each page and what is in it.
@@ -84,13 +137,10 @@ fn pages() -> Vec<(String, Vec<u8>)> {
         }
         pages.push((name, page));
     }
-    pages.push(("hasync.toml.5".to_owned(), configuration()));
-    pages.extend(WRITTEN.map(|(name, text)| {
-        let source = match text.starts_with('#') {
-            true => Cow::Owned(roff::from_markdown(text)),
-            false => Cow::Borrowed(text),
-        };
-        (format!("{name}.7"), source.into_owned().into_bytes())
+    pages.extend(WRITTEN.map(|text| {
+        let (name, _) = title_of(text);
+        let file = name.replace('(', ".").replace(')', "");
+        (file, roff::from_markdown(text).into_bytes())
     }));
     pages
 }
@@ -112,39 +162,6 @@ fn page(title: &str, command: Command, lists: &[args::Section]) -> (String, Vec<
         page.extend_from_slice(roff.render().as_bytes());
     }
     (format!("{title}.{SECTION}"), page)
-}
-
-fn configuration() -> Vec<u8> {
-    let mut roff = Roff::new();
-    roff.control("TH", ["hasync.toml", "5"]);
-    let sections = [
-        (
-            "NAME",
-            "hasync.toml - which trees are mirrored, and how the peer is reached",
-        ),
-        (
-            "DESCRIPTION",
-            "/etc/hasync/hasync.toml, or what --config names, is the same file on both nodes. An \
-             unknown key, a value that cannot be meant, a path that climbs and two trees over one \
-             file end with exit 78 and the line; hasync check-config prints what was understood. \
-             Whoever can write it decides what runs as root.",
-        ),
-    ];
-    for (title, text) in sections {
-        roff.control("SH", [title]);
-        roff.text([roman(text)]);
-    }
-    roff.control("SH", ["EXAMPLE"]);
-    roff.control("nf", []);
-    for line in EXAMPLE.lines() {
-        roff.text([roman(line)]);
-    }
-    roff.control("fi", []);
-    roff.control("SH", ["SEE ALSO"]);
-    roff.text([roman(
-        "hasync(8), hasync-check-config(8), hasync-security(7)",
-    )]);
-    roff.render().into_bytes()
 }
 
 #[cfg(test)]
@@ -172,5 +189,22 @@ mod tests {
             .unwrap();
         let toml = String::from_utf8(toml.clone()).unwrap();
         assert!(toml.contains("last_push = "), "{toml}");
+    }
+    #[test]
+    fn every_page_is_one_of_the_contents_and_fits_a_terminal() {
+        let contents = contents();
+        for page in WRITTEN {
+            let (topic, (name, about)) = (topic_of(page), title_of(page));
+            assert!(contents.contains(&format!("  {topic}")), "{contents}");
+            assert!(name.starts_with("hasync") && name.ends_with(')'), "{name}");
+            assert!(!about.is_empty());
+            let text = text::from_markdown(page);
+            for line in text.lines().filter(|_| topic != "toml") {
+                assert!(line.chars().count() <= 80, "{name}: {line}");
+            }
+        }
+        for line in contents.lines() {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
     }
 }

@@ -254,14 +254,14 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
 
     use super::*;
-    use crate::args::{self, Typed};
+    use crate::args::{self, Typed, Verb};
 
     fn typed(line: &str) -> PushArgs {
         let words = ["hasync", "push"]
             .into_iter()
             .chain(line.split_whitespace());
         match args::parse(words.map(OsString::from)).unwrap() {
-            Typed::Push(args) => *args,
+            Typed::Verb(Verb::Push(args)) => *args,
             other => panic!("not a push: {other:?}"),
         }
     }

@@ -53,28 +53,26 @@ fn every_page_formats_and_fits_a_terminal() {
 #[test]
 fn the_tests_and_files_that_the_page_on_security_names_are_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let page = fs::read_to_string(root.join("cli/manual/hasync-security.7")).unwrap();
-    // A test stands on a line of its own, and may be broken behind each underscore.
-    let is_test = |name: &str| {
-        name.matches('_').count() > 1
-            && name
-                .chars()
-                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    let page = fs::read_to_string(root.join("cli/manual/hasync-security.md")).unwrap();
+    let spans: Vec<&str> = page.split('`').skip(1).step_by(2).collect();
+    let is_file = |span: &&&str| {
+        let tops = ["cli/", "engine/", "transport/"];
+        tops.iter().any(|top| span.starts_with(top))
     };
-    let lines: Vec<String> = page.lines().map(|line| line.replace("\\:", "")).collect();
-    let is_file = |line: &&String| {
-        ["cli/", "engine/", "transport/"]
-            .iter()
-            .any(|top| line.starts_with(top))
-    };
-    let files: Vec<_> = lines.iter().filter(is_file).collect();
+    let files: Vec<_> = spans.iter().filter(is_file).collect();
     assert!(files.len() > 40, "{files:?}");
     let missing: Vec<_> = files
         .iter()
         .filter(|file| !root.join(file).exists())
         .collect();
     assert!(missing.is_empty(), "no such file: {missing:#?}");
-    let named: Vec<&String> = lines.iter().filter(|line| is_test(line)).collect();
+    let is_test = |name: &&&str| {
+        name.matches('_').count() > 1
+            && name
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    };
+    let named: Vec<_> = spans.iter().filter(is_test).collect();
     assert!(named.len() > 20, "{named:?}");
     let mut tests = BTreeSet::new();
     for top in ["cli", "engine", "tests", "transport"] {
@@ -90,7 +88,37 @@ fn the_tests_and_files_that_the_page_on_security_names_are_there() {
     }
     let missing: Vec<_> = named
         .iter()
-        .filter(|name| !tests.contains(**name))
+        .filter(|name| !tests.contains(***name))
         .collect();
     assert!(missing.is_empty(), "no such test: {missing:#?}");
+}
+
+/// Without man, and by every name that somebody may have seen.
+#[test]
+fn help_shows_each_page() {
+    let help = |words: &[&str]| Hasync::new().arg("help").args(words).run();
+    for (topics, words) in [
+        (
+            &["ha", "hasync-ha", "hasync-ha(7)", "ha(7)"][..],
+            &["hasync-ha(7): ", "UNDER PACEMAKER", "crm_mon"][..],
+        ),
+        (
+            &["toml", "hasync.toml", "hasync.toml(5)"],
+            &["last_push = "],
+        ),
+        (&["security"], &["stopped by", "WHAT A KEY MAY DO"]),
+        (&["push", "hasync-push", "hasync-push(8)"], &["--delete"]),
+        (&["pair"], &["--root <DIR>", "WITHOUT SSHD"]),
+        (&["delta"], &["delta SIGNATURE NEW", "hasync-delta(7): "]),
+        (&["hasync", "hasync(8)"], &["Fail over:", "  ha "]),
+    ] {
+        for topic in topics {
+            let text = help(&[topic]).expect(0).stdout_text();
+            for word in words {
+                assert!(text.contains(word), "help {topic}: no {word:?} in\n{text}");
+            }
+        }
+    }
+    assert_eq!(help(&[]).expect(0).stdout, help(&["hasync"]).stdout);
+    help(&["nonsense"]).expect_error(1, &["'nonsense'", "ha, trees, toml"]);
 }

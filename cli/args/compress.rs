@@ -21,7 +21,7 @@ pub(crate) struct CompressArgs {
     #[arg(value_parser = ["zstd", "auto", "none"])]
     #[arg(hide_short_help = true)]
     compress_choice: Option<String>,
-    /// -z at this level of zstd, up to 22; below 1 is faster still (unless told, 3 to 6)
+    /// -z at this level of zstd, up to 22; below 1 is faster still (default: 3 to 6)
     #[arg(long, value_name = "N", visible_alias = "zl", help_heading = HOW)]
     #[arg(allow_negative_numbers = true)]
     #[arg(hide_short_help = true)]

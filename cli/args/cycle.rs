@@ -47,10 +47,13 @@ pub(super) fn as_resource(words: Vec<OsString>) -> Vec<OsString> {
 
 /// The options of `hasync plan`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Example:
+  hasync plan --interval 3m")]
 pub(crate) struct PlanArgs {
     #[command(flatten)]
     pub(crate) which: AnyTrees,
-    /// How often cycles are to run (unless told: interval of [cycle])
+    /// How often cycles are to run (default: interval of [cycle])
     #[arg(long, value_name = "TIME", value_parser = crate::config::time)]
     pub(crate) interval: Option<Duration>,
 }
@@ -70,7 +73,7 @@ pub(crate) struct MirrorArgs {
     /// Do not stop while this node has the service, by its [role]
     #[arg(long)]
     pub(crate) unless_serving: bool,
-    /// Stop within this time, in seconds or as 90s, 5m (unless told: last_push of [cycle])
+    /// Stop within this time, in seconds or as 90s, 5m (default: last_push of [cycle])
     #[arg(long, value_name = "TIME", value_parser = some_seconds)]
     pub(crate) within: Option<Duration>,
     /// The configuration, in place of /etc/hasync/hasync.toml

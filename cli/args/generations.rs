@@ -37,7 +37,7 @@ pub(crate) struct PromoteArgs {
 /// The same for verbs that harm nothing: without a name they are about all.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct AnyTrees {
-    /// Trees of the configuration; all without one
+    /// Trees of the configuration (default: all)
     #[arg(value_name = "TREE")]
     pub(crate) trees: Vec<String>,
     #[command(flatten)]
@@ -79,6 +79,9 @@ pub(crate) struct DivergedArgs {
 
 /// The options of `hasync adopt`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Example:
+  hasync adopt --all --from foo1")]
 pub(crate) struct AdoptArgs {
     /// A tree of the configuration; need not be named if it is the only one
     #[arg(value_name = "TREE", conflicts_with = "all")]
@@ -98,11 +101,16 @@ pub(crate) struct AdoptArgs {
 
 /// The options of `hasync undo`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  hasync undo html -nv
+  hasync undo html
+  hasync undo html --path news/today.html --to 41")]
 pub(crate) struct UndoArgs {
     /// A tree of the configuration
     #[arg(value_name = "TREE")]
     pub(crate) tree: String,
-    /// Back to this generation, by number or identity; without it, back by one
+    /// Back to this generation, by number or identity (default: the one before)
     #[arg(long, value_name = "GENERATION")]
     pub(crate) to: Option<String>,
     /// Undo nothing: remove what this generation replaced, which is kept until then
@@ -125,6 +133,10 @@ pub(crate) struct UndoArgs {
 
 /// The options of `hasync kept`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  hasync kept html
+  hasync kept html --extract 41 /tmp/html-41")]
 pub(crate) struct KeptArgs {
     /// A tree of the configuration
     #[arg(value_name = "TREE")]
@@ -145,10 +157,13 @@ pub(crate) struct KeptArgs {
 
 /// The options of `hasync check`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Example:
+  hasync check --max-lag 30m")]
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     pub(crate) which: AnyTrees,
-    /// Critical beyond this lag, in seconds or as 90s, 5m (unless told: max_lag of [cycle], or
+    /// Critical beyond this lag, in seconds or as 90s, 5m (default: max_lag of [cycle], or
     /// three intervals)
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     pub(crate) max_lag: Option<Duration>,

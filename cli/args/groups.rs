@@ -22,7 +22,15 @@ pub(super) const GROUPS: [(&str, &[&str]); 6] = [
     ),
     (
         "Set up",
-        &["demo", "init", "pair", "check-config", "man", "completions"],
+        &[
+            "demo",
+            "init",
+            "pair",
+            "check-config",
+            "help",
+            "man",
+            "completions",
+        ],
     ),
     ("Carry by hand", &["signature", "delta", "patch"]),
 ];

@@ -1,9 +1,20 @@
-//! The help of `hasync push`: two screens of what most need, or all, with the lists of what is
-//! accepted and refused of rsync.
+//! The help of a verb. That of `hasync push` is two screens of what most need, or all, with the
+//! lists of what is accepted and refused of rsync.
 
-use super::{command, sections};
+use std::ffi::OsString;
 
-/// The help text.
+use super::{Typed, command, parse, sections};
+use crate::exit::Exit;
+
+/// What `hasync VERB --help` prints; `None` if there is no such verb.
+pub(crate) fn help_of(verb: &str) -> Option<String> {
+    match parse(["hasync", verb, "--help"].map(OsString::from)) {
+        Ok(Typed::Help(text, Exit::Ok)) => Some(text),
+        _ => None,
+    }
+}
+
+/// The help text of `hasync push`.
 pub(super) fn of_push(all: bool) -> String {
     let mut command = command();
     command.build();

@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::process::Command;
 
 use super::*;
-use crate::args::{Typed, command, parse};
+use crate::args::{Typed, Verb, command, parse};
 
 /// What a push with these words before its operands is answered.
 fn push(words: &[&str]) -> Result<Typed, Failure> {
@@ -114,7 +114,10 @@ fn what_is_accepted_is_taken_and_what_is_refused_says_why_and_what_instead() {
     for row in ACCEPTED {
         for word in spellings(row.names) {
             let words: Vec<&str> = word.split(' ').chain(["-r"]).collect();
-            assert!(matches!(push(&words), Ok(Typed::Push(_))), "{word}");
+            assert!(
+                matches!(push(&words), Ok(Typed::Verb(Verb::Push(_)))),
+                "{word}"
+            );
         }
     }
     for row in REFUSED {
@@ -155,7 +158,10 @@ fn what_never_was_on_can_be_taken_back() {
         "--no-inc-recursive",
         "--no-i-r",
     ] {
-        assert!(matches!(push(&[word]), Ok(Typed::Push(_))), "{word}");
+        assert!(
+            matches!(push(&[word]), Ok(Typed::Verb(Verb::Push(_)))),
+            "{word}"
+        );
     }
 }
 
@@ -168,7 +174,7 @@ fn deleting_at_another_moment_is_deleting() {
         "--delete-delay",
         "--delete-after",
     ] {
-        let Ok(Typed::Push(args)) = push(&["-r", word]) else {
+        let Ok(Typed::Verb(Verb::Push(args))) = push(&["-r", word]) else {
             panic!("not a push: {word}");
         };
         assert!(args.delete, "{word}");

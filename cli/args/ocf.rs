@@ -32,7 +32,7 @@ pub(crate) struct KeepalivedArgs {
     /// The FIFO of vrrp_notify_fifo; it is made if it is missing
     #[arg(long, value_name = "PATH")]
     pub(crate) fifo: PathBuf,
-    /// The VRRP instance that decides; without it all of them together
+    /// The VRRP instance that decides (default: all of them together)
     #[arg(long, value_name = "NAME")]
     pub(crate) instance: Option<String>,
     /// The configuration, in place of /etc/hasync/hasync.toml

@@ -10,7 +10,7 @@ const REACH: &str = "How the other host is reached";
 /// How the other host is reached.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ReachArgs {
-    /// Longest time to connect (unless told, 10 s or ConnectTimeout)
+    /// Longest time to connect (default: 10 s or ConnectTimeout)
     #[arg(long, value_name = "SECONDS", help_heading = REACH, hide_short_help = true)]
     pub(crate) contimeout: Option<u32>,
     /// Connect by IPv4 alone

@@ -78,8 +78,20 @@ pub(crate) struct DemoArgs {
 /// The options of `hasync man`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ManArgs {
-    /// A tree of manual pages, such as /usr/local/share/man; they go to man5 and man8 in it
+    /// A tree of manual pages, such as /usr/local/share/man; they go to man5, man7 and man8 in it
     pub(crate) dir: PathBuf,
+}
+
+/// The options of `hasync help`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Examples:
+  hasync help
+  hasync help ha
+  hasync help push")]
+pub(crate) struct HelpArgs {
+    /// A verb, or a page such as ha, rsync or toml
+    pub(crate) topic: Option<String>,
 }
 
 /// The options of `hasync completions`.

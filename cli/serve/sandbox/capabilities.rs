@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn the_manual_names_what_is_kept() {
-        let page = include_str!("../../manual/hasync-security.7");
+        let page = include_str!("../../manual/hasync-security.md");
         let kept: Vec<String> = KEPT
             .iter_names()
             .map(|(name, _)| format!("CAP_{name}"))
