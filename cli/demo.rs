@@ -11,8 +11,10 @@ mod trouble;
 
 use std::time::Instant;
 
+use hasync_transport::ssh;
+
 use crate::args::DemoArgs;
-use crate::exit::{self, Exit, Failure};
+use crate::exit::{Exit, Failure};
 use crate::out::{self, Out};
 
 use compare::Picture;
@@ -38,10 +40,17 @@ pub(crate) fn run(args: &DemoArgs) -> Result<Exit, Failure> {
     trouble::show(&mut scene, &say)?;
     say(&format!("\ndone in {:.1} s", began.elapsed().as_secs_f64()));
     if args.keep {
+        let words = scene.server_words();
+        let words: Vec<_> = words.iter().map(|word| ssh::quoted(word)).collect();
+        let program = std::env::current_exe().unwrap_or_else(|_| "hasync".into());
+        let program = ssh::quoted(&program.to_string_lossy());
+        let serve = format!("#!/bin/sh\nexec {program} {}\n", words.join(" "));
+        scene.write_program("serve", &serve)?;
         say(&format!(
-            "to play with: the trees primary/ and standby/ in {dir}, and as either node:\n  hasync \
-             status --config {dir}/primary.toml\n  hasync log web --config {dir}/standby.toml\n  \
-             hasync diverged web --config {dir}/standby.toml",
+            "to play with: the trees primary/ and standby/ in {dir}, and as either node:\n  \
+             {program} log web --config {dir}/standby.toml\n  {program} status --config \
+             {dir}/primary.toml\n  {dir}/serve &     # the standby takes pushes again\n  {program} \
+             diverged web --config {dir}/primary.toml",
             dir = dir.display()
         ));
     }
@@ -63,11 +72,4 @@ fn must_be(expected: &Picture, found: &Picture) -> Result<(), Failure> {
         Exit::NotEqual,
         format!("the trees differ in {count} entries (exit 3)"),
     ))
-}
-
-fn file_error(what: &str, cause: &std::io::Error) -> Failure {
-    Failure::new(
-        Exit::FileIo,
-        format!("cannot {what}: {}", exit::cause(cause)),
-    )
 }

@@ -1,8 +1,8 @@
 //! The command line as admins' scripts use it: usage errors exit 1 and say what is wrong,
 //! help and version exit 0, options combine as in rsync.
 
-use crate::support::process::run_ok;
-use crate::support::{Hasync, Snapshot, TempTree};
+use crate::support::process::{Running, run_ok};
+use crate::support::{Finished, Hasync, Snapshot, TempTree};
 
 #[test]
 fn unknown_option_is_a_usage_error() {
@@ -150,10 +150,60 @@ fn manual_pages_go_to_their_sections() {
     done.expect_error(11, &["cannot write ", "man8/hasync.8"]);
 }
 
+/// The demo in a temporary directory of its own.
+fn demo(temp: &TempTree, options: &[&str]) -> Finished {
+    let dir = temp.text("");
+    let demo = Hasync::new().arg("demo").args(options).env("TMPDIR", dir);
+    let done = demo.run().expect(0);
+    let text = done.stdout_text();
+    for line in [
+        "first copy ",
+        "nothing changed ",
+        "1 % changed ",
+        "the standby is as before the push, whole",
+        "takes the push back, to the last file",
+        "nothing is overwritten:",
+    ] {
+        assert!(text.contains(line), "{line:?} in\n{done}");
+    }
+    done
+}
+
+fn left_in(temp: &TempTree) -> usize {
+    std::fs::read_dir(temp.path("")).unwrap().count()
+}
+
 #[test]
-fn demo_shows_equal_trees() {
-    let done = Hasync::new().arg("demo").run().expect(0);
-    assert!(!done.stdout.is_empty(), "{done}");
+fn demo_leaves_nothing_behind() {
+    let temp = TempTree::new();
+    demo(&temp, &[]);
+    assert_eq!(left_in(&temp), 0);
+}
+
+/// With `--keep` what it prints can be typed.
+#[test]
+fn demo_leaves_its_trees_where_that_is_asked_for() {
+    let temp = TempTree::new();
+    let text = demo(&temp, &["--keep"]).stdout_text();
+    assert_eq!(left_in(&temp), 1);
+    let (_, typed) = text.split_once("as either node:\n").unwrap();
+    let script = format!("{typed}\nended=$?; kill %1; exit $ended");
+    let script = script.replace(
+        "again\n",
+        "again\nuntil (exec 3<>/dev/tcp/PORT) 2>/dev/null; do sleep 0.05; done\n",
+    );
+    let serve = std::fs::read_dir(temp.path("")).unwrap().next().unwrap();
+    let serve = std::fs::read_to_string(serve.unwrap().path().join("serve")).unwrap();
+    let (_, address) = serve.split_once("--listen ").unwrap();
+    let address = address.split(' ').next().unwrap().replace(':', "/");
+    let script = script.replace("PORT", &address);
+    let mut shell = std::process::Command::new("bash");
+    shell.args(["-m", "-c", &script]);
+    let done = Running::start(shell).finish().expect(3);
+    let said = done.stdout_text();
+    for words in ["generation", "web: ", "html/00/new.html"] {
+        assert!(said.contains(words), "{words:?} in\n{done}");
+    }
 }
 
 impl crate::support::Finished {

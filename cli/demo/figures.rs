@@ -7,7 +7,7 @@ use hasync_engine::{self as engine, Change, Duplex, Note, Observer, Options, War
 
 use super::compare::Picture;
 use super::scene::Scene;
-use super::{file_error, must_be, rsync, tree};
+use super::{must_be, rsync, tree};
 use crate::exit::Failure;
 use crate::numbers::{bytes, commas};
 use crate::out;
@@ -20,7 +20,7 @@ const BAR: f64 = 20.0;
 /// Shows them.
 pub(super) fn show(scene: &mut Scene, say: &dyn Fn(&str)) -> Result<(), Failure> {
     let (primary, standby) = (scene.path("primary"), scene.path("standby"));
-    tree::build(&primary).map_err(|cause| file_error("make the tree", &cause))?;
+    tree::build(&primary).map_err(|cause| Failure::cannot("make the tree", &cause))?;
     let reach = scene.start_server()?;
     let mut table = Table::new(say);
     table.row("first copy", &push(&primary, &standby, &reach)?);
@@ -28,7 +28,7 @@ pub(super) fn show(scene: &mut Scene, say: &dyn Fn(&str)) -> Result<(), Failure>
     table.row("nothing changed", &push(&primary, &standby, &reach)?);
     equal(&primary, &standby)?;
     let rsync = rsync::Rsync::prepare(scene)?;
-    tree::change(&primary).map_err(|cause| file_error("change the tree", &cause))?;
+    tree::change(&primary).map_err(|cause| Failure::cannot("change the tree", &cause))?;
     table.row("1 % changed", &push(&primary, &standby, &reach)?);
     let picture = equal(&primary, &standby)?;
     let beside = match rsync {
@@ -48,8 +48,9 @@ pub(super) fn show(scene: &mut Scene, say: &dyn Fn(&str)) -> Result<(), Failure>
 }
 
 fn equal(primary: &Path, standby: &Path) -> Result<Picture, Failure> {
-    let of =
-        |root: &Path| Picture::of(root).map_err(|cause| file_error("compare the trees", &cause));
+    let of = |root: &Path| {
+        Picture::of(root).map_err(|cause| Failure::cannot("compare the trees", &cause))
+    };
     let picture = of(primary)?;
     must_be(&picture, &of(standby)?)?;
     Ok(picture)

@@ -5,7 +5,6 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use super::figures::Course;
-use super::file_error;
 use super::scene::Scene;
 use crate::exit::{Exit, Failure};
 
@@ -47,7 +46,7 @@ impl Rsync {
             .arg(format!("here:{}", self.target.display()))
             .stdin(Stdio::null())
             .output()
-            .map_err(|cause| file_error("start rsync", &cause))?;
+            .map_err(|cause| Failure::cannot("start rsync", &cause))?;
         let elapsed = began.elapsed();
         if !done.status.success() {
             let said = String::from_utf8_lossy(&done.stderr);

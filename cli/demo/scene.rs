@@ -15,7 +15,6 @@ use hasync_transport::ssh;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use super::file_error;
 use crate::exit::{Exit, Failure};
 use crate::itself;
 use crate::out;
@@ -36,7 +35,8 @@ struct Props {
 impl Scene {
     /// Makes the directory, with an empty tree on each side.
     pub(super) fn set(keep: bool) -> Result<Self, Failure> {
-        let dir = make_dir().map_err(|cause| file_error("make a temporary directory", &cause))?;
+        let dir =
+            make_dir().map_err(|cause| Failure::cannot("make a temporary directory", &cause))?;
         let props = Arc::new(Mutex::new(Props {
             dir,
             keep,
@@ -56,7 +56,8 @@ impl Scene {
             ));
         })?;
         for tree in ["primary", "standby"] {
-            fs::create_dir(scene.path(tree)).map_err(|cause| file_error("make a tree", &cause))?;
+            fs::create_dir(scene.path(tree))
+                .map_err(|cause| Failure::cannot("make a tree", &cause))?;
         }
         let host_line = ssh::generate_host_key(&scene.path("host_key"))?;
         let login_line = ssh::generate_key_pair(&scene.path("login_key"), "hasync-demo")?;
@@ -79,25 +80,15 @@ impl Scene {
     /// Starts `hasync serve --listen` on a loopback port, the same each time; gives how it is
     /// reached.
     pub(super) fn start_server(&mut self) -> Result<Reach, Failure> {
-        let port = self.with(|props| props.port);
         let mut server = itself::command()?
-            .args(["serve", "--receive-only", "--listen"])
-            .arg(format!("127.0.0.1:{port}"))
-            .arg("--root")
-            .arg(self.path("standby"))
-            .arg("--config")
-            .arg(self.path("standby.toml"))
-            .arg("--authorized-keys")
-            .arg(self.path("authorized_keys"))
-            .arg("--host-key")
-            .arg(self.path("host_key"))
+            .args(self.server_words())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             // With all that it starts.
             .process_group(0)
             .spawn()
-            .map_err(|cause| file_error("start the standby's server", &cause))?;
+            .map_err(|cause| Failure::cannot("start the standby's server", &cause))?;
         let stdout = server.stdout.take();
         self.with(|props| props.server = Some(server));
 
@@ -105,14 +96,14 @@ impl Scene {
         let mut first = String::new();
         lines
             .read_line(&mut first)
-            .map_err(|cause| file_error("read the port", &cause))?;
+            .map_err(|cause| Failure::cannot("read the port", &cause))?;
         let port = port_in(&first).ok_or_else(no_port)?;
         self.with(|props| props.port = port);
         // The server goes on talking; somebody has to listen.
         std::thread::spawn(move || io::copy(&mut lines, &mut io::sink()));
 
         let host_line = fs::read_to_string(self.path("host_key.line"))
-            .map_err(|cause| file_error("read the host key", &cause))?;
+            .map_err(|cause| Failure::cannot("read the host key", &cause))?;
         self.write("known_hosts", &format!("[127.0.0.1]:{port} {host_line}\n"))?;
         Ok(Reach {
             port: Some(port),
@@ -125,6 +116,25 @@ impl Scene {
             connecting: None,
             family: None,
         })
+    }
+
+    /// What `hasync` is started with to be the standby's server.
+    pub(super) fn server_words(&self) -> Vec<String> {
+        let file = |name: &str| self.path(name).display().to_string();
+        let listen = format!("127.0.0.1:{}", self.with(|props| props.port));
+        let options = [
+            ("--listen", listen),
+            ("--root", file("standby")),
+            ("--config", file("standby.toml")),
+            ("--authorized-keys", file("authorized_keys")),
+            ("--host-key", file("host_key")),
+        ];
+        let words = ["serve", "--receive-only"].map(str::to_owned);
+        let options = options.map(|(option, value)| [option.to_owned(), value]);
+        words
+            .into_iter()
+            .chain(options.into_iter().flatten())
+            .collect()
     }
 
     /// The standby's plug is pulled: whatever runs there ends at once.
@@ -174,7 +184,7 @@ impl Scene {
         let written = file
             .open(self.path(name))
             .and_then(|mut file| io::Write::write_all(&mut file, text.as_bytes()));
-        written.map_err(|cause| file_error(&format!("write {name}"), &cause))
+        written.map_err(|cause| Failure::cannot(format!("write {name}"), &cause))
     }
 
     fn with<T>(&self, use_props: impl FnOnce(&mut Props) -> T) -> T {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::compare::Picture;
 use super::scene::Scene;
-use super::{file_error, must_be, tree};
+use super::{must_be, tree};
 use crate::exit::{Exit, Failure};
 use crate::itself;
 
@@ -29,7 +29,7 @@ pub(super) fn show(scene: &mut Scene, say: &dyn Fn(&str)) -> Result<(), Failure>
     let before = picture(scene, "standby")?;
     say("\nNow both nodes know the tree by its name:");
 
-    tree::rewrite(&primary).map_err(|cause| file_error("change the tree", &cause))?;
+    tree::rewrite(&primary).map_err(|cause| Failure::cannot("change the tree", &cause))?;
     pull_the_plug(scene)?;
     scene.start_server()?;
     run(scene, "standby", &["recover"], &[Exit::Ok])?;
@@ -56,7 +56,7 @@ pub(super) fn show(scene: &mut Scene, say: &dyn Fn(&str)) -> Result<(), Failure>
 
     run(scene, "standby", &["promote", "--all"], &[Exit::Ok])?;
     let file = scene.path("standby").join("html/00/new.html");
-    fs::write(&file, "of the new primary\n").map_err(|cause| file_error("write", &cause))?;
+    fs::write(&file, "of the new primary\n").map_err(|cause| Failure::cannot("write", &cause))?;
     let new = picture(scene, "standby")?;
     let refused = [Exit::Fenced, Exit::Diverged];
     let done = run(scene, "primary", &["push", "--all"], &refused)?;
@@ -74,7 +74,7 @@ pub(super) fn show(scene: &mut Scene, say: &dyn Fn(&str)) -> Result<(), Failure>
 
 fn picture(scene: &Scene, node: &str) -> Result<Picture, Failure> {
     let picture = Picture::of(&scene.path(node));
-    picture.map_err(|cause| file_error("look at the tree", &cause))
+    picture.map_err(|cause| Failure::cannot("look at the tree", &cause))
 }
 
 /// Begins a push, and kills everything on the standby as soon as it holds data that has no name
@@ -84,7 +84,7 @@ fn pull_the_plug(scene: &mut Scene) -> Result<(), Failure> {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
-        .map_err(|cause| file_error("start a push", &cause))?;
+        .map_err(|cause| Failure::cannot("start a push", &cause))?;
     let (began, standby) = (Instant::now(), scene.path("standby"));
     let is_over = |push: &mut std::process::Child| !matches!(push.try_wait(), Ok(None));
     while !holds_data(&standby.join(".hasync/stage"))
@@ -123,7 +123,7 @@ fn command(scene: &Scene, node: &str, words: &[&str]) -> Result<Command, Failure
 /// Runs it to its end, which has to be one of these.
 fn run(scene: &Scene, node: &str, words: &[&str], ends: &[Exit]) -> Result<Output, Failure> {
     let done = command(scene, node, words)?.output();
-    let done = done.map_err(|cause| file_error("start hasync", &cause))?;
+    let done = done.map_err(|cause| Failure::cannot("start hasync", &cause))?;
     let exit = done.status.code().and_then(Exit::of_code);
     if exit.is_some_and(|exit| ends.contains(&exit)) {
         return Ok(done);
