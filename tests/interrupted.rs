@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::netns::{NetNs, STANDBY};
 use crate::support::process::Running;
-use crate::support::{Hasync, Rng, Snapshot, Sshd, TempTree, rounds, versions};
+use crate::support::{Hasync, Rng, Snapshot, Sshd, TempTree, await_that, rounds, versions};
 
 const FILES: usize = 300;
 
@@ -172,12 +172,8 @@ fn an_atomic_push_goes_on_where_its_link_broke() {
     let push = sshd.push(&letters, &upgrade.from(), &upgrade.target());
     let push = push.under(&nodes.on_primary());
     let mut running = push.start();
-    let deadline = Instant::now() + Duration::from_secs(60);
     let stage = upgrade.target().join(".hasync/stage");
-    while files_len(&stage) < PART {
-        assert!(Instant::now() < deadline, "nothing is staged");
-        thread::sleep(Duration::from_millis(5));
-    }
+    await_that("a part is staged", || files_len(&stage) >= PART);
     assert!(!running.is_over(), "the push ended before the link was cut");
     nodes.cut();
     running.finish().expect_error(30, &[]);
@@ -249,32 +245,20 @@ fn wait_for_the_moment(running: &mut Running, target: &Path, round: usize) {
 /// A receiver whose sender was killed ends by itself: wait until it has let go of its lock.
 fn await_no_lock(target: &Path) {
     let stage = target.join(".hasync/stage");
-    let deadline = Instant::now() + Duration::from_secs(60);
-    let held = || {
+    await_that("the receiver lets go of its lock", || {
         let Ok(sessions) = std::fs::read_dir(&stage) else {
-            return false;
+            return true;
         };
-        sessions.flatten().any(|session| {
+        !sessions.flatten().any(|session| {
             let Ok(dir) = std::fs::File::open(session.path()) else {
                 return false;
             };
             let flags = rustix::fs::FlockOperation::NonBlockingLockExclusive;
             rustix::fs::flock(&dir, flags).is_err()
         })
-    };
-    while held() {
-        assert!(
-            Instant::now() < deadline,
-            "the receiver outlives its sender"
-        );
-        thread::sleep(Duration::from_millis(5));
-    }
+    });
 }
 
 fn await_end_of(sshd: &Sshd) {
-    let deadline = Instant::now() + Duration::from_secs(90);
-    while !sshd.far_halves().is_empty() {
-        assert!(Instant::now() < deadline, "the far half outlives its peer");
-        thread::sleep(Duration::from_millis(20));
-    }
+    await_that("the far half ends", || sshd.far_halves().is_empty());
 }

@@ -2,7 +2,6 @@
 //! `--delete` never enters, and entries that are replaced across a mount.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use crate::support::hasync::FakeRsh;
 use crate::support::loopfs::LoopFs;
@@ -10,7 +9,7 @@ use crate::support::mounted::Mounted;
 use crate::support::pair::Node::{Foo0, Foo1};
 use crate::support::pair::Pair;
 use crate::support::temptree::set_mtime;
-use crate::support::{Finished, Hasync, Snapshot, TempTree, rsync, versions};
+use crate::support::{Finished, Hasync, Snapshot, TempTree, await_that, rsync, versions};
 
 fn push(trees: &TempTree, options: &[&str]) -> Finished {
     Hasync::push(options)
@@ -250,10 +249,8 @@ fn what_is_kept_on_a_mount_that_is_gone_keeps_nothing_else_from_going() {
     (3..8).for_each(push);
     let kept = pair.path(Foo1, "html/.hasync/trees/html/undo");
     // The standby tidies up after it has acknowledged.
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while std::fs::read_dir(&kept).unwrap().count() != 3 {
-        assert!(Instant::now() < deadline, "what is older is not removed");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    await_that("what is older is removed", || {
+        std::fs::read_dir(&kept).unwrap().count() == 3
+    });
     assert_eq!(pair.html(Foo0).diff(&pair.html(Foo1)), "");
 }

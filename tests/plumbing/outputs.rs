@@ -10,7 +10,7 @@ use crate::support::hasync::Reachable;
 use crate::support::loopfs::LoopFs;
 use crate::support::mountns;
 use crate::support::process::Running;
-use crate::support::{Hasync, Rng, TempTree, need_root};
+use crate::support::{Hasync, Rng, TempTree, await_that, need_root};
 
 /// A run without `/proc`, and with it the way to name a file made without a name: what file systems
 /// without `O_TMPFILE` need too.
@@ -163,9 +163,9 @@ fn a_signal_leaves_nothing_behind() {
             .write(true)
             .open(trees.path("fifo"))
             .unwrap();
-        wait_until(|| blocks_sigterm(running.id()));
+        await_that("SIGTERM is blocked", || blocks_sigterm(running.id()));
         if has_name {
-            wait_until(|| names(&trees).len() > before.len());
+            await_that("a file is made", || names(&trees).len() > before.len());
         }
         let mut kill = Command::new("kill");
         kill.args(["-TERM", &running.id().to_string()]);
@@ -185,14 +185,4 @@ fn blocks_sigterm(id: u32) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:"));
     let mask = u64::from_str_radix(mask.unwrap().trim(), 16).unwrap();
     mask & (1 << 14) != 0
-}
-
-fn wait_until(mut is_so: impl FnMut() -> bool) {
-    for _ in 0..10_000 {
-        if is_so() {
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(2));
-    }
-    panic!("what was waited for has not come");
 }

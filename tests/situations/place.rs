@@ -3,10 +3,9 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use crate::support::process::run_ok;
-use crate::support::{Sshd, TempTree, need_root};
+use crate::support::{Sshd, TempTree, await_that, need_root};
 
 /// Why the machine has no such place.
 pub(super) type NotHere = String;
@@ -201,7 +200,7 @@ fn mount(command: &[String], at: &Path) -> Result<(), NotHere> {
         let why = String::from_utf8_lossy(&done.stderr).trim().to_owned();
         return Err(format!("{}: {why}", command.join(" ")));
     }
-    await_until("mounted", || is_mounted(at));
+    await_that("mounted", || is_mounted(at));
     Ok(())
 }
 
@@ -211,15 +210,7 @@ fn unmount(at: &Path) {
         let umount = Command::new("umount").arg(at).output();
         umount.unwrap().status.success()
     };
-    await_until("unmounted", unmounts);
-}
-
-fn await_until(what: &str, holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !holds() {
-        assert!(Instant::now() < deadline, "not {what} in time");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    await_that("unmounted", unmounts);
 }
 
 /// Whether the kernel has a file system of this kind.

@@ -73,7 +73,7 @@ pub(crate) fn need_root() {
 
 /// Waits for something that comes by itself, however slow the machine is; within limits.
 #[track_caller]
-pub(crate) fn await_that(what: &str, holds: impl Fn() -> bool) {
+pub(crate) fn await_that(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(120);
     while !holds() {
         assert!(Instant::now() < deadline, "not in time: {what}");
