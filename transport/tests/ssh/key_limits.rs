@@ -181,9 +181,7 @@ fn write_token_key(sshd: &Sshd, name: &str, key_type: &str, point: &[&[u8]]) {
     );
     let padding = section.len().next_multiple_of(8) - section.len();
     section.extend(1..=padding as u8);
-    let head = [b"none", b"none", &b""[..]]
-        .map(|word| string(word))
-        .concat();
+    let head = [b"none", b"none", &b""[..]].map(string).concat();
     let one = 1_u32.to_be_bytes();
     let key = [
         b"openssh-key-v1\0",
