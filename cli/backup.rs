@@ -5,20 +5,19 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
-use hasync_engine::Backup;
+use hasync_engine::{Backup, BackupPlace};
 
 use crate::args::{FilterWord, PushArgs};
 use crate::exit::Failure;
+use crate::target::Target;
 
 /// What is asked for; `target` is DST.
-pub(crate) fn asked(args: &PushArgs, target: &[u8]) -> Result<Option<Backup>, Failure> {
+pub(crate) fn asked(args: &PushArgs, target: &Target) -> Result<Option<Backup>, Failure> {
     if !args.backup && args.backup_dir.is_none() {
         return Ok(None);
     }
     let dir = args.backup_dir.as_deref();
-    let dir = dir.map(|dir| below(Path::new(dir), target)).transpose()?;
-    // The target itself is where they are without such a directory.
-    let dir = dir.filter(|dir| !dir.is_empty());
+    let place = dir.map_or(BackupPlace::Beside, |dir| place(Path::new(dir), target));
     let usual: &[u8] = if args.backup_dir.is_some() { b"" } else { b"~" };
     let suffix = args
         .suffix
@@ -27,51 +26,56 @@ pub(crate) fn asked(args: &PushArgs, target: &[u8]) -> Result<Option<Backup>, Fa
     if suffix.contains(&b'/') {
         return Err(Failure::usage("--suffix cannot contain a slash"));
     }
-    if suffix.is_empty() && dir.is_none() {
+    if suffix.is_empty() && place == BackupPlace::Beside {
         return Err(Failure::usage(
-            "without a --backup-dir in DST a backup needs a name of its own: give a --suffix",
+            "without a --backup-dir a backup needs a name of its own: give a --suffix",
         ));
     }
     let suffix = suffix.to_vec();
-    Ok(Some(Backup { dir, suffix }))
+    Ok(Some(Backup { place, suffix }))
 }
 
-/// The path of a directory below the target, as it was typed: from there, or in full.
-fn below(dir: &Path, target: &[u8]) -> Result<Vec<u8>, Failure> {
-    let target = Path::new(OsStr::from_bytes(target));
+/// Where a directory is, as it was typed: from DST, or in full.
+fn place(dir: &Path, target: &Target) -> BackupPlace {
+    let typed = Path::new(OsStr::from_bytes(target.path()));
+    let target = match target {
+        Target::Local(_) => std::path::absolute(typed).unwrap_or_else(|_| typed.to_owned()),
+        Target::Remote { .. } => typed.to_owned(),
+    };
     let below = match dir.is_absolute() {
         true => dir.strip_prefix(target).ok(),
         false => Some(dir),
     };
-    let mut names = Vec::new();
-    for component in below.into_iter().flat_map(Path::components) {
-        match component {
-            Component::Normal(name) => names.push(name.as_bytes()),
-            Component::CurDir => {}
-            _ => return Err(outside(dir)),
-        }
-    }
-    match below {
-        Some(_) => Ok(names.join(&b'/')),
-        None => Err(outside(dir)),
+    match below.and_then(names) {
+        // The target itself is where they are without such a directory.
+        Some(names) if names.is_empty() => BackupPlace::Beside,
+        Some(names) => BackupPlace::Below(names),
+        None => BackupPlace::Elsewhere(dir.as_os_str().as_bytes().to_vec()),
     }
 }
 
-fn outside(dir: &Path) -> Failure {
-    let dir = hasync_engine::escape(dir.as_os_str().as_bytes());
-    Failure::usage(format!(
-        "--backup-dir {dir} is not in DST: a push changes nothing outside of it; name a directory \
-         in DST, or the tree in hasync.toml, for hasync undo"
-    ))
+/// A path that leads down, without what means nothing in it.
+fn names(path: &Path) -> Option<Vec<u8>> {
+    let mut names = Vec::new();
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => names.push(name.as_bytes()),
+            Component::CurDir => {}
+            _ => return None,
+        }
+    }
+    Some(names.join(&b'/'))
 }
 
 /// The rule that protects backups from `--delete`, and its place among all: as rsync has it, that
 /// of a suffix comes last; that of a directory comes first.
 pub(crate) fn protection(backup: &Backup, deletes_excluded: bool) -> Option<(usize, FilterWord)> {
-    let (place, rule) = match &backup.dir {
-        Some(dir) => (0, [b"P /", &*literal(dir)].concat()),
-        None if deletes_excluded => return None,
-        None => (usize::MAX, [b"P *", &*backup.suffix].concat()),
+    let (place, rule) = match &backup.place {
+        BackupPlace::Below(dir) => (0, [b"P /", &*literal(dir)].concat()),
+        BackupPlace::Beside if !deletes_excluded => {
+            (usize::MAX, [b"P *", &*backup.suffix].concat())
+        }
+        BackupPlace::Beside | BackupPlace::Elsewhere(_) => return None,
     };
     let rule = OsStr::from_bytes(&rule);
     Some((place, FilterWord::Filter(OsString::from(rule))))
@@ -96,21 +100,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_backup_dir_is_in_the_target() {
-        for (dir, found) in [
-            ("bak", Some("bak")),
-            ("./a//b/", Some("a/b")),
-            ("/dst/k", Some("k")),
-            ("/dst", Some("")),
-            (".", Some("")),
-            ("/dst2/k", None),
-            ("/", None),
-            ("../out", None),
-            ("a/../../out", None),
-            ("/dst/../out", None),
+    fn a_backup_dir_is_in_the_target_or_elsewhere() {
+        let below = |dir: &str| BackupPlace::Below(dir.into());
+        let elsewhere = |dir: &str| BackupPlace::Elsewhere(dir.into());
+        let here = std::env::current_dir().unwrap();
+        let here = here.to_str().unwrap();
+        let local = |path: &str| Target::Local(path.into());
+        let remote = |path: &str| Target::Remote {
+            user: None,
+            host: "host".into(),
+            path: path.into(),
+        };
+        for (dir, target, found) in [
+            ("bak", local("/dst/"), below("bak")),
+            ("./a//b/", local("/dst/"), below("a/b")),
+            ("/dst/k", local("/dst/"), below("k")),
+            ("/dst/k", remote("/dst"), below("k")),
+            ("/dst", local("/dst"), BackupPlace::Beside),
+            (".", local("/dst"), BackupPlace::Beside),
+            ("/dst2/k", local("/dst"), elsewhere("/dst2/k")),
+            ("/", local("/dst"), elsewhere("/")),
+            ("../out", local("/dst"), elsewhere("../out")),
+            ("a/../../out", remote("dst"), elsewhere("a/../../out")),
+            ("/dst/../out", local("/dst"), elsewhere("/dst/../out")),
+            (&format!("{here}/dst/k"), local("dst"), below("k")),
+            (&format!("{here}/dst/k"), local("./dst/"), below("k")),
+            (
+                &format!("{here}/dst/k"),
+                remote("dst"),
+                elsewhere(&format!("{here}/dst/k")),
+            ),
         ] {
-            let below = below(Path::new(dir), b"/dst/");
-            assert_eq!(below.ok().as_deref(), found.map(str::as_bytes), "{dir}");
+            assert_eq!(place(Path::new(dir), &target), found, "{dir} {target:?}");
         }
     }
 

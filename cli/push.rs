@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use hasync_engine::{
-    self as engine, Compression, Differences, Duplex, FilterRule, Options, QuickCheck,
+    self as engine, Backup, Compression, Differences, Duplex, FilterRule, Options, QuickCheck,
 };
 use hasync_transport::Throttle;
 
@@ -143,7 +143,7 @@ fn options(args: &PushArgs, target: &Target) -> Result<Options, Failure> {
              stays other than the source's; leave one of them out",
         ));
     }
-    let backup = backup::asked(args, target.path())?;
+    let backup = backup::asked(args, target)?;
     let protection = backup.as_ref().filter(|_| args.delete);
     let protection = protection.and_then(|to| backup::protection(to, args.filter.delete_excluded));
     let mut words = args.filter.words.clone();
@@ -174,7 +174,7 @@ fn options(args: &PushArgs, target: &Target) -> Result<Options, Failure> {
         ignore_existing: args.ignore_existing,
         lengths: lengths(args),
         // Each backup changes the time of the directory that it is in.
-        omit_dir_times: args.omit_dir_times || backup.as_ref().is_some_and(|to| to.dir.is_none()),
+        omit_dir_times: args.omit_dir_times || backup.as_ref().is_some_and(Backup::is_beside),
         omit_link_times: args.omit_link_times,
         executability: args.executability,
         atimes: args.atimes > 0,

@@ -1,8 +1,11 @@
 //! `-b`, `--backup-dir`, `--suffix`: what is replaced or removed is kept, as with rsync, in one
-//! commit or many; and never outside of the target.
+//! commit or many, in the target or elsewhere; and where nobody else leads it.
 
 use crate::support::hasync::FakeRsh;
-use crate::support::{Hasync, Snapshot, TempTree, need_root, rsync};
+use crate::support::local_user::{home_of_local_user, plant};
+use crate::support::mounted::Mounted;
+use crate::support::own_server::OwnServer;
+use crate::support::{Finished, Hasync, Snapshot, TempTree, need_root, rsync};
 
 /// Each way to lose an entry: other content, another type, deletion, a directory in its place.
 fn scene(trees: &TempTree) {
@@ -64,7 +67,11 @@ fn scene(trees: &TempTree) {
 
 /// Directories have the times that the options leave them: of those that changed, now.
 fn seen(trees: &TempTree) -> Snapshot {
-    Snapshot::of(&trees.path("d")).map(|_, entry| {
+    without_dir_times(Snapshot::of(trees.root()))
+}
+
+fn without_dir_times(tree: Snapshot) -> Snapshot {
+    tree.map(|_, entry| {
         if entry.kind == 'd' {
             entry.mtime = (0, 0);
         }
@@ -89,18 +96,32 @@ fn what_is_replaced_or_removed_is_kept_as_rsync_keeps_it() {
         &["-a", "-b", "--delete", "--safe-links"],
         &["-a", "--backup-dir=bak", "--delete", "--safe-links"],
         &["-a", "-b", "--delete", "--max-delete=1"],
+        &["-a", "--backup-dir=../bak", "--delete"],
+        &["-aH", "--backup-dir=../k/bak/", "--suffix=.old", "--delete"],
+        &["-rlt", "--backup-dir=HERE/bak/2026-11-27", "--delete"],
+        &["-a", "--backup-dir=HERE/there/deep", "--force"],
     ] {
         for ours_alone in [&[][..], &["--atomic"]] {
             let (theirs, ours) = (TempTree::new(), TempTree::new());
-            [&theirs, &ours].into_iter().for_each(scene);
-            let words: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
+            for trees in [&theirs, &ours] {
+                scene(trees);
+                trees.write("there/deep/f", "an older backup");
+                trees.mtime("there/deep/f", 1_300_000_000, 0);
+            }
+            let placed = |trees: &TempTree| -> Vec<String> {
+                let here = trees.root().display().to_string();
+                let words = options.iter();
+                words.map(|word| word.replace("HERE", &here)).collect()
+            };
+            let words = placed(&theirs);
             let rsh = FakeRsh::plain();
             let sources = [theirs.contents_of("s")];
             let target = theirs.path("d");
             let expected = rsync::push(&rsh, &words, &sources, &target).unwrap();
             let push = || {
                 let paths = [ours.contents_of("s"), ours.text("d")];
-                Hasync::push(options).args(ours_alone).args(paths).run()
+                let push = Hasync::push(ours_alone).args(placed(&ours));
+                push.args(paths).run()
             };
             let done = push();
             let is_stopped = options.contains(&"--max-delete=1");
@@ -120,36 +141,172 @@ fn what_is_replaced_or_removed_is_kept_as_rsync_keeps_it() {
     }
 }
 
-#[test]
-fn nothing_is_kept_outside_of_the_target() {
+/// A source with a newer file than the target's, and what else a directory may be named by.
+fn newer() -> TempTree {
     let trees = TempTree::new();
     trees.write("s/f", "newer");
     trees.write("d/f", "old");
+    trees.mkdir("d/sub");
     trees.mkdir("out");
+    trees
+}
+
+fn push_newer(trees: &TempTree, options: &[&str]) -> Finished {
+    let paths = [trees.contents_of("s"), trees.text("d")];
+    Hasync::push(&["-a", "--delete"])
+        .args(options)
+        .args(paths)
+        .run()
+}
+
+#[test]
+fn a_backup_has_a_place_of_its_own() {
+    let trees = newer();
     trees.symlink(trees.path("out"), "d/leads-out");
-    let push = |options: &[&str]| {
-        let paths = [trees.contents_of("s"), trees.text("d")];
-        Hasync::push(&["-a"]).args(options).args(paths).run()
-    };
-    for dir in ["../out", "a/../../out", "/", &trees.text("out")] {
-        let done = push(&[&format!("--backup-dir={dir}")]).expect(1);
-        assert!(done.stderr.contains("is not in DST"), "{done}");
-    }
-    for options in [
-        &["-b", "--suffix="][..],
-        &["--backup-dir=."],
-        &["-b", "--suffix=a/b"],
+    trees.symlink("d/sub", "into");
+    trees.write("file", "");
+    let full = |name: &str| format!("--backup-dir={}", trees.text(name));
+    for (options, code, words) in [
+        (&["-b", "--suffix="][..], 1, "give a --suffix"),
+        (&["--backup-dir=.", "--suffix="], 1, "give a --suffix"),
+        (&["-b", "--suffix=a/b"], 1, "a slash"),
+        // DST would be among its own backups, or be deleted with them.
+        (&["--backup-dir=/"], 1, "DST is in it"),
+        (&["--backup-dir=.."], 1, "DST is in it"),
+        (&[&full("into/bak")], 1, "it is in DST"),
+        (&["--backup-dir=sub/../bak"], 1, "it is in DST"),
+        // Not through what leads out of the target, nor in what is no directory.
+        (&["--backup-dir=leads-out"], 11, "cannot keep backups in"),
+        (&["--backup-dir=leads-out/k"], 11, "cannot keep backups in"),
+        (&["--backup-dir=f"], 11, "cannot keep backups in"),
+        (&["--backup-dir=f/k"], 11, "cannot keep backups in"),
+        (&[&full("file")], 11, "is not a directory"),
+        (&[&full("file/k")], 11, "cannot keep backups in"),
+        (&[&full("out/.hasync/k")], 1, "its path has"),
     ] {
-        push(options).expect(1);
+        for more in [&[][..], &["--atomic"], &["-n"]] {
+            let before = Snapshot::of(trees.root());
+            let done = push_newer(&trees, &[options, more].concat()).expect(code);
+            assert!(done.stderr.contains(words), "{options:?} {done}");
+            before.assert_same(&Snapshot::of(trees.root()));
+        }
+    }
+    // Where nothing is deleted it may be in DST, by whatever path.
+    let paths = [trees.contents_of("s"), trees.text("d")];
+    Hasync::push(&["-a", &full("into/bak")])
+        .args(paths)
+        .run()
+        .expect(0);
+    assert_eq!(
+        (trees.read("d/f"), trees.read("d/sub/bak/f")),
+        (b"newer".into(), b"old".into())
+    );
+}
+
+/// On another file system a backup is a copy, with all that the original has.
+#[test]
+fn what_is_kept_elsewhere_may_be_on_another_file_system() {
+    need_root();
+    for more in [&[][..], &["--atomic"]] {
+        let trees = newer();
+        let _other = Mounted::at(trees.path("out"));
+        trees.symlink("old", "d/sub/link");
+        trees.fifo("d/sub/fifo");
+        trees.chmod("d/f", 0o640);
+        trees.chown("d/f", 1, 2);
+        for name in ["d/f", "d/sub/link", "d/sub/fifo"] {
+            trees.mtime(name, 1_400_000_000, 5);
+        }
+        let old = without_dir_times(Snapshot::of(&trees.path("d")));
+        let dir = format!("--backup-dir={}/today", trees.text("out"));
+        push_newer(&trees, &[more, &[&dir]].concat()).expect(0);
+        old.assert_same(&without_dir_times(Snapshot::of(&trees.path("out/today"))));
+        assert!(trees.path("d").read_dir().unwrap().count() == 1);
+        assert!(!trees.path("out/today/.hasync").exists());
+    }
+}
+
+/// A directory outside of DST is found as DST is: through no symlink of another user's.
+#[test]
+fn nobody_else_leads_backups_away() {
+    need_root();
+    let trees = newer();
+    trees.mkdir("victim");
+    home_of_local_user(&trees, "home");
+    plant("../victim".as_ref(), &trees.path("home/link"));
+    trees.symlink("out", "own");
+    for name in ["home/link", "home/link/k/deep"] {
+        let dir = format!("--backup-dir={}", trees.text(name));
+        let done = push_newer(&trees, &[&dir]).expect(11);
+        assert!(done.stderr.contains("is a symlink to"), "{done}");
     }
     assert_eq!(trees.read("d/f"), b"old");
-    // Not through what leads out of the target, either.
-    for dir in ["leads-out", "leads-out/k", "f", "f/k"] {
-        let done = push(&[&format!("--backup-dir={dir}")]).expect(11);
-        assert!(done.stderr.contains("cannot keep backups in"), "{done}");
+    assert_eq!(trees.path("victim").read_dir().unwrap().count(), 0);
+    // His directory may hold them, but what he puts in their way leads nowhere.
+    plant("../../victim".as_ref(), &trees.path("home/sub"));
+    trees.write("d/sub/g", "old");
+    let dir = format!("--backup-dir={}", trees.text("home"));
+    let done = push_newer(&trees, &[&dir]).expect(23);
+    assert!(
+        done.stderr.contains("is no directory, and in the way"),
+        "{done}"
+    );
+    assert_eq!(trees.read("home/f"), b"old");
+    assert_eq!(trees.read("d/sub/g"), b"old");
+    assert_eq!(trees.path("victim").read_dir().unwrap().count(), 0);
+    trees.write("s/f", "newest");
+    let dir = format!("--backup-dir={}", trees.text("own/k"));
+    push_newer(&trees, &[&dir, "--ignore-errors"]).expect(0);
+    assert_eq!(trees.read("out/k/f"), b"newer");
+}
+
+/// A receiver that is bound to roots keeps backups in these alone.
+#[test]
+fn a_served_root_holds_backups_too() {
+    let trees = newer();
+    trees.mkdir("served");
+    std::fs::rename(trees.path("d"), trees.path("served/d")).unwrap();
+    trees.symlink(trees.path("out"), "served/link");
+    let server = OwnServer::with(&["--root", &trees.text("served")]);
+    let push = |dir: &str| {
+        let options = ["-a", &format!("--backup-dir={dir}")];
+        server.push(&options, &trees.contents_of("s"), &trees.path("served/d"))
+    };
+    for (dir, code) in [
+        ("../../out", 1),
+        (&*trees.text("out"), 1),
+        ("../../served2/x", 1),
+        (&trees.text("served/link/k"), 11),
+    ] {
+        push(dir).run().expect(code);
+        assert_eq!(trees.read("served/d/f"), b"old", "{dir}");
     }
-    assert_eq!(trees.read("d/f"), b"old");
-    assert!(trees.path("out").read_dir().unwrap().next().is_none());
+    push("../bak/../kept").run().expect(0);
+    assert_eq!(trees.read("served/kept/f"), b"old");
+    trees.write("s/f", "newest");
+    push(&trees.text("served/bak")).run().expect(0);
+    assert_eq!(trees.read("served/bak/f"), b"newer");
+    assert_eq!(trees.path("out").read_dir().unwrap().count(), 0);
+}
+
+/// A receiver that may go anywhere is confined to where the first push leads, and its backups.
+#[test]
+fn a_confined_receiver_reaches_its_backups() {
+    let trees = newer();
+    for (more, dir) in [
+        (&[][..], "../out/one"),
+        (&["--atomic"], "../new/two"),
+        (&[], &*trees.text("three")),
+    ] {
+        let old = trees.read("d/f");
+        trees.write("s/f", [&old[..], b"+"].concat());
+        let rsh = FakeRsh::plain();
+        let push = Hasync::push(&["-a", &format!("--backup-dir={dir}")]).args(more);
+        let paths = [trees.contents_of("s"), format!("host:{}", trees.text("d"))];
+        push.args(rsh.options()).args(paths).run().expect(0);
+        let kept = trees.path("d").join(dir).join("f");
+        assert_eq!(std::fs::read(kept).unwrap(), old, "{dir}");
+    }
 }
 
 #[test]

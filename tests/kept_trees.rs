@@ -43,6 +43,19 @@ impl Scene {
             .run()
     }
 
+    /// The same of backups.
+    #[track_caller]
+    fn assert_keeps_no_backups(&self, dir: &str) {
+        let before = Snapshot::of(&self.pair.path(Foo1, ""));
+        let receiver = self.pair.path(Foo1, "hasync").display().to_string();
+        let rsh = FakeRsh::with_script(&format!("exec {receiver} serve"));
+        let push = Hasync::push(&["-a", &format!("--backup-dir={dir}")]).args(rsh.options());
+        let source = self.pair.path(Foo0, "other/").display().to_string();
+        let push = push.args([source, format!("host:{}", self.text("beside"))]);
+        push.run().expect_error(1, &["tree html", "--backup-dir"]);
+        before.assert_same(&Snapshot::of(&self.pair.path(Foo1, "")));
+    }
+
     #[track_caller]
     fn assert_refused(&self, destination: &str, more: &str) {
         let before = Snapshot::of(&self.pair.path(Foo1, ""));
@@ -132,6 +145,10 @@ fn by_another_path() {
     scene
         .push("other/", "beside", &format!("--root {}", scene.text("")))
         .expect(0);
+    for dir in ["html", "html/sub/made", "link/bak", "to_sub/deep/er", ""] {
+        scene.assert_keeps_no_backups(&scene.text(dir));
+    }
+    scene.assert_keeps_no_backups("../html/data/bak");
 }
 
 #[test]

@@ -227,8 +227,21 @@ fn the_way_to_a_target_is_made() {
         Hasync::push(options).args(paths).run()
     };
     to("a/b/c", &["-a"]).expect(11);
-    to("a/b/c", &["-a", "--mkpath"]).expect(0);
+    let dry = to("a/b/c", &["-ain", "--mkpath"]).expect(0);
+    assert!(!trees.path("a").exists());
+    let real = to("a/b/c", &["-ai", "--mkpath"]).expect(0);
+    assert_eq!(dry.stdout_text(), real.stdout_text());
     assert!(trees.path("a/b/c/new").exists());
+    for name in ["f/g/file", "target/file", "target/f/file"] {
+        let file = |options| {
+            let paths = [trees.text("source/new"), trees.text(name)];
+            Hasync::push(options).args(paths).run().expect(0)
+        };
+        let dry = file(&["-ain", "--mkpath"]);
+        assert!(!trees.path(name).exists());
+        let real = file(&["-ai", "--mkpath"]);
+        assert_eq!(dry.stdout_text(), real.stdout_text(), "{name}");
+    }
     symlink("nowhere", trees.path("dangling")).unwrap();
     to("dangling/b/c", &["-a", "--mkpath"]).expect(11);
     assert!(!trees.path("nowhere").exists());

@@ -39,7 +39,7 @@ Switches combine (-aurvn); a later --no-OPTION takes one back: -a --no-o.")]
 pub(crate) struct PushArgs {
     /// Local files and directories, then the destination
     #[arg(value_name = "SRC... DST", hide_short_help = true)]
-    #[arg(required_unless_present_any = ["tree", "all", "help"])]
+    #[arg(required_unless_present_any = ["tree", "all", "help", "info"])]
     pub(crate) operands: Vec<OsString>,
 
     #[command(flatten)]
@@ -137,7 +137,7 @@ pub(crate) struct PushArgs {
     /// Keep what is replaced or removed, under its name and a suffix
     #[arg(short = 'b', long, help_heading = WHAT, hide_short_help = true)]
     pub(crate) backup: bool,
-    /// Keep it in DIR, which is in DST (implies -b)
+    /// Keep it in DIR, a path from DST or from / (implies -b)
     #[arg(long, value_name = "DIR", help_heading = WHAT, hide_short_help = true)]
     pub(crate) backup_dir: Option<OsString>,
     /// The suffix: ~, or none with --backup-dir, unless told

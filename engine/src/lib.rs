@@ -93,7 +93,7 @@ pub use observer::{
     Action, Change, Differences, Facts, Kind, KindCounts, Note, Observer, Progress, Summary,
     Warning,
 };
-pub use options::{Backup, Brake, Compression, Options, QuickCheck, SuperUser};
+pub use options::{Backup, BackupPlace, Brake, Compression, Options, QuickCheck, SuperUser};
 pub use overlap::overlaps;
 pub use path::Shown;
 pub use policy::{Confinement, Greeted, Over, Ready, Rights, ServePolicy, Service, Wish};

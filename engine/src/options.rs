@@ -183,18 +183,29 @@ pub struct Brake {
 /// Under which name what is replaced or removed is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backup {
-    /// A directory of the target, as a path below its root; without one, where it was.
-    #[serde(with = "serde_bytes")]
-    pub dir: Option<Vec<u8>>,
+    /// The directory.
+    pub place: BackupPlace,
     /// What its name gets at the end; not empty without a directory.
     #[serde(with = "serde_bytes")]
     pub suffix: Vec<u8>,
 }
 
+/// The directory that backups are kept in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BackupPlace {
+    /// That of what takes their place.
+    Beside,
+    /// One of the target, as a path below its root.
+    Below(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// One that is not in the target, as a path from `/` or from the target's root.
+    Elsewhere(#[serde(with = "serde_bytes")] Vec<u8>),
+}
+
 impl Backup {
     /// Whether backups stay in the directories that they are of.
-    pub(crate) fn is_beside(&self) -> bool {
-        self.dir.is_none()
+    #[must_use]
+    pub fn is_beside(&self) -> bool {
+        self.place == BackupPlace::Beside
     }
 
     /// Whether a name is that of a backup, which gets no other.
@@ -202,14 +213,17 @@ impl Backup {
         self.is_beside() && name.len() > self.suffix.len() && name.ends_with(&self.suffix)
     }
 
-    /// Checks what a peer sent: nothing is kept outside of the target.
+    /// Checks what a peer sent.
     pub(crate) fn check(&self) -> Result<(), Refusal> {
-        let (suffix, dir) = (&self.suffix, self.dir.as_deref());
-        let is_name = !suffix.iter().any(|byte| matches!(byte, 0 | b'/'));
-        let is_other = dir.map_or(!suffix.is_empty(), |dir| !dir.is_empty());
-        match dir.map(RelPath::parse).transpose() {
-            Ok(_) if is_name && is_other => Ok(()),
-            _ => Err(Refusal::Backup),
+        let is_name = !self.suffix.iter().any(|byte| matches!(byte, 0 | b'/'));
+        let is_place = match &self.place {
+            BackupPlace::Beside => !self.suffix.is_empty(),
+            BackupPlace::Below(dir) => !dir.is_empty() && RelPath::parse(dir).is_ok(),
+            BackupPlace::Elsewhere(dir) => !dir.is_empty() && !dir.contains(&0),
+        };
+        match is_name && is_place {
+            true => Ok(()),
+            false => Err(Refusal::Backup),
         }
     }
 }

@@ -154,12 +154,13 @@ pub trait Confinement: fmt::Debug + Send + Sync {
     /// Why the process has not got the rights for that.
     fn about_to_open(&self) -> Result<(), String>;
 
-    /// From now on nothing but `target` can be reached; without one, what is served by name.
+    /// From now on nothing but these directories can be reached: the target of the push, and that
+    /// of its backups if it is not in there. Without any, what is served by name.
     ///
     /// # Errors
     ///
     /// Why the process is not confined.
-    fn confine(&self, target: Option<BorrowedFd<'_>>) -> Result<(), String>;
+    fn confine(&self, dirs: &[BorrowedFd<'_>]) -> Result<(), String>;
 }
 
 /// What a peer may have done where it pushes to: everything, unless something is taken away.

@@ -60,7 +60,7 @@ refusals! {
     MessageBeforeHello => "another message where the hello is due",
     SecondHello => "a second hello",
     Filter { error: FilterError } => "a filter rule that does not compile: {error}",
-    Backup => "backups that would not be kept in the target",
+    Backup => "backups without a place of their own",
     ComparesForReal => "a comparison that is no dry run",
     NamedNotAtomic => "a named tree without --atomic",
     TooManySources { max: usize } => "more than {max} directories of the source",

@@ -11,9 +11,11 @@ use rustix::fs::{Mode, mkdirat, openat};
 
 use crate::attributes::Scope;
 use crate::error::{Error, ErrorKind};
-use crate::fs::{DIR_FLAGS, Follow, Place, Root, Spot, Step, find_dir, find_dir_beneath, stat};
+use crate::fs::{
+    DIR_FLAGS, Follow, PathError, Place, Root, Spot, Step, find_dir, find_dir_beneath, stat,
+};
 use crate::generation::Tree;
-use crate::path::{Shown, check_name, is_reserved};
+use crate::path::{RelPath, Shown, check_name, is_reserved};
 use crate::policy::ServePolicy;
 use crate::source::gives_contents;
 
@@ -75,29 +77,56 @@ impl Found {
         Ok(())
     }
 
+    /// What a destination would lead to if the way to it were made.
+    pub(crate) fn after_way(destination: &[u8], policy: &ServePolicy) -> Result<Self, Error> {
+        let found = Found::destination(destination, policy);
+        found.or_else(|e| {
+            let path = resolve(destination, policy)?;
+            Found::way(path, policy).map_or(Err(e), |(found, _)| Ok(found))
+        })
+    }
+
+    /// Follows a path as far as there are directories; the rest may be made below the last one.
+    pub(crate) fn way(path: PathBuf, policy: &ServePolicy) -> Result<(Self, RelPath), Error> {
+        let mut missing = Vec::new();
+        let mut at = path.clone();
+        let place = loop {
+            let found = look(&at, policy)?;
+            let is_missing = found.as_ref().is_err_and(PathError::is_missing);
+            match at.file_name() {
+                Some(name) if is_missing => missing.push(name.to_owned()),
+                _ => break found,
+            }
+            at.pop();
+        };
+        let place = place.map_err(|e| Error::new(ErrorKind::FileIo, e.to_string()))?;
+        let what = What::of(place, &at);
+        if matches!(&what, What::Other(_)) || matches!(&what, What::Missing(s) if s.is_symlink) {
+            let shown = Shown(at.as_os_str().as_bytes());
+            let message = format!("{shown} is not a directory");
+            return Err(Error::new(ErrorKind::FileIo, message));
+        }
+        let found = Found { path, what };
+        let first = found
+            .missing()
+            .map(|name| OsString::from_vec(name.to_vec()));
+        let mut rest = RelPath::root();
+        for name in first.into_iter().chain(missing.into_iter().rev()) {
+            check_name(name.as_bytes())
+                .map_err(|e| Error::new(ErrorKind::Usage, format!("its path has {e}")))?;
+            rest = rest.join(name.as_bytes());
+        }
+        Ok((found, rest))
+    }
+
     /// Follows the path of a named tree.
     pub(crate) fn tree(tree: &Tree, policy: &ServePolicy) -> Result<Self, Error> {
         Found::at(tree.root.clone(), policy)
     }
 
-    /// Below a served root no symlink is followed; elsewhere those of root and of this user are.
     fn at(path: PathBuf, policy: &ServePolicy) -> Result<Self, Error> {
-        let mut judge = refuse_reserved;
-        let place = match policy.root_of(&path) {
-            Some((root, below)) => find_dir_beneath(root.dir()?, root.path(), below, &mut judge),
-            None if policy.roots.is_empty() => find_dir(&path, Follow::Trusted, &mut judge),
-            None => return Err(outside(&path)),
-        };
-        let place = place.map_err(|e| {
-            let shown = Shown(path.as_os_str().as_bytes());
-            let message = format!("cannot open the target {shown}: {e}");
-            Error::new(ErrorKind::FileIo, message)
-        })?;
-        let what = match place {
-            Place::Dir(fd) => What::Dir(Arc::new(Root::from_fd(fd, path.clone()))),
-            Place::Other(spot) => What::Other(spot),
-            Place::Missing(spot) => What::Missing(spot),
-        };
+        let place = look(&path, policy)?.map_err(|e| unopened(&path, &e))?;
+        let what = What::of(place, &path);
         Ok(Found { path, what })
     }
 
@@ -119,6 +148,16 @@ impl Found {
         match &self.what {
             What::Dir(_) => None,
             What::Other(spot) | What::Missing(spot) => Some(&spot.name),
+        }
+    }
+
+    /// The directory itself, or the one that it would be in, to be held.
+    pub(crate) fn into_dir(self) -> Arc<Root> {
+        match self.what {
+            What::Dir(root) => root,
+            What::Other(spot) | What::Missing(spot) => {
+                Arc::new(Root::from_fd(spot.dir, spot.dir_path))
+            }
         }
     }
 
@@ -169,6 +208,37 @@ impl Found {
             rename: None,
         })
     }
+}
+
+impl What {
+    fn of(place: Place, path: &Path) -> Self {
+        match place {
+            Place::Dir(fd) => What::Dir(Arc::new(Root::from_fd(fd, path.to_owned()))),
+            Place::Other(spot) => What::Other(spot),
+            Place::Missing(spot) => What::Missing(spot),
+        }
+    }
+}
+
+/// Below a served root no symlink is followed; elsewhere those of root and of this user are.
+fn look(path: &Path, policy: &ServePolicy) -> Result<Result<Place, PathError>, Error> {
+    let mut judge = refuse_reserved;
+    match policy.root_of(path) {
+        Some((root, below)) => {
+            let start = root.dir()?;
+            Ok(find_dir_beneath(start, root.path(), below, &mut judge))
+        }
+        None if policy.roots.is_empty() => Ok(find_dir(path, Follow::Trusted, &mut judge)),
+        None => Err(outside(path)),
+    }
+}
+
+fn unopened(path: &Path, e: &PathError) -> Error {
+    let shown = Shown(path.as_os_str().as_bytes());
+    Error::new(
+        ErrorKind::FileIo,
+        format!("cannot open the target {shown}: {e}"),
+    )
 }
 
 /// Nothing is pushed into what hasync keeps for itself.
@@ -227,7 +297,7 @@ fn resolve(destination: &[u8], policy: &ServePolicy) -> Result<PathBuf, Error> {
 
 fn outside(path: &Path) -> Error {
     let shown = Shown(path.as_os_str().as_bytes());
-    let message = format!("the target {shown} is outside the roots that this receiver serves");
+    let message = format!("{shown} is outside the roots that this receiver serves");
     Error::new(ErrorKind::Usage, message)
 }
 

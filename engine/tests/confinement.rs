@@ -40,8 +40,8 @@ impl Confinement for Recorder {
         self.step("open", &format!(", exists {exists}"))
     }
 
-    fn confine(&self, target: Option<BorrowedFd<'_>>) -> Result<(), String> {
-        let is_target = target.is_some_and(|dir| {
+    fn confine(&self, dirs: &[BorrowedFd<'_>]) -> Result<(), String> {
+        let is_target = dirs.first().is_some_and(|dir| {
             let (held, there) = (rustix::fs::fstat(dir), rustix::fs::stat(&self.target));
             held.unwrap().st_ino == there.unwrap().st_ino
         });

@@ -22,7 +22,7 @@ STRUCTS = {
     "Id": "device:uint inode:uint",
     "Account": "kind:IdKind name:text",
     "Name": "name:bytes is_dir:bool",
-    "Backup": "dir:bytes? suffix:bytes",
+    "Backup": "place:BackupPlace suffix:bytes",
     "Brake": "percent:u8 entries:uint",
     "Form": "lines:Lines words:bool subject:Subject side:Side perishable:bool zeros:bool "
             "hides:bool",
@@ -43,6 +43,7 @@ STRUCTS = {
 CHOICES = {
     "Body": ["File len:uint sum:32?", "Dir", "Symlink target:bytes", "CharDevice rdev:uint",
              "BlockDevice rdev:uint", "Fifo", "Socket", "Unmirrored kind:Kind", "Gone", "Way"],
+    "BackupPlace": ["Beside", "Below dir:bytes", "Elsewhere dir:bytes"],
     "Kind": ["File", "Dir", "Symlink", "Device", "Special"],
     "IdKind": ["User", "Group"],
     "Action": ["Transfer", "Create", "HardLink", "Attributes", "Delete", "KeepNewer"],

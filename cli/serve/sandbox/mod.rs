@@ -71,11 +71,11 @@ impl Confinement for Pending {
         capabilities::resume().map_err(|e| e.to_string())
     }
 
-    fn confine(&self, target: Option<BorrowedFd<'_>>) -> Result<(), String> {
-        let devices = self.policy.rights.devices;
-        let places = match target {
-            Some(target) => place(target, tree(devices)).into_iter().collect(),
-            None => served(&self.policy),
+    fn confine(&self, dirs: &[BorrowedFd<'_>]) -> Result<(), String> {
+        let reach = tree(self.policy.rights.devices);
+        let places = match dirs {
+            [] => served(&self.policy),
+            dirs => dirs.iter().filter_map(|dir| place(*dir, reach)).collect(),
         };
         restrict(&places, Arc::clone(&self.helper)).map_err(|e| e.to_string())
     }

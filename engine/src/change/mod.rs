@@ -20,7 +20,8 @@
 //! 7. *all or nothing, and something failed:* the journal says on disk that it leads back; then the
 //!    ops that lead back are carried out, 4 to 6 once more; nothing has changed;
 //! 8. *atomic, and something failed:* the journal without that is on disk;
-//! 9. flush, once for each mounted file system: that is on disk;
+//! 9. flush, once for each mounted file system: that is on disk; *atomic:* so are backups outside
+//!    of the target before 3;
 //! 10. *atomic:* the head says so: from here on this is the generation;
 //! 11. *atomic:* what was replaced goes to undo, or away; the journal with it;
 //! 12. the push is acknowledged.
@@ -43,7 +44,7 @@ mod stage;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use commit::{Commit, JudgedFirst, Link, Staged};
+pub(crate) use commit::{Commit, Elsewhere, JudgedFirst, Link, Staged};
 pub(crate) use copy::copy;
 pub(crate) use failed::{Failed, Told};
 pub(crate) use op::{Changes, Op, Ops, Over, SessionPlace, Slot, Tree, reversed};

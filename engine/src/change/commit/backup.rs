@@ -1,10 +1,14 @@
 //! Backups: what is replaced or removed, and is no directory, is kept under another name. Its
 //! backup is a link to it, made in staging and put in place like anything else before the name is
 //! taken from it: whatever happens, it has one of the two names.
+//!
+//! What is kept outside of the target goes by a commit of its own, which is never put off: that of
+//! an atomic push may come to nothing, and has then kept what has stayed as well.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Mode, linkat, mkdirat, openat, readlinkat};
 use rustix::io::Errno;
@@ -15,9 +19,9 @@ use crate::change::copy::copy;
 use crate::change::op::{Op, Over};
 use crate::change::place::{inode, is_full_dir};
 use crate::error::Error;
-use crate::fs::{Attrs, DIR_FLAGS, is_absent, own_scope, set_fd_attrs, stat};
+use crate::fs::{Attrs, DIR_FLAGS, Root, is_absent, own_scope, set_fd_attrs, stat};
 use crate::links::is_unsafe;
-use crate::options::{Backup, Options};
+use crate::options::{BackupPlace, Options};
 use crate::path::{RelPath, Shown};
 use crate::spill::SpillMap;
 use crate::umask::umask;
@@ -25,9 +29,11 @@ use crate::umask::umask;
 /// The backups of one push.
 #[derive(Debug)]
 pub(super) struct Backups {
-    to: Backup,
+    suffix: Vec<u8>,
     /// The directory that they go to; without one each stays beside what takes its place.
     dir: Option<RelPath>,
+    is_elsewhere: bool,
+    home: Home,
     /// Directories that are there, or will be when they are needed.
     made: SpillMap,
     /// Not of symlinks that may lead out of the tree.
@@ -37,11 +43,67 @@ pub(super) struct Backups {
     group: bool,
 }
 
+/// A directory for backups that is not in the target, as far as it is there.
+#[derive(Debug)]
+pub(crate) struct Elsewhere {
+    pub(crate) held: Arc<Root>,
+    /// What is still to be made in it.
+    pub(crate) rest: RelPath,
+}
+
+/// The tree that backups are kept in.
+#[derive(Debug, Default)]
+enum Home {
+    #[default]
+    Target,
+    /// Another, to be made when it is needed.
+    Asked(Elsewhere),
+    Made(Box<Commit>),
+}
+
+impl Home {
+    /// Makes what is still to be made of it.
+    fn make(&mut self, flush: bool) -> io::Result<()> {
+        let Home::Asked(Elsewhere { held, rest }) = self else {
+            return Ok(());
+        };
+        let mut at = RelPath::root();
+        for name in rest.components() {
+            match mkdirat(held.open_dir(&at)?, name, Mode::from_raw_mode(0o777)) {
+                Ok(()) | Err(Errno::EXIST) => at = at.join(name),
+                Err(e) => return Err(e.into()),
+            }
+        }
+        let root = Root::from_fd(held.open_dir(&at)?, held.path_of(&at));
+        let options = Options {
+            fsync: flush,
+            ..Options::default()
+        };
+        *self = Home::Made(Box::new(Commit::new(Arc::new(root), &options)));
+        Ok(())
+    }
+
+    /// The commit to it; `target` is that of the push.
+    fn commit<'a>(&'a mut self, target: &'a mut Commit) -> &'a mut Commit {
+        match self {
+            Home::Made(commit) => commit,
+            Home::Target | Home::Asked(_) => target,
+        }
+    }
+}
+
 impl Backups {
     pub(super) fn new(options: &Options) -> Option<Self> {
-        options.backup.clone().map(|to| Backups {
-            dir: to.dir.as_deref().map(RelPath::of),
-            to,
+        let backup = options.backup.as_ref()?;
+        Some(Backups {
+            suffix: backup.suffix.clone(),
+            dir: match &backup.place {
+                BackupPlace::Beside => None,
+                BackupPlace::Below(dir) => Some(RelPath::of(dir)),
+                BackupPlace::Elsewhere(_) => Some(RelPath::root()),
+            },
+            is_elsewhere: matches!(backup.place, BackupPlace::Elsewhere(_)),
+            home: Home::Target,
             made: SpillMap::default(),
             safe_links: options.safe_links,
             perms: options.perms,
@@ -53,12 +115,37 @@ impl Backups {
     /// Where the backup of that entry goes.
     fn place(&self, dir: &RelPath, name: &[u8]) -> (RelPath, Vec<u8>) {
         let to = self.dir.as_ref().map(|to| to.join_path(dir));
-        let name = [name, &self.to.suffix].concat();
+        let name = [name, &self.suffix].concat();
         (to.unwrap_or_else(|| dir.clone()), name)
+    }
+
+    /// The commit that backups have for themselves.
+    pub(super) fn own_commit(&mut self) -> Option<&mut Commit> {
+        match &mut self.home {
+            Home::Made(commit) => Some(commit),
+            Home::Target | Home::Asked(_) => None,
+        }
     }
 }
 
 impl Commit {
+    /// Keeps backups there, if they are not kept in the target.
+    pub(crate) fn keeping(mut self, elsewhere: Option<Elsewhere>) -> Self {
+        match (&mut self.backups, elsewhere) {
+            (Some(backups), Some(elsewhere)) => backups.home = Home::Asked(elsewhere),
+            // In a new target there is nothing to be kept.
+            (Some(backups), None) if backups.is_elsewhere => self.backups = None,
+            _ => {}
+        }
+        self
+    }
+
+    /// Brings to an end what is kept outside of the target.
+    pub(super) fn finish_backups(&mut self) -> Result<(), Error> {
+        let own = self.backups.as_mut().and_then(Backups::own_commit);
+        own.map_or(Ok(()), |own| own.finish().map(|_| ()))
+    }
+
     /// Puts a staged entry under its name, in place of what `over` allows and once that is kept.
     pub(crate) fn place(
         &mut self,
@@ -92,41 +179,45 @@ impl Commit {
     /// Keeps what has this name before it is removed or replaced. `false` if that failed, which has
     /// been told, and it has to stay.
     pub(crate) fn back_up(&mut self, dir: &RelPath, name: &[u8]) -> Result<bool, Error> {
-        if self.backups.is_none() {
+        let Some(backups) = &mut self.backups else {
             return Ok(true);
+        };
+        let mut home = std::mem::take(&mut backups.home);
+        let kept = self.keep(&mut home, dir, name);
+        if let Some(backups) = &mut self.backups {
+            backups.home = home;
         }
-        match self.stage_backup(dir, name) {
-            Ok(None) => Ok(true),
-            Ok(Some((staged, dir, name))) => {
-                let (slot, over) = (staged.slot(), Over::default());
-                let op = Op::Replace {
-                    dir,
-                    name,
-                    slot,
-                    over,
-                };
-                if self.is_atomic() {
-                    return self.add(op).map(|()| true);
-                }
-                // At once: should it fail, nothing takes the name.
-                match self.roll.carry_out(&op) {
-                    Ok(()) => Ok(true),
-                    Err(failed) => self.failed(failed).map(|()| false),
-                }
-            }
+        kept
+    }
+
+    fn keep(&mut self, home: &mut Home, dir: &RelPath, name: &[u8]) -> Result<bool, Error> {
+        let op = match self.stage_backup(home, dir, name) {
+            Ok(None) => return Ok(true),
+            Ok(Some(op)) => op,
             Err(cause) => {
                 self.not_done("back up", dir.join(name), cause)?;
-                Ok(false)
+                return Ok(false);
             }
+        };
+        let commit = home.commit(self);
+        if commit.is_atomic() {
+            return commit.add(op).map(|()| true);
+        }
+        // At once: should it fail, nothing takes the name.
+        match commit.roll.carry_out(&op) {
+            Ok(()) => Ok(true),
+            Err(failed) => commit.failed(failed).map(|()| false),
         }
     }
 
-    /// Makes a backup in staging, and says where it belongs; `None` if nothing is to be kept.
+    /// Makes a backup in staging, and says how it gets where it belongs; `None` if nothing is to be
+    /// kept.
     fn stage_backup(
         &mut self,
+        home: &mut Home,
         dir: &RelPath,
         name: &[u8],
-    ) -> io::Result<Option<(Staged, RelPath, Vec<u8>)>> {
+    ) -> io::Result<Option<Op>> {
         let from = match self.open(dir) {
             Ok(from) => from,
             // In a directory that is not there yet nothing is.
@@ -144,42 +235,53 @@ impl Commit {
             }
         }
         let (to, new_name) = backups.place(dir, name);
-        self.make_way(&to)?;
+        home.make(self.flush)?;
+        self.make_way(home, &to)?;
+        let commit = home.commit(self);
         // A name that is too long for one is found out here, too.
-        if is_full_dir(&*self.open(&to)?, &new_name)? {
+        if is_full_dir(&*commit.open(&to)?, &new_name)? {
             return Err(io::Error::other(
                 "a directory that is not empty has the name of its backup; rename that",
             ));
         }
-        let staged = self.try_stage(&to)?;
+        let staged = commit.try_stage(&to)?;
         link_or_copy((&from, name), &staged)?;
-        Ok(Some((staged, to, new_name)))
+        Ok(Some(Op::Replace {
+            dir: to,
+            name: new_name,
+            slot: staged.slot(),
+            over: Over::default(),
+        }))
     }
 
     /// Makes the directories that lead to a backup, like those that they keep something of.
-    fn make_way(&mut self, to: &RelPath) -> io::Result<()> {
+    fn make_way(&mut self, home: &mut Home, to: &RelPath) -> io::Result<()> {
         let mut at = RelPath::root();
         for component in to.components() {
             let above = at.clone();
             at = at.join(component);
-            if self.is_way(&at) {
+            if self.is_way(home, &at) {
                 continue;
             }
-            if inode(&*self.open(&above)?, component)?.is_some() {
+            let original = self.original_of(&at);
+            let commit = home.commit(self);
+            if inode(&*commit.open(&above)?, component)?.is_some() {
                 return Err(io::Error::other(format!(
                     "{} is no directory, and in the way of its backup; rename that",
                     Shown(&at.shown())
                 )));
             }
-            let attrs = self.attrs_of_way(&at, &above);
-            let staged = self.try_stage(&above)?;
+            let (above_mode, above_gid) = commit.mode_and_group(&above).unwrap_or_default();
+            let attrs = self.attrs_of_way(original, (above_mode & 0o2000, above_gid));
+            let commit = home.commit(self);
+            let staged = commit.try_stage(&above)?;
             mkdirat(&*staged.stage, &*staged.name, Mode::RWXU)?;
             let made = openat(&*staged.stage, &*staged.name, DIR_FLAGS, Mode::empty())?;
             let made = File::from(made);
             set_fd_attrs(&made, &attrs)?;
-            let placed = self.put_dir(&staged, &made.into(), &at, &attrs, Over::default());
+            let placed = commit.put_dir(&staged, &made.into(), &at, &attrs, Over::default());
             placed
-                .and_then(|()| self.run())
+                .and_then(|()| commit.run())
                 .map_err(|e| io::Error::other(e.message))?;
             self.note_way(&at);
         }
@@ -187,9 +289,10 @@ impl Commit {
     }
 
     /// Whether a directory on the way to a backup is there, or will be.
-    fn is_way(&mut self, at: &RelPath) -> bool {
+    fn is_way(&mut self, home: &mut Home, at: &RelPath) -> bool {
         let is_noted = |backups: &Backups| backups.made.contains(&at.as_bytes());
-        let is_there = self.backups.as_ref().is_some_and(is_noted) || self.open(at).is_ok();
+        let is_there =
+            self.backups.as_ref().is_some_and(is_noted) || home.commit(self).open(at).is_ok();
         if is_there {
             self.note_way(at);
         }
@@ -202,25 +305,30 @@ impl Commit {
         }
     }
 
-    /// What a directory on the way to a backup gets: as much as is kept of what that in its place
-    /// will have, or what a new one in `above` would.
-    fn attrs_of_way(&mut self, at: &RelPath, above: &RelPath) -> Attrs {
+    /// What the directory has now, and will have at the end, that the one at `at` on the way to a
+    /// backup stands for.
+    fn original_of(&mut self, at: &RelPath) -> Option<(Attrs, Attrs)> {
+        let dir = self.backups.as_ref()?.dir.clone()?;
+        if !at.is_within(&dir) || *at == dir {
+            return None;
+        }
+        let original = at.below(&dir);
+        let now = stat(self.open(&original).ok()?, c".", Scope::default()).ok()?;
+        let end = self.dirs.get(&original).map(|end| end.attrs);
+        Some((now.attrs(Scope::default()), end.unwrap_or_default()))
+    }
+
+    /// What a directory on the way to a backup gets: as much as is kept of what its original has,
+    /// or what a new one would in one with that setgid bit and group.
+    fn attrs_of_way(
+        &self,
+        original: Option<(Attrs, Attrs)>,
+        (setgid, above_gid): (u32, u32),
+    ) -> Attrs {
         let backups = self.backups.as_ref();
         let kept = |is_kept: fn(&Backups) -> bool| backups.is_some_and(is_kept);
         let (perms, owner, group) = (kept(|b| b.perms), kept(|b| b.owner), kept(|b| b.group));
-        let dir = backups.and_then(|backups| backups.dir.clone());
-        let original = dir.filter(|dir| at.is_within(dir) && at != dir);
-        let original = original.map(|dir| at.below(&dir));
-        let listed = original.and_then(|original| {
-            let now = stat(self.open(&original).ok()?, c".", Scope::default())
-                .ok()?
-                .attrs(Scope::default());
-            let end = self.dirs.get(&original).map(|end| end.attrs);
-            Some((now, end.unwrap_or_default()))
-        });
-        let (above_mode, above_gid) = self.mode_and_group(above).unwrap_or_default();
-        let setgid = above_mode & 0o2000;
-        let Some((now, end)) = listed else {
+        let Some((now, end)) = original else {
             return Attrs {
                 gid: (setgid != 0).then_some(above_gid),
                 mode: Some(0o777 & !umask() | setgid),
@@ -238,7 +346,7 @@ impl Commit {
 }
 
 /// Gives an entry a name in staging, or where it cannot have another, a copy of it.
-fn link_or_copy((dir, name): (&std::sync::Arc<OwnedFd>, &[u8]), staged: &Staged) -> io::Result<()> {
+fn link_or_copy((dir, name): (&Arc<OwnedFd>, &[u8]), staged: &Staged) -> io::Result<()> {
     let link = linkat(
         dir,
         name,
@@ -253,7 +361,7 @@ fn link_or_copy((dir, name): (&std::sync::Arc<OwnedFd>, &[u8]), staged: &Staged)
     }
     let c_name = std::ffi::CString::new(name).map_err(|_| io::ErrorKind::InvalidInput)?;
     let listed = stat(dir, &c_name, own_scope())?;
-    let from = (std::sync::Arc::clone(dir), name.to_vec());
+    let from = (Arc::clone(dir), name.to_vec());
     copy(
         from,
         &listed,

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Mode, Stat, fchmod, fstat, statat};
 
 use self::backup::Backups;
+pub(crate) use self::backup::Elsewhere;
 use self::links::Links;
 pub(crate) use self::links::{JudgedFirst, Link};
 use self::pending::Pending;
@@ -412,6 +413,7 @@ impl Commit {
     /// Returns whether everything was flushed.
     pub(crate) fn finish(&mut self) -> Result<bool, Error> {
         self.run()?;
+        self.finish_backups()?;
         self.roll.let_go();
         // Held until the flush: their descriptors were opened before the first staged byte.
         let mounts = self.stage.sessions();

@@ -94,6 +94,7 @@ impl Commit {
     /// Everything collected, as a list that can be carried out, taken up again and led back.
     /// Directories that are not in place yet get their metadata.
     pub(crate) fn seal(&mut self) -> Result<Changes, Error> {
+        self.finish_backups()?;
         self.finish_staged_dirs()?;
         self.drop_spare_links();
         let pending = self.pending.as_mut();

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::io;
 
 use super::Commit;
+use super::backup::Backups;
 use crate::change::failed::Failed;
 use crate::error::Error;
 use crate::observer::Warning;
@@ -57,7 +58,11 @@ impl Commit {
 
     /// What went wrong with single entries since the last call.
     pub(crate) fn take_warnings(&mut self) -> Vec<Warning> {
-        std::mem::take(&mut self.warnings)
+        let own = self.backups.as_mut().and_then(Backups::own_commit);
+        let of_backups = own.map(Commit::take_warnings).unwrap_or_default();
+        let mut warnings = std::mem::take(&mut self.warnings);
+        warnings.extend(of_backups);
+        warnings
     }
 
     /// The paths at which something was to be put or removed, and was not, since the last call.

@@ -44,7 +44,7 @@ impl PathError {
     }
 
     /// Whether there is nothing of that name.
-    pub(super) fn is_missing(&self) -> bool {
+    pub(crate) fn is_missing(&self) -> bool {
         matches!(&self.cause, PathCause::Io(e) if e.kind() == io::ErrorKind::NotFound)
     }
 

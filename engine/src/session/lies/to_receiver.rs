@@ -177,7 +177,7 @@ fn beginnings() -> Lies {
             }
         }),
         edit!(Backup: Begins(hello) => hello.options.backup = Some(crate::options::Backup {
-            dir: Some(b"../out".to_vec()),
+            place: crate::options::BackupPlace::Below(b"../out".to_vec()),
             suffix: Vec::new(),
         })),
         edit!(ComparesForReal: Begins(hello) => hello.claim.as_mut().unwrap().compares = true),

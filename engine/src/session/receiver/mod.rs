@@ -5,6 +5,7 @@ mod announced;
 mod apart;
 mod arrived;
 mod awaited;
+mod backups;
 mod begun;
 mod brake;
 mod compare;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Receiver;
 use super::apart::refuse_shared;
+use super::backups;
 use super::content::Content;
 use super::dirs::Dirs;
 use super::door::{Door, Real};
@@ -20,7 +21,7 @@ use super::site::Site;
 use super::threshold::Threshold;
 use super::unnamed::{recover_unnamed, refuse_kept};
 use super::voice::Voice;
-use crate::change::Commit;
+use crate::change::{Commit, Elsewhere};
 use crate::compare::{Decision, LinkState};
 use crate::digest::{Fields, asked_attributes};
 use crate::entry::Entry;
@@ -58,7 +59,7 @@ impl Receiver {
             .map_err(|error| Error::peer(Refusal::Filter { error }))?;
         let claim = hello.claim.take();
         check(&hello.options, claim.as_ref(), policy)?;
-        let (named, target) = find((&hello, &filter), claim, policy, outbox, threshold)?;
+        let (named, target, elsewhere) = find((&hello, &filter), claim, policy, outbox, threshold)?;
         let Hello {
             options,
             digest_key,
@@ -70,8 +71,6 @@ impl Receiver {
         if let Some(root) = root.as_deref().filter(|_| options.keep_dirlinks) {
             root.follow_below(Follow::Beneath);
         }
-        root.iter()
-            .try_for_each(|root| check_backup_dir(root, &options))?;
         let privileged = rustix::process::geteuid().is_root();
         let powers = Powers::new(options.acts_as_root(privileged), policy.rights)
             .with(readable.within(settable()));
@@ -131,7 +130,7 @@ impl Receiver {
             .map(|root| Bases::start(Arc::clone(root), outbox.clone(), threaded));
         let door = match root {
             Some(root) if !options.dry_run => Door::Real(Box::new(Real {
-                commit: Commit::new(Arc::clone(&root), &options),
+                commit: Commit::new(Arc::clone(&root), &options).keeping(elsewhere),
                 room: Arc::new(Room::new(&root, named.as_ref().map(|n| n.tree.clone()))),
                 root,
                 is_new: target.created,
@@ -235,37 +234,19 @@ fn check(options: &Options, claim: Option<&Claim>, policy: &ServePolicy) -> Resu
     policy.allow(options, claim.map(|claim| claim.tree.as_str()))
 }
 
-/// Refuses to begin what could keep no backups.
-fn check_backup_dir(root: &Root, options: &Options) -> Result<(), Error> {
-    let dir = options
-        .backup
-        .as_ref()
-        .and_then(|backup| backup.dir.as_deref());
-    let dir = dir.map(RelPath::of).unwrap_or_default();
-    match root.open_dir(&dir) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            let shown = root.shown(&dir);
-            Err(Error::file(
-                format_args!("keep backups in {shown} on the target"),
-                &e,
-            ))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Finds the target, and brings a commit to its end there that was cut off.
+/// Finds the target, and what backups are kept in besides. Brings a commit to its end there that
+/// was cut off.
 fn find(
     (hello, filter): (&Hello, &Filter),
     claim: Option<Claim>,
     policy: &ServePolicy,
     outbox: &Outbox,
     threshold: &mut Threshold,
-) -> Result<(Option<Named>, Target), Error> {
+) -> Result<(Option<Named>, Target, Option<Elsewhere>), Error> {
     let dry_run = hello.options.dry_run;
     let (named, found, names_dir) = match claim {
         Some(claim) => {
-            threshold.cross(None)?;
+            threshold.cross(&[])?;
             let (named, found) = Named::begin(claim, dry_run, policy, outbox)?;
             (Some(named), found, true)
         }
@@ -274,7 +255,10 @@ fn find(
                 let judge = |found: &Found| refuse_kept(found, false, policy);
                 Found::make_way(&hello.destination, policy, judge)?;
             }
-            let found = Found::destination(&hello.destination, policy)?;
+            let found = match hello.options.mkpath && dry_run {
+                true => Found::after_way(&hello.destination, policy)?,
+                false => Found::destination(&hello.destination, policy)?,
+            };
             refuse_kept(&found, hello.single, policy)?;
             (None, found, names_dir(&hello.destination))
         }
@@ -286,14 +270,19 @@ fn find(
     let rules = (&hello.options, filter);
     refuse_shared(&hello.whereabouts, led, rules, named.is_some())?;
     let target = found.into_target(hello.single, names_dir, dry_run)?;
-    threshold.cross(target.root.as_deref())?;
+    let root = target.root.as_deref();
+    let kept = root.filter(|_| !target.created);
+    let kept = kept.map(|root| backups::find(root, &hello.options, policy, named.is_some()));
+    let kept = kept.transpose()?.flatten();
+    let held = kept.as_ref().map(|kept| &*kept.held);
+    threshold.cross(&root.into_iter().chain(held).collect::<Vec<_>>())?;
     if let Some(root) = &target.root
         && named.is_none()
         && !dry_run
     {
         recover_unnamed(root, hello.options.atomic)?;
     }
-    Ok((named, target))
+    Ok((named, target, kept))
 }
 
 #[cfg(test)]

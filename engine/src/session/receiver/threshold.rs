@@ -80,7 +80,7 @@ impl Threshold {
         match &self.state {
             State::Pending(confinement) => {
                 let confined = confinement.about_to_open();
-                let confined = confined.and_then(|()| confinement.confine(None));
+                let confined = confined.and_then(|()| confinement.confine(&[]));
                 confined.map_err(|why| not_confined(&why))?;
                 self.state = State::Confined(Bound::ToNames);
             }
@@ -91,13 +91,13 @@ impl Threshold {
         Ok(())
     }
 
-    /// What the hello names is at hand: `target`, or what is served by name.
-    pub(super) fn cross(&mut self, target: Option<&Root>) -> Result<(), Error> {
+    /// What the hello names is at hand: these directories, or what is served by name.
+    pub(super) fn cross(&mut self, dirs: &[&Root]) -> Result<(), Error> {
         self.state = match std::mem::replace(&mut self.state, State::Open) {
             State::Opening(confinement, bound) => {
-                let target = target.map(AsFd::as_fd);
+                let dirs: Vec<_> = dirs.iter().map(|dir| dir.as_fd()).collect();
                 confinement
-                    .confine(target)
+                    .confine(&dirs)
                     .map_err(|why| not_confined(&why))?;
                 self.say_alive();
                 State::Confined(bound)

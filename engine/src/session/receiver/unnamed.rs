@@ -36,8 +36,12 @@ pub(super) fn refuse_kept(found: &Found, single: bool, policy: &ServePolicy) -> 
     ))
 }
 
-/// The name of a tree that shares entries with the destination.
-fn tree_at(found: &Found, single: bool, policy: &ServePolicy) -> Result<Option<String>, Error> {
+/// The name of a tree that shares entries with what a path leads to.
+pub(super) fn tree_at(
+    found: &Found,
+    single: bool,
+    policy: &ServePolicy,
+) -> Result<Option<String>, Error> {
     let read = |e| Error::file("read the records of the target", &e);
     // A group is a few files among others of its directory.
     let mut trees = policy.trees.iter().filter(|tree| !tree.is_group).peekable();
