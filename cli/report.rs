@@ -308,6 +308,11 @@ impl Observer for Report {
         }
         let line = match note {
             Note::SkippedNonRegular(_) if self.style.hides_odd => return,
+            Note::SkippedUnsafe(..) if !self.style.names => return,
+            Note::SkippedUnsafe(path, target) => {
+                let (path, target) = (escape(path), escape(target));
+                format!("ignoring unsafe symlink \"{path}\" -> \"{target}\"")
+            }
             Note::SkippedDir(path) => format!("skipping directory {}", escape(path)),
             Note::SkippedNonRegular(path) => {
                 format!("skipping non-regular file \"{}\"", escape(path))

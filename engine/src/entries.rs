@@ -134,6 +134,25 @@ impl EntryList {
         std::iter::from_fn(move || dirs.next().map(|record| name_of(record).to_vec()))
     }
 
+    /// Rows of directories, in a list in canonical order, that would come in another one if a slash
+    /// were behind each name: the first and the last of each row.
+    pub(crate) fn rows_of_siblings(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut rows: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+        let (mut first, mut is_row) = (Vec::new(), false);
+        let mut dirs = self.records.walk_from(self.dirs_at());
+        while let Some(name) = dirs.next().map(name_of) {
+            let more = name.strip_prefix(&*first).filter(|_| !first.is_empty());
+            let goes_on = more.is_some_and(|more| more.first() < Some(&b'/'));
+            match rows.last_mut().filter(|_| goes_on && is_row) {
+                Some((_, last)) => name.clone_into(last),
+                None if goes_on => rows.push((first.clone(), name.to_vec())),
+                None => name.clone_into(&mut first),
+            }
+            is_row = goes_on;
+        }
+        rows
+    }
+
     /// The type of the entry at `at`, and the length of a file's content or a symlink's target.
     pub(crate) fn kind_and_len(&self, at: usize) -> Option<(Kind, u64)> {
         self.with(at, |record| record.kind_and_len())

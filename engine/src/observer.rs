@@ -8,8 +8,9 @@ use crate::ids::IdKind;
 
 /// Receives the events of one push, on the sender's side.
 pub trait Observer {
-    /// An entry that the push changes, or in a dry run would change; in canonical order, then
-    /// deletions, then what takes the place of directories that these have cleared away.
+    /// An entry that the push changes, or in a dry run would change; in canonical order, but with
+    /// directories side by side as if a slash were behind their names. Then come deletions, then
+    /// what takes the place of directories that these have cleared away.
     fn change(&mut self, change: &Change<'_>);
 
     /// Whether entries are told too that the push leaves as they are.
@@ -49,6 +50,8 @@ pub enum Note<'a> {
     SkippedDir(&'a [u8]),
     /// An entry is left out because the options do not include its type.
     SkippedNonRegular(&'a [u8]),
+    /// A symlink is left out because what it says, the second, may lead out of the tree.
+    SkippedUnsafe(&'a [u8], &'a [u8]),
     /// A directory is not deleted because the filters protect something in it.
     NotEmpty(&'a [u8]),
     /// Nobody on the receiver has this name, to whom files were to be given: they are not mapped.

@@ -63,10 +63,18 @@ pub(crate) struct ScannedDir {
     pub(crate) other: Option<(Meta, Attributes)>,
     /// Ids that appear here for the first time, and who they are.
     pub(crate) new_ids: Vec<(IdKind, u32, NewId)>,
-    /// Entries of types that the options, or a receiver that is not root, leave out.
-    pub(crate) skipped: Vec<RelPath>,
+    pub(crate) skipped: Vec<Skipped>,
     pub(crate) left_out: LeftOut,
     pub(crate) warnings: Vec<Warning>,
+}
+
+/// An entry that is left out, which is told.
+#[derive(Debug)]
+pub(crate) enum Skipped {
+    /// The options, or a receiver that is not root, leave out its type.
+    NonRegular(RelPath),
+    /// A symlink that may lead out of the tree, and what it says.
+    Unsafe(RelPath, Vec<u8>),
 }
 
 /// Who an id is to the receiver.
@@ -394,12 +402,16 @@ impl Scanner {
             entry.body = Body::Unmirrored(kind);
             return Revised::Changed;
         }
-        let leads_out = |target: &[u8]| is_unsafe(target, dir.path.depth());
+        if entry.is_unmirrored() {
+            return Revised::Changed;
+        }
+        let leads_out = |target: &&[u8]| is_unsafe(target, dir.path.depth());
         let keeps_safe = self.options.safe_links && self.options.links;
-        if keeps_safe && entry.symlink_target().is_some_and(leads_out) || entry.is_unmirrored() {
-            if !entry.is_unmirrored() {
-                entry.body = Body::Unmirrored(kind);
-            }
+        let leading_out = entry.symlink_target().filter(leads_out);
+        if let Some(target) = leading_out.filter(|_| keeps_safe) {
+            let path = dir.path.join(&entry.name);
+            dir.skipped.push(Skipped::Unsafe(path, target.to_vec()));
+            entry.body = Body::Unmirrored(kind);
             return Revised::Changed;
         }
         let mirrored = match kind {
@@ -415,7 +427,8 @@ impl Scanner {
             if kind == Kind::Device && self.options.devices && self.fields.powers.owners {
                 dir.left_out.devices = true;
             } else {
-                dir.skipped.push(dir.path.join(&entry.name));
+                let path = dir.path.join(&entry.name);
+                dir.skipped.push(Skipped::NonRegular(path));
             }
             entry.body = Body::Unmirrored(kind);
             return Revised::Changed;

@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::{Connection, Duplex, serve};
 use crate::error::Error;
 use crate::observer::{Change, Note, Observer, Warning};
-use crate::options::{Backup, Options};
+use crate::options::{Backup, BackupPlace, Options};
 use crate::overlap::Whereabouts;
 use crate::policy::ServePolicy;
 use crate::wire::{
@@ -111,7 +111,10 @@ fn options(bits: u16) -> Options {
         acls: has(12),
         xattrs: has(12),
         backup: has(13).then(|| Backup {
-            dir: has(14).then(|| b"kept".to_vec()),
+            place: match has(14) {
+                true => BackupPlace::Below(b"kept".to_vec()),
+                false => BackupPlace::Beside,
+            },
             suffix: b"~".to_vec(),
         }),
         keep_dirlinks: has(14),

@@ -21,6 +21,7 @@ mod patience;
 mod reading;
 mod report;
 mod scanning;
+mod siblings;
 
 use std::ffi::OsString;
 use std::sync::Arc;

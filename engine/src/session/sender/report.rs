@@ -1,4 +1,4 @@
-//! Telling the observer what happens, in canonical order and the same in a dry run, and counting.
+//! Telling the observer what happens, in rsync's order and the same in a dry run, and counting.
 
 use std::ops::Range;
 
@@ -6,13 +6,14 @@ use super::Sender;
 use super::dirs::{PendingDir, Stage};
 use super::entering::{Entering, Fate, Told};
 use super::reading::FileSource;
+use super::siblings::{self, Siblings};
 use crate::entry::{Body, Entry};
 use crate::generation::Partial;
 use crate::observer::{
     Action, Change, Differences, Facts, Kind, Note, Observer, Progress, Summary, Warning,
 };
 use crate::path::RelPath;
-use crate::scan::{LeftOut, ScannedDir};
+use crate::scan::{LeftOut, ScannedDir, Skipped};
 use crate::wire::{Verdict, Want};
 
 /// Lines that may wait for the deletions to be decided; any more are said too early.
@@ -38,6 +39,8 @@ pub(super) struct Telling<'a> {
     renamed_from: Option<Vec<u8>>,
     /// Directories that are told of when they are entered.
     entering: Entering,
+    /// What waits for siblings that are told first.
+    siblings: Siblings,
     /// Entries that take the place of full directories, if the deletions are not stopped.
     replacements: Vec<(RelPath, Entry, Want)>,
     /// What the observer has been told that the receiver takes from nobody with these rights.
@@ -68,6 +71,7 @@ impl<'a> Telling<'a> {
             deletes,
             renamed_from,
             entering: Entering::default(),
+            siblings: Siblings::default(),
             replacements: Vec::new(),
             left_out: LeftOut::default(),
             is_scanning: true,
@@ -99,6 +103,7 @@ impl<'a> Telling<'a> {
         while let Some(told) = self.entering.next_until(&dir.path) {
             self.entered(&told);
         }
+        self.siblings.enter(&dir.path, &dir.entries);
         self.checked += dir.entries.len() as u64;
         self.observer.compared(self.seen, self.seen - self.checked);
         for warning in &dir.warnings {
@@ -108,9 +113,13 @@ impl<'a> Telling<'a> {
                 self.warn(warning);
             }
         }
-        for path in &dir.skipped {
-            self.observer
-                .note(&Note::SkippedNonRegular(&path.as_bytes()));
+        for skipped in &dir.skipped {
+            let (Skipped::NonRegular(path) | Skipped::Unsafe(path, _)) = skipped;
+            let path = path.as_bytes();
+            self.observer.note(&match skipped {
+                Skipped::NonRegular(_) => Note::SkippedNonRegular(&path),
+                Skipped::Unsafe(_, target) => Note::SkippedUnsafe(&path, target),
+            });
         }
         self.tell_left_out(dir.left_out);
         match stage {
@@ -205,6 +214,7 @@ impl<'a> Telling<'a> {
         while let Some(told) = self.entering.next() {
             self.entered(&told);
         }
+        self.tell_siblings();
     }
 
     /// The deletions have been decided: says what takes the place of full directories.
@@ -283,6 +293,10 @@ impl<'a> Telling<'a> {
             Action::HardLink => entry.link_to.as_deref(),
             _ => entry.symlink_target(),
         };
+        let waits = self.siblings.holds(path);
+        if !waits {
+            self.tell_siblings();
+        }
         // A single entry that gets another name is reported by the one it has, as rsync does.
         let path = path.shown();
         let path = self.renamed_from.as_deref().unwrap_or(&path);
@@ -300,10 +314,20 @@ impl<'a> Telling<'a> {
                 mtime_secs: entry.mtime.secs,
             },
         };
+        // What cannot wait is told too early.
+        if waits && self.siblings.push(&change, changes).is_ok() {
+            return;
+        }
         if changes {
             self.observer.change(&change);
         } else {
             self.observer.unchanged(&change);
+        }
+    }
+
+    fn tell_siblings(&mut self) {
+        if let Some(waiting) = self.siblings.take() {
+            siblings::tell(&waiting, self.observer);
         }
     }
 
