@@ -115,6 +115,9 @@ fn settled(mut args: Box<PushArgs>, matches: &clap::ArgMatches) -> Result<Typed,
         return Ok(Typed::Help(help::of_push(which == "all"), Exit::Ok));
     }
     args.settle(matches)?;
+    if let Some(help) = info::help(&args.info) {
+        return Ok(Typed::Help(help, Exit::Ok));
+    }
     Ok(Typed::Verb(Verb::Push(args)))
 }
 

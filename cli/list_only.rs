@@ -34,7 +34,7 @@ pub(crate) fn run(args: &PushArgs, options: &Options) -> Result<Exit, Failure> {
     let mut summary = Summary::default();
     let mut show = |entry: &SourceEntry<'_>| {
         if !args.quiet {
-            out.write(line(entry, args.human).as_bytes());
+            out.write(line(entry, args.human, args.atimes > 0).as_bytes());
         }
     };
     let mut warn = |warning: &hasync_engine::Warning| {
@@ -52,15 +52,19 @@ pub(crate) fn run(args: &PushArgs, options: &Options) -> Result<Exit, Failure> {
     written.map(|()| exit)
 }
 
-fn line(entry: &SourceEntry<'_>, human: Human) -> String {
+fn line(entry: &SourceEntry<'_>, human: Human, with_atimes: bool) -> String {
     let width = if human == Human::Plain { 11 } else { 14 };
     let len = human.bytes(entry.len);
+    let atime = entry.atime_secs.map(|secs| slashed(secs, ' '));
+    // Directories have none, and an empty column.
+    let atime = with_atimes.then(|| format!("{:>20}", atime.unwrap_or_default()));
     let link = entry.link.map(|link| format!(" -> {}", escape(link)));
     format!(
-        "{}{} {len:>width$} {} {}{}\n",
+        "{}{} {len:>width$} {}{} {}{}\n",
         char::from(entry.letter),
         permissions(entry.kind, entry.mode),
         slashed(entry.mtime_secs, ' '),
+        atime.unwrap_or_default(),
         escape(entry.path),
         link.unwrap_or_default()
     )
@@ -80,6 +84,7 @@ mod tests {
             mode,
             len,
             mtime_secs: 1_500_000_000,
+            atime_secs: None,
             link,
         };
         let big = entry(b'-', Kind::File, 0o4755, 123_456, b"big".as_slice(), None);
@@ -117,7 +122,7 @@ mod tests {
                 "drwxrwxrwt          4,096 2017/07/14 02:40:00 .\n",
             ),
         ] {
-            assert_eq!(line(&entry, human), shown);
+            assert_eq!(line(&entry, human, false), shown);
         }
     }
 }

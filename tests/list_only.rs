@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use filetime::{FileTime, set_symlink_file_times};
+
 use crate::support::process::Running;
 use crate::support::{Hasync, TempTree, need_root, rsync};
 
@@ -26,7 +28,10 @@ fn scene() -> TempTree {
         trees.chmod(format!("s/{name}"), mode);
     }
     for entry in walkdir::WalkDir::new(trees.path("s")).contents_first(true) {
-        crate::support::temptree::set_mtime(entry.unwrap().path(), 1_500_000_000, 0);
+        let (path, at) = (entry.unwrap().into_path(), |secs| {
+            FileTime::from_unix_time(secs, 0)
+        });
+        set_symlink_file_times(path, at(1_400_000_000), at(1_500_000_000)).unwrap();
     }
     trees
 }
@@ -63,6 +68,8 @@ fn the_list_is_that_of_rsync() {
         (&["-a", "--chmod=a=,Du+w"], contents),
         (&["-a", "-q"], contents),
         (&["-a", "-i"], contents),
+        (&["-aU"], contents),
+        (&["-aUU", "-h"], dir),
         (&["-a"], &files),
     ] {
         let mut command = Command::new("rsync");

@@ -14,6 +14,7 @@ pub(crate) struct Word {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum What {
     All,
+    Help,
     Deletions,
     List,
     Names,
@@ -25,7 +26,8 @@ enum What {
     Unsaid,
 }
 
-const WORDS: [(&str, What); 15] = [
+const WORDS: [(&str, What); 16] = [
+    ("help", What::Help),
     ("all", What::All),
     ("none", What::All),
     ("backup", What::Unsaid),
@@ -67,13 +69,42 @@ pub(crate) fn parse(typed: &str) -> Result<Word, String> {
     }
 }
 
+/// What the words are, if that is asked for among these.
+pub(super) fn help(asked: &[Word]) -> Option<String> {
+    let is_help = |word: &Word| word.what == What::Help;
+    asked.iter().any(is_help).then(|| {
+        let told = WORDS.iter().filter(|(_, what)| *what != What::Help);
+        let line = |(word, what): &(&str, What)| format!("  {word:<10}{}\n", what.text());
+        let lines: String = told.map(line).collect();
+        format!("The words of --info, each with a level behind it, or 0 for none of it:\n{lines}")
+    })
+}
+
+impl What {
+    fn text(self) -> &'static str {
+        match self {
+            What::All => "all that follow, or none of them",
+            What::Help => "these words",
+            What::Deletions => "names of what is deleted",
+            What::List => "that the file list is sent",
+            What::Names => "names of what changes; name2: of what stays as it is too",
+            What::Odd => "names of what is left out for its type",
+            What::Progress => "how each file gets on; progress2: all files at once",
+            What::Skipped => "names of files that are newer in DST",
+            What::Stats => "bytes at the end; stats2: counts as well",
+            What::Unsaid => "taken, and never said",
+        }
+    }
+}
+
 impl Word {
     /// Enters the word; of several about a thing the last counts.
     pub(crate) fn apply(self, style: &mut Style) {
         let (is_on, is_more) = (self.level > 0, self.level > 1);
         match self.what {
             What::All => {
-                for (_, what) in WORDS.iter().filter(|(_, what)| *what != What::All) {
+                let others = WORDS.iter().filter(|(_, what)| *what != What::All);
+                for (_, what) in others {
                     Word {
                         what: *what,
                         ..self
@@ -91,7 +122,7 @@ impl Word {
             }
             What::Skipped => style.newer = is_on,
             What::Stats => (style.closes, style.stats) = (is_on, is_more),
-            What::Unsaid => {}
+            What::Help | What::Unsaid => {}
         }
     }
 }
@@ -119,6 +150,13 @@ mod tests {
         assert!(style("del").deletions && !style("all,del0").deletions);
         assert!(style("skip").newer && style("flist").announces && style("nonreg0").hides_odd);
         assert_eq!(style("all,none"), style("nonreg0"));
+        assert!(help(&[parse("name").unwrap()]).is_none());
+        let told = help(&[parse("name").unwrap(), parse("help").unwrap()]).unwrap();
+        assert!(
+            WORDS[1..]
+                .iter()
+                .all(|(word, _)| told.contains(&format!("  {word} ")))
+        );
         for wrong in ["", "2", "progress9", "progress99", "lists", "progress2x"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }

@@ -33,6 +33,8 @@ pub struct SourceEntry<'a> {
     pub len: u64,
     /// Modification time, in seconds since 1970.
     pub mtime_secs: i64,
+    /// Time of the last access, in the same way, if that is mirrored.
+    pub atime_secs: Option<i64>,
     /// The target of a symlink, if symlinks are mirrored.
     pub link: Option<&'a [u8]>,
 }
@@ -142,6 +144,7 @@ impl Listing<'_> {
             mode: entry.mode,
             len: target.map_or(entry.len(), |target| target.len() as u64),
             mtime_secs: entry.mtime.secs,
+            atime_secs: entry.atime.map(|atime| atime.secs),
             link: target.filter(|_| self.with_links),
         });
     }
@@ -159,6 +162,7 @@ impl Listing<'_> {
             mode: told.mode,
             len: found.st_size.unsigned_abs(),
             mtime_secs: told.mtime.secs,
+            atime_secs: None,
             link: None,
         });
     }
