@@ -115,6 +115,14 @@ fn settled(mut args: Box<PushArgs>, matches: &clap::ArgMatches) -> Result<Typed,
         return Ok(Typed::Help(help::of_push(which == "all"), Exit::Ok));
     }
     args.settle(matches)?;
+    let debug = matches.get_many::<String>("debug").unwrap_or_default();
+    if debug
+        .into_iter()
+        .any(|flags| flags.eq_ignore_ascii_case("help"))
+    {
+        let help = "--debug is taken, and says nothing: an error says what failed, where and why\n";
+        return Ok(Typed::Help(help.to_owned(), Exit::Ok));
+    }
     if let Some(help) = info::help(&args.info) {
         return Ok(Typed::Help(help, Exit::Ok));
     }

@@ -87,7 +87,7 @@ pub(super) const ACCEPTED: &[Accepted] = &[
     ),
     accepted(
         "--8-bit-output, -8",
-        "names in UTF-8 are printed as they are",
+        "names in UTF-8 are printed as they are, and any other byte could move a cursor",
     ),
     accepted(
         "--stderr=MODE",

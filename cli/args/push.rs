@@ -39,7 +39,7 @@ Switches combine (-aurvn); a later --no-OPTION takes one back: -a --no-o.")]
 pub(crate) struct PushArgs {
     /// Local files and directories, then the destination
     #[arg(value_name = "SRC... DST", hide_short_help = true)]
-    #[arg(required_unless_present_any = ["tree", "all", "help", "info"])]
+    #[arg(required_unless_present_any = ["tree", "all", "help", "info", "debug"])]
     pub(crate) operands: Vec<OsString>,
 
     #[command(flatten)]

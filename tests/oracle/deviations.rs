@@ -20,13 +20,14 @@ pub(crate) struct Deviation {
 pub(crate) const LIST: &[Deviation] = &[
     Deviation {
         name: "nanoseconds",
-        sentence: "Modification times are compared to the nanosecond; rsync compares whole \
-                   seconds.",
+        sentence: "Times are compared to the nanosecond; rsync compares whole seconds, and with -u \
+                   and --modify-window=N takes for newer what is not N seconds older.",
     },
     Deviation {
         name: "missing source",
-        sentence: "Nothing is deleted when a SRC is missing or a part of the source could not \
-                   be listed; rsync still deletes after a missing SRC.",
+        sentence: "Nothing is deleted, nor gives a full directory way, when a SRC is missing or a \
+                   part of the source could not be listed; rsync still deletes after a missing \
+                   SRC, and what is in the way.",
     },
     Deviation {
         name: "max-delete",
@@ -40,8 +41,9 @@ pub(crate) const LIST: &[Deviation] = &[
     },
     Deviation {
         name: "unmirrored directory times",
-        sentence: "The time of a directory that is not itself mirrored (no -t, or DST when SRC \
-                   has no trailing slash) may change by the writing inside it.",
+        sentence: "The time of a directory that is not itself mirrored (no -t, a difference within \
+                   --modify-window, or DST when SRC has no trailing slash) may change by the \
+                   writing inside it.",
     },
     Deviation {
         name: "device kinds",
@@ -84,17 +86,13 @@ pub(crate) const LIST: &[Deviation] = &[
     Deviation {
         name: "symlinks of others",
         sentence: "For -k, -L and --copy-unsafe-links root follows no symlink of another user \
-                   without --follow-untrusted; rsync follows them all.",
+                   without --follow-untrusted, and for -K none of another user or that leads out \
+                   of DST; rsync follows them all, and with -K sets the metadata of the symlink.",
     },
     Deviation {
         name: "backups",
         sentence: "What is in --backup-dir is not deleted; rsync deletes it, into that very \
                    directory, unless a filter protects it.",
-    },
-    Deviation {
-        name: "order of directories",
-        sentence: "Of two directories side by side, of which the name of one begins with all of \
-                   the other's, the shorter comes first; rsync sorts them with a slash behind.",
     },
     Deviation {
         name: "replaced directories",
@@ -109,26 +107,39 @@ pub(crate) const LIST: &[Deviation] = &[
 
 /// The options rsync is given so that its result is the one hasync promises.
 pub(crate) fn rsync_options(case: &Case, stopped_by_max_delete: bool) -> Vec<String> {
-    let no_deletes = case.missing_source || stopped_by_max_delete;
+    let no_deletes = case.misses_a_source() || stopped_by_max_delete;
     let backup_dir = |option: &String| {
         let dir = option.strip_prefix("--backup-dir=")?.to_owned();
-        Some(format!("--filter=P /{dir}"))
+        (!dir.contains("OUT")).then(|| format!("--filter=P /{dir}"))
     };
     let protection = case.options.iter().find_map(backup_dir);
+    let deletes = |option: &&String| {
+        option.starts_with("--del")
+            && !option.starts_with("--delete-missing")
+            && !option.starts_with("--delay")
+    };
     let given = case.options.iter();
-    let given = given.filter(|option| !(no_deletes && *option == "--delete"));
+    let given = given.filter(|option| !(no_deletes && deletes(option)));
     // Both programs read the same sources.
     let quietly = |option: &String| match option.as_str() {
         "-U" => "-UU".to_owned(),
         _ => option.clone(),
     };
-    protection.into_iter().chain(given.map(quietly)).collect()
+    let compares = |option: &String| option == "-u" || option.starts_with("--modify-window");
+    let to_the_nanosecond =
+        (!case.options.iter().any(compares)).then(|| "--modify-window=-1".into());
+    // A fault of its own, which the old way does not have.
+    let is_union = case.has("-H") && case.sources.len() > 1;
+    let at_once = is_union.then(|| "--no-inc-recursive".to_owned());
+    let more = protection.into_iter().chain(to_the_nanosecond);
+    let more = more.chain(at_once);
+    more.chain(given.map(quietly)).collect()
 }
 
 /// What hasync is given besides so that it follows the symlinks that rsync follows.
 pub(crate) fn more_options(case: &Case) -> &'static [&'static str] {
-    let follows = case.has("-k") || case.has("--copy-unsafe-links");
-    if follows {
+    let follow = ["-k", "-L", "--copy-unsafe-links"];
+    if follow.iter().any(|option| case.has(option)) {
         &["--follow-untrusted"]
     } else {
         &[]
@@ -147,12 +158,18 @@ pub(crate) fn exit_code(code: i32, stopped_by_max_delete: bool) -> i32 {
 
 /// True when rsync failed by a fault of its own, so that there is nothing to compare with:
 /// -H and several SRC with the same names (`hard-link gnum 11 precedes flist start`), or a full
-/// directory in the way of a link (`File-list index 7 not in 18 - 20`). Or it breaks off where a
-/// backup cannot be made, which costs hasync that one entry.
+/// directory in the way of a link (`File-list index 7 not in 18 - 20`). Or a backup cannot be made,
+/// which costs hasync that one entry, or a symlink that -K keeps has no mode.
 pub(crate) fn rsync_broke(run: &Finished) -> bool {
-    let faults = ["hard-link gnum", "File-list index"];
-    let breaks_off = run.code == 11 && run.stderr.contains("keep_backup failed");
-    breaks_off || run.code == 2 && faults.iter().any(|fault| run.stderr.contains(fault))
+    let faults = [
+        "hard-link gnum",
+        "File-list index",
+        "keep_backup failed",
+        "Too many levels of symbolic links",
+    ];
+    // A directory that --ignore-existing leaves out is entered all the same.
+    let is_entered = |line: &str| line.contains("[generator]") && line.contains("Not a directory");
+    faults.iter().any(|fault| run.stderr.contains(fault)) || run.stderr.lines().any(is_entered)
 }
 
 /// The paths under the target root of all source entries that have more than one name.
@@ -207,20 +224,6 @@ pub(crate) fn without_linked(paths: &BTreeSet<Vec<u8>>, lines: Vec<Vec<u8>>) -> 
         !line.starts_with(b"*") && (is_name(text.len()) || ends.any(|(at, _)| is_name(at)))
     };
     lines.into_iter().filter(|line| !is_linked(line)).collect()
-}
-
-/// Whether the sources have directories side by side that come in another order.
-pub(crate) fn sorts_otherwise(case: &Case) -> bool {
-    let dirs: BTreeSet<&[u8]> = case.dirs().collect();
-    let comes_before = |one: &[u8], other: &[u8]| {
-        let more = other.strip_prefix(one);
-        more.is_some_and(|more| more.first() < Some(&b'/') && !more.contains(&b'/'))
-    };
-    let longer = |one: &&[u8]| {
-        dirs.iter()
-            .any(|other| other != one && comes_before(one, other))
-    };
-    dirs.iter().any(longer)
 }
 
 /// Leaves out the lines of what took the place of directories, which come later.
@@ -300,6 +303,7 @@ fn escaped(path: &[u8]) -> Vec<u8> {
 /// A line of rsync that hasync does not print.
 pub(crate) fn is_unsaid(line: &[u8]) -> bool {
     line.starts_with(b"cannot delete non-empty directory: ")
+        || line == b"IO error encountered -- skipping file deletion"
 }
 
 /// Takes out of a snapshot what no promise covers. `NOW` stands for any time of the run.
@@ -316,6 +320,9 @@ pub(crate) fn without_unpromised(
         if !case.keeps("p") && old_kind.is_some_and(|kind| kind != entry.kind) {
             entry.mode = 0;
         }
+        if case.has("-K") && old_kind == Some('l') {
+            entry.mtime = NOW;
+        }
         // What the options do not set comes from the member that the others are linked to.
         if linked.contains(path) {
             if case.has("-u") {
@@ -329,9 +336,12 @@ pub(crate) fn without_unpromised(
         if entry.kind != 'd' {
             return;
         }
+        if case.has("-K") && path.windows(5).any(|name| name == b"kept-") {
+            (entry.uid, entry.gid, entry.mode, entry.mtime) = (0, 0, 0, NOW);
+        }
         let theirs = rsync.entries.get(path).map(|entry| entry.mtime);
         let outside = path.is_empty() && !case.root_is_mirrored;
-        if !mirrored || outside || theirs == Some(NOW) {
+        if !mirrored || case.has_window() || outside || theirs == Some(NOW) {
             entry.mtime = NOW;
         }
     })

@@ -1,6 +1,6 @@
 //! Random cases from a seed: a source tree (or two), a target derived from it by random
-//! mutations and extras, and a set of options. All times are whole seconds of 2020, so that
-//! times which a run makes stand out.
+//! mutations and extras, and a set of options. All times are of 2020, so that times which a run
+//! makes stand out.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FileType;
 
+use super::options;
 use crate::support::Rng;
 use crate::support::temptree::{make_node, name, set_mtime};
 
@@ -19,6 +20,8 @@ pub(crate) enum Kind {
         content: u64,
         variant: u8,
     },
+    /// A file of filter rules.
+    Rules(&'static str),
     Dir,
     Link(Vec<u8>),
     Fifo,
@@ -35,6 +38,7 @@ pub(crate) struct Node {
     uid: u32,
     gid: u32,
     mtime: i64,
+    nanos: u32,
     /// Entries of one tree with the same number are links to one inode.
     group: Option<usize>,
 }
@@ -49,7 +53,7 @@ pub(crate) struct Case {
     /// Without `-i` and `-n`.
     pub(crate) options: Vec<String>,
     /// A SRC that does not exist is added.
-    pub(crate) missing_source: bool,
+    missing_source: bool,
     /// The sources are named with a trailing slash.
     pub(crate) slash: bool,
     /// The root of the target is itself an entry of the transfer.
@@ -64,6 +68,9 @@ pub(crate) struct Chosen {
     /// They are in a list (`--files-from`), not on the command line (`-R`).
     listed: bool,
     paths: Vec<Vec<u8>>,
+    /// One of them is not there.
+    misses: bool,
+    more: Option<&'static str>,
 }
 
 const NAMES: &[&[u8]] = &[
@@ -93,58 +100,48 @@ const MODES: &[u32] = &[
     0o644, 0o644, 0o600, 0o755, 0o444, 0o4755, 0o2750, 0o1777, 0o000,
 ];
 const TIMES: &[i64] = &[0, 0, 0, 0, 100, -100, 5000];
-const PATTERNS: &[&str] = &[
-    "--exclude=*.o",
-    "--exclude=/a",
-    "--exclude=sub/",
-    "--exclude=dir/*",
-    "--exclude=b",
-    "--include=x.o",
-    "--include=*/",
-    "--exclude=/*/c",
-    "--exclude=**/z.c",
-    "--exclude=[ab]",
-    "--include=/dir/***",
-    "--exclude=?",
-];
-const CHANGES: &[&str] = &[
-    "--chmod=D755,F644",
-    "--chmod=ug=rwX,o=",
-    "--chmod=a+s,Fo+t",
-    "--chmod=g=u,o-w",
-    "--chmod=4750",
-    "--chmod=Fa-x --chmod=Fu+X,Dg+w",
-];
-const OWNERS: &[&str] = &[
-    "--chown=bin:daemon",
-    "--chown=:bin",
-    "--usermap=0-2:12345",
-    "--usermap=daemon:bin,bin:root --groupmap=*:2",
-    "--groupmap=:1,nogroup:0",
-    "--usermap=[nb]*:65534",
-];
-const BACKUPS: &[&str] = &[
-    "-b",
-    "-b --suffix=.old",
-    "--backup-dir=bak",
-    "--backup-dir=bak/k --suffix=~",
-];
+const NANOS: &[u32] = &[0, 0, 0, 1, 500_000_000, 999_999_999];
 const EPOCH: i64 = 1_600_000_000;
 
 impl Case {
     /// The case of a seed; `size` bounds the number of entries.
     pub(crate) fn of(seed: u64, size: usize) -> Self {
         let mut rng = Rng::new(seed);
-        let options = options(&mut rng);
-        let hard_links = options.iter().any(|option| option == "-H");
+        let mut options = options::random(&mut rng);
+        if options.contains(&"-K".into()) {
+            options.insert(0, "--filter=P kept-*".into());
+        }
+        let has = |option: &str| options.iter().any(|given| given == option);
         let source_count = if rng.chance(15) { 2 } else { 1 };
-        let sources: Vec<Spec> = (0..source_count).map(|_| source(&mut rng, size)).collect();
-        let target = target(&mut rng, &sources[0], hard_links);
+        let mut sources: Vec<Spec> = (0..source_count).map(|_| source(&mut rng, size)).collect();
+        if options::look_in_dirs(&options) {
+            sources
+                .iter_mut()
+                .for_each(|spec| add_rules(&mut rng, spec));
+        }
+        if has("-L") || has("-k") {
+            sources.iter_mut().for_each(without_loops);
+        }
+        let mut target = target(&mut rng, &sources[0], has("-H"));
+        if options::look_in_dirs(&options) && rng.chance(50) {
+            add_rules(&mut rng, &mut target);
+        }
+        if has("-K") {
+            target = with_dirs_elsewhere(&mut rng, target);
+        }
+        if has("-u") || has("-U") {
+            // Of these rsync compares whole seconds.
+            let nodes = sources.iter_mut().chain([&mut target]);
+            nodes.flatten().for_each(|(_, node)| node.nanos = 0);
+        }
         let slash = source_count == 2 || rng.chance(75);
-        let missing_source = rng.chance(4);
-        let is_chosen = source_count == 1 && slash && !missing_source && !hard_links;
+        let missing_source = rng.chance(8);
+        let is_chosen = source_count == 1 && slash && !missing_source && !has("-H");
         let chosen = (is_chosen && rng.chance(40)).then(|| Chosen::of(&mut rng, &sources[0]));
         let chosen = chosen.filter(|chosen| !chosen.paths.is_empty());
+        if chosen.as_ref().is_some_and(|chosen| chosen.listed) {
+            options.insert(0, "-0".into());
+        }
         Self {
             root_is_mirrored: slash && chosen.is_none(),
             chosen,
@@ -156,22 +153,29 @@ impl Case {
         }
     }
 
-    /// The paths of the directories of all sources.
-    pub(crate) fn dirs(&self) -> impl Iterator<Item = &[u8]> {
-        let nodes = self.sources.iter().flatten();
-        let dirs = nodes.filter(|(_, node)| node.kind == Kind::Dir);
-        dirs.map(|(path, _)| &path[..])
-    }
-
     /// True when a letter of `-a` is in force.
     pub(crate) fn keeps(&self, letter: &str) -> bool {
-        self.options
-            .iter()
-            .any(|option| option == "-a" || *option == format!("-{letter}"))
+        (self.has("-a") || self.has(&format!("-{letter}"))) && !self.has(&format!("--no-{letter}"))
     }
 
     pub(crate) fn has(&self, option: &str) -> bool {
         self.options.iter().any(|given| given == option)
+    }
+
+    /// A source is not there, and that is an error which keeps all from being deleted.
+    pub(crate) fn misses_a_source(&self) -> bool {
+        let is_missing = self.missing_source || self.chosen.as_ref().is_some_and(|c| c.misses);
+        let options = [
+            "--ignore-missing-args",
+            "--delete-missing-args",
+            "--ignore-errors",
+        ];
+        is_missing && !options.iter().any(|option| self.has(option))
+    }
+
+    pub(crate) fn has_window(&self) -> bool {
+        let mut options = self.options.iter();
+        options.any(|option| option.starts_with("--modify-window"))
     }
 
     pub(crate) fn keeps_backups(&self) -> bool {
@@ -183,6 +187,17 @@ impl Case {
     /// Makes the sources under `dir`; gives the SRC arguments.
     pub(crate) fn make_sources(&self, dir: &Path) -> Vec<String> {
         let mut arguments = Vec::new();
+        for (file, text) in options::NAMED_FILES {
+            std::fs::write(dir.join(file), text).unwrap();
+        }
+        // What symlinks of the root lead to that lead out of it.
+        for outside in ["c", "sub/f"] {
+            let outside = dir.join(outside);
+            std::fs::create_dir_all(outside.parent().unwrap()).unwrap();
+            std::fs::write(&outside, "out").unwrap();
+            set_mtime(&outside, EPOCH, 0);
+        }
+        set_mtime(&dir.join("sub"), EPOCH, 0);
         if let Some(chosen) = &self.chosen {
             let root = dir.join("src0");
             make(&root, &self.sources[0]);
@@ -217,27 +232,53 @@ impl Chosen {
         let listed = rng.chance(50);
         let is_typed = |path: &&Vec<u8>| !path.is_empty() && (listed || path.is_ascii());
         let all: Vec<&Vec<u8>> = source.keys().filter(is_typed).collect();
-        let mut paths = Vec::new();
+        let mut chosen = Chosen {
+            listed,
+            paths: Vec::new(),
+            misses: false,
+            more: None,
+        };
         for _ in 0..rng.below(4) + 1 {
             if all.is_empty() {
                 break;
             }
             let path = *rng.pick(&all);
             let is_dir = source[path].kind == Kind::Dir;
-            let slash: &[u8] = if is_dir && rng.chance(40) { b"/" } else { b"" };
-            paths.push([path, slash].concat());
+            let end: &[u8] = match rng.below(10) {
+                0..4 if is_dir => b"/",
+                4 if is_dir => b"/.",
+                _ => b"",
+            };
+            let begin: &[u8] = match rng.below(12) {
+                0 if listed => b"/",
+                1 if listed => b"./",
+                2 if listed => b"../",
+                3 if listed => b"dir/../",
+                _ => b"",
+            };
+            chosen.paths.push([begin, path, end].concat());
         }
-        Self { listed, paths }
+        if rng.chance(15) {
+            chosen.misses = true;
+            let missing: &[&[u8]] = &[b"none", b"a/none", b"older", b"dir/older/x"];
+            chosen.paths.push(rng.pick::<&[u8]>(missing).to_vec());
+        }
+        if listed && rng.chance(20) {
+            chosen.more = Some(*rng.pick::<&str>(&["--no-R", "-r"]));
+        }
+        chosen
     }
 
     /// The words that push them; a list lies beside the source.
     fn arguments(&self, root: &Path) -> Vec<String> {
         let shown = root.display();
+        let more = self.more.map(str::to_owned);
         if self.listed {
             let list = root.with_extension("list");
             std::fs::write(&list, self.paths.join(&0)).unwrap();
             let option = format!("--files-from={}", list.display());
-            return vec!["-0".into(), option, format!("{shown}/")];
+            let words = std::iter::once(option).chain(more);
+            return words.chain([format!("{shown}/")]).collect();
         }
         let typed = |path: &Vec<u8>| format!("{shown}/./{}", String::from_utf8_lossy(path));
         let paths = self.paths.iter().map(typed);
@@ -265,6 +306,7 @@ fn make(root: &Path, spec: &Spec) {
             Kind::File { content, variant } => {
                 std::fs::write(&at, bytes(*content, *variant)).unwrap();
             }
+            Kind::Rules(text) => std::fs::write(&at, text).unwrap(),
             Kind::Dir => std::fs::create_dir(&at).unwrap(),
             Kind::Link(to) => std::os::unix::fs::symlink(name(to), &at).unwrap(),
             Kind::Fifo => make_node(&at, FileType::Fifo, 0, 0),
@@ -282,7 +324,7 @@ fn make(root: &Path, spec: &Spec) {
         if !matches!(node.kind, Kind::Link(_)) {
             std::fs::set_permissions(&at, std::fs::Permissions::from_mode(node.mode)).unwrap();
         }
-        set_mtime(&at, EPOCH + node.mtime, 0);
+        set_mtime(&at, EPOCH + node.mtime, node.nanos);
     }
 }
 
@@ -382,14 +424,77 @@ fn node(rng: &mut Rng, kind: Kind) -> Node {
         *rng.pick(MODES)
     };
     let (uid, gid, mtime) = (*rng.pick(IDS), *rng.pick(IDS), *rng.pick(TIMES));
+    let nanos = *rng.pick(NANOS);
     Node {
         kind,
         mode,
         uid,
         gid,
         mtime,
+        nanos,
         group: None,
     }
+}
+
+/// Puts a file of rules into some of its directories.
+fn add_rules(rng: &mut Rng, spec: &mut Spec) {
+    let dirs = spec.iter().filter(|(_, node)| node.kind == Kind::Dir);
+    let dirs: Vec<Vec<u8>> = dirs.map(|(path, _)| path.clone()).collect();
+    for dir in dirs {
+        if rng.chance(35) {
+            let slash: &[u8] = if dir.is_empty() { b"" } else { b"/" };
+            let name = rng.pick::<&str>(options::RULE_FILES);
+            let kind = Kind::Rules(rng.pick::<&str>(options::RULE_TEXTS));
+            let node = node(rng, kind);
+            spec.insert([&dir, slash, name.as_bytes()].concat(), node);
+        }
+    }
+}
+
+/// Lets no symlink lead up, which would go round for ever if it were followed; those of the root
+/// lead out of the tree.
+fn without_loops(spec: &mut Spec) {
+    for (path, node) in spec {
+        if let Kind::Link(to) = &mut node.kind
+            && path.contains(&b'/')
+            && to.starts_with(b"../")
+        {
+            to.drain(..3);
+        }
+    }
+}
+
+/// Puts symlinks in the place of some directories of the root, which are elsewhere then. All
+/// symlinks are such as `-K` keeps.
+fn with_dirs_elsewhere(rng: &mut Rng, spec: Spec) -> Spec {
+    let mut moved = Spec::new();
+    let mut elsewhere: Vec<Vec<u8>> = Vec::new();
+    for (path, mut node) in spec {
+        let first = path
+            .split(|&b| b == b'/')
+            .next()
+            .unwrap_or_default()
+            .to_vec();
+        let may_move = node.kind == Kind::Dir && first == path && (1..200).contains(&path.len());
+        if may_move && rng.chance(40) {
+            elsewhere.push(path.clone());
+            let link = Node {
+                kind: Kind::Link([b"kept-", &first[..]].concat()),
+                uid: 0,
+                ..node.clone()
+            };
+            moved.insert(path.clone(), link);
+        }
+        if let Kind::Link(to) = &mut node.kind {
+            node.uid = 0;
+            to.retain(|&byte| byte != b'/');
+        }
+        match elsewhere.contains(&first) {
+            true => moved.insert([b"kept-", &path[..]].concat(), node),
+            false => moved.insert(path, node),
+        };
+    }
+    moved
 }
 
 /// The source as it was some time ago, on another machine, with things of its own.
@@ -433,6 +538,8 @@ fn target(rng: &mut Rng, source: &Spec, hard_links: bool) -> Spec {
 }
 
 fn mutate(rng: &mut Rng, node: &mut Node, kind_too: bool) {
+    // What is no rule would end the run.
+    let kind_too = kind_too && !matches!(node.kind, Kind::Rules(_));
     match rng.below(if kind_too { 6 } else { 5 }) {
         0 | 1 => match &mut node.kind {
             Kind::File { variant, .. } => *variant = 1 + rng.next() as u8 % 4,
@@ -440,6 +547,7 @@ fn mutate(rng: &mut Rng, node: &mut Node, kind_too: bool) {
             Kind::Char(minor) | Kind::Block(minor) => *minor += 1,
             _ => node.mtime += 10,
         },
+        2 if rng.chance(50) => node.nanos = *rng.pick(NANOS),
         2 => node.mtime += *rng.pick(&[-10, 10, 1]),
         3 => node.mode ^= 0o055,
         4 => {
@@ -452,90 +560,6 @@ fn mutate(rng: &mut Rng, node: &mut Node, kind_too: bool) {
     if matches!(node.kind, Kind::File { .. }) && rng.chance(50) {
         node.mtime += *rng.pick(&[-10, 10]);
     }
-}
-
-fn options(rng: &mut Rng) -> Vec<String> {
-    let mut options: Vec<String> = Vec::new();
-    if rng.chance(60) {
-        options.push("-a".into());
-    } else {
-        for letter in ["-r", "-l", "-p", "-t", "-g", "-o", "-D"] {
-            if rng.chance(if letter == "-r" { 93 } else { 60 }) {
-                options.push(letter.into());
-            }
-        }
-    }
-    let recursive = options
-        .iter()
-        .any(|option| option == "-a" || option == "-r");
-    let shares = [
-        ("-H", 45),
-        ("-S", 15),
-        ("-c", 15),
-        ("-u", 15),
-        ("-W", 15),
-        ("-x", 10),
-        ("--numeric-ids", 15),
-        ("--size-only", 8),
-        ("-I", 8),
-        ("--max-size=900", 8),
-        ("--min-size=20", 8),
-        ("-O", 8),
-        ("-J", 8),
-        ("-E", 12),
-        ("-U", 10),
-        ("--force", 10),
-        ("-m", 8),
-        ("-k", 6),
-        ("--copy-unsafe-links", 6),
-        ("--safe-links", 8),
-        ("--no-implied-dirs", 10),
-    ];
-    for (option, percent) in shares {
-        if rng.chance(percent) {
-            options.push(option.into());
-        }
-    }
-    // The members of a link group would be in directories that only a followed symlink shows.
-    if options.iter().any(|option| option == "-H") {
-        options.retain(|option| option != "-k" && option != "--copy-unsafe-links");
-    }
-    // rsync passes over an entry of a type that is left out in silence then, unless it is new.
-    if options.iter().any(|option| option == "-a") {
-        for option in ["--existing", "--ignore-existing"] {
-            let links = options.iter().any(|given| given == "-H");
-            if rng.chance(8) && !(links && option == "--ignore-existing") {
-                options.push(option.into());
-            }
-        }
-    }
-    let dirs = !recursive && rng.chance(60);
-    if dirs {
-        options.push("-d".into());
-    }
-    if (recursive || dirs) && rng.chance(55) {
-        options.push("--delete".into());
-        if rng.chance(15) {
-            options.push(format!("--max-delete={}", rng.below(6)));
-        }
-    }
-    // Which members of a link group are replaced, and kept, depends on who carries the content.
-    let backups = if options.iter().any(|option| option == "-H") {
-        0
-    } else {
-        20
-    };
-    for (words, percent) in [(CHANGES, 20), (OWNERS, 20), (BACKUPS, backups)] {
-        if rng.chance(percent) {
-            options.extend(rng.pick(words).split(' ').map(str::to_owned));
-        }
-    }
-    if rng.chance(35) {
-        for _ in 0..rng.below(3) + 1 {
-            options.push((*rng.pick(PATTERNS)).into());
-        }
-    }
-    options
 }
 
 /// A spec as a person reads it.

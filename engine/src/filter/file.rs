@@ -21,12 +21,14 @@ const LEN_MAX: usize = 2 * MAX_FILTER_LEN;
 /// Reads the file `name` of the directory at `dir`; `None` if there is nothing that counts.
 pub(super) fn read_in(root: &Root, dir: &RelPath, name: &[u8]) -> io::Result<Option<Vec<u8>>> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    match openat(
-        root.open_dir(dir)?,
-        name,
-        flags | OFlags::CLOEXEC,
-        Mode::empty(),
-    ) {
+    let dir_fd = root.open_dir(dir)?;
+    let open = |flags| openat(&dir_fd, name, flags | OFlags::CLOEXEC, Mode::empty());
+    // That it is read here is no access to what is mirrored.
+    let opened = match open(flags | OFlags::NOATIME) {
+        Err(Errno::PERM) => open(flags),
+        opened => opened,
+    };
+    match opened {
         Ok(fd) => whole(File::from(fd)),
         Err(Errno::NOENT | Errno::NAMETOOLONG | Errno::NXIO) => Ok(None),
         Err(Errno::LOOP) => read_at(&root.path_of(dir).join(OsStr::from_bytes(name))),

@@ -97,6 +97,15 @@ impl Glob {
         })
     }
 
+    /// The bytes that stand for themselves: every text has them that matches.
+    pub(super) fn plain_bytes(&self) -> Vec<u8> {
+        let plain = self.tokens.iter().filter_map(|token| match token {
+            Token::Byte(byte) => Some(*byte),
+            _ => None,
+        });
+        plain.collect()
+    }
+
     /// The byte that every text ends in that matches, if there is one.
     pub(super) fn last_byte(&self) -> Option<u8> {
         self.tail.last().copied()

@@ -1,7 +1,7 @@
 //! Rules that stand together, compiled: the first that matches decides.
 
 use super::index::Index;
-use super::matcher::Matcher;
+use super::matcher::{Bytes, Matcher};
 use super::rule::Pattern;
 use super::terms::{Sense, Side, Subject};
 
@@ -85,16 +85,25 @@ impl Segment {
 
     /// What the first rule says that counts and matches.
     pub(super) fn decide(&self, asked: &Question<'_>) -> Option<Sense> {
+        let bytes = Bytes::of(asked.path);
         let decides = |at: usize| {
             let rule = self.rules.get(at);
-            rule.is_some_and(|rule| rule.counts(asked) && self.matches(rule, asked) != rule.negated)
+            rule.is_some_and(|rule| {
+                rule.counts(asked) && self.matches(rule, asked, bytes) != rule.negated
+            })
         };
         let decisive = self.index.first(asked.path, decides)?;
         self.rules.get(decisive).map(|rule| rule.sense)
     }
 
-    fn matches(&self, rule: &Rule, asked: &Question<'_>) -> bool {
+    /// Whether a rule matches a path that has these bytes.
+    fn matches(&self, rule: &Rule, asked: &Question<'_>, bytes: Bytes) -> bool {
         let (path, matcher) = (asked.path, &rule.matcher);
+        // More than the path may be looked at.
+        let is_more = rule.is_of_full_paths || matches!(self.base, Base::Above(_));
+        if !is_more && !matcher.may_match(bytes) {
+            return false;
+        }
         if rule.is_of_full_paths && matcher.looks_above() {
             let full = [asked.here, path].concat();
             return matcher.matches(&full, asked.is_dir);

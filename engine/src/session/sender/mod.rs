@@ -166,12 +166,7 @@ impl<'a> Sender<'a> {
             },
             fields,
             source,
-            telling: Telling::new(
-                observer,
-                options.delete && !options.ignore_errors,
-                renamed_from,
-                written_before,
-            ),
+            telling: Telling::new(observer, options, renamed_from, written_before),
             stage: Stage::Comparing,
             scan: Scanning::Running,
             patience: Patience::new(now),

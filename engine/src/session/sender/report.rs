@@ -12,6 +12,7 @@ use crate::generation::Partial;
 use crate::observer::{
     Action, Change, Differences, Facts, Kind, Note, Observer, Progress, Summary, Warning,
 };
+use crate::options::Options;
 use crate::path::RelPath;
 use crate::scan::{LeftOut, ScannedDir, Skipped};
 use crate::wire::{Verdict, Want};
@@ -35,6 +36,8 @@ pub(super) struct Telling<'a> {
     pub(super) problems: Partial,
     pub(super) listing: Listing,
     deletes: bool,
+    /// What the target has, but for directories, is left alone: rsync does not even look at it.
+    hides_existing: bool,
     /// The name of a single entry that gets another one.
     renamed_from: Option<Vec<u8>>,
     /// Directories that are told of when they are entered.
@@ -59,7 +62,7 @@ pub(super) struct Telling<'a> {
 impl<'a> Telling<'a> {
     pub(super) fn new(
         observer: &'a mut dyn Observer,
-        deletes: bool,
+        options: &Options,
         renamed_from: Option<Vec<u8>>,
         written_before: u64,
     ) -> Self {
@@ -68,7 +71,8 @@ impl<'a> Telling<'a> {
             summary: Summary::default(),
             problems: Partial::default(),
             listing: Listing::Complete,
-            deletes,
+            deletes: options.delete && !options.ignore_errors,
+            hides_existing: options.ignore_existing,
             renamed_from,
             entering: Entering::default(),
             siblings: Siblings::default(),
@@ -275,7 +279,8 @@ impl<'a> Telling<'a> {
     }
 
     fn unchanged(&mut self, path: &RelPath, entry: &Entry) {
-        if self.observer.wants_unchanged() && entry.body != Body::Way {
+        let is_hidden = self.hides_existing && !entry.is_dir() || entry.body == Body::Way;
+        if self.observer.wants_unchanged() && !is_hidden {
             let nothing = Differences::default();
             self.tell(path, entry, Action::Attributes, nothing, false);
         }
@@ -293,7 +298,10 @@ impl<'a> Telling<'a> {
             Action::HardLink => entry.link_to.as_deref(),
             _ => entry.symlink_target(),
         };
-        let waits = self.siblings.holds(path);
+        let waits = match path.split() {
+            Some((dir, _)) if !entry.is_dir() => self.siblings.holds(&dir),
+            _ => self.siblings.holds(path),
+        };
         if !waits {
             self.tell_siblings();
         }

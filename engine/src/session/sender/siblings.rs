@@ -53,11 +53,11 @@ impl Siblings {
         self.rows.extend(rows.map(row));
     }
 
-    /// Whether what happens at `path` is to wait.
-    pub(super) fn holds(&mut self, path: &RelPath) -> bool {
+    /// Whether what happens to the directory `dir`, or to what is no directory in it, is to wait.
+    pub(super) fn holds(&mut self, dir: &RelPath) -> bool {
         while let Some((first, last)) = self.rows.last() {
-            if path <= last || path.is_within(last) {
-                return path >= first;
+            if dir <= last || dir.is_within(last) {
+                return dir >= first;
             }
             self.rows.pop();
         }
@@ -193,6 +193,7 @@ mod tests {
         siblings.enter(&RelPath::root(), &dirs(&["a", "a-", "a.", "b"]));
         let (file, dir) = (Kind::File, Kind::Dir);
         let events = [
+            ("z", file),
             ("a", dir),
             ("a/f", file),
             ("a/x", dir),
@@ -203,7 +204,13 @@ mod tests {
             ("a./f", file),
         ];
         for (path, kind) in events {
-            assert!(siblings.holds(&RelPath::of(path.as_bytes())), "{path}");
+            let path_ = RelPath::of(path.as_bytes());
+            let dir_ = path_.split().map(|(dir, _)| dir).unwrap_or_default();
+            let at = if kind == dir { path_ } else { dir_ };
+            assert_eq!(siblings.holds(&at), path != "z", "{path}");
+            if path == "z" {
+                continue;
+            }
             let change = Change {
                 path: path.as_bytes(),
                 kind,
