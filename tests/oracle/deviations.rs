@@ -26,8 +26,9 @@ pub(crate) const LIST: &[Deviation] = &[
     Deviation {
         name: "missing source",
         sentence: "Nothing is deleted, nor gives a full directory way, when a SRC is missing or a \
-                   part of the source could not be listed; rsync still deletes after a missing \
-                   SRC, and what is in the way.",
+                   part of the source could not be listed, and in that part not with \
+                   --ignore-errors either; rsync still deletes after a missing SRC, and what is \
+                   in the way.",
     },
     Deviation {
         name: "max-delete",
@@ -41,9 +42,9 @@ pub(crate) const LIST: &[Deviation] = &[
     },
     Deviation {
         name: "unmirrored directory times",
-        sentence: "The time of a directory that is not itself mirrored (no -t, a difference within \
-                   --modify-window, or DST when SRC has no trailing slash) may change by the \
-                   writing inside it.",
+        sentence: "The time of a directory that is not itself mirrored (no -t, or DST when SRC has \
+                   no trailing slash) may change by the writing inside it, and no time is set \
+                   that differs within --modify-window; rsync sets some.",
     },
     Deviation {
         name: "device kinds",
@@ -320,7 +321,7 @@ pub(crate) fn without_unpromised(
         if !case.keeps("p") && old_kind.is_some_and(|kind| kind != entry.kind) {
             entry.mode = 0;
         }
-        if case.has("-K") && old_kind == Some('l') {
+        if case.has_window() || case.has("-K") && old_kind == Some('l') {
             entry.mtime = NOW;
         }
         // What the options do not set comes from the member that the others are linked to.
@@ -341,7 +342,7 @@ pub(crate) fn without_unpromised(
         }
         let theirs = rsync.entries.get(path).map(|entry| entry.mtime);
         let outside = path.is_empty() && !case.root_is_mirrored;
-        if !mirrored || case.has_window() || outside || theirs == Some(NOW) {
+        if !mirrored || outside || theirs == Some(NOW) {
             entry.mtime = NOW;
         }
     })

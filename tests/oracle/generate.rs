@@ -112,7 +112,9 @@ impl Case {
             options.insert(0, "--filter=P kept-*".into());
         }
         let has = |option: &str| options.iter().any(|given| given == option);
-        let source_count = if rng.chance(15) { 2 } else { 1 };
+        // rsync has rules in the root of one source count for that of the next.
+        let may_unite = !options::look_in_dirs(&options);
+        let source_count = if may_unite && rng.chance(15) { 2 } else { 1 };
         let mut sources: Vec<Spec> = (0..source_count).map(|_| source(&mut rng, size)).collect();
         if options::look_in_dirs(&options) {
             sources

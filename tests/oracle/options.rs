@@ -198,14 +198,16 @@ pub(super) fn random(rng: &mut Rng) -> Vec<String> {
             options.add(option);
         }
     }
-    // The members of a link group would be in directories that only a followed symlink shows.
-    if !options.has("-H") && rng.chance(20) {
+    // The members of a link group would be in directories that only a followed symlink shows. And
+    // what such a symlink does not lead to keeps all else in its directory, errors or not.
+    let follows = !options.has("-H") && !options.has("--ignore-errors");
+    if follows && rng.chance(20) {
         options.add(rng.pick::<&str>(FOLLOWED));
     }
     // rsync passes over an entry of a type that is left out in silence then, unless it is new.
     if options.has("-a") && !options.0.iter().any(|option| option.starts_with("--no-")) {
-        for option in ["--existing", "--ignore-existing"] {
-            if rng.chance(8) && !(options.has("-H") && option == "--ignore-existing") {
+        for (option, other) in [("--existing", "-i"), ("--ignore-existing", "-H")] {
+            if rng.chance(8) && !options.has(other) {
                 options.add(option);
             }
         }

@@ -153,7 +153,8 @@ impl Removals {
         if all && doomed.len() == 0 {
             return Ok(GivesWay::AtOnce);
         }
-        let deletes = site.rules.options.deletes();
+        // What goes because its SRC is not there was named.
+        let deletes = site.rules.options.delete || site.rules.options.force;
         let is_room = self.in_the_way.len() < IN_THE_WAY_MAX;
         if all && deletes && is_room {
             return Ok(GivesWay::WithDeletions);

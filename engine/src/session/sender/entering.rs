@@ -4,6 +4,7 @@
 //! Memory: what is to be told of subdirectories that have not been entered yet, packed, and in a
 //! file beyond that.
 
+use super::siblings::Siblings;
 use crate::entries::EntryList;
 use crate::entry::Entry;
 use crate::observer::{Action, Differences};
@@ -24,6 +25,8 @@ pub(super) struct Told {
 #[derive(Default)]
 pub(super) struct Entering {
     levels: Vec<Level>,
+    /// What waits for siblings that are told first.
+    pub(super) siblings: Siblings,
 }
 
 /// Subdirectories of one directory, in canonical order.

@@ -6,7 +6,7 @@ use super::Sender;
 use super::dirs::{PendingDir, Stage};
 use super::entering::{Entering, Fate, Told};
 use super::reading::FileSource;
-use super::siblings::{self, Siblings};
+use super::siblings;
 use crate::entry::{Body, Entry};
 use crate::generation::Partial;
 use crate::observer::{
@@ -35,15 +35,11 @@ pub(super) struct Telling<'a> {
     /// What keeps the target from becoming equal to the source, as far as it is known here.
     pub(super) problems: Partial,
     pub(super) listing: Listing,
-    deletes: bool,
-    /// What the target has, but for directories, is left alone: rsync does not even look at it.
-    hides_existing: bool,
+    asked: Asked,
     /// The name of a single entry that gets another one.
     renamed_from: Option<Vec<u8>>,
-    /// Directories that are told of when they are entered.
+    /// Directories that are told of when they are entered, and what waits for others.
     entering: Entering,
-    /// What waits for siblings that are told first.
-    siblings: Siblings,
     /// Entries that take the place of full directories, if the deletions are not stopped.
     replacements: Vec<(RelPath, Entry, Want)>,
     /// What the observer has been told that the receiver takes from nobody with these rights.
@@ -59,6 +55,14 @@ pub(super) struct Telling<'a> {
     pub(super) moved_files: u64,
 }
 
+/// What the options say about it.
+struct Asked {
+    /// What could not be listed keeps all from being deleted.
+    deletes: bool,
+    /// What the target has, but for directories, is left alone: rsync does not even look at it.
+    hides_existing: bool,
+}
+
 impl<'a> Telling<'a> {
     pub(super) fn new(
         observer: &'a mut dyn Observer,
@@ -71,11 +75,12 @@ impl<'a> Telling<'a> {
             summary: Summary::default(),
             problems: Partial::default(),
             listing: Listing::Complete,
-            deletes: options.delete && !options.ignore_errors,
-            hides_existing: options.ignore_existing,
+            asked: Asked {
+                deletes: options.delete && !options.ignore_errors,
+                hides_existing: options.ignore_existing,
+            },
             renamed_from,
             entering: Entering::default(),
-            siblings: Siblings::default(),
             replacements: Vec::new(),
             left_out: LeftOut::default(),
             is_scanning: true,
@@ -107,7 +112,7 @@ impl<'a> Telling<'a> {
         while let Some(told) = self.entering.next_until(&dir.path) {
             self.entered(&told);
         }
-        self.siblings.enter(&dir.path, &dir.entries);
+        self.entering.siblings.enter(&dir.path, &dir.entries);
         self.checked += dir.entries.len() as u64;
         self.observer.compared(self.seen, self.seen - self.checked);
         for warning in &dir.warnings {
@@ -279,7 +284,7 @@ impl<'a> Telling<'a> {
     }
 
     fn unchanged(&mut self, path: &RelPath, entry: &Entry) {
-        let is_hidden = self.hides_existing && !entry.is_dir() || entry.body == Body::Way;
+        let is_hidden = self.asked.hides_existing && !entry.is_dir() || entry.body == Body::Way;
         if self.observer.wants_unchanged() && !is_hidden {
             let nothing = Differences::default();
             self.tell(path, entry, Action::Attributes, nothing, false);
@@ -299,8 +304,8 @@ impl<'a> Telling<'a> {
             _ => entry.symlink_target(),
         };
         let waits = match path.split() {
-            Some((dir, _)) if !entry.is_dir() => self.siblings.holds(&dir),
-            _ => self.siblings.holds(path),
+            Some((dir, _)) if !entry.is_dir() => self.entering.siblings.holds(&dir),
+            _ => self.entering.siblings.holds(path),
         };
         if !waits {
             self.tell_siblings();
@@ -323,7 +328,7 @@ impl<'a> Telling<'a> {
             },
         };
         // What cannot wait is told too early.
-        if waits && self.siblings.push(&change, changes).is_ok() {
+        if waits && self.entering.siblings.push(&change, changes).is_ok() {
             return;
         }
         if changes {
@@ -334,7 +339,7 @@ impl<'a> Telling<'a> {
     }
 
     fn tell_siblings(&mut self) {
-        if let Some(waiting) = self.siblings.take() {
+        if let Some(waiting) = self.entering.siblings.take() {
             siblings::tell(&waiting, self.observer);
         }
     }
@@ -358,7 +363,7 @@ impl<'a> Telling<'a> {
     /// Something could not be listed that may be there: the first time it is said what follows.
     pub(super) fn warn_not_listed(&mut self, warning: &Warning) {
         let before = std::mem::replace(&mut self.listing, Listing::Incomplete);
-        let says_so = self.deletes && matches!(before, Listing::Complete);
+        let says_so = self.asked.deletes && matches!(before, Listing::Complete);
         let end = if says_so {
             "; so nothing is deleted"
         } else {
