@@ -226,7 +226,8 @@ def filters(count):
 
 def backup(dir, suffix):
     def lie(far):
-        far.options["backup"] = {"dir": dir, "suffix": suffix}
+        place = wire.Message("Below", dir=dir) if dir else wire.Message("Beside")
+        far.options["backup"] = {"place": place, "suffix": suffix}
         far.begin()
     return lie
 

@@ -74,7 +74,8 @@ fn find_elsewhere(
     }
     let held = found.into_dir();
     if deletes && is_in(&*held, root)? {
-        let why = "it is in DST, where --delete would find it; write it as a path from there, without a slash in front";
+        let why = "it is in DST, where --delete would find it; write it as a path from there, \
+                   without a slash in front";
         return Err(refused(ErrorKind::Usage, why));
     }
     if rest.is_root() && is_in(root, &*held)? {
