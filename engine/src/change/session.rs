@@ -166,10 +166,11 @@ impl Session {
 
     /// The directory in which new entries get what this is.
     pub(super) fn handing_on(&mut self, handed_on: &HandedOn) -> io::Result<Arc<StageDir>> {
-        if *handed_on == self.plain_hands_on {
+        let handed_on = handed_on.clone().labelled_as(&self.plain_hands_on);
+        if handed_on == self.plain_hands_on {
             return Ok(Arc::clone(&self.plain));
         }
-        if let Some(made) = self.others.get(handed_on) {
+        if let Some(made) = self.others.get(&handed_on) {
             return Ok(Arc::clone(made));
         }
         let name = format!("like-{}", self.others.len()).into_bytes();
@@ -183,7 +184,7 @@ impl Session {
             is_plain: handed_on.has_no_acl(),
             deep: DeepDirs::default(),
         });
-        self.others.insert(handed_on.clone(), Arc::clone(&made));
+        self.others.insert(handed_on, Arc::clone(&made));
         Ok(made)
     }
 

@@ -71,6 +71,17 @@ impl HandedOn {
         }
     }
 
+    /// The same without a label, if `made` got none when it was made: such a kernel labels nothing.
+    pub(crate) fn labelled_as(self, made: &HandedOn) -> Self {
+        match made.label.is_empty() {
+            true => HandedOn {
+                label: Vec::new(),
+                ..self
+            },
+            false => self,
+        }
+    }
+
     /// Whether what is made there gets no default ACL.
     pub(crate) fn has_no_acl(&self) -> bool {
         self.acl.is_empty()
