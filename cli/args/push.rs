@@ -391,6 +391,8 @@ impl PushArgs {
         self.devices = on("devices");
         self.specials = on("specials");
         self.acls = on("acls");
+        // An ACL has the permissions in it: --no-p takes nothing back, as with rsync.
+        self.perms |= self.acls;
         self.xattrs = on("xattrs");
         self.hard_links = on("hard_links");
         self.sparse = on("sparse");

@@ -172,6 +172,21 @@ impl Attributes {
         self.revised(scope, |_, value| value.to_vec())
     }
 
+    /// Those but the extended ones of whose names `is_out` says so.
+    pub(crate) fn without(&self, is_out: impl Fn(&[u8]) -> bool) -> Self {
+        let mut kept = Attributes::default();
+        for (kind, value) in self.iter() {
+            let name = match kind {
+                AttributeKind::Extended => extended(value).map(|(name, _)| name),
+                AttributeKind::AccessAcl | AttributeKind::DefaultAcl => None,
+            };
+            if !name.is_some_and(&is_out) {
+                kept.put(kind, value);
+            }
+        }
+        kept
+    }
+
     /// Those that `scope` covers, ACLs with the numbers of the other side.
     pub(crate) fn mapped(&self, scope: Scope, map: impl Fn(IdKind, u32) -> u32) -> Self {
         self.revised(scope, |kind, value| match kind.acl_head_len() {

@@ -139,6 +139,10 @@ impl Judge<'_> {
             // Its time is one that this push makes.
             let has_no_time = self.options.times && !self.options.times_of(entry.kind());
             differences.time |= content_differs && has_no_time;
+            if content_differs && entry.kind() != Kind::File {
+                // What is made anew has none yet.
+                (differences.acl, differences.xattr) = self.attributes_given(ids, entry);
+            }
             return Decision::Make {
                 action: made,
                 differences,
@@ -242,7 +246,7 @@ impl Judge<'_> {
                 .atime
                 .filter(|_| differences.time || differences.atime)
                 .map(|atime| keeps.time_store.stored(atime)),
-            attributes: self.changed_attributes(ids, entry, differences),
+            attributes: self.changed_attributes(ids, entry, local, differences),
         }
     }
 

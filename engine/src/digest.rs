@@ -6,9 +6,10 @@ use std::borrow::Cow;
 use std::iter;
 use std::sync::Arc;
 
-use crate::attributes::{AttributeKind, Scope};
+use crate::attributes::{AttributeKind, Attributes, Scope};
 use crate::entries::EntryList;
 use crate::entry::{Body, Entry};
+use crate::filter::{AttributeRules, Side};
 use crate::ids::{IdKind, IdMap};
 use crate::keeps::Keeps;
 use crate::mounted::{Mounted, MountedBelow};
@@ -71,6 +72,8 @@ pub(crate) struct Fields {
     quick_check: QuickCheck,
     hard_links: bool,
     attributes: Scope,
+    /// Which of them do not count by their names.
+    attribute_rules: AttributeRules,
     pub(crate) powers: Powers,
     key: [u8; 32],
     /// What the file system of the target root keeps.
@@ -119,6 +122,7 @@ impl Fields {
             quick_check: options.quick_check,
             hard_links: options.hard_links,
             attributes: asked_attributes(options, powers),
+            attribute_rules: AttributeRules::of(&options.filters),
             powers,
             key,
             keeps,
@@ -209,6 +213,21 @@ impl Fields {
             acls: acls && !self.keeps.lost_of(kind).acl,
             xattrs: xattrs.without(self.keeps.lost_xattrs_of(kind)),
         }
+    }
+
+    /// Of what an entry of the target has that which may come from a source by rules about names.
+    fn compared<'a>(&self, there: &'a Attributes) -> Cow<'a, Attributes> {
+        let rules = &self.attribute_rules;
+        let is_out = |name: &[u8]| rules.exclude(Side::Sender, name) && self.is_left_alone(name);
+        match rules.is_empty() {
+            true => Cow::Borrowed(there),
+            false => Cow::Owned(there.without(is_out)),
+        }
+    }
+
+    /// Whether an attribute of the target stays, by rules about its name.
+    pub(crate) fn is_left_alone(&self, name: &[u8]) -> bool {
+        self.attribute_rules.exclude(Side::Receiver, name)
     }
 
     /// The places where something is lost that is asked for and not among `accepted`, the root
@@ -385,7 +404,11 @@ impl Fields {
         }
         if !entry.attributes.is_empty() {
             let id = |kind, id| ids.id(kind, id);
-            entry.attributes.put_digested(counts.attributes, id, out);
+            let compared = match ids {
+                IdView::Sender => Cow::Borrowed(&entry.attributes),
+                IdView::Receiver(_) => self.compared(&entry.attributes),
+            };
+            compared.put_digested(counts.attributes, id, out);
         }
     }
 }

@@ -21,11 +21,20 @@ impl Judge<'_> {
             return (false, false);
         }
         let wanted = self.attributes(ids, entry, scope);
+        let is_wanted = |name: &[u8]| wanted.extended().any(|(other, _)| other == name);
         let there = local.entry.attributes.within(scope);
+        let there = there.without(|name| self.fields.is_left_alone(name) && !is_wanted(name));
         let acls = [AttributeKind::AccessAcl, AttributeKind::DefaultAcl];
         let acl_differs = |kind: &AttributeKind| wanted.acl(*kind) != there.acl(*kind);
         let xattr_differs = !wanted.extended().eq(there.extended());
         (acls.iter().any(acl_differs), xattr_differs)
+    }
+
+    /// Whether an entry is given an ACL, and whether an extended attribute.
+    pub(super) fn attributes_given(&self, ids: &IdMap, entry: &Entry) -> (bool, bool) {
+        let given = self.attributes(ids, entry, self.scope(entry));
+        let has_acl = given.acl(AttributeKind::AccessAcl).is_some();
+        (has_acl, given.extended().next().is_some())
     }
 
     /// What has to be set of an entry that stays.
@@ -33,6 +42,7 @@ impl Judge<'_> {
         &self,
         ids: &IdMap,
         entry: &Entry,
+        local: &Listed,
         differences: Differences,
     ) -> Option<Box<Assigned>> {
         let scope = self.scope(entry);
@@ -46,7 +56,25 @@ impl Judge<'_> {
                 (false, false) => Namespaces::NONE,
             },
         };
-        Assigned::new(changed, &self.attributes(ids, entry, changed))
+        let wanted = self.attributes(ids, entry, changed);
+        Assigned::new(
+            changed,
+            &self.with_left_alone(wanted, &local.entry.attributes),
+        )
+    }
+
+    /// What is wanted, and what of that which is there stays by rules about its name.
+    fn with_left_alone(&self, wanted: Attributes, there: &Attributes) -> Attributes {
+        let is_wanted = |name: &[u8]| wanted.extended().any(|(other, _)| other == name);
+        let goes = |name: &[u8]| !self.fields.is_left_alone(name) || is_wanted(name);
+        let left = there.without(goes);
+        let left = left
+            .iter()
+            .filter(|(kind, _)| *kind == AttributeKind::Extended);
+        let both = left.chain(wanted.iter());
+        let both = both.map(|(kind, value)| (kind, value.to_vec())).collect();
+        // Beyond what an entry can carry, what is asked for comes first.
+        Attributes::of(both).unwrap_or(wanted)
     }
 
     /// What an entry gets that is made anew.

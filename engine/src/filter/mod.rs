@@ -7,8 +7,9 @@
 //! `list` gathers them, `rule` is one, `terms` is what one may say, `segment` matches some,
 //! `matcher` compiles the pattern of one, `glob` matches one wildcard pattern, `index` finds the
 //! rules that a path may match, `in_force` is what counts in one directory, `per_dir` finds that,
-//! and `file` opens files of rules.
+//! `file` opens files of rules, and `attribute_rules` is for names of attributes alone.
 
+mod attribute_rules;
 mod error;
 mod file;
 mod glob;
@@ -37,6 +38,7 @@ pub use terms::{
 };
 pub use written::{Merge, RuleLine};
 
+pub(crate) use attribute_rules::AttributeRules;
 pub(crate) use in_force::InForce;
 pub(crate) use terms::Half;
 

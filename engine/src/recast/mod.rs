@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::attributes::{Attributes, Scope};
 use crate::entry::Entry;
+use crate::filter::{AttributeRules, Side};
 use crate::ids::{IdKind, name_of};
 use crate::observer::Kind;
 use crate::options::Options;
@@ -27,6 +28,8 @@ pub(crate) struct Recast {
     users: Resolved,
     groups: Resolved,
     numeric_ids: bool,
+    /// Which attributes are not told, by their names.
+    attribute_rules: AttributeRules,
     ids: Mutex<Ids>,
 }
 
@@ -50,6 +53,7 @@ impl Recast {
             users,
             groups,
             numeric_ids: options.numeric_ids,
+            attribute_rules: AttributeRules::of(&options.filters),
             ids: Mutex::default(),
         }
     }
@@ -59,18 +63,24 @@ impl Recast {
         let found = Meta::of_entry(entry);
         let told = self.meta(found, entry.kind());
         told.put_into(entry);
-        let names_others = !entry.attributes.is_empty() && self.maps_any();
-        if names_others {
+        let is_same = self.attribute_rules.is_empty() && !self.maps_any();
+        let has_others = !entry.attributes.is_empty() && !is_same;
+        if has_others {
             entry.attributes = self.attributes(std::mem::take(&mut entry.attributes));
         }
-        told != found || names_others
+        told != found || has_others
     }
 
-    /// Attributes as they are told: the users and groups that ACLs name are mapped as owners are.
+    /// Attributes as they are told: without those that rules leave out, and the users and groups
+    /// that ACLs name are mapped as owners are.
     pub(crate) fn attributes(&self, found: Attributes) -> Attributes {
+        let told = match self.attribute_rules.is_empty() {
+            true => found,
+            false => found.without(|name| self.attribute_rules.exclude(Side::Sender, name)),
+        };
         match self.maps_any() {
-            true => found.mapped(Scope::ALL, |kind, id| self.id(kind, id)),
-            false => found,
+            true => told.mapped(Scope::ALL, |kind, id| self.id(kind, id)),
+            false => told,
         }
     }
 
