@@ -4,7 +4,9 @@
 use std::io::IsTerminal;
 use std::time::Instant;
 
-use hasync_engine::{Action, Change, IdKind, Note, Observer, Progress, Summary, Warning, escape};
+use hasync_engine::{
+    Action, Change, IdKind, NotMirrored, Note, Observer, Progress, Summary, Warning, escape,
+};
 
 use crate::args::PushArgs;
 use crate::bar::Bar;
@@ -335,6 +337,14 @@ impl Observer for Report {
             Note::DevicesNotMade => {
                 return self.tell("with this key no devices are made: they are left out");
             }
+            Note::NotAsked(found) => return self.tell(&not_asked(*found)),
+            Note::NotSettable(found) => {
+                let count = found.capabilities.max(found.others);
+                return self.tell(&format!(
+                    "the receiver has no right to set capabilities, or other attributes, of at \
+                     least {count} of the entries: they are mirrored without"
+                ));
+            }
             Note::DeletedFirst(starved) => format!(
                 "the target is nearly full: deletions went first, as {starved} entries had no \
                  room; those are pushed again"
@@ -377,6 +387,21 @@ impl Observer for Report {
             self.draw(drawn);
         }
     }
+}
+
+/// What was found and not asked for, in one line.
+fn not_asked(found: NotMirrored) -> String {
+    let entries = |count: u64, one: &str, more: &str| match count {
+        0 => None,
+        1 => Some(format!("1 entry has {one}")),
+        count => Some(format!("{count} entries have {more}")),
+    };
+    let acls = entries(found.acls, "an ACL", "ACLs").map(|said| (said, "-A"));
+    let capabilities = entries(found.capabilities, "a capability", "capabilities");
+    let all = [acls, capabilities.map(|said| (said, "-X"))];
+    let (said, options): (Vec<String>, Vec<&str>) = all.into_iter().flatten().unzip();
+    let (said, options) = (said.join(", "), options.join(" "));
+    format!("{said}: not mirrored without {options}")
 }
 
 #[cfg(test)]

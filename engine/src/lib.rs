@@ -51,6 +51,7 @@ mod mounted;
 mod names;
 mod namespaces;
 mod node_id;
+mod not_mirrored;
 mod observer;
 mod options;
 mod overlap;
@@ -89,6 +90,7 @@ pub use fs::{
 };
 pub use ids::{Accounts, IdKind, OwnAccounts};
 pub use list_source::{SourceEntry, list_source};
+pub use not_mirrored::NotMirrored;
 pub use observer::{
     Action, Change, Differences, Facts, Kind, KindCounts, Note, Observer, Progress, Summary,
     Warning,

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::generation::Sealed;
 use crate::ids::IdKind;
+use crate::not_mirrored::NotMirrored;
 
 /// Receives the events of one push, on the sender's side.
 pub trait Observer {
@@ -62,6 +63,10 @@ pub enum Note<'a> {
     DevicesNotMade,
     /// Files of the source are setuid or setgid, and may not be on the receiver. Said once.
     SetuidNotKept,
+    /// So many entries have ACLs, or capabilities, that were not asked for.
+    NotAsked(NotMirrored),
+    /// So many have capabilities or other attributes that the receiver has no right to set.
+    NotSettable(NotMirrored),
     /// So many entries had no room on the target: the deletions went first, and what is left to do
     /// is done now.
     DeletedFirst(u64),

@@ -12,7 +12,7 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use crate::fs::{Listing, Root};
+use crate::fs::{Listing, Root, take_own_place};
 use crate::names::Names;
 use crate::path::RelPath;
 use crate::reader::Reader;
@@ -241,6 +241,7 @@ impl Shared {
 
     /// What a thread does.
     fn run(&self) {
+        take_own_place();
         while let Some(task) = self.next_task() {
             let mut go_on = |len| self.may_go_on(task.id, len);
             let listing = self

@@ -25,6 +25,7 @@ use crate::fs::{Follow, Inodes, Listed};
 use crate::ids::IdKind;
 use crate::links::{LinkRules, is_unsafe};
 use crate::names::Names;
+use crate::not_mirrored::NotMirrored;
 use crate::observer::{Kind, Warning};
 use crate::options::{Options, Summed};
 use crate::path::{PATH_LEN_MAX, RelPath};
@@ -65,6 +66,8 @@ pub(crate) struct ScannedDir {
     pub(crate) new_ids: Vec<(IdKind, u32, NewId)>,
     pub(crate) skipped: Vec<Skipped>,
     pub(crate) left_out: LeftOut,
+    /// What the entries have besides what is mirrored.
+    pub(crate) passed_over: NotMirrored,
     pub(crate) warnings: Vec<Warning>,
 }
 
@@ -111,6 +114,7 @@ impl ScannedDir {
             new_ids: Vec::new(),
             skipped: Vec::new(),
             left_out: LeftOut::default(),
+            passed_over: NotMirrored::default(),
             warnings: Vec::new(),
         }
     }

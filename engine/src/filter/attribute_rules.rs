@@ -1,5 +1,5 @@
-//! Rules about names of extended attributes (modifier `x`): which of the source's are sent, and which
-//! of the target's are neither compared nor removed.
+//! Rules about names of extended attributes (modifier `x`): which of the source's are sent, and
+//! which of the target's are neither compared nor removed.
 
 use std::sync::Arc;
 

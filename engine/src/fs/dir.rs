@@ -19,6 +19,7 @@ use super::xattrs::{AttributeReader, attributes_of};
 use crate::attributes::{Attributes, Scope};
 use crate::entries::{EntryList, EntrySorter};
 use crate::entry::{Body, Entry, Time};
+use crate::not_mirrored::NotMirrored;
 use crate::path::{NAME_LEN_MAX, RESERVED_NAME, STAND_IN_NAME, is_reserved};
 use crate::since::Meta;
 use crate::spill::Room;
@@ -56,6 +57,8 @@ pub(crate) struct Listing {
     pub(crate) own_attributes: Attributes,
     /// Its device and inode.
     pub(crate) id: (u64, u64),
+    /// What its entries have that nobody asked for.
+    pub(crate) passed_over: NotMirrored,
 }
 
 /// Of which entries it is noted what identifies their inodes.
@@ -94,7 +97,7 @@ pub(crate) fn list(
         own_attributes: attributes_of(dir, scope)?,
         ..Listing::default()
     };
-    let mut attributes = AttributeReader::new(dir, scope);
+    let mut attributes = AttributeReader::of_listing(dir, scope);
     let mut entries = EntrySorter::new(Room::of_directory());
     let mut listed = Listed::blank();
     let mut buffer = Vec::with_capacity(GETDENTS_BUFFER_LEN);
@@ -143,6 +146,7 @@ pub(crate) fn list(
         return Err(io::Error::other(what));
     }
     listing.entries = entries.finish();
+    listing.passed_over = attributes.map_or_else(NotMirrored::default, |a| a.passed_over());
     Ok(listing)
 }
 
@@ -221,15 +225,28 @@ fn examine(
         true => STAT_MASK.union(StatxFlags::ATIME),
         false => STAT_MASK,
     };
-    let mut s = statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, mask)?;
-    let (mut target, mut attributes) = (Vec::new(), Attributes::default());
-    let has_any = |reader: &mut &mut AttributeReader| reader.finds_any(name, file_type(&s));
-    if is_symlink(&s) || reader.as_mut().is_some_and(has_any) {
-        // Another may take its name now: whose it is, where it leads and what it has come from one
-        // inode.
+    // Another may take its name meanwhile: whose it is, where it leads and what it has come from
+    // one inode.
+    let hold = || -> rustix::io::Result<(OwnedFd, Statx)> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let held = openat(dir, name, flags, Mode::empty())?;
-        s = statx(&held, c"", AtFlags::EMPTY_PATH, mask)?;
+        let s = statx(&held, c"", AtFlags::EMPTY_PATH, mask)?;
+        Ok((held, s))
+    };
+    let look = |reader: Option<&mut &mut AttributeReader>| -> rustix::io::Result<_> {
+        let s = statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, mask)?;
+        let finds_any = |reader: &mut &mut AttributeReader| reader.finds_any(name, file_type(&s));
+        match is_symlink(&s) || reader.is_some_and(finds_any) {
+            true => hold().map(|(held, s)| (Some(held), s)),
+            false => Ok((None, s)),
+        }
+    };
+    let (held, s) = match reader.as_ref().is_some_and(|reader| reader.expects_any()) {
+        true => hold().map(|(held, s)| (Some(held), s))?,
+        false => look(reader.as_mut())?,
+    };
+    let (mut target, mut attributes) = (Vec::new(), Attributes::default());
+    if let Some(held) = held {
         if is_symlink(&s) {
             target = target_of(held.as_fd())?;
         }

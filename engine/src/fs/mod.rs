@@ -16,6 +16,7 @@ mod longest;
 mod machine;
 mod meta;
 mod mode;
+mod own_place;
 mod reaper;
 mod regular;
 mod remove;
@@ -40,6 +41,7 @@ pub use lock::Lock;
 pub(crate) use longest::{can_hold, len_max};
 pub(crate) use machine::{boot, machine};
 pub(crate) use meta::{keeping_time, set_attrs, set_fd_attrs, set_new_attrs};
+pub(crate) use own_place::take_own_place;
 pub(crate) use reaper::Reaper;
 pub(crate) use regular::FileDir;
 pub(crate) use remove::{

@@ -5,6 +5,8 @@
 //! Whatever is there is then read of what is held, with all its other metadata, since another entry
 //! may have taken the name meanwhile.
 
+mod assign;
+
 use std::ffi::{CStr, CString};
 use std::fmt;
 use std::io;
@@ -17,15 +19,17 @@ use rustix::fs::{
     stat,
 };
 use rustix::io::Errno;
-use rustix::process::geteuid;
 use rustix::thread::{CapabilitySet, capabilities};
 
-use super::attrs::{Assigned, Attrs};
+pub(super) use assign::set_rights;
+
 use super::inode::{Inode, replaced};
+use super::own_place::enter;
 use crate::acl;
 use crate::attributes::{AttributeKind, Attributes, Scope, extended_value};
 use crate::error::describe;
 use crate::namespaces::Namespaces;
+use crate::not_mirrored::NotMirrored;
 
 const ACCESS_ACL: &[u8] = b"system.posix_acl_access";
 const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
@@ -126,14 +130,20 @@ impl Way<'_> {
         }
     }
 
-    /// All that an entry of that type has within `scope`.
-    fn read(&self, file_type: FileType, scope: Scope) -> io::Result<Attributes> {
+    /// All that an entry of that type has within `scope`; what it has besides is counted.
+    fn read(
+        &self,
+        file_type: FileType,
+        scope: Scope,
+        passed_over: &mut NotMirrored,
+    ) -> io::Result<Attributes> {
         let scope = scope.of_type(file_type);
         let mut names = Vec::new();
         match self.list(&mut names) {
             Err(Errno::OPNOTSUPP) => {}
             result => result?,
         }
+        *passed_over += NotMirrored::of(split(&names).filter(|name| !is_covered(name, scope)));
         let (mut all, mut value) = (Vec::new(), Vec::new());
         for name in split(&names) {
             let Some(kind) = kind_of(name, scope) else {
@@ -171,6 +181,10 @@ fn split(names: &[u8]) -> impl Iterator<Item = &[u8]> {
     names
         .split(|byte| *byte == 0)
         .filter(|name| !name.is_empty())
+}
+
+fn is_covered(name: &[u8], scope: Scope) -> bool {
+    kind_of(name, scope).is_some()
 }
 
 /// What an attribute of that name is, if `scope` covers it.
@@ -217,6 +231,10 @@ pub(crate) struct AttributeReader {
     path: Vec<u8>,
     dir_len: usize,
     names: Vec<u8>,
+    /// The last entry had some: most often they all have, or none has.
+    expects_any: bool,
+    /// What the entries have besides.
+    passed_over: NotMirrored,
 }
 
 impl AttributeReader {
@@ -228,7 +246,28 @@ impl AttributeReader {
             dir_len: path.len(),
             path,
             names: Vec::with_capacity(LEN_USUAL),
+            expects_any: false,
+            passed_over: NotMirrored::default(),
         })
+    }
+
+    /// The same, while nobody else of this thread does so.
+    pub(super) fn of_listing(dir: BorrowedFd<'_>, scope: Scope) -> Option<Self> {
+        let mut reader = AttributeReader::new(dir, scope)?;
+        if enter(dir) {
+            reader.dir_len = 0;
+        }
+        Some(reader)
+    }
+
+    /// Whether the next entry may as well be looked at closely at once.
+    pub(super) fn expects_any(&self) -> bool {
+        self.expects_any
+    }
+
+    /// What the entries have that is out of the scope, as far as that was met.
+    pub(super) fn passed_over(&self) -> NotMirrored {
+        self.passed_over
     }
 
     /// Whether the entry of that name, as far as one call tells, has anything in the scope. What
@@ -246,15 +285,30 @@ impl AttributeReader {
         let names = &mut self.names;
         let listed = filled(names, |names| llistxattr(path, spare_capacity(names)));
         match listed {
-            Ok(()) => split(names).any(|name| kind_of(name, scope).is_some()),
+            Ok(()) => {
+                let any = split(names).any(|name| is_covered(name, scope));
+                if !any {
+                    self.passed_over += NotMirrored::of(split(names));
+                }
+                any
+            }
             Err(Errno::OPNOTSUPP) => false,
             Err(_) => true,
         }
     }
 
     /// All that what is held has within the scope.
-    pub(super) fn read(&self, held: BorrowedFd<'_>, file_type: FileType) -> io::Result<Attributes> {
-        read_held(held, file_type, self.scope)
+    pub(super) fn read(
+        &mut self,
+        held: BorrowedFd<'_>,
+        file_type: FileType,
+    ) -> io::Result<Attributes> {
+        let found = read_counting(held, file_type, self.scope, &mut self.passed_over)?;
+        // Those of a symlink say little about its neighbours.
+        if file_type != FileType::Symlink {
+            self.expects_any = !found.is_empty();
+        }
+        Ok(found)
     }
 }
 
@@ -265,7 +319,7 @@ pub(crate) fn attributes_of(file: impl AsFd, scope: Scope) -> io::Result<Attribu
     }
     let file = file.as_fd();
     let file_type = FileType::from_raw_mode(fstat(file)?.st_mode);
-    Way::Open(file).read(file_type, scope)
+    Way::Open(file).read(file_type, scope, &mut NotMirrored::default())
 }
 
 /// The same of what has that name in a directory, if it is the entry that was `judged`.
@@ -290,7 +344,16 @@ pub(super) fn read_held(
     file_type: FileType,
     scope: Scope,
 ) -> io::Result<Attributes> {
-    let read = Way::Held(&proc_path(held)).read(file_type, scope);
+    read_counting(held, file_type, scope, &mut NotMirrored::default())
+}
+
+fn read_counting(
+    held: BorrowedFd<'_>,
+    file_type: FileType,
+    scope: Scope,
+    passed_over: &mut NotMirrored,
+) -> io::Result<Attributes> {
+    let read = Way::Held(&proc_path(held)).read(file_type, scope, passed_over);
     read.map_err(|e| match Errno::from_io_error(&e) {
         Some(Errno::NOENT | Errno::NOTDIR) => io::Error::other(
             "without /proc its extended attributes cannot be read; mount /proc, or push without \
@@ -304,147 +367,6 @@ pub(super) fn read_held(
 pub(super) fn proc_path(held: BorrowedFd<'_>) -> CString {
     let path = format!("/proc/self/fd/{}", held.as_raw_fd());
     CString::new(path).unwrap_or_default()
-}
-
-/// Sets mode, ACLs and extended attributes, in the one order in which nobody has more rights
-/// meanwhile than before or after: what lends rights goes first and comes last; an ACL comes with
-/// the permission bits that belong to it, and goes before its mask could become those of the group.
-pub(super) fn set_rights(
-    way: &Way<'_>,
-    attrs: &Attrs,
-    set_mode: impl FnOnce(u32) -> io::Result<()>,
-) -> io::Result<()> {
-    let set_mode = || attrs.mode.map_or(Ok(()), set_mode);
-    let Some(assigned) = &attrs.attributes else {
-        return set_mode();
-    };
-    let now = match way.mode() {
-        Ok(now) => now,
-        Err(e) => return set_mode().and(Err(e.into())),
-    };
-    let mut change = Change::new(way, assigned, FileType::from_raw_mode(now));
-    change.remove_extended();
-    change.set_acls(attrs.mode.unwrap_or(now));
-    let is_set = set_mode();
-    change.remove_acls();
-    change.set_extended();
-    is_set.and(change.result)
-}
-
-/// Attributes on their way to become others.
-struct Change<'a> {
-    way: &'a Way<'a>,
-    scope: Scope,
-    all: &'a Attributes,
-    /// Names of all that is there.
-    names: Vec<u8>,
-    /// The first thing that went wrong: the rest is tried all the same.
-    result: io::Result<()>,
-}
-
-impl<'a> Change<'a> {
-    fn new(way: &'a Way<'a>, assigned: &'a Assigned, file_type: FileType) -> Self {
-        let mut names = Vec::new();
-        let result = match way.list(&mut names) {
-            Err(Errno::OPNOTSUPP) => Ok(()),
-            result => result.map_err(io::Error::from),
-        };
-        Change {
-            way,
-            scope: assigned.scope.of_type(file_type),
-            all: &assigned.all,
-            names,
-            result,
-        }
-    }
-
-    fn has(&self, name: &[u8]) -> bool {
-        split(&self.names).any(|there| there == name)
-    }
-
-    fn note(&mut self, doing: &str, name: &[u8], done: rustix::io::Result<()>) {
-        if let (Err(e), Ok(())) = (done, &self.result) {
-            self.result = Err(failed(doing, name, e));
-        }
-    }
-
-    fn remove_extended(&mut self) {
-        let scope = Scope {
-            acls: false,
-            ..self.scope
-        };
-        let is_wanted = |name: &[u8]| self.all.extended().any(|(wanted, _)| wanted == name);
-        let unwanted = split(&self.names)
-            .filter(|name| kind_of(name, scope).is_some() && !is_wanted(name))
-            .map(<[u8]>::to_vec);
-        for name in unwanted.collect::<Vec<_>>() {
-            let removed = with_write(self.way, || self.way.remove(&name));
-            self.note("remove", &name, removed);
-        }
-    }
-
-    fn set_extended(&mut self) {
-        let mut there = Vec::new();
-        for (name, value) in self.all.extended() {
-            let is_there =
-                self.has(name) && self.way.get(name, &mut there).is_ok() && there == value;
-            if !is_there && self.scope.xattrs.contain(name) {
-                let set = with_write(self.way, || self.way.set(name, value));
-                self.note("set", name, set);
-            }
-        }
-    }
-
-    fn set_acls(&mut self, mode: u32) {
-        if !self.scope.acls {
-            return;
-        }
-        if let Some(access) = self.all.acl(AttributeKind::AccessAcl) {
-            let set = self
-                .way
-                .set(ACCESS_ACL, &acl::access_to_kernel(access, mode));
-            self.note("set", ACCESS_ACL, set);
-        } else if self.has(ACCESS_ACL) {
-            // It goes with this. Where it does not, it goes later, and that says why.
-            let _ = self.way.set(ACCESS_ACL, &acl::plain_to_kernel(mode));
-        }
-        if let Some(default) = self.all.acl(AttributeKind::DefaultAcl) {
-            let set = self.way.set(DEFAULT_ACL, &acl::default_to_kernel(default));
-            self.note("set", DEFAULT_ACL, set);
-        }
-    }
-
-    fn remove_acls(&mut self) {
-        let both = [
-            (AttributeKind::AccessAcl, ACCESS_ACL),
-            (AttributeKind::DefaultAcl, DEFAULT_ACL),
-        ];
-        for (kind, name) in both {
-            if self.scope.acls && self.has(name) && self.all.acl(kind).is_none() {
-                let removed = match self.way.remove(name) {
-                    Err(Errno::NODATA) => Ok(()),
-                    removed => removed,
-                };
-                self.note("remove", name, removed);
-            }
-        }
-    }
-}
-
-/// Tries a change again with permission to write, which whoever is not root needs for it, and may
-/// lack of its own file.
-fn with_write(
-    way: &Way<'_>,
-    change: impl Fn() -> rustix::io::Result<()>,
-) -> rustix::io::Result<()> {
-    let done = change();
-    if done != Err(Errno::ACCESS) || geteuid().is_root() {
-        return done;
-    }
-    let mode = way.mode()?;
-    way.set_mode(mode | 0o200)?;
-    let done = change();
-    done.and(way.set_mode(mode))
 }
 
 #[cfg(test)]

@@ -118,6 +118,9 @@ impl Scanner {
                 }
                 layer.own = Some((listing.own, listing.own_attributes));
                 self.led.enter(layer, listing.id);
+                if !probes {
+                    dir.passed_over += listing.passed_over;
+                }
                 let entries = self.without_loops(dir, layer, listing.entries);
                 match part {
                     Part::Chosen(chosen) => self.add_chosen(dir, layer, &chosen, &entries),

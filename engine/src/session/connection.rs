@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 pub use compare::Comparison;
 
-use lossy::refuse_lossy;
+use lossy::{refuse_lossy, refuse_without_rights};
 
 use super::drive::{Pool, drive};
 use super::hearing::{Heard, Hearing, gone};
@@ -345,6 +345,9 @@ impl Connection {
         let tree = lineage.as_deref().map(Sending::name);
         if tree.is_some() || options.lossless {
             refuse_lossy(&fields, options.lossy, tree)?;
+        }
+        if options.lossless && options.owner {
+            refuse_without_rights(&fields)?;
         }
         if let Some(lineage) = &mut lineage {
             lineage.accepted()?;

@@ -6,8 +6,10 @@ use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use rustix::process::geteuid;
+
 use super::*;
-use crate::fs::{set_attrs, set_fd_attrs};
+use crate::fs::{Assigned, Attrs, set_attrs, set_fd_attrs};
 
 const ROOT_ONLY: &str = "only root sets what is trusted";
 

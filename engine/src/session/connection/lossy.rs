@@ -47,3 +47,14 @@ pub(super) fn refuse_lossy(
     let message = format!("the standby's file system keeps no {lost} {place}: {to_do}");
     Err(Error::new(ErrorKind::Config, message))
 }
+
+/// Refuses to push under `--ha` to who cannot give anything to others.
+pub(super) fn refuse_without_rights(fields: &Fields) -> Result<(), Error> {
+    if fields.powers.owners {
+        return Ok(());
+    }
+    let message = "the receiver does not run as root, and can keep no owners, devices and \
+                   capabilities: log in as root, or push with the parts of --ha that it can keep: \
+                   -rlptHAXS --delete";
+    Err(Error::new(ErrorKind::Config, message))
+}

@@ -325,6 +325,8 @@ impl Sender<'_> {
                 if matches!(self.scan, Scanning::Ended) && self.dirs.are_compared() =>
             {
                 self.telling.compared();
+                let is_named = self.lineage.is_some();
+                self.telling.tell_passed_over(self.options, is_named);
                 Stage::Settling
             }
             Stage::Comparing | Stage::Ending | Stage::Over => return Ok(false),

@@ -9,6 +9,7 @@ use super::reading::FileSource;
 use super::siblings;
 use crate::entry::{Body, Entry};
 use crate::generation::Partial;
+use crate::not_mirrored::NotMirrored;
 use crate::observer::{
     Action, Change, Differences, Facts, Kind, Note, Observer, Progress, Summary, Warning,
 };
@@ -44,6 +45,8 @@ pub(super) struct Telling<'a> {
     replacements: Vec<(RelPath, Entry, Want)>,
     /// What the observer has been told that the receiver takes from nobody with these rights.
     left_out: LeftOut,
+    /// What entries have besides what is mirrored.
+    passed_over: NotMirrored,
     is_scanning: bool,
     /// Entries scanned, and of those the ones whose outcome is known.
     seen: u64,
@@ -83,6 +86,7 @@ impl<'a> Telling<'a> {
             entering: Entering::default(),
             replacements: Vec::new(),
             left_out: LeftOut::default(),
+            passed_over: NotMirrored::default(),
             is_scanning: true,
             seen: 0,
             checked: 0,
@@ -131,6 +135,7 @@ impl<'a> Telling<'a> {
             });
         }
         self.tell_left_out(dir.left_out);
+        self.passed_over += dir.passed_over;
         match stage {
             Stage::New => self.report_new(dir),
             Stage::Judged {
@@ -224,6 +229,24 @@ impl<'a> Telling<'a> {
             self.entered(&told);
         }
         self.tell_siblings();
+    }
+
+    /// Says what was passed over by the options of a push, and what because of the receiver's
+    /// rights. A tree with a name is configured that way.
+    pub(super) fn tell_passed_over(&mut self, options: &Options, is_named: bool) {
+        let found = self.passed_over;
+        let not_asked = NotMirrored {
+            acls: found.acls * u64::from(!options.acls),
+            capabilities: found.capabilities * u64::from(!options.xattrs),
+            others: 0,
+        };
+        if !is_named && not_asked != NotMirrored::default() {
+            self.observer.note(&Note::NotAsked(not_asked));
+        }
+        let not_settable = NotMirrored { acls: 0, ..found };
+        if options.xattrs && not_settable != NotMirrored::default() {
+            self.observer.note(&Note::NotSettable(not_settable));
+        }
     }
 
     /// The deletions have been decided: says what takes the place of full directories.
