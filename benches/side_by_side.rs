@@ -140,6 +140,18 @@ const ROWS: &[Row] = &[
         },
     },
     Row {
+        name: "nothing changed, 100,000 files, -AX",
+        make: |s, t, shrink| unchanged(s, t, 100_000 / shrink),
+    },
+    Row {
+        name: "nothing changed, 100,000 labelled, -AX",
+        make: |s, t, shrink| {
+            trees::small_files(s, 100_000 / shrink);
+            label(s);
+            copy(s, t);
+        },
+    },
+    Row {
         name: "1 GiB over an unrelated 1 GiB",
         make: |s, t, shrink| {
             let len = (1 << 30) / shrink as u64;
@@ -155,10 +167,10 @@ const SHRINK: usize = 4;
 impl Row {
     /// The letters of its pushes.
     fn letters(&self) -> &'static str {
-        if self.name.ends_with("-H") {
-            "-aH"
-        } else {
-            "-a"
+        match self.name.rsplit_once(", ") {
+            Some((_, "-H")) => "-aH",
+            Some((_, "-AX")) => "-aHAX",
+            _ => "-a",
         }
     }
 }
@@ -166,6 +178,17 @@ impl Row {
 fn unchanged(source: &Path, target: &Path, count: usize) {
     trees::small_files(source, count);
     copy(source, target);
+}
+
+/// Gives all that is there a label, as SELinux does.
+fn label(source: &Path) {
+    let set = "setfattr -h -n security.selinux -v system_u:object_r:httpd_sys_content_t:s0 {} +";
+    let find = Command::new("find")
+        .arg(source)
+        .arg("-exec")
+        .args(set.split(' '))
+        .status();
+    assert!(find.unwrap().success(), "only root labels");
 }
 
 fn large(source: &Path, target: &Path, shrink: usize, change: impl Fn(&Path)) {

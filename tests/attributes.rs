@@ -1,6 +1,7 @@
 //! ACLs, extended attributes and file capabilities: what a push makes of them is what rsync 3.5.0
 //! makes of them, and what independent programs find on both sides is the same, after an undo too.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
@@ -54,12 +55,13 @@ fn differing(one: &str, other: &str) -> (Vec<String>, Vec<String>) {
 }
 
 fn only(here: &[String], there: &[String]) -> Vec<String> {
+    let there: BTreeSet<&String> = there.iter().collect();
     let lines = here.iter().filter(|line| !there.contains(line));
     lines.cloned().collect()
 }
 
 #[track_caller]
-fn assert_same(one: &str, other: &str) {
+pub(crate) fn assert_same(one: &str, other: &str) {
     let found = differing(one, other);
     assert!(one == other, "{found:#?}");
 }

@@ -106,6 +106,8 @@ mod others_words;
 mod own_node;
 /// Pairs and first configurations where something is there already, or in the way.
 mod pairing;
+/// ACLs and attributes that are not mirrored, and what is said of them.
+mod passed_over;
 /// What is kept of the past, and what goes of it.
 mod past;
 /// Files of filter rules in each directory, beside rsync.
@@ -116,6 +118,8 @@ mod plumbing;
 mod preserved;
 /// The state of a node is private, and no failover waits for a lock or a notice.
 mod private_state;
+/// The `/usr` and `/etc` of this machine, with all that they can have, compared by other programs.
+mod real_trees;
 /// Removals that do not succeed, or not wholly, and what is said of them.
 mod removal;
 /// How a node knows whether it is primary.

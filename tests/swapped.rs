@@ -1,15 +1,19 @@
 //! A local user exchanges entries in a directory of his while root pushes there: one that is to get
 //! other metadata, or to be replaced, for one of root's that nothing of the push is about. That one
-//! keeps its owner, its permissions and its content, and what he wrote never becomes root's.
+//! keeps its owner, its permissions, its ACLs and attributes and its content, and what he wrote
+//! never becomes root's.
 
 use std::fs::{self, File};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fstat, openat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, XattrFlags, fstat, openat};
 
+use crate::support::acl::{
+    ACCESS, DEFAULT, GROUP_OBJ, MASK, NOBODY, OTHER, USER, USER_OBJ, kernel,
+};
 use crate::support::local_user::{Flipper, LOCAL_USER, home_of_local_user};
 use crate::support::mounted::Mounted;
 use crate::support::temptree::make_node;
@@ -55,13 +59,33 @@ impl Kind {
             Kind::RootOnly | Kind::Fifo => 0o600,
             Kind::His => 0o666,
             Kind::Dir => 0o700,
-            Kind::Symlink => return,
+            Kind::Symlink => return give(path, "trusted.of-root", b"secret"),
         };
         if let Kind::His = self {
             chown(path, Some(LOCAL_USER), Some(LOCAL_USER)).unwrap();
         }
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        give(path, ACCESS, &naming(1, 7));
+        if let Kind::Dir = self {
+            give(path, DEFAULT, &naming(1, 7));
+        }
+        give(path, "trusted.of-root", b"secret");
     }
+}
+
+fn give(path: &Path, name: &str, value: &[u8]) {
+    rustix::fs::lsetxattr(path, name, value, XattrFlags::empty()).unwrap();
+}
+
+/// An ACL that names a user.
+fn naming(id: u32, perms: u16) -> Vec<u8> {
+    kernel(&[
+        (USER_OBJ, 7, NOBODY),
+        (USER, perms, id),
+        (GROUP_OBJ, 0, NOBODY),
+        (MASK, 0, NOBODY),
+        (OTHER, 0, NOBODY),
+    ])
 }
 
 fn hold(path: &Path) -> OwnedFd {
@@ -74,14 +98,45 @@ fn hold(path: &Path) -> OwnedFd {
     .unwrap()
 }
 
-fn facts(stat: &Stat) -> (u32, u32, u32, i64, i64) {
-    (
-        stat.st_uid,
-        stat.st_gid,
-        stat.st_mode,
-        stat.st_size,
-        stat.st_mtime,
-    )
+/// Names and values.
+type Attributes = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// All of what is held that a push could change.
+fn facts(held: &OwnedFd) -> ([i64; 5], Attributes) {
+    let stat = fstat(held).unwrap();
+    let path = format!("/proc/self/fd/{}", held.as_raw_fd());
+    let mut names = [0; 1024];
+    let len = rustix::fs::listxattr(&*path, &mut names[..]).unwrap();
+    let names = names[..len].split(|byte| *byte == 0);
+    let with_value = |name: &[u8]| {
+        let mut value = [0; 1024];
+        let len = rustix::fs::getxattr(&*path, name, &mut value[..]).unwrap();
+        (name.to_vec(), value[..len].to_vec())
+    };
+    let attributes = names.filter(|name| !name.is_empty()).map(with_value);
+    let ids = [stat.st_uid, stat.st_gid, stat.st_mode].map(i64::from);
+    let [uid, gid, mode] = ids;
+    let all = [uid, gid, mode, stat.st_size, stat.st_mtime];
+    (all, attributes.collect())
+}
+
+/// What the mirror has where the swaps are.
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    File,
+    Dir,
+}
+
+impl Form {
+    fn make(self, path: &Path) {
+        match self {
+            Form::File => fs::write(path, "of the mirror").unwrap(),
+            Form::Dir => fs::create_dir(path).unwrap(),
+        }
+        // What the push is to take away.
+        give(path, ACCESS, &naming(2, 7));
+        give(path, "user.of-the-mirror", b"old");
+    }
 }
 
 /// The user's directory, and a source that has other metadata, and other content, each time.
@@ -98,7 +153,6 @@ impl Scene {
         home_of_local_user(&trees, "target/home");
         trees.chown("source/home", LOCAL_USER, LOCAL_USER);
         trees.write("target/home/x", "of the mirror");
-        trees.write("source/home/x", "of the mirror");
         Scene { trees, round: 0 }
     }
 
@@ -123,18 +177,26 @@ impl Scene {
         held
     }
 
-    fn push(&mut self, more: &[&str]) -> Finished {
+    fn push(&mut self, form: Form, more: &[&str]) -> Finished {
         self.round += 1;
         let (x, even) = ("source/home/x", self.round.is_multiple_of(2));
-        if self.round.is_multiple_of(3) {
+        let _ = fs::remove_file(self.trees.path(x));
+        let _ = fs::remove_dir(self.trees.path(x));
+        form.make(&self.trees.path(x));
+        if self.round.is_multiple_of(3) && matches!(form, Form::File) {
             self.trees
                 .write(x, format!("of the mirror, round {}", self.round));
         }
         let owner = if even { 0 } else { LOCAL_USER };
         self.trees.chown(x, owner, owner);
         self.trees.chmod(x, if even { 0o4755 } else { 0o644 });
+        give(&self.trees.path(x), ACCESS, &naming(LOCAL_USER, 7));
+        give(&self.trees.path(x), "trusted.given", &[self.round as u8]);
+        if let Form::Dir = form {
+            give(&self.trees.path(x), DEFAULT, &naming(LOCAL_USER, 7));
+        }
         let to = [self.trees.contents_of("source"), self.trees.text("target")];
-        Hasync::push(&["-a"]).args(more).args(to).run()
+        Hasync::push(&["-aAX"]).args(more).args(to).run()
     }
 }
 
@@ -147,15 +209,19 @@ fn what_was_not_judged_stays_as_it_is() {
     let flipper = Flipper::start(&scene.x(), &scene.aside());
     let began = Instant::now();
     while began.elapsed() < time {
-        for kind in KINDS {
+        for (at, kind) in KINDS.into_iter().enumerate() {
             for more in [&["--no-fsync"][..], &["--atomic"]] {
-                let mirrored = |path: &Path| fs::write(path, "of the mirror").unwrap();
-                let _mirrored = scene.put(mirrored, &scene.x());
+                // A directory in the place of one is mirrored as it is.
+                let form = match (kind, (at + pushes / 12) % 2) {
+                    (Kind::Dir, _) | (_, 0) => Form::File,
+                    _ => Form::Dir,
+                };
+                let _mirrored = scene.put(|path| form.make(path), &scene.x());
                 let victim = scene.put(|path| kind.make(path), &scene.aside());
-                let before = facts(&fstat(&victim).unwrap());
-                let done = scene.push(more);
-                let after = facts(&fstat(&victim).unwrap());
-                assert_eq!(before, after, "{kind:?} {more:?}\n{done}");
+                let before = facts(&victim);
+                let done = scene.push(form, more);
+                let after = facts(&victim);
+                assert_eq!(before, after, "{kind:?} {form:?} {more:?}\n{done}");
                 assert!(matches!(done.code, 0 | 23 | 24 | 11), "{done}");
                 pushes += 1;
                 clean += usize::from(done.code == 0);

@@ -9,7 +9,7 @@ use super::place::{Keeps, Place};
 use super::source::{Version, make};
 use crate::support::pair::Node::{Foo0, Foo1};
 use crate::support::pair::Pair;
-use crate::support::{Finished, Hasync, Snapshot, TempTree};
+use crate::support::{Finished, Hasync, Snapshot, TempTree, acl};
 
 /// A way of pushing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,14 +154,13 @@ fn named(place: &Place, expected: Expected) {
 /// Which of ACLs and extended attributes a place does not hold: it is tried, where a mirror would
 /// make its entries. ntfs-3g holds some that it does not list, which no tool finds again.
 fn lacking(place: &Place) -> Vec<&'static str> {
-    let acl: Vec<u8> = [(1, 6, !0), (2, 4, 1), (4, 4, !0), (16, 4, !0), (32, 0, !0)]
-        .iter()
-        .flat_map(|(tag, perms, id): &(u16, u16, u32)| {
-            let parts = [tag.to_le_bytes(), perms.to_le_bytes()].concat();
-            [&parts[..], &id.to_le_bytes()].concat()
-        })
-        .collect();
-    let acl = [&2_u32.to_le_bytes()[..], &acl].concat();
+    let acl = acl::kernel(&[
+        (acl::USER_OBJ, 6, acl::NOBODY),
+        (acl::USER, 4, 1),
+        (acl::GROUP_OBJ, 4, acl::NOBODY),
+        (acl::MASK, 4, acl::NOBODY),
+        (acl::OTHER, 0, acl::NOBODY),
+    ]);
     let holds = |name: &str, value: &[u8]| {
         let dirs = [place.root.clone(), place.root.join("special")];
         dirs.iter().filter(|dir| dir.is_dir()).all(|dir| {
@@ -180,7 +179,7 @@ fn lacking(place: &Place) -> Vec<&'static str> {
             held
         })
     };
-    let acls = (!holds("system.posix_acl_access", &acl)).then_some("acls");
+    let acls = (!holds(acl::ACCESS, &acl)).then_some("acls");
     let namespaces = ["user.x", "trusted.x", "security.x"];
     let xattrs = namespaces.iter().any(|name| !holds(name, b"x"));
     acls.into_iter().chain(xattrs.then_some("xattrs")).collect()

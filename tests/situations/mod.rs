@@ -5,6 +5,7 @@
 
 mod cell;
 mod handed_on;
+mod lesser;
 mod place;
 mod removal;
 mod source;
@@ -256,10 +257,15 @@ fn fat_like(step_ns: u64) -> Keeps {
     }
 }
 
-fn exfat() -> Result<Place, NotHere> {
+/// With everybody allowed everything, or `umask=077`.
+fn exfat(options: &str) -> Result<Place, NotHere> {
     let mut place = Place::new();
     let image = place.image(&["mkfs.exfat"], 32);
-    place.fuse(&["mount.exfat-fuse", &image])?;
+    // It takes a block device, which is to go with the mount.
+    let attached = "device=$(losetup --find --show \"$0\") || exit
+                    mount.exfat-fuse -o \"$1\" \"$device\" \"$2\"; came=$?
+                    losetup -d \"$device\"; exit $came";
+    place.fuse(&["sh", "-c", attached, &image, options])?;
     Ok(place.keeping(fat_like(2_000_000_000)))
 }
 
@@ -354,7 +360,7 @@ rows! {
     on_ntfs: WAYS, || ntfs("ntfs-3g", "permissions"), KEPT;
     on_low_ntfs: WAYS, || ntfs("lowntfs-3g", "permissions"), KEPT;
     on_low_ntfs_without_case: WAYS, || ntfs("lowntfs-3g", "permissions,ignore_case"), KEPT;
-    where_owners_and_modes_are_made_up: WAYS, exfat,
+    where_owners_and_modes_are_made_up: WAYS, || exfat("umask=077"),
         Expected { lost: &["owners", "modes"], refused: None };
     where_all_of_ntfs_is_roots: FEW,
         || ntfs("ntfs-3g", "umask=077").map(|place| place.keeping(Keeps {
@@ -364,6 +370,8 @@ rows! {
             ..ALL
         })),
         Expected { lost: &["owners", "modes"], refused: None };
+    where_everybody_may_do_everything: WAYS, || exfat("umask=0"),
+        Expected { lost: &["owners", "modes"], refused: Some("private") };
     where_others_own_everything: WAYS,
         || without(over(&["bindfs", "--force-user=1000", "--force-group=1000"]), false, true),
         Expected { lost: &["owners"], refused: Some("private") };

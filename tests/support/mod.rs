@@ -2,9 +2,10 @@
 //! hasync's own server, an SMTP server, two network namespaces, mount namespaces without `/proc`,
 //! small loop-mounted file systems, a disk that hangs, a kernel that lacks a call, hosts as they
 //! are after their installation, a pair of configured nodes with a service that moves by hand or by
-//! a cluster manager, the resource agent of one, tree snapshots and the rsync oracle. Each file
-//! holds one fixture and cleans up after itself on drop.
+//! a cluster manager, the resource agent of one, ACLs, tree snapshots and the rsync oracle. Each
+//! file holds one fixture and cleans up after itself on drop.
 
+pub(crate) mod acl;
 pub(crate) mod agent;
 pub(crate) mod clean_root;
 pub(crate) mod cluster;
