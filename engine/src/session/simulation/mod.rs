@@ -81,7 +81,7 @@ fn play(seed: u64) -> bool {
             tree: chance.of(&[&source, &target]).clone(),
             after_steps: chance.below(300),
         }),
-        2 => Some(Meddling::Bases {
+        2 | 3 => Some(Meddling::Bases {
             target: target.clone(),
             after_pieces: chance.below(4),
         }),

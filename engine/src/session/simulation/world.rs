@@ -194,14 +194,17 @@ impl<'a> World<'a> {
             self.up.carry(self.now, chance);
             self.down.carry(self.now, chance);
             let steps = self.steps();
-            if steps.is_empty() {
+            let quick = |step: &&Step| **step != self.slow;
+            let quick: Vec<_> = steps.iter().filter(quick).copied().collect();
+            let is_seldom = chance.one_in(SLOWNESS);
+            // What is slow may take longer than anything is on its way.
+            let waits = quick.is_empty() && !is_seldom && self.next_moment().is_some();
+            if steps.is_empty() || waits {
                 self.pass_time();
                 continue;
             }
-            let quick = |step: &&Step| **step != self.slow;
-            let quick: Vec<_> = steps.iter().filter(quick).copied().collect();
-            let is_seldom = quick.is_empty() || chance.one_in(SLOWNESS);
-            let step = chance.of(if is_seldom { &steps } else { &quick });
+            let is_slow = quick.is_empty() || is_seldom;
+            let step = chance.of(if is_slow { &steps } else { &quick });
             let goes_on = self.go_on(step, chance);
             match goes_on.unwrap_or_else(|e| panic!("{step:?}: {}", e.message)) {
                 Some(true) => return Ended::Done(self.sender.into_summary()),
@@ -252,13 +255,17 @@ impl<'a> World<'a> {
         can.map(|(step, _)| step).collect()
     }
 
-    /// Nothing can be done until something happens.
-    fn pass_time(&mut self) {
+    /// When something happens that has not yet.
+    fn next_moment(&self) -> Option<Instant> {
         let moments = [self.up.next(), self.down.next(), self.waits.flatten()];
-        let next = moments.into_iter().flatten().min();
-        let next = next.unwrap_or_else(|| panic!("both halves wait for ever"));
-        assert!(next > self.now, "time stands still");
-        self.now = next;
+        let moments = moments.into_iter().flatten();
+        moments.filter(|at| *at > self.now).min()
+    }
+
+    /// Nothing is done until something happens.
+    fn pass_time(&mut self) {
+        let next = self.next_moment();
+        self.now = next.unwrap_or_else(|| panic!("both halves wait for ever"));
         assert!(self.now - self.start <= TIME_MAX, "it takes too long");
     }
 
