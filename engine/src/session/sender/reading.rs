@@ -8,6 +8,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 
+use rustix::buffer::spare_capacity;
+use rustix::io::{Errno, pread};
+
 use crate::attributes::{Attributes, Scope};
 use crate::entries::EntryList;
 use crate::fs::{FileDir, attributes_of};
@@ -320,21 +323,20 @@ fn stamp(m: &Metadata) -> Stamp {
     )
 }
 
-/// Appends a file of `len` bytes to `out`, and no more than that. Returns the bytes read: one more
-/// than `len` if it goes on.
+/// Appends a file of `len` bytes to `out`, and no more than that. Returns the bytes read: more than
+/// `len` if it goes on.
 pub(super) fn read_small(source: &File, len: u64, out: &mut Vec<u8>) -> io::Result<u64> {
     let start = out.len();
-    out.resize(start + len as usize + 1, 0);
+    // Room for a byte more: that it does not come says that this is the end.
+    out.reserve(len as usize + 1);
     let mut read_len = 0;
     while read_len <= len {
-        let rest = out.get_mut(start + read_len as usize..).unwrap_or_default();
-        match source.read_at(rest, read_len) {
+        match pread(source, spare_capacity(out), read_len) {
             Ok(0) => break,
             Ok(read) => read_len += read as u64,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-            Err(e) => return Err(e),
+            Err(Errno::INTR) => continue,
+            Err(e) => return Err(e.into()),
         }
-        // There was room for a byte more: that one did not come says that this is the end.
         if read_len == len {
             break;
         }
