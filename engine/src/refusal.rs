@@ -160,7 +160,8 @@ refusals! {
     Lost { lost: u16 } => "a file system that loses {lost:#x}",
     TargetName { error: NameError } => "{error} as the target's name",
     TooManyGroups { max: usize } => "more than {max} groups that it can set",
-    Accounts { asked: usize, told: usize } => "{told} users and groups where {asked} were asked for",
+    Accounts { asked: usize, told: usize } =>
+        "{told} users and groups where {asked} were asked for",
     OtherGeneration => "the acknowledgement of another generation",
     EarlyDone => "the end before everything was sent",
     NotDurable => "an end before everything is on disk",

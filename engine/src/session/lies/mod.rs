@@ -7,6 +7,7 @@ mod depth;
 mod dry_runs;
 mod floods;
 mod idle;
+mod ids;
 mod leaves;
 mod lineage;
 mod numbers;

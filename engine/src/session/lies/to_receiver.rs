@@ -1,12 +1,11 @@
 //! What a sender could say that is not so: to each lie the refusal that the receiver owes it.
 
 use super::Wish::DryRun;
-use super::dry_runs;
 use super::scene::{Lie, Said, like_a_dir};
+use super::{dry_runs, ids};
 use crate::attributes::{ATTRIBUTES_LEN_MAX, Attributes};
 use crate::entry::{Body, Entry, Time};
 use crate::generation::GenerationId;
-use crate::ids::IdKind;
 use crate::overlap::Whereabouts;
 use crate::since::{Meta, Since};
 use crate::wire::{FrameKind, Hello, Pulse, ToReceiver, decode, encode, pack_sum};
@@ -47,7 +46,7 @@ pub(super) fn all() -> Lies {
         runs(),
         beginnings(),
         claims(),
-        ids(),
+        ids::all(),
         directories(),
         entries(),
         unasked(),
@@ -124,7 +123,7 @@ fn zstd(bytes: &[u8]) -> Vec<u8> {
     zstd::encode_all(bytes, 1).unwrap()
 }
 
-fn message(kind: u8, message: &ToReceiver) -> Vec<u8> {
+pub(super) fn message(kind: u8, message: &ToReceiver) -> Vec<u8> {
     let mut bytes = Vec::new();
     encode(message, &mut bytes).unwrap();
     let len = (bytes.len() as u32).to_le_bytes();
@@ -212,39 +211,6 @@ fn claims() -> Lies {
         Lie::tell("NotNew", move |message, _| {
             if let Begins(hello) = message {
                 hello.claim.as_mut().unwrap().intended = none;
-            }
-        }),
-    ]
-}
-
-fn ids() -> Lies {
-    let of = |id: u32, name: &[u8]| ToReceiver::Id {
-        kind: IdKind::User,
-        id,
-        name: name.to_vec(),
-    };
-    let account = |len: usize| (IdKind::User, "n".repeat(len));
-    vec![
-        Lie::tell("IdName", move |message, _| {
-            if let ToReceiver::Hello(hello) = message {
-                hello.accounts = vec![account(1025)];
-            }
-        }),
-        Lie::tell("AccountsLen", move |message, _| {
-            if let ToReceiver::Hello(hello) = message {
-                hello.accounts = vec![account(1); 32 << 10 | 1];
-            }
-        }),
-        Lie::tell("IdName", move |message, before| {
-            if let Dir { .. } = message {
-                before.push(Message(of(7, &[b'n'; 1025])));
-            }
-        }),
-        Lie::tell("TooManyIds", move |message, before| {
-            if let Dir { .. } = message {
-                // Names that are no text are not looked up.
-                let all = (1..=1_050_000).flat_map(|id| self::message(0, &of(id, &[255])));
-                before.push(Bytes(all.collect()));
             }
         }),
     ]
