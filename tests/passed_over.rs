@@ -1,5 +1,5 @@
-//! What a push says of ACLs and attributes that it does not mirror: how many entries have those that
-//! nobody asked for, where that is known for free, and what the receiver has no right to set.
+//! What a push says of ACLs and attributes that it does not mirror: how many entries have those
+//! that nobody asked for, where that is known for free, and what the receiver has no right to set.
 
 use std::os::unix::fs::chown;
 

@@ -1,6 +1,6 @@
-//! Targets that hold less than `-aAX` brings: each push says once what they cannot keep, mirrors all
-//! else, and has nothing left to do when it is pushed again. A standby with such a target is refused
-//! until its configuration says that it is meant.
+//! Targets that hold less than `-aAX` brings: each push says once what they cannot keep, mirrors
+//! all else, and has nothing left to do when it is pushed again. A standby with such a target is
+//! refused until its configuration says that it is meant.
 
 use super::place::{NotHere, Place};
 use super::{MKFS_EXT4, exfat};
