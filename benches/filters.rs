@@ -1,5 +1,5 @@
 //! What filters cost: the scan of a tree alone (`push --list-only`), and the same with 200 rules
-//! that every path has to pass and nothing matches, in seconds of the processor, best of three:
+//! that every path has to pass and nothing matches, in seconds of processor time, best of three:
 //!   cargo bench --bench filters [-- --full]
 //! `--full` is a million files. The rules may cost no more than the scan.
 #![forbid(unsafe_code)]
@@ -82,7 +82,7 @@ fn scan(work: &TempTree, options: &[&str]) -> f64 {
     children() - before
 }
 
-/// Seconds of the processor that children of this process have taken which have ended.
+/// Processor seconds that the ended children of this process have taken.
 fn children() -> f64 {
     let text = fs::read_to_string("/proc/self/stat").unwrap();
     let after_name = text.rsplit(')').next().unwrap();

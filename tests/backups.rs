@@ -1,6 +1,8 @@
 //! `-b`, `--backup-dir`, `--suffix`: what is replaced or removed is kept, as with rsync, in one
 //! commit or many, in the target or elsewhere; and where nobody else leads it.
 
+use std::process::Command;
+
 use crate::support::hasync::FakeRsh;
 use crate::support::local_user::{home_of_local_user, plant};
 use crate::support::mounted::Mounted;
@@ -203,6 +205,87 @@ fn a_backup_has_a_place_of_its_own() {
     );
 }
 
+/// Another mount of a part of DST is that part, whatever its path says.
+#[test]
+fn no_mount_hides_that_backups_are_in_the_target() {
+    need_root();
+    let trees = newer();
+    trees.write("d/sub/bak/f", "older");
+    trees.write("d/sub/kept", "x");
+    trees.write("s/sub/kept", "x");
+    let _alias = Mounted::bind(&trees.path("d/sub"), trees.path("alias"));
+    for dir in ["alias/bak", "alias", "alias/new"] {
+        let dir = format!("--backup-dir={}", trees.text(dir));
+        let done = push_newer(&trees, &[&dir]).expect(1);
+        assert!(done.stderr.contains("it is in DST"), "{done}");
+        assert_eq!(trees.read("d/sub/bak/f"), b"older");
+    }
+}
+
+/// What a push that was cut off left where backups are kept goes with the next one.
+#[test]
+fn nothing_is_left_where_backups_are_kept() {
+    let trees = newer();
+    let dir = format!("--backup-dir={}", trees.text("out"));
+    let left = trees.path("out/.hasync/stage/left");
+    std::fs::create_dir_all(&left).unwrap();
+    std::fs::write(left.join("1"), "a backup").unwrap();
+    let _ = Command::new("chmod")
+        .args(["-R", "go=", &trees.text("out/.hasync")])
+        .status();
+    push_newer(&trees, &["-n", &dir]).expect(0);
+    assert!(left.exists(), "a dry run removes nothing");
+    push_newer(&trees, &[&dir]).expect(0);
+    assert_eq!(trees.read("out/f"), b"old");
+    assert!(!trees.path("out/.hasync").exists());
+}
+
+/// A directory whose siblings sort around it is told of with all that gave way in it, though it is
+/// the last.
+#[test]
+fn what_gives_way_in_the_last_of_siblings_is_told() {
+    let trees = TempTree::new();
+    trees.write("s/a/f", "f");
+    trees.write("s/a-/x", "a file now");
+    trees.mkdir("d/a");
+    trees.write("d/a-/x/full", "x");
+    let by_rsync = TempTree::new();
+    std::fs::remove_dir(by_rsync.path("d")).ok();
+    let copied = Command::new("cp")
+        .args(["-a", &trees.text("d"), &by_rsync.text("d")])
+        .status();
+    assert!(copied.unwrap().success());
+    let lines = |to: &str, ours: bool| {
+        let options = ["-a", "-i", "--delete"];
+        let paths = [trees.contents_of("s"), to.to_owned()];
+        let said = match ours {
+            true => Hasync::push(&options)
+                .args(paths)
+                .run()
+                .expect(0)
+                .stdout_text(),
+            false => {
+                let done = Command::new("rsync")
+                    .args(options)
+                    .args(paths)
+                    .output()
+                    .unwrap();
+                String::from_utf8(done.stdout).unwrap()
+            }
+        };
+        let is_made = |line: &&str| line.contains("+++");
+        let mut made: Vec<String> = said.lines().filter(is_made).map(str::to_owned).collect();
+        made.sort_unstable();
+        made
+    };
+    let theirs = lines(&by_rsync.text("d"), false);
+    assert!(
+        theirs.iter().any(|line| line.ends_with("a-/x")),
+        "{theirs:?}"
+    );
+    assert_eq!(lines(&trees.text("d"), true), theirs);
+}
+
 /// On another file system a backup is a copy, with all that the original has.
 #[test]
 fn what_is_kept_elsewhere_may_be_on_another_file_system() {
@@ -248,7 +331,7 @@ fn nobody_else_leads_backups_away() {
     let dir = format!("--backup-dir={}", trees.text("home"));
     let done = push_newer(&trees, &[&dir]).expect(23);
     assert!(
-        done.stderr.contains("is no directory, and in the way"),
+        done.stderr.contains("is not a directory and is in the way"),
         "{done}"
     );
     assert_eq!(trees.read("home/f"), b"old");
@@ -408,7 +491,7 @@ fn no_backup_destroys_another() {
             let paths = [trees.contents_of("s"), trees.text("d")];
             let push = Hasync::push(&["-a", "--backup-dir=bak"]).args(more);
             let done = push.args(paths).run().expect(23);
-            let named = format!("\"bak/{in_the_way}\" is no directory");
+            let named = format!("\"bak/{in_the_way}\" is not a directory");
             assert!(done.stderr.contains(&named), "{what} {more:?} {done}");
             let kept = |snapshot: Snapshot| {
                 snapshot.map(|_, entry| {

@@ -78,10 +78,10 @@ fn what_the_receiver_has_no_right_to_is_said_and_refused_under_ha() {
             .run()
     };
     let done = push(&["-rltX"], "plain").expect(0);
-    let line = "hasync: the receiver has no right to set capabilities, or other attributes, of at \
-                least 1 of the entries: they are mirrored without";
+    let line = "hasync: the receiver has no right to set capabilities or other attributes: at \
+                least 1 of the entries are mirrored without them";
     assert!(said(&done).contains(&line), "{done}");
-    push(&["--ha"], "ha").expect_error(78, &["does not run as root", "--ha"]);
+    push(&["--ha"], "ha").expect_error(78, &["does not act as root", "-rlptHAXS"]);
     assert!(!trees.path("ha/one").exists());
     push(&["--ha", "--no-o", "--no-g", "--no-D", "--no-X"], "less").expect(0);
 }

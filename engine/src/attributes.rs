@@ -172,7 +172,7 @@ impl Attributes {
         self.revised(scope, |_, value| value.to_vec())
     }
 
-    /// Those but the extended ones of whose names `is_out` says so.
+    /// All but the extended attributes whose names `is_out` accepts.
     pub(crate) fn without(&self, is_out: impl Fn(&[u8]) -> bool) -> Self {
         let mut kept = Attributes::default();
         for (kind, value) in self.iter() {

@@ -215,7 +215,8 @@ impl Fields {
         }
     }
 
-    /// Of what an entry of the target has that which may come from a source by rules about names.
+    /// The attributes of an entry of the target that a digest covers: all but those that rules keep
+    /// both from being sent and from being removed.
     fn compared<'a>(&self, there: &'a Attributes) -> Cow<'a, Attributes> {
         let rules = &self.attribute_rules;
         let is_out = |name: &[u8]| rules.exclude(Side::Sender, name) && self.is_left_alone(name);
@@ -223,6 +224,11 @@ impl Fields {
             true => Cow::Borrowed(there),
             false => Cow::Owned(there.without(is_out)),
         }
+    }
+
+    /// Whether there are rules about names of attributes.
+    pub(crate) fn has_attribute_rules(&self) -> bool {
+        !self.attribute_rules.is_empty()
     }
 
     /// Whether an attribute of the target stays, by rules about its name.

@@ -41,8 +41,14 @@ impl Folds {
         let Ok(text) = std::str::from_utf8(name) else {
             return name.to_vec();
         };
+        // Letter by letter: where a letter stands does not matter to a file system. Letters that
+        // become two are one with those only where forms do not count either.
         let text = match self.case {
-            true => Cow::Owned(text.to_lowercase()),
+            true => Cow::Owned(
+                text.chars()
+                    .flat_map(|letter| self.fold_case(letter))
+                    .collect(),
+            ),
             false => Cow::Borrowed(text),
         };
         match self.form {
@@ -52,6 +58,18 @@ impl Folds {
             false => text.into_owned(),
         }
         .into_bytes()
+    }
+
+    fn fold_case(self, letter: char) -> impl Iterator<Item = char> {
+        let large = move |small: char| {
+            let large = small.to_uppercase();
+            match self.form || large.len() == 1 {
+                true => large.collect(),
+                false => vec![small],
+            }
+        };
+        let small = letter.to_lowercase();
+        small.flat_map(large).flat_map(char::to_lowercase)
     }
 }
 
@@ -182,6 +200,42 @@ impl TimeStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn spellings_of_a_name_are_folded_as_file_systems_do() {
+        let cases: [(&[&str], bool, bool); 6] = [
+            (&["README", "readme", "ReadMe"], true, true),
+            (
+                &[
+                    "\u{39f}\u{394}\u{39f}\u{3a3}",
+                    "\u{3bf}\u{3b4}\u{3bf}\u{3c2}",
+                    "\u{3bf}\u{3b4}\u{3bf}\u{3c3}",
+                ],
+                true,
+                true,
+            ),
+            (&["\u{212a}", "K", "k"], true, true),
+            (&["stra\u{df}e", "STRASSE", "STRA\u{1e9e}E"], false, true),
+            (&["\u{fb01}", "fi", "FI"], false, true),
+            (&["\u{e4}", "a\u{308}", "\u{c4}"], false, true),
+        ];
+        for (names, by_case, by_both) in cases {
+            for (form, expected) in [(false, by_case), (true, by_both)] {
+                let folds = Folds { case: true, form };
+                let keys: Vec<_> = names
+                    .iter()
+                    .map(|name| folds.fold(name.as_bytes()))
+                    .collect();
+                let is_one = keys.iter().all(|key| *key == keys[0]);
+                assert_eq!(is_one, expected, "{names:?} {form}");
+            }
+            let exact = Folds::default();
+            assert_ne!(
+                exact.fold(names[0].as_bytes()),
+                exact.fold(names[1].as_bytes())
+            );
+        }
+    }
 
     #[test]
     fn times_are_compared_as_they_are_kept() {

@@ -353,7 +353,7 @@ pub(crate) fn remove_if_empty(holder: &OwnedFd, reserved: &[u8]) -> io::Result<(
             Ok(()) | Err(Errno::NOENT) => {}
             // Another session's.
             Err(Errno::NOTEMPTY | Errno::EXIST) => return Ok(()),
-            Err(Errno::PERM) if has_name(&opened, |_| true)? => return Ok(()),
+            Err(Errno::PERM) if has_name(&open_dir(dir, name)?, |_| true)? => return Ok(()),
             Err(e) => return Err(e.into()),
         }
     }

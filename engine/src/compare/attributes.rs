@@ -22,8 +22,10 @@ impl Judge<'_> {
         }
         let wanted = self.attributes(ids, entry, scope);
         let is_wanted = |name: &[u8]| wanted.extended().any(|(other, _)| other == name);
-        let there = local.entry.attributes.within(scope);
-        let there = there.without(|name| self.fields.is_left_alone(name) && !is_wanted(name));
+        let mut there = local.entry.attributes.within(scope);
+        if self.fields.has_attribute_rules() {
+            there = there.without(|name| self.fields.is_left_alone(name) && !is_wanted(name));
+        }
         let acls = [AttributeKind::AccessAcl, AttributeKind::DefaultAcl];
         let acl_differs = |kind: &AttributeKind| wanted.acl(*kind) != there.acl(*kind);
         let xattr_differs = !wanted.extended().eq(there.extended());
@@ -63,8 +65,11 @@ impl Judge<'_> {
         )
     }
 
-    /// What is wanted, and what of that which is there stays by rules about its name.
+    /// The wanted attributes, and those of the target that rules about names let stay.
     fn with_left_alone(&self, wanted: Attributes, there: &Attributes) -> Attributes {
+        if !self.fields.has_attribute_rules() {
+            return wanted;
+        }
         let is_wanted = |name: &[u8]| wanted.extended().any(|(other, _)| other == name);
         let goes = |name: &[u8]| !self.fields.is_left_alone(name) || is_wanted(name);
         let left = there.without(goes);

@@ -1,5 +1,6 @@
 //! Rules about names of extended attributes (modifier `x`): which of the source's are sent, and
-//! which of the target's are neither compared nor removed.
+//! which of the target's, on an entry that stays, are neither compared nor removed. An entry that
+//! is made anew has none of those.
 
 use std::sync::Arc;
 

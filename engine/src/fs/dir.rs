@@ -103,6 +103,7 @@ pub(crate) fn list(
     let mut buffer = Vec::with_capacity(GETDENTS_BUFFER_LEN);
     let mut records = RawDir::new(dir, buffer.spare_capacity_mut());
     let mut is_encrypted = false;
+    let mut encrypted_file: Option<CString> = None;
     while let Some(record) = records.next() {
         let record = record?;
         let name = record.file_name();
@@ -125,7 +126,12 @@ pub(crate) fn list(
             _ => Err(Errno::NAMETOOLONG.into()),
         };
         let examined = examined.and_then(|found| {
-            is_encrypted |= found.contains(StatxAttributes::ENCRYPTED);
+            if found.contains(StatxAttributes::ENCRYPTED) {
+                is_encrypted = true;
+                if encrypted_file.is_none() && matches!(listed.entry.body, Body::File { .. }) {
+                    encrypted_file = Some(name.to_owned());
+                }
+            }
             look_through.map_or(Ok(()), |look_through| look_through(dir, &mut listed))
         });
         match examined {
@@ -141,7 +147,7 @@ pub(crate) fn list(
             Err(e) => listing.failed.push((name.to_bytes().to_vec(), e)),
         }
     }
-    if is_encrypted && is_locked(dir) {
+    if is_encrypted && is_locked(dir, encrypted_file.as_deref()) {
         let what = "it is encrypted, and its key is not there; unlock it";
         return Err(io::Error::other(what));
     }
@@ -151,10 +157,22 @@ pub(crate) fn list(
 }
 
 /// Whether the names that an encrypted directory lists are made up, because there is no key to read
-/// the true ones with.
-fn is_locked(dir: BorrowedFd<'_>) -> bool {
-    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
-    openat(dir, ".", flags, Mode::RUSR | Mode::WUSR).is_err_and(|e| e == Errno::NOKEY)
+/// the true ones with. Without a `file` of its own only who may write there can find out.
+fn is_locked(dir: BorrowedFd<'_>, file: Option<&CStr>) -> bool {
+    let says = |name: &CStr, flags: OFlags| match openat(
+        dir,
+        name,
+        flags | OFlags::CLOEXEC,
+        Mode::RUSR | Mode::WUSR,
+    ) {
+        Ok(_) => Some(false),
+        Err(Errno::NOKEY) => Some(true),
+        Err(_) => None,
+    };
+    let read = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    file.and_then(|name| says(name, read))
+        .or_else(|| says(c".", OFlags::TMPFILE | OFlags::WRONLY))
+        .unwrap_or(false)
 }
 
 /// Makes of a symlink that was found in a directory what it is to be listed as.

@@ -1,5 +1,5 @@
-//! The working directory of a thread that has one of its own: a name in there costs the kernel a
-//! third of what the same costs by a path through `/proc`.
+//! The working directory of a thread that has one of its own: a name in there costs the kernel
+//! less than the same by a path through `/proc`.
 
 use std::cell::Cell;
 use std::os::fd::AsFd;
@@ -13,12 +13,15 @@ thread_local! {
 
 /// Gives this thread a working directory that no other has, where that can be.
 pub(crate) fn take_own_place() {
-    #[expect(deprecated, reason = "of what threads share, no file is unshared")]
+    #[expect(
+        deprecated,
+        reason = "it unshares the working directory, not the open files"
+    )]
     let unshared = rustix::thread::unshare(UnshareFlags::FS);
     IS_OWN.set(unshared.is_ok());
 }
 
-/// Makes a directory that of this thread, if it has its own and may.
+/// Makes `dir` the working directory of this thread, if it has one of its own and may enter it.
 pub(super) fn enter(dir: impl AsFd) -> bool {
     IS_OWN.get() && fchdir(dir).is_ok()
 }
@@ -38,12 +41,13 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let dir = std::fs::File::open(temp.path()).unwrap();
         assert!(!enter(&dir));
+        let expected = place(temp.path());
         let there = std::thread::spawn(move || {
             take_own_place();
             enter(&dir).then(|| place(".".as_ref()))
         });
         let there = there.join().unwrap();
-        assert!(there.is_none_or(|there| there == place(temp.path())));
+        assert_eq!(there, Some(expected));
         assert_eq!(place(".".as_ref()), here);
     }
 }

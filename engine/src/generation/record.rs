@@ -25,7 +25,7 @@ const HEADER_LEN: u64 = 18;
 const LEN_AT: u64 = 10;
 const SUM_LEN: u64 = 32;
 
-/// Longest record, in bytes: a journal of some twenty million ops.
+/// Longest record, in bytes.
 const RECORD_LEN_MAX: u64 = 4 << 30;
 
 /// What a record is, and the name of its file.
@@ -49,9 +49,15 @@ pub(crate) fn write<T: Serialize>(dir: impl AsFd, kind: RecordKind, value: &T) -
     // Whatever the umask takes away. Not every file system has modes of its own.
     let _ = fchmod(&fd, mode);
     let mut file = File::from(fd);
-    put(kind, value, &mut file)?;
-    fsync(&file)?;
-    renameat(dir, &*fresh, dir, kind.name)?;
+    let put = put(kind, value, &mut file).and_then(|()| {
+        fsync(&file)?;
+        Ok(renameat(dir, &*fresh, dir, kind.name)?)
+    });
+    if let Err(e) = put {
+        // It may be long, and the disk full.
+        let _ = unlinkat(dir, &*fresh, AtFlags::empty());
+        return Err(e);
+    }
     Ok(fsync(dir)?)
 }
 

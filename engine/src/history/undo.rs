@@ -5,7 +5,7 @@
 //! Each kept commit is a step from one state of the tree to another. An undo finds the steps from
 //! the present state back to the wanted one.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::io;
 
 use super::journal::{Journal, Waypoint};
@@ -18,6 +18,7 @@ use crate::fs::{Inode, Root, numbers_hold};
 use crate::lineage::generation::{Generation, GenerationCounts, GenerationId, GenerationKind};
 use crate::lineage::ordinal::Number;
 use crate::path::RelPath;
+use crate::spill::{self, SpillMap};
 
 /// How much of the past is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -176,12 +177,12 @@ pub(super) fn first_conflict(
     ops: &Ops,
     concerns: impl Fn(&RelPath) -> bool,
 ) -> Result<Option<RelPath>, Error> {
-    let mut moved: HashSet<RelPath> = HashSet::new();
+    let mut moved = SpillMap::default();
     // Under whichever of its names, its time is another one than the journal of it says.
-    let mut touched: HashSet<u64> = HashSet::new();
+    let mut touched = SpillMap::default();
     for op in ops.iter() {
         if let Op::SetAttrs { inode, .. } = op? {
-            touched.insert(inode.number);
+            touched.insert(&inode.number.to_le_bytes(), b"");
         }
     }
     for op in ops.iter() {
@@ -204,7 +205,7 @@ pub(super) fn first_conflict(
             above = this.split().map(|(above, _)| above);
             Some(this)
         })
-        .any(|path| moved.contains(&path));
+        .any(|path| moved.contains(&path.as_bytes()));
         if !is_moved {
             let fits = || -> io::Result<bool> {
                 let dir = root.open_dir(&dir)?;
@@ -223,7 +224,7 @@ pub(super) fn first_conflict(
                             number: wanted.number,
                             ..found
                         };
-                        let is_touched = touched.contains(&wanted.number);
+                        let is_touched = touched.contains(&wanted.number.to_le_bytes());
                         is_it(found, wanted) && (is_touched || same.is_same(&wanted))
                     }
                 })
@@ -232,7 +233,8 @@ pub(super) fn first_conflict(
                 return Ok(Some(path));
             }
         }
-        moved.insert(path);
+        moved.insert(&path.as_bytes(), b"");
     }
+    spill::check()?;
     Ok(None)
 }

@@ -214,7 +214,7 @@ fn held_len(event: &Event, frame_len: usize) -> usize {
             ToSender::Warning(Warning { message, .. }) | ToSender::Fatal { message, .. } => {
                 message.capacity()
             }
-            // What comes once in an honest session: as much as it may have been decoded to.
+            // The rest is small, or comes once: counted as the most that it can be decoded to.
             _ => frame_len * (DECODE_LIMIT / FRAME_LEN_MAX),
         },
         Event::Exchange { bytes, .. } => bytes.capacity(),

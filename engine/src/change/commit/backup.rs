@@ -1,9 +1,10 @@
 //! Backups: what is replaced or removed, and is no directory, is kept under another name. Its
 //! backup is a link to it, made in staging and put in place like anything else before the name is
-//! taken from it: whatever happens, it has one of the two names.
+//! taken from it: wherever hasync is stopped, it has one of the two names. Only a power cut may
+//! take a backup on another file system, which is flushed at the end.
 //!
-//! What is kept outside of the target goes by a commit of its own, which is never put off: that of
-//! an atomic push may come to nothing, and has then kept what has stayed as well.
+//! Backups outside of the target have a commit of their own, which is carried out at once. An
+//! atomic push that comes to nothing may therefore leave backups of entries that stayed.
 
 use std::fs::File;
 use std::io;
@@ -241,7 +242,7 @@ impl Commit {
         // A name that is too long for one is found out here, too.
         if is_full_dir(&*commit.open(&to)?, &new_name)? {
             return Err(io::Error::other(
-                "a directory that is not empty has the name of its backup; rename that",
+                "a directory that is not empty has the name of the backup; rename that directory",
             ));
         }
         let staged = commit.try_stage(&to)?;
@@ -267,7 +268,7 @@ impl Commit {
             let commit = home.commit(self);
             if inode(&*commit.open(&above)?, component)?.is_some() {
                 return Err(io::Error::other(format!(
-                    "{} is no directory, and in the way of its backup; rename that",
+                    "{} is not a directory and is in the way of a backup; rename it",
                     Shown(&at.shown())
                 )));
             }

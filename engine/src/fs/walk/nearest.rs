@@ -47,14 +47,13 @@ pub(crate) fn nearest(
             }
         }
     }
-    let cause = PathCause::Io(io::ErrorKind::NotFound.into());
-    Err(PathError::new(path.to_owned(), cause))
+    Err(comes_and_goes(path))
 }
 
 /// Opens the directory at `path`, making what is missing with this mode, as the umask lets it.
 /// Only symlinks of root and of this user are followed.
 pub(crate) fn make_dir(path: &Path, mode: Mode) -> Result<OwnedFd, PathError> {
-    loop {
+    for _ in 0..ATTEMPTS_MAX {
         let walk = |part: &Path| find_dir(part, Follow::Trusted, &mut |_| Ok(()));
         match nearest(path, walk)? {
             Nearest::Dir(fd) => return Ok(fd),
@@ -64,6 +63,14 @@ pub(crate) fn make_dir(path: &Path, mode: Mode) -> Result<OwnedFd, PathError> {
             },
         }
     }
+    Err(comes_and_goes(path))
+}
+
+fn comes_and_goes(path: &Path) -> PathError {
+    PathError::new(
+        path.to_owned(),
+        PathCause::Io(io::ErrorKind::NotFound.into()),
+    )
 }
 
 /// How often a path is looked for that comes and goes.

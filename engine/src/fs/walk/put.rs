@@ -25,6 +25,8 @@ pub enum Existing {
     Stays,
     /// It is replaced in one step; the new one gets its owner and mode.
     IsReplaced,
+    /// It is replaced in one step; the new one is this user's, with the mode that is asked for.
+    IsRenewed,
 }
 
 /// Makes the directory at `path`, and those above it that are missing, with this mode.
@@ -45,8 +47,7 @@ pub fn make_dirs(path: &Path, mode: u32) -> Result<(), PathError> {
 /// system refuses.
 pub fn put_file(path: &Path, bytes: &[u8], mode: u32, existing: Existing) -> io::Result<bool> {
     let (dir, name) = place_of(path, existing)?;
-    let mut aside = name.clone();
-    aside.push(format!(".{}.new", std::process::id()));
+    let aside = format!(".hasync-{}.new", std::process::id());
     match unlinkat(&dir, &aside, AtFlags::empty()) {
         // Left by a process of the same number that was killed.
         Ok(()) | Err(Errno::NOENT) => {}
@@ -60,7 +61,9 @@ pub fn put_file(path: &Path, bytes: &[u8], mode: u32, existing: Existing) -> io:
             Err(Errno::EXIST) => Ok(false),
             linked => Ok(linked.map(|()| true)?),
         },
-        Existing::IsReplaced => Ok(renameat(&dir, &aside, &dir, &name).map(|()| true)?),
+        Existing::IsReplaced | Existing::IsRenewed => {
+            Ok(renameat(&dir, &aside, &dir, &name).map(|()| true)?)
+        }
     });
     if existing == Existing::Stays || put.is_err() {
         // It has its name, or is not wanted.
@@ -97,7 +100,7 @@ fn fill(
 /// symlink of root's or of this user's.
 fn place_of(path: &Path, existing: Existing) -> io::Result<(OwnedFd, OsString)> {
     let judge = &mut |_: &Step<'_>| Ok(());
-    if existing == Existing::IsReplaced {
+    if existing != Existing::Stays {
         let mut walk = Walk::new(path, Follow::Trusted, judge)?;
         return match walk.run()? {
             Landed::Dir => Err(Errno::ISDIR.into()),

@@ -48,13 +48,13 @@ pub(super) fn refuse_lossy(
     Err(Error::new(ErrorKind::Config, message))
 }
 
-/// Refuses to push under `--ha` to who cannot give anything to others.
+/// Refuses to push under `--ha` to a receiver that cannot change owners.
 pub(super) fn refuse_without_rights(fields: &Fields) -> Result<(), Error> {
     if fields.powers.owners {
         return Ok(());
     }
-    let message = "the receiver does not run as root, and can keep no owners, devices and \
-                   capabilities: log in as root, or push with the parts of --ha that it can keep: \
-                   -rlptHAXS --delete";
+    let message = "the receiver does not act as root, and cannot keep owners, devices or \
+                   capabilities: log in as root, without --no-super, or push only what it can \
+                   keep: -rlptHAXS --delete";
     Err(Error::new(ErrorKind::Config, message))
 }

@@ -179,6 +179,10 @@ fn beginnings() -> Lies {
             place: crate::options::BackupPlace::Below(b"../out".to_vec()),
             suffix: Vec::new(),
         })),
+        edit!(Backup: Begins(hello) => hello.options.backup = Some(crate::options::Backup {
+            place: crate::options::BackupPlace::Elsewhere(b"/out".to_vec()),
+            suffix: Vec::new(),
+        })),
         edit!(ComparesForReal: Begins(hello) => hello.claim.as_mut().unwrap().compares = true),
         edit!(TooManySources: Begins(hello) => hello.whereabouts = Whereabouts::of_many(1025)),
         edit!(NamedNotAtomic: Begins(hello) => hello.options.atomic = false),

@@ -3,34 +3,27 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
-
-use rustix::fs::fstat;
 
 use super::unnamed::tree_at;
 use crate::change::Elsewhere;
 use crate::error::{Error, ErrorKind};
-use crate::fs::{Root, ancestors};
+use crate::fs::{Extent, Mounts, Root};
 use crate::options::{BackupPlace, Options};
 use crate::path::{RelPath, Shown};
 use crate::policy::ServePolicy;
-use crate::refusal::Refusal;
 use crate::target::Found;
 
-/// Refuses what could keep no backups. Gives their directory if it is not in the target; a tree
-/// that `is_named` keeps all that it has where it is.
+/// Refuses what could keep no backups. Gives their directory if it is not in the target.
 pub(super) fn find(
     root: &Root,
     options: &Options,
     policy: &ServePolicy,
-    is_named: bool,
 ) -> Result<Option<Elsewhere>, Error> {
     match options.backup.as_ref().map(|backup| &backup.place) {
         None | Some(BackupPlace::Beside) => Ok(None),
         Some(BackupPlace::Below(dir)) => check_below(root, &RelPath::of(dir)).map(|()| None),
-        Some(BackupPlace::Elsewhere(_)) if is_named => Err(Error::peer(Refusal::Backup)),
         Some(BackupPlace::Elsewhere(dir)) => {
             find_elsewhere(root, (dir, options.delete), policy).map(Some)
         }
@@ -73,12 +66,18 @@ fn find_elsewhere(
         return Err(refused(ErrorKind::Usage, &why));
     }
     let held = found.into_dir();
-    if deletes && is_in(&*held, root)? {
+    let mounts = Mounts::read();
+    let extent = |dir: &Root| {
+        let seen = Extent::of(dir, &mounts);
+        seen.map_err(|e| Error::file("see where backups are kept", &e))
+    };
+    let (there, target) = (extent(&held)?, extent(root)?);
+    if deletes && there.is_within(&target) {
         let why = "it is in DST, where --delete would find it; write it as a path from there, \
                    without a slash in front";
         return Err(refused(ErrorKind::Usage, why));
     }
-    if rest.is_root() && is_in(root, &*held)? {
+    if rest.is_root() && target.is_within(&there) {
         let why = "DST is in it, and would be mixed with them; name another --backup-dir";
         return Err(refused(ErrorKind::Usage, why));
     }
@@ -95,18 +94,4 @@ fn without_climbing(path: &Path) -> PathBuf {
         }
     }
     straight
-}
-
-/// Whether a directory is that one, or below it.
-fn is_in(dir: impl AsFd, above: impl AsFd) -> Result<bool, Error> {
-    let itself = dir.as_fd().try_clone_to_owned();
-    let mut ways = std::iter::once(itself).chain(ancestors(&dir));
-    let is_it = |way: io::Result<OwnedFd>| io::Result::Ok(id(way?)? == id(&above)?);
-    let found: io::Result<bool> = ways.try_fold(false, |found, way| Ok(found || is_it(way)?));
-    found.map_err(|e| Error::file("see where backups are kept", &e))
-}
-
-fn id(dir: impl AsFd) -> io::Result<(u64, u64)> {
-    let stat = fstat(dir)?;
-    Ok((stat.st_dev, stat.st_ino))
 }

@@ -21,20 +21,20 @@ use super::site::Site;
 use super::threshold::Threshold;
 use super::unnamed::{recover_unnamed, refuse_kept};
 use super::voice::Voice;
-use crate::change::{Commit, Elsewhere};
+use crate::change::{Commit, Elsewhere, clean_leftovers};
 use crate::compare::{Decision, LinkState};
 use crate::digest::{Fields, asked_attributes};
 use crate::entry::Entry;
 use crate::error::{Error, ErrorKind};
 use crate::filter::{Filter, Half};
 use crate::fs::{Abilities, Follow, Inherited, Inodes, Root, len_max, settable};
-use crate::history::{Interrupted, Room};
+use crate::history::{Interrupted, Room, Store};
 use crate::ids::{IdMap, look_up, settable_groups};
 use crate::lineage::claim::Claim;
 use crate::links::LinkRules;
 use crate::mounted::MountedBelow;
 use crate::observer::Action;
-use crate::options::Options;
+use crate::options::{BackupPlace, Options};
 use crate::path::RelPath;
 use crate::policy::{Powers, ServePolicy};
 use crate::read_ahead::ReadAhead;
@@ -230,6 +230,10 @@ fn check(options: &Options, claim: Option<&Claim>, policy: &ServePolicy) -> Resu
     }
     if let Some(backup) = &options.backup {
         backup.check().map_err(Error::peer)?;
+        // A tree with a name keeps all that it has where it is.
+        if claim.is_some() && matches!(backup.place, BackupPlace::Elsewhere(_)) {
+            return Err(Error::peer(Refusal::Backup));
+        }
     }
     policy.allow(options, claim.map(|claim| claim.tree.as_str()))
 }
@@ -272,7 +276,7 @@ fn find(
     let target = found.into_target(hello.single, names_dir, dry_run)?;
     let root = target.root.as_deref();
     let kept = root.filter(|_| !target.created);
-    let kept = kept.map(|root| backups::find(root, &hello.options, policy, named.is_some()));
+    let kept = kept.map(|root| backups::find(root, &hello.options, policy));
     let kept = kept.transpose()?.flatten();
     let held = kept.as_ref().map(|kept| &*kept.held);
     threshold.cross(&root.into_iter().chain(held).collect::<Vec<_>>())?;
@@ -281,6 +285,11 @@ fn find(
         && !dry_run
     {
         recover_unnamed(root, hello.options.atomic)?;
+    }
+    if let Some(kept) = kept.as_ref().filter(|kept| kept.rest.is_root() && !dry_run) {
+        // What was left there takes space, and stands in nobody's way.
+        let needed = || Store::sessions_needed(&kept.held);
+        let _ = clean_leftovers(&kept.held, &RelPath::root(), needed);
     }
     Ok((named, target, kept))
 }

@@ -95,10 +95,7 @@ impl Sender<'_> {
                     .for_each(|file| self.jobs.start(Job::Open(file)));
             }
             // That attempt goes on, and is nobody's any more.
-            Wait::Opening { .. } => {
-                self.leased.wait = Wait::Over;
-                self.had(Err(io::ErrorKind::WouldBlock.into()))?;
-            }
+            Wait::Opening { .. } => self.leased.wait = Wait::Over,
             Wait::Over => {
                 let first = self.leased.files.front();
                 let opened = first.map(|file| DirCache::default().open(file));

@@ -449,10 +449,9 @@ impl Sender<'_> {
 /// Refuses the path of something on the target that is none.
 fn check_told(path: &[u8]) -> Result<(), Error> {
     let parsed = RelPath::parse(path);
-    let error = parsed.map(drop).err();
-    error.map_or(Ok(()), |error| {
-        Err(Error::peer(Refusal::DeletedPath { error }))
-    })
+    parsed
+        .map(drop)
+        .map_err(|error| Error::peer(Refusal::DeletedPath { error }))
 }
 
 /// A missing argument is an error, not a file that vanished.

@@ -6,7 +6,7 @@ use super::Sender;
 use super::dirs::{PendingDir, Stage};
 use super::entering::{Entering, Fate, Told};
 use super::reading::FileSource;
-use super::siblings;
+use super::siblings::{self, Siblings};
 use crate::entry::{Body, Entry};
 use crate::generation::Partial;
 use crate::not_mirrored::NotMirrored;
@@ -223,12 +223,13 @@ impl<'a> Telling<'a> {
         self.tell_fate(&told.path, &told.entry, told.fate);
     }
 
-    /// Everything has been compared: nothing more is entered.
+    /// Everything has been compared: nothing more is entered, and nothing waits.
     pub(super) fn compared(&mut self) {
         while let Some(told) = self.entering.next() {
             self.entered(&told);
         }
         self.tell_siblings();
+        self.entering.siblings = Siblings::default();
     }
 
     /// Says what was passed over by the options of a push, and what because of the receiver's
