@@ -120,7 +120,8 @@ fn settled(mut args: Box<PushArgs>, matches: &clap::ArgMatches) -> Result<Typed,
         .into_iter()
         .any(|flags| flags.eq_ignore_ascii_case("help"))
     {
-        let help = "--debug is taken, and says nothing: an error says what failed, where and why\n";
+        let help =
+            "--debug is accepted and prints nothing: each error says what failed, where and why\n";
         return Ok(Typed::Help(help.to_owned(), Exit::Ok));
     }
     if let Some(help) = info::help(&args.info) {
@@ -132,14 +133,9 @@ fn settled(mut args: Box<PushArgs>, matches: &clap::ArgMatches) -> Result<Typed,
 /// Reads the words behind a `hasync serve` that is forced on a key.
 pub(crate) fn parse_serve(words: &[String]) -> Result<ServeArgs, Failure> {
     let typed = words.iter().map(OsString::from);
-    let line: Vec<OsString> = ["hasync".into(), "serve".into()]
-        .into_iter()
-        .chain(typed)
-        .collect();
-    let matches = command().try_get_matches_from(&line);
-    let cli = matches.and_then(|matches| Cli::from_arg_matches(&matches));
-    match cli.map_err(|error| usage(&error, &line))?.verb {
-        Verb::Serve(args) => Ok(args),
+    let line = ["hasync".into(), "serve".into()].into_iter().chain(typed);
+    match parse(line)? {
+        Typed::Verb(Verb::Serve(args)) => Ok(args),
         _ => Err(Failure::usage("it is not hasync serve")),
     }
 }
@@ -225,7 +221,7 @@ pub(crate) enum Verb {
     Man(ManArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
-    /// Show a page of the manual, or which there are
+    /// Show a page of the manual, or list the pages
     Help(HelpArgs),
     /// Tell a notice of a run that does not wait for it
     #[command(hide = true)]

@@ -16,6 +16,7 @@ use hasync_transport::ssh;
 use crate::args::DemoArgs;
 use crate::exit::{Exit, Failure};
 use crate::out::{self, Out};
+use crate::shell;
 
 use compare::Picture;
 use scene::Scene;
@@ -40,11 +41,10 @@ pub(crate) fn run(args: &DemoArgs) -> Result<Exit, Failure> {
     trouble::show(&mut scene, &say)?;
     say(&format!("\ndone in {:.1} s", began.elapsed().as_secs_f64()));
     if args.keep {
-        let words = scene.server_words();
-        let words: Vec<_> = words.iter().map(|word| ssh::quoted(word)).collect();
+        let words = shell::command(&scene.server_words());
         let program = std::env::current_exe().unwrap_or_else(|_| "hasync".into());
         let program = ssh::quoted(&program.to_string_lossy());
-        let serve = format!("#!/bin/sh\nexec {program} {}\n", words.join(" "));
+        let serve = format!("#!/bin/sh\nexec {program} {words}\n");
         scene.write_program("serve", &serve)?;
         say(&format!(
             "to play with: the trees primary/ and standby/ in {dir}, and as either node:\n  \

@@ -341,8 +341,8 @@ impl Observer for Report {
             Note::NotSettable(found) => {
                 let count = found.capabilities.max(found.others);
                 return self.tell(&format!(
-                    "the receiver has no right to set capabilities, or other attributes, of at \
-                     least {count} of the entries: they are mirrored without"
+                    "the receiver has no right to set capabilities or other attributes: at least \
+                     {count} of the entries are mirrored without them"
                 ));
             }
             Note::DeletedFirst(starved) => format!(

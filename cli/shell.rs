@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hasync_engine::escape;
+use hasync_transport::ssh::quoted;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
@@ -23,6 +24,12 @@ const OUTPUT_WAIT: Duration = Duration::from_millis(500);
 const POLL: Duration = Duration::from_millis(10);
 /// What a command gets between the two signals that end it.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// The words as one command for a login shell.
+pub(crate) fn command(words: &[String]) -> String {
+    let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+    words.join(" ")
+}
 
 /// What a command that ended by itself left behind.
 #[derive(Clone, Debug)]

@@ -220,6 +220,7 @@ fn a_tree_that_stays_primary_fails_the_demotion() {
         assert_eq!(foo0.score(), None, "nobody is promoted here meanwhile");
         if trees.len() == 1 {
             foo0.act("monitor").expect(9);
+            assert_eq!(foo0.score(), None, "nor after a look at it");
         }
         foo0.act("stop").expect(0);
         drop(mounted);

@@ -1,7 +1,7 @@
 //! The last push before this node is a standby: everything once more, in a process of its own that
 //! can be ended in time. What it had not committed by then is not visible on the other node.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -31,8 +31,8 @@ const AGAIN: Duration = Duration::from_millis(500);
 pub(super) struct Ended {
     /// Why it is not complete.
     pub(super) all: Result<(), String>,
-    /// Because another push of the same tree is running.
-    is_locked: bool,
+    /// Trees of which another push is running.
+    locked: BTreeSet<String>,
     /// What was said last about each tree that went wrong.
     pub(super) lines: BTreeMap<String, String>,
 }
@@ -41,8 +41,20 @@ impl Ended {
     pub(super) fn not_begun(why: String) -> Self {
         Ended {
             all: Err(why),
-            is_locked: false,
+            locked: BTreeSet::new(),
             lines: BTreeMap::new(),
+        }
+    }
+
+    /// How it went, once those that were locked have been tried `again`.
+    fn and_then(mut self, again: Ended) -> Ended {
+        self.lines.retain(|tree, _| !self.locked.contains(tree));
+        let others_failed = !self.lines.is_empty();
+        self.lines.extend(again.lines);
+        Ended {
+            all: if others_failed { self.all } else { again.all },
+            locked: again.locked,
+            lines: self.lines,
         }
     }
 }
@@ -58,22 +70,28 @@ pub(super) fn last_push(
     if trees.is_empty() {
         return Ended::not_begun("no tree can be read".to_owned());
     }
-    let mut ended = push(config, trees, deadline, killed, out::error);
-    while ended.is_locked && Instant::now() + AGAIN < deadline {
+    let mut ended = push(config, trees, deadline, killed);
+    while !ended.locked.is_empty() && Instant::now() + AGAIN < deadline {
         thread::sleep(AGAIN);
-        ended = push(config, trees, deadline, killed, |_| {});
+        let is_locked = |tree: &&Tree| ended.locked.contains(&tree.name);
+        let locked: Vec<Tree> = trees.iter().filter(is_locked).cloned().collect();
+        ended = ended.and_then(push(config, &locked, deadline, killed));
     }
+    for tree in &ended.locked {
+        if let Some(why) = ended.lines.get(tree) {
+            out::error(&format!("tree {tree}: {why}"));
+        }
+    }
+    let line = ended.lines.values().next_back();
+    ended.all = ended.all.map_err(|why| match line {
+        Some(line) => format!("{why}: {line}"),
+        None => why,
+    });
     ended
 }
 
-/// One try, whose words are shown like that.
-fn push(
-    config: &Config,
-    trees: &[Tree],
-    deadline: Instant,
-    killed: Instant,
-    show: impl Fn(&str) + Send + 'static,
-) -> Ended {
+/// One try. That a tree is locked is not said, since it may not stay so.
+fn push(config: &Config, trees: &[Tree], deadline: Instant, killed: Instant) -> Ended {
     let names = trees.iter().flat_map(|tree| ["--tree", &tree.name]);
     let started = itself::command().map_err(|failure| failure.message);
     let started = started.and_then(|mut command| {
@@ -90,7 +108,7 @@ fn push(
         Ok(child) => child,
         Err(why) => return Ended::not_begun(why),
     };
-    let words = child.stderr.take().map(|stderr| read_lines(stderr, show));
+    let words = child.stderr.take().map(read_lines);
     let all = wait(&mut child, deadline, killed);
     let mut lines = BTreeMap::new();
     while let Some(line) = words
@@ -101,28 +119,28 @@ fn push(
             lines.insert(tree.to_owned(), why.to_owned());
         }
     }
-    let all = all.map_err(|why| match lines.values().next_back() {
-        Some(line) => format!("{why}: {line}"),
-        None => why,
-    });
-    let locked = format!("(exit {})", Exit::Locked);
+    let locked = lines.iter().filter(|(_, why)| is_locked(why));
     Ended {
         all,
-        is_locked: lines.values().any(|line| line.ends_with(&locked)),
+        locked: locked.map(|(tree, _)| tree.clone()).collect(),
         lines,
     }
 }
 
+/// Whether a line says that another push of the same tree is running.
+fn is_locked(line: &str) -> bool {
+    line.ends_with(&format!("(exit {})", Exit::Locked))
+}
+
 /// The lines of its standard error, which are shown as they come.
-fn read_lines(
-    stderr: impl Read + Send + 'static,
-    show: impl Fn(&str) + Send + 'static,
-) -> Receiver<String> {
+fn read_lines(stderr: impl Read + Send + 'static) -> Receiver<String> {
     let (tell, told) = channel();
     thread::spawn(move || {
         for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
             let line = String::from_utf8_lossy(&line).into_owned();
-            show(line.strip_prefix(OURS).unwrap_or(&line));
+            if !is_locked(&line) {
+                out::error(line.strip_prefix(OURS).unwrap_or(&line));
+            }
             // Whoever waits for it may have had no time left.
             let _ = tell.send(line);
         }

@@ -27,22 +27,22 @@ pub(super) fn send(
     timeout: Duration,
 ) -> Result<(), String> {
     let mut session = Session::open(host, port, Instant::now() + timeout)?;
-    session.read("the greeting", &["220"])?;
+    session.read("the greeting", &["220"])??;
     let own = match session.own_address()? {
         IpAddr::V4(own) => format!("[{own}]"),
         IpAddr::V6(own) => format!("[IPv6:{own}]"),
     };
-    session.ask(&format!("HELO {own}"), &["250"])?;
-    session.ask(&format!("MAIL FROM:<{}>", mail.from), &["250"])?;
+    session.ask(&format!("HELO {own}"), &["250"])??;
+    session.ask(&format!("MAIL FROM:<{}>", mail.from), &["250"])??;
     let mut refused = Vec::new();
     for to in mail.to {
-        let asked = session.ask(&format!("RCPT TO:<{to}>"), &["250", "251"]);
+        let asked = session.ask(&format!("RCPT TO:<{to}>"), &["250", "251"])?;
         refused.extend(asked.err());
     }
     if refused.len() < mail.to.len() {
-        session.ask("DATA", &["354"])?;
+        session.ask("DATA", &["354"])??;
         session.write(&format!("{}.\r\n", stuffed(mail.text)))?;
-        session.read("the text", &["250"])?;
+        session.read("the text", &["250"])??;
     }
     // The mail is sent by now, or is not going to be.
     let _ = session.write("QUIT\r\n");
@@ -60,6 +60,9 @@ fn stuffed(text: &str) -> String {
         .map(|line| format!("{}{line}\r\n", dot(line)))
         .collect()
 }
+
+/// A refusal in the smarthost's words; an error if there was no answer, and there will be none.
+type Answer = Result<Result<(), String>, String>;
 
 struct Session {
     stream: BufReader<TcpStream>,
@@ -91,7 +94,7 @@ impl Session {
     }
 
     /// Sends a line, and takes one of these answers to it.
-    fn ask(&mut self, line: &str, codes: &[&str]) -> Result<(), String> {
+    fn ask(&mut self, line: &str, codes: &[&str]) -> Answer {
         self.write(&format!("{line}\r\n"))?;
         self.read(line, codes)
     }
@@ -105,14 +108,14 @@ impl Session {
     }
 
     /// Takes one of these answers to `what`.
-    fn read(&mut self, what: &str, codes: &[&str]) -> Result<(), String> {
+    fn read(&mut self, what: &str, codes: &[&str]) -> Answer {
         let reply = self
             .reply()
             .map_err(|e| format!("no answer to {what}: {}", shown(&e)))?;
         if codes.iter().any(|code| reply.starts_with(code.as_bytes())) {
-            return Ok(());
+            return Ok(Ok(()));
         }
-        Err(format!("{what}: {}", escape(reply.trim_ascii_end())))
+        Ok(Err(format!("{what}: {}", escape(reply.trim_ascii_end()))))
     }
 
     /// The last line of a reply: the others have a dash behind the code.
@@ -253,7 +256,7 @@ mod tests {
     #[test]
     fn a_refusal_is_told_in_its_words() {
         let (a, b) = ("220 x\r\n", OK);
-        let cases: [(&[&str], &str); 6] = [
+        let cases: [(&[&str], &str); 7] = [
             (&["554 not you\r\n"], "the greeting: 554 not you"),
             (
                 &[a, "501 what\x1b[2J\r\n"],
@@ -271,6 +274,11 @@ mod tests {
             (
                 &[a, b, OK, "550 who?\r\n", OK, "354 go\r\n", OK],
                 "RCPT TO:<root@foo0>: 550 who?",
+            ),
+            // Who does not answer is asked nothing more.
+            (
+                &[a, b, OK],
+                "no answer to RCPT TO:<root@foo0>: the connection was closed",
             ),
             (
                 &[a, b, OK, OK, OK, "354 go\r\n", "552 full\r\n"],

@@ -131,10 +131,11 @@ impl Resource {
 
     /// Acts, and answers in time though a disk or a name service does not.
     fn act_in_time(&self, action: &str, out: &Out) -> Code {
-        let limit = match action {
-            // They look after their time themselves, and hand over as long as there is some.
-            "stop" | "demote" => Duration::MAX,
-            _ => self.time().unwrap_or(Duration::MAX),
+        // A stop and a demotion look after their time themselves, and hand over as long as there is
+        // some.
+        let limit = self.time().filter(|_| !matches!(action, "stop" | "demote"));
+        let Some(limit) = limit else {
+            return self.act(action, out);
         };
         let (resource, named, lines) = (self.clone(), action.to_owned(), out.clone());
         let acted = in_time(limit, move || resource.act(&named, &lines));
@@ -309,7 +310,11 @@ impl Resource {
             let mut ill = trees().filter(|tree| !self.is_well(&node, tree)).map(told);
             trouble = trouble.or_else(|| ill.next());
             trouble = unsent(&node).or(trouble);
-            let unfit = self.rank(config, &mut mark);
+            // Nobody is to be promoted where a demotion is under way.
+            let unfit = match mark.part {
+                Part::Demoting => None,
+                _ => self.rank(config, &mut mark),
+            };
             score::show(
                 &self.instance,
                 &mut mark,

@@ -11,6 +11,7 @@ use super::node::{DIR, HOST_KEY, Node, OWN_LIST, checked};
 use crate::args::PairArgs;
 use crate::exit::{Exit, Failure};
 use crate::out::Out;
+use crate::shell;
 
 /// What helps where nobody can log in.
 pub(super) const HINT: &str = "\
@@ -52,7 +53,7 @@ pub(super) fn pair(node: &Node, args: &PairArgs, out: &Out) -> Result<Exit, Fail
         out.say(&admitted.told(&host, "this node"));
         is_complete = true;
     }
-    let allowed = files::command(&node.allowed()?);
+    let allowed = shell::command(&node.allowed()?);
     out.say("start the server here, at boot too, where the other node reaches this one:");
     out.say(&format!(
         "  hasync serve --listen {} {allowed} --receive-only --authorized-keys \

@@ -6,10 +6,11 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use hasync_engine::{Existing, make_dirs, open_file, put_file};
-use hasync_transport::ssh::{self, quoted};
+use hasync_transport::ssh;
 use serde::{Deserialize, Serialize};
 
 use crate::exit::{Exit, Failure, cause, of_io};
+use crate::shell;
 
 /// What came of the line in a list of keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,16 +78,10 @@ impl Binding {
         let from = from.map_or_else(String::new, |from| {
             format!("from={},", ssh::option_value(from))
         });
-        let command = ssh::option_value(&command(&self.words));
+        let command = ssh::option_value(&shell::command(&self.words));
         let (key, comment) = (&self.key, &self.comment);
         format!("{from}command={command},restrict {key} {comment}")
     }
-}
-
-/// The words as one command for a login shell.
-pub(super) fn command(words: &[String]) -> String {
-    let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
-    words.join(" ")
 }
 
 /// Has the line of this key stand in the list.
@@ -111,7 +106,7 @@ pub(super) fn admit(file: &Path, mut binding: Binding) -> Result<Admission, Fail
     }
     Ok(Admission {
         file: file.display().to_string(),
-        command: command(&binding.words),
+        command: shell::command(&binding.words),
         from: binding.from,
         change,
     })

@@ -94,7 +94,7 @@ fn try_write(state: &NodeState) -> io::Result<()> {
         Err(e) => return Err(e),
     }
     let text = harmless_json(&format!("{}\n", serde_json::to_string_pretty(state)?));
-    put_file(&path(), text.as_bytes(), 0o644, Existing::IsReplaced).map(drop)
+    put_file(&path(), text.as_bytes(), 0o644, Existing::IsRenewed).map(drop)
 }
 
 /// The configuration of this node, for a verb that acts. That it cannot be used is a state as well.

@@ -73,7 +73,7 @@ pub fn shown_key(to: &Destination, options: &ClientOptions) -> Result<PublicHalf
     let settings = config::settings(to, options)?;
     let target = Target::new(to, &settings);
     let name = target.name.clone();
-    in_time(&name, options, look(target, settings))
+    in_time(&name, "the key exchange", options, look(target, settings))
 }
 
 /// The addresses of a host, each once.
@@ -86,7 +86,7 @@ pub fn addresses(to: &Destination, options: &ClientOptions) -> Result<Vec<IpAddr
     let settings = config::settings(to, options)?;
     let target = Target::new(to, &settings);
     let name = target.name.clone();
-    let found = in_time(&name, options, async move {
+    let found = in_time(&name, "the search for its addresses", options, async move {
         resolve(&target, settings.family).await
     })?;
     let mut found: Vec<IpAddr> = found
@@ -98,9 +98,10 @@ pub fn addresses(to: &Destination, options: &ClientOptions) -> Result<Vec<IpAddr
     Ok(found)
 }
 
-/// Runs `work` on a thread of its own, for as long as a key exchange may take.
+/// Does `doing` on a thread of its own, for as long as a key exchange may take.
 fn in_time<T: Send + 'static>(
     name: &str,
+    doing: &str,
     options: &ClientOptions,
     work: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<T, Error> {
@@ -110,7 +111,7 @@ fn in_time<T: Send + 'static>(
     done.ok_or_else(|| Error::new(ErrorKind::Io, "the ssh thread ended"))?
         .map_err(|_| {
             let seconds = limit.as_secs();
-            let what = format!("{name}: the key exchange took longer than {seconds} s");
+            let what = format!("{name}: {doing} took longer than {seconds} s");
             Error::new(ErrorKind::Timeout, what)
         })?
 }

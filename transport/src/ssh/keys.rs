@@ -164,7 +164,7 @@ pub fn generate_key_pair(path: &Path, comment: &str) -> Result<String, Error> {
         let put = put_file(Path::new(path), bytes, mode, Existing::Stays);
         if !put.map_err(|e| failed(&describe(&e)))? {
             return Err(failed(&format_args!(
-                "{} is there",
+                "{} exists already",
                 Path::new(path).display()
             )));
         }
