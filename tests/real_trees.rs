@@ -123,6 +123,17 @@ fn real_trees_arrive_as_they_are() {
         is
     };
     let first = mirror();
+    // A tree that was given nothing proves nothing.
+    for given in [
+        "cap_net_raw",
+        "user.origin",
+        "trusted.overlay.opaque",
+        "trusted.link",
+        "security.selinux",
+        "54321",
+    ] {
+        assert!(first.contains(given), "no {given}");
+    }
     in_source(&source, SECOND);
     let second = mirror();
     assert_ne!(first, second);

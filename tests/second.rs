@@ -219,11 +219,11 @@ fn lies_from_the_document_alone_are_refused() {
         .stdout_text();
     let mut wrong = Vec::new();
     for line in played.lines() {
-        let [_, exit, kib] = line.split('\t').collect::<Vec<_>>()[..] else {
+        let [_, exit, kib, seen] = line.split('\t').collect::<Vec<_>>()[..] else {
             panic!("{line:?}");
         };
         let kib: u64 = kib.parse().unwrap();
-        if exit != "12" || kib / 1024 >= MEMORY_MAX_MIB {
+        if exit != "12" || kib / 1024 >= MEMORY_MAX_MIB || seen != "seen through" {
             wrong.push(line);
         }
     }
@@ -249,6 +249,12 @@ fn a_receiver_that_lies_from_the_document_alone_is_refused() {
             .expect(12);
         // A liar that fails says so, and proves nothing.
         assert!(!refused.stderr.contains("Traceback"), "{lie}: {refused}");
+        // Nor does one that ends before anybody has seen through it.
+        let is_blind = refused.stderr.contains("closed the connection");
+        assert!(
+            !is_blind || ["a cut", "nothing more", "verdicts without end"].contains(&lie),
+            "{lie}: {refused}"
+        );
         let peak_kib = std::fs::read_to_string(trees.path("rss")).unwrap();
         let peak_mib = peak_kib.trim().parse::<u64>().unwrap() / 1024;
         assert!(peak_mib < MEMORY_MAX_MIB, "{lie}: {peak_mib} MiB");

@@ -352,7 +352,11 @@ impl Play {
 
     fn mirrors(&mut self, holder: Node) {
         let mut typed = BTreeMap::new();
-        while self.hasync(holder, &["push", "--all"]).code != 0 {
+        for round in 0.. {
+            if self.hasync(holder, &["push", "--all"]).code == 0 {
+                break;
+            }
+            assert!(round < 3 * COMMANDS_MAX, "no end of it");
             let printed = self.printed(holder);
             assert!(!printed.is_empty(), "nothing is printed");
             for (tree, node, words) in printed {

@@ -321,7 +321,12 @@ pub(crate) fn without_unpromised(
         if !case.keeps("p") && old_kind.is_some_and(|kind| kind != entry.kind) {
             entry.mode = 0;
         }
-        if case.has_window() || case.has("-K") && old_kind == Some('l') {
+        let ns = |(secs, nanos): (i64, u32)| i128::from(secs) * 1_000_000_000 + i128::from(nanos);
+        let is_near = |window_ns| {
+            let theirs = rsync.entries.get(path);
+            theirs.is_some_and(|theirs| (ns(theirs.mtime) - ns(entry.mtime)).abs() <= window_ns)
+        };
+        if case.window_ns().is_some_and(is_near) || case.has("-K") && old_kind == Some('l') {
             entry.mtime = NOW;
         }
         // What the options do not set comes from the member that the others are linked to.

@@ -175,9 +175,12 @@ impl Case {
         is_missing && !options.iter().any(|option| self.has(option))
     }
 
-    pub(crate) fn has_window(&self) -> bool {
-        let mut options = self.options.iter();
-        options.any(|option| option.starts_with("--modify-window"))
+    /// Times that are as near as that, in nanoseconds, count as equal.
+    pub(crate) fn window_ns(&self) -> Option<i128> {
+        let mut options = self.options.iter().rev();
+        let word = options.find_map(|option| option.strip_prefix("--modify-window="))?;
+        let seconds: i128 = word.parse().unwrap();
+        Some(seconds.max(0) * 1_000_000_000)
     }
 
     pub(crate) fn keeps_backups(&self) -> bool {

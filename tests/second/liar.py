@@ -6,7 +6,8 @@ from PROTOCOL.md alone.
     liar.py senders DESTINATION PROGRAM...
 
 plays all lies of a sender to PROGRAM, which receives on its standard input and output, and tells
-of each the exit code of PROGRAM and its peak memory in KiB. What does not end is killed.
+of each the exit code of PROGRAM, its peak memory in KiB, and whether it saw through the lie or
+saw no more than its early end. What does not end is killed.
 """
 
 import copy
@@ -14,6 +15,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 import push
 import wire
@@ -21,6 +23,12 @@ from blake3 import blake3
 
 # Longer than any lie may be listened to.
 DEADLINE_S = 600
+# Its last words, which say what it refused, are not longer than this.
+LAST_WORDS_LEN = 4096
+EARLY_END = b"closed the connection"
+# Where nothing is wrong but an early end: behind what is allowed in any number, or is passed over.
+NO_MORE = {"half closed", "cut within a frame", "a byte at a time", "entries without end",
+           "attributes without end", "an ACL where none was asked for"}
 
 TIME = {"secs": 1, "nanos": 0}
 HUGE = (1 << 64) - 1
@@ -42,6 +50,7 @@ class Receiving:
                                       stderr=subprocess.DEVNULL)
         self.link = wire.Link(self.child.stdout, self.child.stdin, "ToReceiver", "ToSender")
         self.options, self.destination = {**copy.deepcopy(push.OPTIONS), **options}, destination
+        self.heard, self.listener = b"", None
         self.alarm = threading.Timer(DEADLINE_S, self.child.kill)
         self.alarm.start()
 
@@ -54,13 +63,14 @@ class Receiving:
 
     def begin(self):
         self.hello()
-        threading.Thread(target=self.listen, daemon=True).start()
+        self.listener = threading.Thread(target=self.listen, daemon=True)
+        self.listener.start()
         self.dir(b"")
 
     def listen(self):
         try:
-            while self.child.stdout.read1(1 << 16):
-                pass
+            while words := self.child.stdout.read1(1 << 16):
+                self.heard = (self.heard + words)[-LAST_WORDS_LEN:]
         except (OSError, ValueError):
             pass
 
@@ -72,6 +82,12 @@ class Receiving:
         self.link.say("Entries", dir=dir, entries=entries, last=last, unmatched=list(unmatched),
                       matched=bytes(8))
 
+    def judged(self, entries, **more):
+        """Said again by the whole prints that the receiver asks for, since those of before do not
+        add up."""
+        for _ in range(2):
+            self.entries(entries, last=True, **more)
+
     def new_dir(self, index, name, entries, parent=0, last=True):
         self.link.say("NewDir", dir=index, parent=parent, name=name, entries=entries, last=last)
 
@@ -81,17 +97,32 @@ class Receiving:
     def end(self):
         self.link.say("ContentDone", deletable=True, problems={"count": 0, "lines": []})
 
+    def has_left(self, within_s):
+        until = time.monotonic() + within_s
+        while time.monotonic() < until:
+            if os.waitid(os.P_PID, self.child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                return
+            time.sleep(0.01)
+
     def play(self, lie):
-        """Its exit code and peak memory, once it has left."""
+        """Its exit code and peak memory, once it has left, and whether it saw an early end alone."""
         try:
             lie(self)
             if not self.child.stdin.closed:
+                self.link.writer.flush()
+                # Whoever sees through it does so without its end.
+                self.has_left(3)
                 self.child.stdin.close()
         except (BrokenPipeError, ConnectionResetError):
             pass
         _, status, used = os.wait4(self.child.pid, 0)
         self.alarm.cancel()
-        return os.waitstatus_to_exitcode(status), used.ru_maxrss
+        if self.listener is not None:
+            self.listener.join()
+        elif not self.child.stdout.closed:
+            self.listen()
+        is_blind = EARLY_END in self.heard
+        return os.waitstatus_to_exitcode(status), used.ru_maxrss, is_blind
 
 
 def many(count, say):
@@ -141,8 +172,8 @@ def a_byte_at_a_time(far):
 
 def new_tree(far, *entries, last=True):
     far.begin()
-    far.entries([entry(b"new", wire.Message("Dir"))], last=True)
     far.dir(b"new")
+    far.judged([entry(b"new", wire.Message("Dir"))])
     far.new_dir(1, b"new", list(entries), last=last)
 
 
@@ -248,7 +279,7 @@ SENDER_LIES = {
     "data of nothing": many(200_000, lambda far, _: far.raw(b"", wire.DATA)),
     "packs of nothing": many(1000, lambda far, _: far.raw(b"", wire.PACK)),
     "exchanges of nothing": many(1000, lambda far, _: far.raw(bytes(13), wire.EXCHANGE)),
-    "a directory twice": many(2, lambda far, _: far.dir(b"same")),
+    "a directory twice": many(2, lambda far, at: far.dir(b"same", min(at, 1))),
     "directories backwards": many(300, lambda far, at: far.dir(b"%03d" % (300 - at), min(at, 1))),
     "directories without end":
         many(300_000, lambda far, at: far.dir(b"%06d" % at + b"x" * 240, min(at, 1))),
@@ -263,7 +294,7 @@ SENDER_LIES = {
     "an ACL where none was asked for":
         begun(lambda far: far.entries([entry(b"a", attributes=ACL)], last=True)),
     "positions without end": begun(positions),
-    "prints that are not there": begun(lambda far: far.entries([], True, [4_000_000_000])),
+    "prints that are not there": begun(lambda far: far.judged([], unmatched=[4_000_000_000])),
     "links without end":
         lambda far: (new_tree(far, last=False),
                      [far.new_dir(1, b"new", [entry(b"%05d" % at, link_to=LONG)], last=False)
@@ -315,8 +346,9 @@ OPTIONS = {
 def play_senders(destination, program):
     for name, lie in SENDER_LIES.items():
         far = Receiving(destination, program, OPTIONS.get(name, {}))
-        code, kib = far.play(lie)
-        print(f"{name}\t{code}\t{kib}", flush=True)
+        code, kib, is_blind = far.play(lie)
+        seen = "early end" if is_blind and name not in NO_MORE else "seen through"
+        print(f"{name}\t{code}\t{kib}\t{seen}", flush=True)
 
 
 REPLY = {"owners": True, "devices": True, "setuid": True, "xattrs": 0, "settable_groups": [],

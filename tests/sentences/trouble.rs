@@ -2,6 +2,15 @@
 
 use super::*;
 
+/// A file of the standby cannot be changed, and was to be.
+fn stuck(pair: &mut Pair) {
+    mirrored(pair);
+    stick(pair, "+i");
+    pair.write(Foo0, "html/index.html", "two");
+    pair.write(Foo0, "html/other", "x");
+    push(pair, Foo0, 23);
+}
+
 /// Whether the standby can give up its file.
 fn stick(pair: &Pair, flag: &str) {
     run_ok("chattr", &[flag, &pair.dir.text("foo1/html/index.html")]);
@@ -73,13 +82,7 @@ pub(super) fn rows() -> Vec<Row> {
         },
         Row {
             what: "a file that the standby cannot give up",
-            happens: |pair| {
-                mirrored(pair);
-                stick(pair, "+i");
-                pair.write(Foo0, "html/index.html", "two");
-                pair.write(Foo0, "html/other", "x");
-                push(pair, Foo0, 23);
-            },
+            happens: stuck,
             level: WARNING,
             condition: "failing",
             sentence: "the last push failed: partial: 1 entry was not mirrored, first: ",
@@ -89,13 +92,7 @@ pub(super) fn rows() -> Vec<Row> {
         },
         Row {
             what: "a file that the standby could not give up, on the standby",
-            happens: |pair| {
-                mirrored(pair);
-                stick(pair, "+i");
-                pair.write(Foo0, "html/index.html", "two");
-                pair.write(Foo0, "html/other", "x");
-                push(pair, Foo0, 23);
-            },
+            happens: stuck,
             on: Foo1,
             level: WARNING,
             condition: "partial",
