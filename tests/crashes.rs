@@ -271,9 +271,7 @@ fn push_to_a_moment(pair: &Pair, rng: &mut Rng, at_an_op: bool) -> (Running, Far
         let far = Far::await_moment(pair, &mut push, rng);
         return (push, far);
     }
-    while !push.is_over() {
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    await_that("the push is over", || push.is_over());
     end_standby_at(pair, None);
     (push, Far(Vec::new()))
 }

@@ -4,7 +4,6 @@
 //! printed is typed, and the pair mirrors: nothing that was written and not taken back is gone.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use serde_json::Value;
 
@@ -13,7 +12,7 @@ use crate::support::mounted::Mounted;
 use crate::support::pair::Node::{self, Foo0, Foo1};
 use crate::support::pair::Pair;
 use crate::support::service::BY_FILE;
-use crate::support::{Finished, Rng, await_that, rounds};
+use crate::support::{Finished, Rng, await_or_tell, await_that, rounds};
 
 /// How many steps a history has.
 const STEPS: usize = 24;
@@ -294,14 +293,16 @@ impl Play {
             let level = level(&state);
             (check, level, state)
         };
-        let (mut check, mut level, mut state) = told();
-        for _ in 0..40 {
-            if check.code != level {
-                std::thread::sleep(Duration::from_millis(50));
-                (check, level, state) = told();
-            }
-        }
-        assert_eq!(check.code, level, "{check}{state:#}");
+        let mut state = Value::Null;
+        let differing = || {
+            let (check, _, state) = told();
+            format!("the same is told: {check}{state:#}")
+        };
+        await_or_tell(differing, || {
+            let (check, level, now) = told();
+            state = now;
+            check.code == level
+        });
         for tree in state["trees"].as_array().into_iter().flatten() {
             let next = tree["next"].as_str().unwrap();
             assert!(!next.is_empty(), "{tree:#}");
@@ -424,9 +425,11 @@ impl Play {
         commands(line, on)
     }
 
-    /// The writes in the tree of a node.
+    /// The writes in the tree of a node, each as it was written.
     fn found(&self, node: Node) -> BTreeSet<u32> {
-        let is_there = |n: &u32| self.pair.path(node, &format!("html/w{n}")).exists();
+        let path = |n: &u32| self.pair.path(node, &format!("html/w{n}"));
+        let is_there =
+            |n: &u32| std::fs::read(path(n)).is_ok_and(|found| found == text(*n).as_bytes());
         (1..=self.written).filter(is_there).collect()
     }
 

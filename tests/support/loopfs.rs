@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::process::run_ok;
-use super::{TempTree, need_root};
+use super::{TempTree, await_that, need_root};
 
 /// A mounted image; unmounted and removed on drop.
 pub(crate) struct LoopFs {
@@ -81,20 +81,16 @@ impl LoopFs {
         // disk goes on in a copy of it. Programs of our own meet errors, end, and let go.
         let image = self.scratch.path("image").display().to_string();
         let copy = format!("{image}.copy");
-        for _ in 0..200 {
+        await_that("nobody has the file system open", || {
             let unmounted = Command::new("umount")
                 .arg(&self.mount)
                 .stderr(std::process::Stdio::null())
                 .status();
-            if unmounted.is_ok_and(|status| status.success()) {
-                run_ok("cp", &["--sparse=always", &image, &copy]);
-                run_ok("mv", &[&copy, &image]);
-                run_ok("mount", &["-o", self.options, &image, &mount]);
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
-        panic!("{mount} stays busy");
+            unmounted.is_ok_and(|status| status.success())
+        });
+        run_ok("cp", &["--sparse=always", &image, &copy]);
+        run_ok("mv", &[&copy, &image]);
+        run_ok("mount", &["-o", self.options, &image, &mount]);
     }
 
     /// Others' programs that flush this file system again and again, until it is killed.

@@ -74,10 +74,16 @@ pub(crate) fn need_root() {
 
 /// Waits for something that comes by itself, however slow the machine is; within limits.
 #[track_caller]
-pub(crate) fn await_that(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn await_that(what: &str, holds: impl FnMut() -> bool) {
+    await_or_tell(|| what.to_owned(), holds);
+}
+
+/// The same, with more to tell if it does not come.
+#[track_caller]
+pub(crate) fn await_or_tell(told: impl Fn() -> String, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(120);
     while !holds() {
-        assert!(Instant::now() < deadline, "not in time: {what}");
+        assert!(Instant::now() < deadline, "not in time: {}", told());
         std::thread::sleep(Duration::from_millis(10));
     }
 }

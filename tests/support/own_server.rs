@@ -5,7 +5,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use super::hasync::Reachable;
 use super::process::run_ok;
@@ -143,14 +142,10 @@ impl OwnServer {
     pub(crate) fn end_by(&mut self, signal: &str) -> i32 {
         use std::os::unix::process::ExitStatusExt;
         run_ok("kill", &[signal, &self.id().to_string()]);
-        let deadline = Instant::now() + Duration::from_secs(120);
-        let status = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
-            }
-            assert!(Instant::now() < deadline, "the listener is still there");
-            std::thread::sleep(Duration::from_millis(10));
-        };
+        await_that("the listener is gone", || {
+            self.child.try_wait().unwrap().is_some()
+        });
+        let status = self.child.wait().unwrap();
         let by_signal = || 128 + status.signal().unwrap();
         status.code().unwrap_or_else(by_signal)
     }

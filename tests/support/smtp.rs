@@ -2,13 +2,8 @@
 
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 
-use super::TempTree;
-
-/// How long it may take until it listens, or until a mail is there.
-const WAIT_SECONDS: u64 = 20;
+use super::{TempTree, await_or_tell, await_that};
 
 /// A running server; killed on drop.
 pub(crate) struct Smtp {
@@ -49,7 +44,7 @@ impl Smtp {
             address: address.to_owned(),
             child,
         };
-        smtp.await_that("it listens", || {
+        await_that("the SMTP server listens", || {
             if launcher.is_empty() {
                 TcpStream::connect(address).is_ok()
             } else {
@@ -78,21 +73,9 @@ impl Smtp {
     /// Waits for a mail that holds `words`, and gives it.
     pub(crate) fn await_mail(&self, words: &str) -> String {
         let find = || self.mails().into_iter().find(|mail| mail.contains(words));
-        self.await_that(words, || find().is_some());
+        let told = || format!("{words:?} among the mails {:#?}", self.mails());
+        await_or_tell(told, || find().is_some());
         find().unwrap()
-    }
-
-    fn await_that(&self, what: &str, holds: impl Fn() -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(WAIT_SECONDS);
-        while !holds() {
-            assert!(
-                Instant::now() < deadline,
-                "the SMTP server at {}: not {what:?} in time; mails: {:#?}",
-                self.address,
-                self.mails()
-            );
-            thread::sleep(Duration::from_millis(10));
-        }
     }
 }
 

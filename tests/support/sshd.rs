@@ -4,14 +4,9 @@
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use super::process::{descendants_running, run_ok};
-use super::{Hasync, TempTree};
-
-/// How long sshd may take until it listens.
-const START_SECONDS: u64 = 20;
+use super::{Hasync, TempTree, await_or_tell};
 
 /// A running sshd; killed on drop.
 pub(crate) struct Sshd {
@@ -135,16 +130,9 @@ impl Sshd {
     }
 
     fn await_listening(&self, launcher: &[&str]) {
-        let deadline = Instant::now() + Duration::from_secs(START_SECONDS);
-        while !self.listens(launcher) {
-            let log = || std::fs::read_to_string(self.dir.path("log")).unwrap_or_default();
-            assert!(
-                Instant::now() < deadline,
-                "sshd does not listen:\n{}",
-                log()
-            );
-            thread::sleep(Duration::from_millis(10));
-        }
+        let log = || std::fs::read_to_string(self.dir.path("log")).unwrap_or_default();
+        let told = || format!("sshd listens; its log:\n{}", log());
+        await_or_tell(told, || self.listens(launcher));
     }
 
     fn listens(&self, launcher: &[&str]) -> bool {
