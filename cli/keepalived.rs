@@ -51,7 +51,7 @@ pub(crate) fn run(args: &KeepalivedArgs) -> Result<Exit, Failure> {
         done: None,
         failed: None,
     };
-    service.follow(&ended)?;
+    service.follow(&ended);
     Ok(Exit::Ok)
 }
 
@@ -80,10 +80,10 @@ struct Service<'a> {
 
 impl Service<'_> {
     /// Until a signal has come and what had to be done then is done.
-    fn follow(&mut self, ended: &Receiver<Signal>) -> Result<(), Failure> {
+    fn follow(&mut self, ended: &Receiver<Signal>) {
         let mut leaves_at = None;
         loop {
-            for line in self.fifo.lines()? {
+            for line in self.fifo.lines() {
                 self.states.heard(&line);
             }
             self.attend();
@@ -109,7 +109,7 @@ impl Service<'_> {
 
     /// The last thing: what is running is waited for, and a node that has lost the service, whether
     /// keepalived has said so or not, pushes a last time.
-    fn leave(&mut self, wanted: Option<Wanted>) -> Result<(), Failure> {
+    fn leave(&mut self, wanted: Option<Wanted>) {
         while self.running.is_some() {
             self.attend();
             thread::sleep(POLL);
@@ -121,7 +121,6 @@ impl Service<'_> {
                 thread::sleep(POLL);
             }
         }
-        Ok(())
     }
 
     /// Sees whether the action has ended.

@@ -59,6 +59,18 @@ impl<'a> Service<'a> {
         });
     }
 
+    /// Whether it holds a FIFO of that name open.
+    fn has_fifo(&self) -> bool {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.running.id())).unwrap();
+        let names = open
+            .flatten()
+            .filter_map(|fd| std::fs::read_link(fd.path()).ok());
+        let fifo = fifo(self.pair).display().to_string();
+        names
+            .into_iter()
+            .any(|name| name.to_string_lossy().starts_with(&fifo))
+    }
+
     fn signal(&self, signal: &str) {
         run_ok("kill", &[signal, &self.running.id().to_string()]);
     }
@@ -100,6 +112,10 @@ fn the_mirror_follows_the_newest_state() {
     service.hears(false, "INSTANCE \"HA\" STOP 150\n");
     service.await_mirror(3);
     assert_eq!(pair.read(Foo1, "html/late"), "x");
+    // Somebody puts something else there.
+    std::fs::remove_file(fifo(&pair)).unwrap();
+    std::fs::write(fifo(&pair), "INSTANCE \"HA\" MASTER 150\n").unwrap();
+    await_that("it has let go of the FIFO", || !service.has_fifo());
     // keepalived starts again, with a FIFO of its own.
     std::fs::remove_file(fifo(&pair)).unwrap();
     // Whoever is first makes it.
@@ -114,7 +130,8 @@ fn the_mirror_follows_the_newest_state() {
     );
     // Stopped while the address is here: keepalived goes on, and so does the mirror.
     service.signal("-TERM");
-    service.running.finish().expect(0);
+    let done = service.running.finish().expect(0);
+    assert_eq!(done.stderr.matches("is no FIFO").count(), 1, "{done}");
     pair.run(Foo0, &["mirror", "status"]).expect(0);
 }
 

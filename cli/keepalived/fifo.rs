@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use crate::exit::{Exit, Failure};
+use crate::out;
 
 /// The longest line that anybody means, in bytes.
 const LINE_LEN_MAX: usize = 4096;
@@ -30,6 +31,8 @@ pub(super) struct Fifo {
     file: Option<File>,
     /// The beginning of a line.
     rest: Vec<u8>,
+    /// What stands in its way, once it was said.
+    told: Option<String>,
 }
 
 impl Fifo {
@@ -39,27 +42,47 @@ impl Fifo {
             path: path.to_owned(),
             file: None,
             rest: Vec::new(),
+            told: None,
         };
         fifo.open()?;
         Ok(fifo)
     }
 
-    /// The lines that have come, none if there are none.
-    pub(super) fn lines(&mut self) -> Result<Vec<String>, Failure> {
+    /// The lines that have come, none if there are none. What stands in the FIFO's way is said, and
+    /// waited for: somebody has put it there, and the last push is still to come.
+    pub(super) fn lines(&mut self) -> Vec<String> {
         let mut lines = Vec::new();
         // Twice: once more from a new one that was found.
         for _ in 0..2 {
-            // Before it is read: nobody writes to it any more once its name is gone.
-            let is_current = self.is_current();
-            self.read(&mut lines)
-                .map_err(|cause| self.cannot("read", &cause))?;
-            if is_current {
-                break;
+            match self.look(&mut lines) {
+                Ok(false) => {}
+                Ok(true) => {
+                    self.told = None;
+                    break;
+                }
+                Err(failure) => {
+                    if self.told.as_ref() != Some(&failure.message) {
+                        out::error(&failure.message);
+                    }
+                    self.told = Some(failure.message);
+                    break;
+                }
             }
+        }
+        lines
+    }
+
+    /// Reads what has come; `false` if there may be more in another FIFO of that name.
+    fn look(&mut self, lines: &mut Vec<String>) -> Result<bool, Failure> {
+        // Before it is read: nobody writes to it any more once its name is gone.
+        let is_current = self.is_current();
+        self.read(lines)
+            .map_err(|cause| self.cannot("read", &cause))?;
+        if !is_current {
             self.rest.clear();
             self.open()?;
         }
-        Ok(lines)
+        Ok(is_current)
     }
 
     fn read(&mut self, lines: &mut Vec<String>) -> io::Result<()> {
@@ -184,21 +207,18 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("dir/fifo");
         let mut fifo = Fifo::new(&path).unwrap();
-        assert!(
-            fifo.lines().unwrap().is_empty(),
-            "not even its directory is there"
-        );
+        assert!(fifo.lines().is_empty(), "not even its directory is there");
         std::fs::create_dir(temp.path().join("dir")).unwrap();
-        assert!(fifo.lines().unwrap().is_empty());
+        assert!(fifo.lines().is_empty());
         let mut old = writer(&path);
         old.write_all(b"one\ntw").unwrap();
-        assert_eq!(fifo.lines().unwrap(), ["one"]);
+        assert_eq!(fifo.lines(), ["one"]);
         old.write_all(b"o\nthree\n").unwrap();
         drop(old);
-        assert_eq!(fifo.lines().unwrap(), ["two", "three"]);
+        assert_eq!(fifo.lines(), ["two", "three"]);
         // A restart in which it stays.
         writer(&path).write_all(b"four\n").unwrap();
-        assert_eq!(fifo.lines().unwrap(), ["four"]);
+        assert_eq!(fifo.lines(), ["four"]);
         // One in which it is made anew: the last words of the old one come first.
         let mut old = writer(&path);
         old.write_all(b"stop\nhal").unwrap();
@@ -206,13 +226,13 @@ mod tests {
         mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
         let mut new = writer(&path);
         new.write_all(b"master\n").unwrap();
-        assert_eq!(fifo.lines().unwrap(), ["stop", "master"]);
+        assert_eq!(fifo.lines(), ["stop", "master"]);
         // Removed for good: it is made.
         std::fs::remove_file(&path).unwrap();
-        assert!(fifo.lines().unwrap().is_empty());
+        assert!(fifo.lines().is_empty());
         writer(&path).write_all(&[b'x'; 10_000]).unwrap();
         writer(&path).write_all(b"\nnext\n").unwrap();
-        let lines = fifo.lines().unwrap();
+        let lines = fifo.lines();
         assert_eq!((lines[0].len(), &*lines[1]), (LINE_LEN_MAX, "next"));
     }
 
@@ -239,10 +259,10 @@ mod tests {
         });
         let mut lines = Vec::new();
         while lines.len() < COUNT && !writes.is_finished() {
-            lines.extend(fifo.lines().unwrap());
+            lines.extend(fifo.lines());
         }
         writes.join().unwrap();
-        lines.extend(fifo.lines().unwrap());
+        lines.extend(fifo.lines());
         let all: Vec<_> = (0..COUNT).map(|index| index.to_string()).collect();
         assert_eq!(lines, all);
     }
