@@ -79,10 +79,13 @@ fn next_step(config: &Config, tree: &Tree, exit: Exit, link: &mut PeerLink) -> S
 pub(crate) fn hear(config: &Config, link: &mut PeerLink) {
     let mut said = BTreeMap::new();
     for tree in &config.trees {
-        let Ok((here, there, serves)) = ask(config, tree, link) else {
-            break;
-        };
-        said.insert(tree.name.clone(), state::peer_said(&here, &there, serves));
+        match ask(config, tree, link) {
+            Ok((here, there, serves)) => {
+                said.insert(tree.name.clone(), state::peer_said(&here, &there, serves));
+            }
+            Err(_) if link.is_open() => {}
+            Err(_) => break,
+        }
     }
     if !said.is_empty() {
         try_to(state::heard(config, said));

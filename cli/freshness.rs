@@ -12,12 +12,11 @@ use hasync_engine::generation::{self, Freshness, Standing};
 use hasync_engine::{Wish, escape};
 
 use crate::config::{Config, Stale, Tree};
-use crate::exit::{Exit, Failure};
-use crate::out::{self, Out};
+use crate::exit::{self, Exit, Failure};
+use crate::out::Out;
 use crate::peer_link::PeerLink;
 use crate::role::{self, Role};
 use crate::state;
-use crate::state::record::Doing;
 use crate::times::long;
 
 /// How long the peer may take to answer.
@@ -53,6 +52,15 @@ pub(crate) fn stale<'a>(
     };
     let mut stale = Vec::new();
     for (tree, answer) in trees.iter().zip(told) {
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(failure) => {
+                let (name, why) = (&tree.name, &failure.message);
+                out.say(&format!("{name}: the peer cannot be asked about it: {why}"));
+                say_age(config, tree, out);
+                continue;
+            }
+        };
         let Some(why) = reason(tree, &answer, hands_over) else {
             if answer.freshness() == Freshness::Unknown {
                 out.say(&unknown(tree, &answer));
@@ -60,22 +68,16 @@ pub(crate) fn stale<'a>(
             continue;
         };
         match config.lineage.stale {
-            Stale::Refuse => {
-                let refused = Failure::new(Exit::Fenced, why);
-                let next = "start the service where the newest data is".to_owned();
-                if let Err(failure) = state::put(config, tree, Doing::Promoting, &refused, next) {
-                    out::error(&failure.message);
-                }
-                stale.push((*tree, refused));
-            }
+            Stale::Refuse => stale.push((*tree, Failure::new(Exit::Fenced, why))),
             Stale::Warn => out.say(&format!("{}: warning: {why}", tree.name)),
         }
     }
     Ok(stale)
 }
 
-fn is_awaited(told: &[Answer]) -> bool {
+fn is_awaited(told: &[Result<Answer, Failure>]) -> bool {
     told.iter()
+        .flatten()
         .any(|answer| answer.freshness() == Freshness::Awaited)
 }
 
@@ -174,7 +176,8 @@ impl Answer {
     }
 }
 
-pub(crate) type Told = Result<Vec<Answer>, Failure>;
+/// What the peer says of each tree, or why it says nothing at all.
+pub(crate) type Told = Result<Vec<Result<Answer, Failure>>, Failure>;
 
 /// A thread that asks, so that nothing it may hang in holds up more than that thread.
 pub(crate) struct Asker {
@@ -217,7 +220,8 @@ impl Asker {
     }
 }
 
-/// Asks about each tree; about the service, which is one for all, with the first.
+/// Asks about each tree; about the service, which is one for all, with the first that the peer
+/// knows. One of which it says nothing does not keep the others from being asked about.
 fn ask_all(
     link: &mut PeerLink,
     trees: &[generation::Tree],
@@ -227,16 +231,29 @@ fn ask_all(
     let mut wish = wish;
     let mut answers = Vec::new();
     for tree in trees {
-        let (here, there, told) = link.push(|connection| connection.ask(tree, wish))?;
-        if wish != Wish::Nothing {
-            *serves = told;
-        }
-        wish = Wish::Nothing;
-        answers.push(Answer {
-            here,
-            there,
-            serves: *serves,
+        let asked = link.push(|connection| connection.ask(tree, wish));
+        answers.push(match asked {
+            Ok((here, there, told)) => {
+                if wish != Wish::Nothing {
+                    *serves = told;
+                }
+                wish = Wish::Nothing;
+                Ok(Answer {
+                    here,
+                    there,
+                    serves: *serves,
+                })
+            }
+            Err(failure) if is_about_all(&failure, link) => return Err(failure),
+            Err(failure) => Err(failure),
         });
     }
     Ok(answers)
+}
+
+/// Whether the answer to each other question would be the same.
+fn is_about_all(failure: &Failure, link: &PeerLink) -> bool {
+    // What is wrong with the peer's configuration ends the connection.
+    let ended = !link.is_open() && matches!(failure.exit, Exit::Stream | Exit::Config);
+    ended || exit::is_about_the_way(failure.exit)
 }

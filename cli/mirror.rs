@@ -21,7 +21,7 @@ use crate::notify::{self, Notice};
 use crate::out::{self, Out};
 use crate::rejoin::{self, Back};
 use crate::state;
-use crate::state::record::RoleWord;
+use crate::state::record::{Doing, RoleWord};
 
 pub(crate) use stop::{Stop, stop};
 
@@ -141,6 +141,10 @@ pub(crate) fn promotable<'a>(
     // Of a tree that this node is primary of already, too: it may have crashed as that.
     for (stale, why) in freshness::stale(config, &trees, hands_over, out)? {
         trees.retain(|tree| tree.name != stale.name);
+        let next = "start the service where the newest data is".to_owned();
+        if let Err(failure) = state::put(config, stale, Doing::Promoting, &why, next) {
+            out::error(&failure.message);
+        }
         failed.note::<()>(stale, Err(why));
     }
     Ok(trees)

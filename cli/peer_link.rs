@@ -54,13 +54,18 @@ impl PeerLink {
         })
     }
 
+    /// Whether a connection is open.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
     /// The peer's host.
     pub(crate) fn host(&self) -> Option<&str> {
         self.target.host()
     }
 
     /// Runs `push` over the connection. If it fails, the reason is the better one of ours and the
-    /// peer's, and the next push gets a new connection.
+    /// peer's, and the next push gets a new connection where that has ended this one.
     pub(crate) fn push<T>(
         &mut self,
         push: impl FnOnce(&mut Connection) -> Result<T, engine::Error>,
@@ -78,6 +83,10 @@ impl PeerLink {
                 self.open = Some((connection, control));
                 Ok(result)
             }
+            Err(error) if connection.goes_on() => {
+                self.open = Some((connection, control));
+                Err(error.into())
+            }
             Err(error) => {
                 drop(connection);
                 let is_own_node = error.kind == engine::ErrorKind::OwnNode;
@@ -92,13 +101,16 @@ impl PeerLink {
 
     /// Where the peer's configuration is another one than this.
     pub(crate) fn differences(&mut self, config: &Config) -> Result<Vec<String>, Failure> {
-        // It tells whoever shares a tree with it.
-        let Some(tree) = config.trees.first() else {
-            return Ok(Vec::new());
-        };
-        let tree = tree.on(&config.node);
-        let there = self.push(|connection| connection.ask_terms(&tree))?;
-        Ok(config::differences(&config.terms, &there))
+        // It tells whoever shares a tree with it: the first that it knows.
+        for tree in &config.trees {
+            let tree = tree.on(&config.node);
+            match self.push(|connection| connection.ask_terms(&tree)) {
+                Ok(there) => return Ok(config::differences(&config.terms, &there)),
+                Err(failure) if !self.is_open() => return Err(failure),
+                Err(_) => {}
+            }
+        }
+        Ok(Vec::new())
     }
 
     /// Lets the peer's half leave.

@@ -50,6 +50,7 @@ pub(crate) fn rejoin_that<'a>(
     };
     let (serves, mut back) = (serves(), Vec::new());
     for (tree, answer) in recorded.into_iter().zip(answers) {
+        let Ok(answer) = answer else { continue };
         let peer = hasync_engine::escape(answer.there.node.as_bytes()).into_owned();
         match tree.on(&config.node).rejoin(&answer.there, serves)? {
             Rejoin::Stays => back.push(Back::Stays(tree)),

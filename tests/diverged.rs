@@ -374,3 +374,18 @@ fn what_was_kept_outlives_an_end_at_any_step_of_the_commit() {
         holder = next;
     }
 }
+
+/// Both nodes have written in one tick of the clock, and equally much: content alone tells.
+#[test]
+fn what_was_written_at_the_same_time_is_listed_all_the_same() {
+    let pair = apart();
+    let now = filetime::FileTime::now();
+    for node in [Foo0, Foo1] {
+        pair.write(node, "html/at-once", node.name());
+        filetime::set_file_mtime(pair.path(node, "html/at-once"), now).unwrap();
+    }
+    for node in [Foo0, Foo1] {
+        let list = pair.run(node, &["diverged", "html"]).expect(3);
+        assert!(list.stdout_text().contains("at-once"), "{list}");
+    }
+}

@@ -92,6 +92,36 @@ fn a_peer_that_does_not_answer_holds_nothing_up() {
     }
 }
 
+/// A tree of which the peer says nothing leaves the gate of the others shut.
+#[test]
+fn a_peer_that_says_nothing_of_one_tree_is_asked_about_the_others() {
+    type Trouble = fn(&Pair);
+    let troubles: [(&str, Trouble); 2] = [
+        ("new", |pair| {
+            let path = pair.path(Foo1, "new");
+            std::fs::create_dir(&path).unwrap();
+            let tree = format!("[[tree]]\nname = \"new\"\npath = \"{}\"\n", path.display());
+            let config = pair.read(Foo1, "hasync.toml");
+            pair.write(Foo1, "hasync.toml", config + &tree);
+        }),
+        // It is asked about first.
+        ("conf", |pair| {
+            pair.write(Foo0, "state/trees/conf/node", "rubbish");
+        }),
+    ];
+    for (tree, trouble) in troubles {
+        let pair = mirrored();
+        trouble(&pair);
+        let done = pair.take_over(Foo1).expect(1);
+        let nothing = format!("{tree}: the peer cannot be asked about it: ");
+        let served = "foo0 is primary of tree html";
+        tells(&done, &[&nothing, served, "and was not promoted of "]);
+        assert_eq!(pair.run(Foo1, &["status", "html"]).code, 0);
+        let html = pair.run(Foo1, &["promote", "html"]).expect(80);
+        tells(&html, &[served]);
+    }
+}
+
 #[test]
 fn a_peer_that_has_the_service_is_not_joined() {
     let pair = mirrored();

@@ -430,3 +430,15 @@ fn a_lag_is_degraded_and_told_in_the_words_of_status() {
     other.act("start").expect(0);
     other.act("monitor").expect(0);
 }
+
+/// A timeout that is none, and one that is no number, cut nothing short.
+#[test]
+fn a_timeout_that_says_nothing_is_none() {
+    let pair = seeded();
+    for word in ["0", "abc", "-1", ""] {
+        let agent = Agent::new(&pair, Foo1).with("OCF_RESKEY_CRM_meta_timeout", word);
+        for (action, code) in [("start", 0), ("monitor", 0), ("stop", 0), ("monitor", 7)] {
+            agent.act(action).expect(code);
+        }
+    }
+}

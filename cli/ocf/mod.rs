@@ -117,6 +117,8 @@ impl Resource {
             time.map_err(|why| format!("the parameter max_lag is no time: {why}"))
         });
         let timeout = word("OCF_RESKEY_CRM_meta_timeout").and_then(|ms| ms.parse().ok());
+        // None, in some clusters' words.
+        let timeout = timeout.filter(|ms| *ms > 0);
         let instance = word("OCF_RESOURCE_INSTANCE").unwrap_or_else(|| "mirror".to_owned());
         let temp = std::env::var_os("HA_RSCTMP").filter(|dir| !dir.is_empty());
         Resource {

@@ -40,17 +40,18 @@ pub(super) fn update(config: &Config, mark: &mut Mark) -> Result<Option<String>,
     let here = trees.iter().map(|tree| Here::of(config, tree, mark));
     let here = here.collect::<Result<Vec<_>, _>>()?;
     let mut ranks: Vec<Rank> = here.iter().map(|own| own.rank(None)).collect();
-    let mut peer = Err("it was not asked".to_owned());
+    let mut peer = vec![Err("it was not asked".to_owned()); trees.len()];
     if !settled(config, mark, &ranks) {
         peer = ask(config, &trees);
-        if let Ok(there) = &peer {
-            let beside = here.iter().zip(there);
-            ranks = beside.map(|(own, there)| own.rank(Some(there))).collect();
-        }
+        let beside = here.iter().zip(&peer);
+        ranks = beside
+            .map(|(own, there)| own.rank(there.as_ref().ok()))
+            .collect();
     }
     prove(mark, &trees, &here, &ranks);
-    let worst = trees.iter().zip(&ranks).min_by_key(|(_, rank)| **rank);
-    let (Some((tree, _)), Some(rank)) = (worst, of_node(&ranks)) else {
+    let of_each = trees.iter().zip(&peer).zip(&ranks);
+    let worst = of_each.min_by_key(|(_, rank)| **rank);
+    let (Some(((tree, said), _)), Some(rank)) = (worst, of_node(&ranks)) else {
         return Ok(None);
     };
     let is_promoted = mark.part == Part::Promoted;
@@ -75,9 +76,9 @@ pub(super) fn update(config: &Config, mark: &mut Mark) -> Result<Option<String>,
         }
         None => forget(PATIENCE_WITH_CLUSTER),
     }
-    Ok(match (rank, &peer) {
+    Ok(match rank {
         _ if score.is_some() => None,
-        (Rank::None(why), _) => Some(sentence(tree, why, &peer)),
+        Rank::None(why) => Some(sentence(tree, why, said)),
         _ => Some(format!(
             "{}: the other node is primary, has not handed over and is no member of the cluster: \
              start the cluster manager there, or run `hasync mirror stop` there",
@@ -128,9 +129,8 @@ fn call(command: &str, patience: Duration) {
 
 /// Whether a peer that is primary is outside of this node's part of the cluster: then nobody has
 /// made it hand over.
-fn has_left(peer: &Result<Vec<Standing>, String>) -> bool {
-    let is_primary = |there: &Vec<Standing>| there.iter().any(|there| there.is_primary);
-    if !peer.as_ref().is_ok_and(is_primary) {
+fn has_left(peer: &[Result<Standing, String>]) -> bool {
+    if !peer.iter().flatten().any(|there| there.is_primary) {
         return false;
     }
     let path = format!("{}:{SBIN}", std::env::var("PATH").unwrap_or_default());
@@ -155,10 +155,15 @@ fn settled(config: &Config, mark: &Mark, ranks: &[Rank]) -> bool {
     ranks.iter().all(is_proven)
 }
 
-fn ask(config: &Config, trees: &[&Tree]) -> Result<Vec<Standing>, String> {
-    let told = Asker::start(config, trees).ask(Wish::Nothing, PATIENCE);
-    let told = told.map_err(|failure| failure.message)?;
-    Ok(told.into_iter().map(|answer| answer.there).collect())
+/// What the peer says of each tree, or why it says nothing.
+fn ask(config: &Config, trees: &[&Tree]) -> Vec<Result<Standing, String>> {
+    match Asker::start(config, trees).ask(Wish::Nothing, PATIENCE) {
+        Ok(told) => told
+            .into_iter()
+            .map(|answer| answer.map_or_else(|why| Err(why.message), |answer| Ok(answer.there)))
+            .collect(),
+        Err(why) => vec![Err(why.message); trees.len()],
+    }
 }
 
 /// Remembers of which trees this node has the newest generation.
@@ -209,7 +214,7 @@ impl Here {
 }
 
 /// Why a node is not to be promoted, and what to do.
-fn sentence(tree: &Tree, why: Unfit, peer: &Result<Vec<Standing>, String>) -> String {
+fn sentence(tree: &Tree, why: Unfit, peer: &Result<Standing, String>) -> String {
     let name = &tree.name;
     let what = match (why, peer) {
         (Unfit::Interrupted, _) => format!("a commit was cut off: run `hasync recover {name}`"),

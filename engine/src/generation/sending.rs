@@ -129,11 +129,12 @@ impl Sending {
             compares: true,
             ..held.view().claim(tree.me()?, random()?, random()?, now_ns)
         };
+        let recheck = held.view().recheck(held.received_as_of()?, now_ns);
         drop(held);
         let sending = Sending {
             claim,
             as_of: AsOf::seen(now_ns, now_ns),
-            recheck: None,
+            recheck,
             is_first: false,
             dry_run: true,
             peer: None,

@@ -260,6 +260,12 @@ impl Connection {
         Err(Error { message, ..error })
     }
 
+    /// Whether more can be asked of the peer: what failed last has not ended the connection.
+    #[must_use]
+    pub fn goes_on(&self) -> bool {
+        !self.has_ended
+    }
+
     fn run(&mut self, mut push: Push<'_>, destination: &[u8]) -> Result<Summary, Error> {
         self.has_ended = true;
         let options = push.options;

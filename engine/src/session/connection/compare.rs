@@ -44,7 +44,13 @@ impl Connection {
         observer: &mut dyn Observer,
     ) -> Result<Comparison, Error> {
         let (mut sending, here) = Sending::compare(tree)?;
-        let options = comparing(options);
+        let options = Options {
+            atomic: true,
+            fsync: true,
+            dry_run: true,
+            recheck: sending.recheck(),
+            ..options.clone()
+        };
         let summary = self.push_from(sources, b"", &options, observer, Some(&mut sending))?;
         let there = peer(sending, tree)?;
         Ok(Comparison {
@@ -102,11 +108,13 @@ impl Connection {
             Event::LinkEnd(e) => return Err(e),
             _ => return Err(Error::peer(Refusal::NotReply)),
         };
-        let there = there.ok_or_else(|| {
+        let Some(there) = there else {
+            // That is an answer, and others may follow.
+            (self.has_ended, self.is_new) = (false, false);
             let name = &tree.name;
             let message = format!("the peer has no tree named {name} for this key");
-            Error::new(ErrorKind::Config, message)
-        })?;
+            return Err(Error::new(ErrorKind::Config, message));
+        };
         node_id.refuse_own(there.node_id, &tree.state_dir)?;
         let number = here.head.as_ref().map(|head| head.number);
         there.believe(&tree.name, here.epoch, number.unwrap_or_default())?;
@@ -127,15 +135,6 @@ struct Answer {
     there: Standing,
     serves: Option<bool>,
     terms: Vec<Term>,
-}
-
-fn comparing(options: &Options) -> Options {
-    Options {
-        atomic: true,
-        fsync: true,
-        dry_run: true,
-        ..options.clone()
-    }
 }
 
 fn peer(sending: Sending, tree: &Tree) -> Result<Standing, Error> {
