@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use hasync_engine::generation::Reconciled;
+use hasync_engine::generation::{NodeRole, Reconciled, TreeStatus};
 use hasync_engine::{
     Action, Change, Comparison, Compression, Connection, Note, Observer, Options, Progress,
     Summary, Warning,
@@ -57,7 +57,7 @@ pub(crate) fn run(args: &PushArgs) -> Result<Exit, Failure> {
     let mut worst = Exit::Ok;
     for tree in trees {
         let ended = push(tree, &plan, &mut link, &out);
-        if !plan.dry_run {
+        if !plan.dry_run && !is_answered(args, &config, tree, ended.as_ref().err()) {
             aftermath::remember(&config, tree, &mut link, ended.as_ref());
         }
         let exit = match ended {
@@ -89,6 +89,16 @@ pub(crate) fn run(args: &PushArgs) -> Result<Exit, Failure> {
         written?;
     }
     Ok(worst)
+}
+
+/// Whether that failure is for nobody but who has typed the push, and nothing of the mirror: this
+/// node has no part in pushing the tree, or the way was not the mirror's.
+fn is_answered(args: &PushArgs, config: &Config, tree: &Tree, failed: Option<&Failure>) -> bool {
+    let Some(failure) = failed else { return false };
+    let is_usual = args.operands.is_empty() && args.reach.is_usual() && args.timeout.is_none();
+    let is_standby = |status: TreeStatus| status.role == NodeRole::Standby;
+    exit::is_about_the_way(failure.exit) && !is_usual
+        || tree.on(&config.node).status().is_ok_and(is_standby)
 }
 
 /// What is the same for all trees of a run.

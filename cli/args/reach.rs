@@ -44,3 +44,24 @@ pub(crate) struct ReachArgs {
     #[arg(allow_hyphen_values = true)]
     pub(crate) rsh: Option<OsString>,
 }
+
+impl ReachArgs {
+    /// Whether nothing was typed, so that the configuration alone says how.
+    pub(crate) fn is_usual(&self) -> bool {
+        let ReachArgs {
+            contimeout: None,
+            ipv4: false,
+            ipv6: false,
+            port: None,
+            identity: None,
+            ssh_config: None,
+            known_hosts: None,
+            remote_bin: None,
+            rsh: None,
+        } = self
+        else {
+            return false;
+        };
+        true
+    }
+}

@@ -39,16 +39,8 @@ fn all(args: &AdoptArgs, config: &Config, link: &mut PeerLink) -> Result<Exit, F
             ));
             return Ok(Exit::Ok);
         };
-        if here.led_to(&there) {
-            out.say(&format!(
-                "{name}: nothing to give up, the peer's data came from what is here"
-            ));
-            return Ok(Exit::Ok);
-        }
-        if here.is_primary && !there.is_primary && there.led_to(&here) {
-            out.say(&format!(
-                "{name}: nothing to give up, the peer takes the next push from here"
-            ));
+        if let Some(why) = nothing_to_give_up(&here, &there) {
+            out.say(&format!("{name}: {why}"));
             return Ok(Exit::Ok);
         }
         check_name(&args.from, &there)?;
@@ -60,6 +52,20 @@ fn all(args: &AdoptArgs, config: &Config, link: &mut PeerLink) -> Result<Exit, F
         )?);
         Ok(Exit::Ok)
     })
+}
+
+/// Why there is nothing to give up, if the nodes have not diverged. Of two primaries each may have
+/// written.
+fn nothing_to_give_up(here: &Standing, there: &Standing) -> Option<&'static str> {
+    if here.is_primary && there.is_primary {
+        None
+    } else if here.led_to(there) {
+        Some("nothing to give up, the peer's data came from what is here")
+    } else if here.is_primary && there.led_to(here) {
+        Some("nothing to give up, the peer takes the next push from here")
+    } else {
+        None
+    }
 }
 
 /// Gives up the data of one tree for the generation that was typed.
@@ -79,11 +85,17 @@ fn one(
              hexadecimal digits, as hasync diverged {name} prints it"
         )));
     }
+    let out = Out::stdout();
     let (id, next) = match link.push(|connection| connection.ask(&named, Wish::Nothing)) {
-        Ok((here, there, _)) => (
-            present(args, typed, name, &there)?,
-            next_steps(name, &here, &there),
-        ),
+        Ok((here, there, _)) => {
+            let id = present(args, typed, name, &there)?;
+            if let Some(why) = nothing_to_give_up(&here, &there) {
+                out.say(&format!("{name}: {why}"));
+                out.finish()?;
+                return Ok(Exit::Ok);
+            }
+            (id, next_steps(name, &here, &there))
+        }
         Err(failure) if is_away(failure.exit) => {
             let id = GenerationId::parse(&typed.to_ascii_lowercase());
             let id = id.ok_or_else(|| {
@@ -101,7 +113,6 @@ fn one(
         }
         Err(failure) => return Err(failure),
     };
-    let out = Out::stdout();
     out.say(&accept(&named, &args.from, id, &next)?);
     state::note(config);
     out.finish()?;

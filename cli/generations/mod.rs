@@ -85,20 +85,28 @@ pub(crate) fn promote_one(
     tree: &generation::Tree,
     above: Option<generation::Epoch>,
 ) -> Result<String, Failure> {
-    let head = tree.promote_above(above.unwrap_or_default())?;
-    note_move(tree);
+    let head = moved(tree, || tree.promote_above(above.unwrap_or_default()))?;
     let (name, epoch, shown) = (&tree.name, head.epoch, head.shown());
     Ok(format!(
         "{name}: primary, epoch {epoch}, generation {shown}"
     ))
 }
 
-/// Notes that this node has another part in a tree now. Losing that costs no more than a warning
-/// about a role that is about to follow.
-fn note_move(tree: &generation::Tree) {
-    let _ = Memory::change(&tree.state_dir, |memory| {
-        memory.moved.insert(tree.name.clone(), memory::now());
-    });
+/// Gives this node another part in a tree, and notes that it has one now, if it has. Losing that
+/// costs no more than a warning about a role that is about to follow.
+fn moved<T>(
+    tree: &generation::Tree,
+    to: impl FnOnce() -> Result<T, hasync_engine::Error>,
+) -> Result<T, Failure> {
+    let is_primary = || tree.standing().ok().map(|standing| standing.is_primary);
+    let before = is_primary();
+    let done = to()?;
+    if is_primary() != before {
+        let _ = Memory::change(&tree.state_dir, |memory| {
+            memory.moved.insert(tree.name.clone(), memory::now());
+        });
+    }
+    Ok(done)
 }
 
 /// `hasync demote`: this node pushes the trees no more, and receives them.
@@ -114,8 +122,7 @@ pub(crate) fn demote(args: &SomeTrees) -> Result<Exit, Failure> {
 /// Makes this node a standby of one tree, and says what it is then. `handed_over`: all it had was
 /// pushed before.
 pub(crate) fn demote_one(tree: &generation::Tree, handed_over: bool) -> Result<String, Failure> {
-    let head = tree.demote(handed_over)?;
-    note_move(tree);
+    let head = moved(tree, || tree.demote(handed_over))?;
     let head = head.map_or_else(
         || "no generation yet".to_owned(),
         |head| format!("generation {}", head.shown()),

@@ -25,16 +25,19 @@ pub(crate) fn run(args: &UndoArgs) -> Result<Exit, Failure> {
         None => None,
     };
     let out = Out::stdout();
-    if let Some(line) = what_follows(&tree, args.dry_run)? {
+    let undo = |dry_run| match args.paths[..] {
+        [] => tree.undo(wanted, dry_run).map(Some),
+        _ => tree.undo_paths(wanted, &args.paths, dry_run),
+    };
+    // Nothing is announced that there is nothing to.
+    let follows = what_follows(&tree, args.dry_run)?;
+    if let Some(line) = follows
+        && undo(true)?.is_some()
+    {
         out.say(&line);
         out.flush();
     }
-    let undone = if args.paths.is_empty() {
-        Some(tree.undo(wanted, args.dry_run)?)
-    } else {
-        tree.undo_paths(wanted, &args.paths, args.dry_run)?
-    };
-    let Some(undone) = undone else {
+    let Some(undone) = undo(args.dry_run)? else {
         out.say(&format!(
             "{}: already as it was then, nothing to undo",
             tree.name

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use hasync_engine::escape;
 use hasync_engine::generation::{self, Data, Generation, GenerationKind, NodeRole, TreeStatus};
 use hasync_engine::history::Sizes;
+use hasync_engine::escape;
 
 use super::file;
 use super::record::{
@@ -203,7 +203,9 @@ fn of_tree_by(
     let named = tree.on(&config.node);
     let status = named.status()?;
     let noted = memory.troubles.get(&tree.name);
-    let last_failure = noted.and_then(|noted| noted.standing(&mark(&status)).cloned());
+    let is_asked_for = by_test != Some(RoleWord::Standby);
+    let last_failure =
+        noted.and_then(|noted| noted.standing(&mark(&status), is_asked_for).cloned());
     let undone_from = match is_undone(&status) {
         true => last_made(&named)?,
         false => None,

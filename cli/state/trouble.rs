@@ -30,11 +30,12 @@ pub(super) struct Mark {
 impl Noted {
     /// The failure, if it still stands for a node that is that now. Who came from whom is another
     /// question after each change of the lineage; whatever else fails does so until it is done, or
-    /// until the node has another part.
-    pub(super) fn standing(&self, now: &Mark) -> Option<&Trouble> {
+    /// until the node has another part. `is_asked_for`: this node serves, or may.
+    pub(super) fn standing(&self, now: &Mark, is_asked_for: bool) -> Option<&Trouble> {
         let is_lineage = [Exit::Fenced, Exit::Diverged].map(|exit| exit as u8);
         let stands = match self.trouble.doing {
-            Doing::Promoting | Doing::Rejoining => self.mark == *now,
+            Doing::Promoting => self.mark == *now && is_asked_for,
+            Doing::Rejoining => self.mark == *now,
             _ if is_lineage.contains(&self.trouble.exit) => self.mark == *now,
             Doing::Pushing => now.role != RoleWord::Standby,
             Doing::Receiving => now.role != RoleWord::Primary,
@@ -159,6 +160,7 @@ mod tests {
             (Receiving, Exit::NoSpace, &standby, &moved, true),
             (Receiving, Exit::NoSpace, &standby, &promoted, false),
             (Promoting, Exit::Fenced, &standby, &promoted, false),
+            (Promoting, Exit::Fenced, &standby, &standby, true),
             (Rejoining, Exit::Diverged, &primary, &primary, true),
             (Rejoining, Exit::Diverged, &primary, &standby, false),
         ] {
@@ -173,7 +175,11 @@ mod tests {
                 trouble,
                 mark: then.clone(),
             };
-            assert_eq!(noted.standing(now).is_some(), stands, "{noted:?} {now:?}");
+            let found = noted.standing(now, true);
+            assert_eq!(found.is_some(), stands, "{noted:?} {now:?}");
+            // Whether the service is here decides about promotions alone.
+            let elsewhere = noted.standing(now, false).is_some();
+            assert_eq!(elsewhere, stands && doing != Promoting, "{noted:?} {now:?}");
         }
     }
 }

@@ -145,10 +145,12 @@ pub(super) fn rows() -> Vec<Row> {
             ..ROW
         },
         Row {
-            what: "a push from the standby",
+            what: "the service came, nobody started the mirror, and a cycle pushes",
             happens: |pair| {
+                by_role(pair, "1h");
                 mirrored(pair);
-                push(pair, Foo1, 80);
+                pair.serve(Foo1, true);
+                pair.run(Foo1, &["cycle"]).expect(80);
             },
             on: Foo1,
             level: CRITICAL,

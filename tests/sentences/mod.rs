@@ -3,6 +3,7 @@
 //! say the same.
 
 mod lineage;
+mod no_alarm;
 mod trouble;
 
 use std::process::Command;
@@ -13,7 +14,7 @@ use crate::support::loopfs::LoopFs;
 use crate::support::pair::Node::{self, Foo0, Foo1};
 use crate::support::pair::Pair;
 use crate::support::process::run_ok;
-use crate::support::{await_that, need_root};
+use crate::support::{Finished, await_that, need_root};
 
 /// What `check` answers.
 const OK: i32 = 0;
