@@ -126,7 +126,10 @@ impl Cycle<'_> {
     fn once(&mut self) -> Result<Exit, Failure> {
         let found = role::find(self.config);
         let ended = match &found {
-            Ok(found) => self.by_role(found),
+            Ok(found) => self.by_role(found).inspect_err(|failure| {
+                let next = "mend that; the next cycle tries again";
+                self.notice(Event::Failure, None, failure, next);
+            }),
             Err(failure) => {
                 self.notice(Event::Failure, None, failure, "nothing was pushed");
                 self.try_to(self.remember(Course {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hasync_engine::generation::{self, Data, Generation, GenerationKind, NodeRole, TreeStatus};
 use hasync_engine::history::Sizes;
-use hasync_engine::escape;
+use hasync_engine::{StateDir, escape};
 
 use super::file;
 use super::record::{
@@ -70,6 +70,13 @@ pub(crate) fn look(config: &Config, trees: &[&Tree], role: RoleLook) -> NodeStat
         of_tree_by(config, tree, &memory, by_test, before)
             .unwrap_or_else(|failure| unreadable(config, tree, &failure))
     };
+    let mut states: Vec<TreeState> = trees.iter().map(of).collect();
+    if let Some(trouble) = unwritable(config) {
+        for tree in &mut states {
+            tree.facts.last_failure = Some(trouble.clone());
+            tree.told = Told::of(&tree.facts, &config.node.name);
+        }
+    }
     NodeState {
         schema_version: SCHEMA_VERSION,
         node: config.node.name.clone(),
@@ -82,8 +89,23 @@ pub(crate) fn look(config: &Config, trees: &[&Tree], role: RoleLook) -> NodeStat
         last_cycle: memory.cycles.last().map(|cycle| last_cycle(config, cycle)),
         last_success: last_success(&memory.cycles),
         last_stop: memory.last_stop.as_ref().map(LastStopState::from),
-        trees: trees.iter().map(of).collect(),
+        trees: states,
     }
+}
+
+/// Why nothing can be noted on this node, if that is so. No push is sent or received then, nobody
+/// is promoted or demoted, and no failure is remembered: it shows here alone.
+fn unwritable(config: &Config) -> Option<Trouble> {
+    let dir = StateDir::look(&config.node.state).ok()??;
+    let failure = Failure::from(dir.try_out().err().filter(|_| ours(config))?);
+    let next = match failure.exit {
+        Exit::NoSpace => "make room there; the next cycle goes on",
+        _ => "make it writable; the next cycle goes on",
+    };
+    Some(Trouble {
+        next: next.to_owned(),
+        ..trouble(config, None, &failure)
+    })
 }
 
 /// The state of one tree, without a test of the role.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hasync_engine::escape;
 
-use super::record::{DataWord, Facts, Relation, RoleWord};
+use super::record::{DataWord, Doing, Facts, Relation, RoleWord};
 use crate::times::long;
 
 /// Whether it can, and why or why not.
@@ -13,6 +13,10 @@ pub(super) fn judge(facts: &Facts) -> (bool, String) {
     let (name, path) = (&facts.name, &facts.path);
     let refuse = |why: String| (false, why);
     if let Some(trouble) = &facts.unreadable {
+        return refuse(trouble.line.clone());
+    }
+    let noted = facts.last_failure.as_ref();
+    if let Some(trouble) = noted.filter(|trouble| trouble.doing == Doing::Looking) {
         return refuse(trouble.line.clone());
     }
     match facts.data.state {

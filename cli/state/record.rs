@@ -206,7 +206,7 @@ pub(crate) struct Trouble {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Doing {
-    /// Reading its configuration, its role or its records.
+    /// Reading its configuration, its role or its records, or keeping these.
     Looking,
     /// Pushing the tree.
     Pushing,

@@ -4,6 +4,7 @@
 
 mod lineage;
 mod no_alarm;
+mod state_disk;
 mod trouble;
 
 use std::process::Command;
