@@ -414,6 +414,12 @@ impl Commit {
     pub(crate) fn finish(&mut self) -> Result<bool, Error> {
         self.run()?;
         self.finish_backups()?;
+        self.end()
+    }
+
+    /// The same where nothing is left to be carried out, and what is kept outside of the target is
+    /// on disk.
+    pub(crate) fn end(&mut self) -> Result<bool, Error> {
         self.roll.let_go();
         // Held until the flush: their descriptors were opened before the first staged byte.
         let mounts = self.stage.sessions();

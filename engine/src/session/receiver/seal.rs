@@ -42,7 +42,7 @@ pub(super) fn run(
 fn seal_unnamed(site: &mut Site, mut journal: Journal, going: &Going) -> Result<(), Error> {
     if journal.ops.is_empty() {
         // What an earlier push changed may not be on disk yet.
-        let durable = site.door.real()?.commit.finish()?;
+        let durable = site.door.real()?.commit.end()?;
         return site.done(durable, None, 0);
     }
     let store = make_store(site, None)?;
