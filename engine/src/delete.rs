@@ -12,12 +12,14 @@ use std::slice;
 use rustix::io::Errno;
 
 use crate::entries::EntryList;
+use crate::error::describe;
 use crate::filter::Filter;
 use crate::fs::{Root, WhichDir};
 use crate::observer::Kind;
 use crate::options::Backup;
 use crate::path::{PATH_LEN_MAX, RelPath};
 use crate::path_list::{Mark, PathList, PathWalk};
+use crate::spill::SpillValues;
 use crate::wire::DirIndex;
 
 /// What is to be removed of directories of the source, held until all have been compared.
@@ -27,7 +29,7 @@ pub(crate) struct Extraneous {
     /// What was found in each directory. When it was compared depends on what else was on its way.
     dirs: Vec<(DirIndex, Mark, Mark)>,
     /// Directories with entries whose paths are too long to be told: those stay.
-    too_deep: Vec<RelPath>,
+    too_deep: SpillValues<RelPath>,
 }
 
 impl Extraneous {
@@ -55,7 +57,10 @@ impl Extraneous {
                 self.entries.push(&child, kind, false);
             }
         }
-        self.too_deep.extend(goes_deeper.then(|| path.clone()));
+        if goes_deeper {
+            // What is in memory can be encoded.
+            let _ = self.too_deep.push(path);
+        }
         let to = self.entries.mark();
         if from != to {
             self.dirs.push((dir, from, to));
@@ -66,10 +71,9 @@ impl Extraneous {
     pub(crate) fn doom(mut self, root: &Root, rules: Rules<'_>) -> Doomed {
         self.dirs.sort_unstable();
         let mut doomed = Doomed::default();
-        let too_deep = self.too_deep.iter().cloned();
-        doomed
-            .failed
-            .extend(too_deep.map(|path| (path, too_long())));
+        for path in self.too_deep.iter().map_while(Result::ok) {
+            doomed.stays(&path, &too_long());
+        }
         let mut walk = self.walk();
         while let Some(kind) = walk.advance() {
             if kind == Kind::Dir {
@@ -149,8 +153,8 @@ pub(crate) struct Doomed {
     pub(crate) pinned: PathList,
     /// Mount points, which stay.
     pub(crate) mounts: Vec<RelPath>,
-    /// Directories that could not be read.
-    pub(crate) failed: Vec<(RelPath, io::Error)>,
+    /// Directories that could not be read, and why: there may be millions.
+    pub(crate) failed: SpillValues<(RelPath, String)>,
 }
 
 /// A walk over what is to be removed, each entry after everything below it.
@@ -252,6 +256,12 @@ impl Doomed {
         if !self.leave(dir, all, true) {
             self.pieces.push(before..self.below.len());
         }
+    }
+
+    /// Nothing below that directory can go.
+    fn stays(&mut self, path: &RelPath, why: &io::Error) {
+        // What is in memory can be encoded.
+        let _ = self.failed.push(&(path.clone(), describe(why)));
     }
 
     /// Adds a directory after what is in it, if all of that goes; returns whether it does.

@@ -11,14 +11,15 @@ use rustix::io::Errno;
 use crate::error::{Error, describe, is_no_space};
 use crate::fs::{Root, Stuck};
 use crate::path::RelPath;
+use crate::path_set::PathSet;
+use crate::spill::SpillValues;
+
+/// What went wrong, each in one line.
+pub(crate) type Lines = SpillValues<String>;
 
 /// One change that could not be made.
 #[derive(Debug)]
 pub(crate) struct Failed {
-    /// Position of the op in its list.
-    pub(crate) at: usize,
-    /// Another entry, or none, was to have the name afterwards.
-    pub(crate) moves: bool,
     /// What was to be done, such as `remove`.
     pub(crate) doing: &'static str,
     pub(crate) path: RelPath,
@@ -33,15 +34,15 @@ pub(crate) struct Failed {
 /// directory itself cannot be changed either goes without saying.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
-    immutable_dirs: HashSet<RelPath>,
+    immutable_dirs: PathSet,
 }
 
 impl Told {
     /// The line about a failure, unless it has been told.
     pub(crate) fn line(&mut self, failed: &Failed, root: &Root) -> Option<String> {
         if failed.obstacle == Some(Obstacle::DirImmutable) {
-            let dir = failed.path.split().map(|(dir, _)| dir);
-            self.immutable_dirs.extend(dir);
+            let dir = failed.path.split();
+            dir.inspect(|(dir, _)| self.immutable_dirs.insert(dir));
         }
         (!self.immutable_dirs.contains(&failed.path)).then(|| failed.line(root))
     }
@@ -64,8 +65,6 @@ impl Failed {
         let path = path.join_path(&stuck.below);
         let dir = path.split().and_then(|(dir, _)| root.open_dir(&dir).ok());
         Failed {
-            at: 0,
-            moves: false,
             doing,
             obstacle: dir.and_then(|dir| Obstacle::find(dir, path.name(), &stuck.cause)),
             path,

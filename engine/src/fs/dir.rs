@@ -144,6 +144,8 @@ pub(crate) fn list(
             // Gone between the two calls: as if it had gone before.
             Err(e) if Errno::from_io_error(&e) == Some(Errno::NOENT) => {}
             Err(_) if may_be_other && skip(name.to_bytes(), false) => {}
+            // One that hardly lets anything be examined is as good as not read.
+            Err(e) if listing.failed.len() == UNEXAMINED_MAX => return Err(e),
             Err(e) => listing.failed.push((name.to_bytes().to_vec(), e)),
         }
     }

@@ -7,7 +7,6 @@ mod pending;
 mod staging;
 mod telling;
 
-use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -21,7 +20,7 @@ pub(crate) use self::links::{JudgedFirst, Link};
 use self::pending::Pending;
 use crate::attributes::Scope;
 use crate::change::dirs::{DirEnds, inode_of};
-use crate::change::failed::Told;
+use crate::change::failed::{Failed, Lines, Told};
 use crate::change::op::{Op, Over, Slot, Tree};
 use crate::change::place::inode;
 use crate::change::rights::narrowed;
@@ -33,9 +32,9 @@ use crate::error::Error;
 use crate::fs::{
     Assigned, Attrs, Inode, Listed, Root, attributes_of, flush, numbers_hold, replaced,
 };
-use crate::observer::Warning;
 use crate::options::Options;
 use crate::path::RelPath;
+use crate::path_set::PathSet;
 use crate::spill::{self, SpillMap, SpillValues};
 use crate::work;
 
@@ -75,8 +74,8 @@ pub(crate) struct Commit {
     privileged: bool,
     told: Told,
     /// What should have been moved, or removed, and was not.
-    unmoved: BTreeSet<RelPath>,
-    warnings: Vec<Warning>,
+    unmoved: PathSet,
+    warnings: Lines,
     flush: bool,
     /// Set if nothing may be carried out before everything is known.
     pending: Option<Pending>,
@@ -96,8 +95,8 @@ impl Commit {
             keep_times: options.times,
             privileged: rustix::process::geteuid().is_root(),
             told: Told::default(),
-            unmoved: BTreeSet::new(),
-            warnings: Vec::new(),
+            unmoved: PathSet::default(),
+            warnings: Lines::default(),
             flush: options.fsync,
             pending: options.atomic.then(Pending::default),
         }
@@ -374,7 +373,7 @@ impl Commit {
         }
         self.roll.carry_out(op).or_else(|failed| {
             if op.moves() {
-                self.unmoved.insert(op.path());
+                self.unmoved.insert(&op.path());
             }
             self.failed(failed)
         })
@@ -485,6 +484,7 @@ impl Commit {
             Some(fd) => Ok(self.roll.hold(dir, fd?)),
             None => self.roll.open_dir(dir),
         }
+        Ok(fd)
     }
 }
 

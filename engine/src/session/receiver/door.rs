@@ -9,12 +9,11 @@ use rustix::fs::{AtFlags, unlinkat};
 
 use crate::apply::{create_file, create_node};
 use crate::attributes::Scope;
-use crate::change::{Commit, Link, Over, Slot, Staged, Tree, clean_leftovers};
+use crate::change::{Commit, Lines, Link, Over, Slot, Staged, Tree, clean_leftovers};
 use crate::entry::Entry;
 use crate::error::{Error, ErrorKind};
 use crate::fs::{Attrs, Inherited, Listed, Root, can_hold};
 use crate::history::{Room, Store, leave};
-use crate::observer::Warning;
 use crate::path::{RelPath, Shown};
 use crate::refusal::Refusal;
 use crate::source::stat_name;
@@ -228,10 +227,10 @@ impl Door {
     }
 
     /// What went wrong with single changes since the last call.
-    pub(super) fn take_warnings(&mut self) -> Vec<Warning> {
+    pub(super) fn take_warnings(&mut self) -> Result<Lines, Error> {
         match self {
             Door::Real(real) => real.commit.take_warnings(),
-            Door::Dry(_) => Vec::new(),
+            Door::Dry(_) => Ok(Lines::default()),
         }
     }
 

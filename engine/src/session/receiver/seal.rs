@@ -167,14 +167,11 @@ fn carry_out(
 ) -> Result<bool, Error> {
     let commit = &mut site.door.real()?.commit;
     let done = commit_staged(store, journal, commit.stage())?;
-    let mut unmoved = commit.take_unmoved();
+    let unmoved = commit.take_unmoved();
     if done.made {
-        unmoved.extend(done.unmoved);
-        going.tell_rest(site, &unmoved)?;
+        going.tell_rest(site, &[&unmoved, &done.unmoved])?;
     }
-    done.failed
-        .into_iter()
-        .try_for_each(|line| site.warn(line))?;
+    done.failed.iter().try_for_each(|line| site.warn(line?))?;
     Ok(done.made)
 }
 
