@@ -43,7 +43,8 @@ impl Extraneous {
     ) {
         let from = self.entries.mark();
         for (path, which) in others {
-            self.entries.push_dir(&path.as_bytes(), Some(*which), false);
+            let path = path.as_bytes();
+            self.entries.push(&path, Kind::Dir, Some(*which), false);
         }
         let mut child = path.as_bytes().into_owned();
         let mut goes_deeper = false;
@@ -51,10 +52,8 @@ impl Extraneous {
             put_name(&mut child, path.len(), &name);
             if child.len() > PATH_LEN_MAX {
                 goes_deeper = true;
-            } else if kind == Kind::Dir {
-                self.entries.push_dir(&child, which, false);
             } else {
-                self.entries.push(&child, kind, false);
+                self.entries.push(&child, kind, which, false);
             }
         }
         if goes_deeper {
@@ -211,9 +210,13 @@ impl DoomedWalk<'_> {
         Some((kind, marked || matches!(self.at, At::Pieces(_))))
     }
 
-    /// Which directory the walk is at, if it is at one.
+    /// Which directory the walk is at, or which one holds what it is at, if that is known.
     pub(crate) fn which(&self) -> Option<WhichDir> {
-        self.below.which().filter(|_| self.is_below)
+        if self.is_below {
+            self.below.which()
+        } else {
+            self.extraneous.walk.which()
+        }
     }
 
     /// The path that the walk is at.
@@ -272,9 +275,9 @@ impl Doomed {
         as_one: bool,
     ) -> bool {
         if all {
-            self.below.push_dir(&path.as_bytes(), which, as_one);
+            self.below.push(&path.as_bytes(), Kind::Dir, which, as_one);
         } else {
-            self.pinned.push(&path.as_bytes(), Kind::Dir, false);
+            self.pinned.push(&path.as_bytes(), Kind::Dir, which, false);
         }
         all
     }

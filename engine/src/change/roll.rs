@@ -214,10 +214,15 @@ impl Roll {
             Op::Discard {
                 dir,
                 name,
-                tree: Tree::None,
-            } => remove_other(&*self.writable(dir)?, name),
-            Op::Discard { dir, name, tree } => {
-                remove_tree(&*self.writable(dir)?, name, tree.which())
+                tree,
+                within,
+            } => {
+                let dir = self.writable(dir)?;
+                within.map_or(Ok(()), |within| within.check_open(&dir))?;
+                match tree {
+                    Tree::None => remove_other(&*dir, name),
+                    tree => remove_tree(&*dir, name, tree.which()),
+                }
             }
             Op::SetAttrs {
                 dir,

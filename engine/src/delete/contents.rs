@@ -76,7 +76,7 @@ impl Doomed {
                 (level.all, level.is_deep) = (false, true);
                 level.children = Children::default();
             } else if kind != Kind::Dir {
-                self.below.push(&child, kind, false);
+                self.below.push(&child, kind, Some(level.which), false);
                 level.all &= !rules.leaves_backup(&child);
             } else {
                 let (path, here) = (level.path.join(&name), Ok(level.id));

@@ -27,6 +27,9 @@ use crate::spill::Room;
 /// Bytes of directory records read by one `getdents`; a hundred entries need about 4 KiB.
 const GETDENTS_BUFFER_LEN: usize = 64 * 1024;
 
+/// Names of one directory that cannot be examined, each of which is told.
+const UNEXAMINED_MAX: usize = 1 << 16;
+
 const STAT_MASK: StatxFlags = StatxFlags::TYPE
     .union(StatxFlags::MODE)
     .union(StatxFlags::NLINK)
@@ -154,6 +157,7 @@ pub(crate) fn list(
         return Err(io::Error::other(what));
     }
     listing.entries = entries.finish();
+    listing.entries.found_in = Some(WhichDir::of_stat(&stat));
     listing.passed_over = attributes.map_or_else(NotMirrored::default, |a| a.passed_over());
     Ok(listing)
 }

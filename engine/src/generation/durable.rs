@@ -393,7 +393,8 @@ mod tests {
             };
             commit.set_attrs(&top, &listed, attrs).unwrap();
         }
-        commit.remove(open, b"gone".to_vec(), Tree::Any).unwrap();
+        let gone = b"gone".to_vec();
+        commit.remove((open, None), gone, Tree::Any).unwrap();
         let journal = Journal::new(commit.seal().unwrap());
         commit.stage().forget();
         assert_eq!(commit.take_warnings().unwrap().len(), 0);

@@ -30,7 +30,7 @@ use crate::change::stage::Stage;
 use crate::entry::{Body, Entry};
 use crate::error::Error;
 use crate::fs::{
-    Assigned, Attrs, Inode, Listed, Root, attributes_of, flush, numbers_hold, replaced,
+    Assigned, Attrs, Inode, Listed, Root, WhichDir, attributes_of, flush, numbers_hold, replaced,
 };
 use crate::options::Options;
 use crate::path::RelPath;
@@ -175,9 +175,20 @@ impl Commit {
         !self.privileged && mode & 0o700 != 0o700
     }
 
-    /// Removes an entry; if it is a directory, as what goes as a `tree`.
-    pub(crate) fn remove(&mut self, dir: RelPath, name: Vec<u8>, tree: Tree) -> Result<(), Error> {
-        self.add(Op::Discard { dir, name, tree })
+    /// Removes an entry of a directory, which is that one if it is known which; if the entry is a
+    /// directory, as what goes as a `tree`.
+    pub(crate) fn remove(
+        &mut self,
+        (dir, within): (RelPath, Option<WhichDir>),
+        name: Vec<u8>,
+        tree: Tree,
+    ) -> Result<(), Error> {
+        self.add(Op::Discard {
+            dir,
+            name,
+            tree,
+            within,
+        })
     }
 
     /// Sets metadata of an entry of `dir` that was `listed` so when that was decided; a directory
@@ -320,6 +331,11 @@ impl Commit {
         Ok(())
     }
 
+    /// What is about to change in the directory at `dir` was found in that one.
+    pub(crate) fn judged_in(&mut self, dir: &RelPath, which: WhichDir) {
+        self.dirs.set_judged(dir, which);
+    }
+
     /// Adds an op; carries out what has been collected when that is enough.
     fn add(&mut self, op: Op) -> Result<(), Error> {
         work::did(1);
@@ -367,11 +383,15 @@ impl Commit {
     }
 
     fn carry_out(&mut self, op: &Op) -> Result<(), Error> {
-        if matches!(op, Op::Discard { .. }) {
-            // Nothing was staged for it, which notes the same. What cannot be opened says so next.
-            let _ = self.touch(op.dir());
-        }
-        self.roll.carry_out(op).or_else(|failed| {
+        let opened = match op {
+            // Nothing was staged for it, which notes the same.
+            Op::Discard { .. } => self.touch(op.dir()).map(drop),
+            Op::SetDirAttrs { .. } => Ok(()),
+            _ => self.open(op.dir()).map(drop),
+        };
+        let opened = opened.map_err(|e| Failed::new(&self.root, op.verb(), &op.path(), e.into()));
+        let done = opened.and_then(|()| self.roll.carry_out(op));
+        done.or_else(|failed| {
             if op.moves() {
                 self.unmoved.insert(&op.path());
             }
@@ -480,9 +500,13 @@ impl Commit {
         if let Some(fd) = self.roll.held(dir) {
             return Ok(fd);
         }
-        match self.pending.as_ref().and_then(|pending| pending.open(dir)) {
-            Some(fd) => Ok(self.roll.hold(dir, fd?)),
-            None => self.roll.open_dir(dir),
+        let fd = match self.pending.as_ref().and_then(|pending| pending.open(dir)) {
+            Some(fd) => return Ok(self.roll.hold(dir, fd?)),
+            None => self.roll.open_dir(dir)?,
+        };
+        if let Err(e) = self.dirs.check(dir, &fd) {
+            self.roll.let_go();
+            return Err(e);
         }
         Ok(fd)
     }

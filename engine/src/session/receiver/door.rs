@@ -12,7 +12,7 @@ use crate::attributes::Scope;
 use crate::change::{Commit, Lines, Link, Over, Slot, Staged, Tree, clean_leftovers};
 use crate::entry::Entry;
 use crate::error::{Error, ErrorKind};
-use crate::fs::{Attrs, Inherited, Listed, Root, can_hold};
+use crate::fs::{Attrs, Inherited, Listed, Root, WhichDir, can_hold};
 use crate::history::{Room, Store, leave};
 use crate::path::{RelPath, Shown};
 use crate::refusal::Refusal;
@@ -114,6 +114,13 @@ impl Door {
         }
     }
 
+    /// What is about to change in the directory at `dir` was found in that one.
+    pub(super) fn judged_in(&mut self, dir: &RelPath, which: Option<WhichDir>) {
+        if let (Door::Real(real), Some(which)) = (self, which) {
+            real.commit.judged_in(dir, which);
+        }
+    }
+
     /// Puts a staged entry under its name in `dir`.
     pub(super) fn place(
         &mut self,
@@ -144,8 +151,13 @@ impl Door {
         }
     }
 
-    /// Removes an entry, a directory with everything in it.
-    pub(super) fn remove(&mut self, dir: RelPath, name: &[u8], tree: Tree) -> Result<(), Error> {
+    /// Removes an entry of a directory, which is that one if it is known which.
+    pub(super) fn remove(
+        &mut self,
+        dir: (RelPath, Option<WhichDir>),
+        name: &[u8],
+        tree: Tree,
+    ) -> Result<(), Error> {
         match self {
             Door::Real(real) => real.commit.remove(dir, name.to_vec(), tree),
             Door::Dry(_) => Ok(()),

@@ -62,8 +62,11 @@ impl Going {
                 self.stay.insert(&path);
                 continue;
             }
-            let tree = ahead.which().map_or(Tree::None, Tree::Only);
-            site.door.remove(dir, name, tree)?;
+            let (tree, within) = match (kind, ahead.which()) {
+                (Kind::Dir, Some(which)) => (Tree::Only(which), None),
+                (_, within) => (Tree::None, within),
+            };
+            site.door.remove((dir, within), name, tree)?;
             if is_atomic {
                 continue;
             }
@@ -112,19 +115,6 @@ fn tell_next(walk: &mut DoomedWalk<'_>, site: &Site, stay: &[&PathSet]) -> Resul
         site.say(&ToSender::Deleted { path, kind })?;
     }
     Ok(true)
-}
-
-/// Whether a path is one of these, or in one.
-fn is_in(all: &BTreeSet<RelPath>, path: &RelPath) -> bool {
-    let above = |path: &RelPath| path.split().map(|(above, _)| above);
-    let mut ways = std::iter::successors(Some(path.clone()), above);
-    !all.is_empty() && ways.any(|way| all.contains(&way))
-}
-
-/// Whether one of these is in a directory.
-fn holds_any(dir: &RelPath, all: &BTreeSet<RelPath>) -> bool {
-    let mut after = all.range((Bound::Excluded(dir), Bound::Unbounded));
-    after.next().is_some_and(|path| path.is_within(dir))
 }
 
 /// Keeps an entry, if that is asked for; `false` if it has to stay.

@@ -59,6 +59,7 @@ impl Judging<'_> {
         mut local: EntryList,
         complete: bool,
     ) -> Result<(), Error> {
+        self.site.door.judged_in(&list.path, local.found_in);
         list.inherited = self.site.inherited(&list.path);
         let mut within = Within {
             path: &list.path,
