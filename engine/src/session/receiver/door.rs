@@ -135,11 +135,16 @@ impl Door {
         }
     }
 
-    /// Whether the entry at `first`, which is `now`, has as many names as it can.
-    pub(super) fn is_full(&mut self, first: &RelPath, now: &Listed) -> bool {
+    /// Whether the entry at `first`, which is `now`, can have no further name in `dir`, which holds
+    /// `local`.
+    pub(super) fn takes_no_name(
+        &mut self,
+        (first, now): (&RelPath, &Listed),
+        (dir, local): (&RelPath, &Listed),
+    ) -> bool {
         match self {
-            Door::Real(real) => real.commit.is_full(first, now),
-            Door::Dry(_) => Commit::may_be_full(now),
+            Door::Real(real) => real.commit.takes_no_name(first, now, dir),
+            Door::Dry(_) => Commit::may_take_no_name(now, local.dev),
         }
     }
 
