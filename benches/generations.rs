@@ -1,7 +1,8 @@
 //! What generations cost: pushes of a named tree beside the same pushes without a name, to a
 //! standby on ext4 in a loop device, over the same sshd, warm, best of three, alternating:
 //!   cargo bench --bench generations [-- --full]
-//! Both flush before they end. Run it as root on an idle machine.
+//! Both flush before they end. Beside it what ACLs and attributes cost a named tree that has not
+//! changed, on which files have none and on which all have one. Run it as root on an idle machine.
 #![forbid(unsafe_code)]
 #![allow(
     clippy::panic,
@@ -40,6 +41,8 @@ fn main() {
     let disk = LoopFs::new("ext4", if full { 6144 } else { 1024 });
     let sshd = Sshd::start();
     let (mut plain, mut named): (Best, Best) = ([f64::INFINITY; 2], [f64::INFINITY; 2]);
+    let mut unchanged: [(&str, Best); 2] =
+        ["none", "one each"].map(|row| (row, [f64::INFINITY; 2]));
     for run in 0..RUNS {
         let source = work.mkdir(format!("source-{run}"));
         trees::small_files(&source, count);
@@ -65,6 +68,13 @@ fn main() {
         take(&mut plain[1], &push());
         take(&mut named[1], &push_named());
 
+        for (row, best) in &mut unchanged {
+            if *row == "one each" {
+                trees::label(&source);
+            }
+            take_unchanged(best, &pair);
+        }
+
         let left = std::fs::read_dir(pair.path(Foo1, "html")).unwrap().count();
         assert!(left > 1, "nothing arrived");
         std::fs::remove_dir_all(&target).unwrap();
@@ -82,6 +92,29 @@ fn main() {
             "{row:<40} {plain:>9.3} {named:>9.3} {:>5.2}x",
             named / plain
         );
+    }
+    println!("nothing changed, named:           without   with");
+    for (row, [without, with]) in unchanged {
+        let ratio = with / without;
+        println!("attributes: {row:<28} {without:>9.3} {with:>9.3} {ratio:>5.2}x");
+    }
+}
+
+/// Measures pushes that find nothing to do, without ACLs and attributes and with them.
+fn take_unchanged(best: &mut Best, pair: &Pair) {
+    let push = || pair.on(Foo0, &["push", "--tree", "html", "-q"]);
+    // What is remembered has to be a few seconds old.
+    push().run().expect(0);
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    push().run().expect(0);
+    let config = pair.read(Foo0, "hasync.toml");
+    let line = "name = \"html\"\n";
+    let without = config.replace(line, &format!("{line}acls = false\nxattrs = false\n"));
+    for _ in 0..RUNS {
+        pair.write(Foo0, "hasync.toml", &without);
+        take(&mut best[0], &push());
+        pair.write(Foo0, "hasync.toml", &config);
+        take(&mut best[1], &push());
     }
 }
 

@@ -147,7 +147,7 @@ const ROWS: &[Row] = &[
         name: "nothing changed, 100,000 labelled, -AX",
         make: |s, t, shrink| {
             trees::small_files(s, 100_000 / shrink);
-            label(s);
+            trees::label(s);
             copy(s, t);
         },
     },
@@ -178,17 +178,6 @@ impl Row {
 fn unchanged(source: &Path, target: &Path, count: usize) {
     trees::small_files(source, count);
     copy(source, target);
-}
-
-/// Gives all that is there a label, as SELinux does.
-fn label(source: &Path) {
-    let set = "setfattr -h -n security.selinux -v system_u:object_r:httpd_sys_content_t:s0 {} +";
-    let find = Command::new("find")
-        .arg(source)
-        .arg("-exec")
-        .args(set.split(' '))
-        .status();
-    assert!(find.unwrap().success(), "only root labels");
 }
 
 fn large(source: &Path, target: &Path, shrink: usize, change: impl Fn(&Path)) {

@@ -394,6 +394,66 @@ fn a_named_tree_keeps_them_and_an_undo_brings_them_back() {
     assert_eq!(of_dir(&first), of_dir(&seen(&there())));
 }
 
+/// Attributes that are known from the push before are not read again, and yet none is missed: one
+/// that changes here, there, or on an inode that comes in.
+#[test]
+fn what_is_remembered_hides_nothing() {
+    need_root();
+    let pair = Pair::here("");
+    let later = "HASYNC_CLOCK_OFFSET=60";
+    let script = pair.read(Foo1, "hasync");
+    let (_, exec) = script.rsplit_once("\nexec ").unwrap();
+    pair.write(
+        Foo1,
+        "hasync",
+        format!("#!/bin/sh\nexport {later}\nexec {exec}"),
+    );
+    let push = || {
+        let push = pair.on(Foo0, &["push", "--tree", "html"]);
+        push.under(&["env", later]).run().expect(0);
+    };
+    let html = |node| pair.path(node, "html");
+    let set = |path: &str, value: &str| {
+        run_ok("setfattr", &["-n", "user.x", "-v", value, path]);
+    };
+    let text = |node, path: &str| html(node).join(path).display().to_string();
+    for dir in ["alike", "mixed"] {
+        for number in 0..50 {
+            pair.write(Foo0, &format!("html/{dir}/{number}"), "x");
+            set(&text(Foo0, &format!("{dir}/{number}")), "same");
+        }
+    }
+    set(&text(Foo0, "mixed/7"), "other");
+    push();
+    push();
+    for node in [Foo0, Foo1] {
+        let remembered = pair.path(node, "state/trees/html/attributes");
+        assert!(remembered.exists(), "{remembered:?}");
+    }
+    let others = text(Foo1, "alike/12");
+    let changes: [&dyn Fn(); 5] = [
+        &|| set(&text(Foo0, "alike/3"), "changed here"),
+        &|| set(&others, "changed there"),
+        &|| {
+            run_ok("setfacl", &["-m", "u:1:r", &text(Foo1, "alike/4")]);
+        },
+        &|| {
+            run_ok("setfattr", &["-x", "user.x", &text(Foo0, "alike/5")]);
+        },
+        &|| {
+            let (from, to) = (text(Foo0, "mixed/7"), text(Foo0, "alike/7"));
+            std::fs::rename(from, to).unwrap();
+        },
+    ];
+    for change in changes {
+        change();
+        push();
+        for dir in ["alike", "mixed"] {
+            assert_same(&seen(&html(Foo0).join(dir)), &seen(&html(Foo1).join(dir)));
+        }
+    }
+}
+
 #[test]
 fn under_ha_a_standby_is_equal_or_the_push_is_refused() {
     need_root();

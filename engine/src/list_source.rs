@@ -79,7 +79,7 @@ pub fn list_source(
     let recast = Arc::new(Recast::new(&all, powers, &[]));
     let fields = Fields::new(&all, powers, Vec::new(), Keeps::default(), [0; 32]);
     let has_root = source.root_entry.is_some();
-    let mut scanner = Scanner::new(&source, all, filter, fields, Arc::clone(&recast));
+    let mut scanner = Scanner::new(&source, all, filter, fields, Arc::clone(&recast), None);
     let mut listing = Listing {
         recast,
         with_links: options.links,

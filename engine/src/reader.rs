@@ -4,12 +4,13 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use crate::attributes::Scope;
 use crate::entries::Revised;
 use crate::entry::{Body, Sum};
 use crate::filter::{Filter, Half};
-use crate::fs::{FileDir, Inodes, Listed, Listing, LookThrough, Root, list};
+use crate::fs::{Alike, FileDir, Inodes, Listed, Listing, LookThrough, Root, Wanted, list};
 use crate::links::LinkRules;
 use crate::options::Summed;
 use crate::path::RelPath;
@@ -29,6 +30,8 @@ pub(crate) struct Reader {
     pub(crate) links: LinkRules,
     /// Attributes that are read.
     pub(crate) scope: Scope,
+    /// What is known of them from before.
+    pub(crate) alike: Option<Arc<Alike>>,
     pub(crate) with_atimes: bool,
     /// Reading leaves no trace, where that can be.
     pub(crate) is_quiet: bool,
@@ -79,13 +82,14 @@ impl Reader {
             true => Some(&look_through),
             false => None,
         };
-        let mut listing = list(
-            dir.as_fd(),
-            (self.inodes, self.with_atimes),
-            self.scope,
-            &mut skip,
+        let wanted = Wanted {
+            inodes: self.inodes,
+            with_atimes: self.with_atimes,
+            scope: self.scope,
+            alike: self.alike.as_deref(),
             look_through,
-        )?;
+        };
+        let mut listing = list(dir.as_fd(), wanted, &mut skip)?;
         work::did(1);
         if !self.summed.is_empty() {
             let (entries, dir) = (

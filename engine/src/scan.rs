@@ -21,7 +21,7 @@ use crate::entry::Body;
 use crate::error::describe;
 use crate::filter::{Filter, Half};
 use crate::first_names::FirstNames;
-use crate::fs::{Follow, Inodes, Listed};
+use crate::fs::{Alike, Follow, Inodes, Listed};
 use crate::ids::IdKind;
 use crate::links::{LinkRules, is_unsafe};
 use crate::names::Names;
@@ -202,6 +202,7 @@ impl Scanner {
         filter: Filter,
         fields: Fields,
         recast: Arc<Recast>,
+        alike: Option<Arc<Alike>>,
     ) -> Self {
         // What an argument stands for that could not be opened is not known.
         let root_complete = source.failed.is_empty() || options.ignore_errors;
@@ -215,6 +216,7 @@ impl Scanner {
             },
             links,
             scope: fields.attributes(),
+            alike,
             with_atimes: options.atimes,
             is_quiet: options.reads_quietly(),
             summed: options.summed(),

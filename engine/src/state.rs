@@ -71,8 +71,7 @@ impl StateDir {
         let fd = loop {
             match find(path)? {
                 Nearest::Dir(fd) => break fd,
-                Nearest::Missing { spot, rest } => {
-                    let is_last = rest.as_os_str().is_empty();
+                Nearest::Missing { spot, is_last } => {
                     let mode = if is_last { Mode::RWXU } else { PUBLIC_DIR };
                     match make_dir(&spot.dir, &spot.name, mode) {
                         Ok(()) | Err(Errno::EXIST) => {}
@@ -275,8 +274,7 @@ impl AsFd for StateDir {
 /// Walks to a state directory by a way that only root and this user may change. The directory
 /// itself may have any mode.
 fn find(path: &Path) -> Result<Nearest, Error> {
-    let found = nearest(path, |part| Ok::<_, PathError>(walk(part)));
-    found.map_err(|e| of_walk(path, &e))
+    nearest(path, walk).map_err(|e| of_walk(path, &e))
 }
 
 fn walk(path: &Path) -> Result<Place, PathError> {

@@ -15,7 +15,6 @@ use std::sync::Arc;
 use rustix::fs::{FileType, Mode, OFlags, Stat, fchmod, fstat, openat, statat};
 
 use super::failed::Failed;
-use super::failures::Failures;
 use super::op::{Op, Ops, SessionPlace, Slot, Tree};
 use super::place::{
     change_places, give_back_other, is_at, keep_time, place_new, replace, take_away,
@@ -98,16 +97,16 @@ impl Roll {
         ops: &Ops,
         again: bool,
         on_failure: OnFailure,
-    ) -> Result<Failures, Error> {
+    ) -> Result<Vec<Failed>, Error> {
         self.narrow(ops)?;
-        let mut failures = Failures::default();
+        let mut failed = Vec::new();
         let mut lasts = None;
         for (at, op) in ops.iter().enumerate() {
             let op = op?;
             let result = self.carry_out(&op);
             work::did(1);
             fail_point("op");
-            let Err(failed) = result else {
+            let Err(failure) = result else {
                 continue;
             };
             if again && lasts.is_none() {
@@ -116,15 +115,20 @@ impl Roll {
             if lasts.as_ref().is_some_and(|lasts| lasts.is_passed(&op, at)) {
                 continue;
             }
-            if failed.is_no_space() && on_failure == OnFailure::GoOn {
-                return Err(failed.into_error(&self.root));
+            if failure.is_no_space() && on_failure == OnFailure::GoOn {
+                return Err(failure.into_error(&self.root));
             }
-            failures.add(&self.root, (at, &op), failed)?;
+            let moves = op.moves();
+            failed.push(Failed {
+                at,
+                moves,
+                ..failure
+            });
             if on_failure == OnFailure::Stop {
                 break;
             }
         }
-        Ok(failures)
+        Ok(failed)
     }
 
     /// Directories that some are to lose their rights to lose them before anything else changes:
@@ -214,15 +218,10 @@ impl Roll {
             Op::Discard {
                 dir,
                 name,
-                tree,
-                within,
-            } => {
-                let dir = self.writable(dir)?;
-                within.map_or(Ok(()), |within| within.check_open(&dir))?;
-                match tree {
-                    Tree::None => remove_other(&*dir, name),
-                    tree => remove_tree(&*dir, name, tree.which()),
-                }
+                tree: Tree::None,
+            } => remove_other(&*self.writable(dir)?, name),
+            Op::Discard { dir, name, tree } => {
+                remove_tree(&*self.writable(dir)?, name, tree.which())
             }
             Op::SetAttrs {
                 dir,

@@ -78,7 +78,8 @@ impl Judge<'_> {
             .filter(|(kind, _)| *kind == AttributeKind::Extended);
         let both = left.chain(wanted.iter());
         let both = both.map(|(kind, value)| (kind, value.to_vec())).collect();
-        Attributes::of_here(both)
+        // Beyond what an entry can carry, what is asked for comes first.
+        Attributes::of(both).unwrap_or(wanted)
     }
 
     /// What an entry gets that is made anew.

@@ -7,11 +7,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, RawDir, Statx, StatxAttributes, StatxFlags, fstat, openat,
-    readlinkat, statx,
+    AtFlags, FileType, Mode, OFlags, RawDir, SeekFrom, Statx, StatxAttributes, StatxFlags, fstat,
+    openat, readlinkat, seek, statx,
 };
 use rustix::io::Errno;
 
+use super::alike::{Alike, Had, Print, tells_changes};
 use super::attrs::{Assigned, Attrs};
 use super::inode::WhichDir;
 use super::walk::{Follow, Led, follow_from};
@@ -27,15 +28,13 @@ use crate::spill::Room;
 /// Bytes of directory records read by one `getdents`; a hundred entries need about 4 KiB.
 const GETDENTS_BUFFER_LEN: usize = 64 * 1024;
 
-/// Names of one directory that cannot be examined, each of which is told.
-const UNEXAMINED_MAX: usize = 1 << 16;
-
 const STAT_MASK: StatxFlags = StatxFlags::TYPE
     .union(StatxFlags::MODE)
     .union(StatxFlags::NLINK)
     .union(StatxFlags::UID)
     .union(StatxFlags::GID)
     .union(StatxFlags::MTIME)
+    .union(StatxFlags::CTIME)
     .union(StatxFlags::INO)
     .union(StatxFlags::SIZE);
 
@@ -82,84 +81,169 @@ impl Inodes {
     }
 }
 
+/// What is wanted of a directory's entries.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    /// Of which it is noted what identifies their inodes.
+    pub(crate) inodes: Inodes,
+    /// When they were read last is noted too.
+    pub(crate) with_atimes: bool,
+    /// The attributes that are read.
+    pub(crate) scope: Scope,
+    /// What is known of them from before.
+    pub(crate) alike: Option<&'a Alike>,
+    /// Symlinks become what this makes of them.
+    pub(crate) look_through: Option<&'a LookThrough<'a>>,
+}
+
 /// Reads the directory `dir`, leaving out names for which `skip` says so (a filter, which needs
-/// to know whether the name is a directory). What identifies an inode, and when it was read last,
-/// is noted only if it is asked for, and of attributes what is in `scope`. Symlinks become what
-/// `look_through` makes of them, if there is such a thing.
+/// to know whether the name is a directory).
 pub(crate) fn list(
     dir: BorrowedFd<'_>,
-    (inodes, with_atimes): (Inodes, bool),
-    scope: Scope,
+    wanted: Wanted<'_>,
     skip: &mut dyn FnMut(&[u8], bool) -> bool,
-    look_through: Option<&LookThrough<'_>>,
 ) -> io::Result<Listing> {
     let stat = fstat(dir)?;
-    let mut listing = Listing {
+    let own_attributes = attributes_of(dir, wanted.scope)?;
+    let finish = |pass: Pass<'_>, entries: EntrySorter| Listing {
+        entries: entries.finish(),
+        failed: pass.failed,
+        has_reserved: pass.has_reserved,
         own: Meta::of_dir(&stat),
+        own_attributes,
         id: (stat.st_dev, stat.st_ino),
-        own_attributes: attributes_of(dir, scope)?,
-        ..Listing::default()
+        passed_over: pass
+            .attributes
+            .map_or_else(NotMirrored::default, |attributes| attributes.passed_over()),
     };
-    let mut attributes = AttributeReader::of_listing(dir, scope);
-    let mut entries = EntrySorter::new(Room::of_directory());
-    let mut listed = Listed::blank();
-    let mut buffer = Vec::with_capacity(GETDENTS_BUFFER_LEN);
-    let mut records = RawDir::new(dir, buffer.spare_capacity_mut());
-    let mut is_encrypted = false;
-    let mut encrypted_file: Option<CString> = None;
-    while let Some(record) = records.next() {
-        let record = record?;
-        let name = record.file_name();
-        match name.to_bytes() {
-            b"." | b".." => continue,
-            name if is_reserved(name) => {
-                listing.has_reserved |= [RESERVED_NAME, STAND_IN_NAME].contains(&name);
-                continue;
-            }
-            _ => {}
+    let alike = wanted
+        .alike
+        .filter(|_| wanted.look_through.is_none() && tells_changes(dir));
+    let Some(alike) = alike else {
+        let mut pass = Pass::new(dir, wanted);
+        let entries = pass.run(skip)?;
+        return Ok(finish(pass, entries));
+    };
+    let id = (stat.st_dev, stat.st_ino);
+    if let Some((print, had)) = alike.of(id) {
+        let mut pass = Pass::new(dir, wanted).printing(alike.print(id), Some(had));
+        let entries = pass.run(skip)?;
+        if pass.print() == Some(print) {
+            alike.still(id);
+            return Ok(finish(pass, entries));
         }
-        let known_type = record.file_type();
-        let may_be_other = known_type == FileType::Unknown
-            || known_type == FileType::Symlink && look_through.is_some();
-        if !may_be_other && skip(name.to_bytes(), known_type == FileType::Directory) {
-            continue;
+        seek(dir, SeekFrom::Start(0))?;
+    }
+    let mut pass = Pass::new(dir, wanted).printing(alike.print(id), None);
+    let entries = pass.run(skip)?;
+    if let Some((print, had)) = pass.print().zip(pass.had()) {
+        alike.note(id, print, &had);
+    }
+    Ok(finish(pass, entries))
+}
+
+/// Once through all names of a directory.
+struct Pass<'a> {
+    dir: BorrowedFd<'a>,
+    wanted: Wanted<'a>,
+    attributes: Option<AttributeReader>,
+    failed: Vec<(Vec<u8>, io::Error)>,
+    has_reserved: bool,
+    is_encrypted: bool,
+    encrypted_file: Option<CString>,
+}
+
+impl<'a> Pass<'a> {
+    fn new(dir: BorrowedFd<'a>, wanted: Wanted<'a>) -> Self {
+        Pass {
+            dir,
+            wanted,
+            attributes: AttributeReader::of_listing(dir, wanted.scope),
+            failed: Vec::new(),
+            has_reserved: false,
+            is_encrypted: false,
+            encrypted_file: None,
         }
-        let examined = match name.to_bytes().len() {
-            0..=NAME_LEN_MAX => examine(dir, name, with_atimes, attributes.as_mut(), &mut listed),
-            _ => Err(Errno::NAMETOOLONG.into()),
-        };
-        let examined = examined.and_then(|found| {
-            if found.contains(StatxAttributes::ENCRYPTED) {
-                is_encrypted = true;
-                if encrypted_file.is_none() && matches!(listed.entry.body, Body::File { .. }) {
-                    encrypted_file = Some(name.to_owned());
-                }
-            }
-            look_through.map_or(Ok(()), |look_through| look_through(dir, &mut listed))
-        });
-        match examined {
-            Ok(()) => {
-                if may_be_other && skip(name.to_bytes(), listed.entry.is_dir()) {
+    }
+
+    /// Takes the print of all entries, which are held to have what is `expected`.
+    fn printing(mut self, print: Print, expected: Option<Had>) -> Self {
+        if let Some(attributes) = &mut self.attributes {
+            attributes.take_print(print, expected);
+        }
+        self
+    }
+
+    fn run(&mut self, skip: &mut dyn FnMut(&[u8], bool) -> bool) -> io::Result<EntrySorter> {
+        let mut entries = EntrySorter::new(Room::of_directory());
+        let mut listed = Listed::blank();
+        let mut buffer = Vec::with_capacity(GETDENTS_BUFFER_LEN);
+        let mut records = RawDir::new(self.dir, buffer.spare_capacity_mut());
+        while let Some(record) = records.next() {
+            let record = record?;
+            let name = record.file_name();
+            match name.to_bytes() {
+                b"." | b".." => continue,
+                name if is_reserved(name) => {
+                    self.has_reserved |= [RESERVED_NAME, STAND_IN_NAME].contains(&name);
                     continue;
                 }
-                entries.push(&listed, inodes.noted_of(&listed.entry));
+                _ => {}
             }
-            // Gone between the two calls: as if it had gone before.
-            Err(e) if Errno::from_io_error(&e) == Some(Errno::NOENT) => {}
-            Err(_) if may_be_other && skip(name.to_bytes(), false) => {}
-            // One that hardly lets anything be examined is as good as not read.
-            Err(e) if listing.failed.len() == UNEXAMINED_MAX => return Err(e),
-            Err(e) => listing.failed.push((name.to_bytes().to_vec(), e)),
+            let known_type = record.file_type();
+            let may_be_other = known_type == FileType::Unknown
+                || known_type == FileType::Symlink && self.wanted.look_through.is_some();
+            if !may_be_other && skip(name.to_bytes(), known_type == FileType::Directory) {
+                continue;
+            }
+            match self.examine(name, &mut listed) {
+                Ok(()) => {
+                    if may_be_other && skip(name.to_bytes(), listed.entry.is_dir()) {
+                        continue;
+                    }
+                    entries.push(&listed, self.wanted.inodes.noted_of(&listed.entry));
+                }
+                // Gone between the two calls: as if it had gone before.
+                Err(e) if Errno::from_io_error(&e) == Some(Errno::NOENT) => {}
+                Err(_) if may_be_other && skip(name.to_bytes(), false) => {}
+                Err(e) => self.failed.push((name.to_bytes().to_vec(), e)),
+            }
         }
+        if self.is_encrypted && is_locked(self.dir, self.encrypted_file.as_deref()) {
+            let what = "it is encrypted, and its key is not there; unlock it";
+            return Err(io::Error::other(what));
+        }
+        Ok(entries)
     }
-    if is_encrypted && is_locked(dir, encrypted_file.as_deref()) {
-        let what = "it is encrypted, and its key is not there; unlock it";
-        return Err(io::Error::other(what));
+
+    fn examine(&mut self, name: &CStr, listed: &mut Listed) -> io::Result<()> {
+        if name.to_bytes().len() > NAME_LEN_MAX {
+            return Err(Errno::NAMETOOLONG.into());
+        }
+        let (dir, attributes) = (self.dir, self.attributes.as_mut());
+        let found = examine(dir, name, self.wanted.with_atimes, attributes, listed)?;
+        if found.contains(StatxAttributes::ENCRYPTED) {
+            self.is_encrypted = true;
+            if self.encrypted_file.is_none() && matches!(listed.entry.body, Body::File { .. }) {
+                self.encrypted_file = Some(name.to_owned());
+            }
+        }
+        let look_through = self.wanted.look_through;
+        look_through.map_or(Ok(()), |look_through| look_through(dir, listed))
     }
-    listing.entries = entries.finish();
-    listing.entries.found_in = Some(WhichDir::of_stat(&stat));
-    listing.passed_over = attributes.map_or_else(NotMirrored::default, |a| a.passed_over());
-    Ok(listing)
+
+    /// The print of all that was examined, if nothing was left out.
+    fn print(&mut self) -> Option<[u8; 16]> {
+        let print = self.attributes.as_mut()?.print()?;
+        self.failed.is_empty().then(|| print.value())
+    }
+
+    /// What its entries have, if they are alike and have nothing that was passed over.
+    fn had(&mut self) -> Option<Had> {
+        let attributes = self.attributes.as_mut()?;
+        let is_all = attributes.passed_over() == NotMirrored::default();
+        attributes.print()?.had().filter(|_| is_all)
+    }
 }
 
 /// Whether the names that an encrypted directory lists are made up, because there is no key to read
@@ -270,13 +354,12 @@ fn examine(
         false => look(reader.as_mut())?,
     };
     let (mut target, mut attributes) = (Vec::new(), Attributes::default());
-    if let Some(held) = held {
-        if is_symlink(&s) {
-            target = target_of(held.as_fd())?;
-        }
-        if let Some(reader) = reader {
-            attributes = reader.read(held.as_fd(), file_type(&s))?;
-        }
+    let held = held.as_ref().map(OwnedFd::as_fd);
+    if let Some(link) = held.filter(|_| is_symlink(&s)) {
+        target = target_of(link)?;
+    }
+    if let Some(reader) = reader {
+        attributes = reader.read(held, &s)?;
     }
     let rdev = rustix::fs::makedev(s.stx_rdev_major, s.stx_rdev_minor);
     let entry = &mut listed.entry;

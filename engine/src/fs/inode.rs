@@ -130,12 +130,9 @@ pub(crate) struct WhichDir {
 
 impl WhichDir {
     pub(crate) fn of(dir: impl AsFd) -> io::Result<Self> {
-        Ok(WhichDir::of_stat(&fstat(dir)?))
-    }
-
-    pub(super) fn of_stat(stat: &Stat) -> Self {
+        let stat = fstat(dir)?;
         let (number, uid) = (stat.st_ino, stat.st_uid);
-        WhichDir { number, uid }
+        Ok(WhichDir { number, uid })
     }
 
     /// Checks that what is `found` in `dir` is it. Where numbers do not hold, its owner tells.

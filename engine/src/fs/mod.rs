@@ -2,6 +2,7 @@
 //! without following symlinks, and every other call names one component in a held directory.
 
 mod abilities;
+mod alike;
 mod attrs;
 mod by_name;
 mod deep;
@@ -26,11 +27,12 @@ mod walk;
 mod xattrs;
 
 pub(crate) use abilities::{Abilities, cannot_be_private, open_own, remove_asked};
+pub(crate) use alike::{Alike, Memory};
 pub use attrs::{Assigned, Attrs};
 pub use by_name::{ByName, OwnCalls, set_by_name_through};
 pub(crate) use deep::DeepDirs;
 pub(crate) use dir::{
-    Inodes, Listed, Listing, LookThrough, follow_listed, list, stat, stat_with_atime,
+    Inodes, Listed, Listing, LookThrough, Wanted, follow_listed, list, stat, stat_with_atime,
 };
 pub(crate) use extent::{Extent, Mounts, Seen, Shared, ancestors};
 pub(crate) use handed_on::{HandedOn, drop_default_acl, folds_names, hints_at_extents};

@@ -14,15 +14,16 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use rustix::buffer::spare_capacity;
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, XattrFlags, chmodat, fchmod, fgetxattr, flistxattr,
-    fremovexattr, fsetxattr, fstat, getxattr, listxattr, llistxattr, openat, removexattr, setxattr,
-    stat,
+    AtFlags, CWD, FileType, Mode, OFlags, Statx, XattrFlags, chmodat, fchmod, fgetxattr,
+    flistxattr, fremovexattr, fsetxattr, fstat, getxattr, listxattr, llistxattr, openat,
+    removexattr, setxattr, stat,
 };
 use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, capabilities};
 
 pub(super) use assign::set_rights;
 
+use super::alike::{Had, Print};
 use super::inode::{Inode, replaced};
 use super::own_place::enter;
 use crate::acl;
@@ -235,6 +236,9 @@ pub(crate) struct AttributeReader {
     expects_any: bool,
     /// What the entries have besides.
     passed_over: NotMirrored,
+    /// What they had when they were read last, which is not read again.
+    expected: Option<Had>,
+    print: Option<Print>,
 }
 
 impl AttributeReader {
@@ -248,6 +252,8 @@ impl AttributeReader {
             names: Vec::with_capacity(LEN_USUAL),
             expects_any: false,
             passed_over: NotMirrored::default(),
+            expected: None,
+            print: None,
         })
     }
 
@@ -258,6 +264,17 @@ impl AttributeReader {
             reader.dir_len = 0;
         }
         Some(reader)
+    }
+
+    /// Takes the print of all entries from now on, which are held to have what is `expected`.
+    pub(super) fn take_print(&mut self, print: Print, expected: Option<Had>) {
+        self.print = Some(print);
+        self.expected = expected;
+    }
+
+    /// The print of the entries since.
+    pub(super) fn print(&mut self) -> Option<&mut Print> {
+        self.print.as_mut()
     }
 
     /// Whether the next entry may as well be looked at closely at once.
@@ -274,7 +291,7 @@ impl AttributeReader {
     /// cannot be told is to be looked at closely.
     pub(super) fn finds_any(&mut self, name: &CStr, file_type: FileType) -> bool {
         let scope = self.scope.of_type(file_type);
-        if scope.is_empty() {
+        if scope.is_empty() || self.expected.is_some() {
             return false;
         }
         self.path.truncate(self.dir_len);
@@ -297,12 +314,27 @@ impl AttributeReader {
         }
     }
 
-    /// All that what is held has within the scope.
+    /// All that the entry has within the scope which was `examined`, and is `held` if it has any.
     pub(super) fn read(
         &mut self,
-        held: BorrowedFd<'_>,
-        file_type: FileType,
+        held: Option<BorrowedFd<'_>>,
+        examined: &Statx,
     ) -> io::Result<Attributes> {
+        let file_type = FileType::from_raw_mode(examined.stx_mode.into());
+        let is_dir = file_type == FileType::Directory;
+        let found = match (&self.expected, held) {
+            (Some(had), _) if is_dir => had.dirs.clone(),
+            (Some(had), _) => had.files.clone(),
+            (None, Some(held)) => self.read_held(held, file_type)?,
+            (None, None) => Attributes::default(),
+        };
+        if let Some(print) = &mut self.print {
+            print.add(examined, is_dir, &found);
+        }
+        Ok(found)
+    }
+
+    fn read_held(&mut self, held: BorrowedFd<'_>, file_type: FileType) -> io::Result<Attributes> {
         let found = read_counting(held, file_type, self.scope, &mut self.passed_over)?;
         // Those of a symlink say little about its neighbours.
         if file_type != FileType::Symlink {

@@ -4,8 +4,8 @@
 //! [`record`] is how anything about a generation is kept on disk, [`node`] what is kept apart from
 //! the data, with the order of all locks; [`held`] is that and what is beside the data while they
 //! are locked, [`place`] where that is; [`sending`] is a push on its primary's side; [`durable`]
-//! makes a commit durable or brings one to its end that was cut off. What is kept beside the data,
-//! and the ways back, are in [`crate::history`].
+//! makes a commit durable or brings one to its end that was cut off; [`remembered`] spares the next
+//! push questions. What is kept beside the data, and the ways back, are in [`crate::history`].
 //! [`tree`] is all of that for a tree with a name, as the command line uses it.
 
 pub(crate) mod durable;
@@ -14,6 +14,7 @@ mod lock_file;
 pub(crate) mod node;
 mod place;
 pub(crate) mod record;
+mod remembered;
 mod sending;
 pub(crate) mod tree;
 

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use super::record::{self, RecordKind};
 use crate::error::{Error, ErrorKind};
-use crate::fs::Lock;
+use crate::fs::{Lock, Memory};
 use crate::history::store::{log_once, read_log};
 use crate::lineage::generation::Generation;
 use crate::lineage::record::NodeRecord;
@@ -32,6 +32,11 @@ use crate::state::{Attempt, StateDir};
 const NODE: RecordKind = RecordKind {
     letters: *b"ND",
     name: "node",
+};
+
+const ALIKE: RecordKind = RecordKind {
+    letters: *b"AL",
+    name: "attributes",
 };
 
 /// How long a commit is waited for: whoever takes over has to get on.
@@ -123,6 +128,20 @@ impl Node {
             return Ok(Vec::new());
         };
         read_log(dir.as_fd()).map_err(|e| self.cannot("read the log in", &e))
+    }
+
+    /// What is remembered of the tree's attributes. It can be found again: a damaged record is as
+    /// good as none.
+    pub(super) fn remembered(&self) -> Memory {
+        let dir = self.dir.as_ref();
+        let read = dir.and_then(|dir| record::read(dir, ALIKE).ok().flatten());
+        read.unwrap_or_default()
+    }
+
+    /// Keeps it for the next push.
+    pub(super) fn remember(&self, memory: &Memory) -> io::Result<()> {
+        let dir = self.dir.as_ref();
+        dir.map_or(Ok(()), |dir| record::write(dir, ALIKE, memory))
     }
 
     fn take(&self, name: &str, wait: Duration) -> Result<Option<Lock<File>>, Error> {

@@ -7,17 +7,22 @@
 //! asked to commit; when the acknowledgement is there, it is noted as this node's head. A push that
 //! breaks off between the two leaves both the old head and the new id as possible ones.
 
+use std::sync::Arc;
+
 use super::held::Held;
 use super::lock_file::LockFile;
 use super::node::SessionLock;
 use super::tree::{Tree, shown_path};
+use crate::attributes::Scope;
 use crate::clock::{AsOf, boot, now_ns};
 use crate::error::{Error, ErrorKind};
+use crate::fs::Alike;
 use crate::lineage::claim::{Claim, Made, Standing};
 use crate::lineage::generation::{Generation, GenerationId, Partial, Sealed};
 use crate::lineage::record::{Overtaken, Promotion, Spent};
 use crate::lineage::rules::{Data, Reconcile};
 use crate::lineage::view::NodeRole;
+use crate::options::Options;
 use crate::refusal::Refusal;
 
 /// A push of a named tree, as far as lineage goes.
@@ -29,6 +34,7 @@ pub(crate) struct Sending {
     /// This node becomes primary by its first push, once that is accepted.
     is_first: bool,
     dry_run: bool,
+    alike: Option<Arc<Alike>>,
     /// How the receiver's node stands, once it has said so.
     peer: Option<Standing>,
     _session: Option<SessionLock>,
@@ -103,6 +109,7 @@ impl Sending {
             recheck,
             is_first: role == NodeRole::New,
             dry_run,
+            alike: None,
             peer: None,
             _session: Some(session),
             _lock_file: tree.lock_files()?,
@@ -137,6 +144,7 @@ impl Sending {
             recheck,
             is_first: false,
             dry_run: true,
+            alike: None,
             peer: None,
             _session: None,
             _lock_file: tree.lock_files()?,
@@ -163,6 +171,12 @@ impl Sending {
     /// Which files are to be compared by content, by their modification times.
     pub(crate) fn recheck(&self) -> Option<(i64, i64)> {
         self.recheck
+    }
+
+    /// What is known of the tree's attributes from before.
+    pub(crate) fn remembered(&mut self, scope: Scope, options: &Options) -> Option<Arc<Alike>> {
+        self.alike = self.tree.remembered(scope, options);
+        self.alike.clone()
     }
 
     /// How the receiver's node stands; it may refuse next.
@@ -213,6 +227,7 @@ impl Sending {
     /// The receiver has it, or has been equal all along. What it says of its head gives way to what
     /// this node knows. Equal is what neither side had a problem with.
     pub(crate) fn acknowledged(&mut self, sealed: &mut Sealed, partial: bool) -> Result<(), Error> {
+        self.tree.remember(self.alike.as_deref());
         let is_partial = partial || sealed.changed && sealed.head.partial.is_some();
         let as_of = sealed.as_of.map(|_| self.as_of).filter(|_| !is_partial);
         sealed.as_of = as_of;

@@ -19,6 +19,7 @@ fn reader() -> Reader {
         half: crate::filter::Half::Sender,
         inodes: crate::fs::Inodes::None,
         scope: crate::attributes::Scope::default(),
+        alike: None,
         with_atimes: false,
         is_quiet: false,
         summed: Summed::default(),

@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
+use crate::attributes::Scope;
 use crate::clock::{AsOf, now_ns};
 use crate::error::{Error, ErrorKind};
-use crate::fs::Root;
+use crate::fs::{Alike, Root};
 use crate::generation::{Held, SessionLock, Tree};
 use crate::lineage::claim::{Claim, Made};
 use crate::lineage::generation::{Generation, GenerationCounts, Partial};
 use crate::lineage::record::Spent;
 use crate::lineage::rules::{Data, Equal};
 use crate::node_id::NodeId;
+use crate::options::Options;
 use crate::path::Shown;
 use crate::policy::ServePolicy;
 use crate::session::outbox::Outbox;
@@ -27,6 +29,7 @@ pub(super) struct Named {
     as_of: AsOf,
     /// Nothing was in it when the push began.
     is_empty: bool,
+    alike: Option<Arc<Alike>>,
     _session: SessionLock,
 }
 
@@ -90,6 +93,7 @@ impl Named {
             claim,
             as_of,
             is_empty,
+            alike: None,
             _session: session,
         };
         Ok((named, found))
@@ -102,6 +106,17 @@ impl Named {
         let received = held.view().receives(&self.claim, self.is_empty);
         received.map_err(|why| why.told(&self.claim, held.view()))?;
         Ok(held)
+    }
+
+    /// What is known of its attributes from before.
+    pub(super) fn remembered(&mut self, scope: Scope, options: &Options) -> Option<Arc<Alike>> {
+        self.alike = self.tree.remembered(scope, options);
+        self.alike.clone()
+    }
+
+    /// Keeps what has been found of them.
+    pub(super) fn remember(&self) {
+        self.tree.remember(self.alike.as_deref());
     }
 
     /// The name of the sending node.

@@ -42,7 +42,7 @@ pub(super) fn run(
 fn seal_unnamed(site: &mut Site, mut journal: Journal, going: &Going) -> Result<(), Error> {
     if journal.ops.is_empty() {
         // What an earlier push changed may not be on disk yet.
-        let durable = site.door.real()?.commit.end()?;
+        let durable = site.door.real()?.commit.finish()?;
         return site.done(durable, None, 0);
     }
     let store = make_store(site, None)?;
@@ -73,6 +73,7 @@ fn seal_named(
             named.received(&mut held, &head)?;
             fail_point("acknowledged");
         }
+        named.remember();
         drop(named);
         return site.done(true, Some(unchanged_at(head, as_of)), 0);
     }
@@ -104,6 +105,7 @@ fn seal_named(
         head,
     };
     let (policy, peer_ahead_ns) = (named.tree.undo, named.peer_ahead_ns());
+    named.remember();
     // Whoever hears that the push is over may push or undo at once: that waits for the commit
     // lock at most.
     drop(named);
@@ -167,11 +169,14 @@ fn carry_out(
 ) -> Result<bool, Error> {
     let commit = &mut site.door.real()?.commit;
     let done = commit_staged(store, journal, commit.stage())?;
-    let unmoved = commit.take_unmoved();
+    let mut unmoved = commit.take_unmoved();
     if done.made {
-        going.tell_rest(site, &[&unmoved, &done.unmoved])?;
+        unmoved.extend(done.unmoved);
+        going.tell_rest(site, &unmoved)?;
     }
-    done.failed.iter().try_for_each(|line| site.warn(line?))?;
+    done.failed
+        .into_iter()
+        .try_for_each(|line| site.warn(line))?;
     Ok(done.made)
 }
 

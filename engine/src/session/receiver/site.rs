@@ -126,8 +126,10 @@ impl Site {
 
     /// Tells what went wrong with changes that have been carried out meanwhile.
     pub(super) fn tell_warnings(&mut self) -> Result<(), Error> {
-        let lines = self.door.take_warnings()?;
-        lines.iter().try_for_each(|line| self.voice.warn(line?))
+        let warnings = self.door.take_warnings();
+        warnings
+            .into_iter()
+            .try_for_each(|warning| self.voice.pass_on(warning))
     }
 
     /// Says `Differs`, in parts.

@@ -59,7 +59,8 @@ impl Receiver {
             .map_err(|error| Error::peer(Refusal::Filter { error }))?;
         let claim = hello.claim.take();
         check(&hello.options, claim.as_ref(), policy)?;
-        let (named, target, elsewhere) = find((&hello, &filter), claim, policy, outbox, threshold)?;
+        let (mut named, target, elsewhere) =
+            find((&hello, &filter), claim, policy, outbox, threshold)?;
         let Hello {
             options,
             digest_key,
@@ -117,6 +118,9 @@ impl Receiver {
             },
             links: LinkRules::kept(),
             scope: asked,
+            alike: named
+                .as_mut()
+                .and_then(|named| named.remembered(asked, &options)),
             with_atimes: options.atimes,
             is_quiet: options.reads_quietly(),
             summed: options.summed(),

@@ -130,12 +130,16 @@ impl<'a> Sender<'a> {
             filter,
             mut source,
             observer,
-            lineage,
+            mut lineage,
         } = push;
+        let scope = fields.attributes();
+        let alike = lineage
+            .as_deref_mut()
+            .and_then(|lineage| lineage.remembered(scope, options));
         let recast = Arc::new(Recast::new(options, reply.powers, &reply.accounts));
         if let Some(root) = &mut source.root_entry {
             let layer = source.layers.first();
-            let read = layer.map(|layer| attributes_of(&*layer.root, fields.attributes()));
+            let read = layer.map(|layer| attributes_of(&*layer.root, scope));
             let read = read.unwrap_or_else(|| Ok(Attributes::default()));
             root.attributes =
                 read.map_err(|e| Error::file("read the ACLs and attributes of the source", &e))?;
@@ -148,6 +152,7 @@ impl<'a> Sender<'a> {
                 filter,
                 fields.clone(),
                 Arc::clone(&recast),
+                alike,
             ),
             window: Window::default(),
         })));
@@ -160,7 +165,7 @@ impl<'a> Sender<'a> {
             lineage,
             terms: Terms {
                 recast,
-                attributes: fields.attributes(),
+                attributes: scope,
                 hard_links: options.hard_links,
                 len_max: reply.len_max,
             },
