@@ -8,6 +8,7 @@ use std::path::Path;
 use super::generate::Case;
 use crate::support::Finished;
 use crate::support::snapshot::{Entry, Snapshot};
+use crate::support::xattrs::OfTree;
 
 /// One deliberate difference.
 pub(crate) struct Deviation {
@@ -85,6 +86,52 @@ pub(crate) const LIST: &[Deviation] = &[
                    changes; rsync shows it in a dry run alone.",
     },
     Deviation {
+        name: "ACLs set again",
+        sentence: "With -A a second push has nothing to do; rsync may set an ACL again and again \
+                   whose mask --chmod changes, or in which several are named whose numbers change.",
+    },
+    Deviation {
+        name: "letters of replaced devices",
+        sentence: "The -i line of a device that replaces another shows a and x as for a new one; \
+                   rsync compares it with itself.",
+    },
+    Deviation {
+        name: "times beside attributes",
+        sentence: "Without -t, -U and -X leave times of modification alone; rsync sets that of a \
+                   file whose attributes change to 1969.",
+    },
+    Deviation {
+        name: "letters of capabilities",
+        sentence: "The -i line of a file with a capability whose owner changes shows no x for \
+                   that; rsync shows one, because the change of owner takes the capability away \
+                   for a moment.",
+    },
+    Deviation {
+        name: "attributes of followed symlinks",
+        sentence: "With -X what is mirrored in the place of a symlink has its own attributes; \
+                   rsync gives it those of the symlink.",
+    },
+    Deviation {
+        name: "capabilities that rules leave alone",
+        sentence: "A capability that a rule with x leaves alone stays when the owner changes; with \
+                   rsync it is lost.",
+    },
+    Deviation {
+        name: "ACLs that repeat",
+        sentence: "Users or groups that become one by a map are named once in an ACL, with the \
+                   least of their permissions; rsync names that one several times.",
+    },
+    Deviation {
+        name: "ACL of several sources",
+        sentence: "Of several SRC that give DST their contents the first gives it its ACL too; \
+                   rsync sets it again and again.",
+    },
+    Deviation {
+        name: "modes beside attributes",
+        sentence: "Without -p, -X leaves permissions alone; rsync gives what gets other attributes \
+                   the source's.",
+    },
+    Deviation {
         name: "symlinks of others",
         sentence: "For -k, -L and --copy-unsafe-links root follows no symlink of another user \
                    without --follow-untrusted, and for -K none of another user or that leads out \
@@ -139,12 +186,17 @@ pub(crate) fn rsync_options(case: &Case, stopped_by_max_delete: bool) -> Vec<Str
 
 /// What hasync is given besides so that it follows the symlinks that rsync follows.
 pub(crate) fn more_options(case: &Case) -> &'static [&'static str] {
-    let follow = ["-k", "-L", "--copy-unsafe-links"];
-    if follow.iter().any(|option| case.has(option)) {
+    if follows(case) {
         &["--follow-untrusted"]
     } else {
         &[]
     }
+}
+
+/// Whether symlinks may stand for what they lead to.
+pub(crate) fn follows(case: &Case) -> bool {
+    let follow = ["-k", "-L", "--copy-unsafe-links"];
+    follow.iter().any(|option| case.has(option))
 }
 
 /// The exit code that hasync owes where rsync's was `code`, run without its deletions when
@@ -167,6 +219,7 @@ pub(crate) fn rsync_broke(run: &Finished) -> bool {
         "File-list index",
         "keep_backup failed",
         "Too many levels of symbolic links",
+        "ACL_TYPE_DEFAULT): Permission denied",
     ];
     // A directory that --ignore-existing leaves out is entered all the same.
     let is_entered = |line: &str| line.contains("[generator]") && line.contains("Not a directory");
@@ -232,6 +285,143 @@ pub(crate) fn without_replaced(before: &Snapshot, lines: Vec<Vec<u8>>) -> Vec<Ve
     let dirs = before.entries.iter().filter(|(_, entry)| entry.kind == 'd');
     // A directory's own line ends in a slash.
     without_linked(&dirs.map(|(path, _)| path.clone()).collect(), lines)
+}
+
+/// Whether rsync may change permissions that nobody asked it to.
+pub(crate) fn changes_modes(case: &Case) -> bool {
+    case.has("-X") && !case.keeps("p")
+}
+
+/// Takes the letter a out of what rsync says in a second run of ACLs that it sets again, and then
+/// lines that say nothing any more.
+pub(crate) fn without_acls_set_again(
+    case: &Case,
+    target: &OfTree,
+    lines: Vec<Vec<u8>>,
+) -> Vec<Vec<u8>> {
+    let changes = ["--chmod=", "--chown=", "--usermap=", "--groupmap="];
+    let is_change = |option: &String| changes.iter().any(|prefix| option.starts_with(prefix));
+    let is_changed = case.options.iter().any(is_change);
+    let of_several = target
+        .iter()
+        .filter(|(_, all)| all.iter().any(names_several));
+    let of_several: BTreeSet<Vec<u8>> = of_several.map(|(path, _)| escaped(path)).collect();
+    let mask = |mut line: Vec<u8>| {
+        let path = shown_path(&line);
+        let is_of_several = path.is_empty() && case.sources.len() > 1;
+        let is_set_again = is_changed || is_of_several || of_several.contains(path);
+        match line.get_mut(9) {
+            Some(letter @ b'a') if is_set_again => *letter = b'.',
+            _ => return Some(line),
+        }
+        let says_nothing = line[0] == b'.' && line[2..11].iter().all(|letter| *letter == b'.');
+        if says_nothing {
+            line[2..11].fill(b' ');
+        }
+        (!says_nothing || case.has("-i")).then_some(line)
+    };
+    lines.into_iter().filter_map(mask).collect()
+}
+
+/// The path that a line is about, as it is shown; none for the root.
+fn shown_path(line: &[u8]) -> &[u8] {
+    let shown = line.get(12..).unwrap_or_default();
+    let end = shown.windows(4).position(|window| window == b" => ");
+    let path = &shown[..end.unwrap_or(shown.len())];
+    match path.strip_suffix(b"/").unwrap_or(path) {
+        b"." => b"",
+        path => path,
+    }
+}
+
+/// Whether an attribute is an ACL in which several users or several groups are named.
+fn names_several((name, value): (&String, &String)) -> bool {
+    let named = |tag: &str| {
+        value
+            .split(' ')
+            .filter(|entry| entry.starts_with(tag))
+            .count()
+    };
+    name.starts_with("system.") && (named("2.") > 1 || named("8.") > 1)
+}
+
+/// Takes the letters a and x out of the lines of devices that replace others.
+pub(crate) fn without_letters_of_devices(mut lines: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    for line in &mut lines {
+        if let [b'c', b'D', b'c', .., _, _] = &line[..]
+            && let Some(letters) = line.get_mut(9..11)
+        {
+            letters.fill(b'.');
+        }
+    }
+    lines
+}
+
+/// Takes the letter x out of the lines of files whose owner changes and that had capabilities.
+pub(crate) fn without_letters_of_capabilities(
+    before: &OfTree,
+    lines: Vec<Vec<u8>>,
+) -> Vec<Vec<u8>> {
+    let capable = before
+        .iter()
+        .filter(|(_, all)| all.contains_key("security.capability"));
+    let capable: BTreeSet<Vec<u8>> = capable.map(|(path, _)| escaped(path)).collect();
+    let mask = |mut line: Vec<u8>| {
+        let is_capable = capable.contains(shown_path(&line));
+        // With setuid or setgid p stands for the owner.
+        if let Some([perms, owner, group, _, _, letter @ b'x']) = line.get_mut(5..11)
+            && is_capable
+            && [*perms, *owner, *group] != [b'.'; 3]
+        {
+            *letter = b'.';
+        }
+        line
+    };
+    lines.into_iter().map(mask).collect()
+}
+
+/// Takes a capability out of what hasync left that rsync lost, although a rule leaves it alone.
+pub(crate) fn forget_kept_capability(
+    case: &Case,
+    before: Option<&BTreeMap<String, String>>,
+    rsync: &BTreeMap<String, String>,
+    hasync: &mut BTreeMap<String, String>,
+) {
+    let name = "security.capability";
+    let has_rules = case.options.iter().any(|option| option.contains("x_"));
+    let was = before.and_then(|before| before.get(name));
+    if has_rules && !rsync.contains_key(name) && hasync.get(name) == was {
+        hasync.remove(name);
+    }
+}
+
+/// Takes ACLs out of both in which rsync names somebody several times.
+pub(crate) fn forget_repeating_acls(
+    rsync: &mut BTreeMap<String, String>,
+    hasync: &mut BTreeMap<String, String>,
+) {
+    let repeats = |acl: &str| {
+        let mut named = BTreeSet::new();
+        let mut all = acl.split(' ').filter_map(|entry| entry.split_once(':'));
+        !all.all(|(who, _)| named.insert(who))
+    };
+    rsync.retain(|name, acl| {
+        let is_told = !(name.starts_with("system.") && repeats(acl));
+        if !is_told {
+            hasync.remove(name);
+        }
+        is_told
+    });
+}
+
+/// Takes the letter p out of the lines of entries that stay and get another ACL.
+pub(crate) fn without_modes_beside_acls(case: &Case, mut lines: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    for line in lines.iter_mut().filter(|_| case.has("-A")) {
+        if let [b'.', _, _, _, _, mode @ b'p', _, _, _, b'a', ..] = &mut line[..] {
+            *mode = b'.';
+        }
+    }
+    lines
 }
 
 /// Takes the letters p, o and g out of the lines of entries that were setuid or setgid
@@ -326,8 +516,14 @@ pub(crate) fn without_unpromised(
             let theirs = rsync.entries.get(path);
             theirs.is_some_and(|theirs| (ns(theirs.mtime) - ns(entry.mtime)).abs() <= window_ns)
         };
-        if case.window_ns().is_some_and(is_near) || case.has("-K") && old_kind == Some('l') {
+        if case.window_ns().is_some_and(is_near) {
             entry.mtime = NOW;
+        }
+        if case.has("-K") && old_kind == Some('l') {
+            (entry.uid, entry.gid, entry.mtime) = (0, 0, NOW);
+        }
+        if changes_modes(case) {
+            entry.mode = 0;
         }
         // What the options do not set comes from the member that the others are linked to.
         if linked.contains(path) {
@@ -359,10 +555,13 @@ pub(crate) const NOW: (i64, u32) = (i64::MAX, 0);
 /// Generated times are all before this second.
 const RUN_STARTS_AFTER: i64 = 1_700_000_000;
 
+/// What rsync sets where it means to set none.
+const NO_TIME: i64 = -1;
+
 /// Replaces times that the run itself made by `NOW`.
 pub(crate) fn with_now(tree: Snapshot) -> Snapshot {
     tree.map(|_, entry: &mut Entry| {
-        if entry.mtime.0 > RUN_STARTS_AFTER {
+        if entry.mtime.0 > RUN_STARTS_AFTER || entry.mtime.0 == NO_TIME {
             entry.mtime = NOW;
         }
     })

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FileType;
 
 use super::options;
-use crate::support::Rng;
 use crate::support::temptree::{make_node, name, set_mtime};
+use crate::support::{Rng, xattrs};
 
 /// What a path holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +40,9 @@ pub(crate) struct Node {
     mtime: i64,
     nanos: u32,
     /// Entries of one tree with the same number are links to one inode.
-    group: Option<usize>,
+    pub(super) group: Option<usize>,
+    /// Names and values, as the kernel takes them.
+    pub(super) attributes: Vec<(String, Vec<u8>)>,
 }
 
 /// A tree to be made, parents before children; the empty path is the root.
@@ -58,6 +60,8 @@ pub(crate) struct Case {
     pub(crate) slash: bool,
     /// The root of the target is itself an entry of the transfer.
     pub(crate) root_is_mirrored: bool,
+    /// The target is on another host, which has other accounts.
+    pub(crate) far: bool,
     /// What is pushed of the only source, if not all of it.
     pub(crate) chosen: Option<Chosen>,
 }
@@ -152,12 +156,14 @@ impl Case {
             options,
             missing_source,
             slash,
+            far: false,
         }
     }
 
     /// True when a letter of `-a` is in force.
     pub(crate) fn keeps(&self, letter: &str) -> bool {
-        (self.has("-a") || self.has(&format!("-{letter}"))) && !self.has(&format!("--no-{letter}"))
+        let is_on = self.has("-a") || self.has(&format!("-{letter}"));
+        letter == "p" && self.has("-A") || is_on && !self.has(&format!("--no-{letter}"))
     }
 
     pub(crate) fn has(&self, option: &str) -> bool {
@@ -329,6 +335,9 @@ fn make(root: &Path, spec: &Spec) {
         if !matches!(node.kind, Kind::Link(_)) {
             std::fs::set_permissions(&at, std::fs::Permissions::from_mode(node.mode)).unwrap();
         }
+        for (name, value) in &node.attributes {
+            xattrs::give(&at, name.as_bytes(), value);
+        }
         set_mtime(&at, EPOCH + node.mtime, node.nanos);
     }
 }
@@ -438,6 +447,7 @@ fn node(rng: &mut Rng, kind: Kind) -> Node {
         mtime,
         nanos,
         group: None,
+        attributes: Vec::new(),
     }
 }
 

@@ -4,6 +4,7 @@
 //! `HASYNC_ORACLE_FROM=N` begins with that one, and `HASYNC_ORACLE_SHOWN=N` goes on until so many
 //! have failed.
 
+mod attributes;
 mod deviations;
 mod generate;
 mod metadata;
@@ -18,40 +19,52 @@ use std::path::{Path, PathBuf};
 
 use crate::support::hasync::FakeRsh;
 use crate::support::process::Finished;
-use crate::support::{Hasync, Snapshot, TempTree, need_root, rounds, rsync};
+use crate::support::xattrs::OfTree;
+use crate::support::{Hasync, Snapshot, TempTree, need_root, rounds, rsync, xattrs};
 use generate::Case;
 
 /// Failures shown before a campaign gives up.
 const SHOWN_FAILURES: usize = 3;
 
-fn campaign_len() -> usize {
-    number_in("HASYNC_ORACLE_CASES").unwrap_or_else(|| rounds("oracle against rsync", 160, 5_000))
-}
-
-fn number_in(variable: &str) -> Option<usize> {
-    std::env::var(variable).ok()?.parse().ok()
+/// Bounds the entries of a seed's case.
+fn size(seed: u64) -> usize {
+    3 + usize::try_from(seed % 29).unwrap()
 }
 
 #[test]
 fn random_pushes_equal_rsync() {
+    campaign("oracle against rsync", 160, |seed| {
+        Case::of(seed, size(seed))
+    });
+}
+
+#[test]
+fn random_attributes_equal_rsync() {
+    campaign("oracle of attributes", 60, attributes::case);
+}
+
+/// Checks the cases of so many seeds, 5,000 in the soak.
+fn campaign(name: &str, normal: usize, make: fn(u64) -> Case) {
     need_root();
     assert!(
         rsync::is_the_oracle(),
         "rsync 3.5.0 is needed: run tests/run.sh"
     );
     if let Ok(seed) = std::env::var("HASYNC_ORACLE_SEED") {
-        let failure = check(seed.parse().unwrap(), true)
-            .expect("rsync hung or broke: nothing to compare with");
+        let seed = seed.parse().unwrap();
+        let failure =
+            check(&make(seed), seed, true).expect("rsync hung or broke: nothing to compare with");
         assert!(failure.is_empty(), "{failure}");
         return;
     }
     let shown_max = number_in("HASYNC_ORACLE_SHOWN").unwrap_or(SHOWN_FAILURES);
+    let count = number_in("HASYNC_ORACLE_CASES").unwrap_or_else(|| rounds(name, normal, 5_000));
     let mut failures = Vec::new();
     let first = number_in("HASYNC_ORACLE_FROM").unwrap_or(0);
     let (mut cases, mut broken) = (0, 0);
-    for seed in first as u64..campaign_len() as u64 {
+    for seed in first as u64..count as u64 {
         cases += 1;
-        let Some(failure) = check(seed, false) else {
+        let Some(failure) = check(&make(seed), seed, false) else {
             println!("seed {seed}: rsync hung or broke, nothing to compare with");
             broken += 1;
             continue;
@@ -71,6 +84,10 @@ fn random_pushes_equal_rsync() {
     );
 }
 
+fn number_in(variable: &str) -> Option<usize> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
 #[test]
 fn every_deviation_is_told_in_the_manual() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/cli/manual/hasync-rsync.md");
@@ -88,34 +105,48 @@ fn every_deviation_is_told_in_the_manual() {
 
 /// Runs the case of a seed with both programs; says what differed, or nothing. `None` if rsync has
 /// hung or broken.
-fn check(seed: u64, verbose: bool) -> Option<String> {
-    let case = Case::of(seed, 3 + usize::try_from(seed % 29).unwrap());
-    let trees = TempTree::new();
+fn check(case: &Case, seed: u64, verbose: bool) -> Option<String> {
+    let trees = match case.far {
+        true => attributes::scratch(seed),
+        false => TempTree::new(),
+    };
     let sources = case.make_sources(trees.root());
     for name in ["by-rsync", "by-hasync"] {
         case.make_target(&trees.path(name));
     }
-    let expected = run_rsync(&case, &sources, &trees)?;
+    let expected = run_rsync(case, &sources, &trees)?;
     let before = Snapshot::of(&trees.path("by-hasync"));
+    let attributes_before = xattrs::of(&trees.path("by-hasync"));
     // Half of them as one atomic commit: the result must be the same.
     let is_atomic = seed % 2 == 1 && !case.has("-K");
     let atomic: &[&str] = if is_atomic { &["--atomic"] } else { &[] };
-    let dry = run_hasync(&case, &sources, &trees, &[&["-n"], atomic].concat());
+    let dry = run_hasync(case, &sources, &trees, &[&["-n"], atomic].concat());
     let mut out = String::new();
     let after_dry = Snapshot::of(&trees.path("by-hasync"));
     if after_dry.entries != before.entries {
         writeln!(out, "-n changed the target:\n{}", before.diff(&after_dry)).unwrap();
     }
-    let real = run_hasync(&case, &sources, &trees, atomic);
+    if xattrs::of(&trees.path("by-hasync")) != attributes_before {
+        writeln!(out, "-n changed ACLs or attributes of the target").unwrap();
+    }
+    let real = run_hasync(case, &sources, &trees, atomic);
     if dry.stdout != real.stdout || dry.code != real.code {
         let (dry, real) = (format!("{dry}"), format!("{real}"));
         writeln!(out, "-n differs from the real run:\n{dry}--- real\n{real}").unwrap();
     }
-    out += &compare_runs(&case, &sources, &before, &expected, &real);
-    out += &compare_trees(&case, &sources, &before, &trees);
+    out += &compare_runs(
+        case,
+        &sources,
+        (&before, &attributes_before),
+        &expected,
+        &real,
+    );
+    out += &compare_trees(case, &sources, &before, &trees);
+    let linked = linked(case, &sources);
+    out += &attributes::diff(case, &attributes_before, &trees, &linked);
     // The metadata that rsync could not set differ again.
     if out.is_empty() && expected.code == 0 && !case.has("-K") {
-        out += &compare_second_runs(&case, &sources, &trees);
+        out += &compare_second_runs(case, &sources, &trees);
     }
     if verbose {
         println!("rsync {expected}\nhasync {real}");
@@ -149,7 +180,10 @@ impl std::fmt::Display for Expected {
 }
 
 fn run_rsync(case: &Case, sources: &[String], trees: &TempTree) -> Option<Expected> {
-    let rsh = FakeRsh::plain();
+    let rsh = match case.far {
+        true => attributes::rsh(trees),
+        false => FakeRsh::plain(),
+    };
     let target = trees.path("by-rsync");
     let run = |stopped: bool, dry: &[&str]| {
         let mut options = deviations::rsync_options(case, stopped);
@@ -192,13 +226,16 @@ fn placed<'a>(
 
 fn run_hasync(case: &Case, sources: &[String], trees: &TempTree, more: &[&str]) -> Finished {
     let target = trees.path("by-hasync");
-    Hasync::push(more)
+    let push = Hasync::push(more)
         .arg("-i")
         .args(placed(case.options.iter(), trees, "by-hasync"))
-        .args(deviations::more_options(case))
-        .args(sources)
-        .arg(target)
-        .run()
+        .args(deviations::more_options(case));
+    if !case.far {
+        return push.args(sources).arg(target).run();
+    }
+    let rsh = attributes::rsh(trees);
+    let target = format!("host:{}", target.display());
+    push.args(rsh.options()).args(sources).arg(target).run()
 }
 
 /// Lines with the direction letter of a push.
@@ -218,7 +255,7 @@ fn comparable(run: &Finished) -> Vec<Vec<u8>> {
 fn compare_runs(
     case: &Case,
     sources: &[String],
-    before: &Snapshot,
+    before: (&Snapshot, &OfTree),
     expected: &Expected,
     real: &Finished,
 ) -> String {
@@ -234,12 +271,15 @@ fn compare_runs(
     let linked = linked(case, sources);
     let forgive = |lines| {
         let lines = deviations::without_linked(&linked, lines);
-        deviations::without_owner_letters(case, before, lines)
+        let lines = deviations::without_modes_beside_acls(case, lines);
+        let lines = deviations::without_letters_of_devices(lines);
+        let lines = deviations::without_letters_of_capabilities(before.1, lines);
+        deviations::without_owner_letters(case, before.0, lines)
     };
     let (theirs, ours) = (forgive(expected.lines.clone()), forgive(comparable(real)));
     out += &compare_lines(&theirs, &ours);
     if out.is_empty() {
-        let in_order = |lines| deviations::without_replaced(before, lines);
+        let in_order = |lines| deviations::without_replaced(before.0, lines);
         out += &compare_order(&in_order(theirs), &in_order(ours));
     }
     out
@@ -355,12 +395,16 @@ fn linked(case: &Case, sources: &[String]) -> BTreeSet<Vec<u8>> {
 
 /// What is left to do after a push that succeeded is the same for both, mostly nothing.
 fn compare_second_runs(case: &Case, sources: &[String], trees: &TempTree) -> String {
-    let Some(expected) = run_rsync(case, sources, trees) else {
+    let Some(mut expected) = run_rsync(case, sources, trees) else {
         return String::new();
     };
-    let before = Snapshot::of(&trees.path("by-hasync"));
+    expected.lines = deviations::without_modes_beside_acls(case, expected.lines);
+    let target = xattrs::of(&trees.path("by-rsync"));
+    expected.lines = deviations::without_acls_set_again(case, &target, expected.lines);
+    let by_hasync = trees.path("by-hasync");
+    let before = (&Snapshot::of(&by_hasync), &xattrs::of(&by_hasync));
     let second = run_hasync(case, sources, trees, &[]);
-    let out = compare_runs(case, sources, &before, &expected, &second);
+    let out = compare_runs(case, sources, before, &expected, &second);
     if out.is_empty() {
         out
     } else {

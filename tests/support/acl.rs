@@ -6,6 +6,7 @@ pub(crate) const DEFAULT: &str = "system.posix_acl_default";
 pub(crate) const USER_OBJ: u16 = 0x01;
 pub(crate) const USER: u16 = 0x02;
 pub(crate) const GROUP_OBJ: u16 = 0x04;
+pub(crate) const GROUP: u16 = 0x08;
 pub(crate) const MASK: u16 = 0x10;
 pub(crate) const OTHER: u16 = 0x20;
 

@@ -2,8 +2,8 @@
 //! hasync's own server, an SMTP server, two network namespaces, mount namespaces without `/proc`,
 //! small loop-mounted file systems, a disk that hangs, a kernel that lacks a call, hosts as they
 //! are after their installation, a pair of configured nodes with a service that moves by hand or by
-//! a cluster manager, the resource agent of one, ACLs, tree snapshots and the rsync oracle. Each
-//! file holds one fixture and cleans up after itself on drop.
+//! a cluster manager, the resource agent of one, ACLs and extended attributes, tree snapshots and
+//! the rsync oracle. Each file holds one fixture and cleans up after itself on drop.
 
 pub(crate) mod acl;
 pub(crate) mod agent;
@@ -29,6 +29,7 @@ pub(crate) mod snapshot;
 pub(crate) mod sshd;
 pub(crate) mod temptree;
 pub(crate) mod versions;
+pub(crate) mod xattrs;
 
 use std::io::Write as _;
 use std::time::{Duration, Instant};
