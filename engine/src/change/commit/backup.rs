@@ -20,7 +20,7 @@ use crate::change::copy::copy;
 use crate::change::op::{Op, Over};
 use crate::change::place::{inode, is_full_dir};
 use crate::error::Error;
-use crate::fs::{Attrs, DIR_FLAGS, Root, is_absent, own_scope, set_fd_attrs, stat};
+use crate::fs::{Attrs, DIR_FLAGS, Inherited, Root, is_absent, own_scope, set_fd_attrs, stat};
 use crate::links::is_unsafe;
 use crate::options::{BackupPlace, Options};
 use crate::path::{RelPath, Shown};
@@ -42,6 +42,7 @@ pub(super) struct Backups {
     perms: bool,
     owner: bool,
     group: bool,
+    acls: bool,
 }
 
 /// A directory for backups that is not in the target, as far as it is there.
@@ -110,6 +111,7 @@ impl Backups {
             perms: options.perms,
             owner: options.owner,
             group: options.group,
+            acls: options.acls,
         })
     }
 
@@ -272,8 +274,8 @@ impl Commit {
                     Shown(&at.shown())
                 )));
             }
-            let (above_mode, above_gid) = commit.mode_and_group(&above).unwrap_or_default();
-            let attrs = self.attrs_of_way(original, (above_mode & 0o2000, above_gid));
+            let inherited = commit.inherited(&above, original.is_none());
+            let attrs = self.attrs_of_way(original, inherited)?;
             let commit = home.commit(self);
             let staged = commit.try_stage(&above)?;
             mkdirat(&*staged.stage, &*staged.name, Mode::RWXU)?;
@@ -309,40 +311,50 @@ impl Commit {
     /// What the directory has now, and will have at the end, that the one at `at` on the way to a
     /// backup stands for.
     fn original_of(&mut self, at: &RelPath) -> Option<(Attrs, Attrs)> {
-        let dir = self.backups.as_ref()?.dir.clone()?;
+        let backups = self.backups.as_ref()?;
+        let dir = backups.dir.clone()?;
+        let scope = Scope {
+            acls: backups.acls,
+            ..Scope::default()
+        };
         if !at.is_within(&dir) || *at == dir {
             return None;
         }
         let original = at.below(&dir);
-        let now = stat(self.open(&original).ok()?, c".", Scope::default()).ok()?;
+        let now = stat(self.open(&original).ok()?, c".", scope).ok()?;
         let end = self.dirs.get(&original).map(|end| end.attrs);
-        Some((now.attrs(Scope::default()), end.unwrap_or_default()))
+        Some((now.attrs(scope), end.unwrap_or_default()))
     }
 
     /// What a directory on the way to a backup gets: as much as is kept of what its original has,
-    /// or what a new one would in one with that setgid bit and group.
+    /// or what a new one inherits.
     fn attrs_of_way(
         &self,
         original: Option<(Attrs, Attrs)>,
-        (setgid, above_gid): (u32, u32),
-    ) -> Attrs {
+        inherited: Inherited,
+    ) -> io::Result<Attrs> {
+        let setgid = if inherited.gid.is_some() { 0o2000 } else { 0 };
         let backups = self.backups.as_ref();
         let kept = |is_kept: fn(&Backups) -> bool| backups.is_some_and(is_kept);
         let (perms, owner, group) = (kept(|b| b.perms), kept(|b| b.owner), kept(|b| b.group));
         let Some((now, end)) = original else {
-            return Attrs {
-                gid: (setgid != 0).then_some(above_gid),
-                mode: Some(0o777 & !umask() | setgid),
+            return Ok(Attrs {
+                gid: inherited.gid,
+                mode: Some(inherited.perms.unwrap_or(0o777 & !umask()) | setgid),
                 ..Attrs::default()
-            };
+            });
         };
         let setgid = if perms { 0 } else { setgid };
-        Attrs {
+        Ok(Attrs {
             uid: end.uid.or(now.uid).filter(|_| owner && self.privileged),
             gid: end.gid.or(now.gid).filter(|_| group && self.privileged),
             mode: end.mode.or(now.mode).map(|mode| mode | setgid),
+            attributes: match (now.attributes, end.attributes) {
+                (Some(now), Some(end)) => Some(Box::new(end.after(&now)?)),
+                (now, _) => now,
+            },
             ..Attrs::default()
-        }
+        })
     }
 }
 

@@ -31,7 +31,7 @@ use crate::change::stage::Stage;
 use crate::entry::{Body, Entry};
 use crate::error::Error;
 use crate::fs::{
-    Assigned, Attrs, Inode, Listed, Root, attributes_of, flush, numbers_hold, replaced,
+    Assigned, Attrs, Inherited, Inode, Listed, Root, attributes_of, flush, numbers_hold, replaced,
 };
 use crate::observer::Warning;
 use crate::options::Options;
@@ -380,10 +380,19 @@ impl Commit {
         })
     }
 
-    /// Mode and group that a directory will have when everything is carried out.
-    pub(crate) fn mode_and_group(&mut self, dir: &RelPath) -> io::Result<(u32, u32)> {
-        let stat = fstat(self.open(dir)?)?;
-        Ok(self.dirs.mode_and_group(dir, &stat))
+    /// What a directory passes on as the kernel does to what is made in it; staging would lose
+    /// that. Permissions only `with_perms`.
+    pub(crate) fn inherited(&mut self, dir: &RelPath, with_perms: bool) -> Inherited {
+        let Ok(opened) = self.open(dir) else {
+            return Inherited::default();
+        };
+        // The directory may be about to become setgid, or to be so no longer.
+        let ends = fstat(&opened).map(|stat| self.dirs.mode_and_group(dir, &stat));
+        let setgid = ends.ok().filter(|(mode, _)| mode & 0o2000 != 0);
+        Inherited {
+            gid: setgid.map(|(_, gid)| gid),
+            perms: with_perms.then(|| Inherited::perms_in(opened)).flatten(),
+        }
     }
 
     /// Leaves what is staged for the next push, which is told where it belongs; `others` are

@@ -84,21 +84,13 @@ impl Door {
         }
     }
 
-    /// What a directory passes on as the kernel does to what is made in it; staging would lose
-    /// that. Permissions only `with_perms`.
+    /// What a directory passes on to what is made in it; permissions only `with_perms`.
     pub(super) fn inherited(&mut self, dir: &RelPath, with_perms: bool) -> Inherited {
         // Nothing is made in a dry run.
         let Door::Real(real) = self else {
             return Inherited::default();
         };
-        // The directory may be about to become setgid, or to be so no longer.
-        let found = real.commit.mode_and_group(dir).ok();
-        let setgid = found.filter(|(mode, _)| mode & 0o2000 != 0);
-        let opened = with_perms.then(|| real.commit.open(dir).ok()).flatten();
-        Inherited {
-            gid: setgid.map(|(_, gid)| gid),
-            perms: opened.and_then(Inherited::perms_in),
-        }
+        real.commit.inherited(dir, with_perms)
     }
 
     /// What hasync itself has left in `dir` goes, and leaves no trace.
