@@ -11,7 +11,7 @@ use std::process::{Child, Command};
 use crate::support::hasync::Reachable;
 use crate::support::own_server::OwnServer;
 use crate::support::pair::{Node, Pair};
-use crate::support::{Hasync, Snapshot, Sshd, TempTree, need_root};
+use crate::support::{Hasync, Snapshot, Sshd, TempTree, await_that, need_root};
 
 /// As few as these would mean that the report is not whole.
 const ATTEMPTS_MIN: usize = 76;
@@ -192,4 +192,58 @@ fn behind_the_own_server() {
     let server = OwnServer::start_at(&["env", &told], "127.0.0.1", &options);
     let push = server.push(&["-an"], &trees.contents_of("source"), &root);
     outside.assert_out_of_reach("the own server", &push, &root);
+}
+
+/// Of a receiver's threads, with any of them: whether it has the right to set trusted attributes.
+fn may_set_trusted(receiver: u32) -> bool {
+    const SYS_ADMIN: u64 = 1 << 21;
+    let threads = std::fs::read_dir(format!("/proc/{receiver}/task")).unwrap();
+    let permitted = |thread: std::io::Result<std::fs::DirEntry>| {
+        let status = std::fs::read_to_string(thread.unwrap().path().join("status")).unwrap();
+        let rights = status.lines().find_map(|line| line.strip_prefix("CapPrm:"));
+        u64::from_str_radix(rights.unwrap().trim(), 16).unwrap()
+    };
+    threads.map(permitted).any(|rights| rights & SYS_ADMIN != 0)
+}
+
+/// The one that gains no rights any more; its helper stays outside.
+fn receiver(sshd: &Sshd) -> Option<u32> {
+    let is_confined = |half: &u32| {
+        let status = std::fs::read_to_string(format!("/proc/{half}/status"));
+        status.is_ok_and(|status| status.contains("NoNewPrivs:\t1"))
+    };
+    sshd.far_halves().into_iter().find(is_confined)
+}
+
+#[test]
+fn the_right_to_trusted_attributes_stays_only_with_pushes_of_them() {
+    need_root();
+    let sshd = Sshd::start();
+    let trees = TempTree::new();
+    // What it takes some time to send.
+    trees.write("source/file", crate::support::Rng::new(1).bytes(4 << 20));
+    for case in ["without a root", "with a root"] {
+        let root = trees.mkdir(case);
+        let bound = match case {
+            "with a root" => format!("--root '{}'", root.display()),
+            _ => String::new(),
+        };
+        let far = Hasync::program().display().to_string();
+        trees.write("far", format!("#!/bin/sh\nexec {far} \"$@\" {bound}\n"));
+        trees.chmod("far", 0o755);
+        let program = trees.path("far");
+        for (options, keeps) in [("-a", false), ("-aA", false), ("-aX", true)] {
+            let home = trees.mkdir(format!("{case}/{options}"));
+            let source = trees.contents_of("source");
+            let push = sshd.push_with(&program, &[options, "--bwlimit=100"], &source, &home);
+            let mut push = push.start();
+            await_that("something is staged", || {
+                home.join(".hasync/stage").exists()
+            });
+            let receiver = receiver(&sshd).unwrap();
+            assert_eq!(may_set_trusted(receiver), keeps, "{case} {options}");
+            push.kill();
+            await_that("the far half ends", || sshd.far_halves().is_empty());
+        }
+    }
 }

@@ -55,8 +55,8 @@ pub struct ServePolicy {
     pub accounts: Arc<dyn Accounts>,
     /// Hears how each push of a named tree ended.
     pub over: Option<Over>,
-    /// How this process is confined once it is known where the first push leads; `None` if it
-    /// stays as it is.
+    /// How this process is confined once it is known where the first push leads, and what it is to
+    /// set; `None` if it stays as it is.
     pub confinement: Option<Arc<dyn Confinement>>,
 }
 
@@ -144,9 +144,12 @@ impl ServePolicy {
     }
 }
 
-/// Takes from this process what it does not need for the pushes that it receives. Both steps are
+/// Takes from this process what it does not need for the pushes that it receives. Each step is
 /// taken once, while the process has one thread. The error is why that failed.
 pub trait Confinement: fmt::Debug + Send + Sync {
+    /// Whether it is confined already to what it serves.
+    fn is_bound(&self) -> bool;
+
     /// The first hello has been read: what it names is opened next.
     ///
     /// # Errors
@@ -161,6 +164,13 @@ pub trait Confinement: fmt::Debug + Send + Sync {
     ///
     /// Why the process is not confined.
     fn confine(&self, dirs: &[BorrowedFd<'_>]) -> Result<(), String>;
+
+    /// From now on nothing is set that is trusted, nor any label.
+    ///
+    /// # Errors
+    ///
+    /// Why the process still could.
+    fn forgo_trusted(&self) -> Result<(), String>;
 }
 
 /// What a peer may have done where it pushes to: everything, unless something is taken away.

@@ -13,13 +13,16 @@ use std::sync::{Arc, Mutex};
 use std::thread::spawn;
 
 use halves::{Log, duplex};
-use hasync_engine::{Confinement, Connection, Error, ErrorKind, ServePolicy, Summary, serve};
+use hasync_engine::{
+    Confinement, Connection, Error, ErrorKind, Options, ServePolicy, Summary, serve,
+};
 
 /// Writes down what is asked of it.
 #[derive(Debug)]
 struct Recorder {
     target: PathBuf,
     said: Mutex<Vec<String>>,
+    is_bound: bool,
     /// The step that fails.
     fails: Option<&'static str>,
 }
@@ -35,6 +38,14 @@ impl Recorder {
 }
 
 impl Confinement for Recorder {
+    fn is_bound(&self) -> bool {
+        self.is_bound
+    }
+
+    fn forgo_trusted(&self) -> Result<(), String> {
+        self.step("forgo", "")
+    }
+
     fn about_to_open(&self) -> Result<(), String> {
         let exists = self.target.exists();
         self.step("open", &format!(", exists {exists}"))
@@ -50,8 +61,9 @@ impl Confinement for Recorder {
     }
 }
 
-/// Pushes a tree of one file to each of `targets` over one connection.
-fn pushes(recorder: &Arc<Recorder>, targets: &[&Path]) -> Vec<Result<Summary, Error>> {
+/// Pushes a tree of one file to each of `targets` over one connection, with or without extended
+/// attributes.
+fn pushes(recorder: &Arc<Recorder>, targets: &[(&Path, bool)]) -> Vec<Result<Summary, Error>> {
     let source = tempfile::tempdir().unwrap();
     std::fs::write(source.path().join("file"), "new").unwrap();
     let policy = ServePolicy {
@@ -65,9 +77,13 @@ fn pushes(recorder: &Arc<Recorder>, targets: &[&Path]) -> Vec<Result<Summary, Er
     let mut connection = Connection::open(duplex(&ours));
     drop(ours);
     let sources = [OsString::from(format!("{}/", source.path().display()))];
-    let push = |target: &&Path| {
+    let push = |(target, xattrs): &(&Path, bool)| {
         let target = target.as_os_str().as_encoded_bytes();
-        connection.push(&sources, target, &halves::options(), &mut Log::default())
+        let options = Options {
+            xattrs: *xattrs,
+            ..halves::options()
+        };
+        connection.push(&sources, target, &options, &mut Log::default())
     };
     let results = targets.iter().map(push).collect();
     drop(connection);
@@ -79,6 +95,7 @@ fn recorder(target: &Path, fails: Option<&'static str>) -> Arc<Recorder> {
     Arc::new(Recorder {
         target: target.to_owned(),
         said: Mutex::default(),
+        is_bound: false,
         fails,
     })
 }
@@ -88,7 +105,10 @@ fn it_comes_once_before_anything_is_done_and_binds_the_connection() {
     let temp = tempfile::tempdir().unwrap();
     let (target, other) = (temp.path().join("target"), temp.path().join("other"));
     let recorder = recorder(&target, None);
-    let results = pushes(&recorder, &[&target, &target, &other]);
+    let results = pushes(
+        &recorder,
+        &[(&target, true), (&target, false), (&other, false)],
+    );
     assert_eq!(
         *recorder.said.lock().unwrap(),
         ["open, exists false", "confine, to it true, holding 0"]
@@ -105,12 +125,51 @@ fn it_comes_once_before_anything_is_done_and_binds_the_connection() {
 }
 
 #[test]
+fn what_the_first_push_does_not_set_no_later_one_does() {
+    let unbound = [
+        "open, exists true",
+        "forgo",
+        "confine, to it true, holding 0",
+    ];
+    for (is_bound, steps) in [(false, &unbound[..]), (true, &["forgo"])] {
+        let target = tempfile::tempdir().unwrap();
+        let recorder = Arc::new(Recorder {
+            target: target.path().to_owned(),
+            said: Mutex::default(),
+            is_bound,
+            fails: None,
+        });
+        let results = pushes(&recorder, &[(target.path(), false), (target.path(), true)]);
+        assert_eq!(*recorder.said.lock().unwrap(), steps);
+        assert_eq!(results[0].as_ref().unwrap().transferred_files, 1);
+        let refusal = results[1].as_ref().unwrap_err();
+        assert_eq!(refusal.kind, ErrorKind::Usage);
+        assert!(refusal.message.contains("has given up"), "{refusal:?}");
+    }
+}
+
+#[test]
+fn one_that_is_bound_goes_on_anywhere_within() {
+    let temp = tempfile::tempdir().unwrap();
+    let (target, other) = (temp.path().join("target"), temp.path().join("other"));
+    let mut recorder = Arc::into_inner(recorder(&target, None)).unwrap();
+    recorder.is_bound = true;
+    let recorder = Arc::new(recorder);
+    let results = pushes(
+        &recorder,
+        &[(&target, true), (&other, false), (&other, true)],
+    );
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
+    assert_eq!(*recorder.said.lock().unwrap(), [] as [&str; 0]);
+}
+
+#[test]
 fn a_receiver_that_cannot_be_confined_receives_nothing() {
-    for step in ["open", "confine"] {
+    for step in ["open", "forgo", "confine"] {
         let temp = tempfile::tempdir().unwrap();
         let target = temp.path().join("target");
         std::fs::create_dir(&target).unwrap();
-        let results = pushes(&recorder(&target, Some(step)), &[&target]);
+        let results = pushes(&recorder(&target, Some(step)), &[(&target, false)]);
         let refusal = results[0].as_ref().unwrap_err();
         assert!(refusal.message.contains("it is not to be"), "{refusal:?}");
         assert_eq!(std::fs::read_dir(&target).unwrap().count(), 0, "{step}");

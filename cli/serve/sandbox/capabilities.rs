@@ -12,7 +12,8 @@ use rustix::thread::{
 /// What it takes to make entries as they are on another node: to give them away, to change them
 /// whoever owns them, to set setgid for any group, to make device nodes, to give programs
 /// capabilities, and to read and set what is trusted and labels: there is no smaller right for
-/// those. Other calls that this right is for are refused.
+/// those. Other calls that this right is for are refused, and it goes with the first push that does
+/// not need it.
 const KEPT: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::DAC_OVERRIDE)
     .union(CapabilitySet::FOWNER)
@@ -50,6 +51,15 @@ pub(super) fn drop_most(rights: Rights) -> io::Result<()> {
     }
     set_capabilities(None, sets(kept, kept))?;
     Ok(())
+}
+
+/// Gives up for good the right to set what is trusted, and labels, on this thread and on those that
+/// it starts.
+pub(super) fn forgo_trusted() -> io::Result<()> {
+    let now = capabilities(None)?;
+    let kept = |set: CapabilitySet| set - CapabilitySet::SYS_ADMIN;
+    let (effective, permitted) = (kept(now.effective), kept(now.permitted));
+    Ok(set_capabilities(None, sets(effective, permitted))?)
 }
 
 /// Uses none of what is kept until [`resume`].

@@ -36,7 +36,9 @@ pub(super) fn enter(policy: &mut ServePolicy, helper: Arc<Helper>) -> Result<(),
     let _ = calls::refuse(calls::TO_OTHERS);
     let is_bound = !policy.roots.is_empty() || policy.only_trees.is_some();
     if is_bound {
-        return restrict(&served(policy), helper).map_err(failed);
+        restrict(&served(policy), helper).map_err(failed)?;
+        policy.confinement = Some(Arc::new(Bound));
+        return Ok(());
     }
     capabilities::suspend().map_err(failed)?;
     policy.confinement = Some(Arc::new(Pending {
@@ -59,6 +61,28 @@ pub(crate) fn gaps() -> Vec<&'static str> {
     gaps
 }
 
+/// The directories were known beforehand.
+#[derive(Debug)]
+struct Bound;
+
+impl Confinement for Bound {
+    fn is_bound(&self) -> bool {
+        true
+    }
+
+    fn about_to_open(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn confine(&self, _: &[BorrowedFd<'_>]) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn forgo_trusted(&self) -> Result<(), String> {
+        capabilities::forgo_trusted().map_err(|e| e.to_string())
+    }
+}
+
 /// The directory is the peer's choice, and not known yet.
 #[derive(Debug)]
 struct Pending {
@@ -67,6 +91,14 @@ struct Pending {
 }
 
 impl Confinement for Pending {
+    fn is_bound(&self) -> bool {
+        false
+    }
+
+    fn forgo_trusted(&self) -> Result<(), String> {
+        Bound.forgo_trusted()
+    }
+
     fn about_to_open(&self) -> Result<(), String> {
         capabilities::resume().map_err(|e| e.to_string())
     }

@@ -18,8 +18,8 @@ use super::private::refuse_not_private;
 use super::removals::Removals;
 use super::rules::Rules;
 use super::site::Site;
-use super::threshold::Threshold;
-use super::unnamed::{recover_unnamed, refuse_kept};
+use super::threshold::{Threshold, Trusted};
+use super::unnamed::{may_be_interrupted, recover_unnamed, refuse_kept};
 use super::voice::Voice;
 use crate::change::{Commit, Elsewhere, clean_leftovers};
 use crate::compare::{Decision, LinkState};
@@ -254,7 +254,8 @@ fn find(
     let dry_run = hello.options.dry_run;
     let (named, found, names_dir) = match claim {
         Some(claim) => {
-            threshold.cross(&[])?;
+            // What is kept of it may have been pushed with other options.
+            threshold.cross(&[], Trusted::Settable)?;
             let (named, found) = Named::begin(claim, dry_run, policy, outbox)?;
             (Some(named), found, true)
         }
@@ -283,7 +284,11 @@ fn find(
     let kept = kept.map(|root| backups::find(root, &hello.options, policy));
     let kept = kept.transpose()?.flatten();
     let held = kept.as_ref().map(|kept| &*kept.held);
-    threshold.cross(&root.into_iter().chain(held).collect::<Vec<_>>())?;
+    let trusted = match &target.root {
+        Some(root) if may_be_interrupted(root) => Trusted::Settable,
+        _ => Trusted::of(hello),
+    };
+    threshold.cross(&root.into_iter().chain(held).collect::<Vec<_>>(), trusted)?;
     if let Some(root) = &target.root
         && named.is_none()
         && !dry_run

@@ -102,6 +102,12 @@ fn place_of(tree: &Tree) -> Option<(OwnedFd, Option<&[u8]>)> {
     })
 }
 
+/// Whether the next push has to bring one to its end there that may set what it does not set
+/// itself.
+pub(super) fn may_be_interrupted(root: &Arc<Root>) -> bool {
+    !matches!(Store::open(root, None), Ok(None))
+}
+
 /// Brings an atomic push without a name to its end that was cut off in its commit. One that is not
 /// atomic needs no `.hasync` of this user's: what somebody else has put there is not believed.
 pub(super) fn recover_unnamed(root: &Arc<Root>, atomic: bool) -> Result<(), Error> {
