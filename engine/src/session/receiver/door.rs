@@ -73,7 +73,17 @@ impl Door {
 
     /// What the target has at `name` in `dir`.
     pub(super) fn look(&self, dir: &RelPath, name: &[u8]) -> io::Result<Listed> {
-        stat_name(self.open_dir(dir)?, name, Scope::default())
+        self.look_closely(dir, name, Scope::default())
+    }
+
+    /// The same with the attributes in `scope`.
+    pub(super) fn look_closely(
+        &self,
+        dir: &RelPath,
+        name: &[u8],
+        scope: Scope,
+    ) -> io::Result<Listed> {
+        stat_name(self.open_dir(dir)?, name, scope)
     }
 
     /// The target root's own metadata, with attributes in `scope`, if it was there before.

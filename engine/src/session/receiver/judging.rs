@@ -210,7 +210,9 @@ impl Judging<'_> {
         let path = within.path.join(&entry.name);
         let passes = |is_dir| filter.passes_over(Half::Receiver, &path.as_bytes(), is_dir);
         let is_hidden = passes(true) || passes(false);
-        is_hidden.then(|| self.site.door.look(within.path, &entry.name).ok())?
+        let scope = self.site.rules.fields.attributes();
+        let look = || self.site.door.look_closely(within.path, &entry.name, scope);
+        is_hidden.then(|| look().ok())?
     }
 
     fn entry(
