@@ -28,13 +28,8 @@ pub(crate) fn create_file(dir: impl AsFd, name: &[u8], mode: u32) -> io::Result<
     Ok(File::from(openat(dir, name, flags, mode)?))
 }
 
-/// Makes a symlink, device, fifo or socket with its metadata.
-pub(crate) fn create_node(
-    dir: impl AsFd,
-    name: &[u8],
-    entry: &Entry,
-    attrs: &Attrs,
-) -> io::Result<()> {
+/// Makes a symlink, device, fifo or socket, to be given its metadata.
+pub(crate) fn create_node(dir: impl AsFd, name: &[u8], entry: &Entry) -> io::Result<()> {
     let dir = dir.as_fd();
     let node = |file_type, rdev| mknodat(dir, name, file_type, Mode::RUSR | Mode::WUSR, rdev);
     match &entry.body {
@@ -47,12 +42,22 @@ pub(crate) fn create_node(
             return Err(io::ErrorKind::InvalidInput.into());
         }
     }
+    Ok(())
+}
+
+/// Gives it its metadata.
+pub(crate) fn set_node_attrs(
+    dir: impl AsFd,
+    name: &[u8],
+    entry: &Entry,
+    attrs: &Attrs,
+) -> io::Result<()> {
     let c_name = std::ffi::CString::new(name).map_err(|_| io::ErrorKind::InvalidInput)?;
     let attrs = Attrs {
         mode: attrs.mode.filter(|_| entry.symlink_target().is_none()),
         ..attrs.clone()
     };
-    set_attrs(dir, &c_name, None, &attrs)
+    set_attrs(dir.as_fd(), &c_name, None, &attrs)
 }
 
 /// Has something give way on a full disk.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustix::fs::{Mode, SeekFrom, copy_file_range, ioctl_ficlone, mkdirat, openat, seek};
 use rustix::io::Errno;
 
-use crate::apply::{create_file, create_node};
+use crate::apply::{create_file, create_node, set_node_attrs};
 use crate::entry::Body;
 use crate::fs::{Attrs, DIR_FLAGS, FileDir, Listed, set_new_attrs};
 
@@ -39,7 +39,10 @@ pub(crate) fn copy(
             copy_content(&basis, &file)?;
             set_new_attrs(&file, attrs.clone()).map(drop)
         }
-        _ => create_node(dir, name, entry, attrs),
+        _ => {
+            create_node(dir, name, entry)?;
+            set_node_attrs(dir, name, entry, attrs)
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, unlinkat};
 
-use crate::apply::{create_file, create_node};
+use crate::apply::{create_file, create_node, set_node_attrs};
 use crate::attributes::Scope;
 use crate::change::{Commit, Link, Over, Slot, Staged, Tree, clean_leftovers};
 use crate::entry::Entry;
@@ -39,6 +39,9 @@ pub(super) struct Real {
     /// The root was made for this push.
     pub(super) is_new: bool,
 }
+
+/// Whether an entry was made, and whether it could be given its metadata.
+pub(super) type Made = io::Result<io::Result<()>>;
 
 impl Door {
     pub(super) fn root(&self) -> Option<&Arc<Root>> {
@@ -183,13 +186,15 @@ impl Door {
         dir: &RelPath,
         entry: &Entry,
         attrs: &Attrs,
-    ) -> Result<Option<(Staged, io::Result<()>)>, Error> {
+    ) -> Result<Option<(Staged, Made)>, Error> {
         let Door::Real(real) = self else {
             return Ok(None);
         };
         let staged = real.commit.stage_for(dir)?;
-        let make = || create_node(&*staged.stage, &staged.name, entry, attrs);
-        let made = real.room.with(make);
+        let (dir, name) = (&*staged.stage, &*staged.name);
+        let made = real.room.with(|| create_node(dir, name, entry));
+        let set = || set_node_attrs(dir, name, entry, attrs);
+        let made = made.map(|()| real.room.with(set));
         Ok(Some((staged, made)))
     }
 

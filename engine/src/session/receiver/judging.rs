@@ -393,10 +393,12 @@ impl Judging<'_> {
         let Some(Some((staged, made))) = self.site.unless_fatal(staged)? else {
             return Ok(());
         };
-        if let Err(e) = made {
-            return self.site.failed("make", &dir.join(&entry.name), &e);
-        }
         let path = dir.join(&entry.name);
+        match made {
+            Err(e) => return self.site.failed("make", &path, &e),
+            Ok(Err(e)) => self.site.warn_of("set the metadata of", &path, &e)?,
+            Ok(Ok(())) => {}
+        }
         if wanted.in_the_way {
             self.removals.arrived(&path, Replacement::Staged(staged));
             return Ok(());

@@ -9,7 +9,7 @@ use super::held::ByDir;
 use super::links::Links;
 use super::site::Site;
 use super::wanted::Wanted;
-use crate::apply::create_node;
+use crate::apply::{create_node, set_node_attrs};
 use crate::entry::{Body, Entry};
 use crate::error::Error;
 use crate::path::RelPath;
@@ -150,9 +150,16 @@ impl NewDirs {
                     let attrs = site
                         .rules
                         .made_attrs(&list.path, entry, None, list.inherited);
-                    let make = || create_node(&begun.fd, &entry.name, entry, &attrs);
-                    if let Err(e) = site.door.real()?.room.with(make) {
-                        site.failed("make", &list.path.join(&entry.name), &e)?;
+                    let (dir, name) = (&begun.fd, &entry.name);
+                    let room = &site.door.real()?.room;
+                    let made = room.with(|| create_node(dir, name, entry));
+                    let set = || set_node_attrs(dir, name, entry, &attrs);
+                    match made.map(|()| room.with(set)) {
+                        Err(e) => site.failed("make", &list.path.join(name), &e)?,
+                        Ok(Err(e)) => {
+                            site.warn_of("set the metadata of", &list.path.join(name), &e)?;
+                        }
+                        Ok(Ok(())) => {}
                     }
                 }
             }
