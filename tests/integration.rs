@@ -94,6 +94,8 @@ mod notices;
 /// The resource agent of Pacemaker, action by action.
 mod ocf;
 mod ocf_handover;
+/// ACLs and extended attributes that are seldom met.
+mod odd_attributes;
 /// Damaged times, names too long for most, symlinks to nothing: what they cost.
 mod odd_entries;
 /// One option at a time.
