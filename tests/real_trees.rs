@@ -46,7 +46,10 @@ every f 97 1 | while read -r f; do setcap -r "$f" 2>/dev/null || setcap cap_chow
 every f 83 3 | while read -r f; do setfacl -b "$f"; done
 every f 113 4 | while read -r f; do setfacl -m g:54321:x "$f"; done
 every d 19 4 | while read -r d; do setfacl -k -m u:7:r "$d"; done
-every f 79 5 | while read -r f; do setfattr -x user.origin "$f" 2>/dev/null; chown 7 "$f"; done
+every f 79 5 | while read -r f; do
+    setfattr -x user.origin "$f" 2>/dev/null || true
+    chown 7 "$f"
+done
 every l 41 7 | while read -r l; do setfattr -h -n trusted.link -v other "$l"; done
 every f 127 6 | while read -r f; do echo more >> "$f"; done
 every f 131 7 | while read -r f; do rm "$f"; done
@@ -68,7 +71,13 @@ fn walk(tree: &Path) -> String {
     };
     [
         seen(tree),
-        told("find . ! -type d -printf '%P %s %n %T@\\n'"),
+        told("find . ! -type d -printf '%P %s %T@\\n'"),
+        // Which names are one file; what is kept for an undo may have more.
+        told(
+            "find . ! -type d -links +1 -printf '%i\\t%P\\n' | LC_ALL=C sort -t '\t' -k 2 | \
+             awk -F '\t' '{ if (!($1 in one)) one[$1] = $2; print one[$1] \"\\t\" $2 }' | \
+             awk -F '\t' '$1 != $2'",
+        ),
         told("find . -type d -printf '%P %T@\\n'"),
         told(
             "find . \\( -type f -o -type d \\) -exec lsattr -d {} + | \

@@ -6,6 +6,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::soak;
+
 /// Far beyond what any single command of the tests takes on a slow machine.
 pub(crate) const HANG_SECONDS: u64 = 120;
 
@@ -141,8 +143,14 @@ impl Running {
     #[track_caller]
     pub(crate) fn finish(self) -> Finished {
         let command = self.command.clone();
-        self.finish_within(HANG_SECONDS)
-            .unwrap_or_else(|| panic!("still running after {HANG_SECONDS} s: {command}"))
+        // The soak mirrors whole systems.
+        let seconds = if soak() {
+            20 * HANG_SECONDS
+        } else {
+            HANG_SECONDS
+        };
+        self.finish_within(seconds)
+            .unwrap_or_else(|| panic!("still running after {seconds} s: {command}"))
     }
 }
 
