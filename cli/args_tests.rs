@@ -80,6 +80,35 @@ fn the_last_word_about_a_switch_counts() {
 }
 
 #[test]
+fn what_was_switched_on_is_taken_back() {
+    let on = push("-b --delay-updates --insecure-links");
+    assert!(on.backup && on.atomic && on.follow_untrusted);
+    let off = push(
+        "-b --no-backup --atomic --no-delay-updates --insecure-links --no-insecure-links \
+         --timeout=5 --no-timeout --bwlimit=9 --no-bwlimit --contimeout=5 --no-contimeout",
+    );
+    assert!(!off.backup && !off.atomic && !off.follow_untrusted);
+    assert!(off.timeout.is_none() && off.bwlimit.is_none() && off.reach.contimeout.is_none());
+    let again = push("--no-timeout --timeout=5 --no-bwlimit --bwlimit=9 --no-backup -b");
+    assert!(again.timeout == Some(5) && again.bwlimit.is_some() && again.backup);
+}
+
+#[test]
+fn a_wrong_value_is_told_with_what_would_be_right() {
+    for (word, part) in [
+        ("--bwlimit=fast", "number"),
+        ("--max-size=1.5Q", "number of bytes"),
+        ("--info=nmae", "name"),
+        ("--compress-choice=lz5", "zstd"),
+        ("--usermap=1", "colon"),
+    ] {
+        let message = refusal(&["push", word, "a", "b:c"]);
+        let why = message.rsplit(": ").next().unwrap();
+        assert!(why.contains(part), "{word}: {message}");
+    }
+}
+
+#[test]
 fn short_options_combine() {
     let args = push("-naurvlicHSWx");
     assert!(args.dry_run && args.update && args.itemize_changes == 1 && args.checksum);
@@ -273,12 +302,18 @@ fn the_last_word_about_compression_counts() {
         ("--no-z -z", unlevelled),
         ("--no-compress --zl=5", always(5)),
         ("--compress-choice=none", Compression::Never),
+        ("--zc=lz4 --zl=3", always(3)),
+        ("--old-compress", unlevelled),
+        ("--new-compress --no-z", Compression::Never),
         ("-z --zc=none", Compression::Never),
     ] {
         assert_eq!(push(line).compress.wish, expected, "{line}");
     }
-    let message = refusal(&["push", "--zc=lz4", "a", "b:c"]);
-    assert!(message.contains("lz4"), "{message}");
+    let message = refusal(&["push", "--zc=lz5", "a", "b:c"]);
+    assert!(
+        message.contains("lz5") && message.contains("zstd"),
+        "{message}"
+    );
 }
 
 #[test]

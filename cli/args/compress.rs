@@ -10,15 +10,15 @@ use super::push::{HOW, last_index};
 #[derive(Args, Clone, Debug)]
 pub(crate) struct CompressArgs {
     /// Compress, even where the link is not the limit
-    #[arg(short = 'z', long, help_heading = HOW)]
+    #[arg(short = 'z', long, aliases = ["old-compress", "new-compress"], help_heading = HOW)]
     compress: bool,
     /// Never compress
     #[arg(long, alias = "no-z", help_heading = HOW)]
     #[arg(hide_short_help = true)]
     no_compress: bool,
-    /// zstd is -z, none is --no-compress
+    /// zstd is -z, none is --no-compress; zstd stands for zlib, zlibx and lz4 too
     #[arg(long, value_name = "NAME", visible_alias = "zc", help_heading = HOW)]
-    #[arg(value_parser = ["zstd", "auto", "none"])]
+    #[arg(value_parser = ["zstd", "lz4", "zlibx", "zlib", "auto", "none"])]
     #[arg(hide_short_help = true)]
     compress_choice: Option<String>,
     /// -z at this level of zstd, up to 22; below 1 is faster still (default: 3 to 6)

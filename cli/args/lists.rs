@@ -93,12 +93,21 @@ pub(super) const ACCEPTED: &[Accepted] = &[
         "--stderr=MODE",
         "errors go to standard error and lists to standard output",
     ),
+    accepted(
+        "--msgs2stderr",
+        "errors go to standard error and lists to standard output",
+    ),
     accepted("--debug=FLAGS", "an error says what failed, where and why"),
-    accepted("--no-motd", "there is no daemon that would greet"),
+    accepted("--no-motd, --motd", "there is no daemon that would greet"),
     accepted(
         "--blocking-io",
         "the program of -e has pipes that may block",
     ),
+    accepted(
+        "--qsort",
+        "names are sorted in one order, whichever way they get into it",
+    ),
+    accepted("--no-iconv", "names are bytes, and equal on both sides"),
     accepted(
         "--sockopts=OPTIONS",
         "nothing is held back to fill a packet, and windows are large",
@@ -135,7 +144,8 @@ pub(super) const REFUSED: &[Refused] = &[
     refused("--write-batch=FILE", NO_BATCH, BY_HAND),
     refused("--only-write-batch=FILE", NO_BATCH, BY_HAND),
     refused("--read-batch=FILE", NO_BATCH, BY_HAND),
-    refused("--daemon", NO_DAEMON, "use hasync serve --listen"),
+    refused("--daemon, --detach", NO_DAEMON, "use hasync serve --listen"),
+    refused("--dparam=OVERRIDE", NO_DAEMON, "use hasync serve --listen"),
     refused("--server", STARTED, "use hasync serve"),
     refused(
         "--sender",

@@ -39,7 +39,7 @@ Switches combine (-aurvn); a later --no-OPTION takes one back: -a --no-o.")]
 pub(crate) struct PushArgs {
     /// Local files and directories, then the destination
     #[arg(value_name = "SRC... DST", hide_short_help = true)]
-    #[arg(required_unless_present_any = ["tree", "all", "help", "info", "debug"])]
+    #[arg(required_unless_present_any = ["tree", "all", "help", "info", "debug", "daemon"])]
     pub(crate) operands: Vec<OsString>,
 
     #[command(flatten)]
@@ -309,6 +309,12 @@ const SWITCHES: &[(&str, &[&str], &[&str])] = &[
     ("force", &[], &[]),
     ("ignore_errors", &[], &[]),
     ("mkpath", &[], &[]),
+    ("backup", &[], &[]),
+    ("atomic", &[], &["delay-updates"]),
+    ("follow_untrusted", &[], &["insecure-links"]),
+    ("timeout", &[], &[]),
+    ("contimeout", &[], &[]),
+    ("bwlimit", &[], &[]),
     ("size_only", &[], &[]),
     ("ignore_times", &[], &["I"]),
     ("checksum", &[], &["c"]),
@@ -337,7 +343,12 @@ pub(super) fn complete(push: clap::Command) -> clap::Command {
             negations.push(arg.aliases(aliases));
         }
     }
-    push.args(negations)
+    let version = clap::Arg::new("version").short('V').long("version");
+    let version = version.action(ArgAction::Version).help("Print the version");
+    push.disable_version_flag(true)
+        .version(env!("CARGO_PKG_VERSION"))
+        .arg(version.help_heading(REPORT).hide_short_help(true))
+        .args(negations)
         .args(selection::negations())
         .args(lists::arguments())
         .mut_arg("no_whole_file", |arg| arg.alias("no-W"))
@@ -409,6 +420,12 @@ impl PushArgs {
         self.force = on("force");
         self.ignore_errors = on("ignore_errors");
         self.mkpath = on("mkpath");
+        self.backup = on("backup");
+        self.atomic = on("atomic");
+        self.follow_untrusted = on("follow_untrusted");
+        self.timeout = self.timeout.filter(|_| on("timeout"));
+        self.reach.contimeout = self.reach.contimeout.filter(|_| on("contimeout"));
+        self.bwlimit = self.bwlimit.filter(|_| on("bwlimit"));
         self.size_only = on("size_only");
         self.ignore_times = on("ignore_times");
         if !on("itemize_changes") {

@@ -61,7 +61,12 @@ pub(super) fn usage(error: &clap::Error, words: &[OsString]) -> Failure {
         }
         ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
             let value = context(ContextKind::InvalidValue).unwrap_or_default();
-            format!("invalid value '{value}' for {word}")
+            let known = context(ContextKind::ValidValue);
+            let known = known.filter(|known| !known.is_empty());
+            let why = std::error::Error::source(error).map(ToString::to_string);
+            let why = known.map(|known| format!("it is one of {known}")).or(why);
+            let why = why.map_or_else(String::new, |why| format!(": {why}"));
+            format!("invalid value '{value}' for {word}{why}")
         }
         _ => {
             let text = error.to_string();
