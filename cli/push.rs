@@ -222,8 +222,11 @@ fn rules(args: &PushArgs, words: &[FilterWord]) -> Result<Vec<FilterRule>, Failu
         zeros: args.filter.from0,
     })?;
     if args.selection.old_dirs {
-        let below = FilterRule::exclude(b"/*/*");
-        rules.push(below.map_err(|e| Failure::usage(e.to_string()))?);
+        let below = FilterRule::exclude(b"/*/*").map_err(|e| Failure::usage(e.to_string()))?;
+        rules.push(match args.filter.delete_excluded {
+            true => below.hiding(),
+            false => below,
+        });
     }
     Ok(rules)
 }

@@ -107,7 +107,7 @@ impl Backups {
             is_elsewhere: matches!(backup.place, BackupPlace::Elsewhere(_)),
             home: Home::Target,
             made: SpillMap::default(),
-            safe_links: options.safe_links,
+            safe_links: options.safe_links && options.links,
             perms: options.perms,
             owner: options.owner,
             group: options.group,
