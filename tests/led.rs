@@ -69,6 +69,41 @@ fn symlinks_of_the_target_stay_where_they_lead_beneath_it() {
     }
 }
 
+/// `--no-implied-dirs` leaves symlinks on the way to what is pushed as they are, however deep that
+/// is, and what it pushes gives symlinks their place as without it.
+#[test]
+fn the_way_to_what_is_pushed_may_lead_through_links() {
+    for words in [
+        &["src/./way/f"][..],
+        &["src/./way/sub/g"],
+        &["src/./way/f", "src/./way/sub/g"],
+        &["src/./way/f", "src/./other"],
+        &["src/./other", "src/./way/sub"],
+    ] {
+        let trees = TempTree::new();
+        for file in ["way/f", "way/sub/g", "other/h"] {
+            trees.write(format!("src/{file}"), "new");
+        }
+        trees.write("dst/real/f", "old");
+        trees.write("dst/kept/h", "old");
+        trees.symlink("real", "dst/way");
+        trees.symlink("kept", "dst/other");
+        let options = ["-a", "-R", "--no-implied-dirs", "--delete"];
+        for _ in 0..2 {
+            by_hasync(&trees, &[&options, words].concat(), "dst").expect(0);
+        }
+        let is_link = |name: &str| trees.path(name).is_symlink();
+        assert!(is_link("dst/way"), "{words:?}");
+        let names_other = words.iter().any(|word| word.ends_with("other"));
+        assert_eq!(is_link("dst/other"), !names_other, "{words:?}");
+        assert_eq!(trees.read("dst/kept/h"), b"old", "{words:?}");
+        for word in words {
+            let below = word.strip_prefix("src/./").unwrap();
+            assert!(trees.path("dst").join(below).exists(), "{words:?}");
+        }
+    }
+}
+
 /// Neither `-K` nor the way to what is pushed leads a peer to what hasync keeps in the target.
 #[test]
 fn no_link_of_the_target_leads_to_what_is_our_own() {

@@ -392,6 +392,11 @@ impl Options {
         }
     }
 
+    /// Whether a symlink of the target may lead to a directory of it that is mirrored.
+    pub(crate) fn may_lead(&self) -> bool {
+        self.keep_dirlinks || !self.implied_dirs && !self.atomic
+    }
+
     /// Whether modification times of entries of this kind are kept.
     pub(crate) fn times_of(&self, kind: Kind) -> bool {
         self.times

@@ -28,7 +28,11 @@ impl Receiver {
         if self.new_dirs.is_within_lacking(&path) {
             return Ok(());
         }
-        let here = match self.locals.read(&mut self.site, &path) {
+        let local = match !complete || !self.is_led_elsewhere(&path) {
+            true => self.locals.read(&mut self.site, &path),
+            false => Ok(None),
+        };
+        let here = match local {
             Ok(Some(local)) => {
                 self.removals.toll.has(local.len());
                 if self.site.rules.digest(&path, &local) == digest {
@@ -69,6 +73,17 @@ impl Receiver {
                 .say_prints((dir, &path), &nothing, prints::FULL_LEN)?;
         }
         self.dirs.put(dir, Dir::asked(path, here))
+    }
+
+    /// Whether a symlink is in the place of a directory that is not on the way to what is mirrored:
+    /// of such a one not all is sent.
+    fn is_led_elsewhere(&self, path: &RelPath) -> bool {
+        let (door, options) = (&self.site.door, &self.site.rules.options);
+        let leads = |(dir, name): (RelPath, &[u8])| {
+            let there = door.look(&dir, name);
+            there.is_ok_and(|there| there.entry.symlink_target().is_some())
+        };
+        options.may_lead() && !options.keep_dirlinks && path.split().is_some_and(leads)
     }
 
     /// The entries that differ in a directory both sides have.

@@ -20,7 +20,7 @@ use crate::entries::EntryList;
 use crate::entry::{Body, Entry};
 use crate::error::Error;
 use crate::filter::{Half, InForce};
-use crate::fs::{Follow, Inherited, Listed, WhichDir, stat};
+use crate::fs::{Inherited, Listed, WhichDir, stat};
 use crate::history::Interrupted;
 use crate::observer::{Action, Differences};
 use crate::path::RelPath;
@@ -144,9 +144,6 @@ impl Judging<'_> {
         let may_be_led = is_way || options.keep_dirlinks && entry.is_dir();
         if !may_be_led || local.entry.symlink_target().is_none() {
             return local;
-        }
-        if let Some(root) = self.site.door.root() {
-            root.follow_below(Follow::Beneath);
         }
         let led = self.site.door.open_dir(&dir.join(&entry.name));
         let found = led.and_then(|led| stat(led, c".", scope));

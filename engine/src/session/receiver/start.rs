@@ -69,7 +69,7 @@ impl Receiver {
             ..
         } = hello;
         let root = target.root;
-        if let Some(root) = root.as_deref().filter(|_| options.keep_dirlinks) {
+        if let Some(root) = root.as_deref().filter(|_| options.may_lead()) {
             root.follow_below(Follow::Beneath);
         }
         let privileged = rustix::process::geteuid().is_root();
