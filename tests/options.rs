@@ -266,6 +266,36 @@ fn unchanged_entries_are_told_when_asked() {
 }
 
 #[test]
+fn what_stays_other_than_the_source_is_not_told_as_unchanged() {
+    for (options, code, left) in [
+        (&["-a", "--existing"][..], 0, "new"),
+        (&["-a", "--existing"], 0, "sub"),
+        (&["-a", "--ignore-existing"], 0, "long"),
+        (&["-rlu", "--size-only"], 0, "time"),
+        (&["-rlc", "-u"], 0, "same"),
+        (&["-a"], 23, "same"),
+    ] {
+        let trees = pair();
+        at(&trees.path("target/same"), 1_500_000_000);
+        if code == 23 {
+            fs::remove_file(trees.path("target/same")).unwrap();
+            trees.write("target/same/in", "");
+        }
+        push(&trees, &[options, &["-O"]].concat()).expect(code);
+        let done = push(&trees, &[options, &["-O", "-ii"]].concat()).expect(code);
+        let said = done.stdout_text();
+        let is_said = |name: &str| {
+            let mut names = said.lines().map(|line| line.get(12..).unwrap_or_default());
+            names.any(|told| told.trim_end_matches('/') == name)
+        };
+        assert!(!is_said(left), "{options:?}: {said}");
+        assert!(is_said("."), "{options:?}: {said}");
+        let below = said.lines().find(|line| line.ends_with("sub/new"));
+        assert!(left != "sub" || below.is_none(), "{options:?}: {said}");
+    }
+}
+
+#[test]
 fn info_words_choose_lines() {
     let trees = pair();
     let names = lines(&trees, &["-an", "--delete", "--info=name"]);

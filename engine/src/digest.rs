@@ -45,6 +45,8 @@ struct TimeScope {
     files: bool,
     dirs: bool,
     links: bool,
+    /// They tell files apart, whether they are to become equal or not.
+    compared: bool,
 }
 
 /// What counts of one entry.
@@ -115,6 +117,8 @@ impl Fields {
                 files: options.times,
                 dirs: options.times && !options.omit_dir_times,
                 links: options.times && !options.omit_link_times,
+                compared: options.update
+                    || !options.checksum && options.quick_check != QuickCheck::Lengths,
             },
             executability: options.only_executability(),
             atimes: options.atimes,
@@ -330,11 +334,6 @@ impl Fields {
         u64::from_le_bytes(print)
     }
 
-    /// Whether files can be told apart by their modification times.
-    fn are_times_compared(&self) -> bool {
-        !self.checksum && self.quick_check != QuickCheck::Lengths
-    }
-
     /// The canonical encoding. Described in PROTOCOL.md; every field is self-delimiting.
     fn encode(&self, entry: &Entry, ids: &IdView<'_>, out: &mut Vec<u8>) {
         if !self.points.is_empty() {
@@ -346,7 +345,7 @@ impl Fields {
     fn encode_here(&self, entry: &Entry, ids: &IdView<'_>, out: &mut Vec<u8>) {
         let counts = self.counts(entry.kind());
         let (tag, timed) = match &entry.body {
-            Body::File { .. } => (b'f', counts.times || self.are_times_compared()),
+            Body::File { .. } => (b'f', counts.times || self.times.compared),
             Body::Dir => (b'd', counts.times),
             // Equal to none that is there: nobody knows its metadata, and they do not matter.
             Body::Way => (b'w', false),

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const ROOMS: [&str; 3] = ["wire", "session", "spill"];
 
 /// Limits of what a half does by itself: no peer can tell whether it keeps to them.
-const OWN: [&str; 25] = [
+const OWN: [&str; 26] = [
     "leases.rs BREAK_TIME_MAX",
     "pack.rs PACK_HEADER_LEN_MAX",
     "run.rs PACKED_LEN_MAX",
@@ -30,6 +30,7 @@ const OWN: [&str; 25] = [
     "connection.rs WORKERS_MAX",
     "patience.rs WAIT_MAX",
     "reader.rs NUMBER_LEN_MAX",
+    "bare.rs DIRS_MAX",
     "report.rs REPLACEMENTS_MAX",
     "told.rs VERDICT_LEN_MAX",
     "window.rs ENTRIES_MAX",

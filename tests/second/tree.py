@@ -92,7 +92,7 @@ class Fields:
             group = self.ids("Group", entry["gid"]) if can_set else (1 << 64) - 1
             out.append(struct.pack("<Q", group))
         quick = options["quick_check"].of
-        by_time = not options["checksum"] and quick != "Lengths"
+        by_time = options["update"] or not options["checksum"] and quick != "Lengths"
         if options["times"] and not is_bare or body.of == "File" and by_time:
             out.append(struct.pack("<qI", *self.stored(entry["mtime"], store)))
         if body.of == "File":

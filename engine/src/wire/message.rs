@@ -243,6 +243,28 @@ pub(crate) struct Verdict {
     pub(crate) want: Want,
 }
 
+impl Verdict {
+    /// The target's entry stays as it is, or missing, though it is not equal.
+    pub(crate) fn stays(entry: u32) -> Self {
+        Verdict {
+            entry,
+            action: Action::Attributes,
+            differences: Differences::default(),
+            want: Want::Nothing,
+        }
+    }
+
+    /// The entry is not there as it is on the source, or was not.
+    pub(crate) fn leaves_bare(&self) -> bool {
+        self.differences.new || self.is_silent()
+    }
+
+    /// Nothing happens to the entry, and it is not said to be as it should.
+    pub(crate) fn is_silent(&self) -> bool {
+        *self == Self::stays(self.entry)
+    }
+}
+
 /// The content that a verdict asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Want {

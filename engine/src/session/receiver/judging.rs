@@ -85,7 +85,10 @@ impl Judging<'_> {
             if let Some(one_name) = &mut one_name {
                 match one_name.find(self.site, entry, at, &local)? {
                     Spelt::As(found) => at = found,
-                    Spelt::Taken => continue,
+                    Spelt::Taken => {
+                        told.tell(&self.site.voice, Verdict::stays(number))?;
+                        continue;
+                    }
                 }
             }
             if let Some(found) = at.and_then(|at| counterparts.get_mut(at)) {
@@ -235,7 +238,8 @@ impl Judging<'_> {
                 if rules.options.hard_links {
                     self.links.refuse(&path);
                 }
-                return Ok(None);
+                // What is there is told by none of the two.
+                return Ok(local.is_none().then(|| Verdict::stays(number)));
             }
             Decision::KeepNewer => {
                 if rules.options.hard_links {
@@ -261,7 +265,7 @@ impl Judging<'_> {
                     _ => GivesWay::AtOnce,
                 };
                 if gives_way == GivesWay::No || !self.holds(within.path, entry)? {
-                    return Ok(None);
+                    return Ok(Some(Verdict::stays(number)));
                 }
                 if let Some(local) = local {
                     self.removals.toll.replaces(&local.entry);

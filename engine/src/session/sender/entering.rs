@@ -4,6 +4,7 @@
 //! Memory: what is to be told of subdirectories that have not been entered yet, packed, and in a
 //! file beyond that.
 
+use super::bare::Bare;
 use super::siblings::Siblings;
 use crate::entries::EntryList;
 use crate::entry::Entry;
@@ -25,6 +26,8 @@ pub(super) struct Told {
 #[derive(Default)]
 pub(super) struct Entering {
     levels: Vec<Level>,
+    /// Those that are entered, but not on the target.
+    pub(super) bare: Bare,
     /// What waits for siblings that are told first.
     pub(super) siblings: Siblings,
 }

@@ -4,6 +4,7 @@
 
 mod answer;
 mod asked;
+mod bare;
 mod content;
 mod deltas;
 mod dirs;

@@ -64,6 +64,8 @@ struct Asked {
     deletes: bool,
     /// What the target has, but for directories, is left alone: rsync does not even look at it.
     hides_existing: bool,
+    /// What the target does not have is not made.
+    makes_nothing: bool,
 }
 
 impl<'a> Telling<'a> {
@@ -81,6 +83,7 @@ impl<'a> Telling<'a> {
             asked: Asked {
                 deletes: options.delete && !options.ignore_errors,
                 hides_existing: options.ignore_existing,
+                makes_nothing: options.existing,
             },
             renamed_from,
             entering: Entering::default(),
@@ -191,6 +194,12 @@ impl<'a> Telling<'a> {
 
     /// What is to happen to an entry: said at once, unless a full directory has to go first.
     pub(super) fn judged(&mut self, dir: &RelPath, entry: &Entry, verdict: &Verdict) {
+        if self.asked.makes_nothing && entry.is_dir() && verdict.leaves_bare() {
+            self.entering.bare.add(dir.join(&entry.name));
+        }
+        if verdict.is_silent() {
+            return;
+        }
         if verdict.action != Action::Delete {
             let fate = (verdict.action, verdict.differences);
             return self.found(dir, entry, Some(fate));
@@ -297,7 +306,7 @@ impl<'a> Telling<'a> {
 
     /// Nothing happens to these entries, which is said if that is asked for.
     fn leave(&mut self, dir: &ScannedDir, entries: Range<usize>) {
-        if !self.observer.wants_unchanged() {
+        if !self.observer.wants_unchanged() || self.entering.bare.holds(&dir.path) {
             return;
         }
         for entry in entries.filter_map(|at| dir.entries.get(at)) {
