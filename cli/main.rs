@@ -64,6 +64,7 @@ use exit::Failure;
 fn main() -> ExitCode {
     // Before there is a second thread.
     hasync_engine::umask();
+    signals::outlive_long_files();
     if let Some(code) = serve::helper::run_if_asked(std::env::args_os()) {
         return code;
     }

@@ -231,8 +231,8 @@ fn recover(config: &Config, tree: &Tree, out: &Out) -> Result<(), Failure> {
         && let Some(recovered) = named.recover()?
     {
         out.say(&format!("{}: an interrupted commit is complete", tree.name));
-        for line in &recovered.failed {
-            out::error(line);
+        for line in recovered.failed.shown() {
+            out::error(&line);
         }
     }
     Ok(())

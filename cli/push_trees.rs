@@ -21,6 +21,7 @@ use crate::numbers::{bytes, commas};
 use crate::out::{self, Out};
 use crate::peer_link::PeerLink;
 use crate::report::{Report, Style};
+use crate::role::{self, Role};
 use crate::signals;
 use crate::state;
 
@@ -92,13 +93,14 @@ pub(crate) fn run(args: &PushArgs) -> Result<Exit, Failure> {
 }
 
 /// Whether that failure is for nobody but who has typed the push, and nothing of the mirror: this
-/// node has no part in pushing the tree, or the way was not the mirror's.
+/// node has no part in pushing the tree, nor the service, or the way was not the mirror's.
 fn is_answered(args: &PushArgs, config: &Config, tree: &Tree, failed: Option<&Failure>) -> bool {
     let Some(failure) = failed else { return false };
     let is_usual = args.operands.is_empty() && args.reach.is_usual() && args.timeout.is_none();
     let is_standby = |status: TreeStatus| status.role == NodeRole::Standby;
+    let serves = || role::find(config).is_ok_and(|found| found.role == Role::Primary);
     exit::is_about_the_way(failure.exit) && !is_usual
-        || tree.on(&config.node).status().is_ok_and(is_standby)
+        || tree.on(&config.node).status().is_ok_and(is_standby) && !serves()
 }
 
 /// What is the same for all trees of a run.

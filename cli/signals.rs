@@ -56,6 +56,13 @@ pub(crate) fn tell_on_signal(tell: impl Fn(Signal) + Send + 'static) -> Result<(
     spawn(wait).map_err(|cause| cannot(&cause))
 }
 
+/// From now on a file that is longer than this process may write is an error of that file alone. To
+/// be called before any other thread starts.
+pub(crate) fn outlive_long_files() {
+    // Where it cannot be blocked, such a file ends the push, as it would end any other program.
+    let _ = SigSet::from(Signal::SIGXFSZ).thread_block();
+}
+
 fn spawn(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     thread::Builder::new()
         .name(THREAD_NAME.to_owned())

@@ -352,3 +352,25 @@ fn large_files_change_in_every_shape() {
         .expect(0);
     Snapshot::of(&trees.path("source")).assert_same(&Snapshot::of(&trees.path("target")));
 }
+
+/// First files of link groups wait until everything has been compared, whatever they replace.
+#[test]
+fn first_names_of_links_take_the_place_of_anything() {
+    for more in [&["--no-fsync"][..], &["--atomic"]] {
+        let trees = TempTree::new();
+        for name in ["a", "b", "c", "d", "e"] {
+            trees.write(format!("source/dir/{name}"), name);
+            trees.mkdir("source/other");
+            let [first, other] = ["dir", "other"].map(|dir| format!("source/{dir}/{name}"));
+            std::fs::hard_link(trees.path(first), trees.path(other)).unwrap();
+        }
+        trees.write("target/dir/b/in", "a full directory");
+        trees.symlink("nowhere", "target/dir/d");
+        trees.write("target/dir/e", "an older file");
+        let to = [trees.contents_of("source"), trees.text("target")];
+        let done = Hasync::push(&["-aH", "--delete"]).args(more).args(to).run();
+        let done = done.expect(0);
+        let diff = Snapshot::of(&trees.path("source")).diff(&Snapshot::of(&trees.path("target")));
+        assert!(diff.is_empty(), "{more:?} {diff}{done}");
+    }
+}

@@ -236,6 +236,50 @@ fn what_was_not_judged_stays_as_it_is() {
     assert!(flips > 1000 && pushes >= 12, "{flips} {pushes}");
 }
 
+/// Beside the directory that is mirrored is one of root's, which is not. They change places, and
+/// have one name in common.
+#[test]
+fn nothing_goes_from_a_directory_that_was_not_judged() {
+    need_root();
+    let time = Duration::from_secs(if soak() { 30 } else { 3 });
+    let trees = TempTree::within(Path::new("/tmp"));
+    trees.mkdir("source/home/x");
+    trees.chown("source/home", LOCAL_USER, LOCAL_USER);
+    home_of_local_user(&trees, "target/home");
+    home_of_local_user(&trees, "target/home/x");
+    trees.mkdir("target/home/roots");
+    let [x, roots] = ["x", "roots"].map(|name| trees.path(format!("target/home/{name}")));
+    let held = [(hold(&x), "his"), (hold(&roots), "of-root")];
+    let in_dir = |dir: &OwnedFd, name: &str| format!("/proc/self/fd/{}/{name}", dir.as_raw_fd());
+    let flipper = Flipper::start(&x, &roots);
+    let (began, mut pushes, mut refused) = (Instant::now(), 0, 0);
+    while began.elapsed() < time {
+        for more in [&["--no-fsync"][..], &["--atomic"]] {
+            for (dir, own) in &held {
+                for name in ["a-in-both", own] {
+                    fs::write(in_dir(dir, name), "doomed").unwrap();
+                }
+            }
+            let to = [trees.contents_of("source"), trees.text("target")];
+            let all = ["-a", "--delete", "--exclude=/home/roots"];
+            let done = Hasync::push(&all).args(more).args(to).run();
+            assert!(matches!(done.code, 0 | 23), "{done}");
+            for (dir, own) in held.iter().filter(|_| done.code == 0) {
+                // It goes last: with all that was judged beside it, or not at all.
+                let [both, own] =
+                    ["a-in-both", own].map(|name| Path::new(&in_dir(dir, name)).exists());
+                assert!(both || !own, "{more:?} took what was not judged\n{done}");
+            }
+            (pushes, refused) = (pushes + 1, refused + usize::from(done.code == 23));
+        }
+    }
+    let flips = flipper.stop();
+    report(&format!(
+        "directories swapped under removals: {flips} flips, {pushes} pushes, {refused} refused"
+    ));
+    assert!(flips > 1000 && refused > 0, "{flips} {pushes} {refused}");
+}
+
 /// The directory that holds what is staged on another mount belongs to him: he can give its
 /// `.hasync` another name, or put a directory of his there.
 #[test]

@@ -11,7 +11,7 @@ mod undo;
 mod ways;
 
 use hasync_engine::escape;
-use hasync_engine::generation::{self, Data};
+use hasync_engine::generation::{self, Data, Partial};
 
 use crate::args::{AnyTrees, PromoteArgs, SomeTrees};
 use crate::config::{Config, Tree};
@@ -162,11 +162,11 @@ pub(crate) fn recover(args: &AnyTrees) -> Result<Exit, Failure> {
 }
 
 /// Says what of a commit could not be carried out, and how that leaves.
-fn told_failed(failed: &[String]) -> Exit {
-    for line in failed {
-        out::error(line);
+fn told_failed(failed: &Partial) -> Exit {
+    for line in failed.shown() {
+        out::error(&line);
     }
-    if failed.is_empty() {
+    if failed.count == 0 {
         Exit::Ok
     } else {
         Exit::Partial

@@ -110,11 +110,8 @@ impl Attributes {
     /// # Errors
     ///
     /// If they are more than an entry can carry.
-    pub(crate) fn of(mut all: Vec<(AttributeKind, Vec<u8>)>) -> io::Result<Self> {
-        all.sort_unstable();
-        let mut attributes = Attributes::default();
-        all.iter()
-            .for_each(|(kind, value)| attributes.put(*kind, value));
+    pub(crate) fn of(all: Vec<(AttributeKind, Vec<u8>)>) -> io::Result<Self> {
+        let attributes = Attributes::of_here(all);
         if attributes.0.len() > ATTRIBUTES_LEN_MAX {
             return Err(io::Error::other(format!(
                 "its extended attributes have more than {} KiB together",
@@ -122,6 +119,15 @@ impl Attributes {
             )));
         }
         Ok(attributes)
+    }
+
+    /// The same of those that stay on this side, and may be more.
+    pub(crate) fn of_here(mut all: Vec<(AttributeKind, Vec<u8>)>) -> Self {
+        all.sort_unstable();
+        let mut attributes = Attributes::default();
+        all.iter()
+            .for_each(|(kind, value)| attributes.put(*kind, value));
+        attributes
     }
 
     fn put(&mut self, kind: AttributeKind, value: &[u8]) {

@@ -42,7 +42,7 @@ pub(crate) enum LinkState {
     SameInode,
     /// It is another inode, or missing.
     Apart,
-    /// It is another inode, and the first has as many names as it can: that one takes the rest.
+    /// It is another inode, and the first can have no name there: that one takes the rest.
     Beyond,
 }
 

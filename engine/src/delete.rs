@@ -12,12 +12,14 @@ use std::slice;
 use rustix::io::Errno;
 
 use crate::entries::EntryList;
+use crate::error::describe;
 use crate::filter::Filter;
 use crate::fs::{Root, WhichDir};
 use crate::observer::Kind;
 use crate::options::Backup;
 use crate::path::{PATH_LEN_MAX, RelPath};
 use crate::path_list::{Mark, PathList, PathWalk};
+use crate::spill::SpillValues;
 use crate::wire::DirIndex;
 
 /// What is to be removed of directories of the source, held until all have been compared.
@@ -27,7 +29,7 @@ pub(crate) struct Extraneous {
     /// What was found in each directory. When it was compared depends on what else was on its way.
     dirs: Vec<(DirIndex, Mark, Mark)>,
     /// Directories with entries whose paths are too long to be told: those stay.
-    too_deep: Vec<RelPath>,
+    too_deep: SpillValues<RelPath>,
 }
 
 impl Extraneous {
@@ -41,7 +43,8 @@ impl Extraneous {
     ) {
         let from = self.entries.mark();
         for (path, which) in others {
-            self.entries.push_dir(&path.as_bytes(), Some(*which), false);
+            let path = path.as_bytes();
+            self.entries.push(&path, Kind::Dir, Some(*which), false);
         }
         let mut child = path.as_bytes().into_owned();
         let mut goes_deeper = false;
@@ -49,13 +52,14 @@ impl Extraneous {
             put_name(&mut child, path.len(), &name);
             if child.len() > PATH_LEN_MAX {
                 goes_deeper = true;
-            } else if kind == Kind::Dir {
-                self.entries.push_dir(&child, which, false);
             } else {
-                self.entries.push(&child, kind, false);
+                self.entries.push(&child, kind, which, false);
             }
         }
-        self.too_deep.extend(goes_deeper.then(|| path.clone()));
+        if goes_deeper {
+            // What is in memory can be encoded.
+            let _ = self.too_deep.push(path);
+        }
         let to = self.entries.mark();
         if from != to {
             self.dirs.push((dir, from, to));
@@ -66,10 +70,9 @@ impl Extraneous {
     pub(crate) fn doom(mut self, root: &Root, rules: Rules<'_>) -> Doomed {
         self.dirs.sort_unstable();
         let mut doomed = Doomed::default();
-        let too_deep = self.too_deep.iter().cloned();
-        doomed
-            .failed
-            .extend(too_deep.map(|path| (path, too_long())));
+        for path in self.too_deep.iter().map_while(Result::ok) {
+            doomed.stays(&path, &too_long());
+        }
         let mut walk = self.walk();
         while let Some(kind) = walk.advance() {
             if kind == Kind::Dir {
@@ -149,8 +152,8 @@ pub(crate) struct Doomed {
     pub(crate) pinned: PathList,
     /// Mount points, which stay.
     pub(crate) mounts: Vec<RelPath>,
-    /// Directories that could not be read.
-    pub(crate) failed: Vec<(RelPath, io::Error)>,
+    /// Directories that could not be read, and why: there may be millions.
+    pub(crate) failed: SpillValues<(RelPath, String)>,
 }
 
 /// A walk over what is to be removed, each entry after everything below it.
@@ -207,9 +210,13 @@ impl DoomedWalk<'_> {
         Some((kind, marked || matches!(self.at, At::Pieces(_))))
     }
 
-    /// Which directory the walk is at, if it is at one.
+    /// Which directory the walk is at, or which one holds what it is at, if that is known.
     pub(crate) fn which(&self) -> Option<WhichDir> {
-        self.below.which().filter(|_| self.is_below)
+        if self.is_below {
+            self.below.which()
+        } else {
+            self.extraneous.walk.which()
+        }
     }
 
     /// The path that the walk is at.
@@ -254,6 +261,12 @@ impl Doomed {
         }
     }
 
+    /// Nothing below that directory can go.
+    fn stays(&mut self, path: &RelPath, why: &io::Error) {
+        // What is in memory can be encoded.
+        let _ = self.failed.push(&(path.clone(), describe(why)));
+    }
+
     /// Adds a directory after what is in it, if all of that goes; returns whether it does.
     fn leave(
         &mut self,
@@ -262,9 +275,9 @@ impl Doomed {
         as_one: bool,
     ) -> bool {
         if all {
-            self.below.push_dir(&path.as_bytes(), which, as_one);
+            self.below.push(&path.as_bytes(), Kind::Dir, which, as_one);
         } else {
-            self.pinned.push(&path.as_bytes(), Kind::Dir, false);
+            self.pinned.push(&path.as_bytes(), Kind::Dir, which, false);
         }
         all
     }

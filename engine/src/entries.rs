@@ -18,6 +18,8 @@ use record::{Record, canonical_key, is_dir, name_of, pack};
 #[derive(Debug)]
 pub(crate) struct EntryList {
     records: SpillList,
+    /// The directory that they were found in, if they were found in one.
+    pub(crate) found_in: Option<WhichDir>,
 }
 
 /// Entries on their way into canonical order.
@@ -53,6 +55,7 @@ impl EntrySorter {
     pub(crate) fn finish(self) -> EntryList {
         EntryList {
             records: self.records.finish(),
+            found_in: None,
         }
     }
 }
@@ -61,6 +64,7 @@ impl EntryList {
     fn new(room: Room) -> Self {
         EntryList {
             records: SpillList::new(room),
+            found_in: None,
         }
     }
 

@@ -58,6 +58,7 @@ mod overlap;
 mod page_buf;
 mod path;
 mod path_list;
+mod path_set;
 mod policy;
 mod recast;
 mod refusal;

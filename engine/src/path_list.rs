@@ -10,7 +10,7 @@ use crate::spill::{Spill, SpillReader, put_number};
 #[derive(Debug, Default)]
 pub(crate) struct PathList {
     /// Of each path in turn: a tag; how many bytes it has in common with the one before, and how
-    /// many follow, both as LEB128; those; which directory it is, if that is known.
+    /// many follow, both as LEB128; those; which directory it is or is in, if that is known.
     bytes: Spill,
     len: u64,
     last: Vec<u8>,
@@ -35,20 +35,16 @@ impl PathList {
         self.len
     }
 
-    pub(crate) fn push(&mut self, path: &[u8], kind: Kind, marked: bool) {
-        self.push_with(path, kind, if marked { MARKED } else { 0 });
-    }
-
-    /// The same of a directory, if it is known with which one it is.
-    pub(crate) fn push_dir(&mut self, path: &[u8], which: Option<WhichDir>, marked: bool) {
-        let Some(WhichDir { number, uid }) = which else {
-            return self.push(path, Kind::Dir, marked);
-        };
-        self.push_with(path, Kind::Dir, IS_KNOWN | if marked { MARKED } else { 0 });
-        let mut known = Vec::with_capacity(12);
-        put_number(&mut known, number);
-        put_number(&mut known, uid.into());
-        self.bytes.push(&known);
+    /// Adds a path, if it is known with which directory it is; of what is none, which it is in.
+    pub(crate) fn push(&mut self, path: &[u8], kind: Kind, which: Option<WhichDir>, marked: bool) {
+        let known = if which.is_some() { IS_KNOWN } else { 0 };
+        self.push_with(path, kind, known | if marked { MARKED } else { 0 });
+        if let Some(WhichDir { number, uid }) = which {
+            let mut known = Vec::with_capacity(12);
+            put_number(&mut known, number);
+            put_number(&mut known, uid.into());
+            self.bytes.push(&known);
+        }
     }
 
     fn push_with(&mut self, path: &[u8], kind: Kind, flags: u8) {
@@ -111,7 +107,7 @@ impl PathWalk<'_> {
         Some((kind, tag & MARKED != 0))
     }
 
-    /// Which directory has that path, if that is known.
+    /// Which directory has that path, or holds what has, if that is known.
     pub(crate) fn which(&self) -> Option<WhichDir> {
         self.which
     }
@@ -154,7 +150,6 @@ mod tests {
         let kind = proptest::sample::select(&KINDS[..]);
         let which = proptest::option::of((any::<u64>(), any::<u32>()));
         (path, kind, any::<bool>(), which).prop_map(|(path, kind, marked, which)| {
-            let which = which.filter(|_| kind == Kind::Dir);
             let which = which.map(|(number, uid)| WhichDir { number, uid });
             (path, kind, marked, which)
         })
@@ -170,10 +165,7 @@ mod tests {
             let mut list = PathList::default();
             let add = |list: &mut PathList, listings: &[Listing]| {
                 for (path, kind, marked, which) in listings {
-                    match kind {
-                        Kind::Dir => list.push_dir(path, *which, *marked),
-                        kind => list.push(path, *kind, *marked),
-                    }
+                    list.push(path, *kind, *which, *marked);
                 }
                 list.mark()
             };
@@ -192,7 +184,7 @@ mod tests {
         let mut list = PathList::default();
         for number in 0..10_000 {
             let path = format!("srv/html/directory/picture-{number:06}.jpeg");
-            list.push(path.as_bytes(), Kind::File, true);
+            list.push(path.as_bytes(), Kind::File, None, true);
         }
         assert!(list.bytes.len() < 10_000 * 12, "{}", list.bytes.len());
     }

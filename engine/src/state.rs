@@ -71,7 +71,8 @@ impl StateDir {
         let fd = loop {
             match find(path)? {
                 Nearest::Dir(fd) => break fd,
-                Nearest::Missing { spot, is_last } => {
+                Nearest::Missing { spot, rest } => {
+                    let is_last = rest.as_os_str().is_empty();
                     let mode = if is_last { Mode::RWXU } else { PUBLIC_DIR };
                     match make_dir(&spot.dir, &spot.name, mode) {
                         Ok(()) | Err(Errno::EXIST) => {}
@@ -274,7 +275,8 @@ impl AsFd for StateDir {
 /// Walks to a state directory by a way that only root and this user may change. The directory
 /// itself may have any mode.
 fn find(path: &Path) -> Result<Nearest, Error> {
-    nearest(path, walk).map_err(|e| of_walk(path, &e))
+    let found = nearest(path, |part| Ok::<_, PathError>(walk(part)));
+    found.map_err(|e| of_walk(path, &e))
 }
 
 fn walk(path: &Path) -> Result<Place, PathError> {

@@ -12,7 +12,8 @@ use rustix::fs::{Mode, mkdirat, openat};
 use crate::attributes::Scope;
 use crate::error::{Error, ErrorKind};
 use crate::fs::{
-    DIR_FLAGS, Follow, PathError, Place, Root, Spot, Step, find_dir, find_dir_beneath, stat,
+    DIR_FLAGS, Follow, Nearest, PathError, Place, Root, Spot, Step, find_dir, find_dir_beneath,
+    nearest, stat,
 };
 use crate::generation::Tree;
 use crate::path::{RelPath, Shown, check_name, is_reserved};
@@ -88,35 +89,22 @@ impl Found {
 
     /// Follows a path as far as there are directories; the rest may be made below the last one.
     pub(crate) fn way(path: PathBuf, policy: &ServePolicy) -> Result<(Self, RelPath), Error> {
-        let mut missing = Vec::new();
-        let mut at = path.clone();
-        let place = loop {
-            let found = look(&at, policy)?;
-            let is_missing = found.as_ref().is_err_and(PathError::is_missing);
-            match at.file_name() {
-                Some(name) if is_missing => missing.push(name.to_owned()),
-                _ => break found,
+        let (spot, rest) = match nearest(&path, |part| look(part, policy))? {
+            Nearest::Missing { spot, rest } => (spot, rest),
+            Nearest::Dir(fd) => {
+                let what = What::of(Place::Dir(fd), &path);
+                return Ok((Found { path, what }, RelPath::root()));
             }
-            at.pop();
         };
-        let place = place.map_err(|e| Error::new(ErrorKind::FileIo, e.to_string()))?;
-        let what = What::of(place, &at);
-        if matches!(&what, What::Other(_)) || matches!(&what, What::Missing(s) if s.is_symlink) {
-            let shown = Shown(at.as_os_str().as_bytes());
-            let message = format!("{shown} is not a directory");
-            return Err(Error::new(ErrorKind::FileIo, message));
-        }
-        let found = Found { path, what };
-        let first = found
-            .missing()
-            .map(|name| OsString::from_vec(name.to_vec()));
-        let mut rest = RelPath::root();
-        for name in first.into_iter().chain(missing.into_iter().rev()) {
+        let first = OsString::from_vec(spot.name.clone());
+        let mut missing = RelPath::root();
+        for name in std::iter::once(&*first).chain(&rest) {
             check_name(name.as_bytes())
                 .map_err(|e| Error::new(ErrorKind::Usage, format!("its path has {e}")))?;
-            rest = rest.join(name.as_bytes());
+            missing = missing.join(name.as_bytes());
         }
-        Ok((found, rest))
+        let what = What::Missing(spot);
+        Ok((Found { path, what }, missing))
     }
 
     /// Follows the path of a named tree.

@@ -411,7 +411,7 @@ fn a_commit_that_fails_behind_its_journal_is_recovered() {
     assert!(b.tree.status().unwrap().is_interrupted);
     std::fs::remove_dir(&in_the_way).unwrap();
     let recovered = b.tree.recover().unwrap().unwrap();
-    assert_eq!(recovered.failed, Vec::<String>::new());
+    assert_eq!(recovered.failed.count, 0);
     assert_eq!(b.read("file").unwrap(), "two is longer");
     b.tree.undo(None, false).unwrap();
     assert_eq!(b.read("file").unwrap(), "one");

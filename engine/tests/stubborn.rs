@@ -233,7 +233,7 @@ fn it_leaves_no_trace_in_the_history() {
         }
         // What was really done is still kept, and leads back, with it in the way or not.
         let undone = b.undo(None, false).unwrap();
-        assert_eq!(undone.failed, Vec::<String>::new(), "{}", case.name);
+        assert_eq!(undone.failed.count, 0, "{}", case.name);
         assert_eq!(
             fs::read(b.root.join("free")).unwrap(),
             b"second",

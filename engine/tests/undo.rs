@@ -60,7 +60,7 @@ proptest! {
         for index in route {
             let (id, wanted) = &states[index.index(states.len())];
             let undone = b.undo(Some(*id), false).unwrap();
-            prop_assert_eq!(undone.failed, Vec::<String>::new());
+            prop_assert_eq!(undone.failed.count, 0);
             prop_assert_eq!(wanted, &state(&b.root));
         }
     }
@@ -127,7 +127,7 @@ proptest! {
             let changes = |undone: &Option<Undone>| undone.as_ref().map(|u| u.changes.clone());
             prop_assert_eq!(changes(&dry.unwrap()), changes(&undone));
             if let Some(undone) = undone {
-                prop_assert_eq!(undone.failed, Vec::<String>::new());
+                prop_assert_eq!(undone.failed.count, 0);
                 b.undo(None, false).unwrap();
                 prop_assert_eq!(part(&before, |_| true), state(&b.root));
                 b.undo(None, false).unwrap();

@@ -204,7 +204,6 @@ fn what_changes_nothing_silences_no_alarm() {
         (Foo0, &["promote", "html", "--force"]),
         (Foo1, &["demote", "html"]),
         (Foo1, &["mirror", "stop"]),
-        (Foo1, &PUSH),
     ] {
         pair.run(on, words);
         pair.run(on, &["check", "html"]).expect(WARNING);

@@ -3,6 +3,7 @@
 //!
 //! The normal run leaves out cells that tell little beside the others; the soak has all of them.
 
+mod borders;
 mod cell;
 mod handed_on;
 mod lesser;

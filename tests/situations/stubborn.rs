@@ -69,6 +69,9 @@ const COVER: &[&str] = &[
 const READ_ONLY: &[&str] = &["bash", "-c", "mount -o bind,ro \"$0\" \"$0\""];
 const UNCOVER: &[&str] = &["bash", "-c", "umount \"$0\"; rm -f \"$0.other\""];
 
+const SWAP: &str = "dd if=/dev/zero of=\"$0\" bs=64K count=4 status=none && \
+     chmod 600 \"$0\" && mkswap -q \"$0\" && swapon \"$0\"";
+
 const IMMUTABLE: Stubborn = Stubborn {
     name: "a file that is immutable",
     make: plain,
@@ -79,7 +82,7 @@ const IMMUTABLE: Stubborn = Stubborn {
     said: "it is immutable",
 };
 
-const CASES: [Stubborn; 8] = [
+const CASES: [Stubborn; 9] = [
     Stubborn {
         name: "a file that is a mount point",
         make: plain,
@@ -113,6 +116,13 @@ const CASES: [Stubborn; 8] = [
         hold: &["chattr", "+a"],
         free: &["chattr", "-a"],
         said: "it is append-only",
+        ..IMMUTABLE
+    },
+    Stubborn {
+        name: "a file that the system swaps to",
+        hold: &["bash", "-c", SWAP],
+        free: &["swapoff"],
+        said: "the system swaps to it",
         ..IMMUTABLE
     },
     Stubborn {

@@ -2,13 +2,13 @@
 //! which nobody gains before what is inside has its own.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{FileType, Stat, fstat};
 use serde::{Deserialize, Serialize};
 
 use crate::entry::Time;
-use crate::fs::{Attrs, Inode};
+use crate::fs::{Attrs, Inode, WhichDir};
 use crate::path::RelPath;
 use crate::spill::{Room, SpillList, SpillMap, SpillSorter};
 use crate::wire::{decode_record, encode};
@@ -28,6 +28,8 @@ struct End {
     rights: Option<(Inode, Attrs)>,
     /// The time from before anything inside was changed, where an undo is to bring it back.
     old_time: Option<Time>,
+    /// The one in which was found what is about to change.
+    judged: Option<WhichDir>,
 }
 
 /// There is one for each directory that is touched: no more than it takes to know it again.
@@ -93,6 +95,19 @@ impl DirEnds {
         if !self.has_time(dir) {
             self.set_time(dir, now, now.time);
         }
+    }
+
+    /// What is in the directory at `dir` was judged in that one.
+    pub(super) fn set_judged(&mut self, dir: &RelPath, which: WhichDir) {
+        let judged = Some(which);
+        let end = self.end(dir);
+        self.set(dir, &End { judged, ..end });
+    }
+
+    /// Checks that what is open is the directory in which was judged what is in `dir`.
+    pub(super) fn check(&self, dir: &RelPath, open: impl AsFd) -> io::Result<()> {
+        let judged = self.end(dir).judged;
+        judged.map_or(Ok(()), |which| which.check_open(open))
     }
 
     pub(super) fn old_time(&self, dir: &RelPath) -> Option<Time> {

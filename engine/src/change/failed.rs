@@ -1,24 +1,28 @@
 //! A change that could not be made: it keeps its cause through every layer, so that a full disk
 //! stays a full disk, and says it in the words of who has to do something about it.
 
-use std::collections::HashSet;
+use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 
-use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, statx};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, Stat, StatxAttributes, StatxFlags, openat, statat, statx,
+};
 use rustix::io::Errno;
 
 use crate::error::{Error, describe, is_no_space};
 use crate::fs::{Root, Stuck};
 use crate::path::RelPath;
+use crate::path_set::PathSet;
+use crate::spill::SpillValues;
+
+/// What went wrong, each in one line.
+pub(crate) type Lines = SpillValues<String>;
 
 /// One change that could not be made.
 #[derive(Debug)]
 pub(crate) struct Failed {
-    /// Position of the op in its list.
-    pub(crate) at: usize,
-    /// Another entry, or none, was to have the name afterwards.
-    pub(crate) moves: bool,
     /// What was to be done, such as `remove`.
     pub(crate) doing: &'static str,
     pub(crate) path: RelPath,
@@ -33,15 +37,15 @@ pub(crate) struct Failed {
 /// directory itself cannot be changed either goes without saying.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
-    immutable_dirs: HashSet<RelPath>,
+    immutable_dirs: PathSet,
 }
 
 impl Told {
     /// The line about a failure, unless it has been told.
     pub(crate) fn line(&mut self, failed: &Failed, root: &Root) -> Option<String> {
         if failed.obstacle == Some(Obstacle::DirImmutable) {
-            let dir = failed.path.split().map(|(dir, _)| dir);
-            self.immutable_dirs.extend(dir);
+            let dir = failed.path.split();
+            dir.inspect(|(dir, _)| self.immutable_dirs.insert(dir));
         }
         (!self.immutable_dirs.contains(&failed.path)).then(|| failed.line(root))
     }
@@ -55,6 +59,8 @@ pub(crate) enum Obstacle {
     AppendOnly,
     /// The directory that holds it is immutable or append-only.
     DirImmutable,
+    /// The system swaps to it.
+    Swap,
 }
 
 impl Failed {
@@ -64,8 +70,6 @@ impl Failed {
         let path = path.join_path(&stuck.below);
         let dir = path.split().and_then(|(dir, _)| root.open_dir(&dir).ok());
         Failed {
-            at: 0,
-            moves: false,
             doing,
             obstacle: dir.and_then(|dir| Obstacle::find(dir, path.name(), &stuck.cause)),
             path,
@@ -92,6 +96,7 @@ impl Failed {
             Some(Obstacle::DirImmutable) => {
                 "its directory is immutable or append-only (lsattr -d tells)".to_owned()
             }
+            Some(Obstacle::Swap) => format!("the system swaps to it; swapoff {shown}"),
         };
         let line = format!("cannot {doing} {shown} on the target: {why}");
         match self.others {
@@ -136,8 +141,28 @@ impl Obstacle {
         }
         let of_dir = has(b"", AtFlags::EMPTY_PATH).unwrap_or(StatxAttributes::empty());
         let sealed = StatxAttributes::IMMUTABLE | StatxAttributes::APPEND;
-        (of_dir & flags)
-            .intersects(sealed)
-            .then_some(Obstacle::DirImmutable)
+        if (of_dir & flags).intersects(sealed) {
+            return Some(Obstacle::DirImmutable);
+        }
+        is_swap(dir, name).then_some(Obstacle::Swap)
     }
+}
+
+/// Whether that is a file made to be swapped to, by the mark at the end of its first page.
+fn is_swap(dir: impl AsFd, name: &[u8]) -> bool {
+    const MARK: &[u8] = b"SWAPSPACE2";
+    const PAGE_LENS: [u64; 3] = [4 << 10, 16 << 10, 64 << 10];
+    let is_file = |stat: Stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    if !statat(dir.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(is_file) {
+        return false;
+    }
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let opened = openat(dir, name, flags, Mode::empty());
+    opened.map(File::from).is_ok_and(|file| {
+        let mut found = [0; MARK.len()];
+        PAGE_LENS.iter().any(|len| {
+            let read = file.read_exact_at(&mut found, len - MARK.len() as u64);
+            read.is_ok() && found == MARK
+        })
+    })
 }

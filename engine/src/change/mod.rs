@@ -3,10 +3,10 @@
 //! of generations, peers or what is kept of the past.
 //!
 //! [`op`] says what one change is, [`roll`] carries it out, with [`place`] for names, [`rights`]
-//! for the order in which rights change, and [`failed`] for what could not be done. [`commit`]
-//! feeds it for a push: a plain one as it goes, an atomic one as a whole, which its `pending` lays
-//! over the tree until then; its `links` makes hard links, and [`dirs`] is what directories get at
-//! the end.
+//! for the order in which rights change, and [`failed`] and [`failures`] for what could not be
+//! done. [`commit`] feeds it for a push: a plain one as it goes, an atomic one as a whole, which
+//! its `pending` lays over the tree until then; its `links` makes hard links, its `metadata` sets
+//! that of what stays, and [`dirs`] is what directories get at the end.
 //! [`stage`] is where entries are made, and [`session`] one place for that. Recovery and undo feed
 //! the same executor with the lists that were written down.
 //!
@@ -35,6 +35,7 @@ mod commit;
 mod copy;
 mod dirs;
 mod failed;
+mod failures;
 mod op;
 mod place;
 mod rights;
@@ -46,7 +47,8 @@ mod tests;
 
 pub(crate) use commit::{Commit, Elsewhere, JudgedFirst, Link, Staged};
 pub(crate) use copy::copy;
-pub(crate) use failed::{Failed, Told};
+pub(crate) use failed::{Failed, Lines, Told};
+pub(crate) use failures::Failures;
 pub(crate) use op::{Changes, Op, Ops, Over, SessionPlace, Slot, Tree, reversed};
 pub(crate) use place::inode;
 pub(crate) use roll::{OnFailure, Roll};

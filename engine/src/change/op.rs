@@ -108,12 +108,14 @@ pub(crate) enum Op {
         slot: Slot,
         over: Over,
     },
-    /// The entry of that name is gone for good; a directory only if it is that one.
+    /// The entry of that name is gone for good; a directory only if it is that one, anything else
+    /// only from the one `within` which it was judged, if that is known.
     Discard {
         dir: RelPath,
         #[serde(with = "serde_bytes")]
         name: Vec<u8>,
         tree: Tree,
+        within: Option<WhichDir>,
     },
     /// Metadata of an entry that stays, and that was that one when it was judged.
     SetAttrs {

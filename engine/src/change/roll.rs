@@ -15,6 +15,7 @@ use std::sync::Arc;
 use rustix::fs::{FileType, Mode, OFlags, Stat, fchmod, fstat, openat, statat};
 
 use super::failed::Failed;
+use super::failures::Failures;
 use super::op::{Op, Ops, SessionPlace, Slot, Tree};
 use super::place::{
     change_places, give_back_other, is_at, keep_time, place_new, replace, take_away,
@@ -97,16 +98,16 @@ impl Roll {
         ops: &Ops,
         again: bool,
         on_failure: OnFailure,
-    ) -> Result<Vec<Failed>, Error> {
+    ) -> Result<Failures, Error> {
         self.narrow(ops)?;
-        let mut failed = Vec::new();
+        let mut failures = Failures::default();
         let mut lasts = None;
         for (at, op) in ops.iter().enumerate() {
             let op = op?;
             let result = self.carry_out(&op);
             work::did(1);
             fail_point("op");
-            let Err(failure) = result else {
+            let Err(failed) = result else {
                 continue;
             };
             if again && lasts.is_none() {
@@ -115,20 +116,15 @@ impl Roll {
             if lasts.as_ref().is_some_and(|lasts| lasts.is_passed(&op, at)) {
                 continue;
             }
-            if failure.is_no_space() && on_failure == OnFailure::GoOn {
-                return Err(failure.into_error(&self.root));
+            if failed.is_no_space() && on_failure == OnFailure::GoOn {
+                return Err(failed.into_error(&self.root));
             }
-            let moves = op.moves();
-            failed.push(Failed {
-                at,
-                moves,
-                ..failure
-            });
+            failures.add(&self.root, (at, &op), failed)?;
             if on_failure == OnFailure::Stop {
                 break;
             }
         }
-        Ok(failed)
+        Ok(failures)
     }
 
     /// Directories that some are to lose their rights to lose them before anything else changes:
@@ -218,10 +214,15 @@ impl Roll {
             Op::Discard {
                 dir,
                 name,
-                tree: Tree::None,
-            } => remove_other(&*self.writable(dir)?, name),
-            Op::Discard { dir, name, tree } => {
-                remove_tree(&*self.writable(dir)?, name, tree.which())
+                tree,
+                within,
+            } => {
+                let dir = self.writable(dir)?;
+                within.map_or(Ok(()), |within| within.check_open(&dir))?;
+                match tree {
+                    Tree::None => remove_other(&*dir, name),
+                    tree => remove_tree(&*dir, name, tree.which()),
+                }
             }
             Op::SetAttrs {
                 dir,

@@ -13,7 +13,7 @@ use rustix::fs::{CWD, FileType, Mode, RenameFlags, makedev, mkdirat, mknodat, re
 use super::*;
 use crate::apply::create_file;
 use crate::attributes::{AttributeKind, Attributes, Scope, extended_value};
-use crate::fs::{Assigned, Attrs, Listed, Root, set_attrs};
+use crate::fs::{Assigned, Attrs, Listed, Root, WhichDir, set_attrs};
 use crate::options::Options;
 use crate::path::RelPath;
 use crate::source::stat_name;
@@ -193,7 +193,7 @@ fn what_takes_a_name_between_verdict_and_change_stays_as_it_is() {
                         commit.finish().unwrap();
                         0
                     };
-                    let told = failed + commit.take_warnings().len();
+                    let told = failed + commit.take_warnings().unwrap().len();
                     let now = [seen(&scene.path("x")), seen(&scene.path("other"))];
                     if stage == Stage::Never {
                         assert_eq!((now[0].1, now[0].2, now[0].4), (7, 8, 9), "{case}");
@@ -239,7 +239,7 @@ fn what_was_given_away_meanwhile_stays_as_it_is() {
         };
         commit.set_attrs(&scene.top, &listed, attrs).unwrap();
         commit.finish().unwrap();
-        assert_eq!(commit.take_warnings().len(), 1, "{kind}");
+        assert_eq!(commit.take_warnings().unwrap().len(), 1, "{kind}");
         assert_eq!(seen(&scene.path("x")), before, "{kind}");
     }
 }
@@ -269,7 +269,7 @@ fn a_link_leads_to_the_inode_that_was_judged() {
             };
             commit.link(link).unwrap();
             scene.carry_out(&mut commit, atomic);
-            assert_eq!(commit.take_warnings().len(), usize::from(swapped));
+            assert_eq!(commit.take_warnings().unwrap().len(), usize::from(swapped));
             assert_eq!(scene.path("link").exists(), !swapped, "atomic {atomic}");
         }
     }
@@ -394,7 +394,7 @@ fn what_took_the_name_of_a_doomed_directory_stays() {
                 let mut commit = scene.commit(atomic);
                 let (top, x) = (scene.top.clone(), b"x".to_vec());
                 match instead {
-                    None => commit.remove(top, x, tree).unwrap(),
+                    None => commit.remove((top, None), x, tree).unwrap(),
                     Some(kind) => {
                         let staged = commit.stage_for(&top).unwrap();
                         let (stage, name) = (&*staged.stage, &*staged.name);
@@ -421,7 +421,7 @@ fn what_took_the_name_of_a_doomed_directory_stays() {
                     commit.finish().unwrap();
                     0
                 };
-                let told = failed + commit.take_warnings().len();
+                let told = failed + commit.take_warnings().unwrap().len();
                 if stage == Stage::Never {
                     assert_eq!((all(&scene.path("other")), told), (before[0].clone(), 0));
                     assert!(!scene.path("x/inside").exists(), "{case}");
@@ -451,10 +451,52 @@ fn a_directory_in_the_place_of_a_doomed_file_stays() {
             make(scene.path("doomed"));
             let mut commit = scene.commit(atomic);
             let (top, name) = (scene.top.clone(), b"doomed".to_vec());
-            commit.remove(top, name, Tree::None).unwrap();
+            commit.remove((top, None), name, Tree::None).unwrap();
             scene.carry_out(&mut commit, atomic);
             assert!(scene.path("doomed").is_dir(), "atomic {atomic}");
-            assert_eq!(commit.take_warnings().len(), 1, "atomic {atomic}");
+            assert_eq!(commit.take_warnings().unwrap().len(), 1, "atomic {atomic}");
+        }
+    }
+}
+
+/// Nothing goes but from the directory in which it was judged, whatever has its name meanwhile.
+#[test]
+fn a_file_goes_only_from_where_it_was_judged() {
+    for atomic in [false, true] {
+        for stage in [Stage::Judged, Stage::Added, Stage::Sealed, Stage::Never] {
+            if stage == Stage::Sealed && !atomic {
+                continue;
+            }
+            let scene = Scene::new();
+            for dir in ["x", "other"] {
+                fs::create_dir(scene.path(dir)).unwrap();
+                fs::write(scene.path(dir).join("doomed"), dir).unwrap();
+            }
+            let x = scene.top.join(b"x");
+            let within = WhichDir::of(scene.root.open_dir(&x).unwrap()).unwrap();
+            let swap_at = |at| (at == stage).then(|| scene.swap());
+            let mut commit = scene.commit(atomic);
+            swap_at(Stage::Judged);
+            let name = b"doomed".to_vec();
+            commit.remove((x, Some(within)), name, Tree::None).unwrap();
+            swap_at(Stage::Added);
+            if atomic {
+                let changes = commit.seal().unwrap();
+                swap_at(Stage::Sealed);
+                let mut roll = Roll::open(&scene.root, &changes.sessions).unwrap();
+                let failed = roll.forward(&changes.ops, false, OnFailure::GoOn);
+                // The time of the directory, which is another one.
+                let is_other = stage == Stage::Sealed;
+                assert_eq!(failed.unwrap().len(), usize::from(is_other));
+            } else {
+                commit.finish().unwrap();
+            }
+            let told = commit.take_warnings().unwrap().len();
+            let is_there = |dir: &str| scene.path(dir).join("doomed").exists();
+            let (goes, case) = (stage == Stage::Never, format!("{stage:?}, atomic {atomic}"));
+            assert_eq!([is_there("x"), is_there("other")], [!goes, true], "{case}");
+            let is_told = matches!(stage, Stage::Judged | Stage::Added);
+            assert_eq!(told, usize::from(is_told), "{case}");
         }
     }
 }

@@ -78,8 +78,7 @@ impl Judge<'_> {
             .filter(|(kind, _)| *kind == AttributeKind::Extended);
         let both = left.chain(wanted.iter());
         let both = both.map(|(kind, value)| (kind, value.to_vec())).collect();
-        // Beyond what an entry can carry, what is asked for comes first.
-        Attributes::of(both).unwrap_or(wanted)
+        Attributes::of_here(both)
     }
 
     /// What an entry gets that is made anew.

@@ -71,11 +71,12 @@ impl Doomed {
             if level.rules.protects_below(&child, kind == Kind::Dir) {
                 level.all = false;
             } else if child.len() > PATH_LEN_MAX {
-                self.failed.push((level.path.clone(), too_long()));
+                let path = level.path.clone();
+                self.stays(&path, &too_long());
                 (level.all, level.is_deep) = (false, true);
                 level.children = Children::default();
             } else if kind != Kind::Dir {
-                self.below.push(&child, kind, false);
+                self.below.push(&child, kind, Some(level.which), false);
                 level.all &= !rules.leaves_backup(&child);
             } else {
                 let (path, here) = (level.path.join(&name), Ok(level.id));
@@ -132,7 +133,7 @@ impl Doomed {
             Ok(None) => self.mounts.push(path.clone()),
             // Gone already.
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Some(true),
-            Err(e) => self.failed.push((path.clone(), e)),
+            Err(e) => self.stays(path, &e),
         }
         Some(false)
     }

@@ -28,6 +28,9 @@ use crate::spill::Room;
 /// Bytes of directory records read by one `getdents`; a hundred entries need about 4 KiB.
 const GETDENTS_BUFFER_LEN: usize = 64 * 1024;
 
+/// Names of one directory that cannot be examined, each of which is told.
+const UNEXAMINED_MAX: usize = 1 << 16;
+
 const STAT_MASK: StatxFlags = StatxFlags::TYPE
     .union(StatxFlags::MODE)
     .union(StatxFlags::NLINK)
@@ -105,16 +108,20 @@ pub(crate) fn list(
 ) -> io::Result<Listing> {
     let stat = fstat(dir)?;
     let own_attributes = attributes_of(dir, wanted.scope)?;
-    let finish = |pass: Pass<'_>, entries: EntrySorter| Listing {
-        entries: entries.finish(),
-        failed: pass.failed,
-        has_reserved: pass.has_reserved,
-        own: Meta::of_dir(&stat),
-        own_attributes,
-        id: (stat.st_dev, stat.st_ino),
-        passed_over: pass
-            .attributes
-            .map_or_else(NotMirrored::default, |attributes| attributes.passed_over()),
+    let finish = |pass: Pass<'_>, entries: EntrySorter| {
+        let mut entries = entries.finish();
+        entries.found_in = Some(WhichDir::of_stat(&stat));
+        Listing {
+            entries,
+            failed: pass.failed,
+            has_reserved: pass.has_reserved,
+            own: Meta::of_dir(&stat),
+            own_attributes,
+            id: (stat.st_dev, stat.st_ino),
+            passed_over: pass
+                .attributes
+                .map_or_else(NotMirrored::default, |attributes| attributes.passed_over()),
+        }
     };
     let alike = wanted
         .alike
@@ -206,6 +213,8 @@ impl<'a> Pass<'a> {
                 // Gone between the two calls: as if it had gone before.
                 Err(e) if Errno::from_io_error(&e) == Some(Errno::NOENT) => {}
                 Err(_) if may_be_other && skip(name.to_bytes(), false) => {}
+                // One that hardly lets anything be examined is as good as not read.
+                Err(e) if self.failed.len() == UNEXAMINED_MAX => return Err(e),
                 Err(e) => self.failed.push((name.to_bytes().to_vec(), e)),
             }
         }

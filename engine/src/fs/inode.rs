@@ -130,9 +130,12 @@ pub(crate) struct WhichDir {
 
 impl WhichDir {
     pub(crate) fn of(dir: impl AsFd) -> io::Result<Self> {
-        let stat = fstat(dir)?;
+        Ok(WhichDir::of_stat(&fstat(dir)?))
+    }
+
+    pub(super) fn of_stat(stat: &Stat) -> Self {
         let (number, uid) = (stat.st_ino, stat.st_uid);
-        Ok(WhichDir { number, uid })
+        WhichDir { number, uid }
     }
 
     /// Checks that what is `found` in `dir` is it. Where numbers do not hold, its owner tells.

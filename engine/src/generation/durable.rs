@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 
 use crate::change::{
-    Failed, OnFailure, Roll, SessionPlace, Stage, Told, remove_if_empty, reversed,
+    Failed, Failures, Lines, OnFailure, Roll, SessionPlace, Stage, Told, remove_if_empty, reversed,
 };
 use crate::clock::AsOf;
 use crate::error::Error;
@@ -17,16 +17,17 @@ use crate::fs::{Root, is_absent, keeping_time, remove_own_tree};
 use crate::history::journal::{Direction, Journal};
 use crate::history::store::Store;
 use crate::history::{counts, kept};
-use crate::lineage::generation::Generation;
+use crate::lineage::generation::{Generation, PARTIAL_LINES_MAX, Partial};
 use crate::path::{RESERVED_NAME, RelPath, Shown};
+use crate::path_set::PathSet;
 
 /// What became of a commit.
 #[derive(Debug, Default)]
 pub(crate) struct Done {
     /// What could not be carried out, in words.
-    pub(crate) failed: Vec<String>,
+    pub(crate) failed: Lines,
     /// Where something was to be put or removed, and was not.
-    pub(crate) unmoved: BTreeSet<RelPath>,
+    pub(crate) unmoved: PathSet,
     /// Whether the generation was made: none is of which nothing could be carried out.
     pub(crate) made: bool,
 }
@@ -113,11 +114,12 @@ pub(crate) fn recover(store: &Store) -> Result<Option<Done>, Error> {
             .is_some_and(|generation| generation.id == head.id)
     });
     if is_made {
-        return Ok(Some(Done {
-            failed: settle(store, &journal)?,
+        let mut done = Done {
             made: true,
             ..Done::default()
-        }));
+        };
+        settle(store, &journal, &mut done.failed)?;
+        return Ok(Some(done));
     }
     carry_out(store, &mut journal, true).map(Some)
 }
@@ -128,7 +130,7 @@ fn carry_out(store: &Store, journal: &mut Journal, again: bool) -> Result<Done, 
     let mut roll =
         Roll::open(root, &journal.sessions).map_err(|e| Error::file("open what was staged", &e))?;
     if journal.direction == Direction::Back {
-        return lead_back(store, journal, &mut roll, Vec::new());
+        return lead_back(store, journal, &mut roll, Failures::default());
     }
     let is_whole = journal.is_all_or_nothing();
     let on_failure = if is_whole {
@@ -144,34 +146,36 @@ fn carry_out(store: &Store, journal: &mut Journal, again: bool) -> Result<Done, 
         return lead_back(store, journal, &mut roll, failed);
     }
     fail_point("rolled");
-    let mut lines = lines(&failed, root);
-    let unmoved = failed.iter().filter(|failed| failed.moves);
-    let unmoved = unmoved.map(|failed| failed.path.clone()).collect();
     if !failed.is_empty() {
         journal.strike(&failed)?;
         write_journal(store, journal)?;
     }
+    let Failures {
+        lines: mut failed,
+        unmoved,
+        ..
+    } = failed;
     flush(root, roll.sessions())?;
     drop(roll);
-    let is_nothing = journal.ops.is_empty() && !lines.is_empty() && !journal.notes_lineage;
+    let is_nothing = journal.ops.is_empty() && !failed.is_empty() && !journal.notes_lineage;
     if is_nothing {
-        lines.extend(drop_sessions(store, journal).map_err(put_away)?);
+        drop_sessions(store, journal, &mut failed)?;
         return Ok(Done {
-            failed: lines,
+            failed,
             ..Done::default()
         });
     }
     if let Some(generation) = &mut journal.generation {
         generation.counts = counts(&journal.ops)?;
-        generation.add_failed(&lines);
+        generation.add_failed(&in_short(&failed)?);
         store
             .set_head(generation)
             .map_err(|e| Error::file("record the generation", &e))?;
     }
     fail_point("recorded");
-    lines.extend(settle(store, journal)?);
+    settle(store, journal, &mut failed)?;
     Ok(Done {
-        failed: lines,
+        failed,
         unmoved,
         made: true,
     })
@@ -182,38 +186,33 @@ fn lead_back(
     store: &Store,
     journal: &Journal,
     roll: &mut Roll,
-    failed: Vec<Failed>,
+    failed: Failures,
 ) -> Result<Done, Error> {
     let root = store.root();
     let back = reversed(&journal.ops)?;
     let stuck = roll.forward(&back, true, OnFailure::GoOn)?;
-    let mut lines = lines(failed.iter().chain(&stuck), root);
-    if let Some(stuck) = stuck.into_iter().find(|stuck| stuck.moves) {
+    if let Some(stuck) = stuck.first_unmoved {
         // What belongs there is in staging: it stays until this can be done.
         return Err(stuck.into_error(root));
     }
     flush(root, roll.sessions())?;
     fail_point("led back");
-    lines.extend(drop_sessions(store, journal).map_err(put_away)?);
-    if let Some(full) = failed.into_iter().find(Failed::is_no_space) {
+    let mut lines = failed.lines;
+    for line in stuck.lines.iter() {
+        lines.push(&line?)?;
+    }
+    drop_sessions(store, journal, &mut lines)?;
+    if let Some(full) = failed.first_full {
         return Err(full.into_error(root));
     }
-    lines.push(format!(
+    lines.push(&format!(
         "nothing in {} was changed: its files change together or not at all",
         Shown(root.path().as_os_str().as_bytes())
-    ));
+    ))?;
     Ok(Done {
         failed: lines,
         ..Done::default()
     })
-}
-
-fn lines<'a>(failed: impl IntoIterator<Item = &'a Failed>, root: &Root) -> Vec<String> {
-    let mut told = Told::default();
-    let failed = failed.into_iter();
-    failed
-        .filter_map(|failed| told.line(failed, root))
-        .collect()
 }
 
 fn write_journal(store: &Store, journal: &Journal) -> Result<(), Error> {
@@ -230,26 +229,23 @@ fn put_away(e: io::Error) -> Error {
     Error::file("put away what the commit replaced", &e)
 }
 
-/// What was replaced goes to undo, or away, and the journal with it. Returns what stays, in words.
-fn settle(store: &Store, journal: &Journal) -> Result<Vec<String>, Error> {
-    let result = match &journal.generation {
-        Some(generation) if journal.keep => store
-            .log_once(generation)
-            .and_then(|()| kept::keep(store, journal, generation))
-            .map(|()| lines(&tidy(store, journal), store.root())),
-        Some(generation) => store
-            .log_once(generation)
-            .and_then(|()| drop_sessions(store, journal)),
-        None => drop_sessions(store, journal),
-    };
-    result.map_err(put_away)
+/// What was replaced goes to undo, or away, and the journal with it. What stays is told in `lines`.
+fn settle(store: &Store, journal: &Journal, lines: &mut Lines) -> Result<(), Error> {
+    if let Some(generation) = &journal.generation {
+        store.log_once(generation).map_err(put_away)?;
+        if journal.keep {
+            kept::keep(store, journal, generation).map_err(put_away)?;
+            return tell(&tidy(store, journal), store.root(), lines);
+        }
+    }
+    drop_sessions(store, journal, lines)
 }
 
 /// Removes the journal, then what was replaced: a session that no journal names is nobody's. What
-/// an undo was to take from stays with the step that keeps it. Returns what cannot be removed, in
-/// words.
-fn drop_sessions(store: &Store, journal: &Journal) -> io::Result<Vec<String>> {
-    store.remove_journal()?;
+/// an undo was to take from stays with the step that keeps it. What cannot be removed is told in
+/// `lines`.
+fn drop_sessions(store: &Store, journal: &Journal, lines: &mut Lines) -> Result<(), Error> {
+    store.remove_journal().map_err(put_away)?;
     fail_point("settled");
     let root = store.root();
     let mut failed = Vec::new();
@@ -269,11 +265,26 @@ fn drop_sessions(store: &Store, journal: &Journal) -> io::Result<Vec<String>> {
                 failed.extend(stuck.map(|stuck| Failed::new(root, "remove", &path, stuck)));
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(e),
+            Err(e) => return Err(put_away(e)),
         }
     }
     failed.extend(tidy(store, journal));
-    Ok(lines(&failed, root))
+    tell(&failed, root, lines)
+}
+
+/// The first of these, and how many there are.
+pub(crate) fn in_short(lines: &Lines) -> Result<Partial, Error> {
+    let first = lines.iter().take(PARTIAL_LINES_MAX);
+    Ok(Partial {
+        count: lines.len() as u64,
+        lines: first.collect::<Result<_, _>>()?,
+    })
+}
+
+fn tell(failed: &[Failed], root: &Root, lines: &mut Lines) -> Result<(), Error> {
+    let mut told = Told::default();
+    let mut said = failed.iter().filter_map(|failed| told.line(failed, root));
+    said.try_for_each(|line| lines.push(&line))
 }
 
 /// Removes directories of hasync's own that are empty now, and spares the times of what holds them.
@@ -382,10 +393,11 @@ mod tests {
             };
             commit.set_attrs(&top, &listed, attrs).unwrap();
         }
-        commit.remove(open, b"gone".to_vec(), Tree::Any).unwrap();
+        let gone = b"gone".to_vec();
+        commit.remove((open, None), gone, Tree::Any).unwrap();
         let journal = Journal::new(commit.seal().unwrap());
         commit.stage().forget();
-        assert_eq!(commit.take_warnings().len(), 0);
+        assert_eq!(commit.take_warnings().unwrap().len(), 0);
         (Store::make(root, None).unwrap(), journal)
     }
 

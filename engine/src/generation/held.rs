@@ -1,6 +1,6 @@
 //! A tree whose records are locked: what they say, and the steps by which they change.
 
-use super::durable::recover;
+use super::durable::{in_short, recover};
 use super::lock_file::LockFile;
 use super::node::Locked;
 use super::place;
@@ -175,10 +175,13 @@ impl Held {
         self.read_data()?;
         let is_mount = self.found.is_mount;
         self.step(|record, data| record.catch_up(data, is_mount))?;
-        self.recovered = done.map(|done| Recovered {
-            head: self.data.clone(),
-            failed: done.failed,
+        let recovered = done.map(|done| {
+            in_short(&done.failed).map(|failed| Recovered {
+                head: self.data.clone(),
+                failed,
+            })
         });
+        self.recovered = recovered.transpose()?;
         Ok(())
     }
 

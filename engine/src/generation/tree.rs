@@ -100,8 +100,8 @@ pub struct LeftOver {
 pub struct Recovered {
     /// The generation that the tree is now.
     pub head: Option<Generation>,
-    /// What could not be carried out, one line each.
-    pub failed: Vec<String>,
+    /// What could not be carried out.
+    pub failed: Partial,
 }
 
 impl Tree {

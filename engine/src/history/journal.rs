@@ -2,11 +2,9 @@
 //! before the first change, so that a commit which was cut off can be brought to its end. Kept
 //! after the commit, the same list, read backwards, is what undo needs.
 
-use std::collections::HashSet;
-
 use serde::{Deserialize, Serialize};
 
-use crate::change::{Changes, Failed, Op, Ops, SessionPlace};
+use crate::change::{Changes, Failures, Op, Ops, SessionPlace};
 use crate::error::Error;
 use crate::fs::Attrs;
 use crate::lineage::generation::{Generation, GenerationId, Partial};
@@ -73,25 +71,32 @@ impl Journal {
 
     /// Strikes off what could not be carried out: it is nothing that an undo could take back. With
     /// it goes the time of a directory in which nothing has changed.
-    pub(crate) fn strike(&mut self, failed: &[Failed]) -> Result<(), Error> {
-        let failed: HashSet<usize> = failed.iter().map(|failed| failed.at).collect();
+    pub(crate) fn strike(&mut self, failures: &Failures) -> Result<(), Error> {
+        let mut failed = failures.positions();
+        let mut next = failed.next().transpose()?;
         let mut changed = SpillMap::default();
         self.retain(|at, op| {
-            let keeps = !failed.contains(&at);
-            if keeps && op.moves() {
+            if next == Some(at) {
+                next = failed.next().transpose()?;
+                return Ok(false);
+            }
+            if op.moves() {
                 changed.insert(&op.dir().as_bytes(), b"");
             }
-            keeps
+            Ok(true)
         })?;
         self.retain(|_, op| match op {
             Op::SetDirAttrs { dir, new, old, .. } => {
-                changed.contains(&dir.as_bytes()) || differ(new, old)
+                Ok(changed.contains(&dir.as_bytes()) || differ(new, old))
             }
-            _ => true,
+            _ => Ok(true),
         })
     }
 
-    fn retain(&mut self, mut keeps: impl FnMut(usize, &Op) -> bool) -> Result<(), Error> {
+    fn retain(
+        &mut self,
+        mut keeps: impl FnMut(usize, &Op) -> Result<bool, Error>,
+    ) -> Result<(), Error> {
         let mut kept = Ops::default();
         let mut waypoints = self.waypoints.iter_mut().peekable();
         for (at, op) in self.ops.iter().enumerate() {
@@ -99,7 +104,7 @@ impl Journal {
             while let Some(end) = waypoints.next_if(|end| end.ops_len <= at as u64) {
                 end.ops_len = kept.len() as u64;
             }
-            if keeps(at, &op) {
+            if keeps(at, &op)? {
                 kept.push(&op)?;
             }
         }

@@ -22,7 +22,7 @@ use crate::fs::{
     Attrs, Listed, Root, is_absent, make_dir, names, open_dir_below, own_scope, set_fd_attrs,
 };
 use crate::generation::tree::{Tree, shown_path};
-use crate::lineage::generation::{Generation, GenerationId};
+use crate::lineage::generation::{Generation, GenerationId, Partial};
 use crate::observer::Kind;
 use crate::path::RelPath;
 use crate::source::stat_name;
@@ -58,8 +58,8 @@ pub struct ReplacedEntry {
 pub struct Extracted {
     /// Entries, with those in directories.
     pub entries: u64,
-    /// What could not be copied, one line each.
-    pub failed: Vec<String>,
+    /// What could not be copied.
+    pub failed: Partial,
 }
 
 /// Where an entry lies that was replaced.
@@ -323,7 +323,9 @@ impl Copies {
 
     fn failed(&mut self, path: &RelPath, e: &io::Error) {
         let path = shown_path(Path::new(std::ffi::OsStr::from_bytes(&path.as_bytes())));
-        self.done.failed.push(format!("cannot copy {path}: {e}"));
+        self.done
+            .failed
+            .add_line(&format!("cannot copy {path}: {e}"));
     }
 
     /// The last ones in are the innermost.

@@ -14,7 +14,7 @@ use crate::generation::durable::{self, Done};
 use crate::generation::held::Held;
 use crate::generation::node::SessionLock;
 use crate::generation::tree::Tree;
-use crate::lineage::generation::{Generation, GenerationId};
+use crate::lineage::generation::{Generation, GenerationId, Partial};
 use crate::lineage::record::Spent;
 use crate::path::RelPath;
 
@@ -25,8 +25,8 @@ pub struct Undone {
     pub generation: Generation,
     /// What happens to which path below the root.
     pub changes: Vec<(UndoneChange, Vec<u8>)>,
-    /// What could not be carried out, one line each.
-    pub failed: Vec<String>,
+    /// What could not be carried out.
+    pub failed: Partial,
 }
 
 /// What an undo does to one path.
@@ -137,7 +137,7 @@ impl<'a> Undoing<'a> {
         Undone {
             generation: self.generation,
             changes,
-            failed: Vec::new(),
+            failed: Partial::default(),
         }
     }
 
@@ -150,8 +150,9 @@ impl<'a> Undoing<'a> {
     ) -> Result<Undone, Error> {
         journal.generation = Some(self.generation.clone());
         let Done { failed, made, .. } = commit(&self.store, &mut journal)?;
+        let failed = durable::in_short(&failed)?;
         if !made {
-            let message = format!("{}; nothing was undone", failed.join("; "));
+            let message = format!("{}; nothing was undone", failed.shown().join("; "));
             return Err(Error::new(ErrorKind::FileIo, message));
         }
         self.held.undone(&self.generation)?;

@@ -151,12 +151,13 @@ impl Generation {
     }
 
     /// Counts what could not be carried out against it.
-    pub(crate) fn add_failed(&mut self, failed: &[String]) {
-        if failed.is_empty() {
+    pub(crate) fn add_failed(&mut self, failed: &Partial) {
+        if failed.count == 0 {
             return;
         }
-        let partial = self.partial.get_or_insert_with(Partial::default);
-        failed.iter().for_each(|line| partial.add_line(line));
+        self.partial
+            .get_or_insert_with(Partial::default)
+            .add(failed);
         self.as_of = None;
     }
 }
@@ -168,6 +169,13 @@ impl Partial {
         if self.lines.len() < PARTIAL_LINES_MAX {
             self.lines.push(line.to_owned());
         }
+    }
+
+    /// The messages, and how many more there were.
+    pub fn shown(&self) -> Vec<String> {
+        let more = self.count.saturating_sub(self.lines.len() as u64);
+        let more = (more > 0).then(|| format!("and {more} more"));
+        self.lines.iter().cloned().chain(more).collect()
     }
 
     /// Adds what somebody else counted.

@@ -1,8 +1,8 @@
 //! Hard links. A free name is given to the inode that was judged, which is held while that is done
 //! if somebody else could change what has its name.
 //! Otherwise a link is made in staging, found to be one to that inode, and put in place like
-//! anything else. Where an inode has as many names as its file system allows, a further one with
-//! the same content and metadata takes the rest.
+//! anything else. Where an inode has as many names as its file system allows, or may have none, as
+//! across the border of a project, a further one with the same content and metadata takes the rest.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -57,6 +57,9 @@ pub(super) struct Links {
     placed: Option<SpillMap>,
     /// Inodes with many names: whether they can have more.
     many: HashMap<u64, bool>,
+    /// From which directory to which one was asked about last, and whether names cannot be given
+    /// across.
+    border: Option<(RelPath, RelPath, bool)>,
     /// Those among the collected ops.
     queued: HashSet<RelPath>,
     /// Entries that cannot have more names, each with a name in staging of the one that takes the
@@ -118,36 +121,54 @@ impl Links {
 }
 
 impl Commit {
-    /// Whether the entry at `first`, which is `now`, has as many names as its file system allows.
-    pub(crate) fn is_full(&mut self, first: &RelPath, now: &Listed) -> bool {
+    /// Whether the entry at `first`, which is `now`, can have no further name in `dir`.
+    pub(crate) fn takes_no_name(&mut self, first: &RelPath, now: &Listed, dir: &RelPath) -> bool {
+        self.is_full(first, now) || self.is_across(first, dir)
+    }
+
+    /// The same as far as can be told without trying: the name is on that device.
+    pub(crate) fn may_take_no_name(now: &Listed, dev: u64) -> bool {
+        now.nlink >= NAMES_USUAL || now.dev != dev
+    }
+
+    /// Whether the entry has as many names as its file system allows.
+    fn is_full(&mut self, first: &RelPath, now: &Listed) -> bool {
         if now.nlink < NAMES_MIN {
             return false;
         }
         if let Some(is_full) = self.links.many.get(&now.ino) {
             return *is_full;
         }
-        let is_full = self.has_no_room_for_names(first).unwrap_or(false);
+        let is_full = self.fails_to_link(first, &first.parent(), Errno::MLINK);
         self.links.many.insert(now.ino, is_full);
         is_full
     }
 
-    /// Whether an entry has that many names, as far as can be told without trying.
-    pub(crate) fn may_be_full(now: &Listed) -> bool {
-        now.nlink >= NAMES_USUAL
-    }
-
-    fn has_no_room_for_names(&mut self, first: &RelPath) -> io::Result<bool> {
-        let (dir, name) = first.split().ok_or(io::ErrorKind::InvalidInput)?;
-        let fd = self.root.open_dir(&dir)?;
-        let staged = self.try_stage(&dir)?;
-        match link_to((&fd, name), &staged) {
-            Err(Errno::MLINK) => Ok(true),
-            result => {
-                result?;
-                drop_spare(&staged)?;
-                Ok(false)
+    /// Whether the entry is where it can have no names in `dir`.
+    fn is_across(&mut self, first: &RelPath, dir: &RelPath) -> bool {
+        let from = first.parent();
+        match &self.links.border {
+            _ if from == *dir => false,
+            Some((a, b, is_across)) if (a, b) == (&from, dir) => *is_across,
+            _ => {
+                let is_across = self.fails_to_link(first, dir, Errno::XDEV);
+                self.links.border = Some((from, dir.clone(), is_across));
+                is_across
             }
         }
+    }
+
+    /// Whether giving the entry a name in the staging for `dir` fails like that.
+    fn fails_to_link(&mut self, first: &RelPath, dir: &RelPath, like: Errno) -> bool {
+        let mut link = || {
+            let (from, name) = first.split().ok_or(io::ErrorKind::InvalidInput)?;
+            let fd = self.root.open_dir(&from)?;
+            let staged = self.try_stage(dir)?;
+            link_to((&fd, name), &staged)?;
+            drop_spare(&staged)
+        };
+        let failed = link().err();
+        failed.is_some_and(|e| Errno::from_io_error(&e) == Some(like))
     }
 
     /// Makes a hard link.
@@ -246,7 +267,7 @@ impl Commit {
         let staged = self.try_stage(&link.dir)?;
         let from = (&*first_dir, &*first_name);
         match link_to(from, &staged) {
-            Err(Errno::MLINK) => {
+            Err(Errno::MLINK | Errno::XDEV) => {
                 if !is_staged && !self.links.is_first(link, &first, &first_dir) {
                     return Err(replaced());
                 }
@@ -273,7 +294,7 @@ impl Commit {
     ) -> io::Result<Staged> {
         if let Some(other) = self.links.full.get(&link.first) {
             match link_to((other.stage.fd(), &other.name), &staged) {
-                Err(Errno::MLINK) => {}
+                Err(Errno::MLINK | Errno::XDEV) => {}
                 result => return Ok(result.map(|()| staged)?),
             }
         }

@@ -3,39 +3,34 @@
 
 mod backup;
 mod links;
+mod metadata;
 mod pending;
 mod staging;
 mod telling;
 
-use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Mode, Stat, fchmod, fstat, statat};
+use rustix::fs::fstat;
 
 use self::backup::Backups;
 pub(crate) use self::backup::Elsewhere;
 use self::links::Links;
 pub(crate) use self::links::{JudgedFirst, Link};
 use self::pending::Pending;
-use crate::attributes::Scope;
 use crate::change::dirs::{DirEnds, inode_of};
-use crate::change::failed::Told;
+use crate::change::failed::{Failed, Lines, Told};
 use crate::change::op::{Op, Over, Slot, Tree};
 use crate::change::place::inode;
-use crate::change::rights::narrowed;
 use crate::change::roll::Roll;
 use crate::change::session::StageDir;
 use crate::change::stage::Stage;
-use crate::entry::{Body, Entry};
 use crate::error::Error;
-use crate::fs::{
-    Assigned, Attrs, Inherited, Inode, Listed, Root, attributes_of, flush, numbers_hold, replaced,
-};
-use crate::observer::Warning;
+use crate::fs::{Attrs, Inherited, Root, WhichDir, flush};
 use crate::options::Options;
 use crate::path::RelPath;
+use crate::path_set::PathSet;
 use crate::spill::{self, SpillMap, SpillValues};
 use crate::work;
 
@@ -75,8 +70,8 @@ pub(crate) struct Commit {
     privileged: bool,
     told: Told,
     /// What should have been moved, or removed, and was not.
-    unmoved: BTreeSet<RelPath>,
-    warnings: Vec<Warning>,
+    unmoved: PathSet,
+    warnings: Lines,
     flush: bool,
     /// Set if nothing may be carried out before everything is known.
     pending: Option<Pending>,
@@ -96,8 +91,8 @@ impl Commit {
             keep_times: options.times,
             privileged: rustix::process::geteuid().is_root(),
             told: Told::default(),
-            unmoved: BTreeSet::new(),
-            warnings: Vec::new(),
+            unmoved: PathSet::default(),
+            warnings: Lines::default(),
             flush: options.fsync,
             pending: options.atomic.then(Pending::default),
         }
@@ -176,149 +171,25 @@ impl Commit {
         !self.privileged && mode & 0o700 != 0o700
     }
 
-    /// Removes an entry; if it is a directory, as what goes as a `tree`.
-    pub(crate) fn remove(&mut self, dir: RelPath, name: Vec<u8>, tree: Tree) -> Result<(), Error> {
-        self.add(Op::Discard { dir, name, tree })
-    }
-
-    /// Sets metadata of an entry of `dir` that was `listed` so when that was decided; a directory
-    /// gets them at the end.
-    pub(crate) fn set_attrs(
+    /// Removes an entry of a directory, which is that one if it is known which; if the entry is a
+    /// directory, as what goes as a `tree`.
+    pub(crate) fn remove(
         &mut self,
-        dir: &RelPath,
-        listed: &Listed,
-        attrs: Attrs,
+        (dir, within): (RelPath, Option<WhichDir>),
+        name: Vec<u8>,
+        tree: Tree,
     ) -> Result<(), Error> {
-        let name = &listed.entry.name;
-        match self.judged(dir, listed) {
-            Err(cause) => self.not_done("set the metadata of", dir.join(name), cause),
-            Ok(now) if listed.entry.is_dir() => self.set_dir_attrs(dir, &listed.entry, &now, attrs),
-            Ok(now) => {
-                if now.st_nlink > 1 {
-                    self.changed_links.insert(&inode_key(&now), b"");
-                }
-                self.add(Op::SetAttrs {
-                    dir: dir.clone(),
-                    name: name.clone(),
-                    inode: Inode::of(&now),
-                    new: attrs,
-                    old: Attrs::default(),
-                })
-            }
-        }
-    }
-
-    /// The entry, if it is the one that was listed.
-    fn judged(&mut self, dir: &RelPath, listed: &Listed) -> io::Result<Stat> {
-        let fd = self.open(dir)?;
-        let entry = &listed.entry;
-        let mut now = statat(&fd, &*entry.name, AtFlags::SYMLINK_NOFOLLOW)?;
-        if entry.is_dir() && self.root.follow().is_some() && Inode::of(&now).is_symlink() {
-            now = fstat(self.root.open_dir(&dir.join(&entry.name))?)?;
-        }
-        let inode = Inode::of(&now);
-        let is_type = inode.file_type() == entry.body.file_type();
-        // Its time has moved, or its mode for whoever is not root, with what was changed in it.
-        let is_own = |changes: bool| changes && entry.is_dir();
-        let is_as_listed = (now.st_uid, now.st_gid) == (entry.uid, entry.gid)
-            && (is_own(!self.privileged) || now.st_mode & 0o7777 == entry.mode)
-            && (is_own(true) || inode.time == entry.mtime)
-            && (!matches!(entry.body, Body::File { .. }) || inode.len == Some(entry.len()))
-            && (listed.ino == 0 || listed.ino == now.st_ino || !numbers_hold(&fd));
-        if is_type && (is_as_listed || self.changed_links.contains(&inode_key(&now))) {
-            return Ok(now);
-        }
-        Err(replaced())
-    }
-
-    fn set_dir_attrs(
-        &mut self,
-        dir: &RelPath,
-        Entry {
-            name, attributes, ..
-        }: &Entry,
-        now: &Stat,
-        attrs: Attrs,
-    ) -> Result<(), Error> {
-        let (path, inode) = (dir.join(name), Inode::of(now));
-        if let Some(time) = attrs.mtime {
-            self.dirs.set_time(&path, &inode, time);
-        }
-        let rights = Attrs {
-            mtime: None,
-            ..attrs
-        };
-        if rights.is_empty() {
-            return Ok(());
-        }
-        self.dirs.set_rights(&path, inode, rights.clone());
-        if self.is_atomic() {
-            return Ok(());
-        }
-        let before = now.st_mode & 0o7777;
-        let old = Attrs {
-            gid: Some(now.st_gid),
-            mode: Some(before),
-            attributes: Assigned::new(Scope::ALL, attributes),
-            ..Attrs::default()
-        };
-        let more = if self.privileged { 0 } else { 0o700 };
-        let mode = narrowed(&old, &rights).unwrap_or(before) | more;
-        if mode == before {
-            return Ok(());
-        }
-        if self.root.follow().is_some() {
-            // A symlink may lead there. If this user may not change it, that is told at the end.
-            let opened = self.root.open_dir(&path);
-            let _ = opened.map(|fd| fchmod(&fd, Mode::from_raw_mode(mode)));
-            return Ok(());
-        }
-        let new = Attrs {
-            mode: Some(mode),
-            ..Attrs::default()
-        };
-        self.add(Op::SetAttrs {
-            dir: dir.clone(),
-            name: name.to_vec(),
-            inode,
-            new,
-            old,
+        self.add(Op::Discard {
+            dir,
+            name,
+            tree,
+            within,
         })
     }
 
-    /// Metadata that the root gets at the end.
-    pub(crate) fn set_root_attrs(&mut self, attrs: Attrs) -> Result<(), Error> {
-        let root = RelPath::root();
-        let opened = self.open(&root).and_then(|fd| Ok((fstat(&fd)?, fd)));
-        let (now, fd) = opened.map_err(|e| Error::file("examine the target root", &e))?;
-        if let Some(time) = attrs.mtime {
-            self.dirs.set_time(&root, &Inode::of(&now), time);
-        }
-        let rights = Attrs {
-            mtime: None,
-            ..attrs
-        };
-        if rights.is_empty() {
-            return Ok(());
-        }
-        self.dirs.set_rights(&root, Inode::of(&now), rights.clone());
-        let scope = rights.attributes.as_ref().map(|assigned| assigned.scope);
-        let attributes = attributes_of(&*fd, scope.unwrap_or_default());
-        let old = Attrs {
-            gid: Some(now.st_gid),
-            mode: Some(now.st_mode & 0o7777),
-            attributes: attributes
-                .ok()
-                .and_then(|all| Assigned::new(Scope::ALL, &all)),
-            ..Attrs::default()
-        };
-        if !self.is_atomic()
-            && let Some(mode) = narrowed(&old, &rights)
-        {
-            // If this user may not change it, that is told at the end.
-            let _ = fchmod(&fd, Mode::from_raw_mode(mode));
-        }
-        Ok(())
+    /// What is about to change in the directory at `dir` was found in that one.
+    pub(crate) fn judged_in(&mut self, dir: &RelPath, which: WhichDir) {
+        self.dirs.set_judged(dir, which);
     }
 
     /// Adds an op; carries out what has been collected when that is enough.
@@ -368,13 +239,17 @@ impl Commit {
     }
 
     fn carry_out(&mut self, op: &Op) -> Result<(), Error> {
-        if matches!(op, Op::Discard { .. }) {
-            // Nothing was staged for it, which notes the same. What cannot be opened says so next.
-            let _ = self.touch(op.dir());
-        }
-        self.roll.carry_out(op).or_else(|failed| {
+        let opened = match op {
+            // Nothing was staged for it, which notes the same.
+            Op::Discard { .. } => self.touch(op.dir()).map(drop),
+            Op::SetDirAttrs { .. } => Ok(()),
+            _ => self.open(op.dir()).map(drop),
+        };
+        let opened = opened.map_err(|e| Failed::new(&self.root, op.verb(), &op.path(), e.into()));
+        let done = opened.and_then(|()| self.roll.carry_out(op));
+        done.or_else(|failed| {
             if op.moves() {
-                self.unmoved.insert(op.path());
+                self.unmoved.insert(&op.path());
             }
             self.failed(failed)
         })
@@ -423,6 +298,12 @@ impl Commit {
     pub(crate) fn finish(&mut self) -> Result<bool, Error> {
         self.run()?;
         self.finish_backups()?;
+        self.end()
+    }
+
+    /// The same where nothing is left to be carried out, and what is kept outside of the target is
+    /// on disk.
+    pub(crate) fn end(&mut self) -> Result<bool, Error> {
         self.roll.let_go();
         // Held until the flush: their descriptors were opened before the first staged byte.
         let mounts = self.stage.sessions();
@@ -484,14 +365,14 @@ impl Commit {
         if let Some(fd) = self.roll.held(dir) {
             return Ok(fd);
         }
-        match self.pending.as_ref().and_then(|pending| pending.open(dir)) {
-            Some(fd) => Ok(self.roll.hold(dir, fd?)),
-            None => self.roll.open_dir(dir),
+        let fd = match self.pending.as_ref().and_then(|pending| pending.open(dir)) {
+            Some(fd) => return Ok(self.roll.hold(dir, fd?)),
+            None => self.roll.open_dir(dir)?,
+        };
+        if let Err(e) = self.dirs.check(dir, &fd) {
+            self.roll.let_go();
+            return Err(e);
         }
+        Ok(fd)
     }
-}
-
-/// What tells an inode from all others.
-fn inode_key(stat: &Stat) -> [u8; 16] {
-    (u128::from(stat.st_dev) << 64 | u128::from(stat.st_ino)).to_be_bytes()
 }

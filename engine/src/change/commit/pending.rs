@@ -145,9 +145,15 @@ impl Commit {
                     old,
                 })
             }
-            Op::Discard { dir, name, tree } => match inode(&fd, &name)? {
+            Op::Discard {
+                dir,
+                name,
+                tree,
+                within,
+            } => match inode(&fd, &name)? {
                 None => None,
                 Some(old) => {
+                    within.map_or(Ok(()), |within| within.check_open(&fd))?;
                     tree.check(&old, &fd)?;
                     let slot = self.try_stage(&dir)?.slot();
                     Some(Op::Remove {

@@ -5,7 +5,6 @@ use std::io;
 use super::{Commit, Staged};
 use crate::change::failed::Failed;
 use crate::error::Error;
-use crate::observer::Warning;
 use crate::path::{RESERVED_NAME, RelPath};
 
 impl Commit {
@@ -35,11 +34,10 @@ impl Commit {
         let fd = self.touch(dir)?;
         let before = self.stage.session_count();
         let stage = self.stage.for_dir(&fd, dir);
-        let around = self.stage.take_in_the_way().into_iter();
-        self.warnings.extend(around.map(|said| Warning {
-            vanished: false,
-            message: format!("{said}; this push was staged beside it"),
-        }));
+        for said in self.stage.take_in_the_way() {
+            let line = format!("{said}; this push was staged beside it");
+            self.warnings.push(&line).map_err(io::Error::other)?;
+        }
         let stage = stage?;
         if self.stage.session_count() > before {
             self.roll.set_sessions(self.stage.sessions());

@@ -1,15 +1,14 @@
 //! What could not be done to single entries: it is told, with its cause, and ends nothing but what
 //! nothing more can come of.
 
-use std::collections::BTreeSet;
 use std::io;
 
 use super::Commit;
 use super::backup::Backups;
-use crate::change::failed::Failed;
+use crate::change::failed::{Failed, Lines};
 use crate::error::Error;
-use crate::observer::Warning;
 use crate::path::RelPath;
+use crate::path_set::PathSet;
 
 impl Commit {
     /// Warns of what failed, unless nothing can succeed any more.
@@ -18,11 +17,7 @@ impl Commit {
             return Err(failed.into_error(&self.root));
         }
         let line = self.told.line(&failed, &self.root);
-        self.warnings.extend(line.map(|message| Warning {
-            vanished: false,
-            message,
-        }));
-        Ok(())
+        line.map_or(Ok(()), |line| self.warnings.push(&line))
     }
 
     pub(super) fn not_done(
@@ -31,10 +26,8 @@ impl Commit {
         path: RelPath,
         cause: io::Error,
     ) -> Result<(), Error> {
-        self.unmoved.insert(path.clone());
+        self.unmoved.insert(&path);
         self.failed(Failed {
-            at: 0,
-            moves: true,
             doing,
             path,
             cause,
@@ -57,16 +50,18 @@ impl Commit {
     }
 
     /// What went wrong with single entries since the last call.
-    pub(crate) fn take_warnings(&mut self) -> Vec<Warning> {
-        let own = self.backups.as_mut().and_then(Backups::own_commit);
-        let of_backups = own.map(Commit::take_warnings).unwrap_or_default();
+    pub(crate) fn take_warnings(&mut self) -> Result<Lines, Error> {
         let mut warnings = std::mem::take(&mut self.warnings);
-        warnings.extend(of_backups);
-        warnings
+        if let Some(own) = self.backups.as_mut().and_then(Backups::own_commit) {
+            for line in own.take_warnings()?.iter() {
+                warnings.push(&line?)?;
+            }
+        }
+        Ok(warnings)
     }
 
     /// The paths at which something was to be put or removed, and was not, since the last call.
-    pub(crate) fn take_unmoved(&mut self) -> BTreeSet<RelPath> {
+    pub(crate) fn take_unmoved(&mut self) -> PathSet {
         std::mem::take(&mut self.unmoved)
     }
 }

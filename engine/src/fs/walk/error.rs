@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-use crate::error::describe;
+use crate::error::{Error, ErrorKind, describe};
 use crate::ids::{IdKind, name_of};
 use crate::path::Shown;
 
@@ -58,6 +58,12 @@ impl PathError {
 impl From<Errno> for PathCause {
     fn from(e: Errno) -> Self {
         PathCause::Io(e.into())
+    }
+}
+
+impl From<PathError> for Error {
+    fn from(e: PathError) -> Self {
+        Error::new(ErrorKind::FileIo, e.to_string())
     }
 }
 

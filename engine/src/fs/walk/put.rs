@@ -87,8 +87,12 @@ fn fill(
     let mode = match old {
         Some(old) if FileType::from_raw_mode(old.st_mode) == FileType::RegularFile => {
             let (uid, gid) = (Uid::from_raw(old.st_uid), Gid::from_raw(old.st_gid));
-            fchown(&file, Some(uid), Some(gid))?;
-            old.st_mode & 0o7777
+            fchown(&file, Some(uid), None)?;
+            match fchown(&file, None, Some(gid)) {
+                // Not one of this user's groups, whose permissions are not for another.
+                Err(Errno::PERM) => old.st_mode & 0o5707,
+                changed => changed.map(|()| old.st_mode & 0o7777)?,
+            }
         }
         _ => mode,
     };

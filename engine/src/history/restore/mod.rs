@@ -63,8 +63,8 @@ impl Tree {
         let mut commit = new_commit(&root);
         plan.stage(&root, &mut past, &mut commit)?;
         let mut journal = Journal::new(commit.seal()?);
-        if let Some(warning) = commit.take_warnings().first() {
-            let message = format!("{}; nothing was undone", warning.message);
+        if let Some(line) = commit.take_warnings()?.iter().next() {
+            let message = format!("{}; nothing was undone", line?);
             return Err(Error::new(ErrorKind::FileIo, message));
         }
         journal.keep = self.undo.keep > 0;

@@ -310,7 +310,7 @@ impl Plan {
         }
         removals
             .into_iter()
-            .try_for_each(|(dir, name)| commit.remove(dir, name, Tree::Any))
+            .try_for_each(|(dir, name)| commit.remove((dir, None), name, Tree::Any))
     }
 }
 

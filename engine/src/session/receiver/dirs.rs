@@ -74,18 +74,13 @@ impl Dirs {
         let mut state = self.take(dir)?;
         for &number in numbers {
             state.list().file(dir, number)?;
-            let wanted = state.list().wanted.get(number);
-            let is_due = match &state {
-                // Whatever is known of a file is held until it comes.
-                Dir::Judged(_) if wanted.is_some_and(|known| known != Wanted::default()) => {
-                    continue;
-                }
-                Dir::New(New { begun: None, .. }) => true,
-                Dir::New(_) | Dir::Judged(_) => state.list_mut().wanted.remove(number).is_some(),
-                Dir::Asked(_) => false,
+            let wanted = match &state {
+                Dir::New(New { begun: None, .. }) => Some(Wanted::default()),
+                Dir::New(_) | Dir::Judged(_) => state.list_mut().wanted.remove(number),
+                Dir::Asked(_) => None,
             };
-            let put = is_due.then(|| self.shelf.put(dir, &state, number));
-            put.flatten().ok_or_else(|| not_awaited(dir))?;
+            let put = wanted.and_then(|wanted| self.shelf.put((dir, &state), number, wanted));
+            put.ok_or_else(|| not_awaited(dir))?;
         }
         self.put(dir, state)
     }

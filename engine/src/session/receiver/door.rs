@@ -9,12 +9,11 @@ use rustix::fs::{AtFlags, unlinkat};
 
 use crate::apply::{create_file, create_node, set_node_attrs};
 use crate::attributes::Scope;
-use crate::change::{Commit, Link, Over, Slot, Staged, Tree, clean_leftovers};
+use crate::change::{Commit, Lines, Link, Over, Slot, Staged, Tree, clean_leftovers};
 use crate::entry::Entry;
 use crate::error::{Error, ErrorKind};
-use crate::fs::{Attrs, Inherited, Listed, Root, can_hold};
+use crate::fs::{Attrs, Inherited, Listed, Root, WhichDir, can_hold};
 use crate::history::{Room, Store, leave};
-use crate::observer::Warning;
 use crate::path::{RelPath, Shown};
 use crate::refusal::Refusal;
 use crate::source::stat_name;
@@ -120,6 +119,13 @@ impl Door {
         }
     }
 
+    /// What is about to change in the directory at `dir` was found in that one.
+    pub(super) fn judged_in(&mut self, dir: &RelPath, which: Option<WhichDir>) {
+        if let (Door::Real(real), Some(which)) = (self, which) {
+            real.commit.judged_in(dir, which);
+        }
+    }
+
     /// Puts a staged entry under its name in `dir`.
     pub(super) fn place(
         &mut self,
@@ -134,11 +140,16 @@ impl Door {
         }
     }
 
-    /// Whether the entry at `first`, which is `now`, has as many names as it can.
-    pub(super) fn is_full(&mut self, first: &RelPath, now: &Listed) -> bool {
+    /// Whether the entry at `first`, which is `now`, can have no further name in `dir`, which holds
+    /// `local`.
+    pub(super) fn takes_no_name(
+        &mut self,
+        (first, now): (&RelPath, &Listed),
+        (dir, local): (&RelPath, &Listed),
+    ) -> bool {
         match self {
-            Door::Real(real) => real.commit.is_full(first, now),
-            Door::Dry(_) => Commit::may_be_full(now),
+            Door::Real(real) => real.commit.takes_no_name(first, now, dir),
+            Door::Dry(_) => Commit::may_take_no_name(now, local.dev),
         }
     }
 
@@ -150,8 +161,13 @@ impl Door {
         }
     }
 
-    /// Removes an entry, a directory with everything in it.
-    pub(super) fn remove(&mut self, dir: RelPath, name: &[u8], tree: Tree) -> Result<(), Error> {
+    /// Removes an entry of a directory, which is that one if it is known which.
+    pub(super) fn remove(
+        &mut self,
+        dir: (RelPath, Option<WhichDir>),
+        name: &[u8],
+        tree: Tree,
+    ) -> Result<(), Error> {
         match self {
             Door::Real(real) => real.commit.remove(dir, name.to_vec(), tree),
             Door::Dry(_) => Ok(()),
@@ -235,10 +251,10 @@ impl Door {
     }
 
     /// What went wrong with single changes since the last call.
-    pub(super) fn take_warnings(&mut self) -> Vec<Warning> {
+    pub(super) fn take_warnings(&mut self) -> Result<Lines, Error> {
         match self {
             Door::Real(real) => real.commit.take_warnings(),
-            Door::Dry(_) => Vec::new(),
+            Door::Dry(_) => Ok(Lines::default()),
         }
     }
 

@@ -57,7 +57,7 @@ impl Ending {
         }
         site.door.run()?;
         let unmoved = site.door.real()?.commit.take_unmoved();
-        going.tell_rest(site, &unmoved)?;
+        going.tell_rest(site, &[&unmoved])?;
         let durable = site.door.real()?.commit.finish()?;
         let starved = site.full.starved(&site.door)?;
         site.done(durable, None, starved)

@@ -59,6 +59,7 @@ impl Judging<'_> {
         mut local: EntryList,
         complete: bool,
     ) -> Result<(), Error> {
+        self.site.door.judged_in(&list.path, local.found_in);
         list.inherited = self.site.inherited(&list.path);
         let mut within = Within {
             path: &list.path,
@@ -227,7 +228,9 @@ impl Judging<'_> {
         let entry = found.as_ref().unwrap_or(entry);
         let summed = local.and_then(|local| self.sum_if_asked(within.path, entry, local));
         let local = summed.as_ref().or(local);
-        let link = self.links.state(&mut self.site.door, entry, local)?;
+        let link = self
+            .links
+            .state(&mut self.site.door, within.path, entry, local)?;
         let rules = &self.site.rules;
         let decision = rules
             .judge_in(within.path)

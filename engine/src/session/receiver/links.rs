@@ -79,6 +79,7 @@ impl Links {
     pub(super) fn state(
         &mut self,
         door: &mut Door,
+        dir: &RelPath,
         entry: &Entry,
         local: Option<&Listed>,
     ) -> Result<LinkState, Error> {
@@ -97,7 +98,7 @@ impl Links {
         };
         Ok(if (found.dev, found.ino) == (local.dev, local.ino) {
             LinkState::SameInode
-        } else if door.is_full(&first, &found) {
+        } else if door.takes_no_name((&first, &found), (dir, local)) {
             LinkState::Beyond
         } else {
             LinkState::Apart

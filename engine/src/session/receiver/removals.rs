@@ -19,6 +19,7 @@ use crate::error::{Error, describe};
 use crate::fs::{Root, WhichDir};
 use crate::options::Options;
 use crate::path::RelPath;
+use crate::path_set::PathSet;
 use crate::wire::{DirIndex, ToSender};
 
 /// Directories with entries that one push replaces by something else.
@@ -252,7 +253,9 @@ impl Removals {
         tell_stuck(site, &root, &doomed)?;
         let is_awaited = |way: &InTheWay| matches!(way.by, Replacement::Awaited);
         let stay = self.in_the_way.iter().filter(|(_, way)| is_awaited(way));
-        let mut going = Going::new(doomed, stay.map(|(path, _)| path.clone()).collect());
+        let mut staying = PathSet::default();
+        stay.for_each(|(path, _)| staying.insert(path));
+        let mut going = Going::new(doomed, staying);
         going.go(site)?;
         let ways = replace(site, self.in_the_way, &going)?;
         site.door.run()?;
@@ -290,8 +293,12 @@ fn tell_stuck(site: &mut Site, root: &Root, doomed: &Doomed) -> Result<(), Error
             "did not delete {shown} on the target: it is a mount point"
         ))?;
     }
-    for (path, e) in &doomed.failed {
-        site.warn_of("delete directory", path, e)?;
+    for failed in doomed.failed.iter() {
+        let (path, why) = failed?;
+        let shown = root.shown(&path);
+        site.warn(format!(
+            "cannot delete directory {shown} on the target: {why}"
+        ))?;
     }
     Ok(())
 }

@@ -42,7 +42,7 @@ pub(super) fn run(
 fn seal_unnamed(site: &mut Site, mut journal: Journal, going: &Going) -> Result<(), Error> {
     if journal.ops.is_empty() {
         // What an earlier push changed may not be on disk yet.
-        let durable = site.door.real()?.commit.finish()?;
+        let durable = site.door.real()?.commit.end()?;
         return site.done(durable, None, 0);
     }
     let store = make_store(site, None)?;
@@ -169,14 +169,11 @@ fn carry_out(
 ) -> Result<bool, Error> {
     let commit = &mut site.door.real()?.commit;
     let done = commit_staged(store, journal, commit.stage())?;
-    let mut unmoved = commit.take_unmoved();
+    let unmoved = commit.take_unmoved();
     if done.made {
-        unmoved.extend(done.unmoved);
-        going.tell_rest(site, &unmoved)?;
+        going.tell_rest(site, &[&unmoved, &done.unmoved])?;
     }
-    done.failed
-        .into_iter()
-        .try_for_each(|line| site.warn(line))?;
+    done.failed.iter().try_for_each(|line| site.warn(line?))?;
     Ok(done.made)
 }
 

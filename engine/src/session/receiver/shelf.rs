@@ -3,7 +3,7 @@
 //! by directory, in the order in which they were put aside.
 
 use super::dir::{Announced, Dir, Judged};
-use super::wanted::Wanted;
+use super::wanted::{Wanted, decode, encode};
 use crate::fs::Inherited;
 use crate::path::RelPath;
 use crate::spill::{SpillList, put_number, take_number};
@@ -12,8 +12,8 @@ use crate::wire::DirIndex;
 /// Files put aside.
 #[derive(Default)]
 pub(super) struct Shelf {
-    /// Of a directory its number, what becomes of it and its path; then, of each file in it, its
-    /// number and its entry.
+    /// Of a directory its number, what becomes of it and its path; then, of each file in it, what
+    /// is known of its content, its number among that, and its entry.
     records: SpillList,
     /// The record that comes next.
     next: usize,
@@ -40,7 +40,12 @@ impl Shelf {
     }
 
     /// Puts a file of a directory aside. `None` if it is none, or not in order.
-    pub(super) fn put(&mut self, dir: DirIndex, state: &Dir, number: u32) -> Option<()> {
+    pub(super) fn put(
+        &mut self,
+        (dir, state): (DirIndex, &Dir),
+        number: u32,
+        wanted: Wanted,
+    ) -> Option<()> {
         let last = self.last.filter(|(last, _)| *last == dir);
         if last.is_some_and(|(_, last)| last >= number) {
             return None;
@@ -60,8 +65,10 @@ impl Shelf {
             self.records.push(&record);
             record.clear();
         }
+        let known = encode(number, wanted);
         put_number(&mut record, FILE);
-        put_number(&mut record, number.into());
+        put_number(&mut record, known.len() as u64);
+        record.extend_from_slice(&known);
         record.extend_from_slice(&packed);
         self.records.push(&record);
         self.last = Some((dir, number));
@@ -88,10 +95,13 @@ impl Shelf {
             if take_number(&mut record) != FILE {
                 break;
             }
-            let number = take_number(&mut record) as u32;
+            let known_len = take_number(&mut record) as usize;
+            let (known, packed) = record.split_at_checked(known_len)?;
+            let (number, wanted) = decode(known);
+            let number = u32::try_from(number).ok()?;
             numbers.push(number);
-            list.entries.push_packed(record);
-            list.wanted.insert(number, Wanted::default());
+            list.entries.push_packed(packed);
+            list.wanted.insert(number, wanted);
         }
         self.next += 1 + numbers.len();
         self.count -= numbers.len();

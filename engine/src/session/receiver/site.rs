@@ -126,10 +126,8 @@ impl Site {
 
     /// Tells what went wrong with changes that have been carried out meanwhile.
     pub(super) fn tell_warnings(&mut self) -> Result<(), Error> {
-        let warnings = self.door.take_warnings();
-        warnings
-            .into_iter()
-            .try_for_each(|warning| self.voice.pass_on(warning))
+        let lines = self.door.take_warnings()?;
+        lines.iter().try_for_each(|line| self.voice.warn(line?))
     }
 
     /// Says `Differs`, in parts.

@@ -122,7 +122,7 @@ impl WantedFiles {
 const FLAGS: u32 = 4;
 
 /// The number, then flags and mode in one, and what is replaced.
-fn encode(number: u32, wanted: Wanted) -> Vec<u8> {
+pub(super) fn encode(number: u32, wanted: Wanted) -> Vec<u8> {
     let Wanted {
         replaced,
         in_the_way,
@@ -144,7 +144,8 @@ fn encode(number: u32, wanted: Wanted) -> Vec<u8> {
     record
 }
 
-fn decode(mut record: &[u8]) -> (u64, Wanted) {
+/// Takes back what [`encode`] gave.
+pub(super) fn decode(mut record: &[u8]) -> (u64, Wanted) {
     let (number, bits) = (take_number(&mut record), take_number(&mut record));
     let flag = |at: u32| bits >> at & 1 == 1;
     let replaced = || {
