@@ -139,36 +139,40 @@ impl Commit {
         if let Some(is_full) = self.links.many.get(&now.ino) {
             return *is_full;
         }
-        let is_full = self.fails_to_link(first, &first.parent(), Errno::MLINK);
+        let is_full = self.has_no_room_for_names(first).unwrap_or(false);
         self.links.many.insert(now.ino, is_full);
         is_full
     }
 
-    /// Whether the entry is where it can have no names in `dir`.
+    /// Whether the entry is where it can have no names in `dir`: what is staged for the one is not
+    /// staged for the other. To try it would change an overlay.
     fn is_across(&mut self, first: &RelPath, dir: &RelPath) -> bool {
         let from = first.parent();
         match &self.links.border {
             _ if from == *dir => false,
             Some((a, b, is_across)) if (a, b) == (&from, dir) => *is_across,
             _ => {
-                let is_across = self.fails_to_link(first, dir, Errno::XDEV);
+                let mut session = |dir| self.try_stage(dir).map(|staged| staged.slot().session);
+                let both = session(&from).and_then(|one| Ok((one, session(dir)?)));
+                let is_across = both.is_ok_and(|(one, other)| one != other);
                 self.links.border = Some((from, dir.clone(), is_across));
                 is_across
             }
         }
     }
 
-    /// Whether giving the entry a name in the staging for `dir` fails like that.
-    fn fails_to_link(&mut self, first: &RelPath, dir: &RelPath, like: Errno) -> bool {
-        let mut link = || {
-            let (from, name) = first.split().ok_or(io::ErrorKind::InvalidInput)?;
-            let fd = self.root.open_dir(&from)?;
-            let staged = self.try_stage(dir)?;
-            link_to((&fd, name), &staged)?;
-            drop_spare(&staged)
-        };
-        let failed = link().err();
-        failed.is_some_and(|e| Errno::from_io_error(&e) == Some(like))
+    fn has_no_room_for_names(&mut self, first: &RelPath) -> io::Result<bool> {
+        let (dir, name) = first.split().ok_or(io::ErrorKind::InvalidInput)?;
+        let fd = self.root.open_dir(&dir)?;
+        let staged = self.try_stage(&dir)?;
+        match link_to((&fd, name), &staged) {
+            Err(Errno::MLINK) => Ok(true),
+            result => {
+                result?;
+                drop_spare(&staged)?;
+                Ok(false)
+            }
+        }
     }
 
     /// Makes a hard link.
