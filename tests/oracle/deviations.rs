@@ -2,8 +2,6 @@
 //! sentences; the oracle forgives exactly what they say and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
 use super::generate::Case;
 use crate::support::Finished;
@@ -56,7 +54,7 @@ pub(crate) const LIST: &[Deviation] = &[
         name: "first of a link group",
         sentence: "In a hard-link group the first member in canonical order carries the content \
                    and the others are linked to it; rsync picks the first that exists on the \
-                   target, else the last.",
+                   target, else the last, which decides what is backed up, too.",
     },
     Deviation {
         name: "links to what cannot be made",
@@ -148,6 +146,28 @@ pub(crate) const LIST: &[Deviation] = &[
                    deletions, which decide whether it can; rsync deletes on the way.",
     },
     Deviation {
+        name: "no backup",
+        sentence: "What cannot be kept as a backup, because its name is too long or an older \
+                   backup is in the way, stays as it is, and the push exits 23; rsync deletes it, \
+                   or the older one.",
+    },
+    Deviation {
+        name: "delete-before",
+        sentence: "With --delete-before the times of directories are compared before anything is \
+                   deleted; rsync itemizes those that its deletions have just \
+                   changed, and with several SRC those that its backups have.",
+    },
+    Deviation {
+        name: "passed over",
+        sentence: "`skipping non-regular file` is said of each; with --existing rsync says it of \
+                   those that DST has, with --ignore-existing of those that it does not have.",
+    },
+    Deviation {
+        name: "twice",
+        sentence: "With -m an empty directory is left out although a list names it twice; rsync \
+                   makes it then.",
+    },
+    Deviation {
         name: "exit codes",
         sentence: "A DST that cannot be a directory or be made exits 11; rsync exits 3 or 11.",
     },
@@ -168,9 +188,11 @@ pub(crate) fn rsync_options(case: &Case, stopped_by_max_delete: bool) -> Vec<Str
     };
     let given = case.options.iter();
     let given = given.filter(|option| !(no_deletes && deletes(option)));
+    let given = given.filter(|option| !(case.misses_a_source() && *option == "--force"));
     // Both programs read the same sources.
     let quietly = |option: &String| match option.as_str() {
         "-U" => "-UU".to_owned(),
+        "--delete-before" => "--delete-during".to_owned(),
         _ => option.clone(),
     };
     let compares = |option: &String| option == "-u" || option.starts_with("--modify-window");
@@ -212,79 +234,27 @@ pub(crate) fn exit_code(code: i32, stopped_by_max_delete: bool) -> i32 {
 /// True when rsync failed by a fault of its own, so that there is nothing to compare with:
 /// -H and several SRC with the same names (`hard-link gnum 11 precedes flist start`), or a full
 /// directory in the way of a link (`File-list index 7 not in 18 - 20`). Or a backup cannot be made,
-/// which costs hasync that one entry, or a symlink that -K keeps has no mode.
+/// which costs hasync that one entry, or a symlink that -K keeps has no mode, or a directory that
+/// --ignore-existing leaves out is entered all the same.
 pub(crate) fn rsync_broke(run: &Finished) -> bool {
-    let faults = [
-        "hard-link gnum",
-        "File-list index",
-        "keep_backup failed",
+    let faults = ["hard-link gnum", "File-list index", "keep_backup failed"];
+    let of_generator = [
+        "File name too long",
         "Too many levels of symbolic links",
         "ACL_TYPE_DEFAULT): Permission denied",
+        "Not a directory",
     ];
-    // A directory that --ignore-existing leaves out is entered all the same.
-    let is_entered = |line: &str| line.contains("[generator]") && line.contains("Not a directory");
-    faults.iter().any(|fault| run.stderr.contains(fault)) || run.stderr.lines().any(is_entered)
-}
-
-/// The paths under the target root of all source entries that have more than one name.
-pub(crate) fn paths_of_linked(sources: &[String]) -> BTreeSet<Vec<u8>> {
-    groups_of_linked(sources).into_iter().flatten().collect()
-}
-
-/// Of these paths, the ones with a directory of the target in the place of one of their group.
-pub(crate) fn links_to_dirs(sources: &[String], target: &Snapshot) -> BTreeSet<Vec<u8>> {
-    let is_dir = |path: &Vec<u8>| target.entries.get(path).is_some_and(|e| e.kind == 'd');
-    let groups = groups_of_linked(sources).into_iter();
-    groups
-        .filter(|group| group.iter().any(is_dir))
-        .flatten()
-        .collect()
-}
-
-fn groups_of_linked(sources: &[String]) -> Vec<BTreeSet<Vec<u8>>> {
-    let mut groups = Vec::new();
-    for source in sources {
-        let path = Path::new(source);
-        if !path.is_dir() {
-            continue;
-        }
-        let prefix = match path.file_name() {
-            Some(name) if !source.ends_with(['/', '.']) => [name.as_bytes(), b"/"].concat(),
-            _ => Vec::new(),
-        };
-        let tree = Snapshot::of(path);
-        let mut by_first: BTreeMap<&[u8], BTreeSet<Vec<u8>>> = BTreeMap::new();
-        for (path, entry) in &tree.entries {
-            if let Some(first) = &entry.linked_to {
-                let group = by_first.entry(first).or_default();
-                group.insert([&prefix, &path[..]].concat());
-            }
-        }
-        groups.extend(by_first.into_values());
-    }
-    groups
-}
-
-/// Leaves out the lines of entries with more than one name: which of them is said to carry
-/// the content differs.
-pub(crate) fn without_linked(paths: &BTreeSet<Vec<u8>>, lines: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
-    let names: BTreeSet<Vec<u8>> = paths.iter().map(|path| escaped(path)).collect();
-    let is_linked = |line: &Vec<u8>| {
-        let text = line.get(12..).unwrap_or_default();
-        let is_name = |at: usize| names.contains(&text[..at]);
-        let arrows = text.windows(4).enumerate();
-        let mut ends =
-            arrows.filter(|(_, window)| matches!(*window, [b' ', b'=' | b'-', b'>', b' ']));
-        !line.starts_with(b"*") && (is_name(text.len()) || ends.any(|(at, _)| is_name(at)))
+    let is_fault = |line: &str| {
+        let is_told = |fault: &&str| line.contains(*fault);
+        faults.iter().any(is_told)
+            || line.contains("[generator]") && of_generator.iter().any(is_told)
     };
-    lines.into_iter().filter(|line| !is_linked(line)).collect()
+    run.stderr.lines().any(is_fault)
 }
 
-/// Leaves out the lines of what took the place of directories, which come later.
-pub(crate) fn without_replaced(before: &Snapshot, lines: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
-    let dirs = before.entries.iter().filter(|(_, entry)| entry.kind == 'd');
-    // A directory's own line ends in a slash.
-    without_linked(&dirs.map(|(path, _)| path.clone()).collect(), lines)
+/// True when something stays because its backup would destroy another.
+pub(crate) fn keeps_older_backup(run: &Finished) -> bool {
+    run.code == 23 && run.stderr.contains("is in the way of a backup")
 }
 
 /// Whether rsync may change permissions that nobody asked it to.
@@ -467,13 +437,15 @@ pub(crate) fn without_owner_letters(
     };
     let says_something = |line: &Vec<u8>| {
         let letters = line.get(2..11).unwrap_or_default();
-        line[..1] != *b"." || !is_special(line) || letters.iter().any(|letter| *letter != b'.')
+        line[..1] != *b"."
+            || !is_special(line)
+            || letters.iter().any(|letter| !b". ".contains(letter))
     };
     lines.into_iter().map(mask).filter(says_something).collect()
 }
 
 /// A name as both programs print it under a UTF-8 locale.
-fn escaped(path: &[u8]) -> Vec<u8> {
+pub(super) fn escaped(path: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     for (at, byte) in path.iter().enumerate() {
         let rest = &path[at..];
@@ -489,6 +461,19 @@ fn escaped(path: &[u8]) -> Vec<u8> {
         }
     }
     out
+}
+
+/// Leaves out lines about what one of the programs looks at and the other does not: whether an
+/// entry of a type that is not mirrored is there, and DST once more for another SRC.
+pub(crate) fn without_second_looks(case: &Case, mut lines: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    if case.has("--existing") || case.has("--ignore-existing") {
+        lines.retain(|line| !line.starts_with(b"skipping non-regular file "));
+    }
+    // By then it has got a directory of backups.
+    if case.sources.len() > 1 && case.keeps_backups() {
+        lines.retain(|line| line != b".d..t...... ./");
+    }
+    lines
 }
 
 /// A line of rsync that hasync does not print.
@@ -519,7 +504,7 @@ pub(crate) fn without_unpromised(
         if case.window_ns().is_some_and(is_near) {
             entry.mtime = NOW;
         }
-        if case.has("-K") && old_kind == Some('l') {
+        if case.has("-K") && old_kind == Some('l') && entry.kind == 'l' {
             (entry.uid, entry.gid, entry.mtime) = (0, 0, NOW);
         }
         if changes_modes(case) {

@@ -2,7 +2,7 @@
 //! mutations and extras, and a set of options. All times are of 2020, so that times which a run
 //! makes stand out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -142,19 +142,24 @@ impl Case {
         }
         let slash = source_count == 2 || rng.chance(75);
         let missing_source = rng.chance(8);
-        let is_chosen = source_count == 1 && slash && !missing_source && !has("-H");
+        let is_chosen = source_count == 1 && slash;
         let chosen = (is_chosen && rng.chance(40)).then(|| Chosen::of(&mut rng, &sources[0]));
-        let chosen = chosen.filter(|chosen| !chosen.paths.is_empty());
+        let chosen = chosen.map(|chosen| chosen.without_repetitions(has("-m")));
+        let chosen = chosen.filter(|chosen| {
+            // Members of one link group could.
+            let share_a_name = has("-H") && chosen.more == Some("--no-R");
+            !chosen.paths.is_empty() && !share_a_name
+        });
         if chosen.as_ref().is_some_and(|chosen| chosen.listed) {
             options.insert(0, "-0".into());
         }
         Self {
             root_is_mirrored: slash && chosen.is_none(),
+            missing_source: missing_source && chosen.is_none(),
             chosen,
             sources,
             target,
             options,
-            missing_source,
             slash,
             far: false,
         }
@@ -278,6 +283,14 @@ impl Chosen {
             chosen.more = Some(*rng.pick::<&str>(&["--no-R", "-r"]));
         }
         chosen
+    }
+
+    /// Names nothing twice, if that matters.
+    fn without_repetitions(mut self, matters: bool) -> Self {
+        let mut seen = BTreeSet::new();
+        self.paths
+            .retain(|path| !matters || seen.insert(path.clone()));
+        self
     }
 
     /// The words that push them; a list lies beside the source.

@@ -38,12 +38,12 @@ const SHARES: &[(&str, usize)] = &[
 /// What symlinks stand for: at most one of these.
 const FOLLOWED: &[&str] = &["-k", "-L", "--copy-unsafe-links", "-K"];
 
-/// Before all else rsync's times of directories change, and are itemized: not by that one.
 const DELETES: &[&str] = &[
     "--delete",
     "--delete",
     "--delete",
     "--del",
+    "--delete-before",
     "--delete-during",
     "--delete-delay",
     "--delete-after",
@@ -198,36 +198,24 @@ pub(super) fn random(rng: &mut Rng) -> Vec<String> {
             options.add(option);
         }
     }
-    // The members of a link group would be in directories that only a followed symlink shows. And
-    // what such a symlink does not lead to keeps all else in its directory, errors or not.
-    let follows = !options.has("-H") && !options.has("--ignore-errors");
-    if follows && rng.chance(20) {
+    if rng.chance(20) {
         options.add(rng.pick::<&str>(FOLLOWED));
     }
-    // rsync passes over an entry of a type that is left out in silence then, unless it is new.
-    if options.has("-a") && !options.0.iter().any(|option| option.starts_with("--no-")) {
-        for (option, other) in [("--existing", "-i"), ("--ignore-existing", "-H")] {
-            if rng.chance(8) && !options.has(other) {
-                options.add(option);
-            }
+    for option in ["--existing", "--ignore-existing"] {
+        if rng.chance(8) && !(option == "--ignore-existing" && options.has("-H")) {
+            options.add(option);
         }
     }
     if rng.chance(15) {
         options.add(rng.pick::<&str>(MISSING));
     }
     deletions(rng, &mut options, recursive);
-    // Which members of a link group are replaced, and kept, depends on who carries the content; and
-    // rsync gives the mode of a symlink to directories of backups that are like what it leads to.
-    let backups = if options.has("-H") || options.has("-K") {
-        0
-    } else {
-        20
-    };
+    // rsync asks for the mode of the symlink then, which nothing can have.
     let changes = if options.has("-K") { 0 } else { 15 };
     for (words, percent) in [
         (CHANGES, changes),
-        (OWNERS, changes),
-        (BACKUPS, backups),
+        (OWNERS, 15),
+        (BACKUPS, 20),
         (ACCEPTED, 20),
     ] {
         if rng.chance(percent) {

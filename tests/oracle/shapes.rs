@@ -2,6 +2,7 @@
 //! files, hard-link groups in every state, and every change of kind, each against rsync.
 
 use super::deviations::{self, NOW};
+use super::linked;
 use super::scenes::{
     attributes, contents, excluded, full_dirs, kinds, linked_over_dir, linked_stale, links, setgid,
     small,
@@ -378,11 +379,11 @@ pub(super) fn check(shape: &Shape) -> Option<String> {
         lines.iter().map(text).collect()
     };
     let forgive = |run: &Finished, trees: &TempTree| {
-        let linked = deviations::paths_of_linked(&sources(trees));
+        let linked = linked::paths_of_linked(&sources(trees));
         let hard_links = shape.options[0].contains('H');
         let lines = in_place(comparable(run), trees);
         if hard_links {
-            deviations::without_linked(&linked, lines)
+            linked::without_linked(&linked, lines)
         } else {
             lines
         }
