@@ -25,7 +25,8 @@ pub enum Existing {
     Stays,
     /// It is replaced in one step; the new one gets its owner and mode.
     IsReplaced,
-    /// It is replaced in one step; the new one is this user's, with the mode that is asked for.
+    /// It is replaced in one step, and were it a symlink; the new one is this user's, with the mode
+    /// that is asked for.
     IsRenewed,
 }
 
@@ -104,7 +105,7 @@ fn fill(
 /// symlink of root's or of this user's.
 fn place_of(path: &Path, existing: Existing) -> io::Result<(OwnedFd, OsString)> {
     let judge = &mut |_: &Step<'_>| Ok(());
-    if existing != Existing::Stays {
+    if existing == Existing::IsReplaced {
         let mut walk = Walk::new(path, Follow::Trusted, judge)?;
         return match walk.run()? {
             Landed::Dir => Err(Errno::ISDIR.into()),
@@ -165,6 +166,9 @@ mod tests {
         assert!(!put_file(&at("own"), b"five", 0o600, Existing::Stays).unwrap());
         assert!(put_file(&at("dir"), b"", 0o600, Existing::IsReplaced).is_err());
         assert!(put_file(&at("new/"), b"", 0o600, Existing::Stays).is_err());
+        assert!(put_file(&at("own"), b"six", 0o604, Existing::IsRenewed).unwrap());
+        assert_eq!(mode(&at("own")), 0o604);
+        assert_eq!(fs::read(&file).unwrap(), b"four");
         assert_eq!(fs::read_dir(at("dir")).unwrap().count(), 2);
     }
 
