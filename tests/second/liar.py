@@ -234,10 +234,12 @@ def deep(far):
 
 
 def deep_and_new(far):
-    new_tree(far, entry(b"d", wire.Message("Dir")))
+    # Each level is made before the next: with longer names the longest path is there sooner.
+    name = b"d" * 20
+    new_tree(far, entry(name, wire.Message("Dir")))
     far.link.say("NewDirDone", dir=1)
     for index in range(2, 100_000):
-        far.new_dir(index, b"d", [entry(b"d", wire.Message("Dir"))], parent=index - 1)
+        far.new_dir(index, name, [entry(name, wire.Message("Dir"))], parent=index - 1)
         far.link.say("NewDirDone", dir=index)
 
 
