@@ -1,5 +1,5 @@
-//! What a push of a named tree remembers of its ACLs and attributes for the next one. Nothing
-//! depends on it but time: what cannot be read is found again, what cannot be kept is not.
+//! Each push of a named tree remembers ACLs and attributes for the next one. Only speed depends on
+//! that: a record that cannot be read is made again, one that cannot be kept is done without.
 
 use std::sync::Arc;
 

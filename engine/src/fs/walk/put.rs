@@ -25,8 +25,8 @@ pub enum Existing {
     Stays,
     /// It is replaced in one step; the new one gets its owner and mode.
     IsReplaced,
-    /// It is replaced in one step, and were it a symlink; the new one is this user's, with the mode
-    /// that is asked for.
+    /// It is replaced in one step, even if it is a symlink; the new one is this user's, with the
+    /// mode that is asked for.
     IsRenewed,
 }
 
