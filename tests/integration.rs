@@ -19,6 +19,8 @@ mod acls;
 mod apart;
 /// Times of the last access: mirrored when asked for, else nobody's business.
 mod atimes;
+/// Rules about names of attributes, beside rsync.
+mod attribute_rules;
 /// What is replaced or removed is kept when that is asked for, in the target.
 mod backups;
 /// The delete brake of named trees.

@@ -219,20 +219,13 @@ impl Fields {
         }
     }
 
-    /// The attributes of an entry of the target that a digest covers: all but those that rules keep
-    /// both from being sent and from being removed.
-    fn compared<'a>(&self, there: &'a Attributes) -> Cow<'a, Attributes> {
-        let rules = &self.attribute_rules;
-        let is_out = |name: &[u8]| rules.exclude(Side::Sender, name) && self.is_left_alone(name);
-        match rules.is_empty() {
+    /// The attributes of an entry of the target that count: all but those that rules about names
+    /// leave alone, of which none is sent either.
+    pub(crate) fn compared<'a>(&self, there: &'a Attributes) -> Cow<'a, Attributes> {
+        match self.attribute_rules.is_empty() {
             true => Cow::Borrowed(there),
-            false => Cow::Owned(there.without(is_out)),
+            false => Cow::Owned(there.without(|name| self.is_left_alone(name))),
         }
-    }
-
-    /// Whether there are rules about names of attributes.
-    pub(crate) fn has_attribute_rules(&self) -> bool {
-        !self.attribute_rules.is_empty()
     }
 
     /// Whether an attribute of the target stays, by rules about its name.

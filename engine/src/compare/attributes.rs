@@ -21,11 +21,7 @@ impl Judge<'_> {
             return (false, false);
         }
         let wanted = self.attributes(ids, entry, scope);
-        let is_wanted = |name: &[u8]| wanted.extended().any(|(other, _)| other == name);
-        let mut there = local.entry.attributes.within(scope);
-        if self.fields.has_attribute_rules() {
-            there = there.without(|name| self.fields.is_left_alone(name) && !is_wanted(name));
-        }
+        let there = self.fields.compared(&local.entry.attributes).within(scope);
         let acls = [AttributeKind::AccessAcl, AttributeKind::DefaultAcl];
         let acl_differs = |kind: &AttributeKind| wanted.acl(*kind) != there.acl(*kind);
         let xattr_differs = !wanted.extended().eq(there.extended());
@@ -67,15 +63,14 @@ impl Judge<'_> {
 
     /// The wanted attributes, and those of the target that rules about names let stay.
     fn with_left_alone(&self, wanted: Attributes, there: &Attributes) -> Attributes {
-        if !self.fields.has_attribute_rules() {
-            return wanted;
-        }
-        let is_wanted = |name: &[u8]| wanted.extended().any(|(other, _)| other == name);
-        let goes = |name: &[u8]| !self.fields.is_left_alone(name) || is_wanted(name);
-        let left = there.without(goes);
+        let left = there.without(|name| !self.fields.is_left_alone(name));
         let left = left
             .iter()
             .filter(|(kind, _)| *kind == AttributeKind::Extended);
+        let mut left = left.peekable();
+        if left.peek().is_none() {
+            return wanted;
+        }
         let both = left.chain(wanted.iter());
         let both = both.map(|(kind, value)| (kind, value.to_vec())).collect();
         Attributes::of_here(both)

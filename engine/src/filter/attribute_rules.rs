@@ -1,6 +1,6 @@
-//! Rules about names of extended attributes (modifier `x`): which of the source's are sent, and
-//! which of the target's, on an entry that stays, are neither compared nor removed. An entry that
-//! is made anew has none of those.
+//! Rules about names of extended attributes (modifier `x`). What one excludes on either side is not
+//! sent; what one excludes on the receiving side is, on an entry that stays there, neither compared
+//! nor removed. An entry that is made anew has none of those.
 
 use std::sync::Arc;
 

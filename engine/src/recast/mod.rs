@@ -71,12 +71,15 @@ impl Recast {
         told != found || has_others
     }
 
-    /// Attributes as they are told: without those that rules leave out, and the users and groups
-    /// that ACLs name are mapped as owners are.
+    /// Attributes as they are told: without those that rules leave out on either side, of which the
+    /// receiver would set none, and with the users and groups that ACLs name mapped as owners are.
     pub(crate) fn attributes(&self, found: Attributes) -> Attributes {
         let told = match self.attribute_rules.is_empty() {
             true => found,
-            false => found.without(|name| self.attribute_rules.exclude(Side::Sender, name)),
+            false => found.without(|name| {
+                let sides = [Side::Sender, Side::Receiver];
+                sides.map(|side| self.attribute_rules.exclude(side, name)) != [false; 2]
+            }),
         };
         match self.maps_any() {
             true => told.mapped(Scope::ALL, |kind, id| self.id(kind, id)),
