@@ -98,3 +98,36 @@ fn without_it_times_of_access_do_not_count() {
         assert!(lines(&trees, options).is_empty(), "{options:?}");
     }
 }
+
+/// What a file is made from may have names that stay, or be kept.
+#[test]
+fn to_make_a_file_from_another_is_no_access() {
+    need_root();
+    for options in [
+        &["-a"][..],
+        &["-aU"],
+        &["-aH", "--atomic"],
+        &["-aU", "--size-only"],
+        &["-aU", "-b", "--suffix=.old"],
+        &["-ac", "--backup-dir=bak"],
+    ] {
+        let trees = scene();
+        trees.write("s/large", "y".repeat(300_001));
+        trees.write("d/large", "x".repeat(300_000));
+        trees.hard_link("d/large", "d/stays");
+        set(&trees.path("d/large"), READ);
+        lines(&trees, options);
+        assert_eq!(trees.read("d/large"), trees.read("s/large"), "{options:?}");
+        for (kept, is_kept) in [
+            ("stays", true),
+            ("large.old", options.contains(&"-b")),
+            ("bak/large", options.contains(&"--backup-dir=bak")),
+        ] {
+            let at = trees.path(format!("d/{kept}"));
+            assert_eq!(at.exists(), is_kept, "{options:?} {kept}");
+            if is_kept && !options.contains(&"-ac") {
+                assert_eq!(read(&at), (READ, 5), "{options:?} {kept}");
+            }
+        }
+    }
+}

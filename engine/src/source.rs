@@ -343,10 +343,11 @@ impl Layer {
     }
 }
 
-/// Opens a regular file for reading; a symlink, fifo or device that took its place meanwhile is not
-/// opened.
+/// Opens a regular file of the target for reading, which is no access of anybody's: what is made of
+/// it may have other names, or be kept as a backup. A symlink, fifo or device that took its place
+/// meanwhile is not opened.
 pub(crate) fn open_file(dir: &OwnedFd, name: &[u8]) -> io::Result<File> {
-    Ok(FileDir::new(dir)?.open(name)?.0)
+    Ok(FileDir::new(dir)?.quietly(true).open(name)?.0)
 }
 
 /// Stands for the sum of a file that cannot be read yet: no content has it.
