@@ -57,18 +57,33 @@ fn check(options: &[&str], ours_alone: &[&str], new: &str) {
     make_source(&theirs);
     make_target(&theirs);
     make_target(&ours);
-    let from = theirs.contents_of("source");
+    check_of(
+        &theirs,
+        &ours,
+        &[theirs.contents_of("source")],
+        (options, ours_alone),
+        new,
+    );
+}
+
+/// The same with these sources, where both targets stand.
+fn check_of(
+    theirs: &TempTree,
+    ours: &TempTree,
+    sources: &[String],
+    (options, ours_alone): (&[&str], &[&str]),
+    new: &str,
+) {
     let rsh = FakeRsh::plain();
     let words: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
     let target = theirs.path("target").join(new);
-    let sources = [from.clone()];
-    let done = rsync::push(&rsh, &words, &sources, &target).unwrap();
+    let done = rsync::push(&rsh, &words, sources, &target).unwrap();
     done.expect(0);
     let to = ours.path("target").join(new).display().to_string();
-    let push = Hasync::push(options).args(ours_alone).args([from, to]);
-    push.run().expect(0);
-    let (expected, found) = (acls(&theirs), acls(&ours));
-    assert!(expected.len() > 20, "{expected:?}");
+    let push = Hasync::push(options).args(ours_alone).args(sources);
+    push.arg(to).run().expect(0);
+    let (expected, found) = (acls(theirs), acls(ours));
+    assert!(expected.len() > 10, "{expected:?}");
     for (expected, found) in expected.iter().zip(&found) {
         assert_eq!(expected, found, "{options:?} {ours_alone:?} {new}");
     }
@@ -96,6 +111,37 @@ fn without_p_a_default_acl_decides_the_mode() {
         for ours_alone in [&[][..], &["--atomic"]] {
             for new in ["", "made"] {
                 check(options, ours_alone, new);
+            }
+        }
+    }
+}
+
+/// What only leads to what is mirrored has nothing of the source's, with -p neither.
+#[test]
+fn directories_on_the_way_get_what_a_default_acl_leaves() {
+    need_oracle();
+    for options in [
+        &["-aR", "--no-implied-dirs"][..],
+        &["-rlR", "--no-implied-dirs"],
+        &["-rlpXR", "--no-implied-dirs", "--chown=bin:daemon"],
+        &["-aR"],
+    ] {
+        for ours_alone in [&[][..], &["--atomic"]] {
+            for new in ["", "made"] {
+                let (theirs, ours) = (TempTree::new(), TempTree::new());
+                make_source(&theirs);
+                make_target(&theirs);
+                make_target(&ours);
+                let paths = [
+                    "newdir/deep/file",
+                    "sub/newdir/deep/file",
+                    "plain/newdir/deep",
+                    "open/newdir/deep/file",
+                    "setgid/newdir/deep/file",
+                ];
+                let place = |path: &&str| format!("{}/./{path}", theirs.text("source"));
+                let sources: Vec<String> = paths.iter().map(place).collect();
+                check_of(&theirs, &ours, &sources, (options, ours_alone), new);
             }
         }
     }

@@ -274,7 +274,7 @@ impl Commit {
                     Shown(&at.shown())
                 )));
             }
-            let inherited = commit.inherited(&above, original.is_none());
+            let inherited = commit.inherited(&above);
             let attrs = self.attrs_of_way(original, inherited)?;
             let commit = home.commit(self);
             let staged = commit.try_stage(&above)?;

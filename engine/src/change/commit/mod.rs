@@ -256,8 +256,8 @@ impl Commit {
     }
 
     /// What a directory passes on as the kernel does to what is made in it; staging would lose
-    /// that. Permissions only `with_perms`.
-    pub(crate) fn inherited(&mut self, dir: &RelPath, with_perms: bool) -> Inherited {
+    /// that.
+    pub(crate) fn inherited(&mut self, dir: &RelPath) -> Inherited {
         let Ok(opened) = self.open(dir) else {
             return Inherited::default();
         };
@@ -266,7 +266,7 @@ impl Commit {
         let setgid = ends.ok().filter(|(mode, _)| mode & 0o2000 != 0);
         Inherited {
             gid: setgid.map(|(_, gid)| gid),
-            perms: with_perms.then(|| Inherited::perms_in(opened)).flatten(),
+            perms: Inherited::perms_in(opened),
         }
     }
 

@@ -54,12 +54,12 @@ impl Begun {
     }
 
     /// What is made in it inherits. It has the default ACL of the directory that it is to be in.
-    pub(super) fn passes_on(&self, with_perms: bool) -> Inherited {
+    pub(super) fn passes_on(&self) -> Inherited {
         let is_setgid = self.attrs.mode.is_some_and(|mode| mode & 0o2000 != 0);
         let own = || rustix::process::getegid().as_raw();
         Inherited {
             gid: is_setgid.then(|| self.attrs.gid.unwrap_or_else(own)),
-            perms: with_perms.then(|| Inherited::perms_in(&self.fd)).flatten(),
+            perms: Inherited::perms_in(&self.fd),
         }
     }
 

@@ -96,13 +96,13 @@ impl Door {
         }
     }
 
-    /// What a directory passes on to what is made in it; permissions only `with_perms`.
-    pub(super) fn inherited(&mut self, dir: &RelPath, with_perms: bool) -> Inherited {
+    /// What a directory passes on to what is made in it.
+    pub(super) fn inherited(&mut self, dir: &RelPath) -> Inherited {
         // Nothing is made in a dry run.
         let Door::Real(real) = self else {
             return Inherited::default();
         };
-        real.commit.inherited(dir, with_perms)
+        real.commit.inherited(dir)
     }
 
     /// What hasync itself has left in `dir` goes, and leaves no trace.

@@ -77,8 +77,7 @@ impl NewDirs {
         };
         let begun = self.begin(site, &path)?;
         let mut list = Announced::new(path);
-        let with_perms = !site.rules.options.perms;
-        let passed_on = begun.as_ref().map(|begun| begun.passes_on(with_perms));
+        let passed_on = begun.as_ref().map(Begun::passes_on);
         list.inherited = passed_on.unwrap_or_default();
         let all_announced = false;
         Ok(New {

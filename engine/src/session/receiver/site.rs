@@ -100,11 +100,7 @@ impl Site {
 
     /// What is made in `dir` inherits, as far as the source does not say what it gets.
     pub(super) fn inherited(&mut self, dir: &RelPath) -> Inherited {
-        let options = &self.rules.options;
-        if options.group && options.perms {
-            return Inherited::default();
-        }
-        self.door.inherited(dir, !options.perms)
+        self.door.inherited(dir)
     }
 
     /// The push has failed: leaves what is staged for the next one, if that is likely to want the
