@@ -504,7 +504,7 @@ fn what_is_named_is_not_pushed_past_a_file_of_rules_that_is_none() {
     ] {
         for words in [
             &["-aR", "source/./sub/a", "source/./b"][..],
-            &["-a", "--files-from=list", "source"],
+            &["-ar", "--files-from=list", "source"],
             &["-aR", "source/./sub/deep/c", "source/./b"],
         ] {
             let trees = TempTree::new();

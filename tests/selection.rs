@@ -65,6 +65,8 @@ fn scene() -> TempTree {
     for (name, to) in LINKS {
         trees.symlink(to, format!("src/{name}"));
     }
+    trees.write("src/.rules", "- top\n- d/\n");
+    trees.write("src/a/.rules", "- c/\n- g\n");
     for target in ["by-hasync", "by-rsync"] {
         make(target, THERE, "there");
         set_times(&trees.path(target), 500);
@@ -189,6 +191,7 @@ fn unquoted(word: &str) -> &str {
     match word {
         "H_dirs" => "--filter=H b/",
         "P_empty" => "--filter=P empty/",
+        "per_dir" => "--filter=: .rules",
         word => word,
     }
 }
@@ -268,11 +271,37 @@ fn relative_names_keep_their_paths() {
         &[
             "-a -R --no-implied-dirs src/./a/b/f src/./d/deep/er/i",
             "-a -R --no-implied-dirs src/./a/b src/./a/c/h",
+            "-a -R --no-implied-dirs src/./",
+            "-a -R --no-implied-dirs src/./a/b/f src/./.",
+            "-a -R --no-implied-dirs src/././a/b/f",
         ],
     );
     let trees = scene();
     let done = by_hasync(&trees, &["-aR", "src/a/../d"], "by-hasync");
     done.expect(1);
+}
+
+/// Those count that a walk comes along: not the one of the directory that names begin in, and none
+/// where only names are pushed.
+#[test]
+fn files_of_rules_count_for_what_is_named_as_in_rsync() {
+    check(
+        "--filter=: .rules",
+        &[
+            "-a -R per_dir src/./top",
+            "-a -R per_dir src/./top src/./d src/./a/b/f",
+            "-a -R per_dir src/././top",
+            "-a -R per_dir src/./ src/./top",
+            "-a -R per_dir src/./a src/./d",
+            "-a -R per_dir src/a",
+            "-a -R per_dir --no-implied-dirs src/./top src/./d/j",
+            "-l -R per_dir src/./top src/./a/g",
+            "-l -d -R per_dir src/./top src/./a/",
+            "-a per_dir --files-from=list src",
+            "-a -r per_dir --files-from=list src",
+            "-a per_dir --files-from=zeros -0 src",
+        ],
+    );
 }
 
 #[test]

@@ -14,7 +14,7 @@ use super::relative::Relative;
 use super::{Opener, RESERVED, gives_contents};
 use crate::attributes::Scope;
 use crate::error::{Error, ErrorKind, describe};
-use crate::filter::Half;
+use crate::filter::{Half, InForce};
 use crate::fs::{Root, follow_listed, is_absent, stat};
 use crate::path::{RelPath, Shown, is_reserved};
 use crate::selection::{OnlyName, Part, Picked, Selection};
@@ -26,6 +26,8 @@ struct Base {
     selection: Selection,
     /// The directory itself is part of the tree.
     has_base: bool,
+    /// What is in it, too.
+    is_named: bool,
 }
 
 /// Names by the directories that they begin in, in the order of these.
@@ -66,6 +68,7 @@ impl Bases {
         };
         base.selection.push(&relative.path, picked);
         base.has_base |= relative.has_base;
+        base.is_named |= relative.path.is_empty();
         Ok(())
     }
 }
@@ -140,11 +143,12 @@ impl Opener<'_> {
             root: &root,
             last: None,
         };
-        selection.retain(|path, picked| self.pick(&mut dirs, path, picked));
+        let is_named = base.is_named;
+        selection.retain(|path, picked| self.pick(&mut dirs, (path, is_named), picked));
         if selection.is_empty() {
             return;
         }
-        if base.has_base && self.takes_base() {
+        if base.has_base && self.takes_base(is_named) {
             match stat(&*root, c".", Scope::default()) {
                 Ok(listed) => drop(self.source.root_entry.get_or_insert(listed.entry)),
                 Err(e) => {
@@ -158,16 +162,32 @@ impl Opener<'_> {
     }
 
     /// Whether a directory that names begin in is part of the tree if they say so.
-    fn takes_base(&mut self) -> bool {
+    fn takes_base(&mut self, is_named: bool) -> bool {
         if self.picked(true).is_none() {
             self.source.skipped_dirs.push(b".".to_vec());
             return false;
         }
-        self.options.implied_dirs
+        is_named || self.options.implied_dirs
+    }
+
+    /// What counts for a path that is named. Of files of rules those count that stand where a walk
+    /// comes along, down from what is named.
+    fn rules_for(&self, root: &Root, path: &[u8], base_is_named: bool) -> io::Result<Arc<InForce>> {
+        let above = RelPath::of(path).parent();
+        let is_walked = base_is_named || !above.is_root();
+        match self.options.recursive && is_walked {
+            true => self.filter.in_dir(Half::Sender, root, &above),
+            false => Ok(self.filter.for_names_in(root)),
+        }
     }
 
     /// How much of what a path names is pushed; `None` is nothing.
-    fn pick(&mut self, dirs: &mut Dirs<'_>, path: &[u8], picked: Picked) -> Option<Picked> {
+    fn pick(
+        &mut self,
+        dirs: &mut Dirs<'_>,
+        (path, base_is_named): (&[u8], bool),
+        picked: Picked,
+    ) -> Option<Picked> {
         let with_contents = picked == Picked::Entries;
         let is_dir = match self.find(dirs, path, with_contents) {
             Ok(is_dir) => Some(is_dir),
@@ -177,9 +197,7 @@ impl Opener<'_> {
             }
             Err(e) => return self.failed(dirs, path, &e),
         };
-        let above = RelPath::of(path).parent();
-        let rules = self.filter.in_dir(Half::Sender, dirs.root, &above);
-        let rules = match rules {
+        let rules = match self.rules_for(dirs.root, path, base_is_named) {
             Ok(rules) => rules,
             // No rules are where nothing is.
             Err(e) if is_absent(&e) => self.filter.for_names_in(dirs.root),
