@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::mem::discriminant;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::deviations;
@@ -13,8 +14,9 @@ use crate::support::acl::{
     ACCESS, DEFAULT, GROUP, GROUP_OBJ, MASK, NOBODY, OTHER, USER, USER_OBJ, kernel,
 };
 use crate::support::hasync::FakeRsh;
+use crate::support::temptree::name;
 use crate::support::xattrs::OfTree;
-use crate::support::{Rng, TempTree, xattrs};
+use crate::support::{Rng, Snapshot, TempTree, xattrs};
 
 /// Whom ACLs name: some have one number on both sides, some have two, and some none there.
 const NAMED: &[u32] = &[0, 1, 2, 3, 5, 7, 4001, 54321, 65534];
@@ -228,11 +230,12 @@ fn capability(rng: &mut Rng) -> Vec<u8> {
 /// attribute comes from is another matter.
 pub(super) fn diff(
     case: &Case,
-    before: &OfTree,
+    (tree, before): (&Snapshot, &OfTree),
     trees: &TempTree,
     linked: &BTreeSet<Vec<u8>>,
 ) -> String {
     let [rsync, hasync] = ["by-rsync", "by-hasync"].map(|name| xattrs::of(&trees.path(name)));
+    let lost = lost_groups(tree, trees);
     let mut out = String::new();
     for (path, theirs) in rsync.iter().filter(|(path, _)| !linked.contains(*path)) {
         let mut theirs = theirs.clone();
@@ -240,7 +243,7 @@ pub(super) fn diff(
             let mut ours = ours.clone();
             deviations::forget_repeating_acls(&mut theirs, &mut ours);
             deviations::forget_kept_capability(case, before.get(path), &theirs, &mut ours);
-            if deviations::changes_modes(case) {
+            if deviations::changes_modes(case) || lost.contains(path) {
                 theirs.remove(ACCESS);
                 ours.remove(ACCESS);
             }
@@ -252,4 +255,30 @@ pub(super) fn diff(
         }
     }
     out
+}
+
+/// Where rsync has left the group of an ACL nothing, because the entry becomes sticky or loses
+/// setuid or setgid.
+pub(super) fn lost_groups(before: &Snapshot, trees: &TempTree) -> BTreeSet<Vec<u8>> {
+    let roots = ["by-rsync", "by-hasync"].map(|name| trees.path(name));
+    let [rsync, hasync] = [0, 1].map(|at| xattrs::of(&roots[at]));
+    let group = |entry: &&str| entry.starts_with("4.-1:");
+    let others = |acl: &str| -> Vec<String> {
+        let others = acl.split(' ').filter(|entry| !group(entry));
+        others.map(str::to_owned).collect()
+    };
+    let is_lost = |path: &Vec<u8>| {
+        let [theirs, ours] = [&rsync, &hasync].map(|tree| tree.get(path)?.get(ACCESS));
+        let Some((theirs, ours)) = theirs.zip(ours) else {
+            return false;
+        };
+        let mode = roots[0].join(name(path)).symlink_metadata().unwrap().mode();
+        let had = before.entries.get(path).map_or(0, |entry| entry.mode);
+        let is_sticky = mode & 0o170_000 == 0o040_000 && mode & 0o1000 != 0;
+        (is_sticky || had & 0o6000 & !mode != 0)
+            && theirs.split(' ').find(group) == Some("4.-1:0")
+            && theirs != ours
+            && others(theirs) == others(ours)
+    };
+    rsync.keys().filter(|path| is_lost(path)).cloned().collect()
 }

@@ -54,7 +54,25 @@ pub(crate) const LIST: &[Deviation] = &[
         name: "first of a link group",
         sentence: "In a hard-link group the first member in canonical order carries the content \
                    and the others are linked to it; rsync picks the first that exists on the \
-                   target, else the last, which decides what is backed up, too.",
+                   target, else the last, which decides what is backed up, too, and whether \
+                   other content of the same length and time stays.",
+    },
+    Deviation {
+        name: "links in the place of directories",
+        sentence: "With --existing and -H, what takes the place of a directory is made; rsync \
+                   removes the directory and makes nothing, if the member of the link group \
+                   that it picks is missing.",
+    },
+    Deviation {
+        name: "reading of rules",
+        sentence: "Files of rules are read without a trace with -U; rsync changes the times of \
+                   access that it compares.",
+    },
+    Deviation {
+        name: "group of a sticky directory",
+        sentence: "An ACL is right at once where a directory becomes sticky or an entry loses \
+                   setuid or setgid; rsync may leave the group no permissions, until it is run \
+                   again.",
     },
     Deviation {
         name: "links to what cannot be made",
@@ -266,7 +284,7 @@ pub(crate) fn changes_modes(case: &Case) -> bool {
 /// lines that say nothing any more.
 pub(crate) fn without_acls_set_again(
     case: &Case,
-    target: &OfTree,
+    (target, lost): (&OfTree, &BTreeSet<Vec<u8>>),
     lines: Vec<Vec<u8>>,
 ) -> Vec<Vec<u8>> {
     let changes = ["--chmod=", "--chown=", "--usermap=", "--groupmap="];
@@ -275,7 +293,8 @@ pub(crate) fn without_acls_set_again(
     let of_several = target
         .iter()
         .filter(|(_, all)| all.iter().any(names_several));
-    let of_several: BTreeSet<Vec<u8>> = of_several.map(|(path, _)| escaped(path)).collect();
+    let of_several = of_several.map(|(path, _)| path).chain(lost);
+    let of_several: BTreeSet<Vec<u8>> = of_several.map(|path| escaped(path)).collect();
     let mask = |mut line: Vec<u8>| {
         let path = shown_path(&line);
         let is_of_several = path.is_empty() && case.sources.len() > 1;
@@ -284,17 +303,22 @@ pub(crate) fn without_acls_set_again(
             Some(letter @ b'a') if is_set_again => *letter = b'.',
             _ => return Some(line),
         }
-        let says_nothing = line[0] == b'.' && line[2..11].iter().all(|letter| *letter == b'.');
-        if says_nothing {
-            line[2..11].fill(b' ');
-        }
-        (!says_nothing || case.has("-i")).then_some(line)
+        if_it_says_something(case, line)
     };
     lines.into_iter().filter_map(mask).collect()
 }
 
+/// A line that has lost a letter, if it is printed then.
+pub(super) fn if_it_says_something(case: &Case, mut line: Vec<u8>) -> Option<Vec<u8>> {
+    let says_nothing = line[0] == b'.' && line[2..11].iter().all(|letter| *letter == b'.');
+    if says_nothing {
+        line[2..11].fill(b' ');
+    }
+    (!says_nothing || case.has("-i")).then_some(line)
+}
+
 /// The path that a line is about, as it is shown; none for the root.
-fn shown_path(line: &[u8]) -> &[u8] {
+pub(super) fn shown_path(line: &[u8]) -> &[u8] {
     let shown = line.get(12..).unwrap_or_default();
     let end = shown.windows(4).position(|window| window == b" => ");
     let path = &shown[..end.unwrap_or(shown.len())];

@@ -2,12 +2,13 @@
 //! mutations and extras, and a set of options. All times are of 2020, so that times which a run
 //! makes stand out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FileType;
 
+use super::chosen::Chosen;
 use super::options;
 use crate::support::temptree::{make_node, name, set_mtime};
 use crate::support::{Rng, xattrs};
@@ -64,17 +65,6 @@ pub(crate) struct Case {
     pub(crate) far: bool,
     /// What is pushed of the only source, if not all of it.
     pub(crate) chosen: Option<Chosen>,
-}
-
-/// Paths of a source, some with a slash at their end.
-#[derive(Debug)]
-pub(crate) struct Chosen {
-    /// They are in a list (`--files-from`), not on the command line (`-R`).
-    listed: bool,
-    paths: Vec<Vec<u8>>,
-    /// One of them is not there.
-    misses: bool,
-    more: Option<&'static str>,
 }
 
 const NAMES: &[&[u8]] = &[
@@ -240,73 +230,6 @@ impl Case {
             make(&root.join("src0"), &self.target);
             set_mtime(root, EPOCH, 0);
         }
-    }
-}
-
-impl Chosen {
-    fn of(rng: &mut Rng, source: &Spec) -> Self {
-        let listed = rng.chance(50);
-        let is_typed = |path: &&Vec<u8>| !path.is_empty() && (listed || path.is_ascii());
-        let all: Vec<&Vec<u8>> = source.keys().filter(is_typed).collect();
-        let mut chosen = Chosen {
-            listed,
-            paths: Vec::new(),
-            misses: false,
-            more: None,
-        };
-        for _ in 0..rng.below(4) + 1 {
-            if all.is_empty() {
-                break;
-            }
-            let path = *rng.pick(&all);
-            let is_dir = source[path].kind == Kind::Dir;
-            let end: &[u8] = match rng.below(10) {
-                0..4 if is_dir => b"/",
-                4 if is_dir => b"/.",
-                _ => b"",
-            };
-            let begin: &[u8] = match rng.below(12) {
-                0 if listed => b"/",
-                1 if listed => b"./",
-                2 if listed => b"../",
-                3 if listed => b"dir/../",
-                _ => b"",
-            };
-            chosen.paths.push([begin, path, end].concat());
-        }
-        if rng.chance(15) {
-            chosen.misses = true;
-            let missing: &[&[u8]] = &[b"none", b"a/none", b"older", b"dir/older/x"];
-            chosen.paths.push(rng.pick::<&[u8]>(missing).to_vec());
-        }
-        if listed && rng.chance(20) {
-            chosen.more = Some(*rng.pick::<&str>(&["--no-R", "-r"]));
-        }
-        chosen
-    }
-
-    /// Names nothing twice, if that matters.
-    fn without_repetitions(mut self, matters: bool) -> Self {
-        let mut seen = BTreeSet::new();
-        self.paths
-            .retain(|path| !matters || seen.insert(path.clone()));
-        self
-    }
-
-    /// The words that push them; a list lies beside the source.
-    fn arguments(&self, root: &Path) -> Vec<String> {
-        let shown = root.display();
-        let more = self.more.map(str::to_owned);
-        if self.listed {
-            let list = root.with_extension("list");
-            std::fs::write(&list, self.paths.join(&0)).unwrap();
-            let option = format!("--files-from={}", list.display());
-            let words = std::iter::once(option).chain(more);
-            return words.chain([format!("{shown}/")]).collect();
-        }
-        let typed = |path: &Vec<u8>| format!("{shown}/./{}", String::from_utf8_lossy(path));
-        let paths = self.paths.iter().map(typed);
-        ["-R".to_owned()].into_iter().chain(paths).collect()
     }
 }
 

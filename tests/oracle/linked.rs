@@ -48,22 +48,53 @@ pub(crate) fn links_to_dirs(sources: &[String], target: &Snapshot) -> BTreeSet<V
         .collect()
 }
 
+/// What files of the sources hold that have more than one name, the first source's first.
+pub(crate) fn contents(sources: &[String]) -> BTreeMap<Vec<u8>, String> {
+    let mut all = BTreeMap::new();
+    for (root, prefix) in sources.iter().filter_map(|source| place(source)) {
+        for (path, entry) in Snapshot::of(root).entries {
+            if entry.kind == 'f' && entry.linked_to.is_some() {
+                let path = [&prefix[..], &path].concat();
+                all.entry(path).or_insert(entry.content);
+            }
+        }
+    }
+    all
+}
+
+/// Takes for rsync's what holds the source's content where rsync has let another member of the
+/// group stay that looks like it.
+pub(crate) fn forgive_contents(
+    contents: &BTreeMap<Vec<u8>, String>,
+    rsync: &Snapshot,
+    ours: &mut Snapshot,
+) {
+    for (path, content) in contents {
+        let both = (ours.entries.get_mut(path), rsync.entries.get(path));
+        if let (Some(entry), Some(theirs)) = both
+            && entry.content == *content
+            && entry.size == theirs.size
+        {
+            entry.content.clone_from(&theirs.content);
+        }
+    }
+}
+
+/// Whether rsync has removed a directory in whose place it then makes no member of a link group.
+pub(crate) fn is_removed(
+    path: &[u8],
+    linked: &BTreeSet<Vec<u8>>,
+    before: &Snapshot,
+    rsync: &Snapshot,
+) -> bool {
+    let was_dir = before.entries.get(path).is_some_and(|e| e.kind == 'd');
+    linked.contains(path) && was_dir && !rsync.entries.contains_key(path)
+}
+
 /// The groups of each source, by every way that leads to a member: symlinks may be followed.
 fn groups_of_linked(sources: &[String]) -> Vec<BTreeSet<Vec<u8>>> {
     let mut groups = Vec::new();
-    for source in sources {
-        // A part of a source has its path from there on.
-        let root = source.split_once("/./").map_or(&**source, |(root, _)| root);
-        let path = Path::new(root);
-        if !path.is_dir() {
-            continue;
-        }
-        let prefix = match path.file_name() {
-            Some(name) if root == source && !source.ends_with(['/', '.']) => {
-                [name.as_bytes(), b"/"].concat()
-            }
-            _ => Vec::new(),
-        };
+    for (path, prefix) in sources.iter().filter_map(|source| place(source)) {
         let mut by_inode: BTreeMap<(u64, u64), BTreeSet<Vec<u8>>> = BTreeMap::new();
         let walk = walkdir::WalkDir::new(path).follow_links(true);
         for entry in walk {
@@ -84,6 +115,20 @@ fn groups_of_linked(sources: &[String]) -> Vec<BTreeSet<Vec<u8>>> {
         groups.extend(by_inode.into_values());
     }
     groups
+}
+
+/// The directory that a source is, and what stands before its paths in the target.
+fn place(source: &str) -> Option<(&Path, Vec<u8>)> {
+    // A part of a source has its path from there on.
+    let root = source.split_once("/./").map_or(source, |(root, _)| root);
+    let path = Path::new(root);
+    let prefix = match path.file_name() {
+        Some(name) if root == source && !source.ends_with(['/', '.']) => {
+            [name.as_bytes(), b"/"].concat()
+        }
+        _ => Vec::new(),
+    };
+    path.is_dir().then_some((path, prefix))
 }
 
 /// Leaves out the lines of entries with more than one name: which of them is said to carry

@@ -4,6 +4,8 @@
 //! In a word `ROOT` stands for the directory that a case is in, and `OUT` for one beside the
 //! target that each program has for itself.
 
+use super::deviations::{if_it_says_something, shown_path};
+use super::generate::Case;
 use crate::support::Rng;
 
 /// Options that stand by themselves, with their share of the cases.
@@ -224,6 +226,22 @@ pub(super) fn random(rng: &mut Rng) -> Vec<String> {
     }
     filters(rng, &mut options);
     options.0
+}
+
+/// Takes the letter u out of the lines of files of rules, which rsync reads in both trees as if
+/// somebody did, and then lines that say nothing any more.
+pub(super) fn without_letters_of_rules(case: &Case, lines: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    let mask = |mut line: Vec<u8>| {
+        let path = shown_path(&line);
+        let name = path.rsplit(|b| *b == b'/').next().unwrap_or_default();
+        let is_read = RULE_FILES.iter().any(|file| file.as_bytes() == name);
+        match line.get_mut(8) {
+            Some(letter @ b'u') if is_read && case.has("-U") => *letter = b'.',
+            _ => return Some(line),
+        }
+        if_it_says_something(case, line)
+    };
+    lines.into_iter().filter_map(mask).collect()
 }
 
 struct Options(Vec<String>);
