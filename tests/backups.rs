@@ -7,7 +7,8 @@ use crate::support::hasync::FakeRsh;
 use crate::support::local_user::{home_of_local_user, plant};
 use crate::support::mounted::Mounted;
 use crate::support::own_server::OwnServer;
-use crate::support::{Finished, Hasync, Snapshot, TempTree, need_root, rsync};
+use crate::support::process::run_ok;
+use crate::support::{Finished, Hasync, Snapshot, TempTree, need_root, rsync, xattrs};
 
 /// Each way to lose an entry: other content, another type, deletion, a directory in its place.
 fn scene(trees: &TempTree) {
@@ -306,6 +307,56 @@ fn what_is_kept_elsewhere_may_be_on_another_file_system() {
         old.assert_same(&without_dir_times(Snapshot::of(&trees.path("out/today"))));
         assert!(trees.path("d").read_dir().unwrap().count() == 1);
         assert!(!trees.path("out/today/.hasync").exists());
+    }
+}
+
+/// Where it cannot have them, a backup is kept without attributes. That is told once, if they are
+/// mirrored.
+#[test]
+fn a_backup_lacks_what_its_file_system_does_not_keep() {
+    need_root();
+    for (options, code) in [
+        (&["-aA"][..], 23),
+        (&["-aX"], 23),
+        (&["-aAX", "--atomic"], 23),
+        (&["-a"], 0),
+        (&["-rlt", "--atomic"], 0),
+    ] {
+        let trees = TempTree::new();
+        let _bare = Mounted::ramfs(trees.path("out"));
+        for name in ["f", "sub/deep/g", "sub/gone", "plain", "same/h"] {
+            trees.write(format!("s/{name}"), "new text");
+            trees.write(format!("d/{name}"), "old");
+            let at = trees.path(format!("d/{name}"));
+            if name != "plain" {
+                run_ok("setfacl", &["-m", "u:7:r", &at.display().to_string()]);
+                xattrs::give(&at, b"user.a", b"1");
+                xattrs::give(&at, b"trusted.a", b"1");
+            }
+        }
+        trees.symlink("new", "s/link");
+        trees.symlink("old", "d/link");
+        xattrs::give(&trees.path("d/link"), b"trusted.a", b"1");
+        std::fs::remove_file(trees.path("s/sub/gone")).unwrap();
+        for dir in ["s/same", "d/same", "d/sub"] {
+            run_ok("setfacl", &["-m", "d:u:7:r,u:8:rx", &trees.text(dir)]);
+        }
+        let dir = format!("--backup-dir={}", trees.text("out/today"));
+        let push = Hasync::push(options).args(["--delete", &dir]);
+        let paths = [trees.contents_of("s"), trees.text("d")];
+        let done = push.args(paths).run().expect(code);
+        for name in ["f", "sub/deep/g", "sub/gone", "plain", "same/h"] {
+            assert_eq!(
+                trees.read(format!("out/today/{name}")),
+                b"old",
+                "{options:?}"
+            );
+        }
+        assert!(trees.path("out/today/link").is_symlink(), "{options:?}");
+        assert_eq!(trees.read("d/sub/deep/g"), b"new text", "{options:?}");
+        assert!(!trees.path("d/sub/gone").exists(), "{options:?}");
+        let told = done.stderr.matches("of the backup").count();
+        assert_eq!(told, usize::from(code != 0), "{options:?} {done}");
     }
 }
 

@@ -402,7 +402,7 @@ impl PushArgs {
         self.devices = on("devices");
         self.specials = on("specials");
         self.acls = on("acls");
-        // An ACL has the permissions in it: --no-p takes nothing back, as with rsync.
+        // An ACL has the permissions in it: --no-p takes nothing back.
         self.perms |= self.acls;
         self.xattrs = on("xattrs");
         self.hard_links = on("hard_links");

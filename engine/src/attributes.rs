@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::acl;
 use crate::ids::IdKind;
 use crate::namespaces::Namespaces;
+use crate::observer::Differences;
 use crate::refusal::Refusal;
 
 /// Longest value of one attribute in bytes: an extended attribute's of Linux, and its name.
@@ -171,6 +172,18 @@ impl Attributes {
     pub(crate) fn outside(&self, scope: Scope) -> impl Iterator<Item = (AttributeKind, &[u8])> {
         self.iter()
             .filter(move |(kind, value)| !scope.covers(*kind, value))
+    }
+
+    /// Whether there is an ACL that `scope` does not cover, and an extended attribute.
+    pub(crate) fn kinds_outside(&self, scope: Scope) -> Differences {
+        let mut found = Differences::default();
+        for (kind, _) in self.outside(scope) {
+            match kind {
+                AttributeKind::Extended => found.xattr = true,
+                AttributeKind::AccessAcl | AttributeKind::DefaultAcl => found.acl = true,
+            }
+        }
+        found
     }
 
     /// Those that `scope` covers.

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::iter;
 use std::sync::Arc;
 
-use crate::attributes::{AttributeKind, Attributes, Scope};
+use crate::attributes::{Attributes, Scope};
 use crate::entries::EntryList;
 use crate::entry::{Body, Entry};
 use crate::filter::{AttributeRules, Side};
@@ -259,15 +259,8 @@ impl Fields {
 
     /// Which of its ACLs and extended attributes are asked for and cannot be kept.
     pub(crate) fn lost_attributes(&self, entry: &Entry) -> Differences {
-        let mut lost = Differences::default();
         let kept = self.of(entry).attributes_of(entry.kind());
-        for (kind, _) in entry.attributes.outside(kept) {
-            match kind {
-                AttributeKind::Extended => lost.xattr = true,
-                AttributeKind::AccessAcl | AttributeKind::DefaultAcl => lost.acl = true,
-            }
-        }
-        lost
+        entry.attributes.kinds_outside(kept)
     }
 
     /// What is asked for and cannot be kept of an entry of this kind.

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::attributes::{AttributeKind, Attributes, Scope};
 use crate::entry::Time;
-use crate::namespaces::CAPABILITY;
+use crate::keeps::Keeps;
+use crate::namespaces::{CAPABILITY, Namespaces};
+use crate::observer::{Differences, Kind};
 
 /// Metadata to set; `None` leaves a part as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +36,30 @@ impl Attrs {
     /// Whether a time is set.
     pub(crate) fn has_times(&self) -> bool {
         self.mtime.is_some() || self.atime.is_some()
+    }
+
+    /// As much of it as a file system keeps of an entry of that kind, and whether an ACL or an
+    /// extended attribute is lost.
+    pub(crate) fn kept(mut self, keeps: &Keeps, kind: Kind) -> (Self, Differences) {
+        let lost = keeps.lost_of(kind);
+        self.uid = self.uid.filter(|_| !lost.owner);
+        self.gid = self.gid.filter(|_| !lost.group);
+        self.mode = self.mode.filter(|_| !lost.perms);
+        let mut gone = Differences::default();
+        let assigned = self.attributes.take();
+        self.attributes = assigned.and_then(|assigned| {
+            let kept = Scope {
+                acls: !lost.acl,
+                xattrs: Namespaces::ALL.without(keeps.lost_xattrs_of(kind)),
+            };
+            gone = assigned.all.kinds_outside(kept);
+            let scope = Scope {
+                acls: assigned.scope.acls && kept.acls,
+                xattrs: assigned.scope.xattrs.within(kept.xattrs),
+            };
+            Assigned::new(scope, &assigned.all)
+        });
+        (self, gone)
     }
 
     /// Whether the access ACL becomes another one, or none.

@@ -6,12 +6,14 @@
 //! Backups outside of the target have a commit of their own, which is carried out at once. An
 //! atomic push that comes to nothing may therefore leave backups of entries that stayed.
 
+use std::collections::HashMap;
+use std::ffi::CString;
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Mode, linkat, mkdirat, openat, readlinkat};
+use rustix::fs::{AtFlags, Mode, fstat, linkat, mkdirat, openat, readlinkat};
 use rustix::io::Errno;
 
 use super::{Commit, Staged};
@@ -20,8 +22,12 @@ use crate::change::copy::copy;
 use crate::change::op::{Op, Over};
 use crate::change::place::{inode, is_full_dir};
 use crate::error::Error;
-use crate::fs::{Attrs, DIR_FLAGS, Inherited, Root, is_absent, own_scope, set_fd_attrs, stat};
+use crate::fs::{
+    Abilities, Attrs, DIR_FLAGS, Inherited, Root, is_absent, own_scope, set_fd_attrs, stat,
+};
+use crate::keeps::Keeps;
 use crate::links::is_unsafe;
+use crate::observer::{Differences, Kind};
 use crate::options::{BackupPlace, Options};
 use crate::path::{RelPath, Shown};
 use crate::spill::SpillMap;
@@ -42,7 +48,12 @@ pub(super) struct Backups {
     perms: bool,
     owner: bool,
     group: bool,
-    acls: bool,
+    /// The attributes that the push mirrors.
+    asked: Differences,
+    /// What the file systems keep that backups are copied to, by their device.
+    keeps: HashMap<u64, Keeps>,
+    /// That there are attributes which these do not keep has been told.
+    lost_is_known: bool,
 }
 
 /// A directory for backups that is not in the target, as far as it is there.
@@ -111,7 +122,13 @@ impl Backups {
             perms: options.perms,
             owner: options.owner,
             group: options.group,
-            acls: options.acls,
+            asked: Differences {
+                acl: options.acls,
+                xattr: options.xattrs,
+                ..Differences::default()
+            },
+            keeps: HashMap::new(),
+            lost_is_known: false,
         })
     }
 
@@ -120,6 +137,12 @@ impl Backups {
         let to = self.dir.as_ref().map(|to| to.join_path(dir));
         let name = [name, &self.suffix].concat();
         (to.unwrap_or_else(|| dir.clone()), name)
+    }
+
+    /// What the file system of a directory keeps of what is copied into it.
+    fn keeps_in(&mut self, dir: BorrowedFd<'_>) -> io::Result<Keeps> {
+        let asked = || Abilities::of(dir, own_scope()).unwrap_or_default().keeps;
+        Ok(*self.keeps.entry(fstat(dir)?.st_dev).or_insert_with(asked))
     }
 
     /// The commit that backups have for themselves.
@@ -248,13 +271,55 @@ impl Commit {
             ));
         }
         let staged = commit.try_stage(&to)?;
-        link_or_copy((&from, name), &staged)?;
+        if !is_linked((&from, name), &staged)? {
+            self.copy_to(home, (&from, name), &staged, &to.join(&new_name))?;
+        }
         Ok(Some(Op::Replace {
             dir: to,
             name: new_name,
             slot: staged.slot(),
             over: Over::default(),
         }))
+    }
+
+    /// Makes a copy of an entry in staging, with all that is kept where it is to be.
+    fn copy_to(
+        &mut self,
+        home: &mut Home,
+        (dir, name): (&Arc<OwnedFd>, &[u8]),
+        staged: &Staged,
+        at: &RelPath,
+    ) -> io::Result<()> {
+        let c_name = CString::new(name).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let listed = stat(dir, &c_name, own_scope())?;
+        let (attrs, kind) = (listed.attrs(own_scope()), listed.entry.kind());
+        let attrs = self.kept_of(home, (attrs, kind), staged, at)?;
+        let from = (Arc::clone(dir), name.to_vec());
+        copy(from, &listed, &attrs, &staged.stage, &staged.name)
+    }
+
+    /// What of it is kept where a backup is made; says once that attributes which are mirrored are
+    /// not.
+    fn kept_of(
+        &mut self,
+        home: &mut Home,
+        (attrs, kind): (Attrs, Kind),
+        staged: &Staged,
+        at: &RelPath,
+    ) -> io::Result<Attrs> {
+        let Some(backups) = &mut self.backups else {
+            return Ok(attrs);
+        };
+        let keeps = backups.keeps_in(staged.stage.fd().as_fd())?;
+        let (kept, lost) = attrs.kept(&keeps, kind);
+        let asked = backups.asked;
+        let is_lost = lost.acl && asked.acl || lost.xattr && asked.xattr;
+        if is_lost && !std::mem::replace(&mut backups.lost_is_known, true) {
+            let shown = home.commit(self).root.shown(at);
+            self.tell_lost_in_backups(&shown)
+                .map_err(|e| io::Error::other(e.message))?;
+        }
+        Ok(kept)
     }
 
     /// Makes the directories that lead to a backup, like those that they keep something of.
@@ -276,8 +341,9 @@ impl Commit {
             }
             let inherited = commit.inherited(&above);
             let attrs = self.attrs_of_way(original, inherited)?;
+            let staged = home.commit(self).try_stage(&above)?;
+            let attrs = self.kept_of(home, (attrs, Kind::Dir), &staged, &at)?;
             let commit = home.commit(self);
-            let staged = commit.try_stage(&above)?;
             mkdirat(&*staged.stage, &*staged.name, Mode::RWXU)?;
             let made = openat(&*staged.stage, &*staged.name, DIR_FLAGS, Mode::empty())?;
             let made = File::from(made);
@@ -314,7 +380,7 @@ impl Commit {
         let backups = self.backups.as_ref()?;
         let dir = backups.dir.clone()?;
         let scope = Scope {
-            acls: backups.acls,
+            acls: backups.asked.acl,
             ..Scope::default()
         };
         if !at.is_within(&dir) || *at == dir {
@@ -358,28 +424,14 @@ impl Commit {
     }
 }
 
-/// Gives an entry a name in staging, or where it cannot have another, a copy of it.
-fn link_or_copy((dir, name): (&Arc<OwnedFd>, &[u8]), staged: &Staged) -> io::Result<()> {
-    let link = linkat(
-        dir,
-        name,
-        staged.stage.fd(),
-        &*staged.name,
-        AtFlags::empty(),
-    );
-    match link {
+/// Gives an entry another name, in staging; `false` if it cannot have one there.
+fn is_linked((dir, name): (&OwnedFd, &[u8]), staged: &Staged) -> io::Result<bool> {
+    let to = (staged.stage.fd(), &*staged.name);
+    match linkat(dir, name, to.0, to.1, AtFlags::empty()) {
         // Another file system, one without links, one that has no more, somebody else's file.
-        Err(Errno::XDEV | Errno::PERM | Errno::OPNOTSUPP | Errno::MLINK | Errno::NOSYS) => {}
-        result => return Ok(result?),
+        Err(Errno::XDEV | Errno::PERM | Errno::OPNOTSUPP | Errno::MLINK | Errno::NOSYS) => {
+            Ok(false)
+        }
+        result => Ok(result.map(|()| true)?),
     }
-    let c_name = std::ffi::CString::new(name).map_err(|_| io::ErrorKind::InvalidInput)?;
-    let listed = stat(dir, &c_name, own_scope())?;
-    let from = (Arc::clone(dir), name.to_vec());
-    copy(
-        from,
-        &listed,
-        &listed.attrs(own_scope()),
-        &staged.stage,
-        &staged.name,
-    )
 }

@@ -36,6 +36,14 @@ impl Commit {
         })
     }
 
+    /// Says that a backup there has not all of the original's attributes, nor others.
+    pub(super) fn tell_lost_in_backups(&mut self, shown: &str) -> Result<(), Error> {
+        self.warnings.push(&format!(
+            "cannot keep all ACLs and extended attributes of the backup {shown} on the target, nor \
+             of others there: its file system has none of that kind; everything else is kept"
+        ))
+    }
+
     /// Removes the staging, and warns of what of it could not be.
     pub(crate) fn remove_stage(&mut self) -> Result<(), Error> {
         let failed = self.stage.remove();
