@@ -21,6 +21,8 @@ mod apart;
 mod atimes;
 /// Rules about names of attributes, beside rsync.
 mod attribute_rules;
+/// Nothing but attributes differs, between two nodes.
+mod attributes_alone;
 /// What is replaced or removed is kept when that is asked for, in the target.
 mod backups;
 /// The delete brake of named trees.
