@@ -20,6 +20,7 @@ const ENTRIES: &[&str] = &[
     "d/deep/er/i",
     "d/j",
     "empty/er/",
+    "hollow/",
     "sp ace",
     "#x",
 ];
@@ -33,6 +34,7 @@ const LINKS: &[(&str, &str)] = &[
     ("a/to_b", "b"),
     ("a/over", "../../outside/file"),
     ("d/abs", "/etc/hostname"),
+    ("hollow/nowhere", "nothing"),
 ];
 
 /// What a target has already.
@@ -44,6 +46,7 @@ const THERE: &[&str] = &[
     "gone",
     "gone_dir/z",
     "gone_empty/",
+    "to_nothing",
     "d/deep/old",
     "old/o",
 ];
@@ -130,6 +133,7 @@ fn compare(words: &[&str]) -> (String, Snapshot) {
     );
     write("zeros", "a/b/f\0#no\0sp ace\0d/\0");
     write("missing", "a/b/f\nnone\ntop/none\na/none/x\nto_a/c/h\n");
+    write("whole", "./\ntop\n");
     write("removed", "a/b/f\ngone\ngone_dir\ngone_empty\n");
     let ours = by_hasync(&trees, words, "by-hasync");
     let theirs = by_rsync(&trees, words, "by-rsync");
@@ -214,6 +218,12 @@ fn files_from_pushes_what_is_listed() {
             "-ar --delete --files-from=list src",
             "-a --exclude=f --exclude=/d/deep/* --files-from=list src",
             "-a --exclude=/a --files-from=list src",
+            "-a --exclude=* --files-from=list src",
+            "-a --include=#x --exclude=* --files-from=list src",
+            "-a --exclude=. --files-from=list src",
+            "-ar --exclude=. --files-from=whole src",
+            "-ar --exclude=* --files-from=whole src",
+            "-a --exclude=sp* --exclude=top --files-from=list src",
             "-a -m --files-from=list src",
             "-a -L --files-from=list src",
         ],
@@ -256,6 +266,8 @@ fn relative_names_keep_their_paths() {
             "-d -R src/a/b src/a/c/",
             "-a -R --delete src/./a/b src/./d",
             "-a -R --exclude=b src/./a src/./a/b/f",
+            "-a -R --exclude=f src/././a/b/f",
+            "-a -R src/././none",
             "-a -R -m src/./empty/er src/./a/b",
             "-a -R src/./none src/./top",
             "-a -R src/./top/x src/./d/j",
@@ -338,6 +350,7 @@ fn directories_without_files_are_pruned() {
             "-r -m src/",
             "-a -m --max-size=1 src/",
             "-a -m -L --exclude=to_nothing src/",
+            "-a -m -L src/hollow src/a",
         ],
     );
     check(
@@ -403,6 +416,11 @@ fn missing_sources_are_removed_from_the_target() {
             "-a --delete-missing-args --files-from=removed src",
             "-a -R --delete-missing-args src/./a/x/y src/./top src/./gone",
             "-ar --delete-missing-args --files-from=removed src",
+            "-aL --delete-missing-args src/to_nothing src/top",
+            "-aL --ignore-missing-args src/to_nothing src/top",
+            "-aL -R --delete-missing-args src/./to_nothing src/./top",
+            "-a --delete-missing-args src/to_nothing src/top",
+            "-ak --delete-missing-args src/to_nothing src/top",
         ],
     );
 }

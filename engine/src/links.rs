@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::path::Path;
 
 use crate::attributes::Scope;
 use crate::entry::Body;
@@ -78,6 +79,24 @@ impl LinkRules {
         }
     }
 
+    /// Why a name of the source could not be examined: under `-L` one that leads to nothing is not
+    /// there.
+    pub(crate) fn of_named(&self, e: io::Error) -> io::Error {
+        match self.all && e.to_string() == TO_NOTHING {
+            true => io::Error::new(io::ErrorKind::NotFound, TO_NOTHING),
+            false => e,
+        }
+    }
+
+    /// Whether a name of the source stands for nothing.
+    pub(crate) fn is_missing(&self, path: &Path) -> bool {
+        let found = match self.all {
+            true => path.metadata(),
+            false => path.symlink_metadata(),
+        };
+        found.is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
+    }
+
     /// What comes of one that says `target`, in a directory so many levels below the top.
     pub(crate) fn fate(&self, target: &[u8], depth: usize) -> Fate {
         if self.all || self.unsafe_ones && is_unsafe(target, depth) {
@@ -90,10 +109,12 @@ impl LinkRules {
     }
 }
 
+const TO_NOTHING: &str = "it is a symlink to nothing";
+
 /// It did not vanish: it leads nowhere.
 fn to_nothing(e: io::Error) -> io::Error {
     match e.kind() {
-        io::ErrorKind::NotFound => io::Error::other("it is a symlink to nothing"),
+        io::ErrorKind::NotFound => io::Error::other(TO_NOTHING),
         _ => e,
     }
 }

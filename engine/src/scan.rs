@@ -447,7 +447,10 @@ impl Scanner {
         }
         if kind == Kind::Dir {
             let prunes = self.options.prune_empty_dirs;
-            if prunes && !self.is_worth_it(dir, &entry.name, origin) {
+            if prunes && let Err(unlisted) = self.is_worth_it(dir, &entry.name, origin) {
+                let first = unlisted.first().map(|warning| warning.message.clone());
+                dir.not_listed = dir.not_listed.take().or(first);
+                dir.warnings.extend(unlisted);
                 return Revised::Dropped;
             }
             let layer = dir.layers.get(layer_number);

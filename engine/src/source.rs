@@ -114,7 +114,7 @@ impl Opener<'_> {
                 self.open_name(argument)
             };
             if let Err(why) = opened
-                && !(self.options.ignore_missing && is_missing(argument))
+                && !(self.options.ignore_missing && self.links.is_missing(Path::new(argument)))
             {
                 self.source.failed.push((argument.clone(), why));
             }
@@ -198,8 +198,8 @@ impl Opener<'_> {
     /// Examines a name as it is to be pushed.
     fn examine(&self, dir: impl AsFd, name: &[u8], depth: usize) -> io::Result<Listed> {
         let mut listed = stat_name(&dir, name, Scope::default())?;
-        self.links
-            .look_through(dir.as_fd(), &mut listed, depth, Scope::default())?;
+        let looked = (self.links).look_through(dir.as_fd(), &mut listed, depth, Scope::default());
+        looked.map_err(|e| self.links.of_named(e))?;
         Ok(listed)
     }
 
@@ -250,13 +250,6 @@ impl Opener<'_> {
 
 /// Why a source is refused.
 const RESERVED: &str = "what is in .hasync is hasync's own and never mirrored";
-
-/// Whether there is no such source, as far as anybody may look.
-fn is_missing(argument: &OsString) -> bool {
-    let path = Path::new(argument);
-    let nothing = |e: io::Error| e.kind() == io::ErrorKind::NotFound;
-    std::fs::symlink_metadata(path).err().is_some_and(nothing)
-}
 
 /// Whether an argument means the contents of a directory: a trailing slash, `.` or `..`.
 pub(crate) fn gives_contents(argument: &[u8]) -> bool {

@@ -173,7 +173,8 @@ pub(crate) const LIST: &[Deviation] = &[
         name: "delete-before",
         sentence: "With --delete-before the times of directories are compared before anything is \
                    deleted; rsync itemizes those that its deletions have just \
-                   changed, and with several SRC those that its backups have.",
+                   changed, and those that its backups have, in a next push or for \
+                   a next SRC.",
     },
     Deviation {
         name: "passed over",
@@ -191,9 +192,18 @@ pub(crate) const LIST: &[Deviation] = &[
     },
 ];
 
+/// Why nothing is deleted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stopped {
+    MaxDelete,
+    /// Not all of the source could be listed: a full directory does not give way either.
+    Unlisted,
+}
+
 /// The options rsync is given so that its result is the one hasync promises.
-pub(crate) fn rsync_options(case: &Case, stopped_by_max_delete: bool) -> Vec<String> {
-    let no_deletes = case.misses_a_source() || stopped_by_max_delete;
+pub(crate) fn rsync_options(case: &Case, stopped: Option<Stopped>) -> Vec<String> {
+    let is_unlisted = case.misses_a_source() || stopped == Some(Stopped::Unlisted);
+    let no_deletes = is_unlisted || stopped.is_some();
     let backup_dir = |option: &String| {
         let dir = option.strip_prefix("--backup-dir=")?.to_owned();
         (!dir.contains("OUT")).then(|| format!("--filter=P /{dir}"))
@@ -206,11 +216,12 @@ pub(crate) fn rsync_options(case: &Case, stopped_by_max_delete: bool) -> Vec<Str
     };
     let given = case.options.iter();
     let given = given.filter(|option| !(no_deletes && deletes(option)));
-    let given = given.filter(|option| !(case.misses_a_source() && *option == "--force"));
+    let given = given.filter(|option| !(is_unlisted && *option == "--force"));
     // Both programs read the same sources.
     let quietly = |option: &String| match option.as_str() {
         "-U" => "-UU".to_owned(),
         "--delete-before" => "--delete-during".to_owned(),
+        "--delete-missing-args" if is_unlisted => "--ignore-missing-args".to_owned(),
         _ => option.clone(),
     };
     let compares = |option: &String| option == "-u" || option.starts_with("--modify-window");
@@ -219,9 +230,16 @@ pub(crate) fn rsync_options(case: &Case, stopped_by_max_delete: bool) -> Vec<Str
     // A fault of its own, which the old way does not have.
     let is_union = case.has("-H") && case.sources.len() > 1;
     let at_once = is_union.then(|| "--no-inc-recursive".to_owned());
-    let more = protection.into_iter().chain(to_the_nanosecond);
-    let more = more.chain(at_once);
-    more.chain(given.map(quietly)).collect()
+    let more = to_the_nanosecond.into_iter().chain(at_once);
+    let mut options: Vec<String> = more.chain(given.map(quietly)).collect();
+    if let Some(protection) = protection {
+        // Nothing takes it back.
+        let clear = options
+            .iter()
+            .rposition(|option| option == "--filter=clear");
+        options.insert(clear.map_or(0, |at| at + 1), protection);
+    }
+    options
 }
 
 /// What hasync is given besides so that it follows the symlinks that rsync follows.
@@ -252,10 +270,18 @@ pub(crate) fn exit_code(code: i32, stopped_by_max_delete: bool) -> i32 {
 /// True when rsync failed by a fault of its own, so that there is nothing to compare with:
 /// -H and several SRC with the same names (`hard-link gnum 11 precedes flist start`), or a full
 /// directory in the way of a link (`File-list index 7 not in 18 - 20`). Or a backup cannot be made,
-/// which costs hasync that one entry, or a symlink that -K keeps has no mode, or a directory that
+/// which costs hasync that one entry, or a symlink that -K keeps has no mode or
+/// gets another owner, or a directory that
 /// --ignore-existing leaves out is entered all the same.
 pub(crate) fn rsync_broke(run: &Finished) -> bool {
-    let faults = ["hard-link gnum", "File-list index", "keep_backup failed"];
+    let faults = [
+        "hard-link gnum",
+        "Hlink node data",
+        "File-list index",
+        "keep_backup failed",
+        // Whose owner it has just set itself.
+        "refusing to follow a symlink owned by an untrusted user",
+    ];
     let of_generator = [
         "File name too long",
         "Too many levels of symbolic links",
@@ -272,7 +298,8 @@ pub(crate) fn rsync_broke(run: &Finished) -> bool {
 
 /// True when something stays because its backup would destroy another.
 pub(crate) fn keeps_older_backup(run: &Finished) -> bool {
-    run.code == 23 && run.stderr.contains("is in the way of a backup")
+    let words = ["is in the way of a backup", "has the name of the backup"];
+    run.code == 23 && words.iter().any(|words| run.stderr.contains(words))
 }
 
 /// Whether rsync may change permissions that nobody asked it to.
@@ -485,19 +512,6 @@ pub(super) fn escaped(path: &[u8]) -> Vec<u8> {
         }
     }
     out
-}
-
-/// Leaves out lines about what one of the programs looks at and the other does not: whether an
-/// entry of a type that is not mirrored is there, and DST once more for another SRC.
-pub(crate) fn without_second_looks(case: &Case, mut lines: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
-    if case.has("--existing") || case.has("--ignore-existing") {
-        lines.retain(|line| !line.starts_with(b"skipping non-regular file "));
-    }
-    // By then it has got a directory of backups.
-    if case.sources.len() > 1 && case.keeps_backups() {
-        lines.retain(|line| line != b".d..t...... ./");
-    }
-    lines
 }
 
 /// A line of rsync that hasync does not print.

@@ -4,13 +4,14 @@
 use super::layers::Origin;
 use super::{ScannedDir, Scanner};
 use crate::filter::Half;
-use crate::observer::Kind;
+use crate::observer::{Kind, Warning};
 use crate::path::RelPath;
 use crate::source::Layer;
 
 impl Scanner {
     /// Whether the directory of that name is pushed: something else than a directory is below it,
-    /// or a directory that the filters protect. Of one that cannot be read, that is not known.
+    /// or a directory that the filters protect. Of one that cannot be read, that is not known. Of
+    /// one that is not pushed, gives what could not be examined in it.
     ///
     /// What was found last answers for all that is above it, so that a walk down a chain of
     /// directories costs no more than two.
@@ -19,10 +20,10 @@ impl Scanner {
         dir: &ScannedDir,
         name: &[u8],
         origin: Option<&Origin>,
-    ) -> bool {
+    ) -> Result<(), Vec<Warning>> {
         let path = dir.path.join(name);
         if self.found_below.is_within(&path) {
-            return true;
+            return Ok(());
         }
         let layers = origin.map_or_else(|| vec![0], Origin::dirs);
         let layers = layers.iter().filter_map(|&at| dir.layers.get(at));
@@ -30,15 +31,15 @@ impl Scanner {
             .map(|layer| (layer.child(name), path.clone()))
             .collect();
         let passed = self.led.len();
-        let mut is_worth_it = false;
+        let (mut is_worth_it, mut unlisted) = (false, Vec::new());
         while !is_worth_it && let Some((layer, path)) = rest.pop() {
-            is_worth_it = self.ends_here(layer, &path, &mut rest);
+            is_worth_it = self.ends_here(layer, &path, &mut rest, &mut unlisted);
             if is_worth_it {
                 self.found_below = path;
             }
         }
         self.led.back_to(passed);
-        is_worth_it
+        is_worth_it.then_some(()).ok_or(unlisted)
     }
 
     /// Whether the search ends in this directory. If not, those in it are added to the `rest`.
@@ -47,6 +48,7 @@ impl Scanner {
         mut layer: Layer,
         path: &RelPath,
         rest: &mut Vec<(Layer, RelPath)>,
+        unlisted: &mut Vec<Warning>,
     ) -> bool {
         let above = layer.path.parent();
         let rules = self.filter.in_dir(Half::Sender, &layer.root, &above);
@@ -54,10 +56,10 @@ impl Scanner {
             return true;
         }
         let mut dir = ScannedDir::empty(0, 0, path.clone());
-        let entries = match self.try_read_layer(&mut dir, &mut layer, true) {
-            Ok(entries) if dir.warnings.is_empty() => entries,
-            _ => return true,
+        let Ok(entries) = self.try_read_layer(&mut dir, &mut layer, true) else {
+            return true;
         };
+        unlisted.append(&mut dir.warnings);
         // Directories come last.
         let first = entries.kind_and_len(0);
         if first.is_some_and(|(kind, _)| kind != Kind::Dir) {

@@ -10,7 +10,7 @@ pub(super) struct Relative<'a> {
     pub(super) path: Vec<u8>,
     /// It ends in a slash, or means the base: what is in that directory.
     pub(super) is_contents: bool,
-    /// It begins with `./`: the base itself is part of the tree.
+    /// It begins with `./`, or means the base: that is part of the tree.
     pub(super) has_base: bool,
 }
 

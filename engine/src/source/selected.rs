@@ -145,10 +145,12 @@ impl Opener<'_> {
         };
         let is_named = base.is_named;
         selection.retain(|path, picked| self.pick(&mut dirs, (path, is_named), picked));
-        if selection.is_empty() {
+        let passes = is_named || !self.passes_base_over(&root);
+        let has_base = base.has_base && passes && self.takes_base(is_named);
+        if selection.is_empty() && !has_base {
             return;
         }
-        if base.has_base && self.takes_base(is_named) {
+        if has_base {
             match stat(&*root, c".", Scope::default()) {
                 Ok(listed) => drop(self.source.root_entry.get_or_insert(listed.entry)),
                 Err(e) => {
@@ -179,6 +181,12 @@ impl Opener<'_> {
             true => self.filter.in_dir(Half::Sender, root, &above),
             false => Ok(self.filter.for_names_in(root)),
         }
+    }
+
+    /// Whether the filters leave a directory out as what is called `.`.
+    fn passes_base_over(&self, root: &Root) -> bool {
+        let rules = self.filter.for_names_in(root);
+        rules.passes_over(Half::Sender, b".", true)
     }
 
     /// How much of what a path names is pushed; `None` is nothing.

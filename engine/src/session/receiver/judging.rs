@@ -241,8 +241,9 @@ impl Judging<'_> {
                 if rules.options.hard_links {
                     self.links.refuse(&path);
                 }
-                // What is there is told by none of the two.
-                return Ok(local.is_none().then(|| Verdict::stays(number)));
+                // What is there is told by none of the two, unless it is no directory.
+                let is_there = local.is_some() && !entry.is_dir();
+                return Ok((!is_there).then(|| Verdict::stays(number)));
             }
             Decision::KeepNewer => {
                 if rules.options.hard_links {
