@@ -112,7 +112,7 @@ fn a_wrong_value_is_told_with_what_would_be_right() {
 fn short_options_combine() {
     let args = push("-naurvlicHSWx");
     assert!(args.dry_run && args.update && args.itemize_changes == 1 && args.checksum);
-    assert!(args.hard_links && args.sparse && args.whole_file && args.one_file_system);
+    assert!(args.hard_links && args.sparse && args.whole_file && args.one_file_system == 1);
     assert_eq!(args.verbose, 1);
     assert_eq!(letters(&args), "rlptgods");
     assert_eq!(push("-ave ssh").reach.rsh, Some("ssh".into()));

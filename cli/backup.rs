@@ -2,7 +2,7 @@
 //! rules by which a later push does not remove that.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path};
 
 use hasync_engine::{Backup, BackupPlace};
@@ -67,18 +67,23 @@ fn names(path: &Path) -> Option<Vec<u8>> {
     Some(names.join(&b'/'))
 }
 
-/// The rule that protects backups from `--delete`, and its place among all: as rsync has it, that
-/// of a suffix comes last; that of a directory comes first.
-pub(crate) fn protection(backup: &Backup, deletes_excluded: bool) -> Option<(usize, FilterWord)> {
-    let (place, rule) = match &backup.place {
-        BackupPlace::Below(dir) => (0, [b"P /", &*literal(dir)].concat()),
-        BackupPlace::Beside if !deletes_excluded => {
-            (usize::MAX, [b"P *", &*backup.suffix].concat())
-        }
-        BackupPlace::Beside | BackupPlace::Elsewhere(_) => return None,
-    };
-    let rule = OsStr::from_bytes(&rule);
-    Some((place, FilterWord::Filter(OsString::from(rule))))
+/// The rule that protects backups in a directory from `--delete`. It comes first, and no word
+/// clears it.
+pub(crate) fn protected_dir(backup: &Backup) -> Option<FilterWord> {
+    match &backup.place {
+        BackupPlace::Below(dir) => Some(word([b"P /", &*literal(dir)].concat())),
+        BackupPlace::Beside | BackupPlace::Elsewhere(_) => None,
+    }
+}
+
+/// The same of those that have a suffix; as with rsync, all other rules come before it.
+pub(crate) fn protected_suffix(backup: &Backup) -> Option<FilterWord> {
+    let is_beside = backup.place == BackupPlace::Beside;
+    is_beside.then(|| word([b"P *", &*backup.suffix].concat()))
+}
+
+fn word(rule: Vec<u8>) -> FilterWord {
+    FilterWord::Filter(OsString::from_vec(rule))
 }
 
 /// A path as a pattern that matches nothing else.

@@ -4,6 +4,7 @@ use hasync_engine::{Action, Change, Kind, escape};
 
 use crate::itemize;
 use crate::numbers::Human;
+use crate::origins::Origins;
 use crate::times;
 
 /// A format, read.
@@ -21,53 +22,37 @@ enum Piece {
     },
 }
 
-/// What stands for itself in a change, and what rsync alone can tell.
-const KNOWN: &str = "BGLMUfilnopt";
+/// The escapes that have a value here; `m` is nothing without a daemon.
+const KNOWN: &str = "%BGLMUfilmnopt";
+
+/// Those that are known only once the content has moved.
+const UNTOLD: &str = "bcC";
 
 /// The widest column.
 const WIDTH_MAX: i32 = 4096;
 
 impl Format {
-    /// Reads a format. The error is for clap, which names the option and the format.
+    /// Reads a format. What is no escape stands for itself, and so do, as with rsync, those that
+    /// only a daemon has a value for. The error is for clap, which names the option and the format.
     pub(crate) fn parse(typed: &str) -> Result<Self, String> {
         let (mut pieces, mut text, mut rest) = (Vec::new(), String::new(), typed);
         while let Some((before, after)) = rest.split_once('%') {
             text.push_str(before);
-            if let Some(after) = after.strip_prefix('%') {
-                text.push('%');
-                rest = after;
-                continue;
+            let (piece, behind) = escape_at(after);
+            match piece {
+                Some(Piece::Value { what, .. }) if UNTOLD.contains(what) => {
+                    return Err(format!(
+                        "%{what} cannot be told: a change is told before its content moves; %l is \
+                         the length"
+                    ));
+                }
+                Some(piece) => {
+                    pieces.push(Piece::Text(std::mem::take(&mut text)));
+                    pieces.push(piece);
+                }
+                None => text.push('%'),
             }
-            let digits_at = after.trim_start_matches('\'');
-            let sign_len = usize::from(digits_at.starts_with('-'));
-            let digits_len = digits_at[sign_len..]
-                .bytes()
-                .take_while(u8::is_ascii_digit)
-                .count();
-            let (width, behind) = digits_at.split_at(sign_len + digits_len);
-            let what_at = behind.trim_start_matches('\'');
-            let marks = after.len() - digits_at.len() + behind.len() - what_at.len();
-            let what = what_at.chars().next();
-            let what = what.filter(|what| KNOWN.contains(*what)).ok_or_else(|| {
-                let shown: String = what.into_iter().collect();
-                format!(
-                    "%{shown} cannot be told; %% and these can: %{}",
-                    spread(KNOWN)
-                )
-            })?;
-            if !text.is_empty() {
-                pieces.push(Piece::Text(std::mem::take(&mut text)));
-            }
-            let width: i32 = match width {
-                "" | "-" => 0,
-                width => width.parse().unwrap_or(WIDTH_MAX),
-            };
-            pieces.push(Piece::Value {
-                what,
-                width: width.clamp(-WIDTH_MAX, WIDTH_MAX),
-                human: Human::of_marks(marks),
-            });
-            rest = &what_at[what.len_utf8()..];
+            rest = behind;
         }
         text.push_str(rest);
         pieces.push(Piece::Text(text));
@@ -76,25 +61,41 @@ impl Format {
 
     /// Whether a change is told: one of metadata alone only of a directory, or with `%i`.
     pub(crate) fn tells(&self, change: &Change<'_>) -> bool {
-        let itemizes = |piece: &Piece| matches!(piece, Piece::Value { what: 'i', .. });
         let is_more = change.action != Action::Attributes || change.kind == Kind::Dir;
-        is_more || self.0.iter().any(itemizes)
+        is_more || self.has("i")
     }
 
-    /// The line of a change, without its newline.
-    pub(crate) fn line(&self, change: &Change<'_>, sent: u8) -> Vec<u8> {
+    fn has(&self, letters: &str) -> bool {
+        let is_one =
+            |piece: &Piece| matches!(piece, Piece::Value { what, .. } if letters.contains(*what));
+        self.0.iter().any(is_one)
+    }
+
+    /// The line of a change, without its newline. In one that could not be told from others a
+    /// deletion is said in words.
+    pub(crate) fn line(&self, change: &Change<'_>, sent: u8, origins: &Origins) -> Vec<u8> {
+        if change.action == Action::Delete && !self.has("io") {
+            return format!("deleting {}", itemize::name(change)).into_bytes();
+        }
         let mut line = String::new();
         for piece in &self.0 {
             match piece {
                 Piece::Text(text) => line.push_str(text),
-                Piece::Value { what, width, human } => {
-                    let value = value(*what, *human, change, sent);
-                    let columns = width.unsigned_abs() as usize;
-                    if *width < 0 {
-                        line.push_str(&format!("{value:<columns$}"));
+                Piece::Value {
+                    what: 'L', width, ..
+                } => {
+                    let (sign, link) = itemize::arrow_and_link(change);
+                    let sign = if sign.is_empty() && *width != 0 {
+                        "    "
                     } else {
-                        line.push_str(&format!("{value:>columns$}"));
-                    }
+                        sign
+                    };
+                    line.push_str(sign);
+                    line.push_str(&padded(&link, *width));
+                }
+                Piece::Value { what, width, human } => {
+                    let value = value(*what, *human, change, sent, origins);
+                    line.push_str(&padded(&value, *width));
                 }
             }
         }
@@ -102,18 +103,49 @@ impl Format {
     }
 }
 
-fn spread(letters: &str) -> String {
-    let letters: Vec<String> = letters.chars().map(String::from).collect();
-    letters.join(" %")
+/// Reads what follows a percent sign, and gives the rest; no piece if it is no escape.
+fn escape_at(after: &str) -> (Option<Piece>, &str) {
+    let digits_at = after.trim_start_matches('\'');
+    let sign_len = usize::from(digits_at.starts_with('-'));
+    let digits = digits_at.bytes().skip(sign_len);
+    let digits_len = digits.take_while(u8::is_ascii_digit).count();
+    let (width, behind) = digits_at.split_at(sign_len + digits_len);
+    let what_at = behind.trim_start_matches('\'');
+    let marks = after.len() - digits_at.len() + behind.len() - what_at.len();
+    let what = what_at.chars().next();
+    let known = what.filter(|what| KNOWN.contains(*what) || UNTOLD.contains(*what));
+    let Some(what) = known else {
+        return (None, after);
+    };
+    let width: i32 = match width {
+        "" | "-" => 0,
+        width => width.parse().unwrap_or(WIDTH_MAX),
+    };
+    let piece = Piece::Value {
+        what,
+        width: width.clamp(-WIDTH_MAX, WIDTH_MAX),
+        human: Human::of_marks(marks),
+    };
+    (Some(piece), &what_at[what.len_utf8()..])
 }
 
-fn value(what: char, human: Human, change: &Change<'_>, sent: u8) -> String {
+fn padded(value: &str, width: i32) -> String {
+    let columns = width.unsigned_abs() as usize;
+    match width < 0 {
+        true => format!("{value:<columns$}"),
+        false => format!("{value:>columns$}"),
+    }
+}
+
+fn value(what: char, human: Human, change: &Change<'_>, sent: u8, origins: &Origins) -> String {
     let facts = change.facts;
     match what {
         'i' => itemize::letters(change, sent),
         'n' => itemize::name(change),
-        'f' => escape(change.path).into_owned(),
-        'L' => itemize::arrow(change),
+        // What goes has no place in the source.
+        'f' if change.action == Action::Delete => escape(change.path).into_owned(),
+        'f' => escape(&origins.path_of(change.path)).into_owned(),
+        '%' => "%".to_owned(),
         'l' => human.bytes(change.len),
         'o' if change.action == Action::Delete => "del.".to_owned(),
         'o' => "send".to_owned(),
@@ -179,7 +211,7 @@ mod tests {
     fn each_escape_has_its_value() {
         for (format, expected) in [
             ("%i %n%L", "cL+++++++++ sub/l -> to"),
-            ("%f", "sub/l"),
+            ("%f", "src/sub/l"),
             ("%l", "1234567"),
             ("%'l %''l %'''l", "1,234,567 1.23M 1.18M"),
             ("[%-9U][%5G]", "[7        ][    8]"),
@@ -188,15 +220,56 @@ mod tests {
             ("%M", "2020/09/13-12:26:40"),
             ("plain", "plain"),
             ("", ""),
+            ("[%L][%9L][%-9L]", "[ -> to][ ->        to][ -> to       ]"),
+            ("[%3%][%%]", "[  %][%]"),
         ] {
-            let line = Format::parse(format).unwrap().line(&change(), b'<');
-            assert_eq!(String::from_utf8(line).unwrap(), expected, "{format}");
+            assert_eq!(line(format, &change()), expected, "{format}");
         }
+        let plain = Change {
+            link: None,
+            ..change()
+        };
+        assert_eq!(line("[%L][%3L]", &plain), "[][       ]");
+    }
+
+    fn line(format: &str, change: &Change<'_>) -> String {
+        let origins = Origins::new(&["./src/".into()], false);
+        let line = Format::parse(format).unwrap().line(change, b'<', &origins);
+        String::from_utf8(line).unwrap()
+    }
+
+    #[test]
+    fn what_is_no_escape_stands_for_itself() {
+        for format in [
+            "%",
+            "%Z",
+            "%5",
+            "x%'",
+            "%é",
+            "%a %h %P %u",
+            "%-5'z",
+            "100% of it",
+        ] {
+            assert_eq!(line(format, &change()), format);
+        }
+        assert_eq!(line("[%m][%2m]", &change()), "[][  ]");
+    }
+
+    #[test]
+    fn a_deletion_is_never_taken_for_a_change() {
+        let gone = Change {
+            action: Action::Delete,
+            ..change()
+        };
+        assert_eq!(line("%n", &gone), "deleting sub/l");
+        assert_eq!(line("%f%L", &gone), "deleting sub/l");
+        assert_eq!(line("%o %n", &gone), "del. sub/l");
+        assert_eq!(line("%i %f", &gone), "*deleting   sub/l");
     }
 
     #[test]
     fn what_cannot_be_told_is_refused() {
-        for format in ["%", "%Z", "%b", "%5", "x%'", "%é"] {
+        for format in ["%b", "%'10b", "%c", "x %-3C"] {
             assert!(Format::parse(format).is_err(), "{format}");
         }
     }

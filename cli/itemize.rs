@@ -101,10 +101,17 @@ pub(crate) fn name(change: &Change<'_>) -> String {
 
 /// Where a link leads.
 pub(crate) fn arrow(change: &Change<'_>) -> String {
+    let (sign, link) = arrow_and_link(change);
+    format!("{sign}{link}")
+}
+
+/// The same in its two parts, which are empty where there is no link.
+pub(crate) fn arrow_and_link(change: &Change<'_>) -> (&'static str, String) {
+    let link = |link: &[u8]| escape(link).into_owned();
     match (change.link, change.action) {
-        (None, _) | (_, Action::Delete) => String::new(),
-        (Some(link), Action::HardLink) => format!(" => {}", escape(link)),
-        (Some(link), _) => format!(" -> {}", escape(link)),
+        (None, _) | (_, Action::Delete) => ("", String::new()),
+        (Some(to), Action::HardLink) => (" => ", link(to)),
+        (Some(to), _) => (" -> ", link(to)),
     }
 }
 

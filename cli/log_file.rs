@@ -10,6 +10,7 @@ use hasync_engine::{Change, Place, Summary, escape, harmless, open_log};
 
 use crate::exit::Failure;
 use crate::format::Format;
+use crate::origins::Origins;
 use crate::times;
 
 /// The format of a change where none is given.
@@ -44,11 +45,11 @@ impl LogFile {
     }
 
     /// Notes a change.
-    pub(crate) fn change(&mut self, change: &Change<'_>, sent: u8) {
+    pub(crate) fn change(&mut self, change: &Change<'_>, sent: u8, origins: &Origins) {
         if !self.format.tells(change) {
             return;
         }
-        let line = self.format.line(change, sent);
+        let line = self.format.line(change, sent, origins);
         self.say(&String::from_utf8_lossy(&line));
     }
 

@@ -11,10 +11,12 @@ use hasync_transport::Throttle;
 
 use crate::args::{FilterWord, PushArgs};
 use crate::backup;
+use crate::environment;
 use crate::exit::{self, Exit, Failure};
 use crate::filters::{self, Asked};
 use crate::list_only;
 use crate::log_file::LogFile;
+use crate::origins::Origins;
 use crate::out::{self, Out};
 use crate::push_trees;
 use crate::reach::{self, Reach};
@@ -56,7 +58,12 @@ pub(crate) fn run(args: &PushArgs) -> Result<Exit, Failure> {
     let link = reach::open(&plan.target, &plan.reach)?;
     let (host, path) = (plan.target.host(), plan.target.path());
     let format = args.out_format.clone();
-    let mut report = Report::begin(out.clone(), plan.style, host, path).with(format, log);
+    let origins = match &args.selection.files_from {
+        Some(_) => Origins::listed(),
+        None => Origins::new(plan.sources, args.selection.relative),
+    };
+    let report = Report::begin(out.clone(), plan.style, host, path);
+    let mut report = report.with(format, log).of(origins);
     let duplex = Duplex {
         reader: link.reader,
         writer: match plan.bytes_per_s {
@@ -109,6 +116,7 @@ struct Plan<'a> {
 
 impl<'a> Plan<'a> {
     fn new(args: &'a PushArgs) -> Result<Self, Failure> {
+        environment::check(args.no_iconv)?;
         let (sources, target) = target::parse(&args.operands)?;
         selection::check(&args.selection, sources, args.atomic)?;
         let options = options(args, &target)?;
@@ -144,12 +152,7 @@ fn options(args: &PushArgs, target: &Target) -> Result<Options, Failure> {
         ));
     }
     let backup = backup::asked(args, target)?;
-    let protection = backup.as_ref().filter(|_| args.delete);
-    let protection = protection.and_then(|to| backup::protection(to, args.filter.delete_excluded));
-    let mut words = args.filter.words.clone();
-    if let Some((place, word)) = protection {
-        words.insert(place.min(words.len()), word);
-    }
+    let filters = rules(args, backup.as_ref().filter(|_| args.delete))?;
     Ok(Options {
         recursive: args.recursive,
         links: args.links,
@@ -195,11 +198,12 @@ fn options(args: &PushArgs, target: &Target) -> Result<Options, Failure> {
         update: args.update,
         // Within one host a delta reads the old file to save writing to a pipe: no gain.
         whole_file: args.whole_file || (matches!(target, Target::Local(_)) && !args.no_whole_file),
-        one_file_system: args.one_file_system,
+        one_file_system: args.one_file_system > 0,
+        omit_mounts: args.one_file_system > 1,
         numeric_ids: args.numeric_ids,
         fsync: !args.no_fsync,
         atomic: args.atomic,
-        filters: rules(args, &words)?,
+        filters,
         timeout_ms: args.timeout.map_or(0, |seconds| u64::from(seconds) * 1000),
         // Who pushes by hand sees whether it gets on; the default limit is there for all else.
         stall: Duration::ZERO,
@@ -214,13 +218,23 @@ fn options(args: &PushArgs, target: &Target) -> Result<Options, Failure> {
     })
 }
 
-fn rules(args: &PushArgs, words: &[FilterWord]) -> Result<Vec<FilterRule>, Failure> {
-    let mut rules = filters::rules(Asked {
-        words,
+/// The rules that are typed, with those that keep backups from being deleted.
+fn rules(args: &PushArgs, kept: Option<&Backup>) -> Result<Vec<FilterRule>, Failure> {
+    let suffix = kept.filter(|_| !args.filter.delete_excluded);
+    let suffix = suffix.and_then(backup::protected_suffix);
+    let words: Vec<FilterWord> = args.filter.words.iter().cloned().chain(suffix).collect();
+    let typed = filters::rules(Asked {
+        words: &words,
         cvs: args.filter.cvs_exclude,
         deletes_excluded: args.filter.delete_excluded,
         zeros: args.filter.from0,
     })?;
+    let first: Vec<FilterWord> = kept.and_then(backup::protected_dir).into_iter().collect();
+    let mut rules = filters::rules(Asked {
+        words: &first,
+        ..Asked::default()
+    })?;
+    rules.extend(typed);
     if args.selection.old_dirs {
         let below = FilterRule::exclude(b"/*/*").map_err(|e| Failure::usage(e.to_string()))?;
         rules.push(match args.filter.delete_excluded {

@@ -13,6 +13,7 @@ use hasync_transport::{self as transport, ChildStderr, Control, Finish, Link, Tr
 
 use crate::args::PushArgs;
 use crate::config::Peer;
+use crate::environment;
 use crate::exit::{Exit, Failure};
 use crate::itself;
 use crate::out;
@@ -62,13 +63,30 @@ fn made_key() -> Option<PathBuf> {
 }
 
 impl Reach {
-    /// What the command line says about it.
+    /// What the command line says about it and, where that says nothing, `RSYNC_RSH`.
     pub(crate) fn new(args: &PushArgs) -> Result<Self, Failure> {
-        let rsh = args
-            .reach
-            .rsh
-            .as_ref()
-            .map(|command| split_words(command.as_bytes()))
+        let typed = Reach::typed(args)?;
+        if typed.rsh.is_some() || args.reach.for_built_in().is_some() || typed.port.is_some() {
+            return Ok(typed);
+        }
+        let rsh = environment::rsh();
+        let rsh = rsh.map(|command| split_words(command.as_bytes(), environment::RSH));
+        Ok(Reach {
+            rsh: rsh.transpose()?,
+            ..typed
+        })
+    }
+
+    fn typed(args: &PushArgs) -> Result<Self, Failure> {
+        let rsh = args.reach.rsh.as_ref();
+        if let (Some(_), Some((option, instead))) = (rsh, args.reach.for_built_in()) {
+            return Err(Failure::usage(format!(
+                "{option} goes to the built-in SSH client, not to the command of -e; write -e 'ssh \
+                 {instead}'"
+            )));
+        }
+        let rsh = rsh
+            .map(|command| split_words(command.as_bytes(), "-e"))
             .transpose()?;
         Ok(Reach {
             port: args.reach.port,
@@ -97,7 +115,7 @@ impl Reach {
 
     /// What the command line says about it and, where it says nothing, the configuration.
     pub(crate) fn of_peer(args: &PushArgs, peer: &Peer) -> Result<Self, Failure> {
-        let typed = Reach::new(args)?;
+        let typed = Reach::typed(args)?;
         let configured = Reach::from_peer(peer);
         Ok(Reach {
             port: typed.port.or(configured.port),
@@ -179,7 +197,13 @@ pub(crate) fn open(target: &Target, reach: &Reach) -> Result<Link, Failure> {
             transport::spawn(local_receiver()?, "the receiving half", ChildStderr::Keep)?
         }
         (Target::Remote { user, host, .. }, Some(words)) => {
-            let command = rsh_command(words, user.as_deref(), host, &reach.remote_bin)?;
+            let command = rsh_command(
+                words,
+                reach.family,
+                user.as_deref(),
+                host,
+                &reach.remote_bin,
+            )?;
             let mut words = out::FarWords::of(host);
             let show = ChildStderr::Show(Box::new(move |piece| words.show(piece)));
             transport::spawn(command, host, show)?
@@ -250,6 +274,9 @@ fn blame_far_end(failure: &Failure, finish: &Finish, target: &Target) -> Failure
         );
         return Failure::new(Exit::NotFound, message);
     }
+    let is_rsync = words
+        .as_ref()
+        .is_some_and(|words| words.starts_with("rsync error: "));
     // A link that ended before its first byte has said all this itself.
     let words = words.filter(|words| !failure.message.contains(words));
     let said = words.map(quote).unwrap_or_default();
@@ -267,7 +294,11 @@ fn blame_far_end(failure: &Failure, finish: &Finish, target: &Target) -> Failure
         Some(code) if code == Exit::Config as u32 => Exit::Config,
         _ => failure.exit,
     };
-    Failure::new(exit, format!("{}{end}{said}", failure.message))
+    let hint = match is_rsync {
+        true => "; that is rsync: name hasync with --rsync-path",
+        false => "",
+    };
+    Failure::new(exit, format!("{}{end}{said}{hint}", failure.message))
 }
 
 /// The last line that the far end wrote to its standard error, fit for one line of ours.
@@ -294,17 +325,27 @@ fn local_receiver() -> Result<Command, Failure> {
 /// `COMMAND [-l USER] HOST REMOTE_BIN serve`, started without a shell, as rsync does.
 fn rsh_command(
     words: &[OsString],
+    family: Option<ssh::Family>,
     user: Option<&str>,
     host: &str,
     remote_bin: &OsString,
 ) -> Result<Command, Failure> {
     let (program, arguments) = words
         .split_first()
-        .ok_or_else(|| Failure::usage("the command of -e is empty"))?;
+        .ok_or_else(|| Failure::usage("the command of -e, or of RSYNC_RSH, is empty"))?;
     let mut command = Command::new(program);
     command.args(arguments);
     if let Some(user) = user {
         command.args(["-l", user]);
+    }
+    // No other program is known to have these.
+    let is_ssh = Path::new(program)
+        .file_name()
+        .is_some_and(|name| name == "ssh");
+    match family.filter(|_| is_ssh) {
+        Some(ssh::Family::V4) => drop(command.arg("-4")),
+        Some(ssh::Family::V6) => drop(command.arg("-6")),
+        Some(ssh::Family::Any) | None => {}
     }
     command.arg(host).arg(remote_bin).arg("serve");
     Ok(command)
@@ -312,7 +353,7 @@ fn rsh_command(
 
 /// Splits the command of `-e` at spaces. Quotes of either kind keep spaces together, a doubled
 /// quote inside them is one; nothing else is special.
-pub(crate) fn split_words(command: &[u8]) -> Result<Vec<OsString>, Failure> {
+pub(crate) fn split_words(command: &[u8], from: &str) -> Result<Vec<OsString>, Failure> {
     let mut words: Vec<Vec<u8>> = Vec::new();
     let mut word: Option<Vec<u8>> = None;
     let mut quote = None;
@@ -337,7 +378,7 @@ pub(crate) fn split_words(command: &[u8]) -> Result<Vec<OsString>, Failure> {
     if quote.is_some() {
         let command = escape(command);
         return Err(Failure::usage(format!(
-            "a quote is not closed in the command of -e: {command}"
+            "a quote is not closed in the command of {from}: {command}"
         )));
     }
     words.extend(word);
@@ -351,7 +392,7 @@ mod tests {
     use super::*;
 
     fn words(command: &str) -> Vec<OsString> {
-        split_words(command.as_bytes()).unwrap()
+        split_words(command.as_bytes(), "-e").unwrap()
     }
 
     #[test]
@@ -364,16 +405,34 @@ mod tests {
         );
         assert_eq!(words("a\"b c\"d ''"), ["ab cd", ""]);
         assert_eq!(words("'it''s' \"a\"\"b\" c\\d"), ["it's", "a\"b", "c\\d"]);
-        assert!(split_words(b"ssh 'x").is_err());
+        assert!(split_words(b"ssh 'x", "-e").is_err());
     }
 
     #[test]
     fn the_program_gets_rsyncs_words() {
-        let command = rsh_command(&words("ssh -q"), Some("root"), "b", &"hasync".into()).unwrap();
-        assert_eq!(command.get_program(), "ssh");
-        let arguments: Vec<_> = command.get_args().collect();
-        assert_eq!(arguments, ["-q", "-l", "root", "b", "hasync", "serve"]);
-        assert!(rsh_command(&[], None, "b", &"hasync".into()).is_err());
+        let arguments = |command: &str, family, user| {
+            let command =
+                rsh_command(&words(command), family, user, "b", &"hasync".into()).unwrap();
+            let words = command
+                .get_args()
+                .map(|word| word.to_str().unwrap().to_owned());
+            words.collect::<Vec<_>>().join(" ")
+        };
+        let (v4, v6) = (Some(ssh::Family::V4), Some(ssh::Family::V6));
+        for (command, family, user, expected) in [
+            ("ssh -q", None, Some("root"), "-q -l root b hasync serve"),
+            ("ssh", v4, None, "-4 b hasync serve"),
+            (
+                "/usr/bin/ssh -p 22",
+                v6,
+                Some("u"),
+                "-p 22 -l u -6 b hasync serve",
+            ),
+            ("my-ssh", v6, None, "b hasync serve"),
+        ] {
+            assert_eq!(arguments(command, family, user), expected);
+        }
+        assert!(rsh_command(&[], None, None, "b", &"hasync".into()).is_err());
     }
 
     fn blamed(exit_code: Option<u32>, stderr: &[u8]) -> Failure {
@@ -415,5 +474,10 @@ mod tests {
             "the connection broke; it left with exit code 255; b said: Host key\\#033[1m failed."
         );
         assert_eq!(blamed(Some(0), b"").message, "the connection broke");
+        let rsync = blamed(
+            Some(1),
+            b"rsync error: syntax or usage error (code 1) at main.c\n",
+        );
+        assert!(rsync.message.ends_with("name hasync with --rsync-path"));
     }
 }

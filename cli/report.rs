@@ -16,6 +16,7 @@ use crate::format::Format;
 use crate::itemize::{itemized, kept, named, up_to_date};
 use crate::log_file::LogFile;
 use crate::numbers::Human;
+use crate::origins::Origins;
 use crate::out::{self, Out};
 use crate::progress::{Meter, TotalMeter};
 use crate::reach::told_by;
@@ -38,6 +39,8 @@ pub(crate) struct Style {
     pub(crate) unchanged: bool,
     /// Nothing about entries of a type that is left out.
     pub(crate) hides_odd: bool,
+    /// `-vv`: also mount points that `-xx` leaves out.
+    pub(crate) mounts: bool,
     /// `-i`: itemized lines in place of names.
     pub(crate) itemize: bool,
     /// `--stats`: counts at the end.
@@ -69,6 +72,7 @@ pub(crate) struct Report {
     /// `--out-format`, in place of names and itemized lines.
     format: Option<Format>,
     log: Option<LogFile>,
+    origins: Origins,
     /// The target, as it was typed.
     target: String,
     /// The host that the receiver's words come from, if it is another.
@@ -88,6 +92,7 @@ impl Style {
             deletions: verbose,
             announces: verbose,
             closes: verbose,
+            mounts: args.verbose > 1,
             newer: args.verbose > 1,
             unchanged: args.verbose > 1 || args.itemize_changes > 1,
             itemize: args.itemize_changes > 0,
@@ -139,6 +144,7 @@ impl Report {
             style,
             format: None,
             log: None,
+            origins: Origins::default(),
             target,
             host: host.map(str::to_owned),
             meter: Meter::new(style.human),
@@ -153,6 +159,12 @@ impl Report {
         self.style.names |= format.is_some();
         self.style.deletions |= format.is_some();
         (self.format, self.log) = (format, log);
+        self
+    }
+
+    /// The same, with entries named as they are in the sources.
+    pub(crate) fn of(mut self, origins: Origins) -> Self {
+        self.origins = origins;
         self
     }
 
@@ -216,6 +228,13 @@ impl Report {
         out::error(message);
     }
 
+    /// The name of a change as the source has it, if that is another.
+    fn with_slash(&self, change: &Change<'_>) -> Option<Vec<u8>> {
+        (change.action != Action::Delete)
+            .then(|| self.origins.with_slash(change.path))
+            .flatten()
+    }
+
     fn warning_event(&self, message: &str, vanished: bool) {
         if self.style.json {
             self.out.json_line(&events::warning(message, vanished));
@@ -248,12 +267,17 @@ impl Observer for Report {
 
     fn change(&mut self, change: &Change<'_>) {
         let style = self.style;
-        if let Some(log) = &mut self.log {
-            log.change(change, style.sent_letter);
-        }
         if style.json {
             let event = events::change(change, style.sent_letter);
-            return self.out.json_line(&event);
+            self.out.json_line(&event);
+        }
+        let slashed = self.with_slash(change);
+        let change = &named_by(change, slashed.as_deref());
+        if let Some(log) = &mut self.log {
+            log.change(change, style.sent_letter, &self.origins);
+        }
+        if style.json {
+            return;
         }
         let is_hidden = change.action == Action::Delete && !style.deletions && !style.itemize;
         if !style.lists() || is_hidden {
@@ -262,7 +286,7 @@ impl Observer for Report {
         let line = match (change.action, &self.format) {
             (Action::KeepNewer, _) => style.newer.then(|| kept(change)),
             (_, Some(format)) if !format.tells(change) => None,
-            (_, Some(format)) => Some(format.line(change, style.sent_letter)),
+            (_, Some(format)) => Some(format.line(change, style.sent_letter, &self.origins)),
             _ if style.itemize => Some(itemized(change, style.sent_letter)),
             // Such a file is named when its content moves, right above that line.
             (Action::Transfer, _) if style.progress && !style.dry_run => None,
@@ -283,8 +307,10 @@ impl Observer for Report {
         if style.json {
             return self.out.json_line(&events::unchanged(entry));
         }
+        let slashed = self.with_slash(entry);
+        let entry = &named_by(entry, slashed.as_deref());
         let line = match &self.format {
-            Some(format) => Some(format.line(entry, style.sent_letter)),
+            Some(format) => Some(format.line(entry, style.sent_letter, &self.origins)),
             None if style.itemize => Some(itemized(entry, style.sent_letter)),
             None => up_to_date(entry),
         };
@@ -311,6 +337,10 @@ impl Observer for Report {
         let line = match note {
             Note::SkippedNonRegular(_) if self.style.hides_odd => return,
             Note::SkippedUnsafe(..) if !self.style.names => return,
+            Note::SkippedMount(_) if !self.style.mounts => return,
+            Note::SkippedMount(path) => {
+                format!("[sender] skipping mount-point dir {}", escape(path))
+            }
             Note::SkippedUnsafe(path, target) => {
                 let (path, target) = (escape(path), escape(target));
                 format!("ignoring unsafe symlink \"{path}\" -> \"{target}\"")
@@ -386,6 +416,13 @@ impl Observer for Report {
             let drawn = self.bar.compared(seen, to_check, self.began.elapsed());
             self.draw(drawn);
         }
+    }
+}
+
+fn named_by<'a>(change: &Change<'a>, path: Option<&'a [u8]>) -> Change<'a> {
+    Change {
+        path: path.unwrap_or(change.path),
+        ..*change
     }
 }
 

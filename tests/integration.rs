@@ -162,5 +162,7 @@ mod trusted_config;
 mod unchanged;
 /// Where /proc is missing, a push does what it does elsewhere.
 mod without_proc;
+/// The words of rsync: formats, names, and what it reads from the environment.
+mod wording;
 /// What a verb writes goes through no symlink that a local user has planted.
 mod written;

@@ -328,7 +328,7 @@ fn lines_have_the_format_that_was_asked_for() {
         found.iter().any(|line| line.starts_with("del.|extra|")),
         "{found:?}"
     );
-    push(&trees, &["-a", "--out-format=%Z"]).expect(1);
+    push(&trees, &["-a", "--out-format=%b"]).expect(1);
 }
 
 #[test]

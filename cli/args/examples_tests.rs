@@ -80,7 +80,7 @@ fn every_example_is_understood() {
             };
             count += 1;
             let words = words.replace("[", "").replace("]", "");
-            let words = split_words(words.as_bytes()).unwrap();
+            let words = split_words(words.as_bytes(), "-e").unwrap();
             let all = [OsString::from("hasync")].into_iter().chain(words);
             let parsed = parse(all);
             assert!(parsed.is_ok(), "{name}: {line}: {parsed:?}");

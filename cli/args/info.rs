@@ -17,6 +17,7 @@ enum What {
     Help,
     Deletions,
     List,
+    Mounts,
     Names,
     Odd,
     Progress,
@@ -35,7 +36,7 @@ const WORDS: [(&str, What); 16] = [
     ("del", What::Deletions),
     ("flist", What::List),
     ("misc", What::Unsaid),
-    ("mount", What::Unsaid),
+    ("mount", What::Mounts),
     ("name", What::Names),
     ("nonreg", What::Odd),
     ("progress", What::Progress),
@@ -92,6 +93,7 @@ impl What {
             What::Progress => "how each file gets on; progress2: all files at once",
             What::Skipped => "names of files that are newer in DST",
             What::Stats => "bytes at the end; stats2: counts as well",
+            What::Mounts => "names of mount points that -xx leaves out",
             What::Unsaid => "taken, and never said",
         }
     }
@@ -121,6 +123,7 @@ impl Word {
                 style.total_progress = is_more;
             }
             What::Skipped => style.newer = is_on,
+            What::Mounts => style.mounts = is_on,
             What::Stats => (style.closes, style.stats) = (is_on, is_more),
             What::Help | What::Unsaid => {}
         }

@@ -250,11 +250,18 @@ pub(super) fn arguments() -> impl Iterator<Item = Arg> {
     })
 }
 
-/// Refuses the first option of a command line that is to be refused.
+/// Refuses the first option of a command line that is to be refused, unless it is taken back.
 pub(super) fn check(matches: &ArgMatches) -> Result<(), Failure> {
     let typed = REFUSED.iter().filter_map(|row| {
-        let index = last_index(matches, &Names::of(row.names).id())?;
-        Some((index, row))
+        let id = Names::of(row.names).id();
+        let index = last_index(matches, &id)?;
+        let off = match id.as_str() {
+            "iconv" if takes_no_charsets(matches) => return None,
+            id => Some(format!("no_{id}"))
+                .filter(|off| matches.try_contains_id(off).is_ok())
+                .and_then(|off| last_index(matches, &off)),
+        };
+        (off < Some(index)).then_some((index, row))
     });
     let Some((_, row)) = typed.min_by_key(|(index, _)| *index) else {
         return Ok(());
@@ -263,6 +270,16 @@ pub(super) fn check(matches: &ArgMatches) -> Result<(), Failure> {
     Err(Failure::usage(format!(
         "{names} is refused: {why}; {instead}"
     )))
+}
+
+/// Whether the last word about `--iconv` is that names stay as they are.
+pub(super) fn takes_no_charsets(matches: &ArgMatches) -> bool {
+    let off = last_index(matches, "no_iconv");
+    let asked = matches
+        .get_many::<String>("iconv")
+        .and_then(|mut all| all.next_back());
+    let is_none = asked.is_some_and(|charsets| charsets == "-");
+    is_none || off > last_index(matches, "iconv")
 }
 
 /// Whether the argument of this id is accepted, or takes back what has no effect.

@@ -185,9 +185,9 @@ pub(crate) struct PushArgs {
     /// Leave files alone that are newer in DST
     #[arg(short = 'u', long, help_heading = CHOICE)]
     pub(crate) update: bool,
-    /// Stay on the file system of each SRC
-    #[arg(short = 'x', long, help_heading = CHOICE)]
-    pub(crate) one_file_system: bool,
+    /// Stay on the file system of each SRC; -xx: no mount points
+    #[arg(short = 'x', long, action = ArgAction::Count, help_heading = CHOICE)]
+    pub(crate) one_file_system: u8,
     /// Follow symlinks of other users on the way to SRC
     #[arg(long, visible_alias = "insecure-links", help_heading = CHOICE)]
     #[arg(hide_short_help = true)]
@@ -225,6 +225,9 @@ pub(crate) struct PushArgs {
     /// Bytes in units of 1000, -hh of 1024
     #[arg(short = 'h', long, action = ArgAction::Count, help_heading = REPORT)]
     pub(super) human_readable: u8,
+    /// Whatever the environment says.
+    #[arg(skip)]
+    pub(crate) no_iconv: bool,
     /// What the words about numbers come to.
     #[arg(skip)]
     pub(crate) human: Human,
@@ -409,7 +412,9 @@ impl PushArgs {
         self.sparse = on("sparse");
         self.numeric_ids = on("numeric_ids");
         self.checksum = on("checksum");
-        self.one_file_system = on("one_file_system");
+        if !on("one_file_system") {
+            self.one_file_system = 0;
+        }
         self.omit_dir_times = on("omit_dir_times");
         self.omit_link_times = on("omit_link_times");
         self.executability = on("executability");
@@ -431,6 +436,7 @@ impl PushArgs {
         if !on("itemize_changes") {
             self.itemize_changes = 0;
         }
+        self.no_iconv = lists::takes_no_charsets(matches);
         self.progress = on("progress");
         self.human = match (
             on("human_readable"),

@@ -46,6 +46,26 @@ pub(crate) struct ReachArgs {
 }
 
 impl ReachArgs {
+    /// What was typed that the built-in SSH client alone goes by, and what it is to ssh.
+    pub(crate) fn for_built_in(&self) -> Option<(&'static str, &'static str)> {
+        let typed = [
+            (self.identity.is_some(), "--identity", "-i FILE"),
+            (self.ssh_config.is_some(), "--ssh-config", "-F FILE"),
+            (
+                self.known_hosts.is_some(),
+                "--known-hosts",
+                "-o UserKnownHostsFile=FILE",
+            ),
+            (
+                self.contimeout.is_some(),
+                "--contimeout",
+                "-o ConnectTimeout=SECONDS",
+            ),
+        ];
+        let first = typed.into_iter().find(|(is_typed, ..)| *is_typed);
+        first.map(|(_, option, instead)| (option, instead))
+    }
+
     /// Whether nothing was typed, so that the configuration alone says how.
     pub(crate) fn is_usual(&self) -> bool {
         let ReachArgs {

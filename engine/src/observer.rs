@@ -53,6 +53,8 @@ pub enum Note<'a> {
     SkippedNonRegular(&'a [u8]),
     /// A symlink is left out because what it says, the second, may lead out of the tree.
     SkippedUnsafe(&'a [u8], &'a [u8]),
+    /// A directory is left out because it is on another file system.
+    SkippedMount(&'a [u8]),
     /// A directory is not deleted because the filters protect something in it.
     NotEmpty(&'a [u8]),
     /// Nobody on the receiver has this name, to whom files were to be given: they are not mapped.

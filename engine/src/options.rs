@@ -137,6 +137,9 @@ pub struct Options {
     pub whole_file: bool,
     /// `-x`: stay on the file system of each source.
     pub one_file_system: bool,
+    /// `-xx`: leave directories out that are on another, as if they were not there.
+    #[serde(skip)]
+    pub omit_mounts: bool,
     /// Ids as numbers, without looking names up.
     pub numeric_ids: bool,
     /// Flush the target before the push is acknowledged (`--no-fsync` clears it).
@@ -319,6 +322,7 @@ impl Default for Options {
             backup: None,
             whole_file: false,
             one_file_system: false,
+            omit_mounts: false,
             numeric_ids: false,
             fsync: true,
             atomic: false,

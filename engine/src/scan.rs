@@ -78,6 +78,8 @@ pub(crate) enum Skipped {
     NonRegular(RelPath),
     /// A symlink that may lead out of the tree, and what it says.
     Unsafe(RelPath, Vec<u8>),
+    /// A directory on another file system.
+    Mount(RelPath),
 }
 
 /// Who an id is to the receiver.
@@ -439,6 +441,13 @@ impl Scanner {
             entry.body = Body::Unmirrored(kind);
             return Revised::Changed;
         }
+        let layer = dir.layers.get(layer_number);
+        let of_source = layer.and_then(|layer| layer.dev);
+        let is_elsewhere = of_source.is_some_and(|of_source| of_source != dev);
+        if kind == Kind::Dir && is_elsewhere && self.options.omit_mounts {
+            dir.skipped.push(Skipped::Mount(dir.path.join(&entry.name)));
+            return Revised::Dropped;
+        }
         let found = Meta::of_entry(entry);
         let fingerprint = entry.attributes.fingerprint();
         dir.left_out.setuid |= self.options.perms && self.recast.loses_bits(found.mode, kind);
@@ -453,9 +462,6 @@ impl Scanner {
                 dir.warnings.extend(unlisted);
                 return Revised::Dropped;
             }
-            let layer = dir.layers.get(layer_number);
-            let of_source = layer.and_then(|layer| layer.dev);
-            let is_elsewhere = of_source.is_some_and(|of_source| of_source != dev);
             if !(self.options.one_file_system && is_elsewhere) {
                 below.names.push(&entry.name);
                 below.accesses.push((found.access(), fingerprint));

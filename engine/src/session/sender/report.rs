@@ -130,11 +130,13 @@ impl<'a> Telling<'a> {
             }
         }
         for skipped in &dir.skipped {
-            let (Skipped::NonRegular(path) | Skipped::Unsafe(path, _)) = skipped;
+            let (Skipped::NonRegular(path) | Skipped::Unsafe(path, _) | Skipped::Mount(path)) =
+                skipped;
             let path = path.as_bytes();
             self.observer.note(&match skipped {
                 Skipped::NonRegular(_) => Note::SkippedNonRegular(&path),
                 Skipped::Unsafe(_, target) => Note::SkippedUnsafe(&path, target),
+                Skipped::Mount(_) => Note::SkippedMount(&path),
             });
         }
         self.tell_left_out(dir.left_out);
@@ -352,7 +354,10 @@ impl<'a> Telling<'a> {
             action,
             differences,
             link,
-            len: entry.len(),
+            len: match entry.symlink_target() {
+                Some(target) => target.len() as u64,
+                None => entry.len(),
+            },
             facts: Facts {
                 mode: entry.mode,
                 uid: entry.uid,
