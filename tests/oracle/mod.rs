@@ -14,6 +14,7 @@ mod metadata;
 mod options;
 mod scenes;
 mod shapes;
+mod unlisted;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -24,8 +25,8 @@ use crate::support::hasync::FakeRsh;
 use crate::support::process::Finished;
 use crate::support::xattrs::OfTree;
 use crate::support::{Hasync, Snapshot, TempTree, need_root, rounds, rsync, xattrs};
-use deviations::Stopped;
 use generate::Case;
+use unlisted::Stopped;
 
 /// Failures shown before a campaign gives up.
 const SHOWN_FAILURES: usize = 3;
@@ -192,15 +193,16 @@ fn run_rsync(case: &Case, sources: &[String], trees: &TempTree) -> Option<Expect
         false => FakeRsh::plain(),
     };
     let target = trees.path("by-rsync");
-    let run = |stopped: Option<Stopped>, dry: &[&str]| {
+    let run = |stopped: Option<Stopped>, kept: &[String], dry: &[&str]| {
         let mut options = deviations::rsync_options(case, stopped);
+        options.splice(0..0, kept.to_vec());
         options.push("-i".into());
         options.extend(dry.iter().map(|&word| word.to_owned()));
         let options = placed(options.iter(), trees, "by-rsync");
         rsync::push(&rsh, &options, sources, &target)
     };
     // rsync's own dry run tells whether the limit would be passed.
-    let dry = run(None, &["-n"])?;
+    let dry = run(None, &[], &["-n"])?;
     let stopped = dry.stderr.contains("Deletions stopped due to --max-delete");
     // Nor is anything deleted where a symlink leads to nothing that should be followed.
     let unlisted = dry.stderr.contains("symlink has no referent") && !case.has("--ignore-errors");
@@ -208,8 +210,12 @@ fn run_rsync(case: &Case, sources: &[String], trees: &TempTree) -> Option<Expect
         true => Some(Stopped::Unlisted),
         false => stopped.then_some(Stopped::MaxDelete),
     };
-    let done = run(why, &[])?;
-    if deviations::rsync_broke(&done) {
+    let kept = match case.has("--ignore-errors") {
+        true => unlisted::protections(&dry, sources),
+        false => Vec::new(),
+    };
+    let done = run(why, &kept, &[])?;
+    if deviations::rsync_broke(case, &done) {
         println!("{done}");
         return None;
     }
