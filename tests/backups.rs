@@ -360,6 +360,37 @@ fn a_backup_lacks_what_its_file_system_does_not_keep() {
     }
 }
 
+/// A directory on the way to a backup has the ACL of its original, and nothing else of that kind.
+#[test]
+fn directories_of_backups_have_the_acls_of_their_originals() {
+    need_root();
+    for (options, has_acl) in [(&["-aAX"][..], true), (&["-aA"], true), (&["-aX"], false)] {
+        for more in [&[][..], &["--atomic"]] {
+            let trees = TempTree::new();
+            for dir in ["stays", "other", "gets"] {
+                trees.write(format!("s/{dir}/f"), "new text");
+                trees.write(format!("d/{dir}/f"), "old");
+            }
+            for dir in ["s/stays", "d/stays", "s/other", "s/gets"] {
+                run_ok("setfacl", &["-m", "u:7:rx,d:u:7:rx", &trees.text(dir)]);
+                xattrs::give(&trees.path(dir), b"user.a", b"1");
+            }
+            run_ok("setfacl", &["-m", "u:8:rx", &trees.text("d/other")]);
+            xattrs::give(&trees.path("d/other"), b"user.a", b"2");
+            let push = Hasync::push(options).args(more).arg("--backup-dir=bak");
+            let paths = [trees.contents_of("s"), trees.text("d")];
+            push.args(paths).run().expect(0);
+            let all = xattrs::of(&trees.path("d"));
+            for dir in ["stays", "other", "gets"] {
+                let found = &all[format!("bak/{dir}").as_bytes()];
+                let mut wanted = all[dir.as_bytes()].clone();
+                wanted.retain(|name, _| has_acl && name.starts_with("system."));
+                assert_eq!(*found, wanted, "{options:?} {more:?} {dir}");
+            }
+        }
+    }
+}
+
 /// A directory outside of DST is found as DST is: through no symlink of another user's.
 #[test]
 fn nobody_else_leads_backups_away() {

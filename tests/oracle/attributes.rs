@@ -7,9 +7,9 @@ use std::mem::discriminant;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::deviations;
 use super::generate::{Case, Kind, Node, Spec};
 use super::size;
+use super::{deviations, linked};
 use crate::support::acl::{
     ACCESS, DEFAULT, GROUP, GROUP_OBJ, MASK, NOBODY, OTHER, USER, USER_OBJ, kernel,
 };
@@ -238,8 +238,14 @@ pub(super) fn diff(
 ) -> String {
     let [rsync, hasync] = ["by-rsync", "by-hasync"].map(|name| xattrs::of(&trees.path(name)));
     let lost = lost_groups(tree, trees);
+    let for_backups = linked::dirs_of_backups(case, tree);
+    // Which of them is kept differs too.
+    let of_linked = linked::backups_of(case, linked, false);
+    let is_compared = |path: &Vec<u8>| {
+        !linked.contains(path) && (for_backups.contains(path) || !of_linked.contains(path))
+    };
     let mut out = String::new();
-    for (path, theirs) in rsync.iter().filter(|(path, _)| !linked.contains(*path)) {
+    for (path, theirs) in rsync.iter().filter(|(path, _)| is_compared(path)) {
         let mut theirs = theirs.clone();
         if let Some(ours) = hasync.get(path).filter(|ours| **ours != theirs) {
             let mut ours = ours.clone();
@@ -248,6 +254,10 @@ pub(super) fn diff(
             if deviations::changes_modes(case) || lost.contains(path) {
                 theirs.remove(ACCESS);
                 ours.remove(ACCESS);
+            }
+            if for_backups.contains(path) {
+                theirs.retain(|name, _| !name.contains("acl"));
+                ours.retain(|name, _| !name.contains("acl"));
             }
             if ours == theirs {
                 continue;

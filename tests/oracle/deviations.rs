@@ -165,6 +165,11 @@ pub(crate) const LIST: &[Deviation] = &[
                    deletions, which decide whether it can; rsync deletes on the way.",
     },
     Deviation {
+        name: "directories of backups",
+        sentence: "What --backup-dir makes in DST inherits the default ACL that its directory has \
+                   when it is made; with -A rsync may have set another by then.",
+    },
+    Deviation {
         name: "no backup",
         sentence: "What cannot be kept as a backup, because its name is too long or an older \
                    backup is in the way, stays as it is, and the push exits 23; rsync deletes it, \

@@ -38,6 +38,18 @@ pub(crate) fn backups_of(case: &Case, paths: &BTreeSet<Vec<u8>>, outside: bool) 
     names.collect()
 }
 
+/// The directories of the target that are made for backups, and not like those that they keep
+/// something of.
+pub(crate) fn dirs_of_backups(case: &Case, before: &Snapshot) -> BTreeSet<Vec<u8>> {
+    let dir = |word: &String| word.strip_prefix("--backup-dir=").map(str::to_owned);
+    let dir = case.options.iter().find_map(dir).unwrap_or_default();
+    let all = Path::new(&dir)
+        .ancestors()
+        .map(|dir| dir.as_os_str().as_bytes());
+    let all = all.filter(|dir| !dir.is_empty() && !before.entries.contains_key(*dir));
+    all.map(<[u8]>::to_vec).collect()
+}
+
 /// Of these paths, the ones with a directory of the target in the place of one of their group.
 pub(crate) fn links_to_dirs(sources: &[String], target: &Snapshot) -> BTreeSet<Vec<u8>> {
     let is_dir = |path: &Vec<u8>| target.entries.get(path).is_some_and(|e| e.kind == 'd');

@@ -362,7 +362,13 @@ fn compare_trees(case: &Case, sources: &[String], before: &Snapshot, trees: &Tem
         }
         deviations::without_unpromised(case, tree, before, &rsync, &linked)
     };
-    let (left, right) = (promised(rsync.clone()), promised(hasync));
+    let (mut left, mut right) = (promised(rsync.clone()), promised(hasync));
+    for dir in linked::dirs_of_backups(case, before) {
+        let [left, right] = [&mut left, &mut right].map(|tree| tree.entries.get_mut(&dir));
+        if let (Some(theirs), Some(ours)) = (left, right) {
+            ours.mode = theirs.mode;
+        }
+    }
     let mut diff = left.diff(&right);
     let others = linked::backups_of(case, &linked, true);
     let [left, right] = ["by-rsync.out", "by-hasync.out"].map(|out| {

@@ -23,7 +23,8 @@ use crate::change::op::{Op, Over};
 use crate::change::place::{inode, is_full_dir};
 use crate::error::Error;
 use crate::fs::{
-    Abilities, Attrs, DIR_FLAGS, Inherited, Root, is_absent, own_scope, set_fd_attrs, stat,
+    Abilities, Assigned, Attrs, DIR_FLAGS, Inherited, Root, is_absent, own_scope, set_fd_attrs,
+    stat,
 };
 use crate::keeps::Keeps;
 use crate::links::is_unsafe;
@@ -416,7 +417,8 @@ impl Commit {
             gid: end.gid.or(now.gid).filter(|_| group && self.privileged),
             mode: end.mode.or(now.mode).map(|mode| mode | setgid),
             attributes: match (now.attributes, end.attributes) {
-                (Some(now), Some(end)) => Some(Box::new(end.after(&now)?)),
+                // What else the original will have is not the backup's.
+                (Some(now), Some(end)) => Assigned::new(now.scope, &end.after(&now)?.all),
                 (now, _) => now,
             },
             ..Attrs::default()
