@@ -386,7 +386,7 @@ pub(crate) fn without_letters_of_capabilities(
     let capable = before
         .iter()
         .filter(|(_, all)| all.contains_key("security.capability"));
-    let capable: BTreeSet<Vec<u8>> = capable.map(|(path, _)| escaped(path)).collect();
+    let capable: BTreeSet<Vec<u8>> = capable.flat_map(|(path, _)| shown(path)).collect();
     let mask = |mut line: Vec<u8>| {
         let is_capable = capable.contains(shown_path(&line));
         // With setuid or setgid p stands for the owner.
@@ -459,8 +459,7 @@ pub(crate) fn without_owner_letters(
         .iter()
         .filter(|(_, entry)| entry.mode & 0o6000 != 0)
     {
-        if let Some(path) = path.strip_prefix(prefix) {
-            let mut shown = [prefix, &escaped(path)].concat();
+        for mut shown in shown(path).into_iter().filter(|p| p.starts_with(prefix)) {
             if shown.is_empty() {
                 shown.push(b'.');
             }
@@ -493,6 +492,13 @@ pub(crate) fn without_owner_letters(
             || letters.iter().any(|letter| !b". ".contains(letter))
     };
     lines.into_iter().map(mask).filter(says_something).collect()
+}
+
+/// A path as it is shown, and as it is under -K.
+fn shown(path: &[u8]) -> [Vec<u8>; 2] {
+    let led = path.split(|b| *b == b'/');
+    let led = led.map(|name| name.strip_prefix(b"kept-").unwrap_or(name));
+    [escaped(path), escaped(&led.collect::<Vec<_>>().join(&b'/'))]
 }
 
 /// A name as both programs print it under a UTF-8 locale.

@@ -289,10 +289,10 @@ fn compare_runs(
     let forgive = |lines| {
         let lines = linked::without_linked(&linked, lines);
         let lines = looks::without_second_looks(case, lines);
+        let lines = deviations::without_letters_of_capabilities(before.1, lines);
         let lines = deviations::without_modes_beside_acls(case, lines);
         let lines = deviations::without_letters_of_devices(lines);
         let lines = options::without_letters_of_rules(case, lines);
-        let lines = deviations::without_letters_of_capabilities(before.1, lines);
         deviations::without_owner_letters(case, before.0, lines)
     };
     let (theirs, ours) = (forgive(expected.lines.clone()), forgive(comparable(real)));
