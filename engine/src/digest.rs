@@ -97,6 +97,40 @@ pub(crate) fn asked_attributes(options: &Options, powers: Powers) -> Scope {
     }
 }
 
+/// The digest of a directory, whose entries are added in canonical order.
+pub(crate) struct Digester<'a> {
+    fields: &'a Fields,
+    /// What counted of the last entry: the next is likely to be of the same kind.
+    counts: (Kind, Counts<'a>),
+    hasher: blake3::Hasher,
+    /// Encoded, but not hashed yet.
+    bytes: Vec<u8>,
+}
+
+impl Digester<'_> {
+    pub(crate) fn add(&mut self, entry: &Entry, ids: &IdView<'_>) {
+        let kind = entry.kind();
+        if self.counts.0 != kind {
+            self.counts = (kind, self.fields.counts(kind));
+        }
+        match self.fields.points.is_empty() {
+            true => self
+                .fields
+                .encode_counted(&self.counts.1, entry, ids, &mut self.bytes),
+            false => self.fields.encode(entry, ids, &mut self.bytes),
+        }
+        if self.bytes.len() >= HASHED_LEN {
+            self.hasher.update(&self.bytes);
+            self.bytes.clear();
+        }
+    }
+
+    pub(crate) fn finish(mut self) -> DirDigest {
+        let hash = self.hasher.update(&self.bytes).finalize();
+        hash.as_bytes().first_chunk().copied().unwrap_or_default()
+    }
+}
+
 impl Fields {
     pub(crate) fn new(
         options: &Options,
@@ -296,18 +330,22 @@ impl Fields {
     /// Digest of a directory's entries, which stand in canonical order.
     /// `Unmirrored` entries take no part, since the receiver cannot know of them.
     pub(crate) fn dir_digest(&self, entries: &EntryList, ids: &IdView<'_>) -> DirDigest {
-        let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        let mut bytes = Vec::with_capacity(HASHED_LEN + 1024);
+        let mut digester = self.digester();
         let mut entries = entries.walk();
         while let Some(entry) = entries.next() {
-            self.encode(entry, ids, &mut bytes);
-            if bytes.len() >= HASHED_LEN {
-                hasher.update(&bytes);
-                bytes.clear();
-            }
+            digester.add(entry, ids);
         }
-        let hash = hasher.update(&bytes).finalize();
-        hash.as_bytes().first_chunk().copied().unwrap_or_default()
+        digester.finish()
+    }
+
+    /// What makes such a digest of entries one by one.
+    pub(crate) fn digester(&self) -> Digester<'_> {
+        Digester {
+            fields: self,
+            counts: (Kind::File, self.counts(Kind::File)),
+            hasher: blake3::Hasher::new_keyed(&self.key),
+            bytes: Vec::with_capacity(HASHED_LEN + 1024),
+        }
     }
 
     /// Print of one entry.
@@ -322,14 +360,17 @@ impl Fields {
 
     /// The canonical encoding. Described in PROTOCOL.md; every field is self-delimiting.
     fn encode(&self, entry: &Entry, ids: &IdView<'_>, out: &mut Vec<u8>) {
-        if !self.points.is_empty() {
-            return self.of(entry).encode_here(entry, ids, out);
-        }
-        self.encode_here(entry, ids, out);
+        let fields = self.of(entry);
+        fields.encode_counted(&fields.counts(entry.kind()), entry, ids, out);
     }
 
-    fn encode_here(&self, entry: &Entry, ids: &IdView<'_>, out: &mut Vec<u8>) {
-        let counts = self.counts(entry.kind());
+    fn encode_counted(
+        &self,
+        counts: &Counts<'_>,
+        entry: &Entry,
+        ids: &IdView<'_>,
+        out: &mut Vec<u8>,
+    ) {
         let (tag, timed) = match &entry.body {
             Body::File { .. } => (b'f', counts.times || self.times.compared),
             Body::Dir => (b'd', counts.times),

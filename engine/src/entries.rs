@@ -26,7 +26,6 @@ pub(crate) struct EntryList {
 #[derive(Debug)]
 pub(crate) struct EntrySorter {
     records: SpillSorter,
-    packed: Vec<u8>,
 }
 
 /// What was decided about an entry on its way through [`EntryList::revise`].
@@ -40,16 +39,14 @@ impl EntrySorter {
     pub(crate) fn new(room: Room) -> Self {
         EntrySorter {
             records: SpillSorter::new(room, canonical_key),
-            packed: Vec::new(),
         }
     }
 
     /// Adds an entry, with its inode if that is wanted.
     pub(crate) fn push(&mut self, listed: &Listed, with_inode: bool) {
-        self.packed.clear();
         let inode = with_inode.then_some(listed);
-        pack(&listed.entry, inode, &mut self.packed);
-        self.records.push(&self.packed);
+        self.records
+            .push_with(|record| pack(&listed.entry, inode, record));
     }
 
     pub(crate) fn finish(self) -> EntryList {
@@ -78,16 +75,13 @@ impl EntryList {
     }
 
     pub(crate) fn push(&mut self, entry: &Entry) {
-        let mut packed = Vec::with_capacity(64);
-        pack(entry, None, &mut packed);
-        self.records.push(&packed);
+        self.records.push_with(|record| pack(entry, None, record));
     }
 
     /// Adds an entry with its inode.
     pub(crate) fn push_listed(&mut self, listed: &Listed) {
-        let mut packed = Vec::with_capacity(64);
-        pack(&listed.entry, Some(listed), &mut packed);
-        self.records.push(&packed);
+        let pack = |record: &mut Vec<u8>| pack(&listed.entry, Some(listed), record);
+        self.records.push_with(pack);
     }
 
     /// The entry at `at` as it is packed.
@@ -227,7 +221,6 @@ impl EntryList {
     /// Lets `decide` look at every entry, and change or drop it.
     pub(crate) fn revise(&mut self, mut decide: impl FnMut(&mut Listed) -> Revised) {
         let mut listed = Listed::blank();
-        let mut packed = Vec::new();
         // Most lists stay as they are.
         let mut revised: Option<SpillList> = None;
         let mut walk = self.records.walk_from(0);
@@ -246,9 +239,7 @@ impl EntryList {
                 Revised::Kept => revised.push(record),
                 Revised::Dropped => {}
                 Revised::Changed => {
-                    packed.clear();
-                    pack(&listed.entry, Some(&listed), &mut packed);
-                    revised.push(&packed);
+                    revised.push_with(|record| pack(&listed.entry, Some(&listed), record));
                 }
             }
         }

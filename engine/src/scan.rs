@@ -179,7 +179,7 @@ pub(crate) struct Scanner {
     /// Symlinks that are followed on the way to what was named.
     on_the_way: Option<Follow>,
     filter: Filter,
-    fields: Fields,
+    fields: Arc<Fields>,
     recast: Arc<Recast>,
     /// The root, until it is entered.
     root: Option<Vec<Layer>>,
@@ -228,7 +228,7 @@ impl Scanner {
             on_the_way: source.layers.first().and_then(|layer| layer.root.follow()),
             options,
             filter,
-            fields,
+            fields: Arc::new(fields),
             recast,
             root: Some(source.layers.clone()),
             below: Vec::new(),
@@ -289,6 +289,9 @@ impl Scanner {
         let (mut from, mut at) = (origins.into_iter(), 0);
         let name_len_max = PATH_LEN_MAX.saturating_sub(dir.path.len() + 1);
         let mut goes_deeper = false;
+        let fields = Arc::clone(&self.fields);
+        let fields = fields.at(&dir.path);
+        let mut digester = fields.digester();
         entries.revise(|listed| {
             let origin = from.next();
             if listed.entry.name.len() > name_len_max {
@@ -299,6 +302,7 @@ impl Scanner {
             if !matches!(revised, Revised::Dropped) {
                 at += 1;
                 dir.origins.extend(origin);
+                digester.add(&listed.entry, &IdView::Sender);
             }
             revised
         });
@@ -308,8 +312,7 @@ impl Scanner {
             dir.goes_deeper();
         }
         self.go_below(below);
-        let fields = self.fields.at(&dir.path);
-        dir.digest = fields.dir_digest(&dir.entries, &IdView::Sender);
+        dir.digest = digester.finish();
         Some(dir)
     }
 

@@ -60,39 +60,40 @@ pub(super) fn pack(entry: &Entry, inode: Option<&Listed>, out: &mut Vec<u8>) {
         _ => None,
     };
     let near = u32::try_from(entry.mtime.secs);
-    let flags = [
-        (inode.is_some(), HAS_INODE),
-        (sum.is_some(), HAS_SUM),
-        (entry.link_to.is_some(), HAS_LINK),
-        (!entry.attributes.is_empty(), HAS_ATTRIBUTES),
-    ];
-    for (_, flag) in flags.iter().filter(|(is_set, _)| *is_set) {
-        tag |= flag;
-    }
+    let flag = |is_set: bool, flag: u8| u8::from(is_set) * flag;
+    tag |= flag(inode.is_some(), HAS_INODE)
+        | flag(sum.is_some(), HAS_SUM)
+        | flag(entry.link_to.is_some(), HAS_LINK)
+        | flag(!entry.attributes.is_empty(), HAS_ATTRIBUTES);
     out.push(tag);
     put_bytes(out, &entry.name);
-    let far = if near.is_err() { HAS_FAR_TIME } else { 0 };
+    let far = near.map_or(HAS_FAR_TIME, |_| 0);
     let read = entry.atime.map_or(0, |_| HAS_ATIME);
-    out.extend_from_slice(&((entry.mode & 0o7777) as u16 | far | read).to_le_bytes());
+    let [m0, m1] = ((entry.mode & 0o7777) as u16 | far | read).to_le_bytes();
+    let [n0, n1, n2, n3] = entry.mtime.nanos.to_le_bytes();
+    let [s0, s1, s2, s3] = near.unwrap_or_default().to_le_bytes();
+    out.extend_from_slice(&[m0, m1, n0, n1, n2, n3, s0, s1, s2, s3]);
     put_number(out, entry.uid.into());
     put_number(out, entry.gid.into());
-    match near {
-        Ok(secs) => out.extend_from_slice(&secs.to_le_bytes()),
-        Err(_) => out.extend_from_slice(&entry.mtime.secs.to_le_bytes()),
+    if near.is_err() {
+        out.extend_from_slice(&entry.mtime.secs.to_le_bytes());
     }
-    out.extend_from_slice(&entry.mtime.nanos.to_le_bytes());
     if let Some(atime) = entry.atime {
         out.extend_from_slice(&atime.secs.to_le_bytes());
         out.extend_from_slice(&atime.nanos.to_le_bytes());
     }
     put_number(out, size);
-    out.extend_from_slice(entry.symlink_target().unwrap_or_default());
+    if let Some(target) = entry.symlink_target() {
+        out.extend_from_slice(target);
+    }
     if let Some(inode) = inode {
         put_number(out, inode.dev);
         put_number(out, inode.ino);
         put_number(out, inode.nlink.into());
     }
-    out.extend_from_slice(sum.map_or(&[], |sum| &sum[..]));
+    if let Some(sum) = sum {
+        out.extend_from_slice(sum);
+    }
     if let Some(first) = &entry.link_to {
         put_bytes(out, first);
     }
@@ -124,14 +125,17 @@ impl<'a> Record<'a> {
         let mut rest = record;
         let [tag] = take_array(&mut rest);
         let name = take_bytes(&mut rest);
-        let mode = u16::from_le_bytes(take_array(&mut rest));
+        let [m0, m1, n0, n1, n2, n3, s0, s1, s2, s3] = take_array(&mut rest);
+        let (mode, nanos) = (
+            u16::from_le_bytes([m0, m1]),
+            u32::from_le_bytes([n0, n1, n2, n3]),
+        );
         let uid = take_number(&mut rest) as u32;
         let gid = take_number(&mut rest) as u32;
         let secs = match mode & HAS_FAR_TIME {
-            0 => u32::from_le_bytes(take_array(&mut rest)).into(),
+            0 => u32::from_le_bytes([s0, s1, s2, s3]).into(),
             _ => i64::from_le_bytes(take_array(&mut rest)),
         };
-        let nanos = u32::from_le_bytes(take_array(&mut rest));
         let atime = (mode & HAS_ATIME != 0).then(|| Time {
             secs: i64::from_le_bytes(take_array(&mut rest)),
             nanos: u32::from_le_bytes(take_array(&mut rest)),
@@ -258,8 +262,7 @@ fn take<'a>(rest: &mut &'a [u8], len: u64) -> &'a [u8] {
 }
 
 fn take_array<const LEN: usize>(rest: &mut &[u8]) -> [u8; LEN] {
-    take(rest, LEN as u64)
-        .first_chunk()
-        .copied()
-        .unwrap_or([0; LEN])
+    let (taken, left) = rest.split_first_chunk().unwrap_or((&[0; LEN], &[]));
+    *rest = left;
+    *taken
 }

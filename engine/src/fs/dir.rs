@@ -344,24 +344,26 @@ fn examine(
     };
     // Another may take its name meanwhile: whose it is, where it leads and what it has come from
     // one inode.
-    let hold = || -> rustix::io::Result<(OwnedFd, Statx)> {
+    let hold = || {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let held = openat(dir, name, flags, Mode::empty())?;
-        let s = statx(&held, c"", AtFlags::EMPTY_PATH, mask)?;
-        Ok((held, s))
+        openat(dir, name, flags, Mode::empty())
     };
-    let look = |reader: Option<&mut &mut AttributeReader>| -> rustix::io::Result<_> {
-        let s = statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, mask)?;
-        let finds_any = |reader: &mut &mut AttributeReader| reader.finds_any(name, file_type(&s));
-        match is_symlink(&s) || reader.is_some_and(finds_any) {
-            true => hold().map(|(held, s)| (Some(held), s)),
-            false => Ok((None, s)),
+    let stat_held = |held: &OwnedFd| statx(held, c"", AtFlags::EMPTY_PATH, mask);
+    let mut held = match &reader {
+        Some(reader) if reader.expects_any() => Some(hold()?),
+        _ => None,
+    };
+    let mut s = match &held {
+        Some(held) => stat_held(held)?,
+        None => statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, mask)?,
+    };
+    if held.is_none() {
+        let finds_any = |reader: &mut AttributeReader| reader.finds_any(name, file_type(&s));
+        if is_symlink(&s) || reader.as_deref_mut().is_some_and(finds_any) {
+            let opened = held.insert(hold()?);
+            s = stat_held(opened)?;
         }
-    };
-    let (held, s) = match reader.as_ref().is_some_and(|reader| reader.expects_any()) {
-        true => hold().map(|(held, s)| (Some(held), s))?,
-        false => look(reader.as_mut())?,
-    };
+    }
     let (mut target, mut attributes) = (Vec::new(), Attributes::default());
     let held = held.as_ref().map(OwnedFd::as_fd);
     if let Some(link) = held.filter(|_| is_symlink(&s)) {

@@ -17,6 +17,8 @@ const IDS_PER_ENTRY: usize = 2;
 #[derive(Debug)]
 pub(super) struct ToldIds {
     known: HashSet<(IdKind, u32)>,
+    /// User and group of the last entry: those of the next are likely to be the same.
+    last: Option<(u32, u32)>,
     max: usize,
 }
 
@@ -26,6 +28,7 @@ impl ToldIds {
         let of_root = root.map_or(0, |root| count(&root.attributes));
         ToldIds {
             known: HashSet::new(),
+            last: None,
             max: IDS_MAX.saturating_sub(of_root),
         }
     }
@@ -50,6 +53,9 @@ impl Scanner {
         attributes: &Attributes,
         dir: &mut ScannedDir,
     ) {
+        if attributes.is_empty() && self.told_ids.last.replace((uid, gid)) == Some((uid, gid)) {
+            return;
+        }
         if !self.options.numeric_ids && !self.told_ids.have_room_for(attributes) {
             self.options.numeric_ids = true;
             let message = format!(

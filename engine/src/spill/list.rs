@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::{Room, Spill, SpillReader, put_number, take_number};
+use super::{Room, Spill, SpillReader, put_record, take_number};
 
 /// In the file, every so many records it is known where one begins.
 const BLOCK_LEN: usize = 32;
@@ -15,8 +15,8 @@ pub(crate) struct SpillList {
     bytes: Spill,
     starts: Starts,
     len: usize,
-    /// The length of the record that is being added.
-    head: Vec<u8>,
+    /// The record that is being added to the file.
+    added: Vec<u8>,
     /// The block of the file that was read last: there is likely to be another question about it.
     cache: Mutex<Block>,
 }
@@ -79,28 +79,31 @@ impl SpillList {
     }
 
     pub(crate) fn push(&mut self, record: &[u8]) {
-        self.head.clear();
-        put_number(&mut self.head, record.len() as u64);
-        if let Starts::Each(starts) = &self.starts {
-            let more = self.head.len() + record.len() + size_of::<u32>();
-            let held = self.bytes.len() as usize + size_of_val(&**starts);
-            if held + more > self.room.memory_len() {
-                self.spill();
+        self.push_with(|bytes| bytes.extend_from_slice(record));
+    }
+
+    /// Adds the record that `put` writes.
+    pub(crate) fn push_with(&mut self, put: impl FnOnce(&mut Vec<u8>)) {
+        self.len += 1;
+        match &mut self.starts {
+            Starts::Each(starts) => {
+                starts.push(self.bytes.push_record(put) as u32);
+                if self.memory_len() > self.room.memory_len() {
+                    self.spill();
+                }
+            }
+            Starts::Blocks(starts) => {
+                self.added.clear();
+                put_record(&mut self.added, put);
+                let at = self.bytes.push(&self.added);
+                if self.len % BLOCK_LEN == 1 {
+                    starts.push(at);
+                }
+                // The last block has become longer.
+                let cache = self.cache.get_mut().unwrap_or_else(PoisonError::into_inner);
+                cache.number = None;
             }
         }
-        let at = self.bytes.push(&self.head);
-        self.bytes.push(record);
-        if let Starts::Blocks(_) = &self.starts {
-            // The last block has become longer.
-            let cache = self.cache.get_mut().unwrap_or_else(PoisonError::into_inner);
-            cache.number = None;
-        }
-        match &mut self.starts {
-            Starts::Each(starts) => starts.push(at as u32),
-            Starts::Blocks(starts) if self.len.is_multiple_of(BLOCK_LEN) => starts.push(at),
-            Starts::Blocks(_) => {}
-        }
-        self.len += 1;
     }
 
     /// Moves everything to the file, in order.
@@ -110,12 +113,11 @@ impl SpillList {
         let mut starts = Vec::new();
         let mut walk = self.walk_from(0);
         let mut numbers = 0..;
-        let mut len = Vec::new();
+        let mut added = Vec::new();
         while let Some((record, number)) = walk.next().zip(numbers.next()) {
-            len.clear();
-            put_number(&mut len, record.len() as u64);
-            let at = spilled.push(&len);
-            spilled.push(record);
+            added.clear();
+            put_record(&mut added, |bytes| bytes.extend_from_slice(record));
+            let at = spilled.push(&added);
             if number % BLOCK_LEN == 0 {
                 starts.push(at);
             }

@@ -171,6 +171,13 @@ impl Spill {
         spill
     }
 
+    /// Adds the record that `put` writes to those in memory, of which nothing goes to the file yet.
+    fn push_record(&mut self, put: impl FnOnce(&mut Vec<u8>)) -> u64 {
+        let at = self.len();
+        put_record(&mut self.tail, put);
+        at
+    }
+
     /// Adds bytes. Returns where they begin.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> u64 {
         let at = self.len();
@@ -289,6 +296,26 @@ impl Spill {
 impl Drop for Spill {
     fn drop(&mut self) {
         self.room.space.give_back(&self.extents);
+    }
+}
+
+/// Bytes of most records.
+const RECORD_LEN: usize = 128;
+
+/// Adds the record that `put` writes, with its length in front.
+fn put_record(bytes: &mut Vec<u8>, put: impl FnOnce(&mut Vec<u8>)) {
+    let at = bytes.len();
+    bytes.reserve(RECORD_LEN);
+    bytes.push(0);
+    put(bytes);
+    let len = bytes.len().saturating_sub(at + 1);
+    match (u8::try_from(len), bytes.get_mut(at)) {
+        (Ok(short @ ..0x80), Some(head)) => *head = short,
+        _ => {
+            let mut head = Vec::new();
+            put_number(&mut head, len as u64);
+            bytes.splice(at..=at, head);
+        }
     }
 }
 

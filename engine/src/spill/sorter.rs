@@ -7,10 +7,15 @@ use std::collections::BinaryHeap;
 use std::ops::Range;
 
 use super::list::next_record;
-use super::{Room, Spill, SpillList, SpillReader, put_number, take_number};
+use super::{Room, Spill, SpillList, SpillReader, put_number, put_record, take_number};
 
 /// What records are ordered by: those without the mark come first, each kind by the bytes.
 pub(crate) type Key = for<'a> fn(&'a [u8]) -> (bool, &'a [u8]);
+
+/// Room for the records of most directories, and for where they begin: growing into it would take
+/// longer than to sort them.
+const BYTES_LEN: usize = 4 << 10;
+const STARTS_LEN: usize = 128;
 
 /// Records on their way into order.
 #[derive(Debug)]
@@ -30,37 +35,38 @@ impl SpillSorter {
         SpillSorter {
             room,
             key,
-            bytes: Vec::new(),
-            starts: Vec::new(),
+            bytes: Vec::with_capacity(BYTES_LEN),
+            starts: Vec::with_capacity(STARTS_LEN),
             spilled: Spill::new(room),
             runs: Vec::new(),
         }
     }
 
     pub(crate) fn push(&mut self, record: &[u8]) {
+        self.push_with(|bytes| bytes.extend_from_slice(record));
+    }
+
+    /// Adds the record that `put` writes.
+    pub(crate) fn push_with(&mut self, put: impl FnOnce(&mut Vec<u8>)) {
+        self.starts.push(self.bytes.len() as u32);
+        put_record(&mut self.bytes, put);
         let held = self.bytes.len() + size_of_val(&*self.starts);
-        if held + record.len() > self.room.memory_len() {
+        if held > self.room.memory_len() {
             self.end_run();
         }
-        self.starts.push(self.bytes.len() as u32);
-        put_number(&mut self.bytes, record.len() as u64);
-        self.bytes.extend_from_slice(record);
     }
 
     fn sort(&mut self) {
         let (bytes, key) = (&self.bytes, self.key);
         let key_at = |start: u32| key(record_at(bytes, start));
-        let Some(&first) = self.starts.first() else {
+        let (Some(&first), Some(&last)) = (self.starts.first(), self.starts.last()) else {
             return;
         };
         // The names in a directory often begin alike.
-        let shared = self.starts.iter().fold(key_at(first).1, |shared, &start| {
-            let alike = shared.iter().zip(key_at(start).1);
-            let len = alike.take_while(|(a, b)| a == b).count();
-            shared.get(..len).unwrap_or_default()
-        });
-        let shared_len = shared.len();
-        let head = |start: u32| head_of(key_at(start), shared_len);
+        let (first, last) = (key_at(first).1, key_at(last).1);
+        let alike = first.iter().zip(last).take_while(|(a, b)| a == b).count();
+        let begin = first.get(..alike).unwrap_or_default();
+        let head = |start: u32| head_of(key_at(start), begin);
         let mut keyed: Vec<(u64, u32)> = self.starts.iter().map(|&at| (head(at), at)).collect();
         let compare = |a: &(u64, u32), b: &(u64, u32)| {
             a.0.cmp(&b.0).then_with(|| key_at(a.1).cmp(&key_at(b.1)))
@@ -161,15 +167,21 @@ impl PartialEq for Head<'_> {
 
 impl Eq for Head<'_> {}
 
-/// The mark of a key, and what comes first in it after the bytes that all share: two that differ
-/// are ordered as their keys are.
-fn head_of((mark, bytes): (bool, &[u8]), shared_len: usize) -> u64 {
-    let mut head = [0; 8];
-    let (first, rest) = head.split_at_mut(1);
-    first.fill(mark.into());
-    let own = bytes.get(shared_len..).unwrap_or_default();
-    rest.iter_mut().zip(own).for_each(|(to, from)| *to = *from);
-    u64::from_be_bytes(head)
+/// The mark of a key, whether it comes before, among or after all that begin like this, and what
+/// follows the beginning: two that differ are ordered as their keys are.
+fn head_of((mark, bytes): (bool, &[u8]), begin: &[u8]) -> u64 {
+    let (order, own) = match bytes.strip_prefix(begin) {
+        Some(own) => (Ordering::Equal, own),
+        None => (bytes.cmp(begin), &[][..]),
+    };
+    let own = match own.first_chunk() {
+        Some(long) => u64::from_be_bytes(*long),
+        None => {
+            (own.iter().chain(&[0; 8]).take(8)).fold(0, |all, &byte| all << 8 | u64::from(byte))
+        }
+    };
+    let first = u64::from(mark) << 2 | (order as i8 + 1) as u64;
+    own >> 8 | first << 56
 }
 
 fn record_at(bytes: &[u8], start: u32) -> &[u8] {
