@@ -56,6 +56,41 @@ fn a_touched_nanosecond_is_seen() {
     assert_eq!(trees.read("target/a"), b"new!");
 }
 
+/// Each side opens an unchanged directory once, to list it, and nothing else in it.
+#[test]
+fn an_unchanged_directory_is_opened_once_on_each_side() {
+    const MORE: usize = 200;
+    let trees = TempTree::new();
+    let opened = |dirs: usize| {
+        for dir in 0..dirs {
+            trees.write(format!("source/d{dir}/file"), "content");
+        }
+        let push = Hasync::push(&["-aH", "--delete"])
+            .arg(trees.contents_of("source"))
+            .arg(trees.path("target"));
+        push.run().expect(0);
+        let log = trees.text("calls");
+        let strace = [
+            "strace",
+            "-f",
+            "-e",
+            "trace=openat,openat2,newfstatat,statx",
+            "-o",
+            &log,
+        ];
+        push.under(&strace).run().expect(0);
+        let log = String::from_utf8(trees.read("calls")).unwrap();
+        let calls = log.lines().filter(|line| !line.contains(" resumed>"));
+        let of = |name: &str| calls.clone().filter(|line| line.contains(name)).count();
+        [of("openat"), of("stat(") + of("statx(")]
+    };
+    let (few, many) = (opened(MORE), opened(2 * MORE));
+    // Of each directory more: it is opened and, like the file in it, examined, here and there. A
+    // few calls more or less are those of libraries.
+    let of_each = |at: usize| (many[at] - few[at] + MORE / 2) / MORE;
+    assert_eq!([of_each(0), of_each(1)], [2, 4], "{few:?} {many:?}");
+}
+
 fn check(push: impl Fn(&[&str], &TempTree) -> Hasync) {
     need_root();
     for options in [

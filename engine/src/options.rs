@@ -30,7 +30,6 @@ pub struct Options {
     pub relative: bool,
     /// `--no-implied-dirs` clears it: under `-R`, directories on the way have the source's
     /// metadata.
-    #[serde(skip)]
     pub implied_dirs: bool,
     /// `--files-from`: what is pushed of the only source.
     #[serde(skip)]

@@ -20,7 +20,7 @@ PACKED_LEN_MAX = 64 * 1024
 ENTRIES_MAX = 100
 
 OPTIONS = {
-    **{name: True for name in ("recursive", "links", "perms", "times", "owner", "group", "devices",
+    **{name: True for name in ("recursive", "implied_dirs", "links", "perms", "times", "owner", "group", "devices",
                                "specials", "delete", "numeric_ids", "fsync")},
     **{name: False for name in ("hard_links", "sparse", "dry_run", "checksum", "update",
                                 "whole_file", "one_file_system", "atomic", "force",

@@ -26,9 +26,9 @@ STRUCTS = {
     "Brake": "percent:u8 entries:uint",
     "Form": "lines:Lines words:bool subject:Subject side:Side perishable:bool zeros:bool "
             "hides:bool",
-    "Options": "recursive:bool links:bool perms:bool times:bool owner:bool group:bool "
-               "devices:bool specials:bool acls:bool xattrs:bool hard_links:bool sparse:bool delete:bool "
-               "force:bool ignore_errors:bool max_delete:uint? brake:Brake? "
+    "Options": "recursive:bool implied_dirs:bool links:bool perms:bool times:bool "
+               "owner:bool group:bool devices:bool specials:bool acls:bool xattrs:bool "
+               "hard_links:bool sparse:bool delete:bool force:bool ignore_errors:bool max_delete:uint? brake:Brake? "
                "delete_missing:bool keep_dirlinks:bool safe_links:bool mkpath:bool "
                "dry_run:bool checksum:bool quick_check:QuickCheck window_s:uint? update:bool "
                "existing:bool ignore_existing:bool omit_dir_times:bool omit_link_times:bool "
