@@ -37,10 +37,10 @@ impl TreeArgs {
 
     /// Notes which option, if any, does not go with a named tree.
     pub(super) fn settle(&mut self, matches: &ArgMatches) {
-        let typed = matches.ids().map(|id| id.as_str());
-        let typed = typed.filter(|id| !FREE.contains(id) && !lists::changes_nothing(id));
+        let ids = matches.ids().map(|id| id.as_str());
+        let typed = ids.filter_map(|id| Some((last_index(matches, id)?, id)));
         let first = typed
-            .filter_map(|id| Some((last_index(matches, id)?, id)))
+            .filter(|(_, id)| !FREE.contains(id) && !lists::changes_nothing(id))
             .min();
         self.refused = first.map(|(_, id)| {
             let id = id
