@@ -53,14 +53,16 @@ const LEVEL_MAX: u8 = 4;
 pub(crate) fn parse(typed: &str) -> Result<Word, String> {
     let typed = typed.to_ascii_lowercase();
     let name = typed.trim_end_matches(|c: char| c.is_ascii_digit());
+    // As with rsync, a higher one is the highest.
     let level = match typed.get(name.len()..).unwrap_or_default() {
-        "" => Ok(u8::from(name != "none")),
-        digits => digits.parse(),
+        "" => u8::from(name != "none"),
+        digits => digits
+            .parse()
+            .map_or(LEVEL_MAX, |level: u8| level.min(LEVEL_MAX)),
     };
-    let what = WORDS.iter().find(|(word, _)| *word == name);
-    match (what, level) {
-        (Some((_, what)), Ok(level @ 0..=LEVEL_MAX)) => Ok(Word { what: *what, level }),
-        _ => {
+    match WORDS.iter().find(|(word, _)| *word == name) {
+        Some((_, what)) => Ok(Word { what: *what, level }),
+        None => {
             let words: Vec<&str> = WORDS.iter().map(|(word, _)| *word).collect();
             Err(format!(
                 "the words are {}, each with a level or 0",
@@ -160,7 +162,9 @@ mod tests {
                 .iter()
                 .all(|(word, _)| told.contains(&format!("  {word} ")))
         );
-        for wrong in ["", "2", "progress9", "progress99", "lists", "progress2x"] {
+        let highest = "progress99999999999999999999";
+        assert!(style(highest).total_progress && style("stats9").stats);
+        for wrong in ["", "2", "lists", "progress2x"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

@@ -185,7 +185,7 @@ pub(crate) struct PushArgs {
     /// Leave files alone that are newer in DST
     #[arg(short = 'u', long, help_heading = CHOICE)]
     pub(crate) update: bool,
-    /// Stay on the file system of each SRC; -xx: no mount points
+    /// Stay on the file system of each SRC, -xx: no mounts
     #[arg(short = 'x', long, action = ArgAction::Count, help_heading = CHOICE)]
     pub(crate) one_file_system: u8,
     /// Follow symlinks of other users on the way to SRC
