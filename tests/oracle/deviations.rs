@@ -390,9 +390,10 @@ pub(crate) fn without_letters_of_capabilities(
     let mask = |mut line: Vec<u8>| {
         let is_capable = capable.contains(shown_path(&line));
         // With setuid or setgid p stands for the owner.
-        if let Some([perms, owner, group, _, _, letter @ b'x']) = line.get_mut(5..11)
+        if let Some([perms, owner, group, _, acl, letter @ b'x']) = line.get_mut(5..11)
             && is_capable
-            && [*perms, *owner, *group] != [b'.'; 3]
+            // And beside an ACL rsync says nothing of them.
+            && [*perms, *owner, *group, *acl] != [b'.'; 4]
         {
             *letter = b'.';
         }
