@@ -250,6 +250,40 @@ fn a_destination_below_an_unreadable_directory_is_reached() {
     assert!(scene.trees.path("closed/nobody/made/new").exists());
 }
 
+/// A current directory that has been removed leads nowhere, and what it is to the push is said.
+#[test]
+fn a_removed_directory_is_said_to_be_removed() {
+    let trees = TempTree::new();
+    trees.write("source/file", "x");
+    let source = trees.contents_of("source");
+    let kept = trees.text("kept");
+    trees.write("kept/file", "y");
+    let removed = [
+        (vec![&*source, "."], 11, "target \".\" has been removed"),
+        (
+            vec!["--atomic", &source, "./"],
+            11,
+            "target \"./\" has been removed",
+        ),
+        (
+            vec![&source, "below"],
+            11,
+            "cannot make the target \"below\"",
+        ),
+        (vec!["./", &kept], 24, "has vanished: \"./\""),
+        (vec!["--atomic", ".", &kept], 24, "has vanished: \".\""),
+    ];
+    for (words, code, said) in removed {
+        let gone = trees.mkdir("gone").display().to_string();
+        let line = "cd \"$0\" && rmdir \"$0\" && exec \"$@\"";
+        let push = Hasync::push(&["-a", "--delete"]).args(words);
+        push.under(&["sh", "-c", line, &gone])
+            .run()
+            .expect_error(code, &[said]);
+        assert_eq!(trees.read("kept/file"), b"y");
+    }
+}
+
 #[test]
 fn a_source_behind_a_planted_symlink_is_read_only_when_asked() {
     let scene = Scene::new();

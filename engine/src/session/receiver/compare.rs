@@ -9,7 +9,7 @@ use super::told::Told;
 use crate::digest::{DirDigest, EntryPrint};
 use crate::entries::EntryList;
 use crate::entry::Entry;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::path::RelPath;
 use crate::refusal::Refusal;
 use crate::session::place::Place;
@@ -60,6 +60,13 @@ impl Receiver {
             Ok(None) if self.site.is_left_alone(&path) => {
                 self.new_dirs.leave_out(path);
                 return Ok(());
+            }
+            // The root was there when the push began, and nothing could be put into it now.
+            Ok(None) if path.is_root() && self.site.door.is_real() => {
+                let shown = self.site.door.shown(&path);
+                let message =
+                    format!("the target {shown} has been removed; make it, and push again");
+                return Err(Error::new(ErrorKind::FileIo, message));
             }
             Ok(None) => return self.new_dirs.lacks(&self.site, dir, path),
             Err(e) => {
