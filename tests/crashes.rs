@@ -70,6 +70,8 @@ fn end_standby_at(pair: &Pair, point: Option<&str>) {
         format!("export HASYNC_END_AT={point}\n")
     });
     std::fs::write(&script, format!("#!/bin/sh\n{set}{exec}\n")).unwrap();
+    // It may be on the disk whose power is cut, and would be what it was before.
+    std::fs::File::open(&script).unwrap().sync_all().unwrap();
 }
 
 /// After recovery: exactly the old tree or exactly the new one.
