@@ -13,6 +13,9 @@ use crate::error::is_no_space;
 use crate::fs::Root;
 use crate::generation::Tree;
 
+/// One inode in so many that is free is as good as none.
+const FEW_INODES: u64 = 100;
+
 /// Where a push is received, and whose past may give way.
 #[derive(Clone, Debug)]
 pub(crate) struct Room {
@@ -57,6 +60,19 @@ impl Room {
             false => space.f_bavail,
         };
         Ok(blocks.saturating_mul(space.f_frsize))
+    }
+
+    /// What is to be said where names have given out, whatever bytes are free.
+    pub(crate) fn said_of_inodes(&self) -> String {
+        let Ok(space) = fstatvfs(&*self.root) else {
+            return String::new();
+        };
+        let (all, free) = (space.f_files, space.f_ffree);
+        // What was staged may have given some back.
+        match free < all / FEW_INODES {
+            true => format!("; of the {all} inodes of that disk {free} are free (df -i tells)"),
+            false => String::new(),
+        }
     }
 
     pub(crate) fn filled(&self) -> Filled {

@@ -71,6 +71,9 @@ impl Full {
                 if count > 1 {
                     first.message = format!("{}; {count} entries had no room", first.message);
                 }
+                if let Door::Real(real) = door {
+                    first.message.push_str(&real.room.said_of_inodes());
+                }
                 Err(first)
             }
             // Some file systems have the space only then.
@@ -99,13 +102,14 @@ impl Full {
         let filled = real.room.filled();
         let message = format!(
             "{}; nothing was changed: {} bytes were needed for that, {} are free on the disk, undo \
-             keeps {}, {} are kept until they are forgotten, and the deletions would free {}",
+             keeps {}, {} are kept until they are forgotten, and the deletions would free {}{}",
             e.message,
             self.needed,
             filled.free,
             filled.undo,
             filled.pinned,
-            deletable()
+            deletable(),
+            real.room.said_of_inodes()
         );
         Error { message, ..e }
     }
