@@ -138,6 +138,28 @@ fn a_confined_receiver_can_do_without_it() {
     }
 }
 
+/// What cannot be examined is named, and is not taken for something that is to be made.
+#[test]
+fn attributes_that_cannot_be_read_are_not_said_to_be_new() {
+    need_root();
+    for (way, setup) in WITHOUT_PROC {
+        let trees = tree(true);
+        for _ in 0..2 {
+            let done = Hasync::push(&["-aAXi", "--delete"])
+                .arg(trees.contents_of("src"))
+                .arg(trees.path("old"))
+                .under(&with_proc_after(setup))
+                .run()
+                .expect(23);
+            assert_eq!(done.stdout_text(), "", "/proc {way}: {done}");
+            for path in [trees.path("src/file"), trees.path("old")] {
+                let named = format!("examine \"{}\"", path.display());
+                assert!(done.stderr.contains(&named), "/proc {way}, {named}: {done}");
+            }
+        }
+    }
+}
+
 #[test]
 fn processes_that_are_hidden_from_others_do_no_harm() {
     need_root();

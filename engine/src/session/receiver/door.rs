@@ -89,10 +89,10 @@ impl Door {
     }
 
     /// The target root's own metadata, with attributes in `scope`, if it was there before.
-    pub(super) fn root_listed(&self, scope: Scope) -> Option<Listed> {
-        match self {
-            Door::Real(real) if real.is_new => None,
-            _ => root_listed(self.root()?, scope).ok(),
+    pub(super) fn root_listed(&self, scope: Scope) -> io::Result<Option<Listed>> {
+        match (self, self.root()) {
+            (Door::Real(real), _) if real.is_new => Ok(None),
+            (_, root) => root.map(|root| root_listed(root, scope)).transpose(),
         }
     }
 

@@ -181,7 +181,13 @@ impl Receiver {
         }
         entry.check().map_err(Error::peer)?;
         let scope = self.site.rules.fields.attributes();
-        let local = self.site.door.root_listed(scope);
+        let local = match self.site.door.root_listed(scope) {
+            Ok(local) => local,
+            Err(e) => {
+                self.site.warn_of("examine", &RelPath::root(), &e)?;
+                return self.say_root(Vec::new());
+            }
+        };
         // A new one has what the directory that holds it passes on, and passes that on itself.
         let inherited = match local {
             None => self.site.inherited(&RelPath::root()),
@@ -214,6 +220,10 @@ impl Receiver {
                 want: Want::Nothing,
             });
         }
+        self.say_root(verdicts)
+    }
+
+    fn say_root(&self, verdicts: Vec<Verdict>) -> Result<(), Error> {
         self.site.say(&ToSender::Verdicts {
             dir: 0,
             verdicts,
