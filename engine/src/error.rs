@@ -5,6 +5,8 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use rustix::io::Errno;
+
 use crate::refusal::Refusal;
 
 /// Whose fault an error is, and of what sort.
@@ -166,17 +168,19 @@ fn same(cause: &io::Error) -> io::Error {
 /// Whether a call failed for lack of space, inodes or quota.
 pub(crate) fn is_no_space(cause: &io::Error) -> bool {
     matches!(
-        cause
-            .raw_os_error()
-            .map(rustix::io::Errno::from_raw_os_error),
-        Some(rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT)
+        cause.raw_os_error().map(Errno::from_raw_os_error),
+        Some(Errno::NOSPC | Errno::DQUOT)
     )
 }
 
 /// The cause of a failed call in the words of the system, fit for the end of a line: first letter
 /// small, and without the number that Rust adds.
 pub fn describe(cause: &io::Error) -> String {
-    let text = cause.to_string();
+    let text = match (cause.kind(), cause.raw_os_error(), cause.get_ref()) {
+        // Found out without the system, which would have said it so.
+        (io::ErrorKind::NotFound, None, None) => Errno::NOENT.to_string(),
+        _ => cause.to_string(),
+    };
     let text = text.split(" (os error").next().unwrap_or(&text);
     let mut chars = text.chars();
     chars.next().map_or_else(String::new, |first| {
@@ -198,6 +202,8 @@ mod tests {
         for (errno, expected) in [(2, "no such file or directory"), (5, "input/output error")] {
             assert_eq!(describe(&io::Error::from_raw_os_error(errno)), expected);
         }
+        let made = describe(&io::ErrorKind::NotFound.into());
+        assert_eq!(made, "no such file or directory");
         for (text, expected) in [("EOF met", "EOF met"), ("I/O", "I/O"), ("", ""), ("É", "É")] {
             assert_eq!(describe(&io::Error::other(text)), expected);
         }
