@@ -2,6 +2,7 @@
 directory given, and serves in the background until it is unmounted. It is odd in one of these ways:
 
 form    A name is the same with its accents apart from their letters.
+late    What says that it is lost is, when it is closed: nothing could store it.
 silly   As on NFS, what is open is not removed but renamed until it is closed, and is busy then."""
 
 import ctypes
@@ -218,6 +219,8 @@ def answer(opcode, node, payload, header):
         _, mode, umask, _ = struct.unpack_from("<4I", payload)
         made, new = make(node, header, mode & ~umask, payload[16:].rstrip(b"\0"))
         return made + opened(new)
+    if opcode == 25 and WAY == "late" and node.data.startswith(b"lost"):
+        raise Refused(errno.EIO)
     if opcode in (20, 25, 29, 30):
         return b""
     raise Refused(errno.ENOSYS)

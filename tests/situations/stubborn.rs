@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::cell::Way;
 use super::place::{NotHere, Place};
-use super::{FEW, WAYS, btrfs, ext4};
+use super::{FEW, WAYS, btrfs, ext4, memory};
 use crate::support::pair::Node::{Foo0, Foo1};
 use crate::support::pair::Pair;
 use crate::support::process::run_ok;
@@ -281,5 +281,55 @@ fn what_cannot_be_changed_keeps_nothing_else() {
             };
             check(case, way, &place, &pushed, &|| 0);
         }
+    }
+}
+
+/// What a file system says to be lost when it is closed has not arrived.
+#[test]
+fn what_is_lost_when_it_is_closed_is_not_put_in_place() {
+    const NAMES: [&str; 5] = ["file", "dir/file", "new/file", "new/deep/file", "long"];
+    for atomic in [false, true] {
+        let Ok(place) = memory("late") else {
+            return report("what is lost when it is closed is not tried");
+        };
+        let trees = TempTree::new();
+        let write = |names: &[&str], content: &str| {
+            for name in names {
+                // What travels by itself, and what travels with others.
+                let times = if *name == "long" { 300_000 } else { 1 };
+                trees.write(format!("source/{name}"), content.repeat(times));
+            }
+        };
+        let read = |name: &str| fs::read_to_string(place.root.join(name)).ok();
+        let options: &[&str] = if atomic { &["--atomic"] } else { &[] };
+        let push = || {
+            let to = [
+                trees.contents_of("source"),
+                place.root.display().to_string(),
+            ];
+            Hasync::push(&["-a", "--delete"])
+                .args(options)
+                .args(to)
+                .run()
+        };
+        write(&["file", "dir/file", "long"], "first");
+        push().expect(0);
+        write(&NAMES, "lost");
+        write(&["beside", "new/beside"], "arrives");
+        let done = push().expect(23);
+        for name in NAMES {
+            let named = format!("cannot write \"{}\"", place.root.join(name).display());
+            assert!(done.stderr.contains(&named), "{named}: {done}");
+            let before = read(name).map(|content| content[..5].to_owned());
+            let expected = (!name.starts_with("new")).then_some("first");
+            assert_eq!(before.as_deref(), expected, "{name}: {done}");
+        }
+        for name in ["beside", "new/beside"] {
+            assert_eq!(read(name).as_deref(), Some("arrives"), "{name}: {done}");
+        }
+        write(&NAMES, "third");
+        push().expect(0);
+        let diff = data(&trees.path("source")).diff(&data(&place.root));
+        assert!(diff.is_empty(), "{diff}");
     }
 }

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use crate::apply::{create_file, create_node, set_node_attrs};
 use crate::entry::Body;
-use crate::fs::{Attrs, DIR_FLAGS, FileDir, Listed, set_new_attrs};
+use crate::fs::{Attrs, DIR_FLAGS, FileDir, Listed, close_written, set_new_attrs};
 
 /// Makes in `dir` a copy of an entry that is at `from`: all of a file, a directory without what is
 /// in it. It is made with the permissions that it is to have, as far as that goes: not everywhere
@@ -37,7 +37,8 @@ pub(crate) fn copy(
             let (basis, _) = FileDir::new(&*from)?.open(&from_name)?;
             let file = create_file(dir, name, entry.mode)?;
             copy_content(&basis, &file)?;
-            set_new_attrs(&file, attrs.clone()).map(drop)
+            set_new_attrs(&file, attrs.clone())?;
+            close_written(file)
         }
         _ => {
             create_node(dir, name, entry)?;

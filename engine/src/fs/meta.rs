@@ -36,6 +36,16 @@ pub(crate) fn set_fd_attrs(file: &File, attrs: &Attrs) -> io::Result<()> {
     Ok(time?)
 }
 
+/// Closes what was written: a network or FUSE file system may say only then that it could not store
+/// it.
+pub(crate) fn close_written(file: File) -> io::Result<()> {
+    match nix::unistd::close(file) {
+        // Closed all the same.
+        Err(nix::errno::Errno::EINTR) => Ok(()),
+        result => Ok(result?),
+    }
+}
+
 /// Does what changes the names in `dir` for hasync's own reasons: it keeps its time as far as this
 /// user may set it.
 pub(crate) fn keeping_time<T>(dir: impl AsFd, change: impl FnOnce() -> T) -> io::Result<T> {

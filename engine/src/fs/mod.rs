@@ -42,7 +42,7 @@ pub(crate) use inode::{WhichDir, numbers_hold, replaced};
 pub use lock::Lock;
 pub(crate) use longest::{can_hold, len_max};
 pub(crate) use machine::{boot, machine};
-pub(crate) use meta::{keeping_time, set_attrs, set_fd_attrs, set_new_attrs};
+pub(crate) use meta::{close_written, keeping_time, set_attrs, set_fd_attrs, set_new_attrs};
 pub(crate) use own_place::take_own_place;
 pub(crate) use reaper::Reaper;
 pub(crate) use regular::FileDir;

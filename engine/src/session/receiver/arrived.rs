@@ -4,14 +4,13 @@
 use std::borrow::Cow;
 use std::fs::File;
 
-use super::door;
 use super::removals::{Removals, Replacement};
 use super::site::Site;
 use super::wanted::Wanted;
 use crate::change::{Over, Staged};
 use crate::entry::Entry;
 use crate::error::{Error, is_no_space};
-use crate::fs::{Inherited, set_new_attrs};
+use crate::fs::{Inherited, close_written, set_new_attrs};
 use crate::path::RelPath;
 use crate::since::Since;
 
@@ -35,7 +34,13 @@ pub(super) struct Arrived<'a> {
 }
 
 impl Arrived<'_> {
-    pub(super) fn settle(self, site: &mut Site, removals: &mut Removals) -> Result<(), Error> {
+    /// Has it removed by `discard` if the target could not store it after all.
+    pub(super) fn settle(
+        self,
+        site: &mut Site,
+        removals: &mut Removals,
+        discard: impl FnOnce(&Place),
+    ) -> Result<(), Error> {
         let Wanted {
             replaced,
             in_the_way,
@@ -50,17 +55,16 @@ impl Arrived<'_> {
             .made_attrs(self.dir, &found, replaced, self.inherited);
         let path = || self.dir.join(&self.entry.name);
         let made = set_new_attrs(&self.file, attrs);
+        let closed = close_written(self.file);
+        // Whoever is to own it may own no more.
+        let has_no_room = made.as_ref().err().filter(|e| is_no_space(e));
+        if let Some(e) = has_no_room.or(closed.as_ref().err()) {
+            discard(&self.place);
+            return site.not_written(&path(), self.entry.len(), e);
+        }
         if let Err(e) = &made {
-            if is_no_space(e)
-                && let Place::Alone(staged) = &self.place
-            {
-                // Whoever is to own it may own no more.
-                door::remove(staged);
-                return site.not_written(&path(), self.entry.len(), e);
-            }
             site.warn_of("set the metadata of", &path(), e)?;
         }
-        drop(self.file);
         let staged = match self.place {
             Place::Within => return Ok(()),
             Place::Alone(staged) => Staged {

@@ -313,9 +313,10 @@ impl Incoming {
         };
         match making.finish() {
             Ok((made, file)) if *made.sum.as_bytes() == sum => {
-                let list = state.list_mut();
+                let wanted = state.list_mut().wanted.remove(number);
+                let list = state.list();
                 let arrived = Arrived {
-                    wanted: list.wanted.remove(number).unwrap_or_default(),
+                    wanted: wanted.unwrap_or_default(),
                     dir: &list.path,
                     inherited: list.inherited,
                     entry: &entry,
@@ -323,7 +324,7 @@ impl Incoming {
                     since: self.since,
                     place,
                 };
-                arrived.settle(site, removals)?;
+                arrived.settle(site, removals, |place| discard(state, &entry, place))?;
             }
             Err(PatchError::Output(e)) => {
                 state.list_mut().wanted.remove(number);
@@ -380,7 +381,7 @@ fn packed_file(
                 place,
                 wanted: wanted.unwrap_or_default(),
             };
-            arrived.settle(site, removals)
+            arrived.settle(site, removals, |place| discard(state, &entry, place))
         }
         Err(e) => {
             discard(state, &entry, &place);

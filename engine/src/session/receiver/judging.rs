@@ -7,6 +7,7 @@ use rustix::fs::renameat;
 use super::arrived::{Arrived, Place};
 use super::deltas::left_of;
 use super::dir::Announced;
+use super::door;
 use super::links::Links;
 use super::new_dirs::NewDirs;
 use super::one_name::{OneName, Spelt};
@@ -438,6 +439,10 @@ impl Judging<'_> {
         if !moved {
             return Ok(Some(wanted));
         }
+        let remove = |place: &Place| match place {
+            Place::Alone(staged) => door::remove(staged),
+            Place::Within => {}
+        };
         let arrived = Arrived {
             dir: within.path,
             inherited: within.inherited,
@@ -447,7 +452,7 @@ impl Judging<'_> {
             place: Place::Alone(staged),
             wanted,
         };
-        arrived.settle(self.site, self.removals)?;
+        arrived.settle(self.site, self.removals, remove)?;
         Ok(None)
     }
 
