@@ -15,7 +15,9 @@ struct Origin {
     before: Vec<u8>,
     /// The name that it gets in the target; empty if only what is in it goes there.
     name: Vec<u8>,
-    /// That name is said with a slash in front.
+    /// The path of the source begins with a slash.
+    is_absolute: bool,
+    /// So do the names that are said.
     is_from_top: bool,
 }
 
@@ -44,8 +46,10 @@ impl Origins {
 
     /// The name of an entry with the slash in front, if it is said with one.
     pub(crate) fn with_slash(&self, path: &[u8]) -> Option<Vec<u8>> {
-        let is_from_top = path != b"." && self.of(path).is_some_and(|origin| origin.is_from_top);
-        is_from_top.then(|| [b"/", path].concat())
+        // To find out which source has an entry takes a look at it.
+        let may_be = path != b"." && self.0.iter().any(|origin| origin.is_from_top);
+        let origin = may_be.then(|| self.of(path)).flatten()?;
+        origin.is_from_top.then(|| [b"/", path].concat())
     }
 
     /// The first source that has the entry.
@@ -69,6 +73,7 @@ impl Origin {
             return Origin {
                 before: before_names(before),
                 name: clean(name.unwrap_or_default()),
+                is_absolute: source.starts_with(b"/"),
                 is_from_top: dot.is_none() && source.starts_with(b"/"),
             };
         }
@@ -82,6 +87,7 @@ impl Origin {
         Origin {
             before: before_names(before),
             name: name.to_vec(),
+            is_absolute: source.starts_with(b"/"),
             is_from_top: false,
         }
     }
@@ -97,10 +103,9 @@ impl Origin {
 
     /// Whether it is there.
     fn has(&self, path: &[u8]) -> bool {
-        let full = OsString::from_vec([&self.before, path].concat());
-        let top: &Path = Path::new("/");
-        let is_there = |path: &Path| path.symlink_metadata().is_ok();
-        is_there(Path::new(&full)) || is_there(&top.join(&full))
+        let top: &[u8] = if self.is_absolute { b"/" } else { b"" };
+        let full = OsString::from_vec([top, &self.before, path].concat());
+        Path::new(&full).symlink_metadata().is_ok()
     }
 }
 

@@ -53,7 +53,7 @@ impl Scanner {
         attributes: &Attributes,
         dir: &mut ScannedDir,
     ) {
-        if attributes.is_empty() && self.told_ids.last.replace((uid, gid)) == Some((uid, gid)) {
+        if attributes.is_empty() && self.told_ids.last == Some((uid, gid)) {
             return;
         }
         if !self.options.numeric_ids && !self.told_ids.have_room_for(attributes) {
@@ -67,7 +67,6 @@ impl Scanner {
                 vanished: false,
                 message,
             });
-            return;
         }
         let wanted = [
             (self.options.owner, IdKind::User, uid),
@@ -84,6 +83,7 @@ impl Scanner {
             let is = becomes.map(NewId::Mapped).or_else(named);
             dir.new_ids.extend(is.map(|is| (kind, id, is)));
         }
+        self.told_ids.last = Some((uid, gid));
     }
 }
 
