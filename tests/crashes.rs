@@ -235,6 +235,38 @@ fn a_group_ended_on_its_way_back_is_what_it_was() {
     }
 }
 
+/// One file cannot be changed back: whenever the undo ends, the rest of it can be brought back.
+#[test]
+fn an_undo_held_up_and_ended_at_any_step_can_be_finished() {
+    let disk = TempTree::within(Path::new("/tmp"));
+    let pair = Pair::with_standby_on(&disk.path("standby"));
+    let old = mirrored(&pair);
+    write_version(&pair.path(Foo0, "html"), 2);
+    let new = pair.html(Foo0);
+    push_on(&pair, &new);
+    let stuck = old.entries.iter().find(|(path, entry)| {
+        let changed = new.entries.get(*path).is_some_and(|new| new != *entry);
+        changed && entry.kind == 'f'
+    });
+    let stuck = std::str::from_utf8(stuck.unwrap().0).unwrap();
+    let stuck = pair.path(Foo1, &format!("html/{stuck}"));
+    let stuck = stuck.display().to_string();
+    let points = [
+        "journal", "op:1", "op:5", "rolled", "struck", "recorded", "parting", "keeping", "kept",
+    ];
+    for point in points {
+        process::run_ok("chattr", &["+i", &stuck]);
+        end_at(&pair.on(Foo1, &["undo", "html", "--to", "1"]), point);
+        let told = pair.run(Foo1, &["recover"]);
+        process::run_ok("chattr", &["-i", &stuck]);
+        assert_ne!(old.diff(&pair.html(Foo1)), "", "{point}: {told}");
+        let done = pair.run(Foo1, &["undo", "html"]).expect(0);
+        assert_eq!(old.diff(&pair.html(Foo1)), "", "{point}: {told}{done}");
+        let done = pair.run(Foo1, &["undo", "html", "--to", "2"]);
+        assert_eq!(new.diff(&pair.html(Foo1)), "", "{point}: {done}");
+    }
+}
+
 #[test]
 fn a_recovery_ended_at_any_step_goes_on() {
     let pair = Pair::here("");

@@ -3,7 +3,7 @@
 
 use hasync_engine::escape;
 use hasync_engine::generation::{Generation, GenerationId, NodeRole, Number, Tree};
-use hasync_engine::history::UndoneChange;
+use hasync_engine::history::{Undone, UndoneChange};
 
 use super::told_failed;
 use crate::args::UndoArgs;
@@ -72,9 +72,25 @@ pub(crate) fn run(args: &UndoArgs) -> Result<Exit, Failure> {
         count(UndoneChange::Attributes),
     );
     out.say(&line);
+    if undone.failed.count > 0 {
+        out.say(&what_is_left(args, &undone));
+    }
     state::note(&config);
     out.finish()?;
     Ok(told_failed(&undone.failed))
+}
+
+/// How to go on with an undo that was not carried out whole.
+fn what_is_left(args: &UndoArgs, undone: &Undone) -> String {
+    let paths = args.paths.iter().map(|path| {
+        let path = path.as_os_str().as_encoded_bytes();
+        format!(" --path {}", escape(path))
+    });
+    let (name, paths) = (&args.tree, paths.collect::<String>());
+    let wanted = &undone.wanted.to_string()[..8];
+    format!(
+        "{name}: when that is mended, `hasync undo {name}{paths} --to {wanted}` brings the rest"
+    )
 }
 
 /// What an undo on a standby means for the mirror, said before it is done.

@@ -284,6 +284,117 @@ fn what_cannot_be_changed_keeps_nothing_else() {
     }
 }
 
+/// An undo that something holds up brings back all else and names it. When it is free again the
+/// undo is finished by saying it once more, and each version can be reached exactly.
+#[test]
+fn an_undo_that_is_held_up_can_be_finished() {
+    // What the system swaps to is a file that somebody has written.
+    for case in CASES.iter().filter(|case| !case.hold.contains(&SWAP)) {
+        let place = match (case.make)() {
+            Ok(place) => place,
+            Err(why) => {
+                report(&format!("{} is not here: {why}", case.name));
+                continue;
+            }
+        };
+        let pair = Pair::here("");
+        let root = place.root.display().to_string();
+        let undo = format!("path = \"{root}\"\nundo = {{ keep = 9 }}");
+        pair.set(Foo1, "path = ", &undo);
+        let entry = place.root.join(case.entry);
+        let run = |words: &[&str]| {
+            let path = entry.display().to_string();
+            run_ok(words[0], &[&words[1..], &[path.as_str()]].concat());
+        };
+        let versions: Vec<Snapshot> = (1..=3)
+            .map(|version| {
+                write(&pair.path(Foo0, "html"), version);
+                pair.run(Foo0, &["push", "--tree", "html"]).expect(0);
+                data(&place.root)
+            })
+            .collect();
+        let undo = |to: &[&str], code| {
+            let args = [&["undo", "html"], to].concat();
+            pair.run(Foo1, &args).expect(code)
+        };
+        let is_like = |version: usize, done: &Finished| {
+            let diff = versions[version - 1].diff(&data(&place.root));
+            assert!(diff.is_empty(), "{}, {version}: {diff}{done}", case.name);
+        };
+        for (to, back) in [(&["--to", "2"][..], 2), (&["--to", "1"], 1)] {
+            run(case.hold);
+            // Where what is kept of a part cannot be put away, or not be found.
+            let refused = match case.name {
+                "a part that is read-only" => Some((11, case.said)),
+                "a directory whose key is not there" => Some((1, "give its key")),
+                _ => None,
+            };
+            if let Some((code, said)) = refused {
+                let done = undo(to, code);
+                assert!(done.stderr.contains(said), "{}: {done}", case.name);
+                run(case.free);
+                is_like(3, &done);
+                is_like(back, &undo(to, 0));
+                is_like(3, &undo(&["--to", "3"], 0));
+                continue;
+            }
+            let done = undo(to, 23);
+            // What lies ready was made for the mount that was there.
+            let said = match case.said {
+                "read-only" if case.hold == READ_ONLY => "it is on another mount now",
+                said => said,
+            };
+            assert!(done.stderr.contains(said), "{}: {done}", case.name);
+            let beside = fs::read_to_string(place.root.join("beside")).ok();
+            if !case.stays.iter().any(|held| "beside".starts_with(held)) {
+                assert_eq!(beside, Some("x".repeat(back)), "{}: {done}", case.name);
+            }
+            run(case.free);
+            let done = undo(&[], 0);
+            is_like(back, &done);
+            for at in [3, back] {
+                let done = undo(&["--to", &at.to_string()], 0);
+                is_like(at, &done);
+            }
+            let done = undo(&["--to", "3"], 0);
+            is_like(3, &done);
+        }
+    }
+}
+
+/// The same of single paths, which are copied out of what is kept.
+#[test]
+fn an_undo_of_a_path_that_is_held_up_can_be_said_again() {
+    let place = plain().unwrap();
+    let pair = Pair::here("");
+    let root = place.root.display().to_string();
+    pair.set(Foo1, "path = ", &format!("path = \"{root}\""));
+    for version in 1..=2 {
+        write(&pair.path(Foo0, "html"), version);
+        pair.run(Foo0, &["push", "--tree", "html"]).expect(0);
+    }
+    let read = |name: &str| fs::read_to_string(place.root.join(name)).unwrap();
+    let undo = |to: &str, code| {
+        let args = [
+            "undo", "html", "--path", "dir", "--path", "file", "--to", to,
+        ];
+        pair.run(Foo1, &args).expect(code)
+    };
+    let entry = place.root.join("dir/file").display().to_string();
+    run_ok("chattr", &["+i", &entry]);
+    let done = undo("1", 23);
+    assert!(done.stderr.contains("it is immutable"), "{done}");
+    assert_eq!([read("file"), read("dir/sub/file")], ["x", "x"], "{done}");
+    assert_eq!(read("dir/file"), "xx", "{done}");
+    run_ok("chattr", &["-i", &entry]);
+    let said = done.stdout_text();
+    let (_, to) = said.rsplit_once("--to ").unwrap();
+    let done = undo(to.split('`').next().unwrap(), 0);
+    assert_eq!(read("dir/file"), "x", "{done}");
+    assert_eq!(read("dir/goes"), "x", "{done}");
+    assert_eq!(read("beside"), "xx", "{done}");
+}
+
 /// What a file system says to be lost when it is closed has not arrived.
 #[test]
 fn what_is_lost_when_it_is_closed_is_not_put_in_place() {

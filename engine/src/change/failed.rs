@@ -55,6 +55,8 @@ impl Told {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Obstacle {
     MountPoint,
+    /// It is on another mount than its replacement was made for.
+    OtherMount,
     Immutable,
     AppendOnly,
     /// The directory that holds it is immutable or append-only.
@@ -91,6 +93,9 @@ impl Failed {
             Some(Obstacle::MountPoint) => {
                 "it is a mount point; unmount it, or exclude it".to_owned()
             }
+            Some(Obstacle::OtherMount) => {
+                format!("it is on another mount now; findmnt -T {shown}")
+            }
             Some(Obstacle::Immutable) => format!("it is immutable; chattr -i {shown}"),
             Some(Obstacle::AppendOnly) => format!("it is append-only; chattr -a {shown}"),
             Some(Obstacle::DirImmutable) => {
@@ -114,22 +119,32 @@ impl Failed {
     }
 }
 
+/// Whether something is mounted on `name` in `dir`.
+pub(crate) fn is_mount_point(dir: impl AsFd, name: &[u8]) -> bool {
+    flags_of(dir, name, AtFlags::SYMLINK_NOFOLLOW).contains(StatxAttributes::MOUNT_ROOT)
+}
+
+/// None where they cannot be told.
+fn flags_of(dir: impl AsFd, name: &[u8], flags: AtFlags) -> StatxAttributes {
+    let found = statx(dir, name, flags, StatxFlags::empty());
+    found.map_or(StatxAttributes::empty(), |found| {
+        StatxAttributes::from_bits_retain(found.stx_attributes.bits())
+    })
+}
+
 impl Obstacle {
     /// What made a change of `name` in `dir` fail with `cause`, if that is known.
     fn find(dir: impl AsFd, name: &[u8], cause: &io::Error) -> Option<Self> {
-        let flags = match Errno::from_io_error(cause)? {
-            Errno::BUSY => StatxAttributes::MOUNT_ROOT,
-            Errno::PERM | Errno::ACCESS => StatxAttributes::IMMUTABLE | StatxAttributes::APPEND,
-            _ => return None,
+        let flags = match Errno::from_io_error(cause) {
+            // That it is another one than was judged, or that it is in use.
+            None | Some(Errno::BUSY) => StatxAttributes::MOUNT_ROOT,
+            Some(Errno::PERM | Errno::ACCESS) => {
+                StatxAttributes::IMMUTABLE | StatxAttributes::APPEND
+            }
+            Some(Errno::XDEV) => return Some(Obstacle::OtherMount),
+            Some(_) => return None,
         };
-        let has = |name: &[u8], flags: AtFlags| {
-            let found = statx(dir.as_fd(), name, flags, StatxFlags::empty()).ok()?;
-            Some(StatxAttributes::from_bits_retain(
-                found.stx_attributes.bits(),
-            ))
-        };
-        let of_entry = has(name, AtFlags::SYMLINK_NOFOLLOW).unwrap_or(StatxAttributes::empty());
-        let found = of_entry & flags;
+        let found = flags_of(&dir, name, AtFlags::SYMLINK_NOFOLLOW) & flags;
         if found.contains(StatxAttributes::MOUNT_ROOT) {
             return Some(Obstacle::MountPoint);
         }
@@ -139,7 +154,7 @@ impl Obstacle {
         if found.contains(StatxAttributes::APPEND) {
             return Some(Obstacle::AppendOnly);
         }
-        let of_dir = has(b"", AtFlags::EMPTY_PATH).unwrap_or(StatxAttributes::empty());
+        let of_dir = flags_of(&dir, b"", AtFlags::EMPTY_PATH);
         let sealed = StatxAttributes::IMMUTABLE | StatxAttributes::APPEND;
         if (of_dir & flags).intersects(sealed) {
             return Some(Obstacle::DirImmutable);

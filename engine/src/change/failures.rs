@@ -46,6 +46,19 @@ impl Failures {
         Ok(())
     }
 
+    /// Strikes the op at that position off, unless what it builds on was carried out: neither the
+    /// entry nor one above or below it has failed.
+    pub(super) fn hold_up(&mut self, (at, op): (usize, &Op)) -> Result<bool, Error> {
+        let is_held_up = op.moves() && {
+            let path = op.path();
+            self.unmoved.covers(&path) || self.unmoved.holds_any_in(&path)
+        };
+        if is_held_up {
+            self.at.push(&at)?;
+        }
+        Ok(is_held_up)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.at.is_empty()
     }

@@ -47,7 +47,7 @@ mod tests;
 
 pub(crate) use commit::{Commit, Elsewhere, JudgedFirst, Link, Staged};
 pub(crate) use copy::copy;
-pub(crate) use failed::{Failed, Lines, Told};
+pub(crate) use failed::{Failed, Lines, Told, is_mount_point};
 pub(crate) use failures::Failures;
 pub(crate) use op::{Changes, Op, Ops, Over, SessionPlace, Slot, Tree, reversed};
 pub(crate) use place::inode;

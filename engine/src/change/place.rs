@@ -232,18 +232,19 @@ pub(super) fn take_away(
     slots: &OwnedFd,
     slot: &[u8],
 ) -> io::Result<()> {
-    match renameat(dir, name, slots, slot) {
+    let e = match renameat(dir, name, slots, slot) {
         // Both are there if this was cut off before.
-        Err(Errno::XDEV | Errno::NOTEMPTY | Errno::EXIST) => {}
+        Err(e @ (Errno::XDEV | Errno::NOTEMPTY | Errno::EXIST)) => e,
         result => return Ok(result?),
-    }
+    };
     // Those that are emptied, the names in each that are left, and where they go.
-    let mut levels = vec![Level::enter(dir, name, slots, slot)?];
+    let mut levels = vec![Level::enter((dir, name), (slots, slot), e)?];
     while let Some(level) = levels.last_mut() {
         if let Some(next) = level.names.pop() {
             match renameat(&level.from, &*next, &level.to, &*next) {
-                Err(Errno::XDEV | Errno::NOTEMPTY | Errno::EXIST) => {
-                    let below = Level::enter(&level.from, &next, &level.to, &next)?;
+                Err(e @ (Errno::XDEV | Errno::NOTEMPTY | Errno::EXIST)) => {
+                    let (from, to) = ((&level.from, &*next), (&level.to, &*next));
+                    let below = Level::enter(from, to, e)?;
                     levels.push(below);
                 }
                 result => result?,
@@ -278,8 +279,16 @@ struct Level {
 }
 
 impl Level {
-    fn enter(from: &OwnedFd, name: &[u8], to: &OwnedFd, new: &[u8]) -> io::Result<Self> {
-        let from = openat(from, name, DIR_FLAGS, Mode::empty())?;
+    /// `e` is why it cannot be renamed, which is final for anything but a directory.
+    fn enter(
+        (from, name): (&OwnedFd, &[u8]),
+        (to, new): (&OwnedFd, &[u8]),
+        e: Errno,
+    ) -> io::Result<Self> {
+        let from = match openat(from, name, DIR_FLAGS, Mode::empty()) {
+            Err(Errno::NOTDIR | Errno::LOOP) => return Err(e.into()),
+            opened => opened?,
+        };
         match mkdirat(to, new, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(e) => return Err(e.into()),

@@ -13,8 +13,9 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use rustix::fs::{FileType, Mode, OFlags, Stat, fchmod, fstat, openat, statat};
+use rustix::io::Errno;
 
-use super::failed::Failed;
+use super::failed::{Failed, is_mount_point};
 use super::failures::Failures;
 use super::op::{Op, Ops, SessionPlace, Slot, Tree};
 use super::place::{
@@ -104,6 +105,9 @@ impl Roll {
         let mut lasts = None;
         for (at, op) in ops.iter().enumerate() {
             let op = op?;
+            if failures.hold_up((at, &op))? {
+                continue;
+            }
             let result = self.carry_out(&op);
             work::did(1);
             fail_point("op");
@@ -183,6 +187,9 @@ impl Roll {
             } => {
                 let (dir, (slots, slot)) = (self.writable(dir)?, self.slot(slot)?);
                 if !is_at(&dir, name, old)? {
+                    if is_mount_point(&dir, name) {
+                        return Err(io::Error::from(Errno::BUSY).into());
+                    }
                     // Removed before; somebody else's new entry of that name is not ours to remove.
                     return Ok(());
                 }

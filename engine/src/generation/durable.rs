@@ -148,7 +148,11 @@ fn carry_out(store: &Store, journal: &mut Journal, again: bool) -> Result<Done, 
     fail_point("rolled");
     if !failed.is_empty() {
         journal.strike(&failed)?;
+        if let Some(generation) = &mut journal.generation {
+            generation.add_failed(&in_short(&failed.lines)?);
+        }
         write_journal(store, journal)?;
+        fail_point("struck");
     }
     let Failures {
         lines: mut failed,
@@ -167,7 +171,6 @@ fn carry_out(store: &Store, journal: &mut Journal, again: bool) -> Result<Done, 
     }
     if let Some(generation) = &mut journal.generation {
         generation.counts = counts(&journal.ops)?;
-        generation.add_failed(&in_short(&failed)?);
         store
             .set_head(generation)
             .map_err(|e| Error::file("record the generation", &e))?;

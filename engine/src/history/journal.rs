@@ -28,6 +28,16 @@ pub(crate) struct Journal {
     pub(crate) written: Partial,
     /// States of the tree that the ops pass through, if there are any before the last.
     pub(crate) waypoints: Vec<Waypoint>,
+    pub(crate) rest: Option<Rest>,
+}
+
+/// What an undo could not carry out: the way on to where it was to lead.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Rest {
+    pub(crate) wanted: GenerationId,
+    pub(crate) ops: Ops,
+    /// Beside each of the journal's sessions the one that takes over the slots of these ops.
+    pub(crate) sessions: Vec<SessionPlace>,
 }
 
 /// Where a journal leads that is carried out again after a crash.
@@ -60,7 +70,14 @@ impl Journal {
             pinned: false,
             written: Partial::default(),
             waypoints: Vec::new(),
+            rest: None,
         }
+    }
+
+    /// All sessions that are kept with it.
+    pub(crate) fn kept_sessions(&self) -> impl Iterator<Item = &SessionPlace> {
+        let rest = self.rest.iter().flat_map(|rest| &rest.sessions);
+        self.sessions.iter().chain(rest)
     }
 
     /// Whether its files change together, or not at all.
@@ -70,8 +87,12 @@ impl Journal {
     }
 
     /// Strikes off what could not be carried out: it is nothing that an undo could take back. With
-    /// it goes the time of a directory in which nothing has changed.
+    /// it goes the time of a directory in which nothing has changed. Of an undo, which takes its
+    /// entries from what is kept, it is the rest.
     pub(crate) fn strike(&mut self, failures: &Failures) -> Result<(), Error> {
+        if self.rest.is_some() || !self.waypoints.is_empty() {
+            self.keep_rest(failures)?;
+        }
         let mut failed = failures.positions();
         let mut next = failed.next().transpose()?;
         let mut changed = SpillMap::default();
@@ -91,6 +112,50 @@ impl Journal {
             }
             _ => Ok(true),
         })
+    }
+
+    /// Notes what could not be carried out, with the times that the directories around it are to
+    /// have in the end. From the first of it on the ops lead through states that nothing had.
+    fn keep_rest(&mut self, failures: &Failures) -> Result<(), Error> {
+        let Some(generation) = &mut self.generation else {
+            return Ok(());
+        };
+        // No other session has the name.
+        let beside = |(at, session): (usize, &SessionPlace)| SessionPlace {
+            name: format!("{}-{at}", generation.id).into_bytes(),
+            ..session.clone()
+        };
+        let rest = self.rest.get_or_insert_with(|| Rest {
+            wanted: generation.state,
+            ops: Ops::default(),
+            sessions: self.sessions.iter().enumerate().map(beside).collect(),
+        });
+        generation.state = generation.id;
+        let mut around = SpillMap::default();
+        for at in failures.positions() {
+            let at = at?;
+            let op = self.ops.get(at)?;
+            if op.moves() {
+                around.insert(&op.dir().as_bytes(), b"");
+            }
+            self.waypoints.retain(|end| end.ops_len <= at as u64);
+        }
+        let mut failed = failures.positions();
+        let mut next = failed.next().transpose()?;
+        for (at, op) in self.ops.iter().enumerate() {
+            let mut op = op?;
+            if next == Some(at) {
+                next = failed.next().transpose()?;
+            } else if let Op::SetDirAttrs { dir, new, old, .. } = &mut op
+                && around.contains(&dir.as_bytes())
+            {
+                old.clone_from(new);
+            } else {
+                continue;
+            }
+            rest.ops.push(&op)?;
+        }
+        Ok(())
     }
 
     fn retain(

@@ -11,13 +11,13 @@ use std::path::PathBuf;
 use rustix::fs::{AtFlags, Mode, OFlags, fsync, openat, renameat, statat};
 use rustix::io::Errno;
 
-use super::journal::{Journal, Waypoint};
+use super::journal::{Journal, Rest, Waypoint};
 use super::prune::{discard, remove_used};
 use super::store::{JOURNAL, MANIFEST, Store, mkdir_open};
-use crate::change::{Ops, SessionPlace};
+use crate::change::{Ops, SessionPlace, reversed};
 use crate::error::Error;
 use crate::fail::fail_point;
-use crate::fs::{Root, names};
+use crate::fs::{Root, is_absent, names, open_dir_below};
 use crate::generation::record;
 use crate::lineage::generation::{Generation, GenerationId, Partial};
 use crate::lineage::ordinal::Number;
@@ -52,6 +52,8 @@ pub(super) struct Step {
     pub(super) to: GenerationId,
     /// The generation that it led to, or through.
     pub(super) number: Number,
+    /// It is what an undo could not carry out: to take it back is to go on with that undo.
+    pub(super) is_rest: bool,
 }
 
 /// Puts away what the commit of `journal` replaced, with the journal itself. Can be repeated after
@@ -81,6 +83,9 @@ pub(crate) fn keep(store: &Store, journal: &Journal, generation: &Generation) ->
             Err(e) => return Err(e.into()),
         }
     }
+    if let Some(rest) = &journal.rest {
+        keep_rest(root, &to, journal, rest)?;
+    }
     fail_point("keeping");
     // Steps whose entries were used by this one lead nowhere any more.
     let mut used: Vec<&RelPath> = journal.sessions.iter().map(|s| &s.within).collect();
@@ -101,6 +106,44 @@ pub(crate) fn keep(store: &Store, journal: &Journal, generation: &Generation) ->
     fsync(&own)?;
     fsync(store.dir())?;
     fail_point("kept");
+    Ok(())
+}
+
+/// Parts the slots of what an undo could not carry out from those that it has used: either way is
+/// taken for itself. Can be repeated.
+fn keep_rest(root: &Root, to: &RelPath, journal: &Journal, rest: &Rest) -> io::Result<()> {
+    let mut dirs = Vec::new();
+    for (from, into) in journal.sessions.iter().zip(&rest.sessions) {
+        let kept = make_reserved(root, &from.holder, to)?;
+        let from = root.open_reserved(&from.holder, &to.join(&from.name))?;
+        dirs.push((from, mkdir_open(&kept, &into.name)?));
+    }
+    for op in rest.ops.iter() {
+        let op = op.map_err(io::Error::other)?;
+        let Some(slot) = op.slot() else { continue };
+        let (from, into) = dirs
+            .get(slot.session as usize)
+            .ok_or(io::ErrorKind::InvalidData)?;
+        let (above, name) = slot.path.split().ok_or(io::ErrorKind::InvalidData)?;
+        let mut into = into.try_clone()?;
+        for name in above.components() {
+            into = mkdir_open(&into, name)?;
+        }
+        match open_dir_below(from, &above).and_then(|from| Ok(renameat(&from, name, &into, name)?))
+        {
+            Ok(()) => {
+                fsync(&into)?;
+                fail_point("parting");
+            }
+            // Nothing was to come from there, or it has been parted already.
+            Err(e) if is_absent(&e) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    for (from, into) in dirs {
+        fsync(&from)?;
+        fsync(&into)?;
+    }
     Ok(())
 }
 
@@ -166,6 +209,21 @@ pub(super) fn steps(store: &Store) -> io::Result<Vec<Step>> {
     Ok(steps)
 }
 
+/// A directory that steps have a part in, on a mount of its own, where nothing can be found now.
+pub(super) fn hidden(store: &Store) -> io::Result<Option<RelPath>> {
+    let above = undo_dir(store);
+    for (_, place) in step_places(store)? {
+        let kept = read(store, place)?;
+        let sessions = kept.map_or(Vec::new(), |kept| kept.journal.sessions);
+        let holders = sessions.into_iter().map(|session| session.holder);
+        let is_hidden = |dir: &RelPath| store.root().open_reserved(dir, &above).is_err();
+        if let Some(dir) = holders.filter(|dir| !dir.is_root()).find(is_hidden) {
+            return Ok(Some(dir));
+        }
+    }
+    Ok(None)
+}
+
 impl Kept {
     /// The steps of it that have not been taken back.
     fn steps(self, root: &Root) -> Result<Vec<Step>, Error> {
@@ -204,9 +262,24 @@ impl Kept {
                     from,
                     to: end.state,
                     number: generation.number,
+                    is_rest: false,
                 });
             }
             (ops_at, sessions_at, from) = (ops_end, sessions_end, Some(end.state));
+        }
+        let rest = journal.rest.filter(|rest| {
+            let mut sessions = rest.sessions.iter();
+            sessions.all(|session| is_there(root, session))
+        });
+        if let Some(rest) = rest {
+            steps.push(Step {
+                sessions: rest.sessions,
+                ops: reversed(&rest.ops)?,
+                from: rest.wanted,
+                to: generation.state,
+                number: generation.number,
+                is_rest: true,
+            });
         }
         Ok(steps)
     }
@@ -268,7 +341,8 @@ pub(super) fn read(store: &Store, place: RelPath) -> io::Result<Option<Kept>> {
     let Some(mut journal) = journal else {
         return Ok(None);
     };
-    for session in &mut journal.sessions {
+    let rest = journal.rest.iter_mut().flat_map(|rest| &mut rest.sessions);
+    for session in journal.sessions.iter_mut().chain(rest) {
         session.within = place.clone();
     }
     let generation = journal.generation.take();

@@ -141,7 +141,7 @@ pub(super) fn remove_used(store: &Store, place: &RelPath) -> io::Result<()> {
         return Ok(());
     };
     let is_left = |session| is_there(store.root(), session);
-    if journal.has_step_without_session() || journal.sessions.iter().any(is_left) {
+    if journal.has_step_without_session() || journal.kept_sessions().any(is_left) {
         return Ok(());
     }
     let removed = discard(store, place, &journal);
@@ -209,7 +209,7 @@ fn sweep(store: &Store) -> io::Result<()> {
 /// Its own directory goes last, and stays with its list of sessions as long as one of them does.
 fn remove_step(store: &Store, place: &RelPath, journal: &Journal) -> io::Result<()> {
     let mut result = Ok(());
-    for session in &journal.sessions {
+    for session in journal.kept_sessions() {
         let dir = match store.root().open_reserved(&session.holder, place) {
             Ok(dir) => dir,
             // The directory has gone since, or what was mounted on it.
@@ -251,7 +251,7 @@ fn remove_empty(root: &Root, holder: &RelPath, place: &RelPath) -> io::Result<()
 /// Bytes that a step takes on disk.
 fn bytes_of(root: &Root, step: &Kept) -> u64 {
     let mut bytes = 0;
-    for session in &step.journal.sessions {
+    for session in step.journal.kept_sessions() {
         let place = step.place.join(&session.name);
         // It may have been taken back.
         let Ok(dir) = root.open_reserved(&session.holder, &place) else {

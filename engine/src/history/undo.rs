@@ -7,17 +7,20 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
+
+use rustix::fs::{Access, AtFlags, accessat};
 
 use super::journal::{Journal, Waypoint};
 use super::kept::{self, Step};
 use super::store::Store;
-use crate::change::{Changes, Op, Ops, inode, reversed};
+use crate::change::{Changes, Op, Ops, SessionPlace, inode, is_mount_point, reversed};
 use crate::clock::now_ns;
 use crate::error::{Error, ErrorKind};
 use crate::fs::{Inode, Root, numbers_hold};
 use crate::lineage::generation::{Generation, GenerationCounts, GenerationId, GenerationKind};
 use crate::lineage::ordinal::Number;
-use crate::path::RelPath;
+use crate::path::{RelPath, Shown};
 use crate::spill::{self, SpillMap};
 
 /// How much of the past is kept.
@@ -35,7 +38,8 @@ pub struct UndoPolicy {
 }
 
 /// The journal that leads from the present state of the tree back to that of `wanted`, or, without
-/// one, to the state before the head. The generation that it makes has that number.
+/// one, to where the head was to lead as an undo that was not carried out whole, or else to the
+/// state before the head. The generation that it makes has that number.
 pub(super) fn plan(
     store: &Store,
     head: &Generation,
@@ -43,7 +47,11 @@ pub(super) fn plan(
     wanted: Option<GenerationId>,
 ) -> Result<Journal, Error> {
     let steps = kept::steps(store).map_err(|e| Error::file("read what is kept for undo", &e))?;
-    let wanted = wanted.or(head.parent_state).ok_or_else(|| {
+    let unfinished = steps
+        .iter()
+        .find(|step| step.is_rest && step.to == head.state);
+    let unfinished = unfinished.map(|step| step.from);
+    let wanted = wanted.or(unfinished).or(head.parent_state).ok_or_else(|| {
         Error::new(
             ErrorKind::Usage,
             format!(
@@ -52,18 +60,9 @@ pub(super) fn plan(
             ),
         )
     })?;
-    let route = route(&steps, head.state, wanted).ok_or_else(|| {
-        let reach = reachable(&steps, head.state);
-        let reach = if reach.is_empty() {
-            "nothing can be undone".to_owned()
-        } else {
-            format!("generations that can be undone: {}", reach.join(", "))
-        };
-        Error::new(
-            ErrorKind::Usage,
-            format!("the way back to that generation is not kept; {reach}"),
-        )
-    })?;
+    let Some(route) = route(&steps, head.state, wanted) else {
+        return Err(no_way(store, &reachable(&steps, head.state)));
+    };
     let mut journal = Journal::new(Changes::default());
     journal.keep = true;
     for step in route {
@@ -96,6 +95,24 @@ pub(super) fn plan(
         ..head.clone()
     });
     Ok(journal)
+}
+
+/// Why there is no way, and what there is.
+fn no_way(store: &Store, reach: &[String]) -> Error {
+    let reach = if reach.is_empty() {
+        "nothing can be undone".to_owned()
+    } else {
+        format!("generations that can be undone: {}", reach.join(", "))
+    };
+    let message = match kept::hidden(store) {
+        Ok(Some(dir)) => format!(
+            "the way back to that generation leads through {}, and what is kept there cannot be \
+             reached now: mount it, or give its key; {reach}",
+            store.root().shown(&dir)
+        ),
+        _ => format!("the way back to that generation is not kept; {reach}"),
+    };
+    Error::new(ErrorKind::Usage, message)
 }
 
 /// The steps to take back, in order, from one state to another: the fewest.
@@ -146,6 +163,20 @@ fn reachable(steps: &[Step], from: GenerationId) -> Vec<String> {
     numbers.sort_unstable();
     numbers.dedup();
     numbers.iter().map(Number::to_string).collect()
+}
+
+/// Checks that what is kept can be put away anew, on each mount that has a part of it.
+pub(super) fn check_writable(root: &Root, sessions: &[SessionPlace]) -> Result<(), Error> {
+    for place in sessions {
+        let writable = root
+            .open_reserved(&place.holder, &place.within)
+            .and_then(|dir| Ok(accessat(&dir, ".", Access::WRITE_OK, AtFlags::empty())?));
+        let path = root.path_of_reserved(&place.holder, &place.within);
+        let shown = Shown(path.as_os_str().as_bytes());
+        let doing = format_args!("undo anything: {shown} cannot be changed");
+        writable.map_err(|e| Error::file(doing, &e))?;
+    }
+    Ok(())
 }
 
 /// What ops come to.
@@ -209,6 +240,10 @@ pub(super) fn first_conflict(
         if !is_moved {
             let fits = || -> io::Result<bool> {
                 let dir = root.open_dir(&dir)?;
+                if is_mount_point(&dir, &name) {
+                    // What it hides is not known, and the change itself will say so.
+                    return Ok(true);
+                }
                 let found = inode(&dir, &name)?;
                 // Where numbers do not hold, what they would tell is told by all else.
                 let is_it = |found: Inode, wanted: Inode| {

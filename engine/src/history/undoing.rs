@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use super::journal::Journal;
 use super::prune::prune;
 use super::store::Store;
-use super::undo::{first_conflict, plan};
+use super::undo::{check_writable, first_conflict, plan};
 use super::written::count_from_now;
 use crate::change::Op;
 use crate::error::{Error, ErrorKind};
@@ -27,6 +27,8 @@ pub struct Undone {
     pub changes: Vec<(UndoneChange, Vec<u8>)>,
     /// What could not be carried out.
     pub failed: Partial,
+    /// The generation that the tree, or the paths, are to be as in.
+    pub wanted: GenerationId,
 }
 
 /// What an undo does to one path.
@@ -56,6 +58,7 @@ impl Tree {
         if dry_run {
             return Ok(undoing.shown(changes));
         }
+        check_writable(undoing.store.root(), &way_back.sessions)?;
         let none: [OwnedFd; 0] = [];
         undoing.commit(way_back, changes, |store, journal| {
             durable::commit(store, journal, &none)
@@ -85,6 +88,8 @@ pub(super) struct Undoing<'a> {
     pub(super) store: Store,
     /// The one that the undo makes.
     pub(super) generation: Generation,
+    /// The generation that is to be as it was.
+    wanted: GenerationId,
     _session: SessionLock,
 }
 
@@ -126,6 +131,7 @@ impl<'a> Undoing<'a> {
             tree,
             held,
             store,
+            wanted: generation.state,
             generation,
             _session: session,
         };
@@ -138,6 +144,7 @@ impl<'a> Undoing<'a> {
             generation: self.generation,
             changes,
             failed: Partial::default(),
+            wanted: self.wanted,
         }
     }
 
@@ -155,15 +162,17 @@ impl<'a> Undoing<'a> {
             let message = format!("{}; nothing was undone", failed.shown().join("; "));
             return Err(Error::new(ErrorKind::FileIo, message));
         }
-        self.held.undone(&self.generation)?;
+        let generation = journal.generation.unwrap_or(self.generation);
+        self.held.undone(&generation)?;
         // The undo has succeeded. What goes of the past can go after the next one as well, and what
         // cannot go is told by the status.
         let _ =
             prune(&self.store, &self.tree.undo, None).and_then(|()| count_from_now(&self.store));
         Ok(Undone {
-            generation: journal.generation.unwrap_or(self.generation),
+            generation,
             changes,
             failed,
+            wanted: self.wanted,
         })
     }
 }
