@@ -270,3 +270,14 @@ fn what_the_command_of_e_does_not_get_is_refused() {
         push.run().expect_error(1, &[instead]);
     }
 }
+
+/// Where there is nothing to push the far end has nothing to complain of.
+#[test]
+fn a_push_of_nothing_says_so_and_no_more() {
+    let trees = TempTree::new();
+    trees.write("src/file", "");
+    for done in both(&trees, &["-t".to_owned(), "src".to_owned()]) {
+        assert_eq!(done.stdout_text(), "skipping directory src\n", "{done}");
+        assert_eq!(done.stderr, "", "{done}");
+    }
+}

@@ -55,7 +55,12 @@ fn serve_pushes(
     policy: &ServePolicy,
 ) -> Result<(), Error> {
     reader.expect_by(Instant::now().checked_add(HELLO_TIME), no_hello);
-    check_preamble(reader.preamble()?)?;
+    let said = reader.preamble()?;
+    if said.is_empty() {
+        // It found nothing to push.
+        return Ok(());
+    }
+    check_preamble(said)?;
     let mut threshold = Threshold::new(outbox, policy);
     while let Some(request) = next_request(reader)? {
         reader.expect_by(None, no_hello);
