@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::os::fd::AsFd;
 
+use nix::sys::resource::{Resource, getrlimit};
 use rustix::fs::{Mode, OFlags, SeekFrom, fstatfs, openat, seek};
-use rustix::process::{Resource, getrlimit};
 
 /// No file system in use holds less than this in one file.
 const LEN_EVERYWHERE: u64 = i32::MAX as u64;
@@ -19,7 +19,7 @@ const FAT_LEN_MAX: u64 = u32::MAX as u64;
 /// The most bytes that a file in the file system of `dir` can have, as far as that can be found out
 /// without a trace.
 pub(crate) fn len_max(dir: impl AsFd) -> u64 {
-    let own = getrlimit(Resource::Fsize).current.unwrap_or(u64::MAX);
+    let own = getrlimit(Resource::RLIMIT_FSIZE).map_or(u64::MAX, |(soft, _)| soft);
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     let unnamed = openat(&dir, ".", flags, Mode::RUSR | Mode::WUSR);
     let there = match unnamed.map(File::from) {

@@ -12,12 +12,12 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use hasync_engine::describe;
+use nix::sys::resource::{Resource, getrlimit};
 use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
-use rustix::process::{Resource, getrlimit};
 
 use self::gate::FIRST_ID;
 use self::lobby::Lobby;
@@ -207,7 +207,7 @@ fn watch(epoll: &OwnedFd, what: &impl std::os::fd::AsFd, data: u64) -> Result<()
 
 /// Each connection takes a descriptor, and starting a process takes some for a moment.
 fn within_descriptors(mut limits: ServerLimits) -> ServerLimits {
-    if let Some(files_max) = getrlimit(Resource::Nofile).current {
+    if let Ok((files_max, _)) = getrlimit(Resource::RLIMIT_NOFILE) {
         let files_max = usize::try_from(files_max).unwrap_or(usize::MAX);
         let others = limits.logins_max + limits.sessions_max + SPARE_DESCRIPTORS;
         let room = files_max.saturating_sub(others).max(1);
