@@ -14,6 +14,7 @@ use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind};
+use crate::fs::flush_dir;
 use crate::path::Shown;
 use crate::state::StateDir;
 
@@ -137,7 +138,7 @@ fn make(dir: BorrowedFd<'_>) -> io::Result<()> {
         );
     unlinkat(dir, &*fresh, AtFlags::empty())?;
     linked?;
-    Ok(fsync(dir)?)
+    Ok(flush_dir(dir)?)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, Stat, fchmod, fstat, fsync, mkdirat, openat, renameat, statat,
+    AtFlags, FileType, Mode, OFlags, Stat, fchmod, fstat, mkdirat, openat, renameat, statat,
     unlinkat,
 };
 use rustix::io::Errno;
@@ -20,7 +20,7 @@ use rustix::process::geteuid;
 use crate::error::{Error, ErrorKind};
 use crate::fs::{
     Attrs, DIR_FLAGS, Follow, Judgement, Lock, Nearest, PathCause, PathError, Place, find_dir,
-    nearest, set_attrs,
+    flush_dir, nearest, set_attrs,
 };
 use crate::path::Shown;
 
@@ -107,7 +107,7 @@ impl StateDir {
     pub(crate) fn sub(&self, name: &str) -> Result<Self, Error> {
         let path = self.path.join(name);
         match make_dir(&self.fd, name.as_bytes(), Mode::RWXU) {
-            Ok(()) => fsync(&self.fd).map_err(|e| cannot("use", &path, e))?,
+            Ok(()) => flush_dir(&self.fd).map_err(|e| cannot("use", &path, e))?,
             Err(Errno::EXIST) => {}
             Err(e) => return Err(cannot("make", &path, e)),
         }

@@ -3,7 +3,14 @@ directory given, and serves in the background until it is unmounted. It is odd i
 
 form    A name is the same with its accents apart from their letters.
 late    What says that it is lost is, when it is closed: nothing could store it.
-silly   As on NFS, what is open is not removed but renamed until it is closed, and is busy then."""
+linkless
+        Nothing tells how many names it has: 0.
+mute    Nothing is told of the whole: no size, no space, no length of names, no types in lists.
+short   Few bytes are read or written at a time.
+silly   As on NFS, what is open is not removed but renamed until it is closed, and is busy then.
+stiff   No directory can be flushed.
+twice   Each name is listed twice.
+whole   A new name leaves whole seconds of the time of change."""
 
 import ctypes
 import errno
@@ -40,7 +47,8 @@ class Node:
         seconds = [ns // 10**9 for ns in self.times]
         rest = [ns % 10**9 for ns in self.times]
         numbers = (self.number, len(self.data), -(-len(self.data) // 512), *seconds)
-        owned = (self.mode, self.links, self.uid, self.gid, self.rdev, 4096, 0)
+        links = 0 if WAY == "linkless" else self.links
+        owned = (self.mode, links, self.uid, self.gid, self.rdev, 4096, 0)
         return struct.pack("<3Q3q10I", *numbers, *rest, *owned)
 
 
@@ -102,6 +110,8 @@ def rename(directory, new_directory, old, new):
         return
     del directory.names[key(old)]
     new_directory.names[key(new)] = (new, node)
+    if WAY == "whole":
+        node.times[1] -= node.times[1] % 10**9
     directory.touch()
     new_directory.touch()
 
@@ -139,8 +149,10 @@ def set_attributes(node, payload):
 def listing(node, payload):
     _, offset, room = struct.unpack_from("<QQI", payload)
     out = b""
-    for at, (name, child) in list(enumerate(node.names.values()))[offset:]:
-        record = struct.pack("<QQII", child.number, at + 1, len(name), child.mode >> 12) + name
+    names = list(node.names.values()) * (2 if WAY == "twice" else 1)
+    for at, (name, child) in list(enumerate(names))[offset:]:
+        type_ = 0 if WAY == "mute" else child.mode >> 12
+        record = struct.pack("<QQII", child.number, at + 1, len(name), type_) + name
         record += b"\0" * (-len(record) % 8)
         if len(out) + len(record) > room:
             break
@@ -199,11 +211,15 @@ def answer(opcode, node, payload, header):
         return bytes(node.data[offset : offset + size])
     if opcode == 16:
         _, offset, size = struct.unpack_from("<QQI", payload)
+        if WAY == "short":
+            size = min(size, 999)
         if len(node.data) < offset:
             node.data = node.data.ljust(offset, b"\0")
         node.data[offset : offset + size] = payload[40 : 40 + size]
         node.touch()
         return struct.pack("<2I", size, 0)
+    if opcode == 17 and WAY == "mute":
+        return bytes(80)
     if opcode == 17:
         return struct.pack("<5Q10I", 1 << 20, 1 << 19, 1 << 19, 0, 0, 4096, 255, 4096, *[0] * 7)
     if opcode == 18:
@@ -221,6 +237,8 @@ def answer(opcode, node, payload, header):
         return made + opened(new)
     if opcode == 25 and WAY == "late" and node.data.startswith(b"lost"):
         raise Refused(errno.EIO)
+    if opcode == 30 and WAY == "stiff":
+        raise Refused(errno.EINVAL)
     if opcode in (20, 25, 29, 30):
         return b""
     raise Refused(errno.ENOSYS)

@@ -358,6 +358,13 @@ rows! {
     on_sshfs: WAYS, sshfs, KEPT;
     on_fuse_that_folds_forms: FEW, || memory("form"), KEPT;
     on_fuse_that_renames_what_is_open: FEW, || memory("silly"), KEPT;
+    on_fuse_that_counts_no_names: WAYS, || Ok(memory("linkless")?.keeping(UNLINKED)), KEPT;
+    on_fuse_that_tells_nothing_of_itself: WAYS, || memory("mute"), KEPT;
+    on_fuse_that_takes_few_bytes_at_a_time: WAYS, || memory("short"), KEPT;
+    on_fuse_that_lists_names_twice: WAYS, || memory("twice"), KEPT;
+    on_fuse_that_flushes_no_directory: WAYS, || memory("stiff"), KEPT;
+    on_fuse_that_moves_times_to_whole_seconds: WAYS,
+        || memory("whole").map(|place| place.keeping(SECONDS)), KEPT;
     on_ntfs: WAYS, || ntfs("ntfs-3g", "permissions"), KEPT;
     on_low_ntfs: WAYS, || ntfs("lowntfs-3g", "permissions"), KEPT;
     on_low_ntfs_without_case: WAYS, || ntfs("lowntfs-3g", "permissions,ignore_case"), KEPT;

@@ -199,8 +199,9 @@ fn replace_keeping(
     let mut kept = true;
     match linkat(dir, name, slots, aside, AtFlags::empty()) {
         Ok(()) | Err(Errno::EXIST) => {}
-        // Nothing was there, or it was moved before this was cut off.
-        Err(Errno::NOENT) => kept = inode(slots, aside)?.is_some(),
+        // Nothing was there, or it was moved before this was cut off. What says that it has no
+        // name is not linked either, and stands there all the same.
+        Err(Errno::NOENT) if inode(dir, name)?.is_none() => kept = inode(slots, aside)?.is_some(),
         Err(_) => take_away(dir, name, slots, aside)?,
     }
     fail_point("aside");

@@ -12,8 +12,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, Stat, fstat, mkdirat, mknodat, openat, statat, symlinkat,
-    unlinkat,
+    AtFlags, FileType, Mode, OFlags, Stat, fstat, mkdirat, mknodat, openat, renameat, statat,
+    symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 use rustix::process::geteuid;
@@ -162,7 +162,8 @@ fn of_unnamed(file: &Asked<'_>, scope: Scope) -> io::Result<Abilities> {
 }
 
 fn of_any(file: &Asked<'_>, scope: Scope) -> io::Result<Abilities> {
-    let odd = file.stored(ODD)?;
+    file.stored(ODD)?;
+    let odd = file.renamed()?;
     let keeps = |secs: &&i64| file.stored(at(**secs)).is_ok_and(|s| s.st_mtime == **secs);
     let whole = TimeStore::default();
     let time_store = TimeStore {
@@ -300,6 +301,16 @@ impl Asked<'_> {
                 attributes_at(dir, name.to_bytes(), &Inode::of(&self.stat()?), scope)
             }
         }
+    }
+
+    /// What it is after it has had another name, as what is put in place has.
+    fn renamed(&self) -> io::Result<Stat> {
+        if let Asked::Named(dir, name) = self {
+            let other = random_name()?;
+            renameat(dir, name, dir, &other)?;
+            renameat(dir, &other, dir, name)?;
+        }
+        self.stat()
     }
 
     /// What it is once it has been given a time.

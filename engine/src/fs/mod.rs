@@ -50,8 +50,8 @@ pub(crate) use remove::{
     Stuck, has_name, names, remove_other, remove_own_tree, remove_tree, unless_open,
 };
 pub(crate) use root::{
-    DIR_FLAGS, DirId, Root, dir_id, flush, is_absent, is_not_ours, is_private, open_dir_below,
-    open_private,
+    DIR_FLAGS, DirId, Root, dir_id, flush, flush_dir, is_absent, is_not_ours, is_private,
+    open_dir_below, open_private,
 };
 pub(crate) use trust::Judgement;
 pub use trust::open_trusted;

@@ -9,8 +9,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, Mode, OFlags, ResolveFlags, Stat, StatxFlags, fchmod, fstat, openat, openat2, statx,
-    syncfs,
+    AtFlags, Mode, OFlags, ResolveFlags, Stat, StatxFlags, fchmod, fstat, fsync, openat, openat2,
+    statx, syncfs,
 };
 use rustix::io::Errno;
 
@@ -174,6 +174,14 @@ pub(crate) fn flush<'a>(dirs: impl IntoIterator<Item = BorrowedFd<'a>>) -> io::R
         }
     }
     Ok(())
+}
+
+/// Flushes a directory: the names in it. Some file systems have nothing of that to flush.
+pub(crate) fn flush_dir(dir: impl AsFd) -> rustix::io::Result<()> {
+    match fsync(dir) {
+        Err(Errno::INVAL) => Ok(()),
+        result => result,
+    }
 }
 
 /// Opens the directory at `rel` below the open directory `top`, as [`Root::open_dir`] does.

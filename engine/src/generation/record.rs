@@ -17,6 +17,7 @@ use rustix::process::geteuid;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::fs::flush_dir;
 use crate::wire::{encode_record, read_record};
 
 const MAGIC: &[u8; 6] = b"hasync";
@@ -58,7 +59,7 @@ pub(crate) fn write<T: Serialize>(dir: impl AsFd, kind: RecordKind, value: &T) -
         let _ = unlinkat(dir, &*fresh, AtFlags::empty());
         return Err(e);
     }
-    Ok(fsync(dir)?)
+    Ok(flush_dir(dir)?)
 }
 
 /// Reads the record in `dir`; `None` if there is none.
@@ -86,7 +87,7 @@ pub(crate) fn read<T: DeserializeOwned>(dir: impl AsFd, kind: RecordKind) -> io:
 pub(crate) fn remove(dir: impl AsFd, kind: RecordKind) -> io::Result<()> {
     let dir = dir.as_fd();
     match unlinkat(dir, kind.name, AtFlags::empty()) {
-        Ok(()) => Ok(fsync(dir)?),
+        Ok(()) => Ok(flush_dir(dir)?),
         Err(Errno::NOENT) => Ok(()),
         Err(e) => Err(e.into()),
     }

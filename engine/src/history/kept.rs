@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
-use rustix::fs::{AtFlags, Mode, OFlags, fsync, openat, renameat, statat};
+use rustix::fs::{AtFlags, Mode, OFlags, openat, renameat, statat};
 use rustix::io::Errno;
 
 use super::journal::{Journal, Rest, Waypoint};
@@ -17,7 +17,7 @@ use super::store::{JOURNAL, MANIFEST, Store, mkdir_open};
 use crate::change::{Ops, SessionPlace, reversed};
 use crate::error::Error;
 use crate::fail::fail_point;
-use crate::fs::{Root, is_absent, names, open_dir_below};
+use crate::fs::{Root, flush_dir, is_absent, names, open_dir_below};
 use crate::generation::record;
 use crate::lineage::generation::{Generation, GenerationId, Partial};
 use crate::lineage::ordinal::Number;
@@ -76,8 +76,8 @@ pub(crate) fn keep(store: &Store, journal: &Journal, generation: &Generation) ->
         };
         match renameat(&from, &**name, &kept, &**name) {
             Ok(()) => {
-                fsync(&kept)?;
-                fsync(&from)?;
+                flush_dir(&kept)?;
+                flush_dir(&from)?;
             }
             Err(Errno::NOENT) => {}
             Err(e) => return Err(e.into()),
@@ -103,8 +103,8 @@ pub(crate) fn keep(store: &Store, journal: &Journal, generation: &Generation) ->
         Ok(()) | Err(Errno::NOENT) => {}
         Err(e) => return Err(e.into()),
     }
-    fsync(&own)?;
-    fsync(store.dir())?;
+    flush_dir(&own)?;
+    flush_dir(store.dir())?;
     fail_point("kept");
     Ok(())
 }
@@ -132,7 +132,7 @@ fn keep_rest(root: &Root, to: &RelPath, journal: &Journal, rest: &Rest) -> io::R
         match open_dir_below(from, &above).and_then(|from| Ok(renameat(&from, name, &into, name)?))
         {
             Ok(()) => {
-                fsync(&into)?;
+                flush_dir(&into)?;
                 fail_point("parting");
             }
             // Nothing was to come from there, or it has been parted already.
@@ -141,8 +141,8 @@ fn keep_rest(root: &Root, to: &RelPath, journal: &Journal, rest: &Rest) -> io::R
         }
     }
     for (from, into) in dirs {
-        fsync(&from)?;
-        fsync(&into)?;
+        flush_dir(&from)?;
+        flush_dir(&into)?;
     }
     Ok(())
 }

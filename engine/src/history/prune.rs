@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
-use rustix::fs::{AtFlags, fsync, renameat, unlinkat};
+use rustix::fs::{AtFlags, renameat, unlinkat};
 use rustix::io::Errno;
 
 use super::clocks::{are_believed, times_made};
@@ -20,7 +20,7 @@ use super::store::{GOING, JOURNAL, MANIFEST, Store};
 use super::undo::UndoPolicy;
 use crate::clock::now_ns;
 use crate::fail::fail_point;
-use crate::fs::{Root, is_absent, remove_tree};
+use crate::fs::{Root, flush_dir, is_absent, remove_tree};
 use crate::generation::record;
 use crate::path::RelPath;
 
@@ -161,7 +161,7 @@ pub(super) fn discard(store: &Store, place: &RelPath, journal: &Journal) -> io::
         Err(Errno::NOSPC | Errno::DQUOT) => unlinkat(&own, MANIFEST.name, AtFlags::empty())?,
         result => result?,
     }
-    fsync(&own)?;
+    flush_dir(&own)?;
     fail_point("pruning");
     remove_step(store, place, journal)
 }

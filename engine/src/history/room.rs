@@ -62,14 +62,15 @@ impl Room {
         Ok(blocks.saturating_mul(space.f_frsize))
     }
 
-    /// What is to be said where names have given out, whatever bytes are free.
-    pub(crate) fn said_of_inodes(&self) -> String {
+    /// What is to be said where names have given out: hardly any is left, or the bytes `fit` and it
+    /// was not for them.
+    pub(crate) fn said_of_inodes(&self, fit: bool) -> String {
         let Ok(space) = fstatvfs(&*self.root) else {
             return String::new();
         };
         let (all, free) = (space.f_files, space.f_ffree);
         // What was staged may have given some back.
-        match free < all / FEW_INODES {
+        match all > 0 && (fit || free < all / FEW_INODES) {
             true => format!("; of the {all} inodes of that disk {free} are free (df -i tells)"),
             false => String::new(),
         }

@@ -16,7 +16,10 @@ use rustix::io::Errno;
 
 use super::journal::Journal;
 use crate::clock::AsOf;
-use crate::fs::{DIR_FLAGS, Lock, Root, cannot_be_private, keeping_time, open_private};
+use crate::fs::{
+    DIR_FLAGS, Lock, Root, cannot_be_private, dir_id, flush_dir, is_absent, keeping_time,
+    numbers_hold, open_private,
+};
 use crate::generation::node::COMMIT_WAIT;
 use crate::generation::record::{self, RecordKind};
 use crate::lineage::generation::{Generation, GenerationId};
@@ -51,6 +54,9 @@ const LOG_ENTRY: RecordKind = RecordKind {
 
 /// Longest log in bytes; its older half goes when it is reached.
 const LOG_LEN_MAX: u64 = 4 << 20;
+
+/// How often a store is made that somebody else removes at once.
+const TRIES: u32 = 1000;
 
 /// What is beside the data of one tree.
 #[derive(Debug)]
@@ -104,7 +110,8 @@ impl Store {
 
     fn make_locked(root: &Arc<Root>, tree: Option<&str>) -> io::Result<Self> {
         let within = place(tree);
-        loop {
+        // Others remove it at times, when it is empty.
+        for _ in 0..TRIES {
             let mut dir = mkdir_open(&**root, RESERVED_NAME)?;
             for name in within.components() {
                 dir = mkdir_open(&dir, name)?;
@@ -119,6 +126,7 @@ impl Store {
                 return Ok(store);
             }
         }
+        Err(io::Error::other("it is removed each time it has been made"))
     }
 
     /// The names of the trees that have a store in this root.
@@ -177,7 +185,16 @@ impl Store {
             })?;
             self.lock.get_or_init(|| lock);
         }
-        Ok(fstat(&self.dir)?.st_nlink > 0)
+        if fstat(&self.dir)?.st_nlink > 0 {
+            return Ok(true);
+        }
+        // It was removed, or this is a file system that counts no links.
+        let within = self.root.open_reserved(&RelPath::root(), &self.within);
+        match within.and_then(|there| Ok((dir_id(&there)?, dir_id(&self.dir)?))) {
+            Ok((there, own)) => Ok(there == own || !numbers_hold(&self.dir)),
+            Err(e) if is_absent(&e) => Ok(false),
+            Err(e) => Err(e),
+        }
     }
 
     pub(crate) fn root(&self) -> &Arc<Root> {
@@ -344,7 +361,7 @@ fn put_log_entry(out: &mut Vec<u8>, generation: &Generation) -> io::Result<()> {
 pub(super) fn mkdir_open(dir: impl AsFd, name: &[u8]) -> io::Result<OwnedFd> {
     let dir = dir.as_fd();
     match mkdirat(dir, name, Mode::RWXU) {
-        Ok(()) => fsync(openat(dir, ".", DIR_FLAGS, Mode::empty())?)?,
+        Ok(()) => flush_dir(openat(dir, ".", DIR_FLAGS, Mode::empty())?)?,
         Err(Errno::EXIST) => {}
         Err(e) => return Err(e.into()),
     }

@@ -430,10 +430,16 @@ impl Commit {
 fn is_linked((dir, name): (&OwnedFd, &[u8]), staged: &Staged) -> io::Result<bool> {
     let to = (staged.stage.fd(), &*staged.name);
     match linkat(dir, name, to.0, to.1, AtFlags::empty()) {
-        // Another file system, one without links, one that has no more, somebody else's file.
-        Err(Errno::XDEV | Errno::PERM | Errno::OPNOTSUPP | Errno::MLINK | Errno::NOSYS) => {
-            Ok(false)
-        }
+        // Another file system, one without links, one that has no more or counts none, somebody
+        // else's file.
+        Err(
+            Errno::XDEV
+            | Errno::PERM
+            | Errno::OPNOTSUPP
+            | Errno::MLINK
+            | Errno::NOSYS
+            | Errno::NOENT,
+        ) => Ok(false),
         result => Ok(result.map(|()| true)?),
     }
 }

@@ -9,14 +9,14 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, fchmod, fchown, fsync, linkat, openat, renameat, statat,
-    unlinkat,
+    AtFlags, FileType, Mode, OFlags, fchmod, fchown, linkat, openat, renameat, statat, unlinkat,
 };
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
 
 use super::nearest::make_dir;
 use super::{Follow, Landed, PathError, Place, Step, Walk, find_dir};
+use crate::fs::root::flush_dir;
 
 /// What becomes of a file that has the name already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +71,7 @@ pub fn put_file(path: &Path, bytes: &[u8], mode: u32, existing: Existing) -> io:
         let _ = unlinkat(&dir, &aside, AtFlags::empty());
     }
     if matches!(put, Ok(true)) {
-        fsync(&dir)?;
+        flush_dir(&dir)?;
     }
     put
 }

@@ -72,7 +72,7 @@ impl Full {
                     first.message = format!("{}; {count} entries had no room", first.message);
                 }
                 if let Door::Real(real) = door {
-                    first.message.push_str(&real.room.said_of_inodes());
+                    first.message.push_str(&real.room.said_of_inodes(false));
                 }
                 Err(first)
             }
@@ -109,7 +109,7 @@ impl Full {
             filled.undo,
             filled.pinned,
             deletable(),
-            real.room.said_of_inodes()
+            real.room.said_of_inodes(self.needed < filled.free)
         );
         Error { message, ..e }
     }
