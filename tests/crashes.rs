@@ -542,3 +542,50 @@ fn power_cuts_on_ext4_leave_no_mixture() {
 fn power_cuts_on_xfs_leave_no_mixture() {
     power_cuts("xfs", 320);
 }
+
+/// An undo meets an error of each call that it makes: whatever it says then, the generation that
+/// was wanted can be reached, and so can the other.
+#[test]
+fn an_undo_that_meets_an_error_loses_neither_generation() {
+    let pair = Pair::here("");
+    pair.keep_undo("keep = 9");
+    let mut versions = vec![mirrored(&pair)];
+    write_version(&pair.path(Foo0, "html"), 2);
+    versions.push(pair.html(Foo0));
+    push_on(&pair, &versions[1]);
+    let (mut at, mut tried, mut refused, mut partial) = (1, 0, 0, 0);
+    let trace = pair.dir.text("trace");
+    let undo = |to: usize| pair.on(Foo1, &["undo", "html", "--to", &(to + 1).to_string()]);
+    for call in ["openat", "newfstatat", "renameat2", "unlinkat", "utimensat"] {
+        let words = ["strace", "-f", "-qq", "-o", &trace, "-e", call];
+        undo(1 - at)
+            .under(&words.map(str::to_owned))
+            .run()
+            .expect(0);
+        at = 1 - at;
+        let calls = std::fs::read_to_string(&trace).unwrap().lines().count();
+        for which in (1..=calls).step_by(if soak() { 1 } else { calls / 12 + 1 }) {
+            let to = 1 - at;
+            let what = format!("{call} {which}, back to {to}");
+            let inject = format!("inject={call}:error=EIO:when={which}");
+            let words = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", &inject];
+            let done = undo(to).under(&words.map(str::to_owned)).run();
+            assert_ne!(done.code, 101, "{what}: {done}");
+            (tried, refused) = (tried + 1, refused + usize::from(done.code == 11));
+            partial += usize::from(done.code == 23);
+            let recovered = pair.run(Foo1, &["recover"]).expect(0);
+            for wanted in [to, 1 - to, to] {
+                let differs = || versions[wanted].diff(&pair.html(Foo1));
+                let undone = (!differs().is_empty()).then(|| undo(wanted).run());
+                let (diff, undone) = (differs(), undone.map(|undone| undone.to_string()));
+                let said = format!("{done}{recovered}{}", undone.unwrap_or_default());
+                assert_eq!(diff, "", "{what}, {wanted}: {said}");
+            }
+            at = to;
+        }
+    }
+    report(&format!(
+        "{tried} errors were met by an undo, {refused} refused it, {partial} left a rest"
+    ));
+    assert!(refused > 0 && partial > 0);
+}

@@ -32,9 +32,7 @@ impl Failures {
         failed: Failed,
     ) -> Result<(), Error> {
         self.at.push(&at)?;
-        if let Some(line) = self.told.line(&failed, root) {
-            self.lines.push(&line)?;
-        }
+        self.tell(root, &failed)?;
         if op.moves() {
             self.unmoved.insert(&failed.path);
         }
@@ -44,6 +42,12 @@ impl Failures {
             self.first_unmoved.get_or_insert(failed);
         }
         Ok(())
+    }
+
+    /// Something has failed, and is told.
+    pub(super) fn tell(&mut self, root: &Root, failed: &Failed) -> Result<(), Error> {
+        let line = self.told.line(failed, root);
+        line.map_or(Ok(()), |line| self.lines.push(&line))
     }
 
     /// Strikes the op at that position off, unless what it builds on was carried out: neither the

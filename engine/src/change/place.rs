@@ -129,7 +129,7 @@ pub(super) fn change_places(
 
 /// Whether an entry has left its slot for its name. Where numbers do not hold, another may have its
 /// number by now, or look like it: what has both counts for more.
-fn has_moved(
+pub(super) fn has_moved(
     (slots, slot): (&OwnedFd, &[u8]),
     (dir, name): (&OwnedFd, &[u8]),
     new: &Inode,

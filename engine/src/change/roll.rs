@@ -19,7 +19,7 @@ use super::failed::{Failed, is_mount_point};
 use super::failures::Failures;
 use super::op::{Op, Ops, SessionPlace, Slot, Tree};
 use super::place::{
-    change_places, give_back_other, is_at, keep_time, place_new, replace, take_away,
+    change_places, give_back_other, has_moved, is_at, keep_time, place_new, replace, take_away,
 };
 use super::rights;
 use crate::attributes::{Attributes, Scope};
@@ -120,6 +120,11 @@ impl Roll {
             if lasts.as_ref().is_some_and(|lasts| lasts.is_passed(&op, at)) {
                 continue;
             }
+            if self.is_carried_out(&op) {
+                // What was to be done after that has failed, and changes nothing about where it is.
+                failures.tell(&self.root, &failed)?;
+                continue;
+            }
             if failed.is_no_space() && on_failure == OnFailure::GoOn {
                 return Err(failed.into_error(&self.root));
             }
@@ -159,6 +164,28 @@ impl Roll {
     pub(crate) fn carry_out(&mut self, op: &Op) -> Result<(), Failed> {
         let done = self.try_op(op);
         done.map_err(|stuck| Failed::new(&self.root, op.verb(), &op.path(), stuck))
+    }
+
+    /// Whether the entries are where an op was to bring them, as far as that can be told.
+    fn is_carried_out(&mut self, op: &Op) -> bool {
+        let mut look = || match op {
+            Op::Place {
+                dir,
+                name,
+                slot,
+                new,
+                ..
+            } => {
+                let (dir, (slots, slot)) = (self.open_dir(dir)?, self.slot(slot)?);
+                has_moved((&slots, &slot), (&dir, name), new)
+            }
+            Op::Remove { slot, old, .. } => {
+                let (slots, slot) = self.slot(slot)?;
+                is_at(&slots, &slot, old)
+            }
+            _ => Ok(false),
+        };
+        look().unwrap_or(false)
     }
 
     fn try_op(&mut self, op: &Op) -> Result<(), Stuck> {

@@ -148,6 +148,8 @@ fn carry_out(store: &Store, journal: &mut Journal, again: bool) -> Result<Done, 
     fail_point("rolled");
     if !failed.is_empty() {
         journal.strike(&failed)?;
+    }
+    if !failed.is_empty() || !failed.lines.is_empty() {
         if let Some(generation) = &mut journal.generation {
             generation.add_failed(&in_short(&failed.lines)?);
         }

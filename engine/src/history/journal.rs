@@ -36,8 +36,8 @@ pub(crate) struct Journal {
 pub(crate) struct Rest {
     pub(crate) wanted: GenerationId,
     pub(crate) ops: Ops,
-    /// Beside each of the journal's sessions the one that takes over the slots of these ops.
-    pub(crate) sessions: Vec<SessionPlace>,
+    /// The sessions that take over the slots of these ops, and from which of the journal's.
+    pub(crate) sessions: Vec<(u32, SessionPlace)>,
 }
 
 /// Where a journal leads that is carried out again after a crash.
@@ -55,6 +55,22 @@ pub(crate) struct Waypoint {
     pub(crate) ops_len: u64,
     pub(crate) sessions_len: u32,
     pub(crate) state: GenerationId,
+}
+
+impl Rest {
+    /// Position of the session beside that one of the journal's.
+    fn session_beside(&mut self, all: &[SessionPlace], from: u32, id: GenerationId) -> u32 {
+        let known = self.sessions.iter().position(|(at, _)| *at == from);
+        let at = known.unwrap_or_else(|| {
+            // No other session has the name.
+            let name = format!("{id}-{from}").into_bytes();
+            let beside = all.get(from as usize).cloned();
+            let beside = beside.map(|session| (from, SessionPlace { name, ..session }));
+            self.sessions.extend(beside);
+            self.sessions.len().saturating_sub(1)
+        });
+        at as u32
+    }
 }
 
 impl Journal {
@@ -77,7 +93,7 @@ impl Journal {
     /// All sessions that are kept with it.
     pub(crate) fn kept_sessions(&self) -> impl Iterator<Item = &SessionPlace> {
         let rest = self.rest.iter().flat_map(|rest| &rest.sessions);
-        self.sessions.iter().chain(rest)
+        self.sessions.iter().chain(rest.map(|(_, session)| session))
     }
 
     /// Whether its files change together, or not at all.
@@ -99,7 +115,7 @@ impl Journal {
         self.retain(|at, op| {
             if next == Some(at) {
                 next = failed.next().transpose()?;
-                return Ok(false);
+                return Ok(keep_way_back(op, &changed));
             }
             if op.moves() {
                 changed.insert(&op.dir().as_bytes(), b"");
@@ -120,25 +136,28 @@ impl Journal {
         let Some(generation) = &mut self.generation else {
             return Ok(());
         };
-        // No other session has the name.
-        let beside = |(at, session): (usize, &SessionPlace)| SessionPlace {
-            name: format!("{}-{at}", generation.id).into_bytes(),
-            ..session.clone()
-        };
         let rest = self.rest.get_or_insert_with(|| Rest {
             wanted: generation.state,
             ops: Ops::default(),
-            sessions: self.sessions.iter().enumerate().map(beside).collect(),
+            sessions: Vec::new(),
         });
         generation.state = generation.id;
-        let mut around = SpillMap::default();
+        let (mut around, mut first) = (SpillMap::default(), None);
         for at in failures.positions() {
             let at = at?;
             let op = self.ops.get(at)?;
             if op.moves() {
                 around.insert(&op.dir().as_bytes(), b"");
             }
-            self.waypoints.retain(|end| end.ops_len <= at as u64);
+            first.get_or_insert(at as u64);
+        }
+        let passed = |end: &&mut Waypoint| first.is_some_and(|first| end.ops_len > first);
+        for end in self.waypoints.iter_mut().filter(passed) {
+            end.state =
+                GenerationId::random().map_err(|e| Error::file("get random numbers", &e))?;
+        }
+        if let Some(last) = self.waypoints.last_mut() {
+            last.state = generation.id;
         }
         let mut failed = failures.positions();
         let mut next = failed.next().transpose()?;
@@ -153,6 +172,9 @@ impl Journal {
             } else {
                 continue;
             }
+            if let Some(slot) = op.slot_mut() {
+                slot.session = rest.session_beside(&self.sessions, slot.session, generation.id);
+            }
             rest.ops.push(&op)?;
         }
         Ok(())
@@ -160,16 +182,16 @@ impl Journal {
 
     fn retain(
         &mut self,
-        mut keeps: impl FnMut(usize, &Op) -> Result<bool, Error>,
+        mut keeps: impl FnMut(usize, &mut Op) -> Result<bool, Error>,
     ) -> Result<(), Error> {
         let mut kept = Ops::default();
         let mut waypoints = self.waypoints.iter_mut().peekable();
         for (at, op) in self.ops.iter().enumerate() {
-            let op = op?;
+            let mut op = op?;
             while let Some(end) = waypoints.next_if(|end| end.ops_len <= at as u64) {
                 end.ops_len = kept.len() as u64;
             }
-            if keeps(at, &op)? {
+            if keeps(at, &mut op)? {
                 kept.push(&op)?;
             }
         }
@@ -181,6 +203,13 @@ impl Journal {
     /// Whether one of the steps that it leads over moves nothing: such a step is not used up by
     /// being taken back.
     pub(crate) fn has_step_without_session(&self) -> bool {
+        if self
+            .rest
+            .as_ref()
+            .is_some_and(|rest| rest.sessions.is_empty())
+        {
+            return true;
+        }
         let total = self.sessions.len() as u32;
         let mut ends: Vec<u32> = self.waypoints.iter().map(|end| end.sessions_len).collect();
         if ends.last() != Some(&total) {
@@ -188,6 +217,20 @@ impl Journal {
         }
         let begins = [0].into_iter().chain(ends.iter().copied());
         begins.zip(&ends).any(|(begin, end)| begin == *end)
+    }
+}
+
+/// Makes of what failed what leads back all the same: the time of a directory in which something
+/// has `changed`, whatever time it came to have by that. Returns whether it is that.
+fn keep_way_back(op: &mut Op, changed: &SpillMap) -> bool {
+    match op {
+        Op::SetDirAttrs { dir, new, old, .. } if changed.contains(&dir.as_bytes()) => {
+            let mtime = new.mtime;
+            new.clone_from(old);
+            new.mtime = mtime;
+            true
+        }
+        _ => false,
     }
 }
 

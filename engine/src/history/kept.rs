@@ -113,10 +113,12 @@ pub(crate) fn keep(store: &Store, journal: &Journal, generation: &Generation) ->
 /// taken for itself. Can be repeated.
 fn keep_rest(root: &Root, to: &RelPath, journal: &Journal, rest: &Rest) -> io::Result<()> {
     let mut dirs = Vec::new();
-    for (from, into) in journal.sessions.iter().zip(&rest.sessions) {
-        let kept = make_reserved(root, &from.holder, to)?;
-        let from = root.open_reserved(&from.holder, &to.join(&from.name))?;
-        dirs.push((from, mkdir_open(&kept, &into.name)?));
+    for (from, SessionPlace { holder, name, .. }) in &rest.sessions {
+        let from = journal.sessions.get(*from as usize);
+        let from = from.ok_or(io::ErrorKind::InvalidData)?;
+        let kept = make_reserved(root, holder, to)?;
+        let from = root.open_reserved(holder, &to.join(&from.name))?;
+        dirs.push((from, mkdir_open(&kept, name)?));
     }
     for op in rest.ops.iter() {
         let op = op.map_err(io::Error::other)?;
@@ -269,11 +271,15 @@ impl Kept {
         }
         let rest = journal.rest.filter(|rest| {
             let mut sessions = rest.sessions.iter();
-            sessions.all(|session| is_there(root, session))
+            sessions.all(|(_, session)| is_there(root, session))
         });
         if let Some(rest) = rest {
             steps.push(Step {
-                sessions: rest.sessions,
+                sessions: rest
+                    .sessions
+                    .into_iter()
+                    .map(|(_, session)| session)
+                    .collect(),
                 ops: reversed(&rest.ops)?,
                 from: rest.wanted,
                 to: generation.state,
@@ -342,6 +348,7 @@ pub(super) fn read(store: &Store, place: RelPath) -> io::Result<Option<Kept>> {
         return Ok(None);
     };
     let rest = journal.rest.iter_mut().flat_map(|rest| &mut rest.sessions);
+    let rest = rest.map(|(_, session)| session);
     for session in journal.sessions.iter_mut().chain(rest) {
         session.within = place.clone();
     }
