@@ -543,6 +543,57 @@ fn power_cuts_on_xfs_leave_no_mixture() {
     power_cuts("xfs", 320);
 }
 
+/// A push whose standby meets an error of a call says so, or is equal; the next one is.
+#[test]
+fn a_push_whose_standby_meets_an_error_never_says_that_it_is_equal() {
+    let pair = Pair::here("");
+    pair.keep_undo("keep = 9");
+    mirrored(&pair);
+    let script = pair.read(Foo1, "hasync");
+    let trace = pair.dir.text("trace");
+    let (mut version, mut tried, mut said) = (1, 0, 0);
+    let mut push = |standby: &[&str]| {
+        version += 1;
+        write_version(&pair.path(Foo0, "html"), version);
+        let strace = [&["strace", "-f", "-qq"], standby].concat().join(" ");
+        let traced = script.replace("\nexec ", &format!("\nexec {strace} "));
+        pair.write(Foo1, "hasync", traced);
+        let done = pair.run(Foo0, &["push", "--tree", "html"]);
+        pair.write(Foo1, "hasync", script.clone());
+        done
+    };
+    for call in [
+        "openat",
+        "statx",
+        "renameat2",
+        "fsync",
+        "unlinkat",
+        "utimensat",
+        "write",
+    ] {
+        push(&["-o", &trace, "-e", call]).expect(0);
+        let calls = std::fs::read_to_string(&trace).unwrap().lines().count();
+        for which in (1..=calls).step_by(if soak() { 1 } else { calls / 6 + 1 }) {
+            let inject = format!("inject={call}:error=EIO:when={which}");
+            let done = push(&["-o", "/dev/null", "-e", &inject]);
+            (tried, said) = (tried + 1, said + usize::from(done.code != 0));
+            assert!(!done.stderr.contains("panicked"), "{call} {which}: {done}");
+            let new = pair.html(Foo0);
+            if done.code == 0 {
+                let diff = new.diff(&pair.html(Foo1));
+                assert_eq!(diff, "", "{call} {which}: {done}");
+            }
+            let again = pair.run(Foo0, &["push", "--tree", "html"]).expect(0);
+            let diff = new.diff(&pair.html(Foo1));
+            assert_eq!(diff, "", "{call} {which}: {done}{again}");
+        }
+    }
+    report(&format!(
+        "{tried} errors were met by the standby of a push, {said} were said"
+    ));
+    assert!(said > 0 && said < tried);
+}
+
 /// An undo meets an error of each call that it makes: whatever it says then, the generation that
 /// was wanted can be reached, and so can the other.
 #[test]
