@@ -543,6 +543,16 @@ fn power_cuts_on_xfs_leave_no_mixture() {
     power_cuts("xfs", 320);
 }
 
+/// All but the time of the root, which is given back after something of hasync's own has gone from
+/// it: if that fails, the next push gives it back.
+fn in_root(tree: Snapshot) -> Snapshot {
+    tree.map(|path, entry| {
+        if path.is_empty() || path == b"." {
+            entry.mtime = (0, 0);
+        }
+    })
+}
+
 /// A push whose standby meets an error of a call says so, or is equal; the next one is.
 #[test]
 fn a_push_whose_standby_meets_an_error_never_says_that_it_is_equal() {
@@ -580,7 +590,7 @@ fn a_push_whose_standby_meets_an_error_never_says_that_it_is_equal() {
             assert!(!done.stderr.contains("panicked"), "{call} {which}: {done}");
             let new = pair.html(Foo0);
             if done.code == 0 {
-                let diff = new.diff(&pair.html(Foo1));
+                let diff = in_root(pair.html(Foo0)).diff(&in_root(pair.html(Foo1)));
                 assert_eq!(diff, "", "{call} {which}: {done}");
             }
             let again = pair.run(Foo0, &["push", "--tree", "html"]).expect(0);
@@ -600,10 +610,10 @@ fn a_push_whose_standby_meets_an_error_never_says_that_it_is_equal() {
 fn an_undo_that_meets_an_error_loses_neither_generation() {
     let pair = Pair::here("");
     pair.keep_undo("keep = 9");
-    let mut versions = vec![mirrored(&pair)];
+    let mut versions = vec![in_root(mirrored(&pair))];
     write_version(&pair.path(Foo0, "html"), 2);
-    versions.push(pair.html(Foo0));
-    push_on(&pair, &versions[1]);
+    push_on(&pair, &pair.html(Foo0));
+    versions.push(in_root(pair.html(Foo0)));
     let (mut at, mut tried, mut refused, mut partial) = (1, 0, 0, 0);
     let trace = pair.dir.text("trace");
     let undo = |to: usize| pair.on(Foo1, &["undo", "html", "--to", &(to + 1).to_string()]);
@@ -626,7 +636,7 @@ fn an_undo_that_meets_an_error_loses_neither_generation() {
             partial += usize::from(done.code == 23);
             let recovered = pair.run(Foo1, &["recover"]).expect(0);
             for wanted in [to, 1 - to, to] {
-                let differs = || versions[wanted].diff(&pair.html(Foo1));
+                let differs = || versions[wanted].diff(&in_root(pair.html(Foo1)));
                 let undone = (!differs().is_empty()).then(|| undo(wanted).run());
                 let (diff, undone) = (differs(), undone.map(|undone| undone.to_string()));
                 let said = format!("{done}{recovered}{}", undone.unwrap_or_default());
