@@ -51,6 +51,52 @@ fn files_functions_and_structs_of_the_engine_are_small() {
     assert_excepted(&structs, WIDE_STRUCTS);
 }
 
+/// Each record on disk has the fields that the protocol lists, in order.
+#[test]
+fn the_protocol_lists_the_fields_of_records() {
+    const RECORDS: [(&str, &str, &str); 12] = [
+        ("fs/alike.rs", "Memory", "Memory"),
+        ("lineage/record.rs", "NodeRecord", "NodeRecord"),
+        ("lineage/record.rs", "Own", "Own"),
+        ("lineage/record.rs", "Peer", "Peer"),
+        ("lineage/generation.rs", "Partial", "Partial"),
+        ("clock.rs", "AsOf", "AsOf"),
+        ("history/journal.rs", "Journal", "Journal"),
+        ("history/journal.rs", "Rest", "Rest"),
+        ("change/op.rs", "SessionPlace", "Session"),
+        ("change/op.rs", "Slot", "Slot"),
+        ("fs/inode.rs", "Inode", "Inode"),
+        ("fs/attrs.rs", "Attrs", "Attrs"),
+    ];
+    let protocol = include_str!("../engine/PROTOCOL.md");
+    let sources = sources();
+    for (path, name, listed_as) in RECORDS {
+        let source = sources.iter().find(|source| source.path == path).unwrap();
+        let (_, body) = blocks(&source.text, "struct ")
+            .find(|(found, _)| found == name)
+            .unwrap();
+        let fields = body.iter().filter_map(|line| {
+            let (field, _) = line.trim().split_once(": ")?;
+            let field = field.rsplit(' ').next()?;
+            (!line.trim().starts_with(['/', '#'])).then(|| field.to_owned())
+        });
+        let row = format!("\n| `{listed_as}` | ");
+        let (_, row) = protocol.split_once(&row).unwrap();
+        // What explains a field stands in parentheses, and what explains all behind a colon.
+        let row = row.lines().next().unwrap().split("`: ").next().unwrap();
+        let (mut listed, mut depth) = (Vec::new(), 0);
+        for (at, part) in row.split('`').enumerate() {
+            if at % 2 == 0 {
+                depth += part.matches('(').count();
+                depth -= part.matches(')').count();
+            } else if depth == 0 {
+                listed.push(part.split(':').next().unwrap().to_owned());
+            }
+        }
+        assert_eq!(listed, fields.collect::<Vec<_>>(), "{listed_as}");
+    }
+}
+
 /// Exactly what is excepted has been found.
 fn assert_excepted(found: &[String], excepted: &[(&str, &str)]) {
     let found: BTreeSet<&str> = found.iter().map(String::as_str).collect();

@@ -121,8 +121,10 @@ impl Roll {
                 continue;
             }
             if self.is_carried_out(&op) {
-                // What was to be done after that has failed, and changes nothing about where it is.
-                failures.tell(&self.root, &failed)?;
+                // What was to be done after that has failed, and may not fail again. Whether or
+                // not, it changes nothing about where the entry is.
+                let again = self.carry_out(&op).err();
+                again.map_or(Ok(()), |failed| failures.tell(&self.root, &failed))?;
                 continue;
             }
             if failed.is_no_space() && on_failure == OnFailure::GoOn {
