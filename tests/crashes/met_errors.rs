@@ -1,5 +1,5 @@
-//! Errors that calls meet on a standby, one at each: no push says that the trees are equal when they
-//! are not, and no undo loses a generation.
+//! Errors that calls meet on a standby, one at each: no push says that the trees are equal when
+//! they are not, and no undo loses a generation.
 
 use super::{mirrored, push_on, write_version};
 use crate::support::pair::Node::{Foo0, Foo1};
