@@ -269,6 +269,29 @@ fn an_undo_held_up_and_ended_at_any_step_can_be_finished() {
     }
 }
 
+/// Nothing of an undo can be carried out: wherever it ends, it makes no generation, and can be said
+/// again.
+#[test]
+fn an_undo_that_is_held_up_whole_makes_no_generation() {
+    let disk = TempTree::within(Path::new("/tmp"));
+    let pair = Pair::with_standby_on(&disk.path("standby"));
+    for content in ["first", "second"] {
+        pair.write(Foo0, "html/file", content);
+        pair.run(Foo0, &["push", "--tree", "html"]).expect(0);
+    }
+    let log = || pair.run(Foo1, &["log", "html"]).expect(0).stdout_text();
+    let (before, stuck) = (log(), pair.path(Foo1, "html/file").display().to_string());
+    process::run_ok("chattr", &["+i", &stuck]);
+    for point in ["op:1", "rolled", "struck", "settled"] {
+        end_at(&pair.on(Foo1, &["undo", "html"]), point);
+        let told = pair.run(Foo1, &["recover"]);
+        assert_eq!(log(), before, "{point}: {told}");
+    }
+    process::run_ok("chattr", &["-i", &stuck]);
+    pair.run(Foo1, &["undo", "html"]).expect(0);
+    assert_eq!(pair.read(Foo1, "html/file"), "first");
+}
+
 #[test]
 fn a_recovery_ended_at_any_step_goes_on() {
     let pair = Pair::here("");

@@ -1,9 +1,9 @@
 //! `hasync undo`: brings a tree, or some paths of it, back to an earlier generation, which is a
 //! generation again.
 
-use hasync_engine::escape;
 use hasync_engine::generation::{Generation, GenerationId, NodeRole, Number, Tree};
 use hasync_engine::history::{Undone, UndoneChange};
+use hasync_engine::{Shown, escape};
 
 use super::told_failed;
 use crate::args::UndoArgs;
@@ -84,12 +84,12 @@ pub(crate) fn run(args: &UndoArgs) -> Result<Exit, Failure> {
 fn what_is_left(args: &UndoArgs, undone: &Undone) -> String {
     let paths = args.paths.iter().map(|path| {
         let path = path.as_os_str().as_encoded_bytes();
-        format!(" --path {}", escape(path))
+        format!(" --path {}", Shown(path))
     });
     let (name, paths) = (&args.tree, paths.collect::<String>());
     let wanted = &undone.wanted.to_string()[..8];
     format!(
-        "{name}: when that is mended, `hasync undo {name}{paths} --to {wanted}` brings the rest"
+        "{name}: once that is fixed, `hasync undo {name}{paths} --to {wanted}` brings back the rest"
     )
 }
 

@@ -163,7 +163,15 @@ fn carry_out(store: &Store, journal: &mut Journal, again: bool) -> Result<Done, 
     } = failed;
     flush(root, roll.sessions())?;
     drop(roll);
-    let is_nothing = journal.ops.is_empty() && !failed.is_empty() && !journal.notes_lineage;
+    // Cut off after that was struck, it is only the generation that tells.
+    let was_partial = || {
+        journal
+            .generation
+            .as_ref()
+            .is_some_and(|g| g.partial.is_some())
+    };
+    let has_failed = !failed.is_empty() || again && was_partial();
+    let is_nothing = journal.ops.is_empty() && has_failed && !journal.notes_lineage;
     if is_nothing {
         drop_sessions(store, journal, &mut failed)?;
         return Ok(Done {

@@ -28,12 +28,14 @@ pub(crate) struct Journal {
     pub(crate) written: Partial,
     /// States of the tree that the ops pass through, if there are any before the last.
     pub(crate) waypoints: Vec<Waypoint>,
+    /// Of an undo, if something could not be carried out.
     pub(crate) rest: Option<Rest>,
 }
 
 /// What an undo could not carry out: the way on to where it was to lead.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Rest {
+    /// The state that it was to lead to.
     pub(crate) wanted: GenerationId,
     pub(crate) ops: Ops,
     /// The sessions that take over the slots of these ops, and from which of the journal's.

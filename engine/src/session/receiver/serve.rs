@@ -57,7 +57,7 @@ fn serve_pushes(
     reader.expect_by(Instant::now().checked_add(HELLO_TIME), no_hello);
     let said = reader.preamble()?;
     if said.is_empty() {
-        // It found nothing to push.
+        // A push that finds nothing to send closes before it says anything.
         return Ok(());
     }
     check_preamble(said)?;
