@@ -67,6 +67,7 @@ fn difference_letters(change: &Change<'_>) -> [u8; 9] {
         atime,
         acl,
         xattr,
+        ..
     } = change.differences;
     if new {
         return [b'+'; 9];
@@ -140,6 +141,7 @@ mod tests {
         atime: false,
         acl: false,
         xattr: false,
+        links: false,
     };
 
     fn change(path: &str, kind: Kind, action: Action, differences: Differences) -> Change<'_> {
@@ -203,6 +205,7 @@ mod tests {
             atime: true,
             acl: true,
             xattr: true,
+            links: true,
         };
         check(
             &change("a", Kind::File, Action::Transfer, all),

@@ -278,6 +278,7 @@ fn tree_line(tree: &Tree) -> String {
         (options.lossy.perms, "modes may be lost"),
         (options.lossy.acl, "ACLs may be lost"),
         (options.lossy.xattr, "extended attributes may be lost"),
+        (options.lossy.links, "hard links may be lost"),
     ] {
         if is_set {
             words.push(word.to_owned());

@@ -137,6 +137,8 @@ enum Lossy {
     Acls,
     /// Extended attributes, with file capabilities.
     Xattrs,
+    /// Hard links: each name gets a file of its own.
+    Links,
 }
 
 /// One `[[tree]]` as written.
@@ -270,6 +272,7 @@ fn tree(raw: RawTree) -> Result<Tree, Fault> {
                 group: raw.lossy.contains(&Lossy::Owners),
                 acl: raw.lossy.contains(&Lossy::Acls),
                 xattr: raw.lossy.contains(&Lossy::Xattrs),
+                links: raw.lossy.contains(&Lossy::Links),
                 ..Differences::default()
             },
             delete,

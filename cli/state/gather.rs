@@ -419,6 +419,7 @@ fn lossy_words(tree: &Tree) -> Vec<String> {
         (lossy.perms, "modes"),
         (lossy.acl, "acls"),
         (lossy.xattr, "xattrs"),
+        (lossy.links, "links"),
     ];
     let words = words.into_iter().filter(|(is_set, _)| *is_set);
     words.map(|(_, word)| word.to_owned()).collect()

@@ -176,6 +176,11 @@ impl Fields {
         }
     }
 
+    /// The number of the file system that the directory `dir` is on: no link leads to another one.
+    pub(crate) fn file_system_of(&self, dir: &RelPath) -> u64 {
+        self.mounted.number_over(dir)
+    }
+
     /// What counts of the entries of the directory `dir`.
     pub(crate) fn at(&self, dir: &RelPath) -> Cow<'_, Fields> {
         if self.mounted.is_empty() {
@@ -285,6 +290,7 @@ impl Fields {
                     group: lost.group && !accepted.group,
                     acl: lost.acl && !accepted.acl,
                     xattr: lost.xattr && !accepted.xattr,
+                    links: lost.links && !accepted.links,
                     ..Differences::default()
                 };
                 lost.any().then_some((path, lost))
@@ -314,6 +320,7 @@ impl Fields {
                 };
                 !self.attributes.xattrs.within(lost).is_empty()
             },
+            links: self.keeps.lost.links && self.hard_links,
             ..Differences::default()
         }
     }
@@ -431,7 +438,7 @@ impl Fields {
             | Body::Unmirrored(_)
             | Body::Gone => {}
         }
-        if self.hard_links {
+        if self.hard_links && !self.keeps.lost.links {
             put_bytes(out, entry.link_to.as_deref().unwrap_or_default());
         }
         if !entry.attributes.is_empty() {

@@ -7,18 +7,20 @@ use crate::spill::{SpillMap, put_number};
 /// The first path of each inode with several names that has been seen.
 #[derive(Debug, Default)]
 pub(crate) struct FirstNames {
-    /// By device and inode.
+    /// By the target's file system, where that is told apart, device and inode.
     paths: SpillMap,
 }
 
 impl FirstNames {
     /// The first path of an inode. `None` if that is this one, from now on at least.
-    pub(crate) fn other_than(&mut self, path: &RelPath, dev: u64, ino: u64) -> Option<Vec<u8>> {
-        let mut inode = Vec::with_capacity(10);
-        put_number(&mut inode, ino);
-        put_number(&mut inode, dev);
+    pub(crate) fn other_than(&mut self, path: &RelPath, inode: [u64; 3]) -> Option<Vec<u8>> {
+        let mut key = Vec::with_capacity(11);
+        inode
+            .iter()
+            .rev()
+            .for_each(|part| put_number(&mut key, *part));
         let path = path.as_bytes();
-        let first = self.paths.insert(&inode, &path);
+        let first = self.paths.insert(&key, &path);
         first.filter(|first| **first != *path)
     }
 }

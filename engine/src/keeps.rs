@@ -16,8 +16,8 @@ use crate::refusal::Refusal;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Keeps {
     pub(crate) time_store: TimeStore,
-    /// What it does not keep at all, of permissions, owner, group and ACLs. `time` is that of
-    /// symlinks: those have no metadata of their own then.
+    /// What it does not keep at all, of permissions, owner, group, ACLs and hard links. `time` is
+    /// that of symlinks: those have no metadata of their own then.
     pub(crate) lost: Differences,
     /// Nor extended attributes in these namespaces.
     pub(crate) lost_xattrs: Namespaces,
@@ -82,6 +82,7 @@ impl Keeps {
             group: false,
             time: false,
             acl: false,
+            links: false,
             ..self.lost
         };
         if others.any() {
@@ -130,6 +131,7 @@ pub(crate) fn lost_words(lost: Differences) -> Vec<&'static str> {
         .chain(lost.perms.then_some("modes"))
         .chain(lost.acl.then_some("acls"))
         .chain(lost.xattr.then_some("xattrs"))
+        .chain(lost.links.then_some("links"))
         .collect()
 }
 

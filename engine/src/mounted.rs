@@ -106,6 +106,12 @@ impl MountedBelow {
         over(&self.0, dir)
     }
 
+    /// The number of the one that the directory `dir` is on; 0 for none.
+    pub(crate) fn number_over(&self, dir: &RelPath) -> u64 {
+        let over = self.0.iter().rposition(|m| dir.is_within(&m.path));
+        over.map_or(0, |at| at as u64 + 1)
+    }
+
     /// Those whose mount points are entries of `dir`.
     pub(crate) fn directly_in<'a>(&'a self, dir: &RelPath) -> impl Iterator<Item = &'a Mounted> {
         let above = dir.clone();

@@ -160,10 +160,12 @@ pub struct Differences {
     pub acl: bool,
     /// `x`: extended attributes.
     pub xattr: bool,
+    /// No letter: hard links, which a file system keeps or does not.
+    pub links: bool,
 }
 
 impl Differences {
-    fn letters(&mut self) -> [&mut bool; 11] {
+    fn letters(&mut self) -> [&mut bool; 12] {
         let Differences {
             new,
             content,
@@ -176,9 +178,10 @@ impl Differences {
             atime,
             acl,
             xattr,
+            links,
         } = self;
         [
-            new, content, size, time, time_now, perms, owner, group, atime, acl, xattr,
+            new, content, size, time, time_now, perms, owner, group, atime, acl, xattr, links,
         ]
     }
 
@@ -188,7 +191,7 @@ impl Differences {
     }
 }
 
-/// One bit for each letter, in the order of the fields, lowest first: the form on the wire.
+/// One bit for each field, in their order, lowest first: the form on the wire.
 impl From<Differences> for u16 {
     fn from(mut differences: Differences) -> u16 {
         let letters = differences.letters();

@@ -160,8 +160,8 @@ pub struct Options {
     /// What the sender may, the receiver decides by itself.
     #[serde(skip)]
     pub stall: Duration,
-    /// What the target need not keep of permissions, owner, group, ACLs and extended attributes.
-    /// That is no matter of the receiver's.
+    /// What the target need not keep of permissions, owner, group, ACLs and extended attributes,
+    /// and of hard links. That is no matter of the receiver's.
     #[serde(skip)]
     pub lossy: Differences,
     /// `--ha`: a target that cannot keep all that is asked for is refused, though it is no tree

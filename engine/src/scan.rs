@@ -472,7 +472,8 @@ impl Scanner {
             }
         } else if self.options.hard_links && nlink > 1 {
             let path = dir.path.join(&entry.name);
-            entry.link_to = self.first_names.other_than(&path, dev, ino);
+            let on_target = self.fields.file_system_of(&dir.path);
+            entry.link_to = self.first_names.other_than(&path, [on_target, dev, ino]);
             if entry.link_to.is_some() {
                 revised = Revised::Changed;
             } else if kind == Kind::File {

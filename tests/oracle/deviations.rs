@@ -277,6 +277,8 @@ pub(crate) fn rsync_broke(case: &Case, run: &Finished) -> bool {
         "Hlink node data",
         "File-list index",
         "keep_backup failed",
+        // That of a symlink which -K keeps.
+        "failed to set permissions on",
         // Whose owner it has just set itself.
         "refusing to follow a symlink owned by an untrusted user",
     ];
@@ -284,6 +286,8 @@ pub(crate) fn rsync_broke(case: &Case, run: &Finished) -> bool {
         "File name too long",
         "Too many levels of symbolic links",
         "ACL_TYPE_DEFAULT): Permission denied",
+        // The symlink that -K keeps.
+        "ACL_TYPE_DEFAULT): Operation not supported",
         "Not a directory",
     ];
     let is_fault = |line: &str| {
@@ -305,6 +309,11 @@ pub(crate) fn keeps_older_backup(run: &Finished) -> bool {
 /// Whether rsync may change permissions that nobody asked it to.
 pub(crate) fn changes_modes(case: &Case) -> bool {
     case.has("-X") && !case.keeps("p")
+}
+
+/// Whether rsync sets times that nobody asked it to.
+pub(crate) fn loses_times(case: &Case) -> bool {
+    case.has("-X") && case.has("-U") && !case.keeps("t")
 }
 
 /// Takes the letter a out of what rsync says in a second run of ACLs that it sets again, and then
@@ -376,45 +385,6 @@ pub(crate) fn without_letters_of_devices(mut lines: Vec<Vec<u8>>) -> Vec<Vec<u8>
         }
     }
     lines
-}
-
-/// Takes the letter x out of the lines of files whose owner changes and that had capabilities.
-pub(crate) fn without_letters_of_capabilities(
-    before: &OfTree,
-    lines: Vec<Vec<u8>>,
-) -> Vec<Vec<u8>> {
-    let capable = before
-        .iter()
-        .filter(|(_, all)| all.contains_key("security.capability"));
-    let capable: BTreeSet<Vec<u8>> = capable.flat_map(|(path, _)| shown(path)).collect();
-    let mask = |mut line: Vec<u8>| {
-        let is_capable = capable.contains(shown_path(&line));
-        // With setuid or setgid p stands for the owner.
-        if let Some([perms, owner, group, _, acl, letter @ b'x']) = line.get_mut(5..11)
-            && is_capable
-            // And beside an ACL rsync says nothing of them.
-            && [*perms, *owner, *group, *acl] != [b'.'; 4]
-        {
-            *letter = b'.';
-        }
-        line
-    };
-    lines.into_iter().map(mask).collect()
-}
-
-/// Takes a capability out of what hasync left that rsync lost, although a rule leaves it alone.
-pub(crate) fn forget_kept_capability(
-    case: &Case,
-    before: Option<&BTreeMap<String, String>>,
-    rsync: &BTreeMap<String, String>,
-    hasync: &mut BTreeMap<String, String>,
-) {
-    let name = "security.capability";
-    let has_rules = case.options.iter().any(|option| option.contains("x_"));
-    let was = before.and_then(|before| before.get(name));
-    if has_rules && !rsync.contains_key(name) && hasync.get(name) == was {
-        hasync.remove(name);
-    }
 }
 
 /// Takes ACLs out of both in which rsync names somebody several times.
@@ -496,7 +466,7 @@ pub(crate) fn without_owner_letters(
 }
 
 /// A path as it is shown, and as it is under -K.
-fn shown(path: &[u8]) -> [Vec<u8>; 2] {
+pub(super) fn shown(path: &[u8]) -> [Vec<u8>; 2] {
     let led = path.split(|b| *b == b'/');
     let led = led.map(|name| name.strip_prefix(b"kept-").unwrap_or(name));
     [escaped(path), escaped(&led.collect::<Vec<_>>().join(&b'/'))]

@@ -5,7 +5,9 @@ use std::os::unix::fs::MetadataExt;
 
 use super::place::{NotHere, Place};
 use super::{encrypted, old_ext4_below, project, subvolume, xfs};
-use crate::support::{Hasync, TempTree, report};
+use crate::support::acl::{ACCESS, GROUP_OBJ, MASK, NOBODY, OTHER, USER, USER_OBJ, kernel};
+use crate::support::temptree::set_mtime;
+use crate::support::{Hasync, TempTree, report, xattrs};
 
 type Make = fn() -> Result<Place, NotHere>;
 
@@ -62,4 +64,94 @@ fn check(place: &Place, border: &str, more: &[&str]) {
         let again = push().expect(0);
         assert_eq!(again.stdout_text(), "", "{border} {more:?} {again}");
     }
+}
+
+/// File systems below the root that keep less than it does.
+const LESSER: [(&str, Make); 4] = [
+    ("ramfs", || below(&["mount", "-t", "ramfs", "ramfs"])),
+    ("whole seconds", old_ext4_below),
+    ("no attributes", || bound(&["bindfs", "--xattr-none"])),
+    ("others own all", || {
+        bound(&["bindfs", "--force-user=1000", "--chmod-ignore"])
+    }),
+];
+
+fn below(mount: &[&str]) -> Result<Place, NotHere> {
+    let mut place = Place::new();
+    place.mount(mount, "target/special")?;
+    Ok(place)
+}
+
+fn bound(command: &[&str]) -> Result<Place, NotHere> {
+    let mut place = Place::new();
+    let from = place.mkdir("below");
+    place.mount(&[command, &[&from]].concat(), "target/special")?;
+    Ok(place)
+}
+
+/// A name gets all that its own file system keeps, whatever that of the first one keeps.
+#[test]
+fn links_hand_on_no_less_than_each_side_keeps() {
+    for (lesser, make) in LESSER {
+        match make() {
+            Ok(place) => check_each_side(&place, lesser),
+            Err(why) => report(&format!("links beside {lesser} are not tried: {why}")),
+        }
+    }
+}
+
+fn check_each_side(place: &Place, lesser: &str) {
+    let trees = TempTree::new();
+    // The first name is on one side, and then on the other; what is new has new directories too.
+    for (first, others) in [
+        ("a", ["special/of-a", "special/new/of-a", "z/of-a"]),
+        ("special/b", ["z/of-b", "z/of-b-too", "special/new/of-b"]),
+    ] {
+        trees.write(format!("source/{first}"), "linked");
+        for name in others {
+            let name = format!("source/{name}");
+            fs::create_dir_all(trees.path(&name).parent().unwrap()).unwrap();
+            trees.hard_link(format!("source/{first}"), name);
+        }
+        let first = trees.path(format!("source/{first}"));
+        let acl = [(USER_OBJ, 6, NOBODY), (USER, 4, 1), (GROUP_OBJ, 4, NOBODY)];
+        let acl = kernel(&[&acl[..], &[(MASK, 4, NOBODY), (OTHER, 0, NOBODY)]].concat());
+        xattrs::give(&first, ACCESS.as_bytes(), &acl);
+        xattrs::give(&first, b"user.a", b"value");
+        std::os::unix::fs::chown(&first, Some(1001), Some(1002)).unwrap();
+        set_mtime(&first, 1_500_000_001, 123_456_789);
+    }
+    let push = || {
+        let root = place.root.display().to_string();
+        let to = [trees.contents_of("source"), root];
+        Hasync::push(&["-aHAXi", "--delete"]).args(to).run()
+    };
+    let done = push();
+    assert!(!done.stderr.contains("cannot link"), "{lesser}: {done}");
+    let [source, target] = [trees.path("source"), place.root.clone()];
+    let [theirs, ours] = [xattrs::of(&source), xattrs::of(&target)];
+    for name in ["a", "z/of-a", "z/of-b", "z/of-b-too"] {
+        let attrs = |root: &std::path::Path| {
+            let stat = fs::metadata(root.join(name));
+            let stat = stat.unwrap_or_else(|e| panic!("{lesser}: {name}: {e}: {done}"));
+            let time = (stat.mtime(), stat.mtime_nsec());
+            (stat.uid(), stat.gid(), stat.mode(), time)
+        };
+        assert_eq!(attrs(&source), attrs(&target), "{lesser}: {name}: {done}");
+        let key = name.as_bytes();
+        assert_eq!(theirs.get(key), ours.get(key), "{lesser}: {name}: {done}");
+    }
+    for name in ["special/of-a", "special/new/of-b"] {
+        assert_eq!(fs::read(target.join(name)).unwrap(), b"linked", "{lesser}");
+    }
+    for [one, other] in [["a", "z/of-a"], ["z/of-b", "z/of-b-too"]] {
+        let number = |name: &str| fs::metadata(target.join(name)).unwrap().ino();
+        assert_eq!(number(one), number(other), "{lesser}: {one} {other}");
+    }
+    let again = push().expect(0);
+    assert_eq!(
+        (&*again.stdout_text(), &*again.stderr),
+        ("", ""),
+        "{lesser}: {again}"
+    );
 }

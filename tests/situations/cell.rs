@@ -2,7 +2,7 @@
 //! each is compared with what the place can keep, pushed again in silence, and leaves nothing.
 
 use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use super::place::{Keeps, Place};
@@ -50,6 +50,7 @@ fn ad_hoc(place: &Place, options: &[&str], expected: Expected) {
             ])
             .run()
     };
+    let lost = [expected.lost, &unlinked(place, "hard links")].concat();
     for version in [Version::First, Version::Second] {
         make(&trees, version, place.keeps);
         litter(place, expected.refused.is_none());
@@ -58,9 +59,9 @@ fn ad_hoc(place: &Place, options: &[&str], expected: Expected) {
             done.expect_error(1, &[why, ".hasync", "--atomic"]);
             return;
         }
-        let code = if expected.lost.is_empty() { 0 } else { 23 };
+        let code = if lost.is_empty() { 0 } else { 23 };
         let done = done.expect(code);
-        says_lost(&done, expected.lost);
+        says_lost(&done, &lost);
         assert_arrived(&trees.path("source"), place, &done);
         let litter = Snapshot::of(&place.root).litter();
         assert!(litter.is_empty(), "{litter:?} left behind: {done}");
@@ -106,7 +107,7 @@ fn named(place: &Place, expected: Expected) {
         push().expect_error(78, &[why, ".hasync"]);
         return;
     }
-    let lost = [expected.lost, &lacking(place)].concat();
+    let lost = [expected.lost, &lacking(place), &unlinked(place, "links")].concat();
     if !lost.is_empty() {
         let words: Vec<String> = lost.iter().map(|w| format!("\"{w}\"")).collect();
         let line = format!("lossy = [{}]", words.join(", "));
@@ -185,6 +186,18 @@ fn lacking(place: &Place) -> Vec<&'static str> {
     acls.into_iter().chain(xattrs.then_some("xattrs")).collect()
 }
 
+/// That word, if a place does not hold hard links, or does not tell them: it is tried.
+fn unlinked<'a>(place: &Place, word: &'a str) -> Vec<&'a str> {
+    let [one, other] = ["asked", "asked-again"].map(|name| place.root.join(name));
+    std::fs::write(&one, "").unwrap();
+    let number = |path| std::fs::metadata(path).unwrap().ino();
+    let is_held = std::fs::hard_link(&one, &other).is_ok() && number(&one) == number(&other);
+    for path in [one, other] {
+        let _ = std::fs::remove_file(path);
+    }
+    (!is_held).then_some(word).into_iter().collect()
+}
+
 fn says_lost(done: &Finished, lost: &[&str]) {
     for word in lost {
         assert!(done.stderr.contains(word), "{word} is not said: {done}");
@@ -217,6 +230,9 @@ fn seen(root: &Path, place: &Place) -> Snapshot {
         }
         if !keeps.modes || entry.kind == 'l' {
             entry.mode = 0;
+        }
+        if !keeps.hard_links {
+            entry.linked_to = None;
         }
         let step_secs = i64::try_from(keeps.step_ns / 1_000_000_000).unwrap();
         if step_secs > 0 {

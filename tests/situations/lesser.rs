@@ -40,7 +40,7 @@ const LESSER: &[Lesser] = &[
     Lesser {
         name: "exFAT",
         make: || exfat("umask=077"),
-        lost: &["owners", "modes", "acls", "xattrs"],
+        lost: &["owners", "modes", "acls", "xattrs", "links"],
         within: "",
     },
     Lesser {
@@ -118,8 +118,11 @@ fn make_source(trees: &TempTree) {
             give(&file, "security.s", b"label");
             let capability = b"\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
             give(&file, "security.capability", capability);
+            trees.hard_link(&file, format!("{dir}/linked-{at}"));
         }
     }
+    // From there a name leads to another directory.
+    trees.hard_link("source/file-0", "source/below/other");
 }
 
 /// How often a push says on standard error that something cannot be kept.
@@ -165,7 +168,7 @@ fn without_a_name(lesser: &Lesser, place: &Place) {
         let words = [lesser.lost, &["--ha", lesser.within]].concat();
         strict.expect_error(78, &words);
     }
-    let done = push(&["-aAX"]);
+    let done = push(&["-aHAX"]);
     let (acls, xattrs) = (
         lesser.lost.contains(&"acls"),
         lesser.lost.contains(&"xattrs"),
@@ -182,12 +185,18 @@ fn without_a_name(lesser: &Lesser, place: &Place) {
         .lost
         .iter()
         .any(|word| ["owners", "modes"].contains(word));
-    let all = usize::from(acls || xattrs) + usize::from(others);
+    let links = lesser.lost.contains(&"links");
+    assert_eq!(
+        said(&done, "hard links"),
+        usize::from(links),
+        "{name}: {done}"
+    );
+    let all = usize::from(acls || xattrs) + usize::from(others) + usize::from(links);
     assert_eq!(done.stderr.matches("cannot").count(), all, "{name}: {done}");
     for name in ["file-0", "below/file-2", "dir-1"] {
         assert!(place.root.join(name).exists(), "{name}");
     }
-    let again = push(&["-aAX"]).expect(0);
+    let again = push(&["-aHAX"]).expect(0);
     assert_eq!((&*again.stdout_text(), &*again.stderr), ("", ""), "{name}");
 }
 

@@ -67,7 +67,7 @@ fn btrfs() -> Result<Place, NotHere> {
     Ok(place)
 }
 
-/// Two names of one file have two numbers.
+/// Two names of one file have two numbers, sometimes at least.
 const UNLINKED: Keeps = Keeps {
     hard_links: false,
     ..ALL

@@ -57,11 +57,9 @@ pub(super) fn make(trees: &TempTree, version: Version, keeps: Keeps) {
             trees.symlink(to, name("symlink"));
             trees.symlink("elsewhere/\u{fc}", name("dir/dangling"));
         }
-        if keeps.hard_links {
-            trees.hard_link(name("same"), name("dir/same-again"));
-            if version == Version::Second {
-                trees.hard_link(name("small"), name("dir/small-again"));
-            }
+        trees.hard_link(name("same"), name("dir/same-again"));
+        if version == Version::Second {
+            trees.hard_link(name("small"), name("dir/small-again"));
         }
         if keeps.specials {
             trees.fifo(name("fifo"));

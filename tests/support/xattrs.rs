@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use rustix::fs::{XattrFlags, lgetxattr, llistxattr, lsetxattr};
+use rustix::io::Errno;
 
 /// Gives an entry an attribute.
 #[track_caller]
@@ -20,7 +21,11 @@ pub(crate) fn of(root: &Path) -> OfTree {
     for entry in walkdir::WalkDir::new(root) {
         let entry = entry.unwrap();
         let mut names = vec![0; 65_536];
-        let len = llistxattr(entry.path(), &mut names[..]).unwrap();
+        let len = match llistxattr(entry.path(), &mut names[..]) {
+            // Its file system has none.
+            Err(Errno::OPNOTSUPP) => 0,
+            len => len.unwrap(),
+        };
         let mut found = BTreeMap::new();
         for name in names[..len]
             .split(|b| *b == 0)

@@ -5,6 +5,7 @@
 //! `.hasync` is, and both are gone when the answer is there; what a crash leaves of that,
 //! [`remove_asked`] removes.
 
+use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
@@ -12,8 +13,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, Stat, fstat, mkdirat, mknodat, openat, renameat, statat,
-    symlinkat, unlinkat,
+    AtFlags, FileType, Mode, OFlags, Stat, fstat, linkat, mkdirat, mknodat, openat, renameat,
+    statat, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 use rustix::process::geteuid;
@@ -24,7 +25,7 @@ use super::lock::Lock;
 use super::meta::{keeping_time, set_attrs, set_fd_attrs};
 use super::remove::names;
 use super::root::{DIR_FLAGS, is_private, open_private};
-use super::xattrs::{attributes_at, attributes_of};
+use super::xattrs::{attributes_at, attributes_of, own_scope};
 use crate::attributes::{AttributeKind, Attributes, Scope, extended_value};
 use crate::entry::Time;
 use crate::keeps::{Folds, Keeps, TimeStore};
@@ -90,6 +91,17 @@ impl Abilities {
         };
         // A file system that sets other times than it is told to says nothing about itself.
         abilities.ok().filter(|found| found.keeps.check().is_ok())
+    }
+}
+
+/// What file systems keep, by their device: each is asked when it is met first.
+#[derive(Debug, Default)]
+pub(crate) struct KeepsByDevice(HashMap<u64, Keeps>);
+
+impl KeepsByDevice {
+    pub(crate) fn of(&mut self, dir: BorrowedFd<'_>) -> io::Result<Keeps> {
+        let asked = || Abilities::of(dir, own_scope()).unwrap_or_default().keeps;
+        Ok(*self.0.entry(fstat(dir)?.st_dev).or_insert_with(asked))
     }
 }
 
@@ -396,11 +408,37 @@ fn ask_in(reserved: BorrowedFd<'_>, scope: Scope) -> io::Result<Abilities> {
         case: is_there(&name.to_bytes().to_ascii_uppercase()),
         form: apart.is_some_and(|begin| is_there(&[begin, APART].concat())),
     };
+    let has_links = has_links(reserved, &name)?;
     unlinkat(reserved, &name, AtFlags::empty())?;
     let mut abilities = asked?;
     abilities.keeps.folds = folds;
     abilities.keeps.lost.time = has_bare_symlinks(reserved)?;
+    abilities.keeps.lost.links = !has_links;
     Ok(abilities)
+}
+
+/// Whether the file of that name can have another one, and both are seen to be one file.
+fn has_links(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<bool> {
+    let other = random_name()?;
+    match linkat(dir, name, dir, &other, AtFlags::empty()) {
+        Ok(()) => {
+            let number = |name| Ok(statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?.st_ino);
+            let numbers: io::Result<_> = number(name).and_then(|one| Ok((one, number(&other)?)));
+            unlinkat(dir, &other, AtFlags::empty())?;
+            let (one, other) = numbers?;
+            Ok(one == other)
+        }
+        Err(e) => Ok(!means_no_links(e)),
+    }
+}
+
+/// Whether a link fails with that where there are none: the kernel takes a file without names for
+/// one that is gone. The owner or a flag of the file may be why, too.
+pub(crate) fn means_no_links(why: Errno) -> bool {
+    matches!(
+        why,
+        Errno::PERM | Errno::NOENT | Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL | Errno::MLINK
+    )
 }
 
 fn random_name() -> io::Result<CString> {

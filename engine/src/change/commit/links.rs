@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, linkat, openat, unlinkat};
@@ -17,7 +17,9 @@ use crate::change::copy::copy;
 use crate::change::op::{Op, Over};
 use crate::change::place::inode;
 use crate::error::Error;
-use crate::fs::{Inode, Listed, is_private, numbers_hold, own_scope, replaced, stat};
+use crate::fs::{
+    Inode, Listed, is_private, means_no_links, numbers_hold, own_scope, replaced, stat,
+};
 use crate::options::Options;
 use crate::path::RelPath;
 use crate::spill::SpillMap;
@@ -271,12 +273,14 @@ impl Commit {
         let staged = self.try_stage(&link.dir)?;
         let from = (&*first_dir, &*first_name);
         match link_to(from, &staged) {
-            Err(Errno::MLINK | Errno::XDEV) => {
+            Err(why) if is_no_room(why) || means_no_links(why) => {
                 if !is_staged && !self.links.is_first(link, &first, &first_dir) {
                     return Err(replaced());
                 }
                 let from = (first_dir, first_name);
-                return self.stage_beyond(link, from, &first, staged).map(Some);
+                return self
+                    .stage_beyond(link, (from, why), &first, staged)
+                    .map(Some);
             }
             result => result?,
         }
@@ -292,23 +296,25 @@ impl Commit {
     fn stage_beyond(
         &mut self,
         link: &Link,
-        (first_dir, first_name): (Arc<OwnedFd>, Vec<u8>),
+        ((first_dir, first_name), why): ((Arc<OwnedFd>, Vec<u8>), Errno),
         first: &Inode,
         staged: Staged,
     ) -> io::Result<Staged> {
         if let Some(other) = self.links.full.get(&link.first) {
             match link_to((other.stage.fd(), &other.name), &staged) {
-                Err(Errno::MLINK | Errno::XDEV) => {}
+                Err(why) if is_no_room(why) => {}
                 result => return Ok(result.map(|()| staged)?),
             }
         }
         let name = std::ffi::CString::new(&*first_name).map_err(|_| io::ErrorKind::InvalidInput)?;
         let scope = own_scope();
         let listed = stat(&first_dir, &name, scope)?;
-        let (attrs, from) = (
-            listed.attrs(scope),
-            (Arc::clone(&first_dir), first_name.clone()),
-        );
+        let mut attrs = listed.attrs(scope);
+        if fstat(staged.stage.fd())?.st_dev != listed.dev {
+            let keeps = self.keeps.of(staged.stage.fd().as_fd())?;
+            (attrs, _) = attrs.kept(&keeps, listed.entry.kind());
+        }
+        let from = (Arc::clone(&first_dir), first_name.clone());
         copy(from, &listed, &attrs, &staged.stage, &staged.name)?;
         // Neither what was examined nor what was copied may have been another one.
         let now = inode(&first_dir, &first_name)?;
@@ -317,7 +323,19 @@ impl Commit {
             return Err(replaced());
         }
         let spare = self.try_stage(&link.dir)?;
-        link_to((staged.stage.fd(), &staged.name), &spare)?;
+        match link_to((staged.stage.fd(), &staged.name), &spare) {
+            Ok(()) if is_no_room(why) => {}
+            // No file there has a second name.
+            Err(e) if e == why => return Ok(staged),
+            // The first one alone may have none.
+            result => {
+                drop_spare(&staged)?;
+                if result.is_ok() {
+                    drop_spare(&spare)?;
+                }
+                return Err(why.into());
+            }
+        }
         let full = self.links.full.insert(link.first.clone(), spare);
         full.map_or(Ok(()), |full| drop_spare(&full))?;
         Ok(staged)
@@ -347,6 +365,11 @@ impl Commit {
         }
         Ok((Arc::new(self.root.open_dir(&dir)?), name.to_vec(), false))
     }
+}
+
+/// Whether a link fails with that where a further inode can take the rest.
+fn is_no_room(why: Errno) -> bool {
+    matches!(why, Errno::MLINK | Errno::XDEV)
 }
 
 fn link_to((dir, name): (&OwnedFd, &[u8]), staged: &Staged) -> rustix::io::Result<()> {

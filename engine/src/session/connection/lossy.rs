@@ -25,6 +25,7 @@ pub(super) fn refuse_lossy(
             group: all.group || lost.group,
             acl: all.acl || lost.acl,
             xattr: all.xattr || lost.xattr,
+            links: all.links || lost.links,
             ..all
         });
     let quoted: Vec<String> = lost_words(all)

@@ -229,9 +229,7 @@ impl Judging<'_> {
         let entry = found.as_ref().unwrap_or(entry);
         let summed = local.and_then(|local| self.sum_if_asked(within.path, entry, local));
         let local = summed.as_ref().or(local);
-        let link = self
-            .links
-            .state(&mut self.site.door, within.path, entry, local)?;
+        let link = self.links.state(self.site, within.path, entry, local)?;
         let rules = &self.site.rules;
         let decision = rules
             .judge_in(within.path)

@@ -78,7 +78,7 @@ impl Links {
     /// How the target stands with the hard link that the source's entry is.
     pub(super) fn state(
         &mut self,
-        door: &mut Door,
+        site: &mut Site,
         dir: &RelPath,
         entry: &Entry,
         local: Option<&Listed>,
@@ -93,12 +93,14 @@ impl Links {
         let Some(local) = local else {
             return Ok(LinkState::Apart);
         };
-        let Some(found) = self.look_at(door, &first) else {
+        let Some(found) = self.look_at(&site.door, &first) else {
             return Ok(LinkState::Apart);
         };
         Ok(if (found.dev, found.ino) == (local.dev, local.ino) {
             LinkState::SameInode
-        } else if door.takes_no_name((&first, &found), (dir, local)) {
+        } else if site.rules.fields.at(dir).lost(entry.kind()).links
+            || site.door.takes_no_name((&first, &found), (dir, local))
+        {
             LinkState::Beyond
         } else {
             LinkState::Apart

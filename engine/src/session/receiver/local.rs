@@ -108,7 +108,9 @@ impl Locals {
             return Revised::Kept;
         }
         let path = dir.join(&listed.entry.name);
-        let first = self.first_names.other_than(&path, listed.dev, listed.ino);
+        let first = self
+            .first_names
+            .other_than(&path, [0, listed.dev, listed.ino]);
         listed.entry.link_to = first;
         match &listed.entry.link_to {
             Some(_) => Revised::Changed,

@@ -137,6 +137,7 @@ impl NewDirs {
         let mut numbers = u32::try_from(first).unwrap_or(u32::MAX)..;
         while let Some((entry, number)) = fresh.next().zip(numbers.next()) {
             if entry.link_to.is_some() {
+                site.tell_lost_links(&list.path, entry)?;
                 links.pend(site, &list.path, entry)?;
                 continue;
             }

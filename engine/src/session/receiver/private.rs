@@ -42,9 +42,11 @@ impl Site {
     /// a tree with a name its configuration has said so, but for symlinks, which few have there.
     pub(super) fn tell_lost(&mut self, dir: &RelPath, entry: &Entry) -> Result<(), Error> {
         self.tell_lost_attributes(dir, entry)?;
+        self.tell_lost_links(dir, entry)?;
         let lost = Differences {
             acl: false,
             xattr: false,
+            links: false,
             ..self.rules.fields.at(dir).lost(entry.kind())
         };
         let is_known = match lost.time {
@@ -67,6 +69,19 @@ impl Site {
                 lost_words(lost).join(" and ")
             )
         })
+    }
+
+    /// The same of hard links.
+    pub(super) fn tell_lost_links(&mut self, dir: &RelPath, entry: &Entry) -> Result<(), Error> {
+        let is_lost = entry.link_to.is_some() && self.rules.fields.at(dir).lost(entry.kind()).links;
+        if !is_lost || std::mem::replace(&mut self.voice.lost_links_are_known, true) {
+            return Ok(());
+        }
+        let shown = self.door.shown(dir);
+        self.warn(format!(
+            "cannot keep hard links in {shown} on the target: its file system has none, or \
+             does not show them; each name is mirrored as a file of its own"
+        ))
     }
 
     /// The same of ACLs and extended attributes, which few entries have.

@@ -16,6 +16,8 @@ pub(super) struct Voice {
     pub(super) lost_is_known: bool,
     /// The same of ACLs and extended attributes.
     pub(super) lost_attributes_are_known: bool,
+    /// The same of hard links.
+    pub(super) lost_links_are_known: bool,
     /// The same of owners and times of symlinks.
     pub(super) bare_links_are_known: bool,
     /// The last warning. What many entries of a directory come to grief at is said once.
@@ -31,6 +33,7 @@ impl Voice {
             problems: Partial::default(),
             lost_is_known,
             lost_attributes_are_known: lost_is_known,
+            lost_links_are_known: lost_is_known,
             bare_links_are_known: false,
             last_warning: String::new(),
             told_below: 0,
