@@ -168,6 +168,17 @@ impl Roll {
         done.map_err(|stuck| Failed::new(&self.root, op.verb(), &op.path(), stuck))
     }
 
+    /// Removes what could not be put in place, if it is still where it was staged: nothing leads
+    /// to it any more. What is left of it goes with its session.
+    pub(crate) fn drop_unplaced(&mut self, op: &Op) {
+        if let Op::Place { slot, new, .. } = op
+            && let Ok((slots, slot)) = self.slot(slot)
+            && is_at(&slots, &slot, new).unwrap_or(false)
+        {
+            let _ = remove_tree(&*slots, &slot, None);
+        }
+    }
+
     /// Whether the entries are where an op was to bring them, as far as that can be told.
     fn is_carried_out(&mut self, op: &Op) -> bool {
         let mut look = || match op {

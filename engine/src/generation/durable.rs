@@ -8,7 +8,8 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 
 use crate::change::{
-    Failed, Failures, Lines, OnFailure, Roll, SessionPlace, Stage, Told, remove_if_empty, reversed,
+    Failed, Failures, Lines, OnFailure, Ops, Roll, SessionPlace, Stage, Told, remove_if_empty,
+    reversed,
 };
 use crate::clock::AsOf;
 use crate::error::Error;
@@ -146,7 +147,13 @@ fn carry_out(store: &Store, journal: &mut Journal, again: bool) -> Result<Done, 
         return lead_back(store, journal, &mut roll, failed);
     }
     fail_point("rolled");
+    let mut unplaced = Ops::default();
     if !failed.is_empty() {
+        if !journal.is_undo() {
+            for at in failed.positions() {
+                unplaced.push(&journal.ops.get(at?)?)?;
+            }
+        }
         journal.strike(&failed)?;
     }
     if !failed.is_empty() || !failed.lines.is_empty() {
@@ -155,6 +162,9 @@ fn carry_out(store: &Store, journal: &mut Journal, again: bool) -> Result<Done, 
         }
         write_journal(store, journal)?;
         fail_point("struck");
+    }
+    for op in unplaced.iter() {
+        roll.drop_unplaced(&op?);
     }
     let Failures {
         lines: mut failed,

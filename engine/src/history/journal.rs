@@ -104,11 +104,16 @@ impl Journal {
         generation.is_some_and(|generation| generation.is_group)
     }
 
+    /// Whether it takes its entries from what is kept, and not from what was staged for it.
+    pub(crate) fn is_undo(&self) -> bool {
+        self.rest.is_some() || !self.waypoints.is_empty()
+    }
+
     /// Strikes off what could not be carried out: it is nothing that an undo could take back. With
     /// it goes the time of a directory in which nothing has changed. Of an undo, which takes its
     /// entries from what is kept, it is the rest.
     pub(crate) fn strike(&mut self, failures: &Failures) -> Result<(), Error> {
-        if self.rest.is_some() || !self.waypoints.is_empty() {
+        if self.is_undo() {
             self.keep_rest(failures)?;
         }
         let mut failed = failures.positions();
