@@ -173,10 +173,18 @@ pub(crate) fn is_no_space(cause: &io::Error) -> bool {
     )
 }
 
+/// That a file cannot be locked at all.
+const NO_LOCKS: i32 = Errno::NOLCK.raw_os_error();
+
 /// The cause of a failed call in the words of the system, fit for the end of a line: first letter
 /// small, and without the number that Rust adds.
 pub fn describe(cause: &io::Error) -> String {
     let text = match (cause.kind(), cause.raw_os_error(), cause.get_ref()) {
+        (_, Some(NO_LOCKS), _) => {
+            "its file system gives no locks: if that is NFS, start rpc.statd, or mount it with \
+             local_lock=flock"
+                .to_owned()
+        }
         // Found out without the system, which would have said it so.
         (io::ErrorKind::NotFound, None, None) => Errno::NOENT.to_string(),
         _ => cause.to_string(),
@@ -199,6 +207,8 @@ mod tests {
 
     #[test]
     fn a_cause_fits_the_end_of_a_line() {
+        let advice = describe(&io::Error::from_raw_os_error(NO_LOCKS));
+        assert!(advice.contains("local_lock=flock"));
         for (errno, expected) in [(2, "no such file or directory"), (5, "input/output error")] {
             assert_eq!(describe(&io::Error::from_raw_os_error(errno)), expected);
         }
