@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::cell::Way;
 use super::place::{NotHere, Place};
-use super::{FEW, WAYS, btrfs, ext4, memory};
+use super::{FEW, MKFS_EXT4, WAYS, btrfs, ext4, memory};
 use crate::support::pair::Node::{Foo0, Foo1};
 use crate::support::pair::Pair;
 use crate::support::process::run_ok;
@@ -393,6 +393,45 @@ fn an_undo_of_a_path_that_is_held_up_can_be_said_again() {
     assert_eq!(read("dir/file"), "x", "{done}");
     assert_eq!(read("dir/goes"), "x", "{done}");
     assert_eq!(read("beside"), "xx", "{done}");
+}
+
+/// What is kept of a part lies on it: while it is not mounted, nothing is undone, and nothing lost.
+#[test]
+fn an_undo_waits_for_a_part_that_is_not_mounted() {
+    let mut place = Place::new();
+    if let Err(why) = place.disk(&MKFS_EXT4, 24, "", "target/dir") {
+        return report(&format!("a part that is not mounted is not tried: {why}"));
+    }
+    let pair = Pair::here("");
+    let root = place.root.display().to_string();
+    pair.set(Foo1, "path = ", &format!("path = \"{root}\""));
+    let versions: Vec<Snapshot> = (1..=3)
+        .map(|version| {
+            write(&pair.path(Foo0, "html"), version);
+            pair.run(Foo0, &["push", "--tree", "html"]).expect(0);
+            data(&place.root)
+        })
+        .collect();
+    let undo = |to: usize| pair.run(Foo1, &["undo", "html", "--to", &to.to_string()]);
+    let unmounted = |act: &dyn Fn()| {
+        let (image, dir) = (place.text("image"), format!("{root}/dir"));
+        run_ok("umount", &[&dir]);
+        act();
+        run_ok("mount", &["-o", "loop,nodev", &image, &dir]);
+    };
+    unmounted(&|| {
+        let before = data(&place.root);
+        for args in [&["undo", "html"][..], &["undo", "html", "--to", "1"]] {
+            let done = pair.run(Foo1, args);
+            done.expect_error(1, &["dir", "mount it"]);
+        }
+        assert_eq!(before.diff(&data(&place.root)), "");
+    });
+    for to in [1, 3, 2] {
+        let done = undo(to).expect(0);
+        let diff = versions[to - 1].diff(&data(&place.root));
+        assert_eq!(diff, "", "{to}: {done}");
+    }
 }
 
 /// What a file system says to be lost when it is closed has not arrived.

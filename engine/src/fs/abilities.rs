@@ -408,12 +408,12 @@ fn ask_in(reserved: BorrowedFd<'_>, scope: Scope) -> io::Result<Abilities> {
         case: is_there(&name.to_bytes().to_ascii_uppercase()),
         form: apart.is_some_and(|begin| is_there(&[begin, APART].concat())),
     };
-    let has_links = has_links(reserved, &name)?;
+    let has_links = has_links(reserved, &name);
     unlinkat(reserved, &name, AtFlags::empty())?;
     let mut abilities = asked?;
     abilities.keeps.folds = folds;
     abilities.keeps.lost.time = has_bare_symlinks(reserved)?;
-    abilities.keeps.lost.links = !has_links;
+    abilities.keeps.lost.links = !has_links?;
     Ok(abilities)
 }
 
