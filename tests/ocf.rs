@@ -370,6 +370,34 @@ fn a_diverged_or_unmounted_standby_has_no_score_and_a_partial_one_has() {
     assert!(high.is_some());
 }
 
+/// A node that cannot write down that it is primary is not to become it.
+#[test]
+fn a_standby_that_cannot_be_written_to_has_no_score() {
+    let pair = seeded();
+    let foo1 = Agent::new(&pair, Foo1);
+    foo1.act("start").expect(0);
+    let high = foo1.score();
+    assert!(high.is_some());
+    let remount = |dir: &str, how: &str| {
+        let options = format!("remount,bind,{how}");
+        run_ok("mount", &["-o", &options, dir]);
+    };
+    for at in ["state", "html"] {
+        let dir = pair.path(Foo1, at).display().to_string();
+        run_ok("mount", &["--bind", &dir, &dir]);
+        remount(&dir, "ro");
+        foo1.act("monitor");
+        let (score, told) = (foo1.score(), foo1.told("attrd_updater"));
+        remount(&dir, "rw");
+        foo1.act("monitor");
+        let again = foo1.score();
+        run_ok("umount", &["-l", &dir]);
+        assert_eq!(score, None, "{at}");
+        assert!(told.contains("read-only") && told.contains(at), "{told}");
+        assert_eq!(again, high, "{at}");
+    }
+}
+
 #[test]
 fn a_configuration_that_breaks_stops_nothing() {
     let pair = seeded();

@@ -9,6 +9,7 @@ use hasync_engine::generation::{Candidate, GenerationId, Rank, Standing, Unfit};
 use hasync_engine::{Wish, escape};
 
 use super::mark::{Mark, Part};
+use super::writable;
 use crate::config::{Config, Stale, Tree};
 use crate::exit::{Exit, Failure};
 use crate::freshness::{Asker, PATIENCE};
@@ -37,6 +38,12 @@ fn score_of(rank: Rank, stale: Stale) -> Option<u32> {
 /// Sets the score anew; why there is none, if there is none.
 pub(super) fn update(config: &Config, mark: &mut Mark) -> Result<Option<String>, Failure> {
     let trees = config.in_push_order();
+    if mark.part != Part::Promoted
+        && let Some(why) = writable::obstacle(config, &trees)
+    {
+        forget(PATIENCE_WITH_CLUSTER);
+        return Ok(Some(why));
+    }
     let here = trees.iter().map(|tree| Here::of(config, tree, mark));
     let here = here.collect::<Result<Vec<_>, _>>()?;
     let mut ranks: Vec<Rank> = here.iter().map(|own| own.rank(None)).collect();
