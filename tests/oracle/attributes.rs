@@ -8,8 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::generate::{Case, Kind, Node, Spec};
-use super::size;
-use super::{capabilities, deviations, linked};
+use super::{capabilities, deviations, linked, size, thin};
 use crate::support::acl::{
     ACCESS, DEFAULT, GROUP, GROUP_OBJ, MASK, NOBODY, OTHER, USER, USER_OBJ, kernel,
 };
@@ -60,13 +59,7 @@ pub(super) fn case(seed: u64) -> Case {
     case.far = true;
     // There rsync would put attributes of any length.
     case.options.retain(|option| option != "--temp-dir=/tmp");
-    // With these rsync often comes to grief, so that there is nothing to compare with: it sets the
-    // permissions of a symlink, or enters what is no directory. A few cases are enough.
-    for (option, one_of) in [("-K", 8), ("--ignore-existing", 4)] {
-        if !seed.is_multiple_of(one_of) {
-            case.options.retain(|given| given != option);
-        }
-    }
+    thin(&mut case, seed, 8, 4);
     let mut rng = Rng::new(seed ^ 0x00ac_1000);
     let has_room = has_room(seed);
     for source in &mut case.sources {

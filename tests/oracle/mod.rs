@@ -37,10 +37,25 @@ fn size(seed: u64) -> usize {
     3 + usize::try_from(seed % 29).unwrap()
 }
 
+/// With some options rsync often comes to grief, so that there is nothing to compare with: it sets
+/// the permissions of a symlink, or enters what is no directory. One of so many seeds keeps them.
+fn thin(case: &mut Case, seed: u64, keep_dirlinks: u64, ignore_existing: u64) {
+    for (option, one_of) in [
+        ("-K", keep_dirlinks),
+        ("--ignore-existing", ignore_existing),
+    ] {
+        if !seed.is_multiple_of(one_of) {
+            case.options.retain(|given| given != option);
+        }
+    }
+}
+
 #[test]
 fn random_pushes_equal_rsync() {
     campaign("oracle against rsync", 160, |seed| {
-        Case::of(seed, size(seed))
+        let mut case = Case::of(seed, size(seed));
+        thin(&mut case, seed, 2, 2);
+        case
     });
 }
 
