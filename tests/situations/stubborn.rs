@@ -395,6 +395,48 @@ fn an_undo_of_a_path_that_is_held_up_can_be_said_again() {
     assert_eq!(read("beside"), "xx", "{done}");
 }
 
+/// When undos are held up and finished, to and fro, what is kept grows by each and not with each.
+#[test]
+fn undos_that_are_held_up_again_and_again_do_not_multiply() {
+    const ROUNDS: usize = 16;
+    let place = plain().unwrap();
+    let pair = Pair::here("");
+    let root = place.root.display().to_string();
+    pair.set(Foo1, "path = ", &format!("path = \"{root}\""));
+    let versions: Vec<Snapshot> = (1..=2)
+        .map(|version| {
+            write(&pair.path(Foo0, "html"), version);
+            pair.run(Foo0, &["push", "--tree", "html"]).expect(0);
+            data(&place.root)
+        })
+        .collect();
+    let undo = |to: usize| pair.run(Foo1, &["undo", "html", "--to", &to.to_string()]);
+    let kept_len = || {
+        let undo = place.root.join(".hasync/trees/html/undo");
+        let kept = fs::read_dir(undo).unwrap().map(Result::unwrap);
+        let manifests = kept.map(|step| step.path().join("manifest"));
+        let lens = manifests.map(|path| path.metadata().unwrap().len());
+        lens.max().unwrap()
+    };
+    let held = ["dir/file", "beside", "dir/sub/file", "file"];
+    let mut lens = Vec::new();
+    for (round, held) in held.iter().cycle().take(ROUNDS).enumerate() {
+        let to = 1 + round % 2;
+        let entry = place.root.join(held).display().to_string();
+        run_ok("chattr", &["+i", &entry]);
+        undo(to).expect(23);
+        run_ok("chattr", &["-i", &entry]);
+        for to in [to, 3 - to, to] {
+            let done = undo(to).expect(0);
+            let diff = versions[to - 1].diff(&data(&place.root));
+            assert_eq!(diff, "", "{round}, {to}: {done}");
+        }
+        lens.push(kept_len());
+    }
+    let [early, late] = [1, ROUNDS / 2].map(|from| lens[from + ROUNDS / 2 - 1] - lens[from]);
+    assert!(late <= 2 * early, "{lens:?}");
+}
+
 /// What is kept of a part lies on it: while it is not mounted, nothing is undone, and nothing lost.
 #[test]
 fn an_undo_waits_for_a_part_that_is_not_mounted() {

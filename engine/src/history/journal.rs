@@ -149,6 +149,7 @@ impl Journal {
             sessions: Vec::new(),
         });
         generation.state = generation.id;
+        // Of each directory around, which op gives it its time in the end.
         let (mut around, mut first) = (SpillMap::default(), None);
         for at in failures.positions() {
             let at = at?;
@@ -157,6 +158,13 @@ impl Journal {
                 around.insert(&op.dir().as_bytes(), b"");
             }
             first.get_or_insert(at as u64);
+        }
+        for (at, op) in self.ops.iter().enumerate() {
+            if let Op::SetDirAttrs { dir, .. } = op?
+                && around.contains(&dir.as_bytes())
+            {
+                around.set(&dir.as_bytes(), &at.to_le_bytes());
+            }
         }
         let passed = |end: &&mut Waypoint| first.is_some_and(|first| end.ops_len > first);
         for end in self.waypoints.iter_mut().filter(passed) {
@@ -173,7 +181,7 @@ impl Journal {
             if next == Some(at) {
                 next = failed.next().transpose()?;
             } else if let Op::SetDirAttrs { dir, new, old, .. } = &mut op
-                && around.contains(&dir.as_bytes())
+                && around.get(&dir.as_bytes()).as_deref() == Some(&at.to_le_bytes())
             {
                 old.clone_from(new);
             } else {
