@@ -186,6 +186,11 @@ fn squashed() -> Result<Place, NotHere> {
 fn mergerfs() -> Result<Place, NotHere> {
     let mut place = Place::new();
     let [one, other] = ["one", "other"].map(|name| place.mkdir(name));
+    // With less room in it, it is not chosen: no commit replaces what lies on another disk.
+    place.mount(
+        &["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs"],
+        "other",
+    )?;
     place.fuse(&[
         "mergerfs",
         "-o",
