@@ -396,6 +396,24 @@ fn a_standby_that_cannot_be_written_to_has_no_score() {
         assert!(told.contains("read-only") && told.contains(at), "{told}");
         assert_eq!(again, high, "{at}");
     }
+    let state = pair.path(Foo1, "state").display().to_string();
+    let full = TempTree::new();
+    let small = full.text("small");
+    run_ok("mkdir", &[&small]);
+    run_ok("mount", &["-t", "tmpfs", "-o", "size=1m", "tmpfs", &small]);
+    run_ok("cp", &["-a", &format!("{state}/."), &small]);
+    run_ok("mount", &["--move", &small, &state]);
+    let filler = pair.path(Foo1, "state/filler");
+    assert!(std::fs::write(&filler, vec![1; 2 << 20]).is_err());
+    foo1.act("monitor");
+    let (score, told) = (foo1.score(), foo1.told("attrd_updater"));
+    std::fs::remove_file(filler).unwrap();
+    foo1.act("monitor");
+    let again = foo1.score();
+    run_ok("umount", &["-l", &state]);
+    assert_eq!(score, None, "full: {told}");
+    assert!(told.contains("no space"), "{told}");
+    assert_eq!(again, high, "room again");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::config::{Config, Tree};
 
-/// What a promotion writes in one place, at most, in bytes.
+/// A block, as each record of a promotion takes one.
 const RECORD_LEN: usize = 4096;
 
 /// Why nothing can be recorded on this node, if that is so.

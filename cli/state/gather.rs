@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hasync_engine::generation::{self, Data, Generation, GenerationKind, NodeRole, TreeStatus};
 use hasync_engine::history::Sizes;
-use hasync_engine::{StateDir, escape};
+use hasync_engine::{StateDir, escape, lost_words};
 
 use super::file;
 use super::record::{
@@ -205,7 +205,10 @@ fn place(config: &Config, tree: &Tree) -> Facts {
         path: escape(tree.dir().as_os_str().as_encoded_bytes()).into_owned(),
         is_group: tree.is_group(),
         records: escape(records.as_os_str().as_encoded_bytes()).into_owned(),
-        lossy: lossy_words(tree),
+        lossy: lost_words(tree.options.lossy)
+            .into_iter()
+            .map(str::to_owned)
+            .collect(),
         part: Part::default(),
         data: DataState::default(),
         past: Past::default(),
@@ -409,20 +412,6 @@ pub(crate) fn last_made(tree: &generation::Tree) -> Result<Option<GivenUp>, Fail
         },
         id: made.id.to_string(),
     }))
-}
-
-/// What the configuration says that the standby need not keep, in its words.
-fn lossy_words(tree: &Tree) -> Vec<String> {
-    let lossy = tree.options.lossy;
-    let words = [
-        (lossy.owner, "owners"),
-        (lossy.perms, "modes"),
-        (lossy.acl, "acls"),
-        (lossy.xattr, "xattrs"),
-        (lossy.links, "links"),
-    ];
-    let words = words.into_iter().filter(|(is_set, _)| *is_set);
-    words.map(|(_, word)| word.to_owned()).collect()
 }
 
 fn last_cycle(config: &Config, cycle: &Course) -> LastCycle {

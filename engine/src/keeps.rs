@@ -124,7 +124,7 @@ impl Keeps {
 }
 
 /// What is lost, by the words of `lossy` in the configuration.
-pub(crate) fn lost_words(lost: Differences) -> Vec<&'static str> {
+pub fn lost_words(lost: Differences) -> Vec<&'static str> {
     let owners = (lost.owner || lost.group).then_some("owners");
     owners
         .into_iter()

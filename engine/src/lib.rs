@@ -90,6 +90,7 @@ pub use fs::{
     hold, make_dirs, only_files, open_file, open_log, open_trusted, put_file, set_by_name_through,
 };
 pub use ids::{Accounts, IdKind, OwnAccounts};
+pub use keeps::lost_words;
 pub use list_source::{SourceEntry, list_source};
 pub use not_mirrored::NotMirrored;
 pub use observer::{

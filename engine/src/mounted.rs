@@ -108,8 +108,7 @@ impl MountedBelow {
 
     /// The number of the one that the directory `dir` is on; 0 for none.
     pub(crate) fn number_over(&self, dir: &RelPath) -> u64 {
-        let over = self.0.iter().rposition(|m| dir.is_within(&m.path));
-        over.map_or(0, |at| at as u64 + 1)
+        position_over(&self.0, dir).map_or(0, |at| at as u64 + 1)
     }
 
     /// Those whose mount points are entries of `dir`.
@@ -121,7 +120,11 @@ impl MountedBelow {
 }
 
 fn over<'a>(all: &'a [Mounted], dir: &RelPath) -> Option<&'a Mounted> {
-    all.iter().rfind(|mounted| dir.is_within(&mounted.path))
+    position_over(all, dir).and_then(|at| all.get(at))
+}
+
+fn position_over(all: &[Mounted], dir: &RelPath) -> Option<usize> {
+    all.iter().rposition(|mounted| dir.is_within(&mounted.path))
 }
 
 impl Mounted {

@@ -277,8 +277,6 @@ pub(crate) fn rsync_broke(case: &Case, run: &Finished) -> bool {
         "Hlink node data",
         "File-list index",
         "keep_backup failed",
-        // That of a symlink which -K keeps.
-        "failed to set permissions on",
         // Whose owner it has just set itself.
         "refusing to follow a symlink owned by an untrusted user",
     ];
@@ -294,7 +292,10 @@ pub(crate) fn rsync_broke(case: &Case, run: &Finished) -> bool {
         let is_told = |fault: &&str| line.contains(*fault);
         // What is in one that a symlink to nothing stands for.
         let is_bare = case.has("--ignore-existing") && line.contains("No such file or directory");
-        faults.iter().any(is_told)
+        // Of a symlink that it keeps.
+        let is_led = case.has("-K") && line.contains("failed to set permissions on");
+        is_led
+            || faults.iter().any(is_told)
             || line.contains("[generator]") && (is_bare || of_generator.iter().any(is_told))
     };
     run.stderr.lines().any(is_fault)

@@ -3,7 +3,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use crate::support::process::run_ok;
 use crate::support::{Sshd, TempTree, await_that, need_root};
@@ -173,15 +172,8 @@ impl Place {
             unmount(at);
         }
         for (command, at) in self.mounts.iter().filter(lasts) {
-            // A process with mounts of its own, begun by another test, has held it a while longer.
-            let mut tries = (0..50).map(|_| mount(command, at));
-            let is_busy = |tried: &Result<(), NotHere>| {
-                let said = tried.as_ref().err();
-                let is_busy = said.is_some_and(|said| said.contains("already mounted"));
-                is_busy.then(|| std::thread::sleep(Duration::from_millis(100)));
-                is_busy
-            };
-            tries.find(|tried| !is_busy(tried)).unwrap().unwrap();
+            // A process with mounts of its own, begun by another test, may hold it a while longer.
+            await_that("mounted again", || mount(command, at).is_ok());
         }
     }
 }

@@ -183,6 +183,16 @@ fn data(root: &Path) -> Snapshot {
     there
 }
 
+/// Pushes so many versions of the tree to a place; the data of each.
+fn pushed(pair: &Pair, place: &Place, count: usize) -> Vec<Snapshot> {
+    let push = |version| {
+        write(&pair.path(Foo0, "html"), version);
+        pair.run(Foo0, &["push", "--tree", "html"]).expect(0);
+        data(&place.root)
+    };
+    (1..=count).map(push).collect()
+}
+
 /// Where one way of pushing leads from, and how.
 struct Pushed<'a> {
     source: std::path::PathBuf,
@@ -301,18 +311,12 @@ fn an_undo_that_is_held_up_can_be_finished() {
         let root = place.root.display().to_string();
         let undo = format!("path = \"{root}\"\nundo = {{ keep = 9 }}");
         pair.set(Foo1, "path = ", &undo);
+        let versions = pushed(&pair, &place, 3);
         let entry = place.root.join(case.entry);
         let run = |words: &[&str]| {
             let path = entry.display().to_string();
             run_ok(words[0], &[&words[1..], &[path.as_str()]].concat());
         };
-        let versions: Vec<Snapshot> = (1..=3)
-            .map(|version| {
-                write(&pair.path(Foo0, "html"), version);
-                pair.run(Foo0, &["push", "--tree", "html"]).expect(0);
-                data(&place.root)
-            })
-            .collect();
         let undo = |to: &[&str], code| {
             let args = [&["undo", "html"], to].concat();
             pair.run(Foo1, &args).expect(code)
@@ -369,10 +373,7 @@ fn an_undo_of_a_path_that_is_held_up_can_be_said_again() {
     let pair = Pair::here("");
     let root = place.root.display().to_string();
     pair.set(Foo1, "path = ", &format!("path = \"{root}\""));
-    for version in 1..=2 {
-        write(&pair.path(Foo0, "html"), version);
-        pair.run(Foo0, &["push", "--tree", "html"]).expect(0);
-    }
+    pushed(&pair, &place, 2);
     let read = |name: &str| fs::read_to_string(place.root.join(name)).unwrap();
     let undo = |to: &str, code| {
         let args = [
@@ -395,6 +396,61 @@ fn an_undo_of_a_path_that_is_held_up_can_be_said_again() {
     assert_eq!(read("beside"), "xx", "{done}");
 }
 
+/// What a partial commit could not put in place was only staged: it is not kept beside what can be
+/// undone.
+#[test]
+fn what_is_not_put_in_place_is_not_kept() {
+    let place = plain().unwrap();
+    let pair = Pair::here("");
+    let root = place.root.display().to_string();
+    pair.set(Foo1, "path = ", &format!("path = \"{root}\""));
+    pushed(&pair, &place, 1);
+    let entry = place.root.join("dir/file").display().to_string();
+    run_ok("chattr", &["+i", &entry]);
+    write(&pair.path(Foo0, "html"), 2);
+    let done = pair.run(Foo0, &["push", "--tree", "html"]).expect(23);
+    let kept = walkdir::WalkDir::new(place.root.join(".hasync/trees/html/undo"));
+    let contents = kept
+        .into_iter()
+        .map(|entry| fs::read(entry.unwrap().path()));
+    let contents: Vec<Vec<u8>> = contents.filter_map(Result::ok).collect();
+    run_ok("chattr", &["-i", &entry]);
+    assert!(contents.iter().any(|content| content == b"x"), "{done}");
+    assert!(!contents.iter().any(|content| content == b"xx"), "{done}");
+}
+
+/// As hasync-internals(7) says: of several disks that mergerfs joins by its default policy, no
+/// commit replaces what is on another one than `.hasync`, which is told, and a plain push does.
+#[test]
+fn what_is_on_another_disk_below_mergerfs_is_told_by_a_commit() {
+    let mut place = Place::new();
+    let [one, other] = ["one", "other"].map(|name| place.mkdir(name));
+    let mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs"];
+    place.mount(&mount, "other").unwrap();
+    fs::write(place.path("other/file"), "old").unwrap();
+    let disks = format!("{one}:{other}");
+    if let Err(why) = place.fuse(&["mergerfs", "-o", "minfreespace=1M", &disks]) {
+        return report(&format!(
+            "several disks below mergerfs are not tried: {why}"
+        ));
+    }
+    let trees = TempTree::new();
+    trees.write("source/file", "new, and longer");
+    let push = |options: &[&str]| {
+        let to = [
+            trees.contents_of("source"),
+            place.root.display().to_string(),
+        ];
+        Hasync::push(options).arg("-a").args(to).run()
+    };
+    let read = || fs::read_to_string(place.root.join("file")).unwrap();
+    let done = push(&["--atomic"]).expect(23);
+    assert!(done.stderr.contains("target/file"), "{done}");
+    assert_eq!(read(), "old", "{done}");
+    let done = push(&[]).expect(0);
+    assert_eq!(read(), "new, and longer", "{done}");
+}
+
 /// When undos are held up and finished, to and fro, what is kept grows by each and not with each.
 #[test]
 fn undos_that_are_held_up_again_and_again_do_not_multiply() {
@@ -403,13 +459,7 @@ fn undos_that_are_held_up_again_and_again_do_not_multiply() {
     let pair = Pair::here("");
     let root = place.root.display().to_string();
     pair.set(Foo1, "path = ", &format!("path = \"{root}\""));
-    let versions: Vec<Snapshot> = (1..=2)
-        .map(|version| {
-            write(&pair.path(Foo0, "html"), version);
-            pair.run(Foo0, &["push", "--tree", "html"]).expect(0);
-            data(&place.root)
-        })
-        .collect();
+    let versions = pushed(&pair, &place, 2);
     let undo = |to: usize| pair.run(Foo1, &["undo", "html", "--to", &to.to_string()]);
     let kept_len = || {
         let undo = place.root.join(".hasync/trees/html/undo");
@@ -447,13 +497,7 @@ fn an_undo_waits_for_a_part_that_is_not_mounted() {
     let pair = Pair::here("");
     let root = place.root.display().to_string();
     pair.set(Foo1, "path = ", &format!("path = \"{root}\""));
-    let versions: Vec<Snapshot> = (1..=3)
-        .map(|version| {
-            write(&pair.path(Foo0, "html"), version);
-            pair.run(Foo0, &["push", "--tree", "html"]).expect(0);
-            data(&place.root)
-        })
-        .collect();
+    let versions = pushed(&pair, &place, 3);
     let undo = |to: usize| pair.run(Foo1, &["undo", "html", "--to", &to.to_string()]);
     let unmounted = |act: &dyn Fn()| {
         let (image, dir) = (place.text("image"), format!("{root}/dir"));

@@ -5,7 +5,6 @@
 //! `.hasync` is, and both are gone when the answer is there; what a crash leaves of that,
 //! [`remove_asked`] removes.
 
-use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
@@ -25,7 +24,7 @@ use super::lock::Lock;
 use super::meta::{keeping_time, set_attrs, set_fd_attrs};
 use super::remove::names;
 use super::root::{DIR_FLAGS, is_private, open_private};
-use super::xattrs::{attributes_at, attributes_of, own_scope};
+use super::xattrs::{attributes_at, attributes_of};
 use crate::attributes::{AttributeKind, Attributes, Scope, extended_value};
 use crate::entry::Time;
 use crate::keeps::{Folds, Keeps, TimeStore};
@@ -91,17 +90,6 @@ impl Abilities {
         };
         // A file system that sets other times than it is told to says nothing about itself.
         abilities.ok().filter(|found| found.keeps.check().is_ok())
-    }
-}
-
-/// What file systems keep, by their device: each is asked when it is met first.
-#[derive(Debug, Default)]
-pub(crate) struct KeepsByDevice(HashMap<u64, Keeps>);
-
-impl KeepsByDevice {
-    pub(crate) fn of(&mut self, dir: BorrowedFd<'_>) -> io::Result<Keeps> {
-        let asked = || Abilities::of(dir, own_scope()).unwrap_or_default().keeps;
-        Ok(*self.0.entry(fstat(dir)?.st_dev).or_insert_with(asked))
     }
 }
 

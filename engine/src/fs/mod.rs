@@ -26,9 +26,7 @@ mod trust;
 mod walk;
 mod xattrs;
 
-pub(crate) use abilities::{
-    Abilities, KeepsByDevice, cannot_be_private, means_no_links, open_own, remove_asked,
-};
+pub(crate) use abilities::{Abilities, cannot_be_private, means_no_links, open_own, remove_asked};
 pub(crate) use alike::{Alike, Memory};
 pub use attrs::{Assigned, Attrs};
 pub use by_name::{ByName, OwnCalls, set_by_name_through};

@@ -6,13 +6,14 @@
 //! Backups outside of the target have a commit of their own, which is carried out at once. An
 //! atomic push that comes to nothing may therefore leave backups of entries that stayed.
 
+use std::collections::HashMap;
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Mode, linkat, mkdirat, openat, readlinkat};
+use rustix::fs::{AtFlags, Mode, fstat, linkat, mkdirat, openat, readlinkat};
 use rustix::io::Errno;
 
 use super::{Commit, Staged};
@@ -22,8 +23,10 @@ use crate::change::op::{Op, Over};
 use crate::change::place::{inode, is_full_dir};
 use crate::error::Error;
 use crate::fs::{
-    Assigned, Attrs, DIR_FLAGS, Inherited, Root, is_absent, own_scope, set_fd_attrs, stat,
+    Abilities, Assigned, Attrs, DIR_FLAGS, Inherited, Root, is_absent, own_scope, set_fd_attrs,
+    stat,
 };
+use crate::keeps::Keeps;
 use crate::links::is_unsafe;
 use crate::observer::{Differences, Kind};
 use crate::options::{BackupPlace, Options};
@@ -48,6 +51,8 @@ pub(super) struct Backups {
     group: bool,
     /// The attributes that the push mirrors.
     asked: Differences,
+    /// What the file systems keep that backups are copied to, by their device.
+    keeps: HashMap<u64, Keeps>,
     /// That there are attributes which these do not keep has been told.
     lost_is_known: bool,
 }
@@ -123,6 +128,7 @@ impl Backups {
                 xattr: options.xattrs,
                 ..Differences::default()
             },
+            keeps: HashMap::new(),
             lost_is_known: false,
         })
     }
@@ -132,6 +138,12 @@ impl Backups {
         let to = self.dir.as_ref().map(|to| to.join_path(dir));
         let name = [name, &self.suffix].concat();
         (to.unwrap_or_else(|| dir.clone()), name)
+    }
+
+    /// What the file system of a directory keeps of what is copied into it.
+    fn keeps_in(&mut self, dir: BorrowedFd<'_>) -> io::Result<Keeps> {
+        let asked = || Abilities::of(dir, own_scope()).unwrap_or_default().keeps;
+        Ok(*self.keeps.entry(fstat(dir)?.st_dev).or_insert_with(asked))
     }
 
     /// The commit that backups have for themselves.
@@ -299,7 +311,7 @@ impl Commit {
         let Some(backups) = &mut self.backups else {
             return Ok(attrs);
         };
-        let keeps = self.keeps.of(staged.stage.fd().as_fd())?;
+        let keeps = backups.keeps_in(staged.stage.fd().as_fd())?;
         let (kept, lost) = attrs.kept(&keeps, kind);
         let asked = backups.asked;
         let is_lost = lost.acl && asked.acl || lost.xattr && asked.xattr;

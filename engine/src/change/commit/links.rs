@@ -3,10 +3,11 @@
 //! Otherwise a link is made in staging, found to be one to that inode, and put in place like
 //! anything else. Where an inode has as many names as its file system allows, or may have none, as
 //! across the border of a project, a further one with the same content and metadata takes the rest.
+//! Where no file has two names, each gets one of its own so.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, linkat, openat, unlinkat};
@@ -309,12 +310,10 @@ impl Commit {
         let name = std::ffi::CString::new(&*first_name).map_err(|_| io::ErrorKind::InvalidInput)?;
         let scope = own_scope();
         let listed = stat(&first_dir, &name, scope)?;
-        let mut attrs = listed.attrs(scope);
-        if fstat(staged.stage.fd())?.st_dev != listed.dev {
-            let keeps = self.keeps.of(staged.stage.fd().as_fd())?;
-            (attrs, _) = attrs.kept(&keeps, listed.entry.kind());
-        }
-        let from = (Arc::clone(&first_dir), first_name.clone());
+        let (attrs, from) = (
+            listed.attrs(scope),
+            (Arc::clone(&first_dir), first_name.clone()),
+        );
         copy(from, &listed, &attrs, &staged.stage, &staged.name)?;
         // Neither what was examined nor what was copied may have been another one.
         let now = inode(&first_dir, &first_name)?;

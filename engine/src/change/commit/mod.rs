@@ -27,7 +27,7 @@ use crate::change::roll::Roll;
 use crate::change::session::StageDir;
 use crate::change::stage::Stage;
 use crate::error::Error;
-use crate::fs::{Attrs, Inherited, KeepsByDevice, Root, WhichDir, flush};
+use crate::fs::{Attrs, Inherited, Root, WhichDir, flush};
 use crate::options::Options;
 use crate::path::RelPath;
 use crate::path_set::PathSet;
@@ -64,8 +64,6 @@ pub(crate) struct Commit {
     dirs: DirEnds,
     links: Links,
     backups: Option<Backups>,
-    /// What the file systems keep that entries are copied to.
-    keeps: KeepsByDevice,
     /// Inodes with several names whose metadata were changed under one of them: device and number.
     changed_links: SpillMap,
     keep_times: bool,
@@ -89,7 +87,6 @@ impl Commit {
             dirs: DirEnds::default(),
             links: Links::new(options),
             backups: Backups::new(options),
-            keeps: KeepsByDevice::default(),
             changed_links: SpillMap::default(),
             keep_times: options.times,
             privileged: rustix::process::geteuid().is_root(),
