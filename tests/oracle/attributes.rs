@@ -59,7 +59,13 @@ pub(super) fn case(seed: u64) -> Case {
     case.far = true;
     // There rsync would put attributes of any length.
     case.options.retain(|option| option != "--temp-dir=/tmp");
-    thin(&mut case, seed, 8, 4);
+    let kept = [
+        ("-K", 8),
+        ("--ignore-existing", 4),
+        ("--suffix=", 2),
+        ("--delete-after", 2),
+    ];
+    thin(&mut case, seed, &kept);
     let mut rng = Rng::new(seed ^ 0x00ac_1000);
     let has_room = has_room(seed);
     for source in &mut case.sources {

@@ -294,7 +294,10 @@ pub(crate) fn rsync_broke(case: &Case, run: &Finished) -> bool {
         let is_bare = case.has("--ignore-existing") && line.contains("No such file or directory");
         // Of a symlink that it keeps.
         let is_led = case.has("-K") && line.contains("failed to set permissions on");
+        // Its two halves have made the same directory for backups.
+        let is_raced = line.contains("make_backup(") && line.contains("failed: File exists");
         is_led
+            || is_raced
             || faults.iter().any(is_told)
             || line.contains("[generator]") && (is_bare || of_generator.iter().any(is_told))
     };
