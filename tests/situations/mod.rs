@@ -13,6 +13,10 @@ mod source;
 mod squatted;
 mod stubborn;
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
 use cell::{Expected, Way, check};
 use place::{ALL, Keeps, NotHere, Place, kernel_has};
 
@@ -106,6 +110,11 @@ fn tmpfs() -> Result<Place, NotHere> {
 
 /// A lower layer with an older version in it, so that directories and files of it are replaced.
 fn lower(place: &Place) {
+    older(&place.path("lower"));
+}
+
+/// Writes an older version.
+fn older(top: &Path) {
     for dir in ["", "special/"] {
         for name in [
             "dir/inner/file",
@@ -113,11 +122,11 @@ fn lower(place: &Place) {
             "gone/older",
             "bare/no more",
         ] {
-            let path = place.path("lower").join(dir).join(name);
+            let path = top.join(dir).join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, "of the lower layer").unwrap();
         }
-        std::fs::write(place.path("lower").join(dir).join("same"), "older").unwrap();
+        std::fs::write(top.join(dir).join("same"), "older").unwrap();
     }
 }
 
@@ -183,14 +192,18 @@ fn squashed() -> Result<Place, NotHere> {
     over(&[&["bindfs", "--chown-deny", "--chgrp-deny"], &nobody[..]].concat())
 }
 
+/// Several disks as one tree, whose older version lies on both: each directory in parts, and files
+/// on one or the other.
 fn mergerfs() -> Result<Place, NotHere> {
     let mut place = Place::new();
     let [one, other] = ["one", "other"].map(|name| place.mkdir(name));
-    // With less room in it, it is not chosen: no commit replaces what lies on another disk.
-    place.mount(
-        &["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs"],
-        "other",
-    )?;
+    let mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs"];
+    place.mount(&mount, "other")?;
+    older(&place.path("other"));
+    for dir in ["dir/inner", "gone/too", "special/gone", "special/bare"] {
+        std::fs::create_dir_all(place.path("one").join(dir)).unwrap();
+        std::fs::write(place.path("one").join(dir).join("here"), "older").unwrap();
+    }
     place.fuse(&[
         "mergerfs",
         "-o",
@@ -297,6 +310,29 @@ fn project(place: Result<Place, NotHere>) -> Result<Place, NotHere> {
     let special = place.special();
     run_ok("xfs_io", &["-c", "chproj 42", &special]);
     run_ok("xfs_io", &["-c", "chattr +P", &special]);
+    Ok(place)
+}
+
+/// A tree that was given to a project with what was in it belonging to none.
+fn given_to_a_project(place: Result<Place, NotHere>, private: &str) -> Result<Place, NotHere> {
+    let place = place?;
+    older(&place.root);
+    for dir in Path::new(private)
+        .ancestors()
+        .filter(|dir| !dir.as_os_str().is_empty())
+    {
+        let dir = place.root.join(dir);
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::set_permissions(&dir, Permissions::from_mode(0o700)).unwrap();
+    }
+    run_ok(
+        "xfs_io",
+        &["-c", "chproj 42", &place.root.display().to_string()],
+    );
+    run_ok(
+        "xfs_io",
+        &["-c", "chattr +P", &place.root.display().to_string()],
+    );
     Ok(place)
 }
 
@@ -408,6 +444,13 @@ rows! {
     with_a_project_on_xfs: WAYS, || project(xfs()), KEPT;
     with_a_project_on_ext4: WAYS,
         || project(ext4(&["-O", "project"], "")), KEPT;
+    given_to_a_project_on_xfs: WAYS, || given_to_a_project(xfs(), ""), KEPT;
+    given_to_a_project_with_a_hasync_on_xfs: WAYS,
+        || given_to_a_project(xfs(), ".hasync"), KEPT;
+    given_to_a_project_on_ext4: WAYS,
+        || given_to_a_project(ext4(&["-O", "project"], ""), ""), KEPT;
+    given_to_a_project_with_a_hasync_on_ext4: WAYS,
+        || given_to_a_project(ext4(&["-O", "project"], ""), ".hasync"), KEPT;
     with_an_encrypted_directory: WAYS, encrypted, KEPT;
     with_a_subvolume: WAYS, subvolume, KEPT;
     with_the_same_disk_mounted_below: FEW, bound_below, KEPT;

@@ -345,7 +345,7 @@ fn an_undo_that_is_held_up_can_be_finished() {
             let done = undo(to, 23);
             // What lies ready was made for the mount that was there.
             let said = match case.said {
-                "read-only" if case.hold == READ_ONLY => "it is on another mount now",
+                "read-only" if case.hold == READ_ONLY => "it is on another mount",
                 said => said,
             };
             assert!(done.stderr.contains(said), "{}: {done}", case.name);
@@ -417,38 +417,6 @@ fn what_is_not_put_in_place_is_not_kept() {
     run_ok("chattr", &["-i", &entry]);
     assert!(contents.iter().any(|content| content == b"x"), "{done}");
     assert!(!contents.iter().any(|content| content == b"xx"), "{done}");
-}
-
-/// As hasync-internals(7) says: of several disks that mergerfs joins by its default policy, no
-/// commit replaces what is on another one than `.hasync`, which is told, and a plain push does.
-#[test]
-fn what_is_on_another_disk_below_mergerfs_is_told_by_a_commit() {
-    let mut place = Place::new();
-    let [one, other] = ["one", "other"].map(|name| place.mkdir(name));
-    let mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs"];
-    place.mount(&mount, "other").unwrap();
-    fs::write(place.path("other/file"), "old").unwrap();
-    let disks = format!("{one}:{other}");
-    if let Err(why) = place.fuse(&["mergerfs", "-o", "minfreespace=1M", &disks]) {
-        return report(&format!(
-            "several disks below mergerfs are not tried: {why}"
-        ));
-    }
-    let trees = TempTree::new();
-    trees.write("source/file", "new, and longer");
-    let push = |options: &[&str]| {
-        let to = [
-            trees.contents_of("source"),
-            place.root.display().to_string(),
-        ];
-        Hasync::push(options).arg("-a").args(to).run()
-    };
-    let read = || fs::read_to_string(place.root.join("file")).unwrap();
-    let done = push(&["--atomic"]).expect(23);
-    assert!(done.stderr.contains("target/file"), "{done}");
-    assert_eq!(read(), "old", "{done}");
-    let done = push(&[]).expect(0);
-    assert_eq!(read(), "new, and longer", "{done}");
 }
 
 /// When undos are held up and finished, to and fro, what is kept grows by each and not with each.

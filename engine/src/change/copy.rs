@@ -2,8 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::os::fd::AsFd;
 
 use rustix::fs::{Mode, SeekFrom, copy_file_range, ioctl_ficlone, mkdirat, openat, seek};
 use rustix::io::Errno;
@@ -16,7 +15,7 @@ use crate::fs::{Attrs, DIR_FLAGS, FileDir, Listed, close_written, set_new_attrs}
 /// in it. It is made with the permissions that it is to have, as far as that goes: not everywhere
 /// can they be changed.
 pub(crate) fn copy(
-    (from, from_name): (Arc<OwnedFd>, Vec<u8>),
+    (from, from_name): (impl AsFd, &[u8]),
     then: &Listed,
     attrs: &Attrs,
     dir: impl AsFd,
@@ -34,7 +33,7 @@ pub(crate) fn copy(
             set_new_attrs(&made, attrs.clone()).map(drop)
         }
         Body::File { .. } => {
-            let (basis, _) = FileDir::new(&*from)?.open(&from_name)?;
+            let (basis, _) = FileDir::new(from)?.open(from_name)?;
             let file = create_file(dir, name, entry.mode)?;
             copy_content(&basis, &file)?;
             set_new_attrs(&file, attrs.clone())?;

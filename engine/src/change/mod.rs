@@ -2,11 +2,12 @@
 //! staging and everything that is carried out; it knows files and names, and deliberately nothing
 //! of generations, peers or what is kept of the past.
 //!
-//! [`op`] says what one change is, [`roll`] carries it out, with [`place`] for names, [`rights`]
-//! for the order in which rights change, and [`failed`] and [`failures`] for what could not be
-//! done. [`commit`] feeds it for a push: a plain one as it goes, an atomic one as a whole, which
-//! its `pending` lays over the tree until then; its `links` makes hard links, its `metadata` sets
-//! that of what stays, and [`dirs`] is what directories get at the end.
+//! [`op`] says what one change is, [`roll`] carries it out, with [`place`] for names, [`aside`] for
+//! what leaves them, [`rights`] for the order in which rights change, and [`failed`] and
+//! [`failures`] for what could not be done. [`commit`] feeds it for a push: a plain one as it goes,
+//! an atomic one as a whole, which its `pending` lays over the tree until then; its `links` makes
+//! hard links, its `metadata` sets that of what stays, and [`dirs`] is what directories get at the
+//! end.
 //! [`stage`] is where entries are made, and [`session`] one place for that. Recovery and undo feed
 //! the same executor with the lists that were written down.
 //!
@@ -31,6 +32,7 @@
 //! of old and new may be on disk until then, and nothing should read the tree. Cut off after 10,
 //! what is left is 11.
 
+mod aside;
 mod commit;
 mod copy;
 mod dirs;
@@ -45,12 +47,12 @@ mod stage;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use aside::take_away;
 pub(crate) use commit::{Commit, Elsewhere, JudgedFirst, Link, Staged};
 pub(crate) use copy::copy;
 pub(crate) use failed::{Failed, Lines, Told, is_mount_point};
 pub(crate) use failures::Failures;
 pub(crate) use op::{Changes, Op, Ops, Over, SessionPlace, Slot, Tree, reversed};
-pub(crate) use place::inode;
 pub(crate) use roll::{OnFailure, Roll};
 pub(crate) use session::{lock_session, not_ours, open_stage, remove_if_empty, remove_session};
 pub(crate) use stage::{Stage, clean_leftovers};

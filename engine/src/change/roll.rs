@@ -15,12 +15,11 @@ use std::sync::Arc;
 use rustix::fs::{FileType, Mode, OFlags, Stat, fchmod, fstat, openat, statat};
 use rustix::io::Errno;
 
+use super::aside::{keep_time, take_away};
 use super::failed::{Failed, is_mount_point};
 use super::failures::Failures;
 use super::op::{Op, Ops, SessionPlace, Slot, Tree};
-use super::place::{
-    change_places, give_back_other, has_moved, is_at, keep_time, place_new, replace, take_away,
-};
+use super::place::{change_places, give_back_other, has_moved, is_at, place_new, replace};
 use super::rights;
 use crate::attributes::{Attributes, Scope};
 use crate::entry::Time;
@@ -173,7 +172,7 @@ impl Roll {
     pub(crate) fn drop_unplaced(&mut self, op: &Op) {
         if let Op::Place { slot, new, .. } = op
             && let Ok((slots, slot)) = self.slot(slot)
-            && is_at(&slots, &slot, new).unwrap_or(false)
+            && is_at(&slots, &slots, &slot, new).unwrap_or(false)
         {
             let _ = remove_tree(&*slots, &slot, None);
         }
@@ -194,7 +193,7 @@ impl Roll {
             }
             Op::Remove { slot, old, .. } => {
                 let (slots, slot) = self.slot(slot)?;
-                is_at(&slots, &slot, old)
+                is_at(&slots, &slots, &slot, old)
             }
             _ => Ok(false),
         };
@@ -226,15 +225,15 @@ impl Roll {
                 old,
             } => {
                 let (dir, (slots, slot)) = (self.writable(dir)?, self.slot(slot)?);
-                if !is_at(&dir, name, old)? {
+                if !is_at(&slots, &dir, name, old)? {
                     if is_mount_point(&dir, name) {
                         return Err(io::Error::from(Errno::BUSY).into());
                     }
                     // Removed before; somebody else's new entry of that name is not ours to remove.
                     return Ok(());
                 }
-                take_away(&dir, name, &slots, &slot)?;
-                if !is_at(&slots, &slot, old)? {
+                take_away((&dir, name), (&slots, &slot))?;
+                if !is_at(&slots, &slots, &slot, old)? {
                     // It took the name since: it goes back, as far as that is free.
                     place_new(&slots, &slot, &dir, name)?;
                     return Err(replaced().into());

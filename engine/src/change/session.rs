@@ -12,7 +12,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{
-    AtFlags, FsWord, Mode, OFlags, fchmod, fchown, fstatfs, mkdirat, openat, statat, unlinkat,
+    AtFlags, FsWord, Mode, OFlags, fchmod, fchown, fstatfs, mkdirat, openat, renameat, statat,
+    unlinkat,
 };
 use rustix::io::Errno;
 
@@ -20,7 +21,7 @@ use super::op::Slot;
 use super::place::place_new;
 use crate::fs::{
     DIR_FLAGS, DeepDirs, HandedOn, Lock, Root, Stuck, dir_id, drop_default_acl, has_name,
-    hints_at_extents, keeping_time, open_own, remove_own_tree,
+    hints_at_extents, is_bordered, keeping_time, open_own, remove_own_tree,
 };
 use crate::path::{RESERVED_NAME, RelPath, STAND_IN_NAME};
 
@@ -272,7 +273,7 @@ fn try_make(
     }
     mkdir_if_missing(&reserved, STAGE_NAME)?;
     let stage = open_own(&reserved, STAGE_NAME)?;
-    mkdir_if_missing(&stage, session)?;
+    make_session(holder, &stage, session)?;
     let made = Arc::new(StageDir {
         fd: Arc::new(open_own(&stage, session)?),
         session: number,
@@ -292,6 +293,21 @@ fn try_make(
     // A cleaner may have removed it before it was locked.
     open_own(&stage, session)?;
     Ok(made)
+}
+
+/// Makes a session's directory in `stage`. If `holder` was given to a project after its `.hasync`
+/// was made, it is made there, to belong to that as well.
+fn make_session(holder: &OwnedFd, stage: &OwnedFd, session: &[u8]) -> rustix::io::Result<()> {
+    let comes_from_holder = is_bordered(holder)
+        && !is_bordered(stage)
+        && mkdirat(holder, STAND_IN_NAME, Mode::RWXU).is_ok();
+    if comes_from_holder {
+        if renameat(holder, STAND_IN_NAME, stage, session).is_ok() {
+            return Ok(());
+        }
+        unlinkat(holder, STAND_IN_NAME, AtFlags::REMOVEDIR)?;
+    }
+    mkdir_if_missing(stage, session)
 }
 
 /// Whether something is mounted on what was opened in `holder`.

@@ -109,6 +109,11 @@ impl HandedOn {
     }
 }
 
+/// Whether flags of a directory say that it may not be entered from elsewhere.
+pub(crate) fn is_bordered(dir: impl AsFd) -> bool {
+    ioctl_getflags(dir).is_ok_and(|flags| flags.intersects(BORDERS))
+}
+
 /// Whether a directory folds names, which one may that is in another that does not.
 pub(crate) fn folds_names(dir: impl AsFd) -> bool {
     ioctl_getflags(dir).is_ok_and(|flags| flags.contains(FOLDED))

@@ -4,7 +4,8 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use rustix::fs::{FileType, Stat, fstat, fstatfs};
+use rustix::fs::{AtFlags, FileType, Stat, fstat, fstatfs, statat};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::attrs::Attrs;
@@ -35,6 +36,19 @@ impl Inode {
     /// As the system call has them.
     pub fn held(fd: impl AsFd) -> io::Result<Self> {
         Ok(Inode::of(&fstat(fd)?))
+    }
+
+    /// What has that name in `dir`; `None` if nothing has.
+    ///
+    /// # Errors
+    ///
+    /// As the system call has them.
+    pub(crate) fn at(dir: impl AsFd, name: &[u8]) -> io::Result<Option<Self>> {
+        match statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(Inode::of(&stat))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
     }
 
     pub(crate) fn of(stat: &Stat) -> Self {
@@ -75,6 +89,12 @@ impl Inode {
         let holds = now.number == self.number || numbers_hold(&dir);
         let number = if holds { self.number } else { now.number };
         Inode { number, ..*self }.check(&now, new_uid)
+    }
+
+    /// Whether what `now` has its name in `dir` is it, unchanged. Where numbers do not hold, the
+    /// kernel may be told late of a change that was made under another name.
+    pub(crate) fn is_still(&self, now: Option<&Inode>, dir: impl AsFd) -> bool {
+        now.is_some_and(|now| now == self || !numbers_hold(dir) && now.looks_like(self))
     }
 
     /// What it is once it has been given those metadata: when, nobody knows.

@@ -35,7 +35,9 @@ pub(crate) use dir::{
     Inodes, Listed, Listing, LookThrough, Wanted, follow_listed, list, stat, stat_with_atime,
 };
 pub(crate) use extent::{Extent, Mounts, Seen, Shared, ancestors};
-pub(crate) use handed_on::{HandedOn, drop_default_acl, folds_names, hints_at_extents};
+pub(crate) use handed_on::{
+    HandedOn, drop_default_acl, folds_names, hints_at_extents, is_bordered,
+};
 pub(crate) use inherited::Inherited;
 pub use inode::Inode;
 pub(crate) use inode::{WhichDir, numbers_hold, replaced};

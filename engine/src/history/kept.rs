@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use super::journal::{Journal, Rest, Waypoint};
 use super::prune::{discard, remove_used};
 use super::store::{JOURNAL, MANIFEST, Store, mkdir_open};
-use crate::change::{Ops, SessionPlace, reversed};
+use crate::change::{Ops, SessionPlace, reversed, take_away};
 use crate::error::Error;
 use crate::fail::fail_point;
 use crate::fs::{Root, flush_dir, is_absent, names, open_dir_below};
@@ -131,7 +131,7 @@ fn keep_rest(root: &Root, to: &RelPath, journal: &Journal, rest: &Rest) -> io::R
         for name in above.components() {
             into = mkdir_open(&into, name)?;
         }
-        match open_dir_below(from, &above).and_then(|from| Ok(renameat(&from, name, &into, name)?))
+        match open_dir_below(from, &above).and_then(|from| take_away((&from, name), (&into, name)))
         {
             Ok(()) => {
                 flush_dir(&into)?;

@@ -294,10 +294,8 @@ impl Copies {
             self.linked.insert(id, path.clone());
         }
         let (from_dir, from_name) = at.split().ok_or(io::ErrorKind::InvalidInput)?;
-        let place = (
-            Arc::new(open_dir_below(from, &from_dir)?),
-            from_name.to_vec(),
-        );
+        let from_dir = open_dir_below(from, &from_dir)?;
+        let place = (&from_dir, from_name);
         if !then.entry.is_dir() {
             copy(place, &then, &attrs, &dir, name)?;
             return Ok(Vec::new());

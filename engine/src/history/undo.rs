@@ -14,10 +14,10 @@ use rustix::fs::{Access, AtFlags, accessat};
 use super::journal::{Journal, Waypoint};
 use super::kept::{self, Step};
 use super::store::Store;
-use crate::change::{Changes, Op, Ops, SessionPlace, inode, is_mount_point, reversed};
+use crate::change::{Changes, Op, Ops, SessionPlace, is_mount_point, reversed};
 use crate::clock::now_ns;
 use crate::error::{Error, ErrorKind};
-use crate::fs::{Inode, Root, numbers_hold};
+use crate::fs::{Inode, Root, is_bordered, numbers_hold};
 use crate::lineage::generation::{Generation, GenerationCounts, GenerationId, GenerationKind};
 use crate::lineage::ordinal::Number;
 use crate::path::{RelPath, Shown};
@@ -208,6 +208,8 @@ pub(super) fn first_conflict(
     ops: &Ops,
     concerns: impl Fn(&RelPath) -> bool,
 ) -> Result<Option<RelPath>, Error> {
+    // Between a project and what is not its own, entries may have been moved as copies.
+    let is_project = is_bordered(root);
     let mut moved = SpillMap::default();
     // Under whichever of its names, its time is another one than the journal of it says.
     let mut touched = SpillMap::default();
@@ -244,11 +246,12 @@ pub(super) fn first_conflict(
                     // What it hides is not known, and the change itself will say so.
                     return Ok(true);
                 }
-                let found = inode(&dir, &name)?;
-                // Where numbers do not hold, what they would tell is told by all else.
+                let found = Inode::at(&dir, &name)?;
+                // Where numbers do not hold, all else tells.
                 let is_it = |found: Inode, wanted: Inode| {
                     found.number == wanted.number
-                        || !numbers_hold(&dir) && found.file_type() == wanted.file_type()
+                        || found.file_type() == wanted.file_type()
+                            && (is_project || is_bordered(&dir) || !numbers_hold(&dir))
                 };
                 Ok(match (expected, found) {
                     (Expected::Inode(None), found) => found.is_none(),

@@ -20,11 +20,11 @@ use super::{Commit, Staged};
 use crate::attributes::Scope;
 use crate::change::copy::copy;
 use crate::change::op::{Op, Over};
-use crate::change::place::{inode, is_full_dir};
+use crate::change::place::is_full_dir;
 use crate::error::Error;
 use crate::fs::{
-    Abilities, Assigned, Attrs, DIR_FLAGS, Inherited, Root, is_absent, own_scope, set_fd_attrs,
-    stat,
+    Abilities, Assigned, Attrs, DIR_FLAGS, Inherited, Inode, Root, is_absent, own_scope,
+    set_fd_attrs, stat,
 };
 use crate::keeps::Keeps;
 use crate::links::is_unsafe;
@@ -251,7 +251,7 @@ impl Commit {
             Err(e) if is_absent(&e) => return Ok(None),
             Err(e) => return Err(e),
         };
-        let old = inode(&from, name)?.filter(|old| !old.is_dir());
+        let old = Inode::at(&from, name)?.filter(|old| !old.is_dir());
         let (Some(backups), Some(old)) = (&self.backups, old) else {
             return Ok(None);
         };
@@ -295,8 +295,7 @@ impl Commit {
         let listed = stat(dir, &c_name, own_scope())?;
         let (attrs, kind) = (listed.attrs(own_scope()), listed.entry.kind());
         let attrs = self.kept_of(home, (attrs, kind), staged, at)?;
-        let from = (Arc::clone(dir), name.to_vec());
-        copy(from, &listed, &attrs, &staged.stage, &staged.name)
+        copy((&**dir, name), &listed, &attrs, &staged.stage, &staged.name)
     }
 
     /// What of it is kept where a backup is made; says once that attributes which are mirrored are
@@ -334,7 +333,7 @@ impl Commit {
             }
             let original = self.original_of(&at);
             let commit = home.commit(self);
-            if inode(&*commit.open(&above)?, component)?.is_some() {
+            if Inode::at(&*commit.open(&above)?, component)?.is_some() {
                 return Err(io::Error::other(format!(
                     "{} is not a directory and is in the way of a backup; rename it",
                     Shown(&at.shown())

@@ -16,7 +16,6 @@ use rustix::io::Errno;
 use super::{Commit, Staged};
 use crate::change::copy::copy;
 use crate::change::op::{Op, Over};
-use crate::change::place::inode;
 use crate::error::Error;
 use crate::fs::{
     Inode, Listed, is_private, means_no_links, numbers_hold, own_scope, replaced, stat,
@@ -220,7 +219,7 @@ impl Commit {
         };
         let found = match &held {
             Some(held) => Inode::held(held)?,
-            None => inode(&fd, name)?.ok_or(io::ErrorKind::NotFound)?,
+            None => Inode::at(&fd, name)?.ok_or(io::ErrorKind::NotFound)?,
         };
         if !self.links.is_first(link, &found, &fd) {
             return Err(replaced());
@@ -263,10 +262,10 @@ impl Commit {
     /// Makes the link in staging; `None` if the name is one already.
     fn stage_link(&mut self, link: &Link) -> io::Result<Option<Staged>> {
         let (first_dir, first_name, is_staged) = self.first_of(&link.first)?;
-        let first = inode(&first_dir, &first_name)?.ok_or(io::ErrorKind::NotFound)?;
+        let first = Inode::at(&first_dir, &first_name)?.ok_or(io::ErrorKind::NotFound)?;
         let dir = self.open(&link.dir)?;
         // Two file systems may give the same number.
-        if inode(&dir, &link.name)?.is_some_and(|inode| inode.number == first.number)
+        if Inode::at(&dir, &link.name)?.is_some_and(|inode| inode.number == first.number)
             && fstat(&dir)?.st_dev == fstat(&first_dir)?.st_dev
         {
             return Ok(None);
@@ -285,7 +284,7 @@ impl Commit {
             }
             result => result?,
         }
-        let linked = inode(staged.stage.fd(), &staged.name)?.ok_or(io::ErrorKind::NotFound)?;
+        let linked = Inode::at(staged.stage.fd(), &staged.name)?.ok_or(io::ErrorKind::NotFound)?;
         if !is_staged && !self.links.is_first(link, &linked, &first_dir) {
             drop_spare(&staged)?;
             return Err(replaced());
@@ -310,14 +309,12 @@ impl Commit {
         let name = std::ffi::CString::new(&*first_name).map_err(|_| io::ErrorKind::InvalidInput)?;
         let scope = own_scope();
         let listed = stat(&first_dir, &name, scope)?;
-        let (attrs, from) = (
-            listed.attrs(scope),
-            (Arc::clone(&first_dir), first_name.clone()),
-        );
+        let (attrs, from) = (listed.attrs(scope), (&*first_dir, &*first_name));
         copy(from, &listed, &attrs, &staged.stage, &staged.name)?;
         // Neither what was examined nor what was copied may have been another one.
-        let now = inode(&first_dir, &first_name)?;
-        if listed.ino != first.number || now.as_ref() != Some(first) {
+        let now = Inode::at(&first_dir, &first_name)?;
+        let is_it = listed.ino == first.number || !numbers_hold(&first_dir);
+        if !is_it || !first.is_still(now.as_ref(), &first_dir) {
             drop_spare(&staged)?;
             return Err(replaced());
         }

@@ -22,12 +22,11 @@ use self::pending::Pending;
 use crate::change::dirs::{DirEnds, inode_of};
 use crate::change::failed::{Failed, Lines, Told};
 use crate::change::op::{Op, Over, Slot, Tree};
-use crate::change::place::inode;
 use crate::change::roll::Roll;
 use crate::change::session::StageDir;
 use crate::change::stage::Stage;
 use crate::error::Error;
-use crate::fs::{Attrs, Inherited, Root, WhichDir, flush};
+use crate::fs::{Attrs, Inherited, Inode, Root, WhichDir, flush};
 use crate::options::Options;
 use crate::path::RelPath;
 use crate::path_set::PathSet;
@@ -113,7 +112,7 @@ impl Commit {
     ) -> Result<(), Error> {
         let (stage, staged_name) = (&staged.stage, &staged.name);
         self.links.note(&dir.join(&name), || match staged.number {
-            None => Some(inode(stage.fd(), staged_name).ok()??.number),
+            None => Some(Inode::at(stage.fd(), staged_name).ok()??.number),
             number => number,
         });
         self.add(Op::Replace {

@@ -14,7 +14,7 @@ use rustix::fs::{AtFlags, fstat, statat};
 
 use super::{Commit, Staged};
 use crate::change::op::{Changes, Op, Ops};
-use crate::change::place::{inode, is_empty_dir};
+use crate::change::place::is_empty_dir;
 use crate::change::rights::taking_back;
 use crate::change::session::StageDir;
 use crate::error::Error;
@@ -130,8 +130,8 @@ impl Commit {
                 over,
             } => {
                 let (slots, slot_name) = self.roll.slot(&slot)?;
-                let new = inode(&slots, &slot_name)?.ok_or(io::ErrorKind::NotFound)?;
-                let old = inode(&fd, &name)?;
+                let new = Inode::at(&slots, &slot_name)?.ok_or(io::ErrorKind::NotFound)?;
+                let old = Inode::at(&fd, &name)?;
                 if let Some(old) = old.as_ref().filter(|old| old.is_dir())
                     && !is_empty_dir(&fd, &name, old)
                 {
@@ -150,7 +150,7 @@ impl Commit {
                 name,
                 tree,
                 within,
-            } => match inode(&fd, &name)? {
+            } => match Inode::at(&fd, &name)? {
                 None => None,
                 Some(old) => {
                     within.map_or(Ok(()), |within| within.check_open(&fd))?;

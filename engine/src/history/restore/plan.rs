@@ -294,7 +294,14 @@ impl Plan {
                         Error::file(format_args!("bring {shown} back; nothing was undone"), &e)
                     };
                     let from = past.place(&was).map_err(at)?;
-                    copy(from, &then, &now, &staged.stage, &staged.name).map_err(at)?;
+                    copy(
+                        (&*from.0, &*from.1),
+                        &then,
+                        &now,
+                        &staged.stage,
+                        &staged.name,
+                    )
+                    .map_err(at)?;
                     if has_names(&then) {
                         made.insert(id, path.clone());
                     }
