@@ -56,6 +56,7 @@ mod state;
 mod stats;
 mod target;
 mod times;
+mod writable;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -5,8 +5,10 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::hasync::{LAST_GOOD_DIR, RUN_DIR, Reachable};
+use crate::support::mounted::Mounted;
 use crate::support::pair::Node::{self, Foo0, Foo1};
 use crate::support::pair::Pair;
+use crate::support::process::run_ok;
 use crate::support::{Finished, Hasync, await_that, need_root};
 
 const MANUAL: &str = include_str!("../cli/manual/hasync-state.md");
@@ -157,6 +159,41 @@ fn what_was_written_long_ago_is_old() {
             .contains("lag 2 h 0 min, more than 1 h 0 min"),
         "{done}"
     );
+}
+
+/// A standby that takes no push, and with which no service could go on, says so before either is
+/// tried.
+#[test]
+fn a_standby_that_cannot_be_written_to_is_critical_and_cannot_take_over() {
+    let pair = mirrored("");
+    let is_promotable = || {
+        let done = pair.run(Foo1, &["status", "html", "--json"]);
+        let status: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+        status["trees"][0]["promotable"] == true
+    };
+    let check = || pair.run(Foo1, &["check", "html", "--max-lag", "3600"]);
+    for at in ["html", "state"] {
+        check().expect(0);
+        assert!(is_promotable(), "{at}");
+        let closed = Mounted::read_only(&pair.path(Foo1, at));
+        let said = check().expect(2).stdout_text();
+        assert!(said.contains("read-only") && said.contains(at), "{said}");
+        assert!(!is_promotable(), "{at}");
+        drop(closed);
+    }
+    check().expect(0);
+    let [html, copy] = ["html", "copy"].map(|name| pair.path(Foo1, name));
+    let [contents, copied] = [&html, &copy].map(|dir| format!("{}/.", dir.display()));
+    std::fs::create_dir(copy).unwrap();
+    run_ok("cp", &["-a", &contents, &copied]);
+    let small = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs"];
+    let full = Mounted::by(&small, html.clone());
+    run_ok("cp", &["-a", &copied, &contents]);
+    std::fs::write(html.join("filler"), vec![1; 1 << 20]).unwrap_err();
+    let said = check().stdout_text();
+    assert!(said.contains("no space"), "{said}");
+    drop(full);
+    check().expect(0);
 }
 
 /// One file stands for a node that may have several configurations.

@@ -10,7 +10,6 @@ mod in_time;
 mod mark;
 mod meta_data;
 mod score;
-mod writable;
 
 use std::io::Write as _;
 use std::path::PathBuf;

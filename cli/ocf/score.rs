@@ -9,12 +9,12 @@ use hasync_engine::generation::{Candidate, GenerationId, Rank, Standing, Unfit};
 use hasync_engine::{Wish, escape};
 
 use super::mark::{Mark, Part};
-use super::writable;
 use crate::config::{Config, Stale, Tree};
 use crate::exit::{Exit, Failure};
 use crate::freshness::{Asker, PATIENCE};
 use crate::memory::Memory;
 use crate::shell;
+use crate::writable;
 
 /// How long one of the cluster's own programs may take.
 const PATIENCE_WITH_CLUSTER: Duration = Duration::from_secs(5);
@@ -35,14 +35,22 @@ fn score_of(rank: Rank, stale: Stale) -> Option<u32> {
     }
 }
 
+/// Why it could not be recorded that this node is primary.
+fn first_obstacle(config: &Config, trees: &[&Tree]) -> Option<Failure> {
+    let dirs = trees.iter().map(|tree| tree.dir());
+    let mut dirs = [config.node.state.as_path()].into_iter().chain(dirs);
+    dirs.find_map(writable::obstacle)
+}
+
 /// Sets the score anew; why there is none, if there is none.
 pub(super) fn update(config: &Config, mark: &mut Mark) -> Result<Option<String>, Failure> {
     let trees = config.in_push_order();
     if mark.part != Part::Promoted
-        && let Some(why) = writable::obstacle(config, &trees)
+        && let Some(failure) = first_obstacle(config, &trees)
     {
         forget(PATIENCE_WITH_CLUSTER);
-        return Ok(Some(why));
+        let why = failure.message;
+        return Ok(Some(format!("this node is not to be promoted: {why}")));
     }
     let here = trees.iter().map(|tree| Here::of(config, tree, mark));
     let here = here.collect::<Result<Vec<_>, _>>()?;

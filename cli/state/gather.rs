@@ -19,6 +19,7 @@ use crate::config::{Config, RoleTest, Tree};
 use crate::exit::{Exit, Failure};
 use crate::memory::{self, Course, Memory};
 use crate::role::{self, Found, Role};
+use crate::writable;
 
 /// Where the role by its test comes from.
 pub(crate) enum RoleLook {
@@ -71,10 +72,12 @@ pub(crate) fn look(config: &Config, trees: &[&Tree], role: RoleLook) -> NodeStat
             .unwrap_or_else(|failure| unreadable(config, tree, &failure))
     };
     let mut states: Vec<TreeState> = trees.iter().map(of).collect();
-    if let Some(trouble) = unwritable(config) {
-        for tree in &mut states {
-            tree.facts.last_failure = Some(trouble.clone());
-            tree.told = Told::of(&tree.facts, &config.node.name);
+    let noted = unwritable(config);
+    for (tree, state) in trees.iter().zip(&mut states) {
+        let of_data = || unwritable_data(config, tree, &state.facts);
+        if let Some(trouble) = noted.clone().or_else(of_data) {
+            state.facts.last_failure = Some(trouble);
+            state.told = Told::of(&state.facts, &config.node.name);
         }
     }
     NodeState {
@@ -98,14 +101,26 @@ pub(crate) fn look(config: &Config, trees: &[&Tree], role: RoleLook) -> NodeStat
 fn unwritable(config: &Config) -> Option<Trouble> {
     let dir = StateDir::look(&config.node.state).ok()??;
     let failure = Failure::from(dir.try_out().err().filter(|_| ours(config))?);
+    Some(of_disk(config, &failure))
+}
+
+/// Why a standby can take no push, nor be promoted: its services would find the same.
+fn unwritable_data(config: &Config, tree: &Tree, facts: &Facts) -> Option<Trouble> {
+    if facts.part.role != RoleWord::Standby || !ours(config) {
+        return None;
+    }
+    Some(of_disk(config, &writable::obstacle(tree.dir())?))
+}
+
+fn of_disk(config: &Config, failure: &Failure) -> Trouble {
     let next = match failure.exit {
         Exit::NoSpace => "make room there; the next cycle goes on",
         _ => "make it writable; the next cycle goes on",
     };
-    Some(Trouble {
+    Trouble {
         next: next.to_owned(),
-        ..trouble(config, None, &failure)
-    })
+        ..trouble(config, None, failure)
+    }
 }
 
 /// The state of one tree, without a test of the role.

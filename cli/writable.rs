@@ -1,4 +1,4 @@
-//! Whether this node can record that it is primary: it is not to be promoted where that would fail.
+//! Whether a disk takes what a promotion and a push record there: it is tried, before either fails.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
@@ -7,20 +7,23 @@ use std::path::Path;
 use hasync_engine::{describe, escape};
 use rustix::fs::{Mode, OFlags};
 
-use crate::config::{Config, Tree};
+use crate::exit::{Exit, Failure};
 
-/// A block, as each record of a promotion takes one.
+/// A block, as each record takes one.
 const RECORD_LEN: usize = 4096;
 
-/// Why nothing can be recorded on this node, if that is so.
-pub(super) fn obstacle(config: &Config, trees: &[&Tree]) -> Option<String> {
-    let dirs = trees.iter().map(|tree| tree.dir());
-    let mut dirs = [config.node.state.as_path()].into_iter().chain(dirs);
-    let (dir, why) = dirs.find_map(|dir| Some((dir, write_to(dir).err()?)))?;
+/// Why nothing can be recorded there, if its disk says so.
+pub(crate) fn obstacle(dir: &Path) -> Option<Failure> {
+    let e = write_to(dir).err()?;
+    let exit = match e.kind() {
+        ErrorKind::ReadOnlyFilesystem => Exit::FileIo,
+        _ => Exit::NoSpace,
+    };
     let shown = escape(dir.as_os_str().as_encoded_bytes());
-    Some(format!(
-        "this node is not to be promoted: nothing can be written to {shown} ({})",
-        describe(&why)
+    let why = describe(&e);
+    Some(Failure::new(
+        exit,
+        format!("nothing can be written to {shown} ({why})"),
     ))
 }
 
