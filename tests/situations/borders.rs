@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 use super::place::{NotHere, Place};
-use super::{encrypted, old_ext4_below, project, subvolume, xfs};
+use super::{encrypted, ext4, given_to_a_project, old_ext4_below, project, subvolume, xfs};
 use crate::support::acl::{ACCESS, GROUP_OBJ, MASK, NOBODY, OTHER, USER, USER_OBJ, kernel};
 use crate::support::temptree::set_mtime;
 use crate::support::{Hasync, TempTree, report, xattrs};
@@ -154,4 +154,54 @@ fn check_each_side(place: &Place, lesser: &str) {
         ("", ""),
         "{lesser}: {again}"
     );
+}
+
+/// A file that was there before its directory was given to a project gets no further name in it:
+/// all names become those of one that belongs there, once.
+#[test]
+fn links_to_what_is_not_of_its_project_are_made_once() {
+    let makes: [(&str, Make); 2] = [
+        ("XFS", || given_to_a_project(xfs(), "")),
+        ("ext4", || {
+            given_to_a_project(ext4(&["-O", "project"], ""), "")
+        }),
+    ];
+    for (kind, make) in makes {
+        for more in [&["--no-fsync"][..], &["--atomic"]] {
+            let place = match make() {
+                Ok(place) => place,
+                Err(why) => {
+                    report(&format!(
+                        "links in a project on {kind} are not tried: {why}"
+                    ));
+                    continue;
+                }
+            };
+            let trees = TempTree::new();
+            trees.write("source/same", "older");
+            set_mtime(&trees.path("source/same"), 1_000_000_000, 0);
+            set_mtime(&place.root.join("same"), 1_000_000_000, 0);
+            let names = ["same", "tail", "then/below"];
+            trees.mkdir("source/then");
+            for name in &names[1..] {
+                let name = trees.path("source").join(name);
+                fs::hard_link(trees.path("source/same"), name).unwrap();
+            }
+            let push = || {
+                let to = [
+                    trees.contents_of("source"),
+                    place.root.display().to_string(),
+                ];
+                let options = Hasync::push(&["-aHi", "--delete"]).args(more);
+                options.args(to).run().expect(0)
+            };
+            let done = push();
+            let number = |name| fs::metadata(place.root.join(name)).unwrap().ino();
+            let numbers = names.map(number);
+            let is_one = numbers.iter().all(|number| *number == numbers[0]);
+            assert!(is_one, "{kind} {more:?} {numbers:?}: {done}");
+            let again = push();
+            assert_eq!(again.stdout_text(), "", "{kind} {more:?}: {again}");
+        }
+    }
 }

@@ -67,6 +67,8 @@ pub(super) struct Links {
     /// Entries that cannot have more names, each with a name in staging of the one that takes the
     /// rest: nobody else can give that to something else.
     full: HashMap<RelPath, Staged>,
+    /// What is to take the place of the first one of the link that is being made.
+    renewed: Option<Staged>,
     /// Where the entry was that got another name last: others come from there too.
     held_dir: Option<FirstDir>,
 }
@@ -193,6 +195,12 @@ impl Commit {
         match self.stage_link(&link) {
             Ok(None) => Ok(()),
             Ok(Some(staged)) => {
+                if let Some(renewed) = self.links.renewed.take()
+                    && let Some((dir, name)) = link.first.split()
+                {
+                    self.place(&renewed, dir, name.to_vec(), Over::default())?;
+                    self.links.queued.insert(link.first.clone());
+                }
                 let path = link.dir.join(&link.name);
                 self.place(&staged, link.dir, link.name, link.over)?;
                 if self.batch.is_empty() {
@@ -277,10 +285,13 @@ impl Commit {
                 if !is_staged && !self.links.is_first(link, &first, &first_dir) {
                     return Err(replaced());
                 }
+                let is_stranger = why == Errno::XDEV && !is_staged && numbers_hold(&first_dir);
                 let from = (first_dir, first_name);
-                return self
-                    .stage_beyond(link, (from, why), &first, staged)
-                    .map(Some);
+                let staged = self.stage_beyond(link, (from, why), &first, staged)?;
+                if is_stranger {
+                    self.renew_first(link)?;
+                }
+                return Ok(Some(staged));
             }
             result => result?,
         }
@@ -335,6 +346,20 @@ impl Commit {
         let full = self.links.full.insert(link.first.clone(), spare);
         full.map_or(Ok(()), |full| drop_spare(&full))?;
         Ok(staged)
+    }
+
+    /// Stages what takes the place of the first one, if that does not belong to the project of its
+    /// own directory: all names can be those of the inode that took the rest.
+    fn renew_first(&mut self, link: &Link) -> io::Result<()> {
+        if self.is_across(&link.first, &link.dir) {
+            return Ok(());
+        }
+        let renewed = self.try_stage(&link.first.parent())?;
+        if let Some(full) = self.links.full.get(&link.first) {
+            link_to((full.stage.fd(), &full.name), &renewed)?;
+            self.links.renewed = Some(renewed);
+        }
+        Ok(())
     }
 
     /// Gives up the names in staging that no entry of the tree comes from.
