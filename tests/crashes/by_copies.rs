@@ -157,21 +157,57 @@ fn commits_in_a_project_of_strangers_ended_at_any_step_are_one_generation_or_the
     let disk = LoopFs::new("xfs", 300);
     let pair = Pair::with_standby_on(&disk.path("foo1"));
     let root = pair.path(Foo1, "html");
+    let points = ["emptying:1", "emptying:2", "op:1", "op:2", "rolled"];
+    let undo_points = ["emptying:2", "emptying:1", "op:1", "op:2", "rolled"];
+    ended(&pair, &|| give_to_a_project(&root), &points, &undo_points);
+}
+
+/// What is kept of a stranger is parted from the rest where an undo is held up.
+#[test]
+fn an_undo_of_strangers_that_is_held_up_goes_on_later() {
+    let disk = LoopFs::new("xfs", 300);
+    let pair = Pair::with_standby_on(&disk.path("foo1"));
+    let root = pair.path(Foo1, "html");
+    pair.keep_undo("keep = 99");
+    let mut states = Vec::new();
+    for version in 1..4 {
+        states.push(write(&pair, version));
+        pair.run(Foo0, &["push", "--tree", "html"]).expect(0);
+        give_to_a_project(&root);
+    }
+    let held: Vec<String> = ["same", "dir/a"]
+        .map(|name| root.join(name))
+        .into_iter()
+        .filter(|path| !path.is_symlink())
+        .map(|path| path.display().to_string())
+        .collect();
+    assert_eq!(held.len(), 2);
+    let undo = |to: &str| pair.run(Foo1, &["undo", "html", "--to", to]);
+    for path in &held {
+        run_ok("chattr", &["+i", path]);
+    }
+    undo("1").expect(23);
+    for path in &held {
+        run_ok("chattr", &["-i", path]);
+    }
+    for (to, then) in [("1", &states[0]), ("3", &states[2]), ("1", &states[0])] {
+        let done = undo(to).expect(0);
+        assert_eq!(then.diff(&pair.html(Foo1)), "", "to {to}: {done}");
+        give_to_a_project(&root);
+    }
+}
+
+fn give_to_a_project(root: &Path) {
     let set = |path: &Path, commands: &[&str]| {
         let commands = commands.iter().flat_map(|command| ["-c", command]);
         let words: Vec<&str> = ["-r"].into_iter().chain(commands).collect();
         let path = path.display().to_string();
         run_ok("xfs_io", &[&words[..], &[&path]].concat());
     };
-    let estrange = || {
-        set(&root, &["chproj 42", "chattr +P"]);
-        for path in in_tree(&root) {
-            set(&path, &["chattr -P", "chproj 0"]);
-        }
-    };
-    let points = ["emptying:1", "emptying:2", "op:1", "op:2", "rolled"];
-    let undo_points = ["emptying:2", "emptying:1", "op:1", "op:2", "rolled"];
-    ended(&pair, &estrange, &points, &undo_points);
+    set(root, &["chproj 42", "chattr +P"]);
+    for path in in_tree(root) {
+        set(&path, &["chattr -P", "chproj 0"]);
+    }
 }
 
 /// Files and directories below `root` but for what is hasync's own.

@@ -19,8 +19,9 @@ use crate::entry::{Body, Time};
 use crate::fail::fail_point;
 use crate::fs::{
     Assigned, Attrs, DIR_FLAGS, FileDir, Inode, attributes_of, dir_id, flush_dir, names,
-    numbers_hold, own_scope, replaced, set_attrs, set_fd_attrs, stat,
+    numbers_hold, open_own, own_scope, replaced, set_attrs, set_fd_attrs, stat,
 };
+use crate::path::STAND_IN_NAME;
 
 /// A name in an open directory.
 type Place<'a> = (&'a OwnedFd, &'a [u8]);
@@ -53,17 +54,37 @@ pub(crate) fn take_away(from: Place<'_>, slot: Place<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes of a slot's entry one that belongs where the slot is: an exchange may have brought into a
-/// project what is not its own, and it would not leave that for the project's directories. Can be
-/// repeated.
-pub(super) fn adopt(slot: Place<'_>) -> io::Result<()> {
-    if !Inode::at(slot.0, slot.1)?.is_some_and(|found| found.is_dir()) {
-        return copy_to(slot, slot, slot);
-    }
+/// Makes of a slot's entry one of the project of `dir`, into which nothing else can be moved: it
+/// was kept before that got one, or an exchange has taken it out of there. Can be repeated.
+pub(super) fn adopt(slot: Place<'_>, dir: &OwnedFd) -> io::Result<()> {
+    let (home, name) = home_in(slot, dir)?;
     let own = [slot.1, b".own"].concat();
-    empty_into(slot, (slot.0, &own))?;
-    // It replaces the empty one.
-    Ok(renameat(slot.0, &*own, slot.0, slot.1)?)
+    if !Inode::at(slot.0, slot.1)?.is_some_and(|found| found.is_dir()) {
+        copy_to(slot, slot, (&home, &own))?;
+    } else {
+        empty_into(slot, (&home, &own))?;
+        // It replaces the empty one.
+        renameat(&home, &*own, slot.0, slot.1)?;
+    }
+    unlinkat(slot.0, &*name, AtFlags::REMOVEDIR)?;
+    Ok(())
+}
+
+/// A directory beside a slot in which is made what belongs to the project of `dir`; where that has
+/// made it for a moment.
+fn home_in((slots, slot): Place<'_>, dir: &OwnedFd) -> io::Result<(OwnedFd, Vec<u8>)> {
+    let name = [slot, b".home"].concat();
+    if Inode::at(slots, &name)?.is_none() {
+        match mkdirat(dir, STAND_IN_NAME, Mode::RWXU) {
+            Ok(()) => {}
+            // One that was cut off.
+            Err(Errno::EXIST) => drop(open_own(dir, STAND_IN_NAME)?),
+            Err(e) => return Err(e.into()),
+        }
+        renameat(dir, STAND_IN_NAME, slots, &*name)?;
+    }
+    let home = openat(slots, &*name, DIR_FLAGS, Mode::empty())?;
+    Ok((home, name))
 }
 
 /// Moves what has the name to the slot, but for a directory that cannot be moved as a whole: that

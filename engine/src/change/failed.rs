@@ -94,7 +94,7 @@ impl Failed {
                 "it is a mount point; unmount it, or exclude it".to_owned()
             }
             Some(Obstacle::OtherMount) => {
-                format!("it is on another mount, or in another project, now; findmnt -T {shown}")
+                format!("it is on another mount now; findmnt -T {shown}")
             }
             Some(Obstacle::Immutable) => format!("it is immutable; chattr -i {shown}"),
             Some(Obstacle::AppendOnly) => format!("it is append-only; chattr -a {shown}"),

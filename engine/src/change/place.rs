@@ -122,7 +122,7 @@ pub(super) fn change_places(
     match renameat_with(slots, slot, dir, name, RenameFlags::EXCHANGE) {
         // Unless this was cut off when nothing had the name.
         Err(Errno::NOENT) if Inode::at(slots, &aside)?.is_none() => {
-            moving_out(slots, slot, || place_new(slots, slot, dir, name))
+            moving_out((slots, slot), dir, || place_new(slots, slot, dir, name))
         }
         Err(Errno::NOENT) => replace_keeping(slots, slot, &aside, dir, name),
         Err(e) if e == Errno::XDEV || is_unknown(e) => {
@@ -140,7 +140,7 @@ pub(super) fn has_moved(
     new: &Inode,
 ) -> io::Result<bool> {
     let is_numbered = |found: &Inode| {
-        let is_sure = || found.looks_like(new) || are_numbered(slots, slots);
+        let is_sure = || found.looks_like(new) || are_numbered(slots, dir);
         found.number == new.number && is_sure()
     };
     let staged = Inode::at(slots, slot)?;
@@ -152,7 +152,7 @@ pub(super) fn has_moved(
         return Ok(true);
     }
     match (staged, placed) {
-        (Some(staged), _) if is_that(slots, slots, &staged, new) => Ok(false),
+        (Some(staged), _) if is_that(slots, dir, &staged, new) => Ok(false),
         (_, Some(placed)) if is_that(slots, dir, &placed, new) => Ok(true),
         _ => Err(io::Error::other("what was staged for it is gone")),
     }
@@ -170,7 +170,7 @@ pub(super) fn give_back_other(
     let Some(found) = Inode::at(slots, slot)?.filter(Inode::is_dir) else {
         return Ok(());
     };
-    if judged.is_some_and(|judged| is_that(slots, slots, &found, judged)) {
+    if judged.is_some_and(|judged| is_that(slots, dir, &found, judged)) {
         return Ok(());
     }
     exchange(slots, slot, dir, name)?;
@@ -192,15 +192,15 @@ pub(super) fn place_new(
     }
 }
 
-/// Moves the slot's entry out by `change`, as a copy where it came into a project from outside.
+/// Moves the slot's entry out by `change`, as a copy where it is not of the project of `dir`.
 fn moving_out(
-    slots: &OwnedFd,
-    slot: &[u8],
+    (slots, slot): (&OwnedFd, &[u8]),
+    dir: &OwnedFd,
     change: impl Fn() -> rustix::io::Result<()>,
 ) -> io::Result<()> {
     match change() {
-        Err(Errno::XDEV) if is_bordered(slots) => {
-            adopt((slots, slot))?;
+        Err(Errno::XDEV) if is_bordered(dir) => {
+            adopt((slots, slot), dir)?;
             Ok(change()?)
         }
         result => Ok(result?),
@@ -225,7 +225,7 @@ fn replace_keeping(
         unlinkat(dir, name, AtFlags::empty())?;
         fail_point("absent");
     }
-    if let Err(e) = moving_out(slots, slot, || renameat(slots, slot, dir, name)) {
+    if let Err(e) = moving_out((slots, slot), dir, || renameat(slots, slot, dir, name)) {
         if kept {
             // The old entry must not go with the staging.
             let _ = renameat(slots, aside, dir, name);
@@ -239,25 +239,24 @@ fn replace_keeping(
     Ok(())
 }
 
-/// Whether a name stands for that entry, which is on its way from those slots or to them.
+/// Whether a name stands for that entry, which is on its way between those slots and `dir`.
 pub(super) fn is_at(
-    slots: &OwnedFd,
-    dir: &OwnedFd,
-    name: &[u8],
+    (slots, dir): (&OwnedFd, &OwnedFd),
+    (at, name): (&OwnedFd, &[u8]),
     wanted: &Inode,
 ) -> io::Result<bool> {
-    Ok(Inode::at(dir, name)?.is_some_and(|found| is_that(slots, dir, &found, wanted)))
+    Ok(Inode::at(at, name)?.is_some_and(|found| is_that(slots, dir, &found, wanted)))
 }
 
-/// Whether what was found in `dir` is that entry.
+/// Whether what was found in either is that entry.
 fn is_that(slots: &OwnedFd, dir: &OwnedFd, found: &Inode, wanted: &Inode) -> bool {
     found.number == wanted.number || found.looks_like(wanted) && !are_numbered(slots, dir)
 }
 
-/// Whether an inode in `dir` keeps its number on its way from and to those slots: it does not where
-/// it may be moved by a copy.
+/// Whether an inode keeps its number on its way between those slots and `dir`: it does not where it
+/// may be moved by a copy.
 fn are_numbered(slots: &OwnedFd, dir: &OwnedFd) -> bool {
-    numbers_hold(dir) && !is_bordered(slots)
+    numbers_hold(dir) && !is_bordered(slots) && !is_bordered(dir)
 }
 
 /// Whether the name stands for that directory, and nothing is in it.

@@ -172,7 +172,7 @@ impl Roll {
     pub(crate) fn drop_unplaced(&mut self, op: &Op) {
         if let Op::Place { slot, new, .. } = op
             && let Ok((slots, slot)) = self.slot(slot)
-            && is_at(&slots, &slots, &slot, new).unwrap_or(false)
+            && is_at((&slots, &slots), (&slots, &slot), new).unwrap_or(false)
         {
             let _ = remove_tree(&*slots, &slot, None);
         }
@@ -191,9 +191,9 @@ impl Roll {
                 let (dir, (slots, slot)) = (self.open_dir(dir)?, self.slot(slot)?);
                 has_moved((&slots, &slot), (&dir, name), new)
             }
-            Op::Remove { slot, old, .. } => {
-                let (slots, slot) = self.slot(slot)?;
-                is_at(&slots, &slots, &slot, old)
+            Op::Remove { dir, slot, old, .. } => {
+                let (dir, (slots, slot)) = (self.open_dir(dir)?, self.slot(slot)?);
+                is_at((&slots, &dir), (&slots, &slot), old)
             }
             _ => Ok(false),
         };
@@ -225,7 +225,7 @@ impl Roll {
                 old,
             } => {
                 let (dir, (slots, slot)) = (self.writable(dir)?, self.slot(slot)?);
-                if !is_at(&slots, &dir, name, old)? {
+                if !is_at((&slots, &dir), (&dir, name), old)? {
                     if is_mount_point(&dir, name) {
                         return Err(io::Error::from(Errno::BUSY).into());
                     }
@@ -233,7 +233,7 @@ impl Roll {
                     return Ok(());
                 }
                 take_away((&dir, name), (&slots, &slot))?;
-                if !is_at(&slots, &slots, &slot, old)? {
+                if !is_at((&slots, &dir), (&slots, &slot), old)? {
                     // It took the name since: it goes back, as far as that is free.
                     place_new(&slots, &slot, &dir, name)?;
                     return Err(replaced().into());
