@@ -36,14 +36,14 @@ pub(super) fn replace(
     if *over != Tree::None {
         // What has to stay of it goes back where it was.
         return unless_open(remove_tree(slots, slot, over.which())).or_else(|stuck| {
-            exchange(slots, slot, dir, name)?;
+            give_back(slots, slot, dir, name)?;
             Err(stuck)
         });
     }
     if let Err(e) = remove_one(slots, slot) {
         // Somebody put entries there since it was found empty: they go back where they were.
         if matches!(e, Errno::NOTEMPTY | Errno::EXIST) {
-            exchange(slots, slot, dir, name)?;
+            give_back(slots, slot, dir, name)?;
         }
         return Err(e.into());
     }
@@ -158,6 +158,11 @@ pub(super) fn has_moved(
     }
 }
 
+/// Undoes an exchange.
+fn give_back(slots: &OwnedFd, slot: &[u8], dir: &OwnedFd, name: &[u8]) -> io::Result<()> {
+    moving_out((slots, slot), dir, || exchange(slots, slot, dir, name))
+}
+
 /// Gives back a directory that came into the slot, and is not the one that was judged: somebody has
 /// put it there since, with what is in it.
 pub(super) fn give_back_other(
@@ -173,7 +178,7 @@ pub(super) fn give_back_other(
     if judged.is_some_and(|judged| is_that(slots, dir, &found, judged)) {
         return Ok(());
     }
-    exchange(slots, slot, dir, name)?;
+    give_back(slots, slot, dir, name)?;
     Err(replaced())
 }
 
