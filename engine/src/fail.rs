@@ -15,8 +15,8 @@ static ARMED: OnceLock<(String, AtomicU64)> = OnceLock::new();
 /// `kept`, or `settled` where nothing is kept, and `acknowledged`, in the order of the commit; a
 /// group that cannot be changed as a whole comes to `aborted` and `led back` instead of `rolled`;
 /// `aside`, `absent` and `replaced` come within an op where names cannot be exchanged, `emptying`
-/// where a directory cannot be moved as a whole, and
-/// `pruning` is where a step is about to be removed. Only in builds with debug assertions.
+/// where a directory cannot be moved as a whole, and `pruning` is where a step is about to be
+/// removed. Only in builds with debug assertions.
 #[cfg(debug_assertions)]
 pub fn end_at(point: &str, passes: u64) {
     // A second call has no effect: one process ends once.

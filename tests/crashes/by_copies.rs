@@ -111,22 +111,13 @@ fn commits_over_several_disks_ended_at_any_step_are_one_generation_or_the_next()
     let estrange = || {
         let [from, to] = [&one, &other].map(|disk| format!("{disk}/foo1/html/"));
         std::fs::create_dir_all(&to).unwrap();
-        let options = [
-            "-a",
-            "--modify-window=-1",
-            "--remove-source-files",
-            "--exclude=.hasync",
-        ];
-        run_ok("rsync", &[&options[..], &[&from, &to]].concat());
+        let rsync = |options: &[&str], from: &str, to: &str| {
+            let common = ["-a", "--modify-window=-1", "--exclude=.hasync"];
+            run_ok("rsync", &[&common[..], options, &[from, to]].concat());
+        };
+        rsync(&["--remove-source-files"], &from, &to);
         // Directories have their times again.
-        let options = [
-            "-a",
-            "--modify-window=-1",
-            "--exclude=.hasync",
-            "--include=*/",
-            "--exclude=*",
-        ];
-        run_ok("rsync", &[&options[..], &[&to, &from]].concat());
+        rsync(&["--include=*/", "--exclude=*"], &to, &from);
     };
     let points = [
         "emptying:1",

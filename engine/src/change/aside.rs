@@ -18,7 +18,7 @@ use super::copy::copy;
 use crate::entry::{Body, Time};
 use crate::fail::fail_point;
 use crate::fs::{
-    Assigned, Attrs, DIR_FLAGS, FileDir, Inode, attributes_of, dir_id, flush_dir, names,
+    Assigned, Attrs, DIR_FLAGS, FileDir, Inode, attributes_of, dir_id, flush_dir, has_name, names,
     numbers_hold, open_own, own_scope, replaced, set_attrs, set_fd_attrs, stat,
 };
 use crate::path::STAND_IN_NAME;
@@ -59,26 +59,26 @@ pub(crate) fn take_away(from: Place<'_>, slot: Place<'_>) -> io::Result<()> {
 pub(super) fn adopt(slot: Place<'_>, dir: &OwnedFd) -> io::Result<()> {
     let (home, name) = home_in(slot, dir)?;
     let own = [slot.1, b".own"].concat();
-    if !Inode::at(slot.0, slot.1)?.is_some_and(|found| found.is_dir()) {
-        copy_to(slot, slot, (&home, &own))?;
-    } else {
+    if Inode::at(slot.0, slot.1)?.is_some_and(|found| found.is_dir()) {
         empty_into(slot, (&home, &own))?;
         // It replaces the empty one.
         renameat(&home, &*own, slot.0, slot.1)?;
+    } else {
+        copy_to(slot, slot, (&home, &own))?;
     }
     unlinkat(slot.0, &*name, AtFlags::REMOVEDIR)?;
     Ok(())
 }
 
-/// A directory beside a slot in which is made what belongs to the project of `dir`; where that has
-/// made it for a moment.
+/// A directory beside the slot for what is to belong to the project of `dir`: it is made in there,
+/// and moved here at once.
 fn home_in((slots, slot): Place<'_>, dir: &OwnedFd) -> io::Result<(OwnedFd, Vec<u8>)> {
     let name = [slot, b".home"].concat();
     if Inode::at(slots, &name)?.is_none() {
         match mkdirat(dir, STAND_IN_NAME, Mode::RWXU) {
             Ok(()) => {}
-            // One that was cut off.
-            Err(Errno::EXIST) => drop(open_own(dir, STAND_IN_NAME)?),
+            // That of one that was cut off is empty; a push may stage in any other.
+            Err(Errno::EXIST) if !has_name(&open_own(dir, STAND_IN_NAME)?, |_| true)? => {}
             Err(e) => return Err(e.into()),
         }
         renameat(dir, STAND_IN_NAME, slots, &*name)?;

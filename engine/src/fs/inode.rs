@@ -91,8 +91,8 @@ impl Inode {
         Inode { number, ..*self }.check(&now, new_uid)
     }
 
-    /// Whether what `now` has its name in `dir` is it, unchanged. Where numbers do not hold, the
-    /// kernel may be told late of a change that was made under another name.
+    /// Whether it still has its name in `dir`, unchanged; `now` is what has that. Where numbers do
+    /// not hold, the kernel may learn late of a change that was made under another name.
     pub(crate) fn is_still(&self, now: Option<&Inode>, dir: impl AsFd) -> bool {
         now.is_some_and(|now| now == self || !numbers_hold(dir) && now.looks_like(self))
     }
