@@ -360,6 +360,14 @@ impl Far {
         Far(all.flatten().collect())
     }
 
+    fn await_end(&self) {
+        let runs = |pid: &Pid| {
+            let program = format!("/proc/{}/exe", pid.as_raw_nonzero());
+            std::fs::read_link(program).is_ok()
+        };
+        await_that("the far half has ended", || !self.0.iter().any(runs));
+    }
+
     /// Those that have ended by themselves are past it.
     fn signal(&self, signal: Signal) {
         for pid in &self.0 {
@@ -448,7 +456,10 @@ fn kills(kind: &str, pair: &Pair, reads: bool) {
             far.signal(Signal::KILL);
         }
         push.finish();
-        // The far half may outlive its killed sender for a moment.
+        // The far half may outlive its killed sender, and commit after a recovery that found
+        // nothing: what it leaves is looked at when it has ended.
+        pair.run(Foo1, &["recover"]).expect(0);
+        far.await_end();
         assert_whole(pair, &old, &new, "after a kill");
         push_on(pair, &new);
         old = new;
