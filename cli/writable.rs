@@ -1,4 +1,5 @@
-//! Whether a disk takes what a promotion and a push record there: it is tried, before either fails.
+//! Whether a disk takes what a promotion, a push or a cycle records there: it is tried, before one
+//! fails.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
@@ -6,18 +7,19 @@ use std::path::Path;
 
 use hasync_engine::{describe, escape};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::exit::{Exit, Failure};
 
-/// A block, as each record takes one.
-const RECORD_LEN: usize = 4096;
+/// As much as is written to find out, in bytes: more than a record has.
+const TRIAL_LEN: usize = 16 << 10;
 
 /// Why nothing can be recorded there, if its disk says so.
 pub(crate) fn obstacle(dir: &Path) -> Option<Failure> {
     let e = write_to(dir).err()?;
     let exit = match e.kind() {
-        ErrorKind::ReadOnlyFilesystem => Exit::FileIo,
-        _ => Exit::NoSpace,
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Exit::NoSpace,
+        _ => Exit::FileIo,
     };
     let shown = escape(dir.as_os_str().as_encoded_bytes());
     let why = describe(&e);
@@ -33,7 +35,7 @@ fn write_to(dir: &Path) -> io::Result<()> {
     let unnamed = rustix::fs::open(dir, flags, Mode::RUSR | Mode::WUSR);
     let written = unnamed
         .map_err(io::Error::from)
-        .and_then(|file| File::from(file).write_all(&[0; RECORD_LEN]));
+        .and_then(|file| File::from(file).write_all(&[0; TRIAL_LEN]));
     match written {
         Err(e) if tells_of_the_disk(&e) => Err(e),
         // It is not there, which others tell, or its file system has no such files.
@@ -42,8 +44,10 @@ fn write_to(dir: &Path) -> io::Result<()> {
 }
 
 fn tells_of_the_disk(e: &io::Error) -> bool {
-    matches!(
-        e.kind(),
-        ErrorKind::ReadOnlyFilesystem | ErrorKind::StorageFull | ErrorKind::QuotaExceeded
-    )
+    let broken = e.raw_os_error() == Some(Errno::IO.raw_os_error());
+    broken
+        || matches!(
+            e.kind(),
+            ErrorKind::ReadOnlyFilesystem | ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+        )
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hasync_engine::generation::{self, Data, Generation, GenerationKind, NodeRole, TreeStatus};
 use hasync_engine::history::Sizes;
-use hasync_engine::{StateDir, escape, lost_words};
+use hasync_engine::{escape, lost_words};
 
 use super::file;
 use super::record::{
@@ -99,8 +99,7 @@ pub(crate) fn look(config: &Config, trees: &[&Tree], role: RoleLook) -> NodeStat
 /// Why nothing can be noted on this node, if that is so. No push is sent or received then, nobody
 /// is promoted or demoted, and no failure is remembered: it shows here alone.
 fn unwritable(config: &Config) -> Option<Trouble> {
-    let dir = StateDir::look(&config.node.state).ok()??;
-    let failure = Failure::from(dir.try_out().err().filter(|_| ours(config))?);
+    let failure = writable::obstacle(&config.node.state).filter(|_| ours(config))?;
     Some(of_disk(config, &failure))
 }
 

@@ -27,9 +27,6 @@ use crate::path::Shown;
 /// How often a file is opened anew that is replaced under our hands.
 const OPEN_ATTEMPTS: usize = 100;
 
-/// As much as is written to find out whether there is room, in bytes: more than a record has.
-const TRIAL_LEN: usize = 16 << 10;
-
 /// Nothing is followed, and nothing makes an open wait, whatever stands in for the file.
 const FILE_FLAGS: OFlags = OFlags::NOFOLLOW
     .union(OFlags::NONBLOCK)
@@ -208,24 +205,6 @@ impl StateDir {
         };
         let path = self.path.join(name);
         replace().map_err(|e| Error::file(format_args!("write {}", shown(&path)), &e))
-    }
-
-    /// Finds out whether anything can be written in it, and leaves nothing behind.
-    ///
-    /// # Errors
-    ///
-    /// Why it cannot. A file system that has no files without a name does not tell.
-    pub fn try_out(&self) -> Result<(), Error> {
-        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        let write = || -> io::Result<()> {
-            let file = match openat(&self.fd, ".", flags, PRIVATE_FILE) {
-                Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT) => return Ok(()),
-                opened => opened?,
-            };
-            File::from(file).write_all(&[0; TRIAL_LEN])
-        };
-        let what = || format!("write in the state directory {}", shown(&self.path));
-        write().map_err(|e| Error::file(what(), &e))
     }
 
     /// Opens a file of this user's that nobody else has been able to open, making it if need be.

@@ -41,7 +41,7 @@ fn a_state_that_cannot_be_written_is_told_until_it_can() {
         let done = pair.run(Foo0, &["push", "--tree", "html"]);
         assert_ne!(done.code, 0, "{what}: {done}");
         let check = pair.run(node, &["check"]).expect(CRITICAL);
-        let says = "cannot write in the state directory ";
+        let says = "nothing can be written to ";
         assert!(check.stdout_text().contains(says), "{what}: {check}");
         let told = &json(&pair, node)["trees"][0];
         assert_eq!(told["condition"], "failing", "{what}: {told:#}");
