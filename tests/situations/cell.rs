@@ -205,7 +205,7 @@ fn says_lost(done: &Finished, lost: &[&str]) {
 }
 
 /// The target as far as a push decides about it.
-fn kept(place: &Place) -> Snapshot {
+pub(super) fn kept(place: &Place) -> Snapshot {
     place.forget();
     let mut kept = seen(&place.root, place);
     let is_own = |path: &[u8]| path.split(|b| *b == b'/').any(|part| part == b".hasync");

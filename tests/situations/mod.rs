@@ -12,6 +12,7 @@ mod removal;
 mod source;
 mod squatted;
 mod stubborn;
+mod subvolumes;
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;

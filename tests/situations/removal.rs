@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 
 use super::place::{NotHere, Place};
-use super::{memory, ntfs, over};
+use super::{bound_below, memory, ntfs, over, subvolume};
 use crate::support::{Finished, Hasync, Snapshot, TempTree, await_that, report};
 
 fn push(trees: &TempTree, place: &Place, more: &[&str]) -> Finished {
@@ -152,5 +152,36 @@ fn what_is_open_ends_no_push() {
         let last = push(&trees, &place, more).expect(0);
         let diff = Snapshot::of(&trees.path("source")).diff(&Snapshot::of(&place.root));
         assert!(diff.is_empty(), "{diff}{done}{again}{last}");
+    }
+}
+
+/// The first to go on a mount is deep in what goes after it.
+#[test]
+fn directories_go_piece_by_piece_on_a_mount_below() {
+    for (make, more) in [bound_below, subvolume]
+        .iter()
+        .flat_map(|make| [(make, &[][..]), (make, &["--atomic"])])
+    {
+        let place = match make() {
+            Ok(place) => place,
+            Err(why) => {
+                report(&format!("pieces on a mount are not tried: {why}"));
+                continue;
+            }
+        };
+        let special = place.root.join("special");
+        for file in ["goes/stays", "goes/dir/deep/file", "goes/dir/file"] {
+            let path = special.join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, file).unwrap();
+        }
+        let trees = TempTree::new();
+        trees.mkdir("source/special");
+        let both = [more, &["--filter=P stays"]].concat();
+        let done = push(&trees, &place, &both).expect(0);
+        assert!(special.join("goes/stays").exists(), "{more:?} {done}");
+        assert!(!special.join("goes/dir").exists(), "{more:?} {done}");
+        let litter = Snapshot::of(&place.root).litter();
+        assert!(litter.is_empty(), "{litter:?} {done}");
     }
 }

@@ -186,7 +186,7 @@ pub(super) fn keep_time(dir: &OwnedFd, name: &[u8], moved: Option<&Inode>) -> io
 
 /// Nothing is copied from another mount, nor removed there: it came since the entry was judged.
 fn check_mount(dir: &OwnedFd, slots: &OwnedFd) -> io::Result<()> {
-    match dir_id(dir)?.mount == dir_id(slots)?.mount {
+    match dir_id(dir)?.shares_mount(dir_id(slots)?) {
         true => Ok(()),
         false => Err(Errno::XDEV.into()),
     }

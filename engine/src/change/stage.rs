@@ -95,16 +95,15 @@ impl Stage {
         {
             return Ok(found);
         }
-        if mount == dir_id(&*self.root)?.mount {
-            let holder = self.root.open_dir(&RelPath::root())?;
-            match self.make(&holder, &RelPath::root(), mount) {
-                // An unprivileged receiver may have no right to the root, but to what is below it.
-                Err(e) if path.is_root() => return Err(e),
-                Err(e) => return self.make(&reopen(dir)?, path, mount).map_err(|_| e),
-                made => return made,
-            }
+        // As high as it goes: a directory below may go itself, and cannot be moved into itself.
+        let of_mount = |path: &RelPath| Ok(dir_id(self.root.open_dir(path)?)?.mount == mount);
+        let holder_path = highest(path, of_mount);
+        let holder = self.root.open_dir(&holder_path)?;
+        match self.make(&holder, &holder_path, mount) {
+            // An unprivileged receiver may have no right to that one, but to what is below it.
+            Err(e) if holder_path != *path => self.make(&reopen(dir)?, path, mount).map_err(|_| e),
+            made => made,
         }
-        self.make(&reopen(dir)?, path, mount)
     }
 
     /// A session for a directory that the one of its mount does not reach.
@@ -145,13 +144,7 @@ impl Stage {
             };
             Ok(dir_id(&dir)?.mount == mount && !is_reached)
         };
-        let above = |path: &RelPath| path.split().map(|(above, _)| above);
-        let mut ways: Vec<RelPath> = std::iter::successors(Some(path.clone()), above).collect();
-        ways.reverse();
-        let highest = ways
-            .into_iter()
-            .find(|path| is_apart(path).is_ok_and(|apart| apart));
-        highest.unwrap_or_else(|| path.clone())
+        highest(path, is_apart)
     }
 
     fn make(&mut self, holder: &OwnedFd, path: &RelPath, mount: (u64, u64)) -> io::Result<usize> {
@@ -253,6 +246,15 @@ impl Stage {
         });
         removed.collect()
     }
+}
+
+/// The highest directory on the way to `path` of which that is true, else `path` itself.
+fn highest(path: &RelPath, is: impl Fn(&RelPath) -> io::Result<bool>) -> RelPath {
+    let bytes = path.as_bytes();
+    let ends = (0..bytes.len()).filter(|&at| at == 0 || bytes.get(at) == Some(&b'/'));
+    let mut ways = ends.map(|end| RelPath::of(bytes.get(..end).unwrap_or_default()));
+    let found = ways.find(|path| is(path).is_ok_and(|is| is));
+    found.unwrap_or_else(|| path.clone())
 }
 
 impl Drop for Stage {

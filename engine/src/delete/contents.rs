@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, FileType, RawDir};
+use rustix::fs::{Access, AtFlags, FileType, RawDir, accessat};
 
 use super::{Doomed, Rules, put_name, too_long};
 use crate::filter::{Filter, Half, InForce};
@@ -91,8 +91,8 @@ impl Doomed {
         all
     }
 
-    /// Goes down into a directory, if it is on the file system of the one above. If not, whether it
-    /// can go.
+    /// Goes down into a directory, if it is on the mount of the one above. If not, whether it can
+    /// go.
     fn enter(
         &mut self,
         (root, filter): (&Root, &Filter),
@@ -103,9 +103,12 @@ impl Doomed {
         let read = above.and_then(|above| {
             let dir = root.open_dir(path)?;
             let id = dir_id(&dir)?;
-            let is_below = id.mount == above.mount;
-            if !is_below {
+            if !id.shares_mount(above) {
                 return Ok(None);
+            }
+            if id.mount != above.mount {
+                // A subvolume: of one that is read-only nothing goes, nor would it once moved away.
+                accessat(&dir, ".", Access::WRITE_OK, AtFlags::EACCESS)?;
             }
             which.map_or(Ok(()), |which| which.check_open(&dir))?;
             let rules = filter.in_dir(Half::Receiver, root, path)?;

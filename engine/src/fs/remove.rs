@@ -210,7 +210,7 @@ impl Removal {
 
     /// Goes on in a directory that was opened, unless something is mounted there.
     fn descend(&mut self, here: DirId, name: &[u8], below: OwnedFd) -> io::Result<OwnedFd> {
-        if dir_id(&below)?.mount != here.mount {
+        if !dir_id(&below)?.shares_mount(here) {
             return Err(Errno::BUSY.into());
         }
         self.levels.push(level(name.to_vec(), &below)?);

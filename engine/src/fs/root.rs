@@ -243,6 +243,15 @@ pub(crate) struct DirId {
     pub(crate) ino: u64,
 }
 
+impl DirId {
+    /// Whether both are on one mount. What is below a subvolume of btrfs is on the mount of the
+    /// directory above it: names do not cross there, yet it goes as a directory does.
+    pub(crate) fn shares_mount(self, other: DirId) -> bool {
+        let ((dev, id), (other_dev, other_id)) = (self.mount, other.mount);
+        id == other_id && (id != 0 || dev == other_dev)
+    }
+}
+
 /// Identifies an open directory.
 pub(crate) fn dir_id(dir: impl AsFd) -> io::Result<DirId> {
     let mask = StatxFlags::INO | StatxFlags::MNT_ID;
