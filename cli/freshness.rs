@@ -1,14 +1,14 @@
 //! Before this node is promoted, its peer is asked whether it has the service, or data that is
 //! newer than what is here. Whoever fails over does not wait for a peer that is down: one
-//! connection for all trees has two seconds, from looking up the name to the last word. A peer that
-//! has lost the service and has not pushed a last time yet is asked to, and waited for; no lock is
-//! held meanwhile.
+//! connection for all trees has two seconds, from looking up the name to how it stands. Of a peer
+//! that is primary, its test of the role may take longer: that is waited for, and so is its last
+//! push, if it has lost the service and has not pushed one yet. No lock is held meanwhile.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hasync_engine::generation::{self, Freshness, Standing};
+use hasync_engine::generation::{self, Epoch, Freshness, Standing};
 use hasync_engine::{Wish, escape};
 
 use crate::config::{Config, Stale, Tree};
@@ -24,33 +24,60 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 /// How often it is asked again while its last push is awaited.
 const POLL: Duration = Duration::from_millis(100);
 
-/// The trees that this node should not be promoted of, each with the reason. What is no reason to
-/// stop is said. `hands_over`: whoever asks for the promotion has the peer hand over first, so that
-/// a peer that is primary still has not.
+/// What the peer says before this node is promoted.
+#[derive(Default)]
+pub(crate) struct Heard<'a> {
+    /// The trees that this node should not be promoted of, each with the reason.
+    pub(crate) stale: Vec<(&'a Tree, Failure)>,
+    /// The peer's epoch of each tree that it knows: a promotion goes above it.
+    epochs: Vec<(&'a str, Epoch)>,
+}
+
+impl Heard<'_> {
+    /// Why this node should not be promoted of a tree.
+    pub(crate) fn why_not(&self, name: &str) -> Option<&Failure> {
+        let mut stale = self.stale.iter();
+        stale
+            .find(|(tree, _)| tree.name == name)
+            .map(|(_, why)| why)
+    }
+
+    /// The peer's epoch, if it has said one that an honest peer can be in.
+    pub(crate) fn epoch(&self, name: &str) -> Epoch {
+        let mut epochs = self.epochs.iter();
+        let found = epochs.find(|(tree, _)| *tree == name);
+        found.map(|(_, epoch)| *epoch).unwrap_or_default()
+    }
+}
+
+/// Asks the peer. What is no reason to stop is said. `hands_over`: whoever asks for the promotion
+/// has the peer hand over first, so that a peer that is primary still has not.
 ///
 /// # Errors
 ///
-/// The service went from this node while the peer's last push was awaited.
-pub(crate) fn stale<'a>(
+/// The service went from this node while the peer was waited for.
+pub(crate) fn hear<'a>(
     config: &Config,
     trees: &[&'a Tree],
     hands_over: bool,
     out: &Out,
-) -> Result<Vec<(&'a Tree, Failure)>, Failure> {
+) -> Result<Heard<'a>, Failure> {
     let asker = Asker::start(config, trees);
-    let told = match asker.ask(Wish::Service, PATIENCE) {
-        Ok(told) if is_awaited(&told) => await_last_push(config, &asker, out)?,
+    let told = match asker.ask(Wish::Nothing, PATIENCE) {
+        Ok(told) if told.iter().flatten().any(|answer| answer.there.is_primary) => {
+            await_primary(config, &asker, told, out)?
+        }
         told => told,
     };
+    let mut heard = Heard::default();
     let told = match told {
         Ok(told) => told,
         Err(failure) => {
             out.say(&format!("the peer cannot be asked: {}", failure.message));
             trees.iter().for_each(|tree| say_age(config, tree, out));
-            return Ok(Vec::new());
+            return Ok(heard);
         }
     };
-    let mut stale = Vec::new();
     for (tree, answer) in trees.iter().zip(told) {
         let answer = match answer {
             Ok(answer) => answer,
@@ -61,6 +88,10 @@ pub(crate) fn stale<'a>(
                 continue;
             }
         };
+        let epoch = answer.there.epoch;
+        if epoch.is_within_reach(answer.here.epoch) {
+            heard.epochs.push((&tree.name, epoch));
+        }
         let Some(why) = reason(tree, &answer, hands_over) else {
             if answer.freshness() == Freshness::Unknown {
                 out.say(&unknown(tree, &answer));
@@ -68,24 +99,45 @@ pub(crate) fn stale<'a>(
             continue;
         };
         match config.lineage.stale {
-            Stale::Refuse => stale.push((*tree, Failure::new(Exit::Fenced, why))),
+            Stale::Refuse => heard.stale.push((*tree, Failure::new(Exit::Fenced, why))),
             Stale::Warn => out.say(&format!("{}: warning: {why}", tree.name)),
         }
     }
-    Ok(stale)
+    Ok(heard)
 }
 
-fn is_awaited(told: &[Result<Answer, Failure>]) -> bool {
-    told.iter()
-        .flatten()
-        .any(|answer| answer.freshness() == Freshness::Awaited)
-}
-
-/// Waits for the last push of a peer that is primary and has not the service any more.
-fn await_last_push(config: &Config, asker: &Asker, out: &Out) -> Result<Told, Failure> {
+/// Waits until a peer that is primary has said whether it has the service, and for its last push if
+/// it has not: both together no longer than `last_push`. `before` is what it has said without.
+fn await_primary(
+    config: &Config,
+    asker: &Asker,
+    before: Vec<Result<Answer, Failure>>,
+    out: &Out,
+) -> Result<Told, Failure> {
     let has_service = || role::find(config).is_ok_and(|found| found.role == Role::Primary);
     let (had_service, began, limit) = (has_service(), Instant::now(), config.cycle.last_push.0);
-    let mut told = asker.ask(Wish::LastPush, PATIENCE);
+    let still_here = || match had_service && !has_service() {
+        false => Ok(()),
+        true => Err(Failure::new(
+            Exit::Locked,
+            "the service has gone from this node while the peer was waited for; nothing was \
+             promoted",
+        )),
+    };
+    asker.wish(Wish::LastPush);
+    let mut told = loop {
+        match asker.hear(POLL) {
+            Some(told) => break told,
+            None if began.elapsed() >= limit => {
+                out.say(&format!(
+                    "the peer has not said within {} whether it has the service",
+                    long(limit)
+                ));
+                return Ok(Ok(before));
+            }
+            None => still_here()?,
+        }
+    };
     while let Ok(answers) = &told
         && is_awaited(answers)
     {
@@ -97,18 +149,18 @@ fn await_last_push(config: &Config, asker: &Asker, out: &Out) -> Result<Told, Fa
             ));
             break;
         }
-        if had_service && !has_service() {
-            return Err(Failure::new(
-                Exit::Locked,
-                "the service has gone from this node while the last push of the peer was awaited; \
-                 nothing was promoted",
-            ));
-        }
+        still_here()?;
         thread::sleep(POLL);
         // Whether it has the service it has said; that it would have it again shows here.
         told = asker.ask(Wish::Nothing, PATIENCE);
     }
     Ok(told)
+}
+
+fn is_awaited(told: &[Result<Answer, Failure>]) -> bool {
+    told.iter()
+        .flatten()
+        .any(|answer| answer.freshness() == Freshness::Awaited)
 }
 
 /// From when the data is that this node goes on with.
@@ -211,12 +263,21 @@ impl Asker {
     }
 
     pub(crate) fn ask(&self, wish: Wish, patience: Duration) -> Told {
-        let late = || {
+        self.wish(wish);
+        self.hear(patience).unwrap_or_else(|| {
             let message = format!("it has not answered within {}", long(patience));
-            Failure::new(Exit::Timeout, message)
-        };
-        self.wishes.send(wish).map_err(|_| late())?;
-        self.told.recv_timeout(patience).map_err(|_| late())?
+            Err(Failure::new(Exit::Timeout, message))
+        })
+    }
+
+    /// What the peer says to it is heard later.
+    fn wish(&self, wish: Wish) {
+        // Without a thread to take it, nothing will be heard.
+        let _ = self.wishes.send(wish);
+    }
+
+    fn hear(&self, patience: Duration) -> Option<Told> {
+        self.told.recv_timeout(patience).ok()
     }
 }
 

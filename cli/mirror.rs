@@ -15,7 +15,7 @@ use crate::args::{Action, MirrorArgs};
 use crate::config::{Config, Event, Tree};
 use crate::cycle;
 use crate::exit::{self, Exit, Failure};
-use crate::freshness;
+use crate::freshness::{self, Heard};
 use crate::generations::{must_be_seen, promote_one};
 use crate::notify::{self, Notice};
 use crate::out::{self, Out};
@@ -94,10 +94,11 @@ fn start(file: Option<&Path>, force: bool, out: &Out) -> Result<(), Failure> {
     let mut failed = Failed::default();
     let mut trees = recover_all(config, &mut failed, out);
     come_back(config, &trees, || rejoin::serves(config), out)?;
-    if !force {
-        trees = promotable(config, trees, false, &mut failed, out)?;
-    }
-    promote_all(config, trees, &mut failed, out);
+    let heard = match force {
+        true => Heard::default(),
+        false => hear_promotable(config, &mut trees, false, &mut failed, out)?,
+    };
+    promote_all(config, trees, &heard, &mut failed, out);
     state::note(config);
     failed.end(&config.in_push_order())
 }
@@ -127,34 +128,41 @@ pub(crate) fn come_back(
     Ok(())
 }
 
-/// The trees that this node may be promoted of: their data is there, and the peer has none that is
-/// newer. `hands_over`: the peer has had to hand over before.
-pub(crate) fn promotable<'a>(
+/// Keeps the trees that this node may be promoted of: their data is there, and the peer has none
+/// that is newer. `hands_over`: the peer has had to hand over before.
+pub(crate) fn hear_promotable<'a>(
     config: &Config,
-    mut trees: Vec<&'a Tree>,
+    trees: &mut Vec<&'a Tree>,
     hands_over: bool,
     failed: &mut Failed,
     out: &Out,
-) -> Result<Vec<&'a Tree>, Failure> {
+) -> Result<Heard<'a>, Failure> {
     let seen = |tree: &&Tree| must_be_seen(&tree.on(&config.node));
     trees.retain(|tree| failed.note(tree, seen(tree)).is_some());
     // Of a tree that this node is primary of already, too: it may have crashed as that.
-    for (stale, why) in freshness::stale(config, &trees, hands_over, out)? {
+    let heard = freshness::hear(config, trees, hands_over, out)?;
+    for (stale, why) in &heard.stale {
         trees.retain(|tree| tree.name != stale.name);
         let next = "start the service where the newest data is".to_owned();
-        if let Err(failure) = state::put(config, stale, Doing::Promoting, &why, next) {
+        if let Err(failure) = state::put(config, stale, Doing::Promoting, why, next) {
             out::error(&failure.message);
         }
-        failed.note::<()>(stale, Err(why));
+        failed.note::<()>(stale, Err(why.clone()));
     }
-    Ok(trees)
+    Ok(heard)
 }
 
 /// Makes this node primary of the trees, and tells so.
-pub(crate) fn promote_all(config: &Config, trees: Vec<&Tree>, failed: &mut Failed, out: &Out) {
+pub(crate) fn promote_all(
+    config: &Config,
+    trees: Vec<&Tree>,
+    heard: &Heard<'_>,
+    failed: &mut Failed,
+    out: &Out,
+) {
     let (mut promoted, mut lines) = (Vec::new(), Vec::new());
     for tree in trees {
-        if let Some(Some(line)) = failed.note(tree, promote(config, tree)) {
+        if let Some(Some(line)) = failed.note(tree, promote(config, tree, heard)) {
             promoted.push(tree);
             lines.push(line);
         }
@@ -239,13 +247,13 @@ fn recover(config: &Config, tree: &Tree, out: &Out) -> Result<(), Failure> {
 }
 
 /// Makes this node primary, unless it is.
-fn promote(config: &Config, tree: &Tree) -> Result<Option<String>, Failure> {
+fn promote(config: &Config, tree: &Tree, heard: &Heard<'_>) -> Result<Option<String>, Failure> {
     let named = tree.on(&config.node);
     if named.status()?.role == NodeRole::Primary {
         named.serves()?;
         return Ok(None);
     }
-    promote_one(&named, None).map(Some)
+    promote_one(&named, heard.epoch(&tree.name)).map(Some)
 }
 
 fn tell(config: &Config, event: Event, line: &str, next: &str) {

@@ -9,9 +9,16 @@ use crate::support::{Finished, await_that};
 
 const CYCLE: &str = "[cycle]\ninterval = \"1h\"\nlast_push = \"20s\"\n";
 
+/// Longer than a peer may take to say how it stands.
+const SLOWLY: &str = "[role]\ncommand = \"sleep 3; ip -o address show | grep -q 10.99.0.100/\"\n";
+
 /// foo0 has the service, and foo1 is equal.
 fn mirrored() -> Pair {
-    let pair = Pair::in_namespaces(&format!("{BY_ADDRESS}{CYCLE}"));
+    mirrored_by(BY_ADDRESS)
+}
+
+fn mirrored_by(role: &str) -> Pair {
+    let pair = Pair::in_namespaces(&format!("{role}{CYCLE}"));
     pair.write(Foo0, "html/index.html", "one");
     pair.write(Foo0, "etc/a", "1");
     pair.write(Foo0, "etc/b", "1");
@@ -145,6 +152,85 @@ fn a_peer_that_has_the_service_is_not_joined() {
     tells(
         &pair.run(Foo1, &["mirror", "start", "--force"]).expect(0),
         &["conf: primary"],
+    );
+}
+
+/// A peer answers, however long its test of the role takes.
+#[test]
+fn a_slow_test_of_the_role_on_the_peer_is_waited_for() {
+    let pair = mirrored_by(SLOWLY);
+    let done = pair.take_over(Foo1).expect(1);
+    tells(&done, &["foo0 is primary of tree html", "has the service"]);
+    // It lost the service, and has not pushed a last time.
+    pair.write(Foo0, "html/late", "written while the service ran");
+    pair.serve(Foo0, false);
+    let done = pair.take_over(Foo1).expect(0);
+    tells(&done, &["html: primary, epoch 2"]);
+    assert_eq!(
+        pair.read(Foo1, "html/late"),
+        "written while the service ran"
+    );
+    pair.run(Foo1, &["cycle"]).expect(0);
+    // A standby that is ahead is so without any test of the role.
+    pair.write(Foo1, "html/later", "acknowledged");
+    pair.run(Foo1, &["cycle"]).expect(0);
+    pair.net.as_ref().unwrap().cut();
+    pair.serve(Foo1, false);
+    pair.take_over(Foo0).expect(0);
+    pair.write(Foo0, "html/latest", "alone");
+    pair.give_up(Foo0);
+    pair.net.as_ref().unwrap().mend();
+    let done = pair.take_over(Foo1).expect(1);
+    tells(&done, &["foo0 is standby of tree html and ahead"]);
+}
+
+/// It hangs for longer than a last push would be waited for.
+#[test]
+fn a_test_of_the_role_that_hangs_on_the_peer_is_not_waited_for_for_ever() {
+    let pair = mirrored();
+    let hangs = "[role]\ncommand = \"sleep 60\"\ntimeout = \"60s\"\n";
+    pair.configure_one(Foo0, &format!("{hangs}{CYCLE}"));
+    pair.serve(Foo0, false);
+    let brief = CYCLE.replace("20s", "4s");
+    pair.configure_one(Foo1, &format!("{BY_ADDRESS}{brief}"));
+    let done = pair.take_over(Foo1).expect(0);
+    tells(
+        &done,
+        &[
+            "the peer has not said within 4 s whether it has the service",
+            "html: warning: foo0 is primary of it too",
+            "html: primary, epoch 2",
+        ],
+    );
+}
+
+/// What the peer has just said is not forgotten: a lower epoch would be fenced off by it.
+#[test]
+fn a_node_that_lost_all_it_knew_is_promoted_above_its_peer() {
+    let pair = mirrored();
+    for (serves, epoch) in [(Foo1, 2), (Foo0, 3), (Foo1, 4)] {
+        pair.give_up(serves.other()).expect(0);
+        let done = pair.take_over(serves).expect(0);
+        tells(&done, &[&format!("html: primary, epoch {epoch}")]);
+        pair.run(serves, &["cycle"]).expect(0);
+    }
+    pair.give_up(Foo1).expect(0);
+    for lost in ["state", "html", "etc"] {
+        std::fs::remove_dir_all(pair.path(Foo0, lost)).unwrap();
+    }
+    pair.write(Foo0, "html/restored", "from a backup");
+    pair.write(Foo0, "etc/a", "restored");
+    pair.configure_one(
+        Foo0,
+        &format!("{BY_ADDRESS}{CYCLE}[lineage]\nstale = \"warn\"\n"),
+    );
+    let done = pair.take_over(Foo0).expect(0);
+    tells(
+        &done,
+        &[
+            "html: warning: foo1 is standby of tree html and ahead",
+            "html: primary, epoch 5",
+        ],
     );
 }
 

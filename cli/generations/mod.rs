@@ -36,24 +36,23 @@ pub(crate) fn promote(args: &PromoteArgs) -> Result<Exit, Failure> {
     let above = args.above.map(generation::Epoch::from);
     let trees = some(&config, &args.which)?;
     // Whoever names the peer's epoch has seen how it stands.
-    let stale = match args.force || above.is_some() {
-        true => Vec::new(),
+    let heard = match args.force || above.is_some() {
+        true => freshness::Heard::default(),
         false => {
             let out = Out::stdout();
-            let stale = freshness::stale(&config, &trees, false, &out)?;
+            let heard = freshness::hear(&config, &trees, false, &out)?;
             out.flush();
-            stale
+            heard
         }
     };
     each(&config, &trees, |tree, out| {
         if !args.force {
             must_be_seen(tree)?;
         }
-        let why = stale.iter().find(|(stale, _)| stale.name == tree.name);
-        if let Some((_, why)) = why {
+        if let Some(why) = heard.why_not(&tree.name) {
             return Err(why.clone());
         }
-        let line = promote_one(tree, above)?;
+        let line = promote_one(tree, above.unwrap_or_else(|| heard.epoch(&tree.name)))?;
         out.say(&line);
         Ok(Exit::Ok)
     })
@@ -79,13 +78,12 @@ pub(crate) fn unseen(tree: &generation::Tree) -> Result<Option<String>, Failure>
     )))
 }
 
-/// Makes this node primary of one tree, above that epoch of the peer's if it is known, and says
-/// what it is then.
+/// Makes this node primary of one tree, above that epoch of the peer's, and says what it is then.
 pub(crate) fn promote_one(
     tree: &generation::Tree,
-    above: Option<generation::Epoch>,
+    above: generation::Epoch,
 ) -> Result<String, Failure> {
-    let head = moved(tree, || tree.promote_above(above.unwrap_or_default()))?;
+    let head = moved(tree, || tree.promote_above(above))?;
     let (name, epoch, shown) = (&tree.name, head.epoch, head.shown());
     Ok(format!(
         "{name}: primary, epoch {epoch}, generation {shown}"

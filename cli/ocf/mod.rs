@@ -351,9 +351,10 @@ impl Resource {
             config.cycle.last_push.0 = config.cycle.last_push.0.min(time / 2);
         }
         let mut refused = Failed::default();
-        let trees = mirror::recover_all(&config, &mut refused, out);
-        let trees = match mirror::promotable(&config, trees, true, &mut refused, out) {
-            Ok(trees) => trees,
+        let mut trees = mirror::recover_all(&config, &mut refused, out);
+        let heard = mirror::hear_promotable(&config, &mut trees, true, &mut refused, out);
+        let heard = match heard {
+            Ok(heard) => heard,
             Err(failure) => return failed(failure.message),
         };
         // The service needs all of them.
@@ -363,7 +364,7 @@ impl Resource {
             if let code @ (Code::Failed | Code::Installed) = self.leave(Code::Success, &mark) {
                 return code;
             }
-            mirror::promote_all(&config, trees, &mut refused, out);
+            mirror::promote_all(&config, trees, &heard, &mut refused, out);
         }
         if let Some(failure) = refused.first() {
             return failed(&failure.message);

@@ -115,8 +115,8 @@ impl Tree {
         self.promote_above(Epoch::default())
     }
 
-    /// The same, in an epoch above the peer's, which somebody says who has seen it: what a peer
-    /// says of itself in passing is not remembered.
+    /// The same, in an epoch above the peer's, as it has just said or somebody says who has seen it:
+    /// what a peer says of itself in passing is not remembered.
     ///
     /// # Errors
     ///
@@ -124,7 +124,7 @@ impl Tree {
     pub fn promote_above(&self, above: Epoch) -> Result<Generation, Error> {
         let mut held = self.hold_whole(None)?;
         let known = held.view().epoch();
-        if !above.next().is_some_and(|epoch| epoch.is_near(known)) {
+        if !above.is_within_reach(known) {
             return Err(Error::new(
                 ErrorKind::Usage,
                 format!(

@@ -34,6 +34,12 @@ macro_rules! ordinal {
                 self.0.saturating_sub(known.0) <= STEP_MAX
             }
 
+            /// Whether the one after it can be reached from `known`.
+            #[must_use]
+            pub fn is_within_reach(self, known: Self) -> bool {
+                self.next().is_some_and(|next| next.is_near(known))
+            }
+
             /// Refuses what a peer said if it is out of reach of what is `known` here.
             pub(crate) fn believe(self, known: Self, tree: &str, peer: &str) -> Result<(), Error> {
                 if self.is_near(known) {
