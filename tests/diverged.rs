@@ -211,6 +211,32 @@ fn a_primary_that_could_not_push_is_offered_both_ways() {
     }
 }
 
+/// The records of a node are gone, and with `.hasync` the time of the directory that it lay in.
+#[test]
+fn a_node_that_lost_its_records_goes_on_with_equal_data() {
+    let pair = Pair::here("");
+    pair.write(Foo0, "html/dir/file", "equal");
+    pair.run(Foo0, &["push", "--tree", "html"]).expect(0);
+    for (from, to) in [(Foo0, Foo1), (Foo1, Foo0)] {
+        pair.run(from, &["demote", "html"]).expect(0);
+        pair.run(to, &["promote", "html"]).expect(0);
+        pair.run(to, &["push", "--tree", "html"]).expect(0);
+    }
+    let html = pair.path(Foo0, "html");
+    for lost in [pair.path(Foo0, "state"), html.join(".hasync")] {
+        std::fs::remove_dir_all(lost).unwrap();
+    }
+    let at = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000);
+    for dir in [html.join("dir"), html] {
+        filetime::set_file_mtime(dir, at.into()).unwrap();
+    }
+    pair.run(Foo0, &["promote", "html", "--force"]).expect(0);
+    let done = pair.run(Foo0, &["push", "--tree", "html"]).expect(0);
+    assert!(done.stdout_text().contains("have the same data"), "{done}");
+    let diff = pair.html(Foo0).diff(&pair.html(Foo1));
+    assert!(diff.is_empty(), "{diff}");
+}
+
 #[test]
 fn all_that_has_diverged_is_given_up_at_once() {
     let pair = apart();

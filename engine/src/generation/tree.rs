@@ -115,8 +115,8 @@ impl Tree {
         self.promote_above(Epoch::default())
     }
 
-    /// The same, in an epoch above the peer's, as it has just said or somebody says who has seen it:
-    /// what a peer says of itself in passing is not remembered.
+    /// The same, in an epoch above the peer's, as the peer has just said, or as somebody says who
+    /// has seen it: what a peer says of itself in passing is not remembered.
     ///
     /// # Errors
     ///

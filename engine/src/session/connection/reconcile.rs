@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use super::Connection;
 use crate::error::Error;
 use crate::generation::{Reconcile, Reconciled, Tree, note_differing, reconcile, to_reconcile};
-use crate::observer::{Change, Note, Observer, Warning};
+use crate::observer::{Change, Differences, Kind, Note, Observer, Warning};
 use crate::options::Options;
 use crate::policy::Wish;
 
@@ -62,8 +62,15 @@ struct Found {
 }
 
 impl Observer for Found {
-    fn change(&mut self, _change: &Change<'_>) {
-        self.differs = true;
+    fn change(&mut self, change: &Change<'_>) {
+        let of_time = Differences {
+            time: true,
+            ..Differences::default()
+        };
+        // What goes from a directory and comes again, as `.hasync` does, leaves a time behind. The
+        // push sets it.
+        let is_trace = change.kind == Kind::Dir && change.differences == of_time;
+        self.differs |= !is_trace;
     }
 
     fn warn(&mut self, _warning: &Warning) {
