@@ -29,7 +29,7 @@ const POLL: Duration = Duration::from_millis(100);
 pub(crate) struct Heard<'a> {
     /// The trees that this node should not be promoted of, each with the reason.
     pub(crate) stale: Vec<(&'a Tree, Failure)>,
-    /// The peer's epoch of each tree that it knows: a promotion goes above it.
+    /// The peer's epoch of each tree of which it is the higher: a promotion goes above it.
     epochs: Vec<(&'a str, Epoch)>,
 }
 
@@ -42,7 +42,7 @@ impl Heard<'_> {
             .map(|(_, why)| why)
     }
 
-    /// The peer's epoch, if it has said one that an honest peer can be in.
+    /// The peer's epoch, if it is the higher, and one that an honest peer can be in.
     pub(crate) fn epoch(&self, name: &str) -> Epoch {
         let mut epochs = self.epochs.iter();
         let found = epochs.find(|(tree, _)| *tree == name);
@@ -89,7 +89,7 @@ pub(crate) fn hear<'a>(
             }
         };
         let epoch = answer.there.epoch;
-        if epoch.is_within_reach(answer.here.epoch) {
+        if epoch > answer.here.epoch && epoch.is_within_reach(answer.here.epoch) {
             heard.epochs.push((&tree.name, epoch));
         }
         let Some(why) = reason(tree, &answer, hands_over) else {

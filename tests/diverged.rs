@@ -211,6 +211,44 @@ fn a_primary_that_could_not_push_is_offered_both_ways() {
     }
 }
 
+/// A node is new, or has an old copy, and its peer was primary last, or still is.
+#[test]
+fn a_node_that_lost_its_records_is_told_the_way_out() {
+    for (has_old_data, is_primary) in [(false, false), (true, false), (true, true)] {
+        let pair = Pair::here("");
+        pair.write(Foo0, "html/file", "old");
+        pair.run(Foo0, &["push", "--tree", "html"]).expect(0);
+        pair.run(Foo0, &["demote", "html"]).expect(0);
+        pair.run(Foo1, &["promote", "html"]).expect(0);
+        pair.write(Foo1, "html/file", "new, and longer");
+        pair.run(Foo1, &["push", "--tree", "html"]).expect(0);
+        if !is_primary {
+            pair.run(Foo1, &["demote", "html"]).expect(0);
+        }
+        for lost in ["state", "html"] {
+            std::fs::remove_dir_all(pair.path(Foo0, lost)).unwrap();
+        }
+        std::fs::create_dir(pair.path(Foo0, "html")).unwrap();
+        if has_old_data {
+            pair.write(Foo0, "html/file", "old");
+        }
+        let list = pair.run(Foo0, &["diverged", "html"]);
+        assert!(!list.stdout_text().contains("to keep what foo0"), "{list}");
+        if is_primary {
+            // Its next push is the way.
+            pair.run(Foo1, &["push", "--tree", "html"]).expect(0);
+        } else {
+            let steps = way_out(&list, "foo1");
+            let there = pair.run(Foo1, &["diverged", "html"]);
+            assert_eq!(steps, way_out(&there, "foo1"), "{list}{there}");
+            follow(&pair, &steps);
+        }
+        let diff = pair.html(Foo0).diff(&pair.html(Foo1));
+        assert!(diff.is_empty(), "{diff}");
+        assert_eq!(pair.read(Foo0, "html/file"), "new, and longer");
+    }
+}
+
 /// The records of a node are gone, and with `.hasync` the time of the directory that it lay in.
 #[test]
 fn a_node_that_lost_its_records_goes_on_with_equal_data() {

@@ -347,3 +347,22 @@ fn a_node_that_serves_is_not_demoted_by_a_wish() {
         .expect(0);
     pair.run(Foo0, &["mirror", "status"]).expect(3);
 }
+
+/// What its `status` says to type leads on with the other node's data.
+#[test]
+fn a_primary_whose_data_is_lost_moves_the_service_away() {
+    let pair = mirrored();
+    let html = pair.path(Foo0, "html");
+    std::fs::remove_dir_all(&html).unwrap();
+    std::fs::create_dir(&html).unwrap();
+    let status = pair.run(Foo0, &["status", "html"]).expect(0);
+    tells(
+        &status,
+        &["here `hasync mirror stop`, then on the other node `hasync mirror start`"],
+    );
+    pair.give_up(Foo0).expect(0);
+    pair.take_over(Foo1).expect(0);
+    pair.run(Foo1, &["cycle"]).expect(0);
+    pair.assert_equal();
+    assert_eq!(pair.read(Foo0, "html/index.html"), "one");
+}

@@ -11,11 +11,10 @@ pub(crate) fn ways_out(
     there: &Standing,
     service: Option<&String>,
 ) -> Vec<String> {
-    if here.head.is_none() || there.head.is_none() {
-        return Vec::new();
-    }
     let mut lines = Vec::new();
-    let has_diverged = !here.led_to(there) && !there.led_to(here);
+    // A node that has lost its records, or is new, has nothing to choose.
+    let have_both = here.head.is_some() && there.head.is_some();
+    let has_diverged = have_both && !here.led_to(there) && !there.led_to(here);
     // Who was promoted last has a push to send, and the other may have what it never could.
     let are_both_primary = here.is_primary && there.is_primary;
     if has_diverged {

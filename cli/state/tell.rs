@@ -6,7 +6,7 @@ use std::time::Duration;
 use hasync_engine::escape;
 use serde::{Deserialize, Serialize};
 
-use super::record::{DataWord, Doing, Facts, KindWord, RoleWord, Trouble};
+use super::record::{DataWord, Doing, Facts, KindWord, PeerState, RoleWord, Trouble};
 use crate::exit::Exit;
 use crate::times::long;
 
@@ -318,6 +318,10 @@ fn equal(facts: &Facts) -> String {
     }
 }
 
+/// The other node goes on with what it has.
+const MOVE: &str = "move the service: here `hasync mirror stop`, then on the other node `hasync \
+                    mirror start`";
+
 /// What to do now; what is to be typed stands between backticks.
 fn next(facts: &Facts, condition: Condition, node: &str) -> String {
     let (name, path) = (&facts.name, &facts.path);
@@ -337,14 +341,19 @@ fn next(facts: &Facts, condition: Condition, node: &str) -> String {
         Condition::Failing => of(&facts.last_failure),
         Condition::Unmounted => format!("`mount {path}`"),
         Condition::Emptied if is_primary => format!(
-            "mount its disk, or correct its path; if the data is lost, on the other node `hasync \
-             promote {name}`; to empty the standby too, `hasync push --tree {name} --no-brake`"
+            "mount its disk, or correct its path; if the data is lost, {MOVE}; to empty the \
+             standby too, `hasync push --tree {name} --no-brake`"
         ),
-        Condition::Unrecorded if is_primary => format!(
-            "mount its disk; if the data is lost, on the other node `hasync promote {name}`"
-        ),
+        Condition::Unrecorded if is_primary => {
+            format!("mount its disk; if the data is lost, {MOVE}")
+        }
         Condition::Emptied => {
-            format!("mount its disk; if it is a new one, on {maker} {push} fills it")
+            let is_standby = |peer: &PeerState| peer.role != RoleWord::Primary;
+            let first = match facts.peer.as_ref().is_some_and(is_standby) {
+                true => format!("on {maker} `hasync promote {name}`, then "),
+                false => String::new(),
+            };
+            format!("mount its disk; if it is a new one, {first}on {maker} {push} fills it")
         }
         Condition::Unrecorded => format!(
             "mount its disk; if it is a new one, `rm -r {}`, then on the primary {push}",

@@ -46,7 +46,8 @@ pub(super) fn rows() -> Vec<Row> {
             level: CRITICAL,
             condition: "emptied",
             sentence: "html is empty, and this node has had data of html",
-            next: "mount its disk; if it is a new one, on foo1 `hasync push --tree html` fills it",
+            next: "mount its disk; if it is a new one, on foo1 `hasync promote html`, then \
+                   on foo1 `hasync push --tree html` fills it",
             ..ROW
         },
         Row {
