@@ -12,10 +12,11 @@ use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, fchmod, fchown, linkat, openat, renameat, statat, unlinkat,
 };
 use rustix::io::Errno;
-use rustix::process::{Gid, Uid};
+use rustix::process::{Gid, Pid, Uid, test_kill_process};
 
 use super::nearest::make_dir;
 use super::{Follow, Landed, PathError, Place, Step, Walk, find_dir};
+use crate::fs::remove::names;
 use crate::fs::root::flush_dir;
 
 /// What becomes of a file that has the name already.
@@ -26,7 +27,7 @@ pub enum Existing {
     /// It is replaced in one step; the new one gets its owner and mode.
     IsReplaced,
     /// It is replaced in one step, even if it is a symlink; the new one is this user's, with the
-    /// mode that is asked for.
+    /// mode that is asked for. With it goes what processes left that were killed while they did so.
     IsRenewed,
 }
 
@@ -48,7 +49,10 @@ pub fn make_dirs(path: &Path, mode: u32) -> Result<(), PathError> {
 /// system refuses.
 pub fn put_file(path: &Path, bytes: &[u8], mode: u32, existing: Existing) -> io::Result<bool> {
     let (dir, name) = place_of(path, existing)?;
-    let aside = format!(".hasync-{}.new", std::process::id());
+    let aside = aside_of(std::process::id());
+    if existing == Existing::IsRenewed {
+        sweep(&dir);
+    }
     match unlinkat(&dir, &aside, AtFlags::empty()) {
         // Left by a process of the same number that was killed.
         Ok(()) | Err(Errno::NOENT) => {}
@@ -74,6 +78,25 @@ pub fn put_file(path: &Path, bytes: &[u8], mode: u32, existing: Existing) -> io:
         flush_dir(&dir)?;
     }
     put
+}
+
+/// What a process writes before that gets its name.
+fn aside_of(process: impl std::fmt::Display) -> String {
+    format!(".hasync-{process}.new")
+}
+
+/// Removes what dead processes left. What cannot be removed does no harm.
+fn sweep(dir: &OwnedFd) {
+    for name in names(dir).unwrap_or_default() {
+        let number = name.strip_prefix(b".hasync-");
+        let number = number.and_then(|rest| rest.strip_suffix(b".new"));
+        let number = number.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+        let number = number.filter(|number| *number > 0);
+        let is_dead = |process| test_kill_process(process) == Err(Errno::SRCH);
+        if number.and_then(Pid::from_raw).is_some_and(is_dead) {
+            let _ = unlinkat(dir, name, AtFlags::empty());
+        }
+    }
 }
 
 /// Writes a file, which gets the owner and mode of one that is `replaced`.
@@ -170,6 +193,23 @@ mod tests {
         assert_eq!(mode(&at("own")), 0o604);
         assert_eq!(fs::read(&file).unwrap(), b"four");
         assert_eq!(fs::read_dir(at("dir")).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_goes_with_the_next_write() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let dead = aside_of(child.id());
+        child.wait().unwrap();
+        let others = [aside_of(1), aside_of("x"), aside_of(-1), "kept".to_owned()];
+        for name in others.iter().chain([&dead]) {
+            fs::write(temp.path().join(name), "left").unwrap();
+        }
+        for (existing, is_left) in [(Existing::Stays, true), (Existing::IsRenewed, false)] {
+            assert!(put_file(&temp.path().join("file"), b"", 0o644, existing).unwrap());
+            assert_eq!(temp.path().join(&dead).exists(), is_left, "{existing:?}");
+        }
+        assert!(others.iter().all(|name| temp.path().join(name).exists()));
     }
 
     #[test]
