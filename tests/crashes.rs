@@ -3,6 +3,7 @@
 //! or the next, whole, and the next push simply goes on.
 
 mod by_copies;
+mod copied;
 mod met_errors;
 
 use std::os::unix::fs::{PermissionsExt, symlink};

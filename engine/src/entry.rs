@@ -32,6 +32,11 @@ impl Time {
         Time { secs, nanos }
     }
 
+    /// Whether it is what a copy may have kept of that time: the second, if not all of it.
+    pub(crate) fn is_kept_of(self, time: Time) -> bool {
+        self == time || self.nanos == 0 && self.secs == time.secs
+    }
+
     /// Checks what a peer sent: a second has so many nanoseconds, and beyond them are numbers with
     /// a meaning of their own to the kernel, such as now.
     pub(crate) fn check(self) -> Result<(), Refusal> {

@@ -234,7 +234,7 @@ impl Level {
 }
 
 /// What a directory has as long as it is being filled.
-const FILLED_MODE: u32 = 0o1700;
+pub(super) const FILLED_MODE: u32 = 0o1700;
 
 /// Notes the time of a directory that loses it with the first name that leaves.
 fn note_time((dir, name): Place<'_>, time: Time) -> io::Result<()> {

@@ -7,7 +7,7 @@
 //! [`failures`] for what could not be done. [`commit`] feeds it for a push: a plain one as it goes,
 //! an atomic one as a whole, which its `pending` lays over the tree until then; its `links` makes
 //! hard links, its `metadata` sets that of what stays, and [`dirs`] is what directories get at the
-//! end.
+//! end. [`copied`] finds what a list is about in a copy of its tree.
 //! [`stage`] is where entries are made, and [`session`] one place for that. Recovery and undo feed
 //! the same executor with the lists that were written down.
 //!
@@ -34,6 +34,7 @@
 
 mod aside;
 mod commit;
+mod copied;
 mod copy;
 mod dirs;
 mod failed;

@@ -50,6 +50,8 @@ pub(crate) struct Roll {
     root: Arc<Root>,
     sessions: Vec<Arc<OwnedFd>>,
     privileged: bool,
+    /// The list may have been carried out before.
+    again: bool,
     /// The last directory and the last one of slots; changes come directory by directory.
     held_dir: Option<(RelPath, Arc<OwnedFd>)>,
     held_slots: Option<(u32, RelPath, Arc<OwnedFd>)>,
@@ -62,6 +64,7 @@ impl Roll {
             root,
             sessions: Vec::new(),
             privileged: rustix::process::geteuid().is_root(),
+            again: false,
             held_dir: None,
             held_slots: None,
             reaper: Reaper::default(),
@@ -99,6 +102,7 @@ impl Roll {
         again: bool,
         on_failure: OnFailure,
     ) -> Result<Failures, Error> {
+        self.again = again;
         self.narrow(ops)?;
         let mut failures = Failures::default();
         let mut lasts = None;
@@ -152,6 +156,7 @@ impl Roll {
             {
                 // One that is none of those any more, or not yet there, has no such rights to lose.
                 let _ = self.root.open_dir(&dir).and_then(|fd| {
+                    let inode = inode.located(Inode::held(&fd)?, &new);
                     inode.check_dir(&fd, new.uid)?;
                     let mode = (fstat(&fd)?.st_mode & mode & 0o7777) | (mode & 0o1000);
                     Ok(fchmod(&fd, Mode::from_raw_mode(mode))?)
@@ -171,6 +176,7 @@ impl Roll {
     /// to it any more. What is left of it goes with its session.
     pub(crate) fn drop_unplaced(&mut self, op: &Op) {
         if let Op::Place { slot, new, .. } = op
+            && new.is_numbered()
             && let Ok((slots, slot)) = self.slot(slot)
             && is_at((&slots, &slots), (&slots, &slot), new).unwrap_or(false)
         {
@@ -180,7 +186,13 @@ impl Roll {
 
     /// Whether the entries are where an op was to bring them, as far as that can be told.
     fn is_carried_out(&mut self, op: &Op) -> bool {
-        let mut look = || match op {
+        let op = match self.located(op, self.again) {
+            Ok(Some(op)) => op,
+            // Either way both are kept as if it were.
+            Ok(None) => return true,
+            Err(_) => return false,
+        };
+        let mut look = || match &*op {
             Op::Place {
                 dir,
                 name,
@@ -204,7 +216,14 @@ impl Roll {
         if op.moves() {
             self.root.moves(&op.path());
         }
-        match op {
+        let op = self.located(op, self.again)?;
+        let op = op.ok_or_else(|| {
+            io::Error::other(
+                "what it was to change places with looks the same, and the tree was copied since \
+                 that was begun: compare it with what `hasync kept` lists",
+            )
+        })?;
+        match &*op {
             Op::Place {
                 dir,
                 name,
@@ -399,20 +418,35 @@ impl Lasts {
         let mut lasts = SpillMap::default();
         for (at, op) in ops.iter().enumerate() {
             let op = op?;
-            if op.moves() {
-                lasts.set(&op.path().as_bytes(), &at.to_le_bytes());
-            }
+            let key = match op {
+                Op::SetAttrs { .. } => Self::key_of_attrs(&op),
+                Op::SetDirAttrs { .. } => continue,
+                _ => op.path().as_bytes().into_owned(),
+            };
+            lasts.set(&key, &at.to_le_bytes());
         }
         Ok(Lasts(lasts))
     }
 
-    /// Whether an op after this one moves its path, or a directory above.
+    /// No path has a zero in it.
+    fn key_of_attrs(op: &Op) -> Vec<u8> {
+        [&*op.path().as_bytes(), &[0]].concat()
+    }
+
+    /// Whether an op after this one moves its path, or a directory above. In a copy of the tree an
+    /// entry is not known by metadata either that an op after this one changes.
     fn is_passed(&self, op: &Op, at: usize) -> bool {
+        let is_after = |key: &[u8]| {
+            let last = self.0.get(key);
+            let last = last.and_then(|last| last.try_into().ok().map(usize::from_le_bytes));
+            last.is_some_and(|last| last > at)
+        };
+        if !op.is_numbered() && !op.moves() && is_after(&Self::key_of_attrs(op)) {
+            return true;
+        }
         let mut path = op.path();
         loop {
-            let last = self.0.get(&path.as_bytes());
-            let last = last.and_then(|last| last.try_into().ok().map(usize::from_le_bytes));
-            if last.is_some_and(|last| last > at) {
+            if is_after(&path.as_bytes()) {
                 return true;
             }
             match path.split() {

@@ -4,7 +4,7 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use rustix::fs::{AtFlags, FileType, Stat, fstat, fstatfs, statat};
+use rustix::fs::{AtFlags, FileType, Stat, StatxFlags, fstat, fstatfs, statat, statx};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,8 @@ use crate::entry::Time;
 /// An entry as it was when it was examined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inode {
-    /// Its number, which is used again, and which some file systems give out anew at any time.
+    /// Its number, which is used again, and which some file systems give out anew at any time; 0
+    /// if it says nothing any more.
     pub number: u64,
     /// Type and permission bits.
     pub mode: u32,
@@ -109,6 +110,43 @@ impl Inode {
         }
     }
 
+    /// What it is in a copy of its tree: there nothing has its number, but by chance.
+    pub(crate) fn copied(self) -> Inode {
+        Inode {
+            number: 0,
+            ctime: Time::default(),
+            ..self
+        }
+    }
+
+    /// Whether its number can tell it.
+    pub(crate) fn is_numbered(&self) -> bool {
+        self.number != 0
+    }
+
+    /// What that is here, if it is `found`.
+    pub(crate) fn located(self, found: Inode, attrs: &Attrs) -> Inode {
+        match !self.is_numbered() && found.may_be(&self, attrs) {
+            true => found,
+            false => self,
+        }
+    }
+
+    /// Whether it can be a copy of that entry, once that has been given `attrs`, all of them or
+    /// some. A directory's permissions and time move with what is done in it.
+    pub(crate) fn may_be(&self, copied: &Inode, attrs: &Attrs) -> bool {
+        let changed = copied.changed(attrs);
+        let is_one = |is: &dyn Fn(&Inode) -> bool| is(copied) || is(&changed);
+        // Another owner takes setuid and setgid away.
+        let mode = |inode: &Inode| inode.mode & !0o6000;
+        self.file_type() == copied.file_type()
+            && self.len == copied.len
+            && is_one(&|other| self.uid == other.uid)
+            && (self.is_dir()
+                || is_one(&|other| mode(self) == mode(other))
+                    && is_one(&|other| self.time.is_kept_of(other.time)))
+    }
+
     /// Whether it can be that entry, where numbers say nothing and names have changed since.
     pub(crate) fn looks_like(&self, other: &Inode) -> bool {
         let facts = |inode: &Inode| (inode.mode, inode.uid, inode.len);
@@ -138,6 +176,27 @@ impl Inode {
             return Ok(());
         }
         Err(replaced())
+    }
+}
+
+/// What tells a directory from every copy of it, on whatever disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Birth {
+    number: u64,
+    /// When it was made, if the file system keeps that: a number is used again.
+    time: Option<Time>,
+}
+
+impl Birth {
+    pub(crate) fn of(dir: impl AsFd) -> io::Result<Self> {
+        let mask = StatxFlags::INO | StatxFlags::BTIME;
+        let found = statx(dir, "", AtFlags::EMPTY_PATH, mask)?;
+        let is_kept = StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::BTIME);
+        let (secs, nanos) = (found.stx_btime.tv_sec, found.stx_btime.tv_nsec);
+        Ok(Birth {
+            number: found.stx_ino,
+            time: is_kept.then(|| Time::found(secs, nanos)),
+        })
     }
 }
 

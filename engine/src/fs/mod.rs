@@ -40,7 +40,7 @@ pub(crate) use handed_on::{
 };
 pub(crate) use inherited::Inherited;
 pub use inode::Inode;
-pub(crate) use inode::{WhichDir, numbers_hold, replaced};
+pub(crate) use inode::{Birth, WhichDir, numbers_hold, replaced};
 pub use lock::Lock;
 pub(crate) use longest::{can_hold, len_max};
 pub(crate) use machine::{boot, machine};

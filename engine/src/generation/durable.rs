@@ -48,6 +48,9 @@ pub(crate) fn commit(
     fail_point("staged");
     flush(store.root(), flushed_by)?;
     fail_point("flushed");
+    journal
+        .note_births(store.root())
+        .map_err(|e| Error::file("look at the records of the tree", &e))?;
     write_journal(store, journal)?;
     fail_point("journal");
     carry_out(store, journal, false)
@@ -122,6 +125,7 @@ pub(crate) fn recover(store: &Store) -> Result<Option<Done>, Error> {
         settle(store, &journal, &mut done.failed)?;
         return Ok(Some(done));
     }
+    journal.locate(store.root())?;
     carry_out(store, &mut journal, true).map(Some)
 }
 

@@ -2,12 +2,16 @@
 //! before the first change, so that a commit which was cut off can be brought to its end. Kept
 //! after the commit, the same list, read backwards, is what undo needs.
 
+use std::collections::BTreeSet;
+use std::io;
+
 use serde::{Deserialize, Serialize};
 
 use crate::change::{Changes, Failures, Op, Ops, SessionPlace};
 use crate::error::Error;
-use crate::fs::Attrs;
+use crate::fs::{Attrs, Birth, Root};
 use crate::lineage::generation::{Generation, GenerationId, Partial};
+use crate::path::RelPath;
 use crate::spill::SpillMap;
 
 /// All of an atomic commit.
@@ -16,6 +20,9 @@ pub(crate) struct Journal {
     /// What the tree becomes; `None` if nobody keeps its lineage.
     pub(crate) generation: Option<Generation>,
     pub(crate) sessions: Vec<SessionPlace>,
+    /// The `.hasync` of the root and of each mount that a session is on, by the directory that has
+    /// it: where it is another one, the tree is a copy, and has other inode numbers.
+    pub(crate) births: Vec<(RelPath, Birth)>,
     pub(crate) ops: Ops,
     pub(crate) direction: Direction,
     /// The generation is made even if nothing can be carried out: it notes where the tree stands.
@@ -81,6 +88,7 @@ impl Journal {
         Journal {
             generation: None,
             sessions: changes.sessions,
+            births: Vec::new(),
             ops: changes.ops,
             direction: Direction::Forward,
             notes_lineage: false,
@@ -90,6 +98,50 @@ impl Journal {
             waypoints: Vec::new(),
             rest: None,
         }
+    }
+
+    /// Notes what tells the tree from a copy.
+    pub(crate) fn note_births(&mut self, root: &Root) -> io::Result<()> {
+        let holders = self.sessions.iter().map(|session| session.holder.clone());
+        let holders: BTreeSet<RelPath> = holders.chain([RelPath::root()]).collect();
+        let born = |holder: RelPath| {
+            let birth = Birth::of(root.open_reserved(&holder, &RelPath::root())?)?;
+            Ok((holder, birth))
+        };
+        self.births = holders.into_iter().map(born).collect::<io::Result<_>>()?;
+        Ok(())
+    }
+
+    /// Lets the ops say no inode number where the tree is a copy of the one they are about.
+    pub(crate) fn locate(&mut self, root: &Root) -> Result<(), Error> {
+        let is_there = |(holder, birth): &(RelPath, Birth)| {
+            let found = root.open_reserved(holder, &RelPath::root());
+            found.and_then(Birth::of).is_ok_and(|found| found == *birth)
+        };
+        let judged = self.births.iter().map(|one| (&one.0, is_there(one)));
+        let judged: Vec<(&RelPath, bool)> = judged.collect();
+        if judged.iter().all(|(_, is_there)| *is_there) {
+            return Ok(());
+        }
+        let is_copied = |op: &Op| {
+            let path = op.path();
+            let around = judged.iter().filter(|(holder, _)| path.is_within(holder));
+            let nearest = around.max_by_key(|(holder, _)| holder.len());
+            nearest.is_some_and(|(_, is_there)| !is_there)
+        };
+        for ops in [
+            Some(&mut self.ops),
+            self.rest.as_mut().map(|rest| &mut rest.ops),
+        ] {
+            let Some(ops) = ops else { continue };
+            let mut known = Ops::default();
+            for op in ops.iter() {
+                let op = op?;
+                known.push(&if is_copied(&op) { op.copied() } else { op })?;
+            }
+            *ops = known;
+        }
+        Ok(())
     }
 
     /// All sessions that are kept with it.

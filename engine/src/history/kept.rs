@@ -230,10 +230,11 @@ impl Kept {
     /// The steps of it that have not been taken back.
     fn steps(self, root: &Root) -> Result<Vec<Step>, Error> {
         let Kept {
-            journal,
+            mut journal,
             generation,
             ..
         } = self;
+        journal.locate(root)?;
         let mut ends = journal.waypoints;
         if ends.last().is_none_or(|end| end.state != generation.state) {
             ends.push(Waypoint {

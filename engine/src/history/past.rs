@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::journal::Journal;
 use crate::change::{Op, SessionPlace, Slot};
 use crate::entry::Entry;
-use crate::fs::{Attrs, Listed, Root, is_absent, names, open_dir_below, own_scope};
+use crate::fs::{Attrs, Listed, Root, is_absent, names, numbers_hold, open_dir_below, own_scope};
 use crate::path::{RelPath, is_reserved};
 use crate::source::stat_name;
 
@@ -200,7 +200,8 @@ impl<'a> Past<'a> {
                 ..
             } => {
                 let was = self.find(&dir.join(name));
-                self.set_attrs(was, Some(inode.number), new)
+                let holds = inode.is_numbered() && numbers_hold(self.root);
+                self.set_attrs(was, holds.then_some(inode.number), new)
             }
             Op::SetDirAttrs { dir, new, .. } => {
                 let was = self.find(dir);

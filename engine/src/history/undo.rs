@@ -17,7 +17,7 @@ use super::store::Store;
 use crate::change::{Changes, Op, Ops, SessionPlace, is_mount_point, reversed};
 use crate::clock::now_ns;
 use crate::error::{Error, ErrorKind};
-use crate::fs::{Inode, Root, is_bordered, numbers_hold};
+use crate::fs::{Attrs, Inode, Root, is_bordered, numbers_hold};
 use crate::lineage::generation::{Generation, GenerationCounts, GenerationId, GenerationKind};
 use crate::lineage::ordinal::Number;
 use crate::path::{RelPath, Shown};
@@ -214,8 +214,18 @@ pub(super) fn first_conflict(
     // Under whichever of its names, its time is another one than the journal of it says.
     let mut touched = SpillMap::default();
     for op in ops.iter() {
-        if let Op::SetAttrs { inode, .. } = op? {
-            touched.insert(&inode.number.to_le_bytes(), b"");
+        let op = op?;
+        if let Op::SetAttrs {
+            dir, name, inode, ..
+        } = &op
+        {
+            let number = if inode.is_numbered() {
+                inode.number
+            } else {
+                let found = root.open_dir(dir).and_then(|dir| Inode::at(dir, name));
+                found.ok().flatten().map_or(0, |found| found.number)
+            };
+            touched.insert(&number.to_le_bytes(), &op.path().as_bytes());
         }
     }
     for op in ops.iter() {
@@ -253,9 +263,21 @@ pub(super) fn first_conflict(
                         || found.file_type() == wanted.file_type()
                             && (is_project || is_bordered(&dir) || !numbers_hold(&dir))
                 };
+                // In a copy of the tree, it is told by what the executor tells it by.
+                let may_be = |found: Inode, copied: Inode| {
+                    let by = touched.get(&found.number.to_le_bytes());
+                    let is_touched = by.is_some_and(|by| *by != *path.as_bytes());
+                    found.may_be(&copied, &Attrs::default())
+                        || is_touched && found.file_type() == copied.file_type()
+                };
                 Ok(match (expected, found) {
                     (Expected::Inode(None), found) => found.is_none(),
                     (_, None) => false,
+                    (Expected::AnyTime(copied) | Expected::Inode(Some(copied)), Some(found))
+                        if !copied.is_numbered() =>
+                    {
+                        may_be(found, copied)
+                    }
                     (Expected::AnyTime(wanted), Some(found)) => is_it(found, wanted),
                     (Expected::Inode(Some(wanted)), Some(found)) => {
                         let same = Inode {
