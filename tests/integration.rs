@@ -65,6 +65,8 @@ mod interrupted;
 mod keepalived;
 /// What generations replaced is listed and copied out.
 mod kept;
+/// A push without a name leaves the files of a group as they are.
+mod kept_groups;
 /// A push without a name does not get into a tree with a name.
 mod kept_trees;
 /// What a key may do: bound to roots and trees, without deletions, devices or setuid.

@@ -70,7 +70,10 @@ impl Tree {
         generation::Tree {
             name: self.name.clone(),
             root: self.dir().to_owned(),
-            is_group: self.is_group(),
+            files: match &self.content {
+                Content::Dir(_) => Vec::new(),
+                Content::Group { names, .. } => names.clone(),
+            },
             node: node.name.clone(),
             state_dir: node.state.clone(),
             undo: UndoPolicy {

@@ -14,7 +14,8 @@ use rustix::io::Errno;
 use crate::entries::EntryList;
 use crate::error::describe;
 use crate::filter::Filter;
-use crate::fs::{Root, WhichDir};
+use crate::fs::{DirId, Root, WhichDir};
+use crate::members::{Members, Spared};
 use crate::observer::Kind;
 use crate::options::Backup;
 use crate::path::{PATH_LEN_MAX, RelPath};
@@ -126,9 +127,18 @@ pub(crate) struct Rules<'a> {
     pub(crate) filter: &'a Filter,
     /// Files leave backups in their directories, which therefore stay.
     pub(crate) backup: Option<&'a Backup>,
+    /// What belongs to groups stays.
+    pub(crate) members: &'a Members,
 }
 
 impl Rules<'_> {
+    /// Whether an entry of a directory stays for the sake of a group.
+    fn spare(&self, name: &[u8], kind: Kind, dir: DirId) -> Option<Spared> {
+        let backup = self.backup.filter(|backup| !backup.is_one(name));
+        let backup = backup.filter(|_| kind != Kind::Dir);
+        self.members.spare(name, backup, || Ok(dir.into()))
+    }
+
     /// Whether the directory of what has this path stays when that goes.
     fn leaves_backup(&self, path: &[u8]) -> bool {
         let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
@@ -152,6 +162,8 @@ pub(crate) struct Doomed {
     pub(crate) pinned: PathList,
     /// Mount points, which stay.
     pub(crate) mounts: Vec<RelPath>,
+    /// What stays for the sake of groups.
+    pub(crate) spared: Vec<(RelPath, Spared)>,
     /// Directories that could not be read, and why: there may be millions.
     pub(crate) failed: SpillValues<(RelPath, String)>,
 }
@@ -349,6 +361,7 @@ mod tests {
         let rules = Rules {
             filter: &filter,
             backup: None,
+            members: &Members::default(),
         };
         let mut doomed = extraneous.doom(&root, rules);
         doomed.add_contents(&root, (&path("g"), None), rules);

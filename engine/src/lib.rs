@@ -47,6 +47,7 @@ mod keeps;
 #[cfg(test)]
 mod limits;
 mod links;
+mod members;
 mod mounted;
 mod names;
 mod namespaces;

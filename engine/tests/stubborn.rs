@@ -6,6 +6,7 @@
 
 mod halves;
 
+use std::ffi::OsString;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -266,12 +267,12 @@ fn files_that_change_together_do_not_change_at_all() {
     }
     for hold in [immutable, append_only, mounted] {
         let temp = tempfile::tempdir_in("/tmp").unwrap();
+        let files = ["group", "gshadow", "passwd", "shadow"];
         let group = |node| Tree {
-            is_group: true,
+            files: files.map(OsString::from).to_vec(),
             ..tree(temp.path(), node, "data", 2)
         };
         let (a, b) = (group("a"), group("b"));
-        let files = ["group", "gshadow", "passwd", "shadow"];
         for name in files {
             fs::write(a.root.join(name), "first").unwrap();
         }

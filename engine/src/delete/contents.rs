@@ -70,6 +70,9 @@ impl Doomed {
             put_name(&mut child, level.path.len(), &name);
             if level.rules.protects_below(&child, kind == Kind::Dir) {
                 level.all = false;
+            } else if let Some(spared) = rules.spare(&name, kind, level.id) {
+                level.all = false;
+                self.spared.push((level.path.join(&name), spared));
             } else if child.len() > PATH_LEN_MAX {
                 let path = level.path.clone();
                 self.stays(&path, &too_long());

@@ -110,7 +110,7 @@ impl Held {
         Ok(Promotion {
             id,
             node: &tree.node,
-            is_group: tree.is_group,
+            is_group: tree.is_group(),
             above: Default::default(),
             equal_to: &[],
             by_push: false,

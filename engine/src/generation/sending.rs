@@ -250,7 +250,7 @@ impl Sending {
         let (id, theirs) = (sealed.head.id, peer.head.as_ref());
         let other = || Error::peer(Refusal::OtherGeneration);
         let made = Made {
-            is_group: self.tree.is_group,
+            is_group: self.tree.is_group(),
             as_of: sealed.as_of,
             now_ns: now_ns(),
         };

@@ -33,8 +33,8 @@ pub struct Tree {
     pub name: String,
     /// The directory that is mirrored, or that holds the files of the group.
     pub root: PathBuf,
-    /// A group of files, among others in that directory.
-    pub is_group: bool,
+    /// The names of its files in that directory, if it is a group of some among others there.
+    pub files: Vec<std::ffi::OsString>,
     /// This node's name.
     pub node: String,
     /// Where this node keeps what it knows about its trees, such as `/var/lib/hasync`.
@@ -225,7 +225,7 @@ impl Tree {
         let store = self.store(root.as_ref())?;
         let read = |e: std::io::Error| self.cannot("read the records of", &e);
         let data = store.as_ref().map_or(Ok(None), Store::head).map_err(read)?;
-        let found = place::find(root.as_deref(), self.is_group).map_err(read)?;
+        let found = place::find(root.as_deref(), self.is_group()).map_err(read)?;
         Ok(View::new(&record, data.as_ref()).finds(found.is_mount, found.is_empty))
     }
 
@@ -256,7 +256,7 @@ impl Tree {
         {
             head.partial = None;
         }
-        let found = place::find(root.as_deref(), self.is_group).map_err(read)?;
+        let found = place::find(root.as_deref(), self.is_group()).map_err(read)?;
         let view = View::new(&record, data.as_ref());
         let was_primary = view.was_primary();
         let sends = view.is_primary() || was_primary.is_some();
@@ -314,7 +314,7 @@ impl Tree {
         let read = |e: std::io::Error| self.cannot("read the records of", &e);
         let data = self.store(root)?.as_ref().map_or(Ok(None), Store::head);
         let data = data.map_err(read)?;
-        let found = place::find(root.map(|root| &**root), self.is_group).map_err(read)?;
+        let found = place::find(root.map(|root| &**root), self.is_group()).map_err(read)?;
         let view = View::new(&record, data.as_ref());
         let is_seen = view.finds(found.is_mount, found.is_empty) != Data::NotMounted;
         Ok(Standing {
@@ -412,7 +412,7 @@ impl Tree {
         files: Option<LockFile>,
     ) -> Result<Held, Error> {
         let node = Node::open(&self.state_dir, &self.name)?.lock()?;
-        let found = place::find(root.map(|root| &**root), self.is_group)
+        let found = place::find(root.map(|root| &**root), self.is_group())
             .map_err(|e| self.cannot("look at", &e))?;
         Held::new(node, self.store(root)?, found, files)
     }

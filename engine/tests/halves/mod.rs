@@ -98,7 +98,7 @@ pub fn tree(temp: &Path, node: &str, name: &str, keep: u32) -> Tree {
     Tree {
         name: name.to_owned(),
         root,
-        is_group: false,
+        files: Vec::new(),
         node: node.to_owned(),
         state_dir: temp.join(node).join("state"),
         undo: UndoPolicy {

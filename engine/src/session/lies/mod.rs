@@ -74,7 +74,7 @@ fn tree(temp: &Path, node: &str) -> Tree {
     Tree {
         name: "html".to_owned(),
         root,
-        is_group: false,
+        files: Vec::new(),
         node: node.to_owned(),
         state_dir: temp.join(node).join("state"),
         undo: UndoPolicy {

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use super::unnamed::tree_at;
+use super::unnamed::{Holder, group_below, tree_at};
 use crate::change::Elsewhere;
 use crate::error::{Error, ErrorKind};
 use crate::fs::{Extent, Mounts, Root};
@@ -23,24 +23,40 @@ pub(super) fn find(
 ) -> Result<Option<Elsewhere>, Error> {
     match options.backup.as_ref().map(|backup| &backup.place) {
         None | Some(BackupPlace::Beside) => Ok(None),
-        Some(BackupPlace::Below(dir)) => check_below(root, &RelPath::of(dir)).map(|()| None),
+        Some(BackupPlace::Below(dir)) => {
+            check_below(root, &RelPath::of(dir), policy).map(|()| None)
+        }
         Some(BackupPlace::Elsewhere(dir)) => {
             find_elsewhere(root, (dir, options.delete), policy).map(Some)
         }
     }
 }
 
-fn check_below(root: &Root, dir: &RelPath) -> Result<(), Error> {
+fn check_below(root: &Root, dir: &RelPath, policy: &ServePolicy) -> Result<(), Error> {
     match root.open_dir(dir) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+        Ok(held) => match group_below(&held, policy)? {
+            Some(group) => Err(refused(&dir.as_bytes(), ErrorKind::Usage, &shares(&group))),
+            None => Ok(()),
+        },
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => {
             let shown = root.shown(dir);
             Err(Error::file(
                 format_args!("keep backups in {shown} on the target"),
                 &e,
             ))
         }
-        _ => Ok(()),
     }
+}
+
+fn shares(holder: &Holder) -> String {
+    format!("it shares entries with {holder} there; name another --backup-dir")
+}
+
+fn refused(dir: &[u8], kind: ErrorKind, why: &str) -> Error {
+    let shown = Shown(dir);
+    let message = format!("cannot keep backups in {shown} on the target: {why}");
+    Error::new(kind, message)
 }
 
 fn find_elsewhere(
@@ -54,16 +70,15 @@ fn find_elsewhere(
         true => path,
         false => without_climbing(&path),
     };
-    let refused = |kind, why: &str| {
-        let shown = Shown(dir);
-        let message = format!("cannot keep backups in {shown} on the target: {why}");
-        Error::new(kind, message)
-    };
+    let refused = |kind, why: &str| refused(dir, kind, why);
     let way = Found::way(path, policy);
     let (found, rest) = way.map_err(|e| refused(e.kind, &e.message))?;
-    if let Some(name) = tree_at(&found, false, policy)? {
-        let why = format!("it shares entries with tree {name} there; name another --backup-dir");
-        return Err(refused(ErrorKind::Usage, &why));
+    let holder = match tree_at(&found, false, policy)? {
+        None if found.missing().is_none() => group_below(found.dir(), policy)?,
+        holder => holder,
+    };
+    if let Some(holder) = holder {
+        return Err(refused(ErrorKind::Usage, &shares(&holder)));
     }
     let held = found.into_dir();
     let mounts = Mounts::read();

@@ -85,7 +85,7 @@ impl Toll {
         let (Some(brake), Some(first), Some(named)) = (options.brake, &self.first, named) else {
             return Ok(());
         };
-        let limit = match named.tree.is_group {
+        let limit = match named.tree.is_group() {
             true => 0,
             false => self.limit(brake, below),
         };

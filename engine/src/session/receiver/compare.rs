@@ -28,6 +28,12 @@ impl Receiver {
         if self.new_dirs.is_within_lacking(&path) {
             return Ok(());
         }
+        if let Some((above, name)) = path.split()
+            && self.site.spares(&above, name, false)?
+        {
+            self.new_dirs.leave_out(path);
+            return Ok(());
+        }
         let local = match !complete || !self.is_led_elsewhere(&path) {
             true => self.locals.read(&mut self.site, &path),
             false => Ok(None),

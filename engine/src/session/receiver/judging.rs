@@ -108,6 +108,9 @@ impl Judging<'_> {
         let Within { stuck, gone, .. } = within;
         self.spare_protected(&list.path, &local, &mut counterparts)?;
         let deletes = self.site.rules.options.delete && complete && self.may_delete_in(&list.path);
+        if deletes {
+            self.spare_members(&list.path, &local, &mut counterparts)?;
+        }
         let goes = |at: usize| deletes || gone.contains(&at);
         local.retain(|at| counterparts.get(at) == Some(&false) && goes(at));
         self.removals.add((told.dir(), &list.path), &stuck, &local);
@@ -126,6 +129,13 @@ impl Judging<'_> {
             return Ok(false);
         };
         let path = within.path.join(&entry.name);
+        if self
+            .site
+            .spares(within.path, &entry.name, self.leaves_backup(&entry))?
+        {
+            return Ok(false);
+        }
+        let options = &self.site.rules.options;
         let (filter, root) = (&self.site.rules.filter, self.site.door.root());
         let rules = root.map(|root| filter.in_dir(Half::Receiver, root, within.path));
         let protects = |rules: &InForce| rules.protects(&path.as_bytes(), entry.is_dir());
@@ -234,10 +244,18 @@ impl Judging<'_> {
         let decision = rules
             .judge_in(within.path)
             .decide(&rules.ids, entry, local, link);
+        let is_made = matches!(decision, Decision::Make { .. });
+        let changes = is_made || matches!(decision, Decision::SetAttrs { .. });
+        if changes && self.is_spared(within.path, entry, local, is_made)? {
+            // Nothing may be linked to it as if it were the source's.
+            self.links.refuse(&path);
+            return Ok(Some(Verdict::stays(number)));
+        }
+        let options = &self.site.rules.options;
         let (action, differences, want) = match decision {
             Decision::Keep => return Ok(None),
             Decision::Skip => {
-                if rules.options.hard_links {
+                if options.hard_links {
                     self.links.refuse(&path);
                 }
                 // What is there is told by none of the two, unless it is no directory.
@@ -245,7 +263,7 @@ impl Judging<'_> {
                 return Ok((!is_there).then(|| Verdict::stays(number)));
             }
             Decision::KeepNewer => {
-                if rules.options.hard_links {
+                if options.hard_links {
                     self.links.refuse(&path);
                 }
                 (Action::KeepNewer, Differences::default(), Want::Nothing)

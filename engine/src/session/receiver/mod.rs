@@ -35,6 +35,7 @@ mod seal;
 mod serve;
 mod shelf;
 mod site;
+mod spared;
 mod standing;
 mod start;
 mod threshold;

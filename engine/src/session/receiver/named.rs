@@ -133,7 +133,7 @@ impl Named {
     /// whether it has to be noted. `None` if a generation has to be made all the same.
     pub(super) fn equal(&self, held: &Held, problems: &Partial) -> Option<(Generation, bool)> {
         let made = Made {
-            is_group: self.tree.is_group,
+            is_group: self.tree.is_group(),
             as_of: self.as_of(problems),
             now_ns: now_ns(),
         };
@@ -167,7 +167,7 @@ impl Named {
         problems: Partial,
     ) -> Result<Generation, Error> {
         let made = Made {
-            is_group: self.tree.is_group,
+            is_group: self.tree.is_group(),
             as_of: self.as_of(&problems),
             now_ns: now_ns(),
         };

@@ -62,6 +62,9 @@ impl Receiver {
         let Some(local) = local.filter(|local| local.entry.is_dir()) else {
             return Ok(());
         };
+        if self.site.spares(&parent, name, false)? {
+            return Ok(());
+        }
         let entry = dir_entry(path, other);
         let rules = &self.site.rules;
         let judge = rules.judge_in(&parent);

@@ -169,6 +169,7 @@ impl Removals {
                 _ if doomed.mounts.first() == Some(path) => "it is a mount point",
                 _ if !doomed.mounts.is_empty() => "something is mounted in it",
                 _ if !doomed.failed.is_empty() => "not all of it can be read",
+                _ if !doomed.spared.is_empty() => "what belongs to a group stays in it",
                 Some(backup) if backup.is_beside() => {
                     "backups of what is in it, or excluded parts, stay there"
                 }
@@ -292,6 +293,9 @@ fn tell_stuck(site: &mut Site, root: &Root, doomed: &Doomed) -> Result<(), Error
         site.warn(format!(
             "did not delete {shown} on the target: it is a mount point"
         ))?;
+    }
+    for (path, spared) in &doomed.spared {
+        site.tell_spared(path.clone(), spared)?;
     }
     for failed in doomed.failed.iter() {
         let (path, why) = failed?;

@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::filter::Filter;
 use crate::fs::{Attrs, Inherited};
 use crate::ids::IdMap;
+use crate::members::Members;
 use crate::options::Options;
 use crate::path::RelPath;
 use crate::policy::Rights;
@@ -32,6 +33,8 @@ pub(super) struct Rules {
     pub(super) umask: u32,
     /// Directories whose metadata are not those of their entries.
     pub(super) others: HashMap<RelPath, (Meta, Attributes)>,
+    /// What stays as it is for the sake of groups.
+    pub(super) members: Members,
 }
 
 impl Rules {
@@ -59,6 +62,7 @@ impl Rules {
         delete::Rules {
             filter: &self.filter,
             backup: self.options.backup.as_ref(),
+            members: &self.members,
         }
     }
 

@@ -1,6 +1,7 @@
 //! What every part of the receiver works with: the rules of the push, the target, and the sender's
 //! ear.
 
+use std::collections::HashSet;
 use std::io;
 
 use super::door::Door;
@@ -20,6 +21,8 @@ pub(super) struct Site {
     pub(super) door: Door,
     pub(super) voice: Voice,
     pub(super) full: Full,
+    /// What stays for the sake of groups, as far as that was said.
+    pub(super) spared: HashSet<RelPath>,
 }
 
 impl Site {

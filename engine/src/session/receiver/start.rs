@@ -1,6 +1,6 @@
 //! The beginning of a push: what the hello asks for is checked and opened, and answered.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::Receiver;
@@ -32,6 +32,7 @@ use crate::history::{Interrupted, Room, Store};
 use crate::ids::{IdMap, look_up, settable_groups};
 use crate::lineage::claim::Claim;
 use crate::links::LinkRules;
+use crate::members::Members;
 use crate::mounted::MountedBelow;
 use crate::observer::Action;
 use crate::options::{BackupPlace, Options};
@@ -61,6 +62,11 @@ impl Receiver {
         check(&hello.options, claim.as_ref(), policy)?;
         let (mut named, target, elsewhere) =
             find((&hello, &filter), claim, policy, outbox, threshold)?;
+        // A tree with a name shares no file with a group.
+        let members = match named {
+            Some(_) => Members::default(),
+            None => Members::of(&policy.trees),
+        };
         let Hello {
             options,
             digest_key,
@@ -151,6 +157,7 @@ impl Receiver {
             own_groups,
             umask: crate::umask::umask(),
             others: HashMap::new(),
+            members,
         };
         let removals = Removals::new(&rules.options, named.as_ref());
         let full = Full::default();
@@ -159,6 +166,7 @@ impl Receiver {
             door,
             voice,
             full,
+            spared: HashSet::new(),
         };
         Ok(Receiver {
             locals: Locals::new(&site, ahead, policy.held_entries),
