@@ -197,6 +197,37 @@ fn the_nearest_sensible_option_is_offered() {
         }
     }
     assert!(refusal(&["serve", "--rooot", "/x"]).ends_with("did you mean --root?"));
+    assert!(refusal(&["serve", "--rooot=/x", "--", "--rooot"]).ends_with("did you mean --root?"));
+}
+
+#[test]
+fn a_word_after_dashes_is_not_offered_to_who_typed_it() {
+    for (line, word) in [
+        (&["serve", "--", "--root", "/x"][..], "--root"),
+        (&["serve", "--", "--root=/x"], "--root"),
+        (&["serve", "--root", "/x", "--", "--tree", "html"], "--tree"),
+        (&["serve", "--", "--no-delete"], "--no-delete"),
+        (&["serve", "--root=/x", "--", "--root=/y"], "--root"),
+        (&["serve", "--", "--rooot"], "--rooot"),
+        (&["serve", "--", "/x"], "/x"),
+        (&["check-config", "--", "--peer"], "--peer"),
+    ] {
+        let message = refusal(line);
+        assert!(message.contains(word), "{message}");
+        assert!(
+            message.contains("after '--', where nothing is"),
+            "{message}"
+        );
+        assert!(!message.contains("did you mean"), "{message}");
+    }
+    // Where words are taken, there may be too many of them.
+    for line in [
+        &["undo", "html", "--", "--to"][..],
+        &["delta", "a", "b", "--", "--x", "--y"],
+    ] {
+        let message = refusal(line);
+        assert!(!message.contains("did you mean"), "{message}");
+    }
 }
 
 #[test]

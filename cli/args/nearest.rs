@@ -3,12 +3,15 @@
 use clap::Command;
 
 /// The long option of `verb` that is nearest to `typed`, with its dashes; `None` if none is near.
-/// What would be refused is not offered, and a negation only to who typed one.
+/// What would be refused is not offered, nor what was typed itself, and a negation only to who
+/// typed one.
 pub(super) fn option(verb: &Command, typed: &str) -> Option<String> {
     let typed = typed.strip_prefix("--")?;
     let typed = typed.split('=').next().unwrap_or(typed);
     let is_sensible = |name: &&str| {
-        name.starts_with("no-") == typed.starts_with("no-") && !super::lists::is_refused(name)
+        *name != typed
+            && name.starts_with("no-") == typed.starts_with("no-")
+            && !super::lists::is_refused(name)
     };
     let names = verb.get_arguments().flat_map(|arg| {
         let visible = arg.get_long().into_iter();

@@ -41,6 +41,9 @@ pub(super) fn usage(error: &clap::Error, words: &[OsString]) -> Failure {
     };
     let word = context(ContextKind::InvalidArg).unwrap_or_default();
     let line = match error.kind() {
+        ErrorKind::UnknownArgument if is_after_dashes(&word, words) => {
+            format!("unexpected '{word}' after '--', where nothing is expected; leave '--' out")
+        }
         ErrorKind::UnknownArgument if word.starts_with('-') => {
             let hint = near(&word, words)
                 .map_or_else(String::new, |near| format!("; did you mean {near}?"));
@@ -75,6 +78,26 @@ pub(super) fn usage(error: &clap::Error, words: &[OsString]) -> Failure {
         }
     };
     Failure::usage(line)
+}
+
+/// Whether a word stands after `--` alone, where the verb in `words` takes none.
+fn is_after_dashes(word: &str, words: &[OsString]) -> bool {
+    let Some(at) = words.iter().position(|word| word == "--") else {
+        return false;
+    };
+    let whole = command();
+    let Some(verb) = words.get(1).and_then(|verb| whole.find_subcommand(verb)) else {
+        return false;
+    };
+    let takes_words = verb.get_positionals().next().is_some();
+    // Before the dashes it would be right.
+    let mut longs = verb.get_arguments().filter_map(clap::Arg::get_long);
+    let is_option = longs.any(|long| word.strip_prefix("--") == Some(long));
+    let is_it = |other: &OsString| {
+        let other = other.to_string_lossy();
+        other == word || other.split('=').next() == Some(word)
+    };
+    !takes_words && (is_option || !words.iter().take(at).any(is_it))
 }
 
 /// The option of the verb in `words` that is nearest to one that it does not have.
