@@ -45,7 +45,8 @@ fn place(file: &Path) -> Option<(PathBuf, String)> {
     Some((dir(), name(&file)?))
 }
 
-fn dir() -> PathBuf {
+/// The directory of all that is kept.
+pub(super) fn dir() -> PathBuf {
     #[cfg(debug_assertions)]
     if let Some(dir) = std::env::var_os("HASYNC_LAST_GOOD_DIR") {
         return dir.into();

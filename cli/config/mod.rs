@@ -3,12 +3,14 @@
 //!
 //! It is read as strictly as possible: an unknown key, a value that cannot be meant and two trees
 //! over one file are all refused with the line where they stand, because a mirror that runs with
-//! half of its rules is found out at the wrong moment. `tree` checks the trees, `sections`
-//! reads the two nodes, `around` the rest, `units` single words; `show` prints what was understood,
-//! `last_good` keeps it, and `terms` is what both nodes are to have alike.
+//! half of its rules is found out at the wrong moment. `tree` checks the trees, and `own` that
+//! none takes what is each node's alone; `sections` reads the two nodes, `around` the rest, `units`
+//! single words; `show` prints what was understood, `last_good` keeps it, and `terms` is what both
+//! nodes are to have alike.
 
 mod around;
 mod last_good;
+mod own;
 mod sections;
 mod show;
 mod terms;
@@ -32,6 +34,7 @@ pub(crate) use around::{
     AfterCrash, Brake, Cycle, DEFAULT_LAST_PUSH, Event, Hooks, Lineage, Mail, MailAddress, Notify,
     Overlap, RoleTest, Stale,
 };
+pub(crate) use own::{DIR, HOST_KEY_PREFIX, SSHD_DIR, real};
 pub(crate) use sections::{Compress, Node, Peer};
 pub(crate) use show::{check_config, report};
 pub(crate) use terms::differences;
@@ -257,9 +260,12 @@ fn understand(file: &Path, text: &str) -> Result<Config, Fault> {
     let role = raw.role.settle()?;
     let node = raw.node.settle();
     let line_of = |offset| line_number(text, offset);
+    let peer = raw.peer.settle(&node.name, line_of)?;
+    own::check(&trees, file, &node, &peer)?;
+    let trees = trees.into_iter().map(|(tree, _)| tree).collect();
     Ok(Config {
         file: file.to_owned(),
-        peer: raw.peer.settle(&node.name, line_of)?,
+        peer,
         node,
         role,
         notify: raw.notify,

@@ -20,6 +20,8 @@ pub(crate) struct Node {
     pub(crate) name: String,
     /// Where it keeps roles, epochs and locks.
     pub(crate) state: PathBuf,
+    /// Whether the file gives the name, and not the host.
+    pub(crate) is_named: bool,
 }
 
 /// `[peer]`: the other node, and how it is reached. Everything has a default but the host.
@@ -81,6 +83,7 @@ pub(super) struct RawNode {
 impl RawNode {
     pub(super) fn settle(self) -> Node {
         Node {
+            is_named: self.name.is_some(),
             name: self.name.map_or_else(host_name, |name| name.0),
             state: self.state.map_or_else(|| STATE_DIR.into(), |dir| dir.0),
         }

@@ -166,6 +166,116 @@ fn bad_paths_are_refused() {
     refused(&format!("{HTML}sentinel = \"../x\"\n"), 4, &["below"]);
 }
 
+/// However it is named, no tree takes what its own node lives on from the other one.
+#[test]
+fn what_is_each_nodes_own_is_in_no_tree() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    for made in ["keys", "state", "html", "conf"] {
+        std::fs::create_dir(at(made)).unwrap();
+    }
+    for (link, target) in [("etc", "/etc"), ("to_keys", &*at("keys"))] {
+        std::os::unix::fs::symlink(target, at(link)).unwrap();
+    }
+    let head = format!(
+        "[node]\nstate = \"{}\"\n[peer]\nidentity = \"{}\"\nssh_config = \"{}\"\n[[tree]]\nname = \
+         \"t\"\n",
+        at("state"),
+        at("to_keys/id"),
+        at("conf/ssh"),
+    );
+    let file = PathBuf::from(at("conf/hasync.toml"));
+    let check = |rest: &str| Config::parse(&file, &format!("{head}{rest}\n"));
+    let login = hasync_transport::home().unwrap().join(".ssh");
+    let home = login.parent().unwrap().display().to_string();
+    let login = login.display().to_string();
+    for (path, holds) in [
+        ("/etc", "/etc/hasync"),
+        ("/etc/hasync", "/etc/hasync"),
+        ("/etc/hasync/hooks", "/etc/hasync"),
+        ("/etc/ssh", "/etc/ssh/ssh_host_"),
+        ("/var", "/var/lib/hasync"),
+        ("/var/lib", "/var/lib/hasync"),
+        (&home, &login),
+        (&login, &login),
+        (&at(""), &at("state")),
+        (&at("state"), &at("state")),
+        (&at("state/x"), &at("state")),
+        (&at("keys"), &at("to_keys/id")),
+        (&at("to_keys"), &at("to_keys/id")),
+        (&at("conf"), &at("conf/ssh")),
+        (&at("etc"), "/etc/hasync"),
+        (&at("etc/ssh"), "/etc/ssh/ssh_host_"),
+    ] {
+        let failure = check(&format!("path = \"{path}\"")).expect_err(path);
+        let words = ["own system and configuration", holds, ":8: "];
+        for word in words {
+            assert!(
+                failure.message.contains(word),
+                "{path}: {}",
+                failure.message
+            );
+        }
+        assert_eq!(failure.exit, Exit::Config);
+    }
+    for file in [
+        "/etc/hasync/hasync.toml",
+        "/etc/hasync/any",
+        "/etc/ssh/ssh_host_rsa_key",
+        "/etc/ssh/ssh_host_ed25519_key.pub",
+        "/etc/ssh",
+        "/etc/hostname",
+        &at("etc/hostname"),
+        &at("conf/hasync.toml"),
+        &at("keys/id"),
+        &at("state/x"),
+        &format!("{login}/authorized_keys"),
+    ] {
+        let failure = check(&format!("files = [\"{file}\"]")).expect_err(file);
+        let message = &failure.message;
+        assert!(message.contains("leave it out of the files"), "{message}");
+    }
+    let passwords = "files = [\"/etc/passwd\", \"/etc/group\", \"/etc/shadow\", \"/etc/hosts\"]";
+    let with = |path: &str, filters: &str| format!("path = \"{path}\"\nfilters = [{filters}]");
+    for right in [
+        passwords,
+        "files = [\"/etc/ssh/sshd_config\", \"/etc/ssh/ssh_host_keys.txt\"]",
+        "path = \"/etc/hasync.d\"",
+        "path = \"/etc/ssh/sshd_config.d\"",
+        "path = \"/var/lib/hasync-data\"",
+        &with("/etc", "\"- /hasync/\", \"- ssh_host_*\", \"- /hostname\""),
+        &with("/etc", "\"- /hasync\", \"- /ssh/\", \"- hostname\""),
+        &with("/var", "\"+ /www/***\", \"- *\""),
+        &with(&home, "\"- /.ssh/\""),
+        &with(&at("conf"), "\"- /ssh\", \"- /hasync.toml\""),
+        &format!("path = \"{}\"", at("html")),
+    ] {
+        if let Err(failure) = check(right) {
+            panic!("{right}: {}", failure.message);
+        }
+    }
+    // What a filter leaves open.
+    for (path, filters) in [
+        ("/etc", "\"H /hasync/\", \"- /ssh/\", \"- /hostname\""),
+        ("/etc", "\"P /hasync/\", \"- /ssh/\", \"- /hostname\""),
+        ("/etc", "\"- /hasync/*\", \"- /ssh/\", \"- /hostname\""),
+        ("/etc", "\"- /x/hasync/\", \"- /ssh/\", \"- /hostname\""),
+        (
+            "/etc",
+            "\": .rules\", \"- /hasync/\", \"- /ssh/\", \"- /hostname\"",
+        ),
+        (&at("conf"), "\"- /hasync.toml\""),
+        (&at("keys"), "\"- *\", \"- /id\""),
+    ] {
+        let done = check(&with(path, filters));
+        assert_eq!(
+            done.is_err(),
+            !filters.starts_with("\"- *"),
+            "{path} {filters}"
+        );
+    }
+}
+
 #[test]
 fn a_tree_has_a_name_and_one_kind_of_content() {
     refused("[[tree]]\npath = \"/a\"\n", 1, &["missing key `name`"]);

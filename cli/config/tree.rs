@@ -169,9 +169,10 @@ pub(super) struct RawTree {
     undo: Undo,
 }
 
-/// The trees in the order of the file, each right in itself and beside the others.
-pub(super) fn check(raw: Vec<Spanned<RawTree>>) -> Result<Vec<Tree>, Fault> {
-    let mut trees: Vec<Tree> = Vec::new();
+/// The trees in the order of the file, each right in itself and beside the others, and where in the
+/// text its path stands.
+pub(super) fn check(raw: Vec<Spanned<RawTree>>) -> Result<Vec<(Tree, usize)>, Fault> {
+    let mut trees: Vec<(Tree, usize)> = Vec::new();
     for raw in raw {
         let offset = raw.span().start;
         if trees.len() == MAX_TREES {
@@ -187,7 +188,7 @@ pub(super) fn check(raw: Vec<Spanned<RawTree>>) -> Result<Vec<Tree>, Fault> {
             .or_else(|| raw.files.as_ref().map(Spanned::span))
             .map_or(name_offset, |span| span.start);
         let tree = tree(raw)?;
-        for other in &trees {
+        for (other, _) in &trees {
             if other.name == tree.name {
                 let message = format!(
                     "two trees have the name \"{}\"; give each its own",
@@ -206,7 +207,7 @@ pub(super) fn check(raw: Vec<Spanned<RawTree>>) -> Result<Vec<Tree>, Fault> {
                 return Err(Fault::new(path_offset, message));
             }
         }
-        trees.push(tree);
+        trees.push((tree, path_offset));
     }
     Ok(trees)
 }

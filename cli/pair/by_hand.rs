@@ -7,8 +7,9 @@ use std::path::Path;
 use hasync_transport::ssh::{self, quoted};
 
 use super::files;
-use super::node::{DIR, HOST_KEY, Node, OWN_LIST, checked};
+use super::node::{HOST_KEY, Node, OWN_LIST, checked};
 use crate::args::PairArgs;
+use crate::config::DIR;
 use crate::exit::{Exit, Failure};
 use crate::out::Out;
 use crate::shell;

@@ -12,23 +12,19 @@ use serde::{Deserialize, Serialize};
 
 use super::files::{self, Admission, Binding};
 use crate::args::PairArgs;
-use crate::config::{self, Config};
+use crate::config::{self, Config, HOST_KEY_PREFIX, SSHD_DIR};
 use crate::exit::{Exit, Failure};
 use crate::itself;
 use crate::peer_link::PeerLink;
 use crate::reach::{self, Reach};
 use crate::target::{self, Target};
 
-/// Where root keeps what a node needs besides its configuration.
-pub(super) const DIR: &str = "/etc/hasync";
 /// The host key of a node that is its own SSH server.
 pub(super) const HOST_KEY: &str = "/etc/hasync/host_key";
 /// And the keys that may log in there.
 pub(super) const OWN_LIST: &str = "/etc/hasync/authorized_keys";
 /// A small file that every node has, for a push with `-n`.
 const SAMPLE: &str = "/etc/passwd";
-/// Where sshd has its host keys.
-const SSHD_DIR: &str = "/etc/ssh";
 
 /// What both nodes have to agree on before they begin.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -493,7 +489,7 @@ fn host_keys() -> Vec<String> {
         .map(|entry| entry.path())
         .filter(|path| {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            name.starts_with("ssh_host_") && name.ends_with("_key.pub")
+            name.starts_with(HOST_KEY_PREFIX) && name.ends_with("_key.pub")
         })
         .collect();
     files.sort();

@@ -79,8 +79,13 @@ impl Limits {
         if climbs || !root.is_absolute() {
             return Err(format!("--root {shown} must be absolute and without .."));
         }
-        let place = real(root);
-        if !self.roots.is_empty() && !self.roots.iter().any(|own| place.starts_with(real(own))) {
+        let place = config::real(root);
+        if !self.roots.is_empty()
+            && !self
+                .roots
+                .iter()
+                .any(|own| place.starts_with(config::real(own)))
+        {
             return Err(format!("--root {shown} is in no root of this server"));
         }
         Ok(())
@@ -131,16 +136,6 @@ fn both(
         return Err(format!("this server has none of --tree {named}"));
     }
     Ok(Some(forced))
-}
-
-/// The path without symlinks, as far as it exists: what is not mounted now may be later.
-fn real(path: &Path) -> PathBuf {
-    let found = path.ancestors().find_map(|above| {
-        let real = std::fs::canonicalize(above).ok()?;
-        Some(real.join(path.strip_prefix(above).ok()?))
-    });
-    // An empty rest would leave a slash at the end.
-    found.map_or_else(|| path.to_owned(), |real| real.components().collect())
 }
 
 #[cfg(test)]

@@ -126,7 +126,7 @@ impl Filter {
 
     /// Whether a push comes to `path` on either side: neither that nor a directory above is
     /// excluded on both.
-    pub(crate) fn reaches(&self, path: &[u8], is_dir: bool) -> bool {
+    pub fn reaches(&self, path: &[u8], is_dir: bool) -> bool {
         let slashes = path.iter().enumerate().filter(|(_, b)| **b == b'/');
         let mut above = slashes.filter_map(|(at, _)| path.get(..at));
         let is_out = |path, is_dir| self.passes_over(Half::Receiver, path, is_dir);
