@@ -4,6 +4,10 @@
 use std::io::{self, BufRead, IsTerminal, Write};
 
 use crate::exit::Failure;
+use crate::out;
+
+/// How often one question is asked.
+const TRIES_MAX: usize = 10;
 
 /// Whether anybody is there to answer.
 pub(crate) fn can_ask() -> bool {
@@ -27,6 +31,22 @@ pub(crate) fn ask(question: &str, options: &str) -> Result<String, Failure> {
         0 => Err(Failure::usage("the question was not answered")),
         _ => Ok(answer.trim().to_owned()),
     }
+}
+
+/// An answer that makes sense: whoever gives another one is told why, and asked again.
+pub(crate) fn ask_until<T>(
+    question: &str,
+    options: &str,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<T, Failure> {
+    for _ in 0..TRIES_MAX {
+        match parse(&ask(question, options)?) {
+            Ok(answer) => return Ok(answer),
+            Err(why) => out::error(&why),
+        }
+    }
+    let tries = format!("no answer to \"{question}\" made sense, of {TRIES_MAX}");
+    Err(Failure::usage(format!("{tries}; give {options}")))
 }
 
 /// Whether the answer is yes; anything else is no.

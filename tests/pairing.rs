@@ -115,12 +115,23 @@ fn init_asks_what_no_option_says() {
     let done = foo0.types_and_answers("hasync init", "no such\n");
     assert_eq!(done.code, 1, "{done}");
     assert_eq!(foo0.reads(CONFIG), None);
-    let answers =
-        "heartbeat\n10.0.0.1\nfoo1\n10.0.0.2\n10.0.0.100\nhtml=/srv/html mail=/srv/mail\nn\n";
+    // What makes no sense is asked for again, with the reason.
+    let answers = "hartbeat\nheartbeat\n10.0.0.1 10.0.0.2\n\n10.0.0.1\nfoo0\nfoo1\n10.0.0.1\n\
+                   10.0.0.2\n10.0.0\n10.0.0.100\n\nhtml\nhtml=srv\nhtml=/etc\n\
+                   html=/srv/html html=/srv/mail\nhtml=/srv/html mail=/srv/mail\nn\n";
     let done = foo0.types_and_answers("hasync init", answers).expect(0);
     says(
         &done,
         &[
+            "is none of these",
+            "is the name of this node",
+            "is the host of this node",
+            "is no address",
+            "at least one tree",
+            "NAME=VALUE",
+            "not absolute",
+            "own system and configuration, /etc/hasync",
+            "two trees have the name",
             "hasync.toml is right",
             "scp /etc/hasync/hasync.toml 10.0.0.2:/etc/hasync/hasync.toml",
             "foo0 10.0.0.100 mirror",
@@ -132,6 +143,13 @@ fn init_asks_what_no_option_says() {
     let printed = foo0.types(options).expect(0);
     assert_eq!(foo0.reads(CONFIG).unwrap(), printed.stdout_text());
     foo0.types("hasync check-config").expect(0);
+    // A file that is there is told of before anything is asked.
+    let again = foo0.types_and_answers("hasync init", "");
+    assert_eq!(again.code, 78, "{again}");
+    says(&again, &["hasync.toml is there", "hasync pair"]);
+    assert!(!again.stdout_text().contains('?'), "{again}");
+    let nowhere = foo0.types_and_answers("hasync init --config /etc/passwd/x.toml", "");
+    assert!(nowhere.stdout_text().contains("cannot write"), "{nowhere}");
     let there = "hasync init --node foo0=fd00::1 --node foo1=fd00::2 --user admin --port 2222 \
                  --tree html=/srv/html --manager cron --config /etc/other.toml";
     let done = foo0.types(there).expect(0);

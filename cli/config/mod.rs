@@ -146,6 +146,13 @@ impl Config {
         })
     }
 
+    /// Why a text would be refused if it stood in `file`, where it does not stand yet.
+    pub(crate) fn foresee(file: &Path, text: &str) -> Result<(), String> {
+        understand(file, text)
+            .map(drop)
+            .map_err(|fault| fault.message)
+    }
+
     /// The file, for messages.
     pub(crate) fn shown_file(&self) -> String {
         shown_file(&self.file)

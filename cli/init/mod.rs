@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+
 use crate::args::{self, InitArgs, Manager};
 use crate::config::{self, Config};
-use crate::exit::{Exit, Failure};
+use crate::exit::{self, Exit, Failure};
 use crate::out::Out;
 use crate::pair;
 use crate::questions;
@@ -23,13 +25,14 @@ use text::Wanted;
 /// Writes a first configuration.
 pub(crate) fn run(args: &InitArgs) -> Result<Exit, Failure> {
     let out = Out::stdout();
-    let manager = manager(args)?;
-    let wanted = wanted(args, manager)?;
-    let text = wanted.text();
     let file = args.config.config.clone();
     let file = file.unwrap_or_else(|| config::DEFAULT_FILE.into());
-    // What makes no sense is told before anything is written.
-    Config::parse(&file, &text)?;
+    if !args.print {
+        must_be_writable(args, &file)?;
+    }
+    let manager = manager(args)?;
+    let wanted = wanted(args, manager, &file)?;
+    let text = wanted.text();
     if args.print {
         out.write(text.as_bytes());
         out.finish()?;
@@ -72,82 +75,148 @@ fn pair_or_tell(args: &InitArgs, file: &Path, text: &str, out: &Out) -> Result<E
     Ok(Exit::Ok)
 }
 
+/// What would keep the file from being written is told before anybody has answered for it.
+fn must_be_writable(args: &InitArgs, file: &Path) -> Result<(), Failure> {
+    let shown = file.display();
+    if file.exists() {
+        // A file that says the same is as good as written, where options say all of it.
+        return match asks(args) {
+            false => Ok(()),
+            true => Err(Failure::new(
+                Exit::Config,
+                format!(
+                    "{shown} is there, and nothing is written over it: edit it and go on with \
+                     hasync pair, or move it away"
+                ),
+            )),
+        };
+    }
+    let full =
+        std::path::absolute(file).map_err(|e| Failure::cannot(format!("find {shown}"), &e))?;
+    let above = full.ancestors().skip(1).find(|above| above.exists());
+    let above = above.unwrap_or(Path::new("/"));
+    let may = match above.is_dir() {
+        true => accessat(CWD, above, Access::WRITE_OK, AtFlags::EACCESS),
+        false => Err(rustix::io::Errno::NOTDIR),
+    };
+    may.map_err(|e| {
+        let (e, dir) = (std::io::Error::from(e), above.display());
+        let why = exit::cause(&e);
+        let what = format!("cannot write {shown}: {dir}: {why}");
+        Failure::new(exit::of_io(&e), what)
+    })
+}
+
+/// Whether something is left to be asked.
+fn asks(args: &InitArgs) -> bool {
+    let needs_address = matches!(
+        args.manager,
+        None | Some(Manager::Heartbeat | Manager::Keepalived)
+    );
+    args.manager.is_none()
+        || args.node.is_empty()
+        || needs_address && args.address.is_none()
+        || args.tree.is_empty() && args.group.is_empty()
+}
+
 fn manager(args: &InitArgs) -> Result<Manager, Failure> {
     if let Some(manager) = args.manager {
         return Ok(manager);
     }
-    let answer = questions::ask(
+    questions::ask_until(
         "What moves the service: heartbeat, keepalived, pacemaker, or cron alone?",
         "--manager",
-    )?;
-    Manager::from_str(&answer, true)
-        .map_err(|_| Failure::usage(format!("\"{answer}\" is none of these")))
+        |word| Manager::from_str(word, true).map_err(|_| format!("\"{word}\" is none of these")),
+    )
 }
 
-fn wanted(args: &InitArgs, manager: Manager) -> Result<Wanted, Failure> {
+fn wanted(args: &InitArgs, manager: Manager, file: &Path) -> Result<Wanted, Failure> {
     let nodes = match &args.node[..] {
         [one, other] if one.0 != other.0 => [one.clone(), other.clone()],
         [] => ask_nodes()?,
         _ => return Err(Failure::usage("--node is given twice, for two nodes")),
     };
-    let address = match (args.address, manager) {
-        // Pacemaker promotes and demotes by itself.
-        (_, Manager::Pacemaker) | (None, Manager::Cron) => None,
-        (Some(address), _) => Some(address),
-        (None, _) => Some(ask_address()?),
-    };
-    let (mut trees, groups) = (args.tree.clone(), args.group.clone());
-    if trees.is_empty() && groups.is_empty() {
-        trees = ask_trees()?;
-    }
-    Ok(Wanted {
+    let mut wanted = Wanted {
         nodes,
         user: args.user.clone(),
         port: args.port,
-        address,
+        // Pacemaker promotes and demotes by itself.
+        address: args.address.filter(|_| manager != Manager::Pacemaker),
         interval: args.interval,
-        groups,
-        trees,
-    })
+        groups: args.group.clone(),
+        trees: args.tree.clone(),
+    };
+    // What the options say makes sense by itself, or no answer to what is left would help.
+    let makes_sense = |wanted: &Wanted| Config::foresee(file, &wanted.text());
+    makes_sense(&wanted).map_err(|why| {
+        let what = format!("nothing is written, for it would be refused: {why}");
+        Failure::new(Exit::Config, what)
+    })?;
+    let needs_address = matches!(manager, Manager::Heartbeat | Manager::Keepalived);
+    if needs_address && wanted.address.is_none() {
+        wanted = ask_address(|address| {
+            let with = Wanted {
+                address: Some(address),
+                ..wanted.clone()
+            };
+            makes_sense(&with).map(|()| with)
+        })?;
+    }
+    if wanted.trees.is_empty() && wanted.groups.is_empty() {
+        wanted = ask_trees(|trees| {
+            let with = Wanted {
+                trees,
+                ..wanted.clone()
+            };
+            makes_sense(&with).map(|()| with)
+        })?;
+    }
+    Ok(wanted)
 }
 
 fn ask_nodes() -> Result<[(String, String); 2], Failure> {
     const OPTION: &str = "--node NAME=HOST for each node";
     let here = Config::parse(Path::new(""), "")?.node.name;
     let question = format!("Where is this node, {here}, reached on the private link?");
-    let host = read(&question, OPTION, config::host)?;
-    let there = read("What is the name of the other node?", OPTION, config::host)?;
+    let host = questions::ask_until(&question, OPTION, config::host)?;
+    let is_other = |name: &String, own: &String, what: &str| match name == own {
+        true => Err(format!("\"{name}\" is {what} of this node")),
+        false => Ok(()),
+    };
+    let there = questions::ask_until("What is the name of the other node?", OPTION, |word| {
+        let name = config::host(word)?;
+        is_other(&name, &here, "the name").map(|()| name)
+    })?;
     let question = format!("Where is {there} reached on the private link?");
-    let its_host = read(&question, OPTION, config::host)?;
+    let its_host = questions::ask_until(&question, OPTION, |word| {
+        let its_host = config::host(word)?;
+        is_other(&its_host, &host, "the host").map(|()| its_host)
+    })?;
     Ok([(here, host), (there, its_host)])
 }
 
-fn ask_address() -> Result<IpAddr, Failure> {
-    let parse = |word: &str| {
-        let address = word.parse();
-        address.map_err(|_| format!("\"{word}\" is no address such as 10.0.0.100"))
-    };
-    read(
+fn ask_address<T>(makes_sense: impl Fn(IpAddr) -> Result<T, String>) -> Result<T, Failure> {
+    questions::ask_until(
         "Which service address does the primary have?",
         "--address",
-        parse,
+        |word| {
+            let address = word.parse();
+            let refuse = |_| format!("\"{word}\" is no address such as 10.0.0.100");
+            makes_sense(address.map_err(refuse)?)
+        },
     )
 }
 
-fn ask_trees() -> Result<Vec<(String, PathBuf)>, Failure> {
+fn ask_trees<T>(
+    makes_sense: impl Fn(Vec<(String, PathBuf)>) -> Result<T, String>,
+) -> Result<T, Failure> {
     let question =
         "Which trees? NAME=DIR, one after another, such as html=/srv/html mail=/srv/mail";
-    read(question, "--tree NAME=DIR", |line| {
-        line.split_whitespace().map(args::tree_word).collect()
+    questions::ask_until(question, "--tree NAME=DIR", |line| {
+        let trees: Result<Vec<_>, _> = line.split_whitespace().map(args::tree_word).collect();
+        match trees? {
+            none if none.is_empty() => Err("a pair mirrors at least one tree".to_owned()),
+            trees => makes_sense(trees),
+        }
     })
-}
-
-/// An answer that makes sense.
-fn read<T>(
-    question: &str,
-    option: &str,
-    parse: impl Fn(&str) -> Result<T, String>,
-) -> Result<T, Failure> {
-    let answer = questions::ask(question, option)?;
-    parse(&answer).map_err(Failure::usage)
 }
