@@ -155,7 +155,12 @@ fn init_asks_what_no_option_says() {
     let done = foo0.types(there).expect(0);
     says(
         &done,
-        &["scp -P 2222 /etc/other.toml admin@[fd00::2]:/etc/other.toml"],
+        &[
+            "scp -P 2222 /etc/other.toml admin@[fd00::2]:/etc/other.toml",
+            "hasync pair --config /etc/other.toml",
+            "hasync push --all --config /etc/other.toml",
+            "/usr/local/bin/hasync cycle -q --config /etc/other.toml",
+        ],
     );
 }
 
@@ -212,6 +217,51 @@ fn what_is_not_theirs_stays() {
     assert_eq!(done.code, 78, "{done}");
     says(&done, &["10.0.0.2: ", "says something else"]);
     assert_ne!(Some(text), foo0.reads(CONFIG));
+}
+
+/// Every line that is printed does what it says, from any directory, wherever the file is.
+#[test]
+fn what_is_printed_is_typed_as_it_stands() {
+    let pair = pair();
+    let (foo0, foo1) = (&pair.foo0, &pair.foo1);
+    foo0.types("ssh-keyscan 10.0.0.2 >.ssh/known_hosts 2>/dev/null")
+        .expect(0);
+    foo0.writes("/srv/html/a", "1");
+    let init = |file: &str| format!("cd /etc && {INIT} --config {file}");
+    let done = foo0.types(&init("rel.toml")).expect(0).stdout_text();
+    assert_eq!(foo0.reads(CONFIG), None);
+    let lines = done.lines().filter_map(|line| line.strip_prefix("  "));
+    let mut typed = 0;
+    for line in lines {
+        let line = line.strip_prefix("*/10 * * * * root ").unwrap_or(line);
+        assert!(line.contains("/etc/rel.toml"), "{line}");
+        let done = foo0.types_and_answers(line, "y\n");
+        // To look at it by the first push alone: what would change.
+        let expected = if line.starts_with("hasync status") {
+            0..=1
+        } else {
+            0..=0
+        };
+        assert!(expected.contains(&done.code), "{line}\n{done}");
+        typed += 1;
+    }
+    assert_eq!(typed, 10, "{done}");
+    assert_eq!(foo0.reads("/etc/rel.toml"), foo1.reads("/etc/rel.toml"));
+    for host in [foo0, foo1] {
+        let list = host.reads("root/.ssh/authorized_keys").unwrap();
+        assert!(list.contains("serve --config /etc/rel.toml "), "{list}");
+        assert_eq!(host.reads(CONFIG), None);
+    }
+
+    // And if it is written by the login.
+    let done = foo0.types(&format!("{} --pair --yes", init("./b.toml")));
+    says(
+        &done.expect(0),
+        &["both directions work", "configuration of 10.0.0.2: written"],
+    );
+    assert_eq!(foo0.reads("/etc/b.toml"), foo1.reads("/etc/b.toml"));
+    foo1.types("hasync check-config --peer --config /etc/b.toml")
+        .expect(0);
 }
 
 /// However the configuration and the directories are named, and whether a key is.

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
+use hasync_transport::ssh::quoted;
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use crate::args::{self, InitArgs, Manager};
@@ -20,13 +21,17 @@ use crate::pair;
 use crate::questions;
 use crate::target;
 
+use steps::Steps;
 use text::Wanted;
 
 /// Writes a first configuration.
 pub(crate) fn run(args: &InitArgs) -> Result<Exit, Failure> {
     let out = Out::stdout();
-    let file = args.config.config.clone();
-    let file = file.unwrap_or_else(|| config::DEFAULT_FILE.into());
+    let file = args.config.config.as_deref();
+    let file = file.unwrap_or(Path::new(config::DEFAULT_FILE));
+    // What is printed is typed in other directories, and on the other node.
+    let file = std::path::absolute(file)
+        .map_err(|e| Failure::cannot(format!("find {}", file.display()), &e))?;
     if !args.print {
         must_be_writable(args, &file)?;
     }
@@ -46,7 +51,14 @@ pub(crate) fn run(args: &InitArgs) -> Result<Exit, Failure> {
     let first = &wanted.nodes[0].0;
     let address = wanted.address.map_or_else(String::new, |ip| ip.to_string());
     out.say("");
-    out.write(steps::of(manager, first, &address, wanted.interval).as_bytes());
+    let steps = Steps {
+        manager,
+        first,
+        address: &address,
+        interval: wanted.interval,
+        config: &config_option(&file),
+    };
+    out.write(steps.text().as_bytes());
     out.finish()?;
     Ok(exit)
 }
@@ -70,9 +82,18 @@ fn pair_or_tell(args: &InitArgs, file: &Path, text: &str, out: &Out) -> Result<E
     out.say("Then let the other node have the same file, and pair them:");
     let scp = target::scp(&login, config.peer.port, &shown, &shown);
     out.say(&format!("  {scp}"));
-    out.say("  hasync check-config");
-    out.say("  hasync pair");
+    let option = config_option(file);
+    out.say(&format!("  hasync check-config{option}"));
+    out.say(&format!("  hasync pair{option}"));
     Ok(Exit::Ok)
+}
+
+/// What names the file in a line that is typed, unless it is where every verb looks.
+fn config_option(file: &Path) -> String {
+    match file == Path::new(config::DEFAULT_FILE) {
+        true => String::new(),
+        false => format!("{}{}", steps::OPTION, quoted(&file.to_string_lossy())),
+    }
 }
 
 /// What would keep the file from being written is told before anybody has answered for it.
@@ -91,9 +112,7 @@ fn must_be_writable(args: &InitArgs, file: &Path) -> Result<(), Failure> {
             )),
         };
     }
-    let full =
-        std::path::absolute(file).map_err(|e| Failure::cannot(format!("find {shown}"), &e))?;
-    let above = full.ancestors().skip(1).find(|above| above.exists());
+    let above = file.ancestors().skip(1).find(|above| above.exists());
     let above = above.unwrap_or(Path::new("/"));
     let may = match above.is_dir() {
         true => accessat(CWD, above, Access::WRITE_OK, AtFlags::EACCESS),

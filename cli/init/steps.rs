@@ -8,56 +8,96 @@ use crate::args::Manager;
 /// Where the README installs the program, and every line expects it.
 const PROGRAM: &str = "/usr/local/bin/hasync";
 
-/// The lines for this manager; `first` is the node that has the service first.
-pub(super) fn of(manager: Manager, first: &str, address: &str, interval: Duration) -> String {
-    let cron = format!(
-        "On both nodes, in /etc/cron.d/hasync:\n  {}\n",
-        crontab(interval)
-    );
-    let first_push = "On the node that has the data, and only there, before anything starts:\n  \
-                      hasync promote --all\n  hasync push --all -n\n  hasync push --all\n  \
-                      hasync status\n";
-    let own = match manager {
-        Manager::Cron => "To fail over, on the node that is to take over:\n  hasync mirror start\n\
-                          And before that on the other one, if it runs:\n  hasync mirror stop\n"
-            .to_owned(),
-        Manager::Heartbeat => format!(
-            "On both nodes, in /etc/ha.d/haresources, with what you serve behind it:\n  {first} \
-             {address} mirror\nOn both nodes, once:\n  ln -s {PROGRAM} \
-             /etc/ha.d/resource.d/mirror\nIn /etc/ha.d/ha.cf, so that a node that comes back does \
-             not take the service:\n  auto_failback off\n"
-        ),
-        Manager::Keepalived => format!(
-            "On both nodes, in the global_defs of /etc/keepalived/keepalived.conf:\n  \
-             vrrp_notify_fifo /run/hasync-vrrp\nThere too, in the vrrp_instance of {address}:\n  \
-             state BACKUP\n  nopreempt\nOn both nodes, as a service \
-             (cli/examples/hasync-keepalived.service):\n  {PROGRAM} keepalived --fifo \
-             /run/hasync-vrrp\n"
-        ),
-        Manager::Pacemaker => format!(
-            "On both nodes, once:\n  mkdir -p /usr/lib/ocf/resource.d/hasync\n  ln -s {PROGRAM} \
-             /usr/lib/ocf/resource.d/hasync/mirror\nThe clone and its constraints are in \
-             hasync-ha(7), for pcs, and in cli/examples/pacemaker.xml.\n"
-        ),
-    };
-    format!("{first_push}{cron}{own}")
+/// What names a configuration in all lines but those of a cluster manager.
+pub(super) const OPTION: &str = " --config ";
+
+/// What the lines depend on.
+pub(super) struct Steps<'a> {
+    pub(super) manager: Manager,
+    /// The node that has the service first.
+    pub(super) first: &'a str,
+    /// The service address.
+    pub(super) address: &'a str,
+    pub(super) interval: Duration,
+    /// ` --config FILE`, where that has to be said.
+    pub(super) config: &'a str,
 }
 
-/// The line of a crontab that mirrors that often.
-fn crontab(interval: Duration) -> String {
-    let minutes = interval.as_secs() / 60;
-    let is_whole = interval.as_secs().is_multiple_of(60) && minutes > 0;
-    let cycle = format!("root {PROGRAM} cycle -q");
-    match minutes {
-        1 if is_whole => format!("* * * * * {cycle}"),
-        2..=30 if is_whole && 60 % minutes == 0 => format!("*/{minutes} * * * * {cycle}"),
-        60 if is_whole => format!("0 * * * * {cycle}"),
-        1440 if is_whole => format!("0 0 * * * {cycle}"),
-        _ if is_whole && minutes.is_multiple_of(60) && 1440 % minutes == 0 => {
-            format!("0 */{} * * * {cycle}", minutes / 60)
+impl Steps<'_> {
+    /// The lines.
+    pub(super) fn text(&self) -> String {
+        let config = self.config;
+        let cron = format!(
+            "On both nodes, in /etc/cron.d/hasync:\n  {}\n",
+            self.crontab()
+        );
+        let verbs = ["promote --all", "push --all -n", "push --all", "status"];
+        let typed = verbs.map(|verb| format!("  hasync {verb}{config}\n"));
+        let first_push = format!(
+            "On the node that has the data, and only there, before anything starts:\n{}",
+            typed.concat()
+        );
+        format!("{first_push}{cron}{}", self.of_the_manager())
+    }
+
+    fn of_the_manager(&self) -> String {
+        let (first, address, config) = (self.first, self.address, self.config);
+        match self.manager {
+            Manager::Cron => format!(
+                "To fail over, on the node that is to take over:\n  hasync mirror start{config}\n\
+                 And before that on the other one, if it runs:\n  hasync mirror stop{config}\n"
+            ),
+            Manager::Heartbeat => {
+                // heartbeat gives `mirror::FILE` the file as a word before the action.
+                let resource = format!("mirror{}", config.replacen(OPTION, "::", 1));
+                format!(
+                    "On both nodes, in /etc/ha.d/haresources, with what you serve behind it:\n  \
+                     {first} {address} {resource}\nOn both nodes, once:\n  ln -s {PROGRAM} \
+                     /etc/ha.d/resource.d/mirror\nIn /etc/ha.d/ha.cf, so that a node that comes \
+                     back does not take the service:\n  auto_failback off\n"
+                )
+            }
+            Manager::Keepalived => format!(
+                "On both nodes, in the global_defs of /etc/keepalived/keepalived.conf:\n  \
+                 vrrp_notify_fifo /run/hasync-vrrp\nThere too, in the vrrp_instance of \
+                 {address}:\n  state BACKUP\n  nopreempt\nOn both nodes, as a service \
+                 (cli/examples/hasync-keepalived.service):\n  {PROGRAM} keepalived --fifo \
+                 /run/hasync-vrrp{config}\n"
+            ),
+            Manager::Pacemaker => {
+                let parameter = match config.strip_prefix(OPTION) {
+                    Some(file) => format!("Its parameter config is {file}.\n"),
+                    None => String::new(),
+                };
+                format!(
+                    "On both nodes, once:\n  mkdir -p /usr/lib/ocf/resource.d/hasync\n  ln -s \
+                     {PROGRAM} /usr/lib/ocf/resource.d/hasync/mirror\nThe clone and its \
+                     constraints are in hasync-ha(7), for pcs, and in \
+                     cli/examples/pacemaker.xml.\n{parameter}"
+                )
+            }
         }
-        // What no crontab can say.
-        _ => format!("@reboot {cycle} --every {}", time(interval)),
+    }
+
+    /// The line of a crontab that mirrors that often.
+    fn crontab(&self) -> String {
+        let interval = self.interval;
+        let minutes = interval.as_secs() / 60;
+        let is_whole = interval.as_secs().is_multiple_of(60) && minutes > 0;
+        // To cron, a bare % is the end of the line.
+        let config = self.config.replace('%', "\\%");
+        let cycle = format!("root {PROGRAM} cycle -q{config}");
+        match minutes {
+            1 if is_whole => format!("* * * * * {cycle}"),
+            2..=30 if is_whole && 60 % minutes == 0 => format!("*/{minutes} * * * * {cycle}"),
+            60 if is_whole => format!("0 * * * * {cycle}"),
+            1440 if is_whole => format!("0 0 * * * {cycle}"),
+            _ if is_whole && minutes.is_multiple_of(60) && 1440 % minutes == 0 => {
+                format!("0 */{} * * * {cycle}", minutes / 60)
+            }
+            // No crontab can say it.
+            _ => format!("@reboot {cycle} --every {}", time(interval)),
+        }
     }
 }
 
@@ -76,6 +116,16 @@ pub(super) fn time(time: Duration) -> String {
 mod tests {
     use super::*;
 
+    fn steps(manager: Manager, seconds: u64, config: &str) -> Steps<'_> {
+        Steps {
+            manager,
+            first: "foo0",
+            address: "10.0.0.100",
+            interval: Duration::from_secs(seconds),
+            config,
+        }
+    }
+
     #[test]
     fn a_crontab_runs_as_often_as_wanted() {
         for (seconds, expected) in [
@@ -92,10 +142,11 @@ mod tests {
             (2_700, "@reboot"),
             (18_000, "@reboot"),
         ] {
-            let line = crontab(Duration::from_secs(seconds));
+            let line = steps(Manager::Cron, seconds, " --config /a%b").crontab();
             let (when, command) = line.split_once(" root ").unwrap_or_default();
             assert_eq!(when, expected, "{seconds}");
-            assert!(command.starts_with("/usr/local/bin/hasync cycle -q"));
+            let start = "/usr/local/bin/hasync cycle -q --config /a\\%b";
+            assert!(command.starts_with(start), "{command}");
             let is_loop = command.contains("--every");
             assert_eq!(is_loop, when == "@reboot", "{line}");
         }
@@ -110,8 +161,12 @@ mod tests {
             Manager::Keepalived,
             Manager::Pacemaker,
         ];
-        for manager in managers {
-            let text = of(manager, "foo0", "10.0.0.100", Duration::from_secs(600));
+        let configs = ["", " --config /srv/a.toml"];
+        for (manager, config) in managers
+            .into_iter()
+            .flat_map(|manager| configs.map(|config| (manager, config)))
+        {
+            let text = steps(manager, 600, config).text();
             let typed = text.lines().filter_map(|line| line.strip_prefix("  "));
             for line in typed.clone().filter(|line| !line.starts_with("hasync ")) {
                 let names = line.replace(PROGRAM, "").replace("resource.d/hasync", "");
@@ -126,10 +181,15 @@ mod tests {
                 .filter_map(|line| line.strip_prefix("  hasync"));
             for words in ours.chain(own) {
                 let line = format!("hasync{words}");
+                assert!(line.ends_with(config), "{line}");
                 let words = line.split_whitespace().map(std::ffi::OsString::from);
                 let parsed = crate::args::parse(words);
                 assert!(parsed.is_ok(), "{line}: {parsed:?}");
             }
+            let file = config.replace(OPTION, "");
+            let resource = format!("mirror{}\n", config.replace(OPTION, "::"));
+            assert!(manager != Manager::Heartbeat || text.contains(&resource));
+            assert!(manager != Manager::Pacemaker || text.contains(&file));
         }
     }
 }

@@ -2,6 +2,7 @@
 //! agents and jump hosts. There `hasync pair --far-half` answers requests, one line each.
 
 use std::io::{self, BufRead, BufReader, Write};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 
 use hasync_transport::ssh::{PublicHalf, quoted};
@@ -20,7 +21,7 @@ const MARK: &str = "hasync-pair: ";
 /// What is asked of the other node.
 #[derive(Debug, Serialize, Deserialize)]
 enum Request {
-    Configure(String),
+    Configure { file: Option<PathBuf>, text: String },
     Report,
     Introduce(Terms),
     Look,
@@ -88,8 +89,10 @@ impl Far {
         &self.host
     }
 
-    pub(super) fn configure(&mut self, text: &str) -> Result<bool, Failure> {
-        self.ask(&Request::Configure(text.to_owned()))
+    /// Gives it a configuration, in the place of the one here.
+    pub(super) fn configure(&mut self, node: &Node, text: &str) -> Result<bool, Failure> {
+        let (file, text) = (node.terms().config, text.to_owned());
+        self.ask(&Request::Configure { file, text })
     }
 
     pub(super) fn report(&mut self) -> Result<String, Failure> {
@@ -250,10 +253,10 @@ fn answer(node: &mut Node, request: Request) -> Result<serde_json::Value, Failur
             .map_err(|e| Failure::new(Exit::Stream, format!("no answer can be given: {e}")))
     }
     match request {
-        Request::Configure(text) => value(node.configure(&text)?),
+        Request::Configure { file, text } => value(node.configure(file, &text)?),
         Request::Report => value(node.report()),
         Request::Introduce(terms) => {
-            node.agree(terms);
+            node.agree(terms)?;
             value(node.introduce()?)
         }
         Request::Look => value(node.look()?.line()),

@@ -155,7 +155,7 @@ impl Pairing<'_> {
         self.out
             .say(&format!("login: {} answers, by ssh", far.name()));
         if let Some(text) = self.shared {
-            let made = far.configure(text)?;
+            let made = far.configure(node, text)?;
             let verb = if made { "written" } else { "is there already" };
             self.changes += usize::from(made);
             let name = far.name();

@@ -31,6 +31,8 @@ const SAMPLE: &str = "/etc/passwd";
 pub(super) struct Terms {
     pub(super) roots: Vec<PathBuf>,
     pub(super) authorized_keys: Option<PathBuf>,
+    /// The configuration, where it is not in the place that every verb looks in.
+    pub(super) config: Option<PathBuf>,
     /// Each key is taken from the other node's addresses alone.
     pub(super) from: bool,
     /// The node that logs in has seen the other one, without a host between them.
@@ -76,6 +78,7 @@ impl Node {
         let terms = Terms {
             roots: args.root.clone(),
             authorized_keys: args.authorized_keys.clone(),
+            config: args.config.config.as_deref().map(absolute),
             from: args.from,
             is_direct: true,
         };
@@ -132,26 +135,44 @@ impl Node {
         self.terms.clone()
     }
 
-    /// Goes by what the node says that has logged in.
-    pub(super) fn agree(&mut self, terms: Terms) {
+    /// Goes by what the node says that has logged in: by the configuration that it names too, if
+    /// that is here.
+    pub(super) fn agree(&mut self, terms: Terms) -> Result<(), Failure> {
+        if let Some(file) = terms.config.as_ref().filter(|file| file.exists()) {
+            self.go_by(Some(file))?;
+        }
         if !terms.is_direct && !self.has_config {
             // The login came from the host between them.
             self.config.peer.host = None;
         }
         self.terms = terms;
+        Ok(())
     }
 
-    /// Has the other node's configuration, unless it has one with this text.
-    pub(super) fn configure(&mut self, text: &str) -> Result<bool, Failure> {
-        let named = self.named_config.clone();
-        let file = named.unwrap_or_else(|| config::DEFAULT_FILE.into());
-        Config::parse(&file, text)?;
+    /// Has the other node's configuration, in this place, unless it has one with this text.
+    pub(super) fn configure(
+        &mut self,
+        named: Option<PathBuf>,
+        text: &str,
+    ) -> Result<bool, Failure> {
+        let file = named.clone();
+        let file = file.unwrap_or_else(|| config::DEFAULT_FILE.into());
+        Config::foresee(&file, text).map_err(|why| {
+            let what = format!("no configuration is written, for it would be refused: {why}");
+            Failure::new(Exit::Config, what)
+        })?;
         let made = super::make_file(&file, text)?;
+        self.go_by(named.as_deref())?;
+        Ok(made)
+    }
+
+    /// Reads its configuration anew, from this place.
+    fn go_by(&mut self, named: Option<&Path>) -> Result<(), Failure> {
         let host = self.config.peer.host.take();
-        let mut again = Node::new(self.named_config.as_deref(), self.terms())?;
+        let mut again = Node::new(named, self.terms())?;
         again.meet_at(host);
         *self = again;
-        Ok(made)
+        Ok(())
     }
 
     /// What it understands its configuration to say.

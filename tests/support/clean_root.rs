@@ -21,8 +21,8 @@ const ADDRESSES: [&str; 2] = ["10.0.0.1", "10.0.0.2"];
 
 /// An sshd as a distribution starts it.
 pub(crate) const SSHD: &str = "ssh-keygen -A >/dev/null\nprintf 'UsePAM no\\nPermitRootLogin \
-                               yes\\nSetEnv SHLVL=1\\n' >/etc/ssh/sshd_config\nexec \
-                               /usr/sbin/sshd -D -e";
+                               yes\\nSetEnv SHLVL=1\\nSubsystem sftp internal-sftp\\n' \
+                               >/etc/ssh/sshd_config\nexec /usr/sbin/sshd -D -e";
 
 /// Two of them, foo0 and foo1, which call each other primary and standby.
 pub(crate) struct CleanPair {
