@@ -264,6 +264,51 @@ fn what_is_printed_is_typed_as_it_stands() {
         .expect(0);
 }
 
+/// What is typed for one node is typed on the other, and where its server looks.
+#[test]
+fn by_hand_both_nodes_get_the_same_options() {
+    let pair = CleanPair::boot("exec sleep 100000");
+    let (foo0, foo1) = (&pair.foo0, &pair.foo1);
+    for host in [foo0, foo1] {
+        host.install();
+        host.types("mkdir /srv/html").expect(0);
+        host.types(&format!("{INIT} --port 8730 --config '/etc/our file.toml'"))
+            .expect(0);
+    }
+    let line_of = |done: &Finished, start: &str| {
+        let text = done.stdout_text();
+        let line = text
+            .lines()
+            .map(str::trim)
+            .find(|line| line.starts_with(start));
+        line.unwrap().to_owned()
+    };
+    let by_hand = "hasync pair --by-hand";
+    let options = "--authorized-keys '/etc/our keys' --config '/etc/our file.toml'";
+    let first = foo0.types(&format!("{by_hand} {options}")).expect(0);
+    let there = foo1.types(&line_of(&first, by_hand)).expect(0);
+    let here = foo0.types(&line_of(&there, by_hand)).expect(0);
+    let serve = "hasync serve --listen";
+    let mut servers = [(foo0, &here), (foo1, &there)].map(|(host, said)| {
+        assert_eq!(host.reads("/etc/hasync/authorized_keys"), None);
+        let server = host.starts(&line_of(said, serve));
+        await_that("the server listens", || {
+            host.said().contains("listening on")
+        });
+        server
+    });
+    foo0.writes("/srv/html/a", "1");
+    for verb in ["promote --all", "push --all", "check-config --peer"] {
+        let line = format!("hasync {verb} --config '/etc/our file.toml'");
+        foo0.types(&line).expect(0);
+    }
+    assert_eq!(foo1.reads("/srv/html/a").as_deref(), Some("1"));
+    for server in &mut servers {
+        server.kill().unwrap();
+        server.wait().unwrap();
+    }
+}
+
 /// However the configuration and the directories are named, and whether a key is.
 #[test]
 fn what_is_paired_is_pushed_by_then() {

@@ -36,6 +36,8 @@ pub(super) fn print(node: &Node, out: &Out) -> Result<Exit, Failure> {
 /// Takes what the other node printed, if it has, and prints what it needs.
 pub(super) fn pair(node: &Node, args: &PairArgs, out: &Out) -> Result<Exit, Failure> {
     let here = node.introduce()?;
+    let list = args.authorized_keys.as_deref();
+    let list = list.unwrap_or(Path::new(OWN_LIST));
     let verb = if here.made { "made" } else { "is there" };
     out.say(&format!("key of this node: {verb}, {}", here.key_file));
     let host_key = host_key(out)?;
@@ -46,19 +48,17 @@ pub(super) fn pair(node: &Node, args: &PairArgs, out: &Out) -> Result<Exit, Fail
         if let Some(file) = node.believe(&shown)? {
             out.say(&format!("known_hosts: {host} is added to {file}"));
         }
-        let list = args
-            .authorized_keys
-            .as_deref()
-            .unwrap_or(Path::new(OWN_LIST));
         let admitted = files::admit(list, node.binding(key, &host)?)?;
         out.say(&admitted.told(&host, "this node"));
         is_complete = true;
     }
-    let allowed = shell::command(&node.allowed()?);
+    let allowed = [node.config_words(), node.allowed()?].concat();
+    let allowed = shell::command(&allowed);
+    let list = quoted(&list.to_string_lossy());
     out.say("start the server here, at boot too, where the other node reaches this one:");
     out.say(&format!(
         "  hasync serve --listen {} {allowed} --receive-only --authorized-keys \
-         {OWN_LIST} --host-key {HOST_KEY}",
+         {list} --host-key {HOST_KEY}",
         node.own_address()
     ));
     let lead = if is_complete {
@@ -80,6 +80,13 @@ pub(super) fn pair(node: &Node, args: &PairArgs, out: &Out) -> Result<Exit, Fail
 fn rest_of(node: &Node, args: &PairArgs) -> String {
     let roots = args.root.iter().map(|root| quoted(&root.to_string_lossy()));
     let mut words: String = roots.map(|root| format!(" --root {root}")).collect();
+    for word in node.config_words() {
+        words.push_str(&format!(" {}", quoted(&word)));
+    }
+    if let Some(list) = &args.authorized_keys {
+        let list = quoted(&list.to_string_lossy());
+        words.push_str(&format!(" --authorized-keys {list}"));
+    }
     if args.from {
         words.push_str(" --from");
     }

@@ -324,9 +324,7 @@ impl Node {
         let program =
             std::env::current_exe().map_err(|e| Failure::cannot("tell where hasync is", &e))?;
         let mut words = vec![program.display().to_string(), "serve".to_owned()];
-        if let Some(file) = &self.named_config {
-            words.extend(["--config".to_owned(), file.display().to_string()]);
-        }
+        words.extend(self.config_words());
         words.extend(self.allowed()?);
         words.push("--receive-only".to_owned());
         match words.iter().find(|word| word.contains(['\n', '\r'])) {
@@ -339,6 +337,13 @@ impl Node {
                 )))
             }
         }
+    }
+
+    /// The option that names the configuration, where it has to be said.
+    pub(super) fn config_words(&self) -> Vec<String> {
+        let file = self.named_config.iter();
+        file.flat_map(|file| ["--config".to_owned(), file.display().to_string()])
+            .collect()
     }
 
     /// The options of `hasync serve` that say what may be pushed here.
