@@ -440,8 +440,13 @@ fn the_first_login_is_the_administrators() {
     assert_eq!(refused.code, 69, "{refused}");
     says(
         &refused,
-        &["Permission denied", "the login on root@standby"],
+        &[
+            "Permission denied",
+            "the login on root@standby",
+            "hasync pair --by-hand standby",
+        ],
     );
+    assert!(!refused.stdout_text().contains("answers"), "{refused}");
     let done = login("secret", "").expect(0);
     says(&done, &["both directions work"]);
 

@@ -21,6 +21,7 @@ const MARK: &str = "hasync-pair: ";
 /// What is asked of the other node.
 #[derive(Debug, Serialize, Deserialize)]
 enum Request {
+    Greet,
     Configure { file: Option<PathBuf>, text: String },
     Report,
     Introduce(Terms),
@@ -46,7 +47,7 @@ pub(super) struct Far {
 }
 
 impl Far {
-    /// Logs in.
+    /// Begins to log in.
     pub(super) fn login(node: &Node, args: &PairArgs) -> Result<Self, Failure> {
         let (host, port) = node.login()?;
         let program = args.remote_bin.as_deref().unwrap_or(node.remote_bin());
@@ -82,6 +83,11 @@ impl Far {
             host,
             program: program.to_owned(),
         })
+    }
+
+    /// Sees that the login has come to the program there.
+    pub(super) fn greet(&mut self) -> Result<(), Failure> {
+        self.ask(&Request::Greet)
     }
 
     /// As it was reached.
@@ -253,6 +259,7 @@ fn answer(node: &mut Node, request: Request) -> Result<serde_json::Value, Failur
             .map_err(|e| Failure::new(Exit::Stream, format!("no answer can be given: {e}")))
     }
     match request {
+        Request::Greet => value(()),
         Request::Configure { file, text } => value(node.configure(file, &text)?),
         Request::Report => value(node.report()),
         Request::Introduce(terms) => {

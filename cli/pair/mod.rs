@@ -145,10 +145,14 @@ impl Pairing<'_> {
         self.say_key(&here, "this node");
         let host = node.host()?;
         let is_direct = self.know_peer(node, &here, &host)?;
-        let mut far = match Far::login(node, args) {
+        let greeted = Far::login(node, args).and_then(|mut far| far.greet().map(|()| far));
+        let mut far = match greeted {
             Ok(far) => far,
             Err(failure) => {
-                self.out.say(&by_hand::HINT.replace("HOST", &host));
+                // Where the program alone is missing, the login works.
+                if failure.exit == Exit::Unreachable {
+                    self.out.say(&by_hand::HINT.replace("HOST", &host));
+                }
                 return Err(failure);
             }
         };
