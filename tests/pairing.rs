@@ -116,8 +116,8 @@ fn init_asks_what_no_option_says() {
     assert_eq!(done.code, 1, "{done}");
     assert_eq!(foo0.reads(CONFIG), None);
     // What makes no sense is asked for again, with the reason.
-    let answers = "hartbeat\nheartbeat\n10.0.0.1 10.0.0.2\n\n10.0.0.1\nfoo0\nfoo1\n10.0.0.1\n\
-                   10.0.0.2\n10.0.0\n10.0.0.100\n\nhtml\nhtml=srv\nhtml=/etc\n\
+    let answers = "hartbeat\nheartbeat\n10.0.0.1 10.0.0.2\n\nfoo0=10.0.0.1\n10.0.0.1:22\n\
+                   10.0.0.1\nfoo0\nfoo1\n10.0.0.1\n10.0.0.2\n10.0.0\n10.0.0.2\n10.0.0.100\n\nhtml\nhtml=srv\nhtml=/etc\n\
                    html=/srv/html html=/srv/mail\nhtml=/srv/html mail=/srv/mail\nn\n";
     let done = foo0.types_and_answers("hasync init", answers).expect(0);
     says(
@@ -127,6 +127,8 @@ fn init_asks_what_no_option_says() {
             "is the name of this node",
             "is the host of this node",
             "is no address",
+            "a host with a port",
+            "the peer's host",
             "at least one tree",
             "NAME=VALUE",
             "not absolute",
@@ -217,6 +219,76 @@ fn what_is_not_theirs_stays() {
     assert_eq!(done.code, 78, "{done}");
     says(&done, &["10.0.0.2: ", "says something else"]);
     assert_ne!(Some(text), foo0.reads(CONFIG));
+}
+
+/// What no pair could work by is refused before anything is written, without a word of a file that
+/// is not there.
+#[test]
+fn init_writes_nothing_that_cannot_work() {
+    let pair = CleanPair::boot("exec sleep 100000");
+    let foo0 = &pair.foo0;
+    foo0.install();
+    let nodes = "--node foo0=10.0.0.1 --node foo1=10.0.0.2";
+    let html = "--tree html=/srv/html";
+    for (code, options, word) in [
+        (
+            1,
+            "--node foo0=10.0.0.1:2222 --node foo1=10.0.0.2 --tree html=/srv",
+            "--port",
+        ),
+        (
+            1,
+            "--node foo0=foo0=1 --node foo1=10.0.0.2 --tree html=/srv",
+            "not a host",
+        ),
+        (
+            78,
+            "--node foo0=10.0.0.1 --node foo1=10.0.0.1 --tree html=/srv",
+            "one host",
+        ),
+        (
+            78,
+            "--node a=10.0.0.1 --node b=10.0.0.2 --tree html=/srv",
+            "this node is foo0",
+        ),
+        (
+            78,
+            &format!("{nodes} {html} --address 10.0.0.1"),
+            "does not move",
+        ),
+        (
+            78,
+            &format!("{nodes} {html} --address 10.0.0.2"),
+            "does not move",
+        ),
+        (
+            1,
+            &format!("{nodes} {html} --interval 1ms"),
+            "less than a second",
+        ),
+        (1, &format!("{nodes} {html} --user 'a b'"), "name of a user"),
+        (
+            78,
+            &format!("{nodes} --tree all=/etc"),
+            "own system and configuration",
+        ),
+        (
+            78,
+            &format!("{nodes} --group key=/etc/hasync/id_ed25519"),
+            "own system",
+        ),
+        (
+            78,
+            &format!("{nodes} {html} --tree html=/srv/b"),
+            "two trees",
+        ),
+    ] {
+        let done = foo0.types(&format!("hasync init {options} --manager cron"));
+        assert_eq!(done.code, code, "{options}\n{done}");
+        says(&done, &[word]);
+        assert!(!done.stderr.contains(".toml:"), "{done}");
+        assert_eq!(foo0.reads(CONFIG), None, "{options}");
+    }
 }
 
 /// Every line that is printed does what it says, from any directory, wherever the file is.

@@ -31,13 +31,13 @@ pub(crate) struct InitArgs {
     #[arg(long, value_name = "MANAGER")]
     pub(crate) manager: Option<Manager>,
     /// How often to mirror
-    #[arg(long, value_name = "TIME", value_parser = crate::config::time, default_value = "10m")]
+    #[arg(long, value_name = "TIME", value_parser = crate::config::interval, default_value = "10m")]
     pub(crate) interval: std::time::Duration,
     /// The port of the other node's SSH server
     #[arg(short = 'p', long, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: Option<u16>,
     /// Who logs in on the other node
-    #[arg(long, value_name = "USER", value_parser = crate::config::host)]
+    #[arg(long, value_name = "USER", value_parser = crate::config::user)]
     pub(crate) user: Option<String>,
     /// Print the configuration, and write nothing
     #[arg(long, conflicts_with = "pair")]
@@ -76,7 +76,7 @@ fn pair(word: &str) -> Result<(&str, &str), String> {
 
 pub(crate) fn node(word: &str) -> Result<(String, String), String> {
     let (name, host) = pair(word)?;
-    Ok((crate::config::host(name)?, crate::config::host(host)?))
+    Ok((crate::config::node_name(name)?, crate::config::host(host)?))
 }
 
 pub(crate) fn tree(word: &str) -> Result<(String, PathBuf), String> {

@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use toml::Spanned;
 
-use super::Fault;
-use super::units::{AbsPath, Command, Line, Time};
+use super::units::{AbsPath, Command, Host, Interval, Line, Time};
+use super::{Fault, Peer};
 
 /// Where heartbeat keeps who runs what.
 const HARESOURCES: &str = "/etc/ha.d/haresources";
@@ -61,7 +61,36 @@ pub(super) struct RawRole {
     timeout: Option<Spanned<Time>>,
 }
 
+impl RoleTest {
+    /// Refuses an address that does not move: whoever has it is primary for ever.
+    pub(super) fn check_address(&self, at: Option<usize>, peer: &Peer) -> Result<(), Fault> {
+        let (RoleTest::Address { address, .. }, Some(at)) = (self, at) else {
+            return Ok(());
+        };
+        let hosts = [("own", &peer.own_host), ("peer's", &peer.host)];
+        let whose = hosts.into_iter().find_map(|(whose, host)| {
+            let host = host.as_deref().and_then(Host::address);
+            (host == Some(*address)).then_some(whose)
+        });
+        let is_everybodys =
+            address.is_loopback() || address.is_unspecified() || address.is_multicast();
+        let why = match whose {
+            Some(whose) => format!("is this node's {whose} host, by [peer], and does not move")
+                .replace("this node's peer's", "the peer's"),
+            None if is_everybodys => "is no address of one node alone".to_owned(),
+            None => return Ok(()),
+        };
+        let message = format!("{address} {why}; give the address that moves with the service");
+        Err(Fault::new(at, message))
+    }
+}
+
 impl RawRole {
+    /// Where in the text the address stands.
+    pub(super) fn address_at(&self) -> Option<usize> {
+        self.address.as_ref().map(|address| address.span().start)
+    }
+
     pub(super) fn settle(self) -> Result<RoleTest, Fault> {
         let given = |span: Option<std::ops::Range<usize>>| span.map(|span| span.start);
         let address = given(self.address.as_ref().map(Spanned::span));
@@ -290,6 +319,7 @@ impl Hooks {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Cycle {
     /// How often a cycle is started, by cron, a timer or `--every`.
+    #[serde(deserialize_with = "interval")]
     pub(crate) interval: Time,
     /// What happens when one is due while another runs.
     pub(crate) overlap: Overlap,
@@ -297,6 +327,10 @@ pub(crate) struct Cycle {
     pub(crate) last_push: Time,
     /// People are told when the standby is further behind.
     pub(crate) max_lag: Option<Time>,
+}
+
+fn interval<'de, D: Deserializer<'de>>(from: D) -> Result<Time, D::Error> {
+    Interval::deserialize(from).map(|interval| interval.0)
 }
 
 impl Default for Cycle {

@@ -39,7 +39,7 @@ pub(crate) use sections::{Compress, Node, Peer};
 pub(crate) use show::{check_config, report};
 pub(crate) use terms::differences;
 pub(crate) use tree::{Content, Tree};
-pub(crate) use units::Command;
+pub(crate) use units::{Command, Host};
 
 /// Where the file is unless `--config` names another.
 pub(crate) const DEFAULT_FILE: &str = "/etc/hasync/hasync.toml";
@@ -202,14 +202,29 @@ pub(crate) fn tree_name(word: &str) -> Result<String, String> {
     units::Word::read(word).map(|name: units::TreeName| name.0)
 }
 
-/// A host or a node, as the file has it.
+/// A host, as the file has it.
 pub(crate) fn host(word: &str) -> Result<String, String> {
     units::Word::read(word).map(|host: units::Host| host.0)
+}
+
+/// The name of a node, as the file has it.
+pub(crate) fn node_name(word: &str) -> Result<String, String> {
+    units::Word::read(word).map(|name: units::NodeName| name.0)
+}
+
+/// Who logs in, as the file has it.
+pub(crate) fn user(word: &str) -> Result<String, String> {
+    units::Word::read(word).map(|user: units::User| user.0)
 }
 
 /// A mail address, as the file has it.
 pub(crate) fn mail_address(word: &str) -> Result<String, String> {
     units::Word::read(word).map(|address: MailAddress| address.0)
+}
+
+/// The time between two cycles, as the file has it.
+pub(crate) fn interval(word: &str) -> Result<std::time::Duration, String> {
+    units::Word::read(word).map(|interval: units::Interval| interval.0.0)
 }
 
 /// A time as the file has it, such as `90s` or `5m`.
@@ -264,10 +279,12 @@ fn understand(file: &Path, text: &str) -> Result<Config, Fault> {
         message: one_line(error.message()),
     })?;
     let trees = tree::check(raw.tree)?;
+    let address_at = raw.role.address_at();
     let role = raw.role.settle()?;
     let node = raw.node.settle();
     let line_of = |offset| line_number(text, offset);
     let peer = raw.peer.settle(&node.name, line_of)?;
+    role.check_address(address_at, &peer)?;
     own::check(&trees, file, &node, &peer)?;
     let trees = trees.into_iter().map(|(tree, _)| tree).collect();
     Ok(Config {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::Fault;
-use super::units::{AbsPath, Command, Host, Line, Speed, Stall, Time};
+use super::units::{AbsPath, Command, Host, Line, NodeName, Speed, Stall, Time, User};
 
 /// Where a node keeps what it knows about its trees, unless the file says otherwise.
 pub(super) const STATE_DIR: &str = "/var/lib/hasync";
@@ -76,7 +76,7 @@ pub(crate) enum Compress {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawNode {
-    name: Option<Host>,
+    name: Option<NodeName>,
     state: Option<AbsPath>,
 }
 
@@ -103,7 +103,7 @@ fn host_name() -> String {
 pub(super) struct RawPeer {
     host: Option<Spanned<Host>>,
     hosts: Option<Spanned<BTreeMap<String, Host>>>,
-    user: Option<Host>,
+    user: Option<User>,
     port: Option<std::num::NonZeroU16>,
     identity: Option<AbsPath>,
     known_hosts: Option<AbsPath>,
@@ -173,6 +173,16 @@ fn own_and_other(
     let offset = hosts.span().start;
     let hosts: Vec<(String, Host)> = hosts.into_inner().into_iter().collect();
     match &hosts[..] {
+        [(one, host), (other, same)] if Host::is_same(&host.0, &same.0) => {
+            let [one, other, host] = [one, other, &host.0].map(|word| super::units::shown(word));
+            Err(Fault::new(
+                offset,
+                format!(
+                    "[peer] hosts gives {one} and {other} one host, {host}; give each its own on \
+                     the private link"
+                ),
+            ))
+        }
         [(name, own), (_, other)] | [(_, other), (name, own)] if name == node => {
             Ok((own.0.clone(), other.0.clone()))
         }

@@ -72,6 +72,42 @@ fn of_two_hosts_the_peer_is_the_other_one() {
     ] {
         refused(wrong, 2, &["names both nodes"]);
     }
+    for same in [
+        "{ a = \"10.0.0.1\", b = \"10.0.0.1\" }",
+        "{ a = \"fd00::1\", b = \"fd00:0::1\" }",
+        "{ a = \"standby\", b = \"Standby\" }",
+    ] {
+        refused(
+            &format!("[peer]\nhosts = {same}\n"),
+            2,
+            &["one host", "a and b"],
+        );
+    }
+    let port = "[peer]\nhosts = { foo0 = \"10.0.0.1\", foo1 = \"10.0.0.2:2222\" }\n";
+    refused(port, 2, &["a host with a port", "\"10.0.0.2\" alone"]);
+    refused("[peer]\nhost = \"foo1:22\"\n", 2, &["\"foo1\" alone"]);
+    refused("[peer]\nuser = \"a b\"\n", 2, &["the name of a user"]);
+    refused("[node]\nname = \"a b\"\n", 2, &["the name of a node"]);
+    for fixed in [
+        "10.0.0.1",
+        "fd00::2",
+        "fd00:0::2",
+        "127.0.0.1",
+        "::",
+        "224.0.0.18",
+    ] {
+        let role = format!("{hosts}[node]\nname = \"foo0\"\n[role]\naddress = \"{fixed}\"\n");
+        refused(
+            &role,
+            6,
+            &[fixed.replace(":0", "").as_str(), "moves with the service"],
+        );
+    }
+    refused(
+        "[peer]\nhost = \"10.0.0.2\"\n[role]\naddress = \"10.0.0.2\"\n",
+        4,
+        &["the peer's host"],
+    );
     let both = "[peer]\nhosts = { a = \"1\", b = \"2\" }\nhost = \"b\"\n";
     refused(both, 3, &["one of host and hosts"]);
     refused(
@@ -474,6 +510,7 @@ fn cycle_hooks_and_brake_have_defaults_and_limits() {
         &["`skip`", "`queue-one`"],
     );
     refused("[cycle]\ninterval = \"0m\"\n", 2, &["no time at all"]);
+    refused("[cycle]\ninterval = \"1ms\"\n", 2, &["less than a second"]);
     refused("[brake]\npercent = 101\n", 2, &["from 0 to 100"]);
     refused(
         "[hooks]\nbefor = \"x\"\n",

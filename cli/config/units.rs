@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,6 +14,9 @@ use crate::args::rate;
 
 /// The longest time that can be given.
 const MAX_TIME: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+/// No pair mirrors more often than this.
+const INTERVAL_MIN: Duration = Duration::from_secs(1);
 
 /// What `stall` of `[peer]` cannot go below: several pings.
 const STALL_MIN: Duration = Duration::from_secs(60);
@@ -51,7 +55,7 @@ macro_rules! words {
     )*};
 }
 words!(
-    Time, Stall, Size, Speed, TreeName, AbsPath, Command, Host, Line
+    Time, Stall, Interval, Size, Speed, TreeName, AbsPath, Command, Host, NodeName, User, Line
 );
 words!(super::around::MailAddress);
 
@@ -113,6 +117,24 @@ impl Word for Stall {
             ));
         }
         Ok(Stall(time))
+    }
+}
+
+/// The time from one cycle to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Interval(pub(crate) Time);
+
+impl Word for Interval {
+    const WHAT: &'static str = Time::WHAT;
+
+    fn read(word: &str) -> Result<Self, String> {
+        let time = Time::read(word)?;
+        if time.0 < INTERVAL_MIN {
+            return Err(format!(
+                "\"{word}\" is less than a second, in which no cycle ends"
+            ));
+        }
+        Ok(Interval(time))
     }
 }
 
@@ -265,13 +287,70 @@ impl Word for Host {
     const WHAT: &'static str = "a host name or address such as \"standby\" or \"10.0.0.2\"";
 
     fn read(word: &str) -> Result<Self, String> {
-        let is_odd = |c: char| c.is_whitespace() || c.is_control() || "@/[]\"'".contains(c);
-        if word.is_empty() || word.starts_with('-') || word.len() > 255 || word.contains(is_odd) {
-            let what = Self::WHAT;
-            return Err(format!("\"{}\" is not {what}", shown(word)));
+        // An IPv6 address may name its interface.
+        let address = word.split('%').next().unwrap_or(word);
+        let host = bare(word, Self::WHAT).map(Host)?;
+        if word.contains(':') && address.parse::<Ipv6Addr>().is_err() {
+            let word = shown(word);
+            return Err(match word.rsplit_once(':') {
+                Some((host, port)) if port.parse::<u16>().is_ok() => format!(
+                    "\"{word}\" is a host with a port; give \"{host}\" alone, and the port by \
+                     --port or by port in [peer]"
+                ),
+                _ => format!("\"{word}\" is not {}", Self::WHAT),
+            });
         }
-        Ok(Host(word.to_owned()))
+        Ok(host)
     }
+}
+
+impl Host {
+    /// The address, if it is one.
+    pub(super) fn address(host: &str) -> Option<IpAddr> {
+        host.parse().ok()
+    }
+
+    /// Whether both are one host, as far as the words tell.
+    pub(crate) fn is_same(one: &str, other: &str) -> bool {
+        let addresses = (Host::address(one), Host::address(other));
+        match addresses {
+            (Some(one), Some(other)) => one == other,
+            _ => one.eq_ignore_ascii_case(other),
+        }
+    }
+}
+
+/// The name of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NodeName(pub(crate) String);
+
+impl Word for NodeName {
+    const WHAT: &'static str = "the name of a node such as \"foo0\", as hostname prints it";
+
+    fn read(word: &str) -> Result<Self, String> {
+        bare(word, Self::WHAT).map(NodeName)
+    }
+}
+
+/// Who logs in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct User(pub(crate) String);
+
+impl Word for User {
+    const WHAT: &'static str = "the name of a user such as \"root\"";
+
+    fn read(word: &str) -> Result<Self, String> {
+        bare(word, Self::WHAT).map(User)
+    }
+}
+
+/// A word that can stand alone on a command line, in a list and before or behind an `@`.
+fn bare(word: &str, what: &str) -> Result<String, String> {
+    let is_odd = |c: char| c.is_whitespace() || c.is_control() || "@/[]\"'=,;".contains(c);
+    if word.is_empty() || word.starts_with('-') || word.len() > 255 || word.contains(is_odd) {
+        return Err(format!("\"{}\" is not {what}", shown(word)));
+    }
+    Ok(word.to_owned())
 }
 
 /// Text of one line that is not empty.
@@ -367,9 +446,58 @@ mod tests {
 
     #[test]
     fn hosts_are_bare() {
-        for word in ["standby", "10.0.0.2", "fd00::2", "a.example.com"] {
+        for word in [
+            "standby",
+            "10.0.0.2",
+            "fd00::2",
+            "a.example.com",
+            "fe80::2%eth1",
+            "::1",
+            "a_b",
+        ] {
             assert!(Host::read(word).is_ok(), "{word}");
         }
-        refused::<Host>(&["", "root@b", "-oProxyCommand=x", "a b", "[fd00::2]", "a/b"]);
+        let no_bare_word = [
+            "",
+            "root@b",
+            "-oProxyCommand=x",
+            "a b",
+            "[fd00::2]",
+            "a/b",
+            "foo0=10.0.0.1",
+            "10.0.0.1,10.0.0.2",
+        ];
+        refused::<Host>(&no_bare_word);
+        refused::<NodeName>(&no_bare_word);
+        refused::<User>(&no_bare_word);
+        refused::<Host>(&[
+            "10.0.0.1:2222",
+            "foo1:22",
+            "foo1:",
+            "fd00::2::",
+            ":",
+            "a:b:c",
+        ]);
+        for (word, host) in [("10.0.0.1:2222", "\"10.0.0.1\""), ("foo1:22", "\"foo1\"")] {
+            let why = Host::read(word).unwrap_err();
+            assert!(why.contains(host) && why.contains("--port"), "{why}");
+        }
+        assert!(User::read("a b").unwrap_err().contains("name of a user"));
+        for (one, other, expected) in [
+            ("10.0.0.1", "10.0.0.1", true),
+            ("fd00::1", "fd00:0::1", true),
+            ("Foo", "foo", true),
+            ("10.0.0.1", "10.0.0.2", false),
+            ("foo0", "foo1", false),
+            ("fe80::1%a", "fe80::1%b", false),
+        ] {
+            assert_eq!(Host::is_same(one, other), expected, "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn intervals_leave_time_for_a_cycle() {
+        assert!(Interval::read("1s").is_ok() && Interval::read("10m").is_ok());
+        refused::<Interval>(&["1ms", "999ms", "0s", "soon"]);
     }
 }

@@ -198,18 +198,20 @@ fn ask_nodes() -> Result<[(String, String); 2], Failure> {
     let here = Config::parse(Path::new(""), "")?.node.name;
     let question = format!("Where is this node, {here}, reached on the private link?");
     let host = questions::ask_until(&question, OPTION, config::host)?;
-    let is_other = |name: &String, own: &String, what: &str| match name == own {
-        true => Err(format!("\"{name}\" is {what} of this node")),
-        false => Ok(()),
-    };
     let there = questions::ask_until("What is the name of the other node?", OPTION, |word| {
-        let name = config::host(word)?;
-        is_other(&name, &here, "the name").map(|()| name)
+        let name = config::node_name(word)?;
+        match name == here {
+            true => Err(format!("\"{name}\" is the name of this node")),
+            false => Ok(name),
+        }
     })?;
     let question = format!("Where is {there} reached on the private link?");
     let its_host = questions::ask_until(&question, OPTION, |word| {
         let its_host = config::host(word)?;
-        is_other(&its_host, &host, "the host").map(|()| its_host)
+        match config::Host::is_same(&its_host, &host) {
+            true => Err(format!("\"{its_host}\" is the host of this node")),
+            false => Ok(its_host),
+        }
     })?;
     Ok([(here, host), (there, its_host)])
 }
