@@ -69,10 +69,8 @@ pub(crate) fn help(args: &HelpArgs) -> Result<Exit, Failure> {
     let Some(topic) = &args.topic else {
         return out::help(&contents(), Exit::Ok);
     };
-    // Whoever types `hasync-ha(7)` means `ha`.
-    let word = topic.split('(').next().unwrap_or(topic);
-    let word = word.strip_prefix("hasync").unwrap_or(word);
-    let word = word.trim_start_matches(['-', '.']);
+    let word = plain_topic(topic);
+    let word = word.as_str();
     let verb = args::help_of(word).into_iter();
     let about = ABOUT.iter().filter(|(verb, _)| *verb == word);
     let about = about.map(|(_, about)| text::from_markdown(about));
@@ -90,6 +88,18 @@ pub(crate) fn help(args: &HelpArgs) -> Result<Exit, Failure> {
             )))
         }
     }
+}
+
+/// Whoever types `hasync-ha(7)`, `hasync-ha.7` or `HA` means `ha`.
+fn plain_topic(topic: &str) -> String {
+    let word = topic.to_lowercase();
+    let word = word.split('(').next().unwrap_or(&word);
+    let word = match word.rsplit_once('.') {
+        Some((name, section)) if section.parse::<u8>().is_ok() => name,
+        _ => word,
+    };
+    let word = word.strip_prefix("hasync").unwrap_or(word);
+    word.trim_start_matches(['-', '.', ' ']).to_owned()
 }
 
 /// The verbs, and behind them the other pages.
@@ -190,6 +200,30 @@ mod tests {
         let toml = String::from_utf8(toml.clone()).unwrap();
         assert!(toml.contains("last_push = "), "{toml}");
     }
+    #[test]
+    fn a_page_is_found_by_any_of_its_names() {
+        for (typed, topic) in [
+            ("ha", "ha"),
+            ("HA", "ha"),
+            ("ha.7", "ha"),
+            ("ha(7)", "ha"),
+            ("hasync-ha", "ha"),
+            ("hasync-ha.7", "ha"),
+            ("Hasync-HA(7)", "ha"),
+            ("hasync.toml", "toml"),
+            ("hasync.toml.5", "toml"),
+            ("hasync.toml(5)", "toml"),
+            ("toml", "toml"),
+            ("hasync-pair.8", "pair"),
+            ("check-config", "check-config"),
+            ("hasync check-config", "check-config"),
+            ("hasync", ""),
+            ("hasync.8", ""),
+        ] {
+            assert_eq!(plain_topic(typed), topic, "{typed}");
+        }
+    }
+
     #[test]
     fn every_page_is_one_of_the_contents_and_fits_a_terminal() {
         let contents = contents();

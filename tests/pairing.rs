@@ -79,6 +79,16 @@ fn a_script_pairs_by_fingerprint_alone() {
 
     // The other node has no configuration yet.
     let pin = format!("--yes --fingerprint {}", fingerprint(foo1));
+    // What is left to type is told, however the pairing ends.
+    let done = foo0.types(&format!("{INIT} --pair --yes"));
+    assert_eq!(done.code, 76, "{done}");
+    let left = [
+        "not paired yet",
+        "scp /etc/hasync/hasync.toml 10.0.0.2:/etc/hasync/hasync.toml",
+        "hasync promote --all",
+        "root /usr/local/bin/hasync cycle -q",
+    ];
+    says(&done, &left);
     let done = foo0.types(&format!("hasync pair {pin}"));
     assert_eq!(done.code, 78, "{done}");
     says(
@@ -422,6 +432,37 @@ fn what_is_paired_is_pushed_by_then() {
             .types(&format!("hasync pair --yes --root {dir}"))
             .expect(0);
         says(&done, &["both directions work"]);
+    }
+    // One directory is one, and what a node lacks is found before a key is bound.
+    for host in [foo0, foo1] {
+        host.types("sed -i /^command=/d .ssh/authorized_keys")
+            .expect(0);
+    }
+    let twice = "hasync pair --yes --root /srv --root /srv/ --root //srv/.";
+    foo0.types(twice).expect(0);
+    for host in [foo0, foo1] {
+        let list = host.reads("root/.ssh/authorized_keys").unwrap();
+        assert_eq!(list.matches("--root").count(), 1, "{list}");
+    }
+    foo0.types("mkdir /srv/here").expect(0);
+    let before = [files(foo0), files(foo1)];
+    for (root, node) in [
+        ("/srv/nowhere", "foo0"),
+        ("/srv/here", "foo1"),
+        ("/etc/hosts", "foo0"),
+    ] {
+        let done = foo0.types(&format!("hasync pair --yes --root {root}"));
+        assert_eq!(done.code, 11, "{done}");
+        says(
+            &done,
+            &[&format!("--root {root} is no directory on {node}")],
+        );
+        let done = foo0.types(&format!("hasync pair --by-hand --root {root}"));
+        assert_eq!(done.code == 11, node == "foo0", "{done}");
+        assert_eq!(files(foo1), before[1]);
+    }
+    for host in [foo0, foo1] {
+        host.types("mkdir \"$(printf '/srv/a\\nb')\"").expect(0);
     }
     foo0.types("hasync pair --yes --root \"$(printf '/srv/a\\nb')\"")
         .expect_error(1, &["line break"]);

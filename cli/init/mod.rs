@@ -47,7 +47,7 @@ pub(crate) fn run(args: &InitArgs) -> Result<Exit, Failure> {
         true => format!("configuration: written, {}", file.display()),
         false => format!("configuration: is there already, {}", file.display()),
     });
-    let exit = pair_or_tell(args, &file, &text, &out)?;
+    let paired = pair_or_tell(args, &file, &text, &out);
     let first = &wanted.nodes[0].0;
     let address = wanted.address.map_or_else(String::new, |ip| ip.to_string());
     out.say("");
@@ -60,7 +60,7 @@ pub(crate) fn run(args: &InitArgs) -> Result<Exit, Failure> {
     };
     out.write(steps.text().as_bytes());
     out.finish()?;
-    Ok(exit)
+    paired
 }
 
 /// Pairs the nodes, and checks the configuration on both; or says how.
@@ -72,20 +72,32 @@ fn pair_or_tell(args: &InitArgs, file: &Path, text: &str, out: &Out) -> Result<E
     let pairs = args.pair || is_asked && questions::confirm(&question, "--pair")?;
     if pairs {
         out.flush();
-        return pair::share(args, text, out);
+        let paired = pair::share(args, text, out);
+        if paired.is_err() {
+            out.say("");
+            out.say("The nodes are not paired yet. Mend what failed, and type the same again; or:");
+            tell_how_to_pair(&config, file, out);
+        }
+        return paired;
     }
     out.say("check-config here:");
     out.say_all(&config::report(&config));
+    out.say("Then let the other node have the same file, and pair them:");
+    tell_how_to_pair(&config, file, out);
+    Ok(Exit::Ok)
+}
+
+/// The lines that end as `--pair` does.
+fn tell_how_to_pair(config: &Config, file: &Path, out: &Out) {
+    let peer = config.peer.host.clone().unwrap_or_default();
     let shown = file.display().to_string();
     let login = config.peer.user.as_ref();
     let login = login.map_or_else(|| peer.clone(), |user| format!("{user}@{peer}"));
-    out.say("Then let the other node have the same file, and pair them:");
     let scp = target::scp(&login, config.peer.port, &shown, &shown);
     out.say(&format!("  {scp}"));
     let option = config_option(file);
     out.say(&format!("  hasync check-config{option}"));
     out.say(&format!("  hasync pair{option}"));
-    Ok(Exit::Ok)
 }
 
 /// What names the file in a line that is typed, unless it is where every verb looks.

@@ -78,7 +78,8 @@ pub(super) fn pair(node: &Node, args: &PairArgs, out: &Out) -> Result<Exit, Fail
 
 /// What the other node is told besides, where no configuration says it.
 fn rest_of(node: &Node, args: &PairArgs) -> String {
-    let roots = args.root.iter().map(|root| quoted(&root.to_string_lossy()));
+    let roots = node.terms().roots;
+    let roots = roots.iter().map(|root| quoted(&root.to_string_lossy()));
     let mut words: String = roots.map(|root| format!(" --root {root}")).collect();
     for word in node.config_words() {
         words.push_str(&format!(" {}", quoted(&word)));

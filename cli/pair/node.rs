@@ -76,7 +76,7 @@ impl Node {
     /// This node, by what was typed.
     pub(super) fn here(args: &PairArgs) -> Result<Self, Failure> {
         let terms = Terms {
-            roots: args.root.clone(),
+            roots: once_each(&args.root),
             authorized_keys: args.authorized_keys.clone(),
             config: args.config.config.as_deref().map(absolute),
             from: args.from,
@@ -270,6 +270,12 @@ impl Node {
     /// Says who it is, with a key that is made if it has none.
     pub(super) fn introduce(&self) -> Result<Introduction, Failure> {
         self.must_have_trees()?;
+        // Neither node binds a key to what one of them lacks.
+        if let Some(root) = self.terms.roots.iter().find(|root| !root.is_dir()) {
+            let (root, node) = (root.display(), self.name());
+            let what = format!("--root {root} is no directory on {node}; make it on both nodes");
+            return Err(Failure::new(Exit::FileIo, what));
+        }
         let file = self.key_file()?;
         let made = !file.exists();
         if made {
@@ -525,6 +531,17 @@ fn host_keys() -> Vec<String> {
         .filter_map(|file| fs::read_to_string(file).ok());
     let keys = lines.filter_map(|line| PublicHalf::parse(&line));
     keys.map(|key| key.line()).collect()
+}
+
+/// In the order of what was typed.
+fn once_each(roots: &[PathBuf]) -> Vec<PathBuf> {
+    let mut once: Vec<PathBuf> = Vec::new();
+    for root in roots {
+        if !once.contains(root) {
+            once.push(root.clone());
+        }
+    }
+    once
 }
 
 fn no_home() -> Failure {
