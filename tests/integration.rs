@@ -49,6 +49,8 @@ mod drills;
 mod examples;
 /// The filter language, beside rsync.
 mod filters;
+/// The first configuration: what is asked, refused, and printed to be typed.
+mod first_file;
 /// A local user exchanges directories and symlinks under a push.
 mod flippers;
 /// Before a promotion the peer is asked for the service, newer data and its last push.
@@ -112,7 +114,7 @@ mod oracle;
 mod others_words;
 /// A node that is its own peer, and a machine that was cloned with its state.
 mod own_node;
-/// Pairs and first configurations where something is there already, or in the way.
+/// Pairs where something is there already, or in the way.
 mod pairing;
 /// ACLs and attributes that are not mirrored, and what is said of them.
 mod passed_over;
