@@ -260,7 +260,7 @@ fn answer(node: &mut Node, request: Request) -> Result<serde_json::Value, Failur
     }
     match request {
         Request::Greet => value(()),
-        Request::Configure { file, text } => value(node.configure(file, &text)?),
+        Request::Configure { file, text } => value(node.configure(file.as_deref(), &text)?),
         Request::Report => value(node.report()),
         Request::Introduce(terms) => {
             node.agree(terms)?;

@@ -150,19 +150,14 @@ impl Node {
     }
 
     /// Has the other node's configuration, in this place, unless it has one with this text.
-    pub(super) fn configure(
-        &mut self,
-        named: Option<PathBuf>,
-        text: &str,
-    ) -> Result<bool, Failure> {
-        let file = named.clone();
-        let file = file.unwrap_or_else(|| config::DEFAULT_FILE.into());
-        Config::foresee(&file, text).map_err(|why| {
+    pub(super) fn configure(&mut self, named: Option<&Path>, text: &str) -> Result<bool, Failure> {
+        let file = named.unwrap_or(Path::new(config::DEFAULT_FILE));
+        Config::foresee(file, text).map_err(|why| {
             let what = format!("no configuration is written, for it would be refused: {why}");
             Failure::new(Exit::Config, what)
         })?;
-        let made = super::make_file(&file, text)?;
-        self.go_by(named.as_deref())?;
+        let made = super::make_file(file, text)?;
+        self.go_by(named)?;
         Ok(made)
     }
 
