@@ -54,7 +54,7 @@ pub(crate) struct PlanArgs {
     #[command(flatten)]
     pub(crate) which: AnyTrees,
     /// How often cycles are to run (default: interval of [cycle])
-    #[arg(long, value_name = "TIME", value_parser = crate::config::interval)]
+    #[arg(long, value_name = "TIME", value_parser = crate::config::time)]
     pub(crate) interval: Option<Duration>,
 }
 
