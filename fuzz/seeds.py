@@ -166,8 +166,9 @@ def senders():
     want_delta = differs(1, b"1234"), verdicts(1, (1, "Transfer", "Delta"))
     settled = late(to_sender("Settled", dir=1, entry=1), "FileEnd")
     again = late(to_sender("Again", dir=1, entry=1), "FileEnd")
-    gone = [to_sender("Deleted", path=b"dir/old", kind="File"),
-            to_sender("NotEmpty", path=b"dir"), to_sender("DeletionsStopped", count=3),
+    removed = to_sender("Deleted", path=b"dir/old", kind="File")
+    stopped = late(to_sender("DeletionsStopped", count=3), "ContentDone")
+    gone = [to_sender("NotEmpty", path=b"dir"), removed,
             to_sender("Warning", vanished=False, message="so it is"),
             to_sender("Ping", done=300, flushing=True)]
     yield "equal", script(0, root, compared, done)
@@ -188,6 +189,8 @@ def senders():
     yield "full_prints", script(0, root, differs(0, bytes(6)), full, verdicts(0), compared, done)
     gone = [late(frame, "ContentDone") for frame in gone]
     yield "deleted", script(DELETE, root, compared, *gone, done)
+    yield "refused_deletion", script(0, root, compared, late(removed, "ContentDone"), done)
+    yield "refused_stop", script(DELETE, root, compared, stopped, done)
     is_linked = verdicts(1, (0, "HardLink", "Nothing"))
     yield "linked", script(HARD_LINKS, root, *wants, differs(1), is_linked, compared, done)
     yield "dry_run", script(DRY_RUN, root, *wants, to_sender("Lacks", dir=1), compared, done)

@@ -175,9 +175,7 @@ fn a_flood_of_answers_does_not_fill_the_memory() {
     trees.write("source/file", "content");
     for (message, mib, exit) in [
         ("Compared", 24, 12),
-        ("DeletionsStopped", 24, 12),
         ("Warning", 24, 12),
-        ("NotEmpty", 24, 12),
         ("Ping", 8, 12),
         // Refused: the prints of too many names.
         ("Differs", 400, 12),

@@ -135,13 +135,14 @@ pub fn lost_words(lost: Differences) -> Vec<&'static str> {
         .collect()
 }
 
-/// The coarsest step of a file system's times, that of FAT, in nanoseconds.
+/// The coarsest step of a file system's times, that of FAT, in nanoseconds. All others are powers
+/// of ten, up to a second.
 const STEP_NS_MAX: u32 = 2_000_000_000;
 
 /// What the receiving file system can store as a time. Both sides compare times as it stores them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct TimeStore {
-    /// Smallest step in nanoseconds; at least 1, at most [`STEP_NS_MAX`].
+    /// Smallest step in nanoseconds: a power of ten up to a second, or [`STEP_NS_MAX`].
     pub(crate) granularity_ns: u32,
     pub(crate) min_secs: i64,
     pub(crate) max_secs: i64,
@@ -165,7 +166,9 @@ impl TimeStore {
             min_secs,
             max_secs,
         } = *self;
-        if (1..=STEP_NS_MAX).contains(&granularity_ns) && min_secs <= max_secs {
+        let mut steps = (0..=9).map(|zeros| 10_u32.pow(zeros));
+        let is_step = granularity_ns == STEP_NS_MAX || steps.any(|step| granularity_ns == step);
+        if is_step && min_secs <= max_secs {
             return Ok(());
         }
         Err(Error::peer(Refusal::TimeStore {

@@ -159,6 +159,7 @@ refusals! {
     MountPath { error: NameError } => "{error} as a mount below the target",
     Lost { lost: u16 } => "a file system that loses {lost:#x}",
     TargetName { error: NameError } => "{error} as the target's name",
+    RenameUnasked => "a name for a source that keeps its own",
     TooManyGroups { max: usize } => "more than {max} groups that it can set",
     Accounts { asked: usize, told: usize } =>
         "{told} users and groups where {asked} were asked for",
@@ -186,6 +187,11 @@ refusals! {
     Signature { error: SignatureError } => "{error}",
     Exchange { error: MessageError } => "{error}",
     DeletedUnasked => "a deletion that nobody asked for",
+    StoppedUnasked { count: u64 } =>
+        "word that {count} deletions were stopped, though nothing can have stopped them",
+    NotEmptyUnasked => "a directory that stays, though none was to go",
+    StarvedUnasked { starved: u64 } =>
+        "{starved} entries without room, though no deletion made some",
     DeletedPath { error: NameError } => "{error} deleted, or kept",
 }
 

@@ -14,9 +14,7 @@ WHAT, LENGTH, LOG = sys.argv[1], int(sys.argv[2]) << 20, sys.argv[3]
 SAYS = {
     "Compared": {"below": 0},
     "Differs": {"dir": 0, "print_len": 1, "prints": bytes(range(256)) * 1000, "last": False},
-    "DeletionsStopped": {"count": 0},
     "Warning": {"vanished": False, "message": "w" * 100},
-    "NotEmpty": {"path": b"x" * 40},
     "Ping": {"done": 1, "flushing": False},
 }
 

@@ -414,6 +414,18 @@ def after_entries(say):
     return lie
 
 
+def at_end(say):
+    """After all else has been said, and nothing was asked for."""
+    def lie(far):
+        far.compared()
+        far.verdicts()
+        far.link.say("Compared", below=1)
+        far.link.writer.flush()
+        far.hear("ContentDone")
+        say(far)
+    return lie
+
+
 def without_end(say):
     def lie(far):
         for _ in range(1 << 20):
@@ -431,6 +443,9 @@ RECEIVER_LIES = {
     "mounts without end": lambda far: far.reply(
         mounted=[{"path": b"%05d" % at, "time_store": REPLY["time_store"], "lost": 0,
                   "lost_xattrs": 0} for at in range(2000)]),
+    "another name for many": lambda far: far.reply(rename=b"x"),
+    "steps of seven": lambda far: far.reply(
+        time_store={"granularity_ns": 7, "min_secs": 0, "max_secs": 1}),
     "a second reply": lambda far: without_end(lambda far: far.reply())(far),
     "compared before it was told": lambda far: (
         far.reply(), far.link.say("Compared", below=HUGE)),
@@ -457,6 +472,12 @@ RECEIVER_LIES = {
     "a deletion that is not due": after_entries(
         lambda far: far.link.say("Deleted", path=b"file", kind="File")),
     "what stays, outside": after_entries(lambda far: far.link.say("NotEmpty", path=b"../x")),
+    "a root that is deleted": at_end(lambda far: far.link.say("Deleted", path=b"", kind="Dir")),
+    "a root that stays": at_end(lambda far: far.link.say("NotEmpty", path=b"")),
+    "deletions that nothing stopped": at_end(lambda far: far.link.say("DeletionsStopped", count=HUGE)),
+    "nothing that stopped deletions": at_end(lambda far: far.link.say("DeletionsStopped", count=0)),
+    "no room for what came": at_end(lambda far: far.link.say(
+        "Done", durable=True, sealed=None, starved=1)),
     "the end at once": after_entries(lambda far: far.link.say(
         "Done", durable=True, sealed=None, starved=0)),
     "a word that is none": after_entries(lambda far: far.link.put(wire.MESSAGE, b"\xfa")),

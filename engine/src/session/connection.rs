@@ -32,6 +32,7 @@ use crate::overlap::Whereabouts;
 use crate::refusal::Refusal;
 use crate::source::Source;
 use crate::spill;
+use crate::target::names_dir;
 use crate::wire::{FrameReader, Hello, HelloReply, ToReceiver, ToSender, message_frame, preamble};
 
 /// Threads for jobs: the scan takes one for most of a push.
@@ -346,7 +347,9 @@ impl Connection {
             Event::LinkEnd(e) => return Err(e),
             _ => return Err(Error::peer(Refusal::NotReply)),
         };
-        reply.check(asked)?;
+        // Where the tree with a name is, the receiver knows by itself: a directory.
+        let may_rename = single && lineage.is_none() && !names_dir(destination);
+        reply.check(asked, may_rename)?;
         let fields = agreed(&reply, options, digest_key);
         let tree = lineage.as_deref().map(Sending::name);
         if tree.is_some() || options.lossless {

@@ -87,14 +87,15 @@ pub(crate) struct HelloReply {
 }
 
 impl HelloReply {
-    /// Checks the answer to a hello with so many accounts.
-    pub(crate) fn check(&self, asked: usize) -> Result<(), Error> {
+    /// Checks the answer to a hello with so many accounts, whose source may get another name.
+    pub(crate) fn check(&self, asked: usize, may_rename: bool) -> Result<(), Error> {
         self.keeps.check()?;
         self.mounted.check()?;
         let (told, max) = (self.accounts.len(), SETTABLE_GROUPS_MAX);
         let name = self.rename.as_deref();
         let refusal = match name.map_or(Ok(()), check_name) {
             Err(error) => Refusal::TargetName { error },
+            Ok(()) if name.is_some() && !may_rename => Refusal::RenameUnasked,
             Ok(()) if told != asked => Refusal::Accounts { asked, told },
             Ok(()) if self.settable_groups.len() > max => Refusal::TooManyGroups { max },
             Ok(()) => return Ok(()),

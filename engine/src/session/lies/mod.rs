@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod deletions;
 mod depth;
 mod dry_runs;
 mod floods;

@@ -1,11 +1,11 @@
 //! What a receiver could say that is not so: to each lie the refusal that the sender owes it.
 
 use super::Wish::{Ask, DryRun};
+use super::deletions;
 use super::scene::{Lie, Said};
 use crate::generation::{GenerationId, Partial, Sealed};
 use crate::keeps::TimeStore;
 use crate::namespaces::Namespaces;
-use crate::observer::Kind;
 use crate::wire::{FrameKind, Pulse, ToSender, Verdict, Want, decode, encode};
 
 type Lies = Vec<Lie<ToSender>>;
@@ -34,7 +34,7 @@ macro_rules! before {
 
 use Said::{Bytes, Frame, Message};
 use ToSender::{
-    Again, Compared, Deleted, Differs, Done, HelloReply, Lacks, Settled, Standing, Told, Verdicts,
+    Again, Compared, Differs, Done, HelloReply, Lacks, Settled, Standing, Told, Verdicts,
 };
 
 pub(super) fn all() -> Lies {
@@ -47,6 +47,7 @@ pub(super) fn all() -> Lies {
         verdicts(),
         bases(),
         ends(),
+        deletions::all(),
     ];
     parts.into_iter().flatten().collect()
 }
@@ -117,10 +118,15 @@ fn replies() -> Lies {
         }),
         edit!(TimeStore: HelloReply(reply) => reply.keeps.time_store.granularity_ns = 0),
         edit!(TimeStore: HelloReply(reply) => reply.keeps.time_store.granularity_ns = u32::MAX),
+        edit!(TimeStore: HelloReply(reply) => reply.keeps.time_store.granularity_ns = 7),
+        edit!(TimeStore: HelloReply(reply) => {
+            reply.keeps.time_store.granularity_ns = 1_500_000_000;
+        }),
         edit!(TimeStore: HelloReply(reply) => reply.keeps.time_store.min_secs = i64::MAX),
         edit!(Lost: HelloReply(reply) => reply.keeps.lost.content = true),
         edit!(TargetName: HelloReply(reply) => reply.rename = Some(b"../../etc".to_vec())),
         edit!(TargetName: HelloReply(reply) => reply.rename = Some(b".hasync".to_vec())),
+        edit!(RenameUnasked: HelloReply(reply) => reply.rename = Some(b"other".to_vec())),
         edit!(Accounts: HelloReply(reply) => reply.accounts.push(Some(0))),
         edit!(TooManyGroups: HelloReply(reply) => {
             reply.settable_groups = vec![(7, None); (1 << 16) + 1];
@@ -179,6 +185,17 @@ fn answers() -> Lies {
                 before.push(Message(message.clone()));
             }
         }),
+        // First answers come in the order of the directories.
+        edit!(NotDue: Differs { dir, .. } => if *dir > 0 { *dir -= 1 }),
+        edit!(NotDue: Lacks { dir } => *dir -= 1),
+        Lie::tell("NotDue", {
+            let mut told = None;
+            move |message, before| match message {
+                Differs { dir, .. } if *dir > 0 => told = Some(Lacks { dir: *dir }),
+                _ => before.extend(told.take().map(Message)),
+            }
+        })
+        .of(DryRun),
         before!(NotDue: Differs { dir, .. } => Message(Verdicts {
             dir: *dir,
             verdicts: Vec::new(),
@@ -336,17 +353,7 @@ fn ends() -> Lies {
             })
         };
     }
-    let gone = |path: &'static [u8]| {
-        Lie::tell("DeletedPath", move |message: &mut ToSender, _| {
-            if let Deleted { path: told, .. } = message {
-                *told = path.to_vec();
-            }
-        })
-    };
     vec![
-        before!(DeletedPath: Done { .. } => Message(ToSender::NotEmpty {
-            path: b"a/../b".to_vec(),
-        })),
         before!(NotDue: Verdicts { .. } => Message(Compared { below: u64::MAX })),
         early!(Differs { .. }),
         early!(Verdicts { .. }),
@@ -386,12 +393,5 @@ fn ends() -> Lies {
             sealed.head.id = GenerationId::NONE;
         }),
         edit!(OtherGeneration: Done { sealed: Some(sealed), .. } => sealed.changed = false),
-        before!(DeletedUnasked: Differs { .. } => Message(Deleted {
-            path: b"small".to_vec(),
-            kind: Kind::File,
-        })),
-        gone(b"../small"),
-        gone(b"/etc/passwd"),
-        gone(b"a//b"),
     ]
 }

@@ -44,7 +44,7 @@ impl Ending {
         take(&mut self.new_dirs).make_bare(site)?;
         site.door.run()?;
         let removals = take(&mut self.removals);
-        let (ways, going) = removals.carry_out(site, self.named.as_ref(), self.deletable)?;
+        let (ways, mut going) = removals.carry_out(site, self.named.as_ref(), self.deletable)?;
         spill::check()?;
         let is_atomic = match &site.door {
             Door::Dry(_) => return site.done(false, None, 0),
@@ -53,13 +53,13 @@ impl Ending {
         take(&mut self.links).carry_out(site, &ways)?;
         spill::check()?;
         if is_atomic {
-            return seal::run(site, self.named.take(), take(&mut self.left), &going);
+            return seal::run(site, self.named.take(), take(&mut self.left), &mut going);
         }
         site.door.run()?;
         let unmoved = site.door.real()?.commit.take_unmoved();
         going.tell_rest(site, &[&unmoved])?;
         let durable = site.door.real()?.commit.finish()?;
-        let starved = site.full.starved(&site.door)?;
+        let starved = site.full.starved(&site.door, going.gone())?;
         site.done(durable, None, starved)
     }
 }

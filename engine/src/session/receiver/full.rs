@@ -20,8 +20,6 @@ pub(super) struct Full {
     first: Option<Error>,
     /// Bytes of the last file of it.
     pub(super) needed: u64,
-    /// Entries that were deleted: there may be room now.
-    pub(super) deleted: u64,
     /// Bytes of files that have been handed to the commit, and may not have been placed.
     unplaced_len: u64,
 }
@@ -62,12 +60,12 @@ impl Full {
         door.run()
     }
 
-    /// A plain push is over. Returns how many entries had no room, if deletions have made some.
-    pub(super) fn starved(&mut self, door: &Door) -> Result<u64, Error> {
+    /// A plain push is over. Returns how many entries had no room, if what is `deleted` made some.
+    pub(super) fn starved(&mut self, door: &Door, deleted: u64) -> Result<u64, Error> {
         let count = self.count;
         match self.first.take() {
             None => Ok(0),
-            Some(mut first) if self.deleted == 0 => {
+            Some(mut first) if deleted == 0 => {
                 if count > 1 {
                     first.message = format!("{}; {count} entries had no room", first.message);
                 }

@@ -19,6 +19,8 @@ use crate::wire::ToSender;
 pub(super) struct Going {
     doomed: Doomed,
     told: u64,
+    /// Of these, those that are gone.
+    gone: u64,
     /// Directories that stay, with whatever is in them, and entries that could not be backed up.
     stay: PathSet,
 }
@@ -29,6 +31,7 @@ impl Going {
         Going {
             doomed,
             told: 0,
+            gone: 0,
             stay,
         }
     }
@@ -74,7 +77,8 @@ impl Going {
             let unmoved = site.door.real()?.commit.take_unmoved();
             self.told += behind;
             for _ in 0..std::mem::take(&mut behind) {
-                tell_next(&mut told, site, &[&unmoved, &self.stay])?;
+                let next = tell_next(&mut told, site, &[&unmoved, &self.stay])?;
+                self.gone += u64::from(next == Some(true));
             }
         }
         Ok(())
@@ -85,8 +89,13 @@ impl Going {
         self.stay.holds_any_in(dir)
     }
 
+    /// How many entries are gone, and have been told.
+    pub(super) fn gone(&self) -> u64 {
+        self.gone
+    }
+
     /// Tells the rest, but for what is still there of what was not moved.
-    pub(super) fn tell_rest(&self, site: &Site, unmoved: &[&PathSet]) -> Result<(), Error> {
+    pub(super) fn tell_rest(&mut self, site: &Site, unmoved: &[&PathSet]) -> Result<(), Error> {
         if self.told == self.doomed.len() {
             return Ok(());
         }
@@ -95,16 +104,22 @@ impl Going {
             walk.advance();
         }
         let stay = [unmoved, &[&self.stay]].concat();
-        while tell_next(&mut walk, site, &stay)? {}
+        while let Some(is_gone) = tell_next(&mut walk, site, &stay)? {
+            self.gone += u64::from(is_gone);
+        }
         Ok(())
     }
 }
 
 /// Tells what comes next, unless it is in one of the directories that `stay`, and still there.
-/// Returns whether anything comes.
-fn tell_next(walk: &mut DoomedWalk<'_>, site: &Site, stay: &[&PathSet]) -> Result<bool, Error> {
+/// Returns whether it is gone, if anything comes.
+fn tell_next(
+    walk: &mut DoomedWalk<'_>,
+    site: &Site,
+    stay: &[&PathSet],
+) -> Result<Option<bool>, Error> {
     let Some((kind, _)) = walk.advance() else {
-        return Ok(false);
+        return Ok(None);
     };
     let stays = stay.iter().any(|all| !all.is_empty()) && {
         let path = RelPath::of(walk.path());
@@ -114,7 +129,7 @@ fn tell_next(walk: &mut DoomedWalk<'_>, site: &Site, stay: &[&PathSet]) -> Resul
         let path = walk.path().to_vec();
         site.say(&ToSender::Deleted { path, kind })?;
     }
-    Ok(true)
+    Ok(Some(!stays))
 }
 
 /// Keeps an entry, if that is asked for; `false` if it has to stay.

@@ -250,7 +250,6 @@ impl Removals {
             site.say(&ToSender::DeletionsStopped { count })?;
             return stay(site, self.in_the_way, "--max-delete");
         }
-        site.full.deleted = count;
         tell_stuck(site, &root, &doomed)?;
         let is_awaited = |way: &InTheWay| matches!(way.by, Replacement::Awaited);
         let stay = self.in_the_way.iter().filter(|(_, way)| is_awaited(way));

@@ -24,7 +24,7 @@ pub(super) fn run(
     site: &mut Site,
     named: Option<Named>,
     mut left: Interrupted,
-    going: &Going,
+    going: &mut Going,
 ) -> Result<(), Error> {
     let real = site.door.real()?;
     let journal = Journal::new(real.commit.seal()?);
@@ -39,7 +39,7 @@ pub(super) fn run(
     }
 }
 
-fn seal_unnamed(site: &mut Site, mut journal: Journal, going: &Going) -> Result<(), Error> {
+fn seal_unnamed(site: &mut Site, mut journal: Journal, going: &mut Going) -> Result<(), Error> {
     if journal.ops.is_empty() {
         // What an earlier push changed may not be on disk yet.
         let durable = site.door.real()?.commit.end()?;
@@ -54,7 +54,7 @@ fn seal_named(
     site: &mut Site,
     named: Named,
     mut journal: Journal,
-    going: &Going,
+    going: &mut Going,
 ) -> Result<(), Error> {
     let mut held = named.hold(site.door.root())?;
     let problems = std::mem::take(&mut site.voice.problems);
@@ -165,7 +165,7 @@ fn carry_out(
     site: &mut Site,
     store: &Store,
     journal: &mut Journal,
-    going: &Going,
+    going: &mut Going,
 ) -> Result<bool, Error> {
     let commit = &mut site.door.real()?.commit;
     let done = commit_staged(store, journal, commit.stage())?;

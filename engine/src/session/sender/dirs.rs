@@ -77,6 +77,8 @@ pub(super) struct Dirs {
     announced: Option<(DirIndex, RelPath)>,
     /// Those below this index have been compared, as far as the receiver has said.
     compared_below: DirIndex,
+    /// The one below which no first answer is due: those come in the order of the directories.
+    answered_below: DirIndex,
     /// Directories announced or scanned, in order, whose outcome is not reported yet.
     pub(super) pending: VecDeque<PendingDir>,
     /// The last directory that the receiver lacks: everything below goes unasked.
@@ -95,6 +97,11 @@ impl Dirs {
     /// Whether the outcome of everything announced is known.
     pub(super) fn are_compared(&self) -> bool {
         self.pending.is_empty() && !self.root_verdict_due
+    }
+
+    /// Whether the first answer about that directory may come.
+    fn is_first_due(&self, dir: DirIndex) -> bool {
+        dir >= self.answered_below && dir >= self.compared_below
     }
 
     /// Takes a directory at the front whose outcome is known.
@@ -245,17 +252,20 @@ impl Sender<'_> {
 
     pub(super) fn lacks(&mut self, dir: DirIndex) -> Result<(), Error> {
         let at = self.find(dir)?;
+        // In a dry run there may be no root.
+        let may_lack = dir != 0 || self.options.dry_run;
+        let is_due = self.dirs.is_first_due(dir);
         let lacking = match self.dirs.pending.get(at) {
-            Some(PendingDir { held, stage })
-                if matches!(stage, Stage::Waiting) && dir != 0 || self.options.dry_run =>
-            {
-                Lacking {
-                    root: held.dir.path.clone(),
-                    parent: held.dir.parent,
-                }
-            }
+            Some(PendingDir {
+                held,
+                stage: Stage::Waiting,
+            }) if is_due && may_lack => Lacking {
+                root: held.dir.path.clone(),
+                parent: held.dir.parent,
+            },
             _ => return Err(unasked(dir)),
         };
+        self.dirs.answered_below = dir + 1;
         let mut found = Vec::new();
         for pending in self.dirs.pending.iter_mut().skip(at) {
             if !pending.held.dir.path.is_within(&lacking.root) {
@@ -282,12 +292,14 @@ impl Sender<'_> {
         let at = self.find(dir)?;
         let more = prints::decode(more, print_len)?;
         let more_count = more.len();
+        let is_due = self.dirs.is_first_due(dir);
         let Some(pending) = self.dirs.pending.get_mut(at) else {
             return Err(unasked(dir));
         };
         let prints = match std::mem::replace(&mut pending.stage, Stage::Waiting) {
-            Stage::Waiting => {
+            Stage::Waiting if is_due => {
                 self.telling.summary.dirs_exchanged += 1;
+                self.dirs.answered_below = dir + 1;
                 more
             }
             Stage::Differs {

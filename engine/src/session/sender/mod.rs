@@ -6,6 +6,7 @@ mod answer;
 mod asked;
 mod bare;
 mod content;
+mod deletions;
 mod deltas;
 mod dirs;
 mod entering;
@@ -44,7 +45,7 @@ use crate::fs::attributes_of;
 use crate::generation::Sending;
 use crate::observer::{Note, Observer, Summary, Warning};
 use crate::options::Options;
-use crate::path::{RelPath, Shown};
+use crate::path::Shown;
 use crate::recast::Recast;
 use crate::refusal::Refusal;
 use crate::scan::Scanner;
@@ -53,6 +54,7 @@ use crate::spill;
 use crate::wire::{DirIndex, ExchangePiece, HelloReply, ToReceiver, ToSender};
 
 use content::{Content, Work};
+use deletions::{Deletions, check_told};
 use deltas::{Deltas, Next};
 use dirs::Dirs;
 use event::JobEvent;
@@ -104,7 +106,7 @@ enum Stage {
     /// What was held back for the sake of links is sent.
     Linking,
     /// The receiver has everything, and finishes.
-    Ending,
+    Ending(Deletions),
     Over,
 }
 
@@ -335,7 +337,7 @@ impl Sender<'_> {
                 self.telling.tell_passed_over(self.options, is_named);
                 Stage::Settling
             }
-            Stage::Comparing | Stage::Ending | Stage::Over => return Ok(false),
+            Stage::Comparing | Stage::Ending(_) | Stage::Over => return Ok(false),
             Stage::Settling | Stage::Linking if !self.deltas.are_sent() => return Ok(false),
             Stage::Settling | Stage::Linking if self.leased.count() > 0 => {
                 return self.send_leased(now);
@@ -349,24 +351,23 @@ impl Sender<'_> {
                 self.content.under_way = Some(Work::Held(self.links.take()));
                 Stage::Linking
             }
-            Stage::Settling | Stage::Linking => {
-                self.say_content_done()?;
-                Stage::Ending
-            }
+            Stage::Settling | Stage::Linking => Stage::Ending(self.say_content_done()?),
         };
         Ok(true)
     }
 
-    fn say_content_done(&mut self) -> Result<(), Error> {
+    fn say_content_done(&mut self) -> Result<Deletions, Error> {
         if let Some(lineage) = &mut self.lineage {
             // Should the acknowledgement get lost, this node must know what it asked for.
             lineage.intend()?;
         }
         let problems = std::mem::take(&mut self.telling.problems);
+        let deletable = self.telling.listing == Listing::Complete || self.options.ignore_errors;
         self.say(&ToReceiver::ContentDone {
-            deletable: self.telling.listing == Listing::Complete || self.options.ignore_errors,
+            deletable,
             problems,
-        })
+        })?;
+        Ok(Deletions::due(self.options, deletable))
     }
 
     fn message(&mut self, message: ToSender) -> Result<(), Error> {
@@ -394,15 +395,28 @@ impl Sender<'_> {
                 self.settled(dir, entry)?;
             }
             ToSender::Deleted { path, kind } => {
-                if !matches!(self.stage, Stage::Ending) || !self.options.deletes() {
+                let Stage::Ending(deletions) = &mut self.stage else {
                     return Err(Error::peer(Refusal::DeletedUnasked));
-                }
+                };
+                deletions.deleted(self.options)?;
                 check_told(&path)?;
                 self.telling.deleted(&path, kind);
             }
-            ToSender::DeletionsStopped { count } => self.telling.deletions_stopped(count),
+            ToSender::DeletionsStopped { count } => {
+                let Stage::Ending(deletions) = &mut self.stage else {
+                    return Err(Error::peer(Refusal::StoppedUnasked { count }));
+                };
+                deletions.stop(count, self.telling.awaits_deletions(), self.options)?;
+                self.telling.deletions_stopped(count);
+            }
             ToSender::Warning(warning) => self.telling.pass_on(&warning),
             ToSender::NotEmpty { path } => {
+                match &self.stage {
+                    Stage::Ending(deletions) => deletions.stays()?,
+                    // What its SRC was not there for is judged with its directory.
+                    _ if self.options.delete_missing => {}
+                    _ => return Err(Error::peer(Refusal::NotEmptyUnasked)),
+                }
                 check_told(&path)?;
                 self.telling.observer.note(&Note::NotEmpty(&path));
             }
@@ -415,7 +429,7 @@ impl Sender<'_> {
                 sealed,
                 starved,
             } => {
-                self.check_done(durable, sealed.is_some())?;
+                self.check_done(durable, sealed.is_some(), starved)?;
                 self.telling.report_replacements();
                 self.telling.summary.durable = durable;
                 self.telling.summary.starved = starved;
@@ -434,10 +448,15 @@ impl Sender<'_> {
     }
 
     /// Refuses an end that comes too early, or is not the one that was asked for.
-    fn check_done(&self, durable: bool, sealed: bool) -> Result<(), Error> {
+    fn check_done(&self, durable: bool, sealed: bool, starved: u64) -> Result<(), Error> {
+        let Stage::Ending(deletions) = &self.stage else {
+            return Err(Error::peer(Refusal::EarlyDone));
+        };
         let is_real = !self.options.dry_run;
+        // An atomic push ends where there is no room, and only deletions make some.
+        let may_starve = is_real && !self.options.atomic && deletions.are_told();
         let refusal = match is_real && self.lineage.is_some() {
-            _ if !matches!(self.stage, Stage::Ending) => Refusal::EarlyDone,
+            _ if starved > 0 && !may_starve => Refusal::StarvedUnasked { starved },
             true if !sealed => Refusal::NotSealed,
             false if sealed => Refusal::SealedUnasked,
             _ if is_real && self.options.fsync && !durable => Refusal::NotDurable,
@@ -450,14 +469,6 @@ impl Sender<'_> {
         spill::check()?;
         self.outbox.lock().put_to_receiver(message)
     }
-}
-
-/// Refuses the path of something on the target that is none.
-fn check_told(path: &[u8]) -> Result<(), Error> {
-    let parsed = RelPath::parse(path);
-    parsed
-        .map(drop)
-        .map_err(|error| Error::peer(Refusal::DeletedPath { error }))
 }
 
 /// A missing argument is an error, not a file that vanished.

@@ -268,10 +268,14 @@ impl<'a> Telling<'a> {
         }
     }
 
+    /// Whether something is to come in place of a full directory, once the deletions are decided.
+    pub(super) fn awaits_deletions(&self) -> bool {
+        !self.replacements.is_empty()
+    }
+
     /// The receiver does not delete so many entries, nor anything that is in the way.
     pub(super) fn deletions_stopped(&mut self, count: u64) {
-        let stopped = &mut self.summary.deletions_stopped;
-        *stopped = stopped.saturating_add(count);
+        self.summary.deletions_stopped = count;
         self.replacements.clear();
     }
 
