@@ -128,7 +128,7 @@ def receivers():
     later = to_receiver("Later", dir=0, entries=[0])
     yield "later", script(HARD_LINKS, *ROOT, links, *inner, later, *whole, pack(0, (0, b"12345")),
                           DONE)
-    yield "link_first", script(HARD_LINKS, *ROOT, links, *inner, link_first, *whole, DONE)
+    yield "refused_link_first", script(HARD_LINKS, *ROOT, links, *inner, link_first, *whole, DONE)
     yield "replaced", script(DELETE, *ROOT, entries(0, [file(b"dir", 1)], [0, 1, 2]), *inner,
                              pack(0, (0, b"x")), *whole, DONE)
     mapped = to_receiver("MappedId", kind="Group", id=0, becomes=7)

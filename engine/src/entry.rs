@@ -6,6 +6,7 @@ use rustix::fs::FileType;
 use serde::{Deserialize, Serialize};
 
 use crate::attributes::Attributes;
+use crate::ids::check_id;
 use crate::observer::Kind;
 use crate::path::{RelPath, check_name};
 use crate::refusal::Refusal;
@@ -165,7 +166,14 @@ impl Entry {
             .then_with(|| self.name.cmp(&other.name))
     }
 
-    /// Checks an entry that a peer sent: name, link targets, permission bits, nanoseconds,
+    /// Whether there is a user and a group of its numbers, as a peer expects.
+    pub(crate) fn has_owners(&self) -> bool {
+        [self.uid, self.gid]
+            .into_iter()
+            .all(|id| check_id(id).is_ok())
+    }
+
+    /// Checks an entry that a peer sent: name, link targets, permission bits, owners, nanoseconds,
     /// attributes.
     pub(crate) fn check(&self) -> Result<(), Refusal> {
         check_name(&self.name).map_err(|error| Refusal::EntryName { error })?;
@@ -173,6 +181,7 @@ impl Entry {
             let mode = self.mode;
             return Err(Refusal::Mode { mode });
         }
+        [self.uid, self.gid].into_iter().try_for_each(check_id)?;
         self.mtime.check()?;
         self.attributes.check(self.body.file_type())?;
         self.atime.map_or(Ok(()), Time::check)?;

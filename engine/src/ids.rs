@@ -35,6 +35,25 @@ pub(crate) const ACCOUNTS_LEN_MAX: usize = 64 << 10;
 /// Groups that a receiver may set: no process has more.
 pub(crate) const SETTABLE_GROUPS_MAX: usize = 1 << 16;
 
+/// Refuses a number that stands for no user or group: to the kernel it means that the owner stays.
+pub(crate) fn check_id(id: u32) -> Result<(), Refusal> {
+    match id {
+        u32::MAX => Err(Refusal::NoId),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a name that no user or group has.
+fn check_name(name: &[u8]) -> Result<(), Refusal> {
+    let len = name.len();
+    match name {
+        [] => Err(Refusal::IdOfNobody),
+        _ if len > ID_NAME_LEN_MAX => Err(Refusal::IdName { len }),
+        _ if name.contains(&0) || name.contains(&b'\n') => Err(Refusal::IdOfNobody),
+        _ => Ok(()),
+    }
+}
+
 /// Looks up the users and groups of this node for a receiver, which may be confined in a way that
 /// keeps it from doing so itself. The error is why there is no answer.
 pub trait Accounts: fmt::Debug + Send + Sync {
@@ -73,15 +92,16 @@ pub(crate) fn name_of(kind: IdKind, id: u32) -> Option<Vec<u8>> {
         IdKind::User => User::from_uid(Uid::from_raw(id)).ok()??.name,
         IdKind::Group => Group::from_gid(Gid::from_raw(id)).ok()??.name,
     };
-    Some(name.into_bytes()).filter(|name| name.len() <= ID_NAME_LEN_MAX)
+    Some(name.into_bytes()).filter(|name| check_name(name).is_ok())
 }
 
 fn id_of(kind: IdKind, name: &[u8]) -> Option<u32> {
     let name = std::str::from_utf8(name).ok()?;
-    match kind {
-        IdKind::User => User::from_name(name).ok()?.map(|user| user.uid.as_raw()),
-        IdKind::Group => Group::from_name(name).ok()?.map(|group| group.gid.as_raw()),
-    }
+    let id = match kind {
+        IdKind::User => User::from_name(name).ok()??.uid.as_raw(),
+        IdKind::Group => Group::from_name(name).ok()??.gid.as_raw(),
+    };
+    Some(id)
 }
 
 /// Bit that marks a local id which no id of the sender stands for, so that it equals none.
@@ -115,12 +135,14 @@ impl IdMap {
     /// Takes in an announcement. A name that cannot be looked up ends the push: its files would go
     /// to whoever bears the sender's number here.
     pub(crate) fn announce(&mut self, kind: IdKind, id: u32, name: &[u8]) -> Result<(), Error> {
-        let len = name.len();
-        if len > ID_NAME_LEN_MAX {
-            return Err(Error::peer(Refusal::IdName { len }));
+        check_name(name)
+            .and_then(|()| check_id(id))
+            .map_err(Error::peer)?;
+        if id == 0 {
+            return Err(Error::peer(Refusal::IdOfRoot));
         }
         // A look-up takes its time: there is one for each.
-        if id == 0 || self.to_local.contains_key(&(kind, id)) {
+        if self.to_local.contains_key(&(kind, id)) {
             return Ok(());
         }
         self.has_room()?;
@@ -132,10 +154,12 @@ impl IdMap {
 
     /// Takes in that an id becomes another one here, even if it is root's.
     pub(crate) fn mapped(&mut self, kind: IdKind, id: u32, becomes: u32) -> Result<(), Error> {
+        check_id(id)
+            .and_then(|()| check_id(becomes))
+            .map_err(Error::peer)?;
         if !self.to_local.contains_key(&(kind, id)) {
             self.has_room()?;
-            // To the kernel the largest means no change.
-            self.map(kind, id, Some(becomes).filter(|id| *id != u32::MAX));
+            self.map(kind, id, Some(becomes));
         }
         Ok(())
     }
@@ -149,6 +173,8 @@ impl IdMap {
     }
 
     fn map(&mut self, kind: IdKind, id: u32, local: Option<u32>) {
+        // An account of this node may have a number that stands for none.
+        let local = local.filter(|&local| check_id(local).is_ok());
         self.to_local.insert((kind, id), local);
         if let Some(local) = local {
             self.to_sender.entry((kind, local)).or_insert(id);
@@ -186,12 +212,10 @@ pub(crate) fn look_up(
         return Err(Error::peer(Refusal::AccountsLen { max }));
     }
     let number = |(kind, name): &(IdKind, String)| {
-        let len = name.len();
-        if len > ID_NAME_LEN_MAX {
-            return Err(Error::peer(Refusal::IdName { len }));
-        }
+        check_name(name.as_bytes()).map_err(Error::peer)?;
         let found = accounts.id(*kind, name.as_bytes());
-        found.map_err(|why| unanswered(*kind, Shown(name.as_bytes()), &why))
+        let found = found.map_err(|why| unanswered(*kind, Shown(name.as_bytes()), &why))?;
+        Ok(found.filter(|&id| check_id(id).is_ok()))
     };
     names.iter().map(number).collect()
 }
@@ -204,6 +228,7 @@ fn accounts_len(names: &[(IdKind, String)]) -> usize {
 /// Refuses to ask more than a receiver would answer.
 pub(crate) fn check_accounts(names: &[(IdKind, String)]) -> Result<(), Error> {
     let longest = names.iter().map(|(_, name)| name.len()).max();
+    let is_none = |(_, name): &(IdKind, String)| check_name(name.as_bytes()).is_err();
     let message = match longest {
         Some(len) if len > ID_NAME_LEN_MAX => {
             format!("a user or group of the target has a name of {len} bytes, above 1,024")
@@ -212,6 +237,9 @@ pub(crate) fn check_accounts(names: &[(IdKind, String)]) -> Result<(), Error> {
             "the users and groups of the target that are named by --usermap, --groupmap and \
              --chown have more than 64 KiB of names: give numbers"
                 .to_owned()
+        }
+        _ if names.iter().any(is_none) => {
+            "a user or group of the target has a name that is empty, or more than a line".to_owned()
         }
         _ => return Ok(()),
     };
@@ -295,7 +323,7 @@ mod tests {
         let asked = Arc::new(Asked::default());
         let mut map = IdMap::new(Arc::clone(&asked) as Arc<dyn Accounts>);
         for _ in 0..3 {
-            for id in [0, 7, 8] {
+            for id in [7, 8] {
                 let said = map.announce(IdKind::User, id, b"name").is_ok();
                 assert!(said && map.announce(IdKind::Group, id, b"name").is_ok());
             }
@@ -321,11 +349,9 @@ mod tests {
     #[test]
     fn an_id_is_not_taken_by_number_for_want_of_an_answer() {
         let mut map = IdMap::new(Arc::new(Silent));
-        let refusal = map.announce(IdKind::User, 7, b"a\nb").err();
+        let refusal = map.announce(IdKind::User, 7, b"a\rb").err();
         let message = refusal.map(|e| e.message).unwrap_or_default();
         assert!(message.contains("nobody answers"), "{message}");
         assert_eq!(message.lines().count(), 1);
-        // Root is root everywhere, whatever it is called.
-        assert!(map.announce(IdKind::User, 0, b"toor").is_ok());
     }
 }

@@ -85,6 +85,8 @@ refusals! {
          changed",
 
     IdName { len: usize } => "a user or group with a name of {len} bytes",
+    IdOfNobody => "the name of a user or group that is empty, or more than a line",
+    IdOfRoot => "a name for root's user or group, which is root's everywhere",
     TooManyIds { max: usize } => "more than {max} users and groups",
     AccountsLen { max: usize } => "more than {max} bytes of names of users and groups",
 
@@ -104,6 +106,7 @@ refusals! {
     NotAwaited { dir: u64 } => "something for directory {dir} that was not asked for",
     EntryName { error: NameError } => "an entry with {error}",
     Mode { mode: u32 } => "an entry with permission bits {mode:#o}, above 0o7777",
+    NoId => "the number of a user or group that stands for none",
     Nanos { nanos: u32 } => "a time with {nanos} nanoseconds in a second",
     LinkTarget => "an empty symlink target, or one with a zero byte",
     LinkedDir => "a hard-linked directory",
@@ -117,8 +120,11 @@ refusals! {
     Device => "a device, of which none is made for it",
     Setuid => "setuid or setgid on an entry, which is not set for it",
     Unmatched { dir: u64, print: u32 } =>
-        "print {print} of directory {dir} is not one that was sent",
+        "print {print} of directory {dir} is not one that was sent, or not after the one before",
     LinkTo { error: NameError } => "a hard link to {error}",
+    LinkForward => "a hard link to what is not before it",
+    LinkFirst { dir: u64, entry: u32 } =>
+        "a link of entry {entry} of directory {dir} to what was not found to be of its group",
 
     // Content.
     DryContent => "content in a dry run",

@@ -326,7 +326,7 @@ impl Scanner {
         layer: Option<&Layer>,
     ) {
         self.other_dirs += 1;
-        if self.other_dirs <= OTHER_DIRS_MAX {
+        if self.other_dirs <= OTHER_DIRS_MAX && own.0.check_owners().is_ok() {
             let meta = self.recast.meta(own.0, Kind::Dir);
             let own = (meta, self.recast.attributes(own.1));
             self.announce_ids(own.0.uid, own.0.gid, &own.1, dir);
@@ -387,7 +387,8 @@ impl Scanner {
         below: &mut Below,
     ) -> Revised {
         let layer_number = origin.map_or(0, |origin| origin.layer);
-        let Some(layer) = dir.layers.get(layer_number) else {
+        let is_left_out = dir.is_owned_by_none(&listed.entry, origin);
+        let Some(layer) = dir.layers.get(layer_number).filter(|_| !is_left_out) else {
             return Revised::Dropped;
         };
         let mut revised = Revised::Kept;

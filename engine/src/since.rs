@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::attributes::Attributes;
 use crate::entry::{Entry, Time};
+use crate::ids::check_id;
 use crate::observer::Kind;
 use crate::policy::Powers;
 use crate::refusal::Refusal;
@@ -69,8 +70,13 @@ impl Meta {
         match mode {
             0o10000.. => Err(Refusal::Mode { mode }),
             _ if powers.mode(mode, kind) != mode => Err(Refusal::Setuid),
-            _ => self.mtime.check(),
+            _ => self.check_owners().and_then(|()| self.mtime.check()),
         }
+    }
+
+    /// Checks that there is a user and a group of its numbers.
+    pub(crate) fn check_owners(&self) -> Result<(), Refusal> {
+        [self.uid, self.gid].into_iter().try_for_each(check_id)
     }
 
     /// Gives them to an entry.

@@ -27,7 +27,7 @@ DEADLINE_S = 600
 LAST_WORDS_LEN = 4096
 EARLY_END = b"closed the connection"
 # Where nothing is wrong but an early end: behind what is allowed in any number, or is passed over.
-NO_MORE = {"half closed", "cut within a frame", "a byte at a time", "entries without end",
+NO_MORE = {"links without end", "half closed", "cut within a frame", "a byte at a time", "entries without end",
            "attributes without end", "an ACL where none was asked for"}
 
 TIME = {"secs": 1, "nanos": 0}
@@ -265,7 +265,7 @@ def backup(dir, suffix):
     return lie
 
 
-LONG = b"/".join([b"p" * 250] * 250)
+LONG = b"/".join([b"a" * 250] * 250)
 ATTRIBUTES = b"".join((3).to_bytes(2, "little") + (65_000).to_bytes(4, "little")
                       + bytes([8]) + b"user.n%02d" % number + bytes(65_000 - 9)
                       for number in range(10))
@@ -303,6 +303,17 @@ SENDER_LIES = {
                       for at in range(500)]),
     "a link out of the tree":
         lambda far: new_tree(far, entry(b"a", link_to=b"../../etc/shadow")),
+    "a link to itself": lambda far: new_tree(far, entry(b"a", link_to=b"new/a")),
+    "a link forward": lambda far: new_tree(far, entry(b"a", link_to=b"new/b"), entry(b"b")),
+    "a link to what it is in": lambda far: new_tree(far, entry(b"a", link_to=b"new")),
+    "positions backwards": begun(lambda far: far.entries([], unmatched=[1, 0])),
+    "an owner who is none": begun(lambda far: far.entries([entry(b"a", uid=(1 << 32) - 1)])),
+    "a group that is none": lambda far: new_tree(far, entry(b"a", gid=(1 << 32) - 1)),
+    "a name of root": begun(lambda far: far.link.say("Id", kind="User", id=0, name=b"toor")),
+    "a name of nobody": begun(lambda far: far.link.say("Id", kind="User", id=7, name=b"")),
+    "a name of two lines": begun(lambda far: far.link.say("Id", kind="Group", id=7, name=b"a\nb")),
+    "mapped to nobody": begun(lambda far: far.link.say(
+        "MappedId", kind="User", id=7, becomes=(1 << 32) - 1)),
     "mapped without end": begun(mapped),
     "names of too many accounts": accounts,
     "filters without end": filters(66_000),
@@ -340,6 +351,9 @@ SENDER_LIES = {
 OPTIONS = {
     "links without end": {"hard_links": True},
     "a link out of the tree": {"hard_links": True},
+    "a link to itself": {"hard_links": True},
+    "a link forward": {"hard_links": True},
+    "a link to what it is in": {"hard_links": True},
     "attributes without end": {"xattrs": True},
     "mapped without end": {"numeric_ids": False},
 }

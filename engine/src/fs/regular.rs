@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use super::walk::{Follow, Led, follow_from};
+use crate::ids::check_id;
 use crate::since::{Access, Meta};
 
 const READ_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC);
@@ -151,7 +152,13 @@ fn check_type(mode: u32) -> io::Result<()> {
 fn regular(file: File) -> io::Result<(File, Metadata)> {
     let metadata = file.metadata()?;
     check_type(metadata.mode())?;
-    Ok((file, metadata))
+    let numbers = [metadata.uid(), metadata.gid()];
+    match numbers.into_iter().all(|id| check_id(id).is_ok()) {
+        true => Ok((file, metadata)),
+        false => Err(io::Error::other(
+            "no user or group has the number of its owner",
+        )),
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use super::{NewId, ScannedDir, Scanner};
+use super::{NewId, Origin, ScannedDir, Scanner};
 use crate::attributes::Attributes;
 use crate::entry::Entry;
 use crate::ids::{IDS_MAX, IdKind, name_of};
@@ -42,6 +42,26 @@ impl ToldIds {
 /// How many ids an entry can have told.
 fn count(attributes: &Attributes) -> usize {
     IDS_PER_ENTRY + attributes.ids().count()
+}
+
+impl ScannedDir {
+    /// Whether an entry has an owner or a group that no system call could give it on the target: it
+    /// is neither sent nor deleted.
+    pub(super) fn is_owned_by_none(&mut self, entry: &Entry, origin: Option<&Origin>) -> bool {
+        if entry.has_owners() {
+            return false;
+        }
+        self.complete = false;
+        let layer = self.layers.get(origin.map_or(0, |origin| origin.layer));
+        let shown = layer.map_or_else(String::new, |layer| layer.shown(&entry.name));
+        let message = format!(
+            "cannot mirror {shown}: the number {} of its owner or group stands for none; chown it",
+            u32::MAX
+        );
+        let vanished = false;
+        self.warnings.push(Warning { vanished, message });
+        true
+    }
 }
 
 impl Scanner {

@@ -7,7 +7,7 @@ use crate::attributes::Attributes;
 use crate::digest::DirDigest;
 use crate::entry::{Entry, Sum};
 use crate::error::{Error, ErrorKind};
-use crate::ids::{IdKind, NamedGroup, SETTABLE_GROUPS_MAX};
+use crate::ids::{IdKind, NamedGroup, SETTABLE_GROUPS_MAX, check_id};
 use crate::keeps::Keeps;
 use crate::lineage::claim::{Claim, Standing};
 use crate::lineage::generation::{Partial, Sealed};
@@ -98,9 +98,16 @@ impl HelloReply {
             Ok(()) if name.is_some() && !may_rename => Refusal::RenameUnasked,
             Ok(()) if told != asked => Refusal::Accounts { asked, told },
             Ok(()) if self.settable_groups.len() > max => Refusal::TooManyGroups { max },
+            Ok(()) if !self.ids().all(|id| check_id(id).is_ok()) => Refusal::NoId,
             Ok(()) => return Ok(()),
         };
         Err(Error::peer(refusal))
+    }
+
+    /// The users and groups of the receiver that it tells.
+    fn ids(&self) -> impl Iterator<Item = u32> {
+        let groups = self.settable_groups.iter().map(|&(id, _)| id);
+        groups.chain(self.accounts.iter().copied().flatten())
     }
 }
 

@@ -11,6 +11,7 @@ mod idle;
 mod ids;
 mod leaves;
 mod lineage;
+mod links;
 mod numbers;
 mod scene;
 mod script;

@@ -2,7 +2,7 @@
 
 use super::Wish::DryRun;
 use super::scene::{Lie, Said, like_a_dir};
-use super::{dry_runs, ids};
+use super::{dry_runs, ids, links};
 use crate::attributes::{ATTRIBUTES_LEN_MAX, Attributes};
 use crate::entry::{Body, Entry, Time};
 use crate::generation::GenerationId;
@@ -47,6 +47,7 @@ pub(super) fn all() -> Lies {
         beginnings(),
         claims(),
         ids::all(),
+        links::all(),
         directories(),
         entries(),
         unasked(),
@@ -339,6 +340,11 @@ fn entries() -> Lies {
         each!(EntryName: entry => entry.name = vec![b'n'; 1 << 16]),
         each!(Mode: entry => entry.mode |= 0o10000),
         edit!(Mode: RootEntry(entry) => entry.mode = u32::MAX),
+        each!(NoId: entry => entry.uid = u32::MAX),
+        each!(NoId: entry => entry.gid = u32::MAX),
+        edit!(NoId: RootEntry(entry) => entry.gid = u32::MAX),
+        // The group that may write, and a user that may read.
+        attributes!(AttributeValue: [&[1, 0, 7, 0, 0, 0, 7, 0, 4][..], &[255; 4]].concat()),
         each!(Nanos: entry => entry.mtime = NANOS),
         edit!(Nanos: RootEntry(entry) => entry.mtime = NANOS),
         new!(LinkTarget: Entry { body: Body::Symlink { target }, .. } => target.clear()),
@@ -370,6 +376,10 @@ fn entries() -> Lies {
         each!(Setuid: entry => if !entry.is_dir() { entry.mode |= 0o4000 }),
         edit!(Unmatched: Entries { unmatched, .. } => *unmatched = vec![u32::MAX]),
         edit!(Unmatched: Entries { unmatched, .. } => *unmatched = vec![1, 0]),
+        edit!(Unmatched: Entries { unmatched, .. } => *unmatched = vec![0, 0]),
+        edit!(Unmatched: Entries { unmatched, .. } => if unmatched.len() > 1 {
+            unmatched.reverse();
+        }),
     ]
 }
 

@@ -127,6 +127,7 @@ fn replies() -> Lies {
         edit!(TargetName: HelloReply(reply) => reply.rename = Some(b"../../etc".to_vec())),
         edit!(TargetName: HelloReply(reply) => reply.rename = Some(b".hasync".to_vec())),
         edit!(RenameUnasked: HelloReply(reply) => reply.rename = Some(b"other".to_vec())),
+        edit!(NoId: HelloReply(reply) => reply.settable_groups = vec![(u32::MAX, None)]),
         edit!(Accounts: HelloReply(reply) => reply.accounts.push(Some(0))),
         edit!(TooManyGroups: HelloReply(reply) => {
             reply.settable_groups = vec![(7, None); (1 << 16) + 1];

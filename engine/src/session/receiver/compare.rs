@@ -113,7 +113,12 @@ impl Receiver {
         asked
             .list
             .add(dir, entries, self.site.rules.fields.powers)?;
-        asked.unmatched.extend(unmatched);
+        for &print in unmatched {
+            if asked.unmatched.last().is_some_and(|&last| last >= print) {
+                return Err(Error::peer(Refusal::Unmatched { dir, print }));
+            }
+            asked.unmatched.push(print);
+        }
         if last {
             self.judge(dir, asked, matched)
         } else {

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 
 use super::begun::Begun;
 use super::held::InMemory;
+use super::links;
 use super::local::Local;
 use super::wanted::WantedFiles;
 use crate::entries::EntryList;
@@ -112,6 +113,7 @@ impl Announced {
         for entry in entries {
             entry.check().map_err(Error::peer)?;
             powers.check(&entry)?;
+            check_first(&self.path, &entry)?;
             if !self.entries.may_be_followed_by(&entry) {
                 return Err(Error::peer(Refusal::EntriesOrder { dir }));
             }
@@ -247,6 +249,21 @@ impl InMemory for Dir {
             + numbers.map_or(0, |numbers| size_of_val(&**numbers))
             + list.wanted.memory_len()
             + unmatched
+    }
+}
+
+/// Refuses a link to what does not come before it, or is a directory that it is in.
+fn check_first(dir: &RelPath, entry: &Entry) -> Result<(), Error> {
+    let Some(first) = &entry.link_to else {
+        return Ok(());
+    };
+    let first = links::parse(first)?;
+    let is_before = first
+        .split()
+        .is_some_and(|(above, name)| above < *dir || above == *dir && name < &*entry.name);
+    match is_before && !dir.is_within(&first) {
+        true => Ok(()),
+        false => Err(Error::peer(Refusal::LinkForward)),
     }
 }
 

@@ -297,7 +297,7 @@ impl Judging<'_> {
                         Action::HardLink => Replacement::Link,
                         _ => Replacement::Awaited,
                     };
-                    self.removals.replace(path, local.which_dir(), by);
+                    self.removals.replace(path.clone(), local.which_dir(), by);
                 }
                 let wanted = Wanted {
                     replaced: local.map(Replaced::from),
@@ -316,6 +316,9 @@ impl Judging<'_> {
                 )
             }
         };
+        if action == Action::HardLink && !differences.any() {
+            self.links.note_present(&path, entry);
+        }
         Ok(Some(Verdict {
             entry: number,
             action,

@@ -25,6 +25,9 @@ use crate::spill::{ListWalk, SpillList, SpillMap, put_number, take_number};
 pub(super) struct Links {
     /// First paths that keep other content than the source's: nothing may be linked to them.
     refused: SpillMap,
+    /// Entries that are as they should be, but for the first files of their groups, which are
+    /// missing: of each the path of its first file.
+    present: SpillMap,
     /// First files of their groups themselves: others lead to them.
     firsts: Vec<Pending>,
     /// Of each other one: the length of its name, that, what was judged, and the first path. Before
@@ -105,6 +108,19 @@ impl Links {
         } else {
             LinkState::Apart
         })
+    }
+
+    /// The sender is told that this entry is as it should be, and the first of its group is not.
+    pub(super) fn note_present(&mut self, path: &RelPath, entry: &Entry) {
+        if let Some(first) = &entry.link_to {
+            self.present.insert(&path.as_bytes(), first);
+        }
+    }
+
+    /// Whether the sender was told so of this entry and that first file.
+    pub(super) fn is_present(&self, path: &RelPath, first: &RelPath) -> bool {
+        let known = self.present.get(&path.as_bytes());
+        known.is_some_and(|known| known == *first.as_bytes())
     }
 
     /// Makes an entry of `dir` in the end, if it is a link.

@@ -227,6 +227,10 @@ impl Receiver {
             return Ok(());
         }
         let at = path.join(&entry.name);
+        if !self.links.is_present(&first, &at) {
+            let entry = number;
+            return Err(Error::peer(Refusal::LinkFirst { dir, entry }));
+        }
         let link = Pending {
             judged: self.links.judge(&self.site, &first, &entry),
             first,

@@ -221,6 +221,7 @@ impl Sender<'_> {
             if let Some(becomes) = becomes {
                 self.say(&ToReceiver::MappedId { kind, id, becomes })?;
             } else if !self.options.numeric_ids
+                && id != 0
                 && let Some(name) = name_of(kind, id)
             {
                 self.say(&ToReceiver::Id { kind, id, name })?;

@@ -216,6 +216,17 @@ impl<'a> Sender<'a> {
                     .note(&Note::NoSuchAccount(*kind, name));
             }
         }
+        let root = self.source.root_entry.take();
+        if root.as_ref().is_some_and(|root| !root.has_owners()) {
+            let message = format!(
+                "cannot mirror the owner and group of the source itself, nor else what it has: \
+                 number {} stands for none; chown it",
+                u32::MAX
+            );
+            let vanished = false;
+            self.telling.warn(&Warning { vanished, message });
+        }
+        self.source.root_entry = root.filter(Entry::has_owners);
         if let Some(entry) = self.source.root_entry.clone() {
             self.dirs.root_verdict_due = true;
             self.telling.summary.entries.add(entry.kind());
