@@ -1,6 +1,7 @@
 //! A peer that is there and does nothing, or nothing that shows, and one that is slow and honest.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -76,6 +77,7 @@ fn answers() -> Vec<Says<ToSender>> {
 fn a_receiver_that_gets_on_with_nothing_ends_the_push() {
     let temp = tempfile::tempdir().unwrap();
     let source = source(temp.path(), 8 << 20);
+    let met = AtomicUsize::new(0);
     for (what, say) in answers() {
         // At each time of a push: before the answer to the hello (pings alone), before the
         // directories are compared, before the content is taken, and before the end.
@@ -90,6 +92,7 @@ fn a_receiver_that_gets_on_with_nothing_ends_the_push() {
                 if stage >= 2 && !far.want(1) || stage == 3 && !far.await_message(is_end) {
                     return;
                 }
+                met.fetch_add(1, Ordering::Relaxed);
                 let mut numbers = 0..;
                 while numbers.next().is_some_and(|n| far.answer(&say(n))) {}
             };
@@ -102,6 +105,8 @@ fn a_receiver_that_gets_on_with_nothing_ends_the_push() {
             }
         }
     }
+    // A machine that is always too busy shows nothing.
+    assert!(met.into_inner() > answers().len());
 }
 
 #[test]

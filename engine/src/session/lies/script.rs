@@ -65,9 +65,11 @@ impl Far {
         (&self.stream).write_all(bytes).is_ok()
     }
 
-    fn greeted(&mut self) {
-        self.writer.flush().unwrap();
-        assert_eq!(self.reader.preamble().unwrap(), preamble());
+    /// `false` if the session has ended before, as one does on a busy machine that may stand still
+    /// for milliseconds alone.
+    fn greeted(&mut self) -> bool {
+        let flushed = self.writer.flush();
+        flushed.is_ok() && self.reader.preamble().is_ok_and(|said| said == preamble())
     }
 
     /// The next message of a sender that is no ping; how many pings and frames of content came
@@ -180,8 +182,10 @@ pub(super) fn push_to(
         scope.spawn(move || {
             let _end = End(&theirs);
             let mut far = Far::new(&theirs);
-            far.greeted();
-            assert!(far.await_message(|message| matches!(message, ToReceiver::Hello(_))));
+            let is_hello = |message: &ToReceiver| matches!(message, ToReceiver::Hello(_));
+            if !far.greeted() || !far.await_message(is_hello) {
+                return;
+            }
             if answers {
                 far.answer(&ToSender::HelloReply(Box::new(HelloReply::plain(true))));
             }
@@ -215,9 +219,9 @@ pub(super) fn serve_from(
         scope.spawn(move || {
             let _end = End(&theirs);
             let mut far = Far::new(&theirs);
-            far.greeted();
-            assert!(far.tell(&ToReceiver::Hello(Box::new(hello))));
-            act(&mut far);
+            if far.greeted() && far.tell(&ToReceiver::Hello(Box::new(hello))) {
+                act(&mut far);
+            }
         });
         let _end = End(&ours);
         serve(duplex(&ours), policy)
