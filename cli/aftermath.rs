@@ -53,7 +53,7 @@ fn try_to(remembered: Result<(), Failure>) {
 }
 
 /// What to do after a push that ended like that. Where the lineage may be at odds, both nodes are
-/// asked how they stand: an empty tree may be a new one, and the other node's what counts.
+/// asked how they stand: an empty tree may be a new one, which the other node can fill.
 fn next_step(config: &Config, tree: &Tree, exit: Exit, link: &mut PeerLink) -> String {
     if matches!(exit, Exit::Fenced | Exit::Diverged | Exit::DeleteLimit)
         && let Ok((here, there, _)) = ask(config, tree, link)

@@ -114,6 +114,7 @@ fn await_primary(
     before: Vec<Result<Answer, Failure>>,
     out: &Out,
 ) -> Result<Told, Failure> {
+    asker.wish(Wish::LastPush);
     let has_service = || role::find(config).is_ok_and(|found| found.role == Role::Primary);
     let (had_service, began, limit) = (has_service(), Instant::now(), config.cycle.last_push.0);
     let still_here = || match had_service && !has_service() {
@@ -124,7 +125,6 @@ fn await_primary(
              promoted",
         )),
     };
-    asker.wish(Wish::LastPush);
     let mut told = loop {
         match asker.hear(POLL) {
             Some(told) => break told,

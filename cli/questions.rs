@@ -45,8 +45,9 @@ pub(crate) fn ask_until<T>(
             Err(why) => out::error(&why),
         }
     }
-    let tries = format!("no answer to \"{question}\" made sense, of {TRIES_MAX}");
-    Err(Failure::usage(format!("{tries}; give {options}")))
+    Err(Failure::usage(format!(
+        "none of {TRIES_MAX} answers to \"{question}\" made sense; give {options}"
+    )))
 }
 
 /// Whether the answer is yes; anything else is no.

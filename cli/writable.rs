@@ -14,7 +14,7 @@ use crate::exit::{Exit, Failure};
 /// As much as is written to find out, in bytes: more than a record has.
 const TRIAL_LEN: usize = 16 << 10;
 
-/// Why nothing can be recorded there, if its disk says so.
+/// Why nothing can be recorded there, if that is so.
 pub(crate) fn obstacle(dir: &Path) -> Option<Failure> {
     let e = write_to(dir).err()?;
     let exit = match e.kind() {
@@ -32,22 +32,12 @@ pub(crate) fn obstacle(dir: &Path) -> Option<Failure> {
 /// Writes to a file without a name, of which no trace is left.
 fn write_to(dir: &Path) -> io::Result<()> {
     let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
-    let unnamed = rustix::fs::open(dir, flags, Mode::RUSR | Mode::WUSR);
-    let written = unnamed
-        .map_err(io::Error::from)
-        .and_then(|file| File::from(file).write_all(&[0; TRIAL_LEN]));
-    match written {
-        Err(e) if tells_of_the_disk(&e) => Err(e),
-        // It is not there, which others tell, or its file system has no such files.
-        _ => Ok(()),
-    }
-}
-
-fn tells_of_the_disk(e: &io::Error) -> bool {
-    let broken = e.raw_os_error() == Some(Errno::IO.raw_os_error());
-    broken
-        || matches!(
-            e.kind(),
-            ErrorKind::ReadOnlyFilesystem | ErrorKind::StorageFull | ErrorKind::QuotaExceeded
-        )
+    let unnamed = match rustix::fs::open(dir, flags, Mode::RUSR | Mode::WUSR) {
+        // Its file system has no such files and does not tell.
+        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::ISDIR) => return Ok(()),
+        // It is not there, which others tell.
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
+        opened => opened?,
+    };
+    File::from(unnamed).write_all(&[0; TRIAL_LEN])
 }

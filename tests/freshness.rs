@@ -35,6 +35,18 @@ fn tells(done: &Finished, words: &[&str]) {
     }
 }
 
+/// foo0 loses the service before it has pushed a last time, and foo1 takes over.
+fn a_late_write_arrives(pair: &Pair) {
+    pair.write(Foo0, "html/late", "written while the service ran");
+    pair.serve(Foo0, false);
+    let done = pair.take_over(Foo1).expect(0);
+    tells(&done, &["html: primary, epoch 2"]);
+    assert_eq!(
+        pair.read(Foo1, "html/late"),
+        "written while the service ran"
+    );
+}
+
 /// A peer that cannot be asked, for whatever reason, is no reason to wait.
 #[test]
 fn a_peer_that_does_not_answer_holds_nothing_up() {
@@ -162,14 +174,7 @@ fn a_slow_test_of_the_role_on_the_peer_is_waited_for() {
     let done = pair.take_over(Foo1).expect(1);
     tells(&done, &["foo0 is primary of tree html", "has the service"]);
     // It lost the service, and has not pushed a last time.
-    pair.write(Foo0, "html/late", "written while the service ran");
-    pair.serve(Foo0, false);
-    let done = pair.take_over(Foo1).expect(0);
-    tells(&done, &["html: primary, epoch 2"]);
-    assert_eq!(
-        pair.read(Foo1, "html/late"),
-        "written while the service ran"
-    );
+    a_late_write_arrives(&pair);
     pair.run(Foo1, &["cycle"]).expect(0);
     // A standby that is ahead is so without any test of the role.
     pair.write(Foo1, "html/later", "acknowledged");
@@ -287,14 +292,7 @@ fn a_node_that_is_behind_is_not_promoted_unless_it_is_said_or_configured() {
 #[test]
 fn a_last_push_that_is_due_is_asked_for_and_awaited() {
     let pair = mirrored();
-    pair.write(Foo0, "html/late", "written while the service ran");
-    pair.serve(Foo0, false);
-    let done = pair.take_over(Foo1).expect(0);
-    tells(&done, &["html: primary, epoch 2"]);
-    assert_eq!(
-        pair.read(Foo1, "html/late"),
-        "written while the service ran"
-    );
+    a_late_write_arrives(&pair);
     pair.run(Foo0, &["mirror", "status"]).expect(3);
     pair.run(Foo1, &["cycle"]).expect(0);
     pair.assert_equal();

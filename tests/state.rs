@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::support::hasync::{LAST_GOOD_DIR, RUN_DIR, Reachable};
+use crate::support::loopfs::LoopFs;
 use crate::support::mounted::Mounted;
 use crate::support::pair::Node::{self, Foo0, Foo1};
 use crate::support::pair::Pair;
@@ -194,6 +195,32 @@ fn a_standby_that_cannot_be_written_to_is_critical_and_cannot_take_over() {
     assert!(said.contains("no space"), "{said}");
     drop(full);
     check().expect(0);
+    // No disk is full or read-only: it is broken, and nobody may write there.
+    let broken = LoopFs::new("xfs", 300);
+    run_ok(
+        "cp",
+        &["-a", &copied, &broken.path("").display().to_string()],
+    );
+    let bound = Mounted::bind(&broken.path(""), html);
+    check().expect(0);
+    let at = broken.path("").display().to_string();
+    run_ok("xfs_io", &["-x", "-c", "shutdown", &at]);
+    let said = check().expect(2).stdout_text();
+    assert!(said.contains("put/output error"), "{said}");
+    assert!(!is_promotable());
+    drop(bound);
+    check().expect(0);
+    for at in ["html", "state"] {
+        let dir = pair.path(Foo1, at).display().to_string();
+        run_ok("chattr", &["+i", &dir]);
+        let said = check();
+        run_ok("chattr", &["-i", &dir]);
+        assert!(
+            said.expect(2).stdout_text().contains("not permitted"),
+            "{at}"
+        );
+        check().expect(0);
+    }
 }
 
 /// One file stands for a node that may have several configurations.

@@ -67,7 +67,10 @@ impl RoleTest {
         let (RoleTest::Address { address, .. }, Some(at)) = (self, at) else {
             return Ok(());
         };
-        let hosts = [("own", &peer.own_host), ("peer's", &peer.host)];
+        let hosts = [
+            ("this node's own", &peer.own_host),
+            ("the peer's", &peer.host),
+        ];
         let whose = hosts.into_iter().find_map(|(whose, host)| {
             let host = host.as_deref().and_then(Host::address);
             (host == Some(*address)).then_some(whose)
@@ -75,8 +78,7 @@ impl RoleTest {
         let is_everybodys =
             address.is_loopback() || address.is_unspecified() || address.is_multicast();
         let why = match whose {
-            Some(whose) => format!("is this node's {whose} host, by [peer], and does not move")
-                .replace("this node's peer's", "the peer's"),
+            Some(whose) => format!("is {whose} host, by [peer], and does not move"),
             None if is_everybodys => "is no address of one node alone".to_owned(),
             None => return Ok(()),
         };

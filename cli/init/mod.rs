@@ -140,14 +140,15 @@ fn must_be_writable(args: &InitArgs, file: &Path) -> Result<(), Failure> {
 
 /// Whether something is left to be asked.
 fn asks(args: &InitArgs) -> bool {
-    let needs_address = matches!(
-        args.manager,
-        None | Some(Manager::Heartbeat | Manager::Keepalived)
-    );
-    args.manager.is_none()
+    let lacks_address = |manager| needs_address(manager) && args.address.is_none();
+    args.manager.is_none_or(lacks_address)
         || args.node.is_empty()
-        || needs_address && args.address.is_none()
         || args.tree.is_empty() && args.group.is_empty()
+}
+
+/// Whether it moves a service address.
+fn needs_address(manager: Manager) -> bool {
+    matches!(manager, Manager::Heartbeat | Manager::Keepalived)
 }
 
 fn manager(args: &InitArgs) -> Result<Manager, Failure> {
@@ -183,8 +184,7 @@ fn wanted(args: &InitArgs, manager: Manager, file: &Path) -> Result<Wanted, Fail
         let what = format!("nothing is written, for it would be refused: {why}");
         Failure::new(Exit::Config, what)
     })?;
-    let needs_address = matches!(manager, Manager::Heartbeat | Manager::Keepalived);
-    if needs_address && wanted.address.is_none() {
+    if needs_address(manager) && wanted.address.is_none() {
         wanted = ask_address(|address| {
             let with = Wanted {
                 address: Some(address),

@@ -219,8 +219,8 @@ impl<'a> Sender<'a> {
         let root = self.source.root_entry.take();
         if root.as_ref().is_some_and(|root| !root.has_owners()) {
             let message = format!(
-                "cannot mirror the owner and group of the source itself, nor else what it has: \
-                 number {} stands for none; chown it",
+                "cannot mirror the metadata of the source itself: the number {} of its owner or \
+                 group stands for none; chown it",
                 u32::MAX
             );
             let vanished = false;
